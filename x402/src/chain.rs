@@ -1,0 +1,155 @@
+//! The port to a chain. Everything Purser knows of a settlement comes through here.
+//!
+//! Implementations: JSON-RPC over HTTP in the `chain` crate (a real node, or the embedded devnet).
+//! A node may lie, stall or forget; so the port says what was *observed*, and the engine decides.
+//! Money is lost if an implementation turns "I could not find out" into "it did not happen":
+//! whatever is not known is [`ChainError::Unavailable`].
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use async_trait::async_trait;
+
+/// A block as seen by the node, identified by number and hash (a number alone survives no reorg).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub number: u64,
+    pub hash: B256,
+    /// Unix seconds.
+    pub timestamp: u64,
+}
+
+/// Which state a read is made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    Latest,
+    /// The newest block that the chain will not take back. Only this proves an absence.
+    Finalized,
+    /// A block by number, so that several reads agree with each other.
+    Number(u64),
+}
+
+/// An ERC-20 `Transfer(from, to, value)` log of one contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransferLog {
+    pub asset: Address,
+    pub from: Address,
+    pub to: Address,
+    pub value: U256,
+}
+
+/// What became of one EIP-3009 nonce, read from the logs of the transaction that consumed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationUse {
+    pub transaction: B256,
+    pub block: Block,
+    /// `AuthorizationCanceled` instead of `AuthorizationUsed`: consumed, and nobody was paid.
+    pub canceled: bool,
+    /// Every `Transfer` log of the asset in that transaction, in log order.
+    pub transfers: Vec<TransferLog>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub transaction: B256,
+    pub block: Block,
+    pub success: bool,
+    pub gas_used: u64,
+    /// Wei a unit of gas, as charged.
+    pub effective_gas_price: u128,
+    /// Every ERC-20 `Transfer` log of the transaction, in log order, of whichever contract.
+    pub transfers: Vec<TransferLog>,
+}
+
+/// What a token contract says of itself. A hint to check against the trusted table, never a source of scale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFacts {
+    pub name: String,
+    pub version: String,
+    pub decimals: u8,
+    pub domain_separator: B256,
+}
+
+/// An EIP-3009 `transferWithAuthorization` call, with its 65-byte signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferCall {
+    pub asset: Address,
+    pub from: Address,
+    pub to: Address,
+    pub value: U256,
+    pub valid_after: U256,
+    pub valid_before: U256,
+    pub nonce: B256,
+    /// r || s || v, v is 27 or 28.
+    pub signature: [u8; 65],
+}
+
+/// A signed settlement transaction that has not been sent. Persist it, then broadcast it: the same bytes, always.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    pub transaction: B256,
+    pub raw: Bytes,
+    /// The relayer account's transaction nonce that it occupies.
+    pub account_nonce: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// The node could not be reached, timed out, or answered nonsense. Nothing is known; try again.
+    #[error("the chain could not be asked: {0}")]
+    Unavailable(String),
+    /// The node executed the call and the EVM reverted.
+    #[error("the call reverted: {reason}")]
+    Reverted { reason: String, data: Bytes },
+    /// The node answered, and refused this very request (for example `nonce too low`).
+    #[error("the node refused ({code}): {message}")]
+    Refused { code: i64, message: String },
+}
+
+#[async_trait]
+pub trait Chain: Send + Sync {
+    async fn chain_id(&self) -> Result<u64, ChainError>;
+    async fn block(&self, at: At) -> Result<Block, ChainError>;
+    /// Empty for an account without code.
+    async fn code(&self, address: Address) -> Result<Bytes, ChainError>;
+    async fn token(&self, asset: Address) -> Result<TokenFacts, ChainError>;
+    async fn balance_of(&self, asset: Address, owner: Address, at: At) -> Result<U256, ChainError>;
+    /// Wei.
+    async fn native_balance(&self, owner: Address) -> Result<U256, ChainError>;
+    /// `authorizationState(payer, nonce)`: consumed or not. Consumed is not "paid": a cancellation sets it too.
+    async fn authorization_consumed(
+        &self,
+        asset: Address,
+        payer: Address,
+        nonce: B256,
+        at: At,
+    ) -> Result<bool, ChainError>;
+    /// Finds the transaction that consumed a nonce, looking from block `from` (inclusive) to the head.
+    async fn find_authorization(
+        &self,
+        asset: Address,
+        payer: Address,
+        nonce: B256,
+        from: u64,
+    ) -> Result<Option<AuthorizationUse>, ChainError>;
+    /// `eth_call` of the transfer as `caller`; `Ok` means that it would not revert now.
+    async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError>;
+    /// `None` while the transaction is not mined (or unknown to the node: that is not a proof of anything).
+    async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>, ChainError>;
+    /// Transactions sent by an account, those waiting in the pool included when `pending`.
+    async fn account_nonce(&self, account: Address, pool: Pool) -> Result<u64, ChainError>;
+    /// Sends signed bytes. A node that already knows them has them: that is `Ok`.
+    async fn broadcast(&self, raw: &Bytes) -> Result<(), ChainError>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    Mined,
+    Pending,
+}
+
+/// An account that pays gas to carry authorizations of others to the chain.
+#[async_trait]
+pub trait Relayer: Send + Sync {
+    fn address(&self) -> Address;
+    /// Prices and signs the settlement as a transaction with `account_nonce`, and sends nothing.
+    async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError>;
+}
