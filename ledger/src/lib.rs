@@ -1,2 +1,29 @@
-//! stub
+//! WHAT may be spent and what was: money, accounts, budgets, spends, and the journal of it all.
+//!
+//! The promise: for every budget and every ancestor of it, posted + held never passes the cap; a key, an
+//! authorization and a closed mandate are used once; every transfer balances because it is one row; every change is a
+//! journal record whose bytes are the change; and a refusal states the rule and both values.
+//!
+//! Read in this order: [`money`], [`budget`], [`spend`], [`command`], [`book`] (every rule), [`effects`] (what a rule
+//! produces, which is also the journal record), [`view`] (how a record is taken in), [`journal`], [`store`] (the port).
+//!
+//! What it never does: no I/O, no clock, no SQL, no signature. It does not know what a mandate or a 402 is; it links
+//! to them by digest.
+
+pub mod account;
+pub mod book;
+pub mod budget;
+pub mod claim;
+pub mod codec;
+pub mod command;
+pub mod decision;
+pub mod effects;
+pub mod id;
+pub mod journal;
 pub mod money;
+pub mod rejection;
+pub mod settlement;
+pub mod spend;
+pub mod store;
+pub mod transfer;
+pub mod view;

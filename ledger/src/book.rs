@@ -1,0 +1,189 @@
+//! The book: every money rule, as a pure function of what was read, the time and the command.
+//!
+//! A unit of work is: load what [`wants`] names until it names nothing, [`apply`], write what came out. Refusals
+//! come in a fixed order (the one the rules are written in), so that two stores give the same answer.
+
+mod deciding;
+mod settling;
+mod spending;
+
+use crate::claim::{Claim, ClaimKey, ClaimOutcome};
+use crate::command::{Command, Request};
+use crate::effects::{Effects, Operation};
+use crate::id::{BudgetId, Digest, Micros, SpendId};
+use crate::rejection::{Fault, Refusal, Rejection, RejectionCode};
+use crate::view::{Keys, PurchaseKey, View};
+
+/// What became of a command that was not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It happened now.
+    New(Box<Effects>),
+    /// It had happened before, or is true already; nothing changed.
+    Known,
+}
+
+/// What must be read before `apply` can judge. Ask again after loading: reading a spend names its budgets.
+pub fn wants(view: &View, request: &Request) -> Keys {
+    let mut keys = Keys::default();
+    match &request.command {
+        Command::Propose(propose) => keys.decision(view, propose.decision),
+        Command::Decide { decision, .. } => keys.decision(view, *decision),
+        Command::OpenBudget(open) => {
+            keys.budget(view, open.id);
+            if let Some(parent) = open.parent {
+                keys.budget(view, parent);
+            }
+            if let Some(decision) = open.decision {
+                keys.decision(view, decision);
+            }
+        }
+        Command::ChangeBudget { budget, .. } => keys.budget(view, *budget),
+        Command::Hold(hold) => {
+            keys.claim(view, &spending::idempotency(request, hold));
+            keys.claim(view, &ClaimKey::Authorization(hold.authorization.clone()));
+            keys.claim(view, &spending::leaf(hold));
+            keys.spend(view, hold.spend);
+            keys.budget(view, hold.budget);
+            keys.purchase(view, PurchaseKey { budget: hold.budget, purchase: hold.purchase });
+        }
+        Command::Void { spend }
+        | Command::Expire { spend }
+        | Command::Commit { spend }
+        | Command::Submit { spend, .. }
+        | Command::Doubt { spend }
+        | Command::Settle { spend, .. }
+        | Command::Release { spend, .. }
+        | Command::Misspend { spend, .. } => keys.spend(view, *spend),
+        Command::Claim(claim) => keys.settlement(view, &claim.key),
+        Command::Abandon { settlement }
+        | Command::Dispatch { settlement, .. }
+        | Command::Receive { settlement, .. }
+        | Command::Fail { settlement, .. } => keys.settlement(view, settlement),
+        Command::Fund { .. } => {}
+    }
+    keys
+}
+
+/// Judges a command and takes its effects into the view. On `Err` the view is as it was.
+///
+/// `at` is what the clock says after the tenant's lock was taken; the record gets a later instant where the last one
+/// is not before it, because time in a book only rises.
+pub fn apply(view: &mut View, at: Micros, request: &Request) -> Result<Outcome, Refusal> {
+    let at = rising(view, at);
+    let outcome = judge(view, at, request)?;
+    if let Outcome::New(effects) = &outcome {
+        view.absorb(effects, None)?;
+    }
+    Ok(outcome)
+}
+
+/// The record of a refusal that its key shall answer with for ever; `None` where the refusal is not kept.
+pub fn keep_rejection(
+    view: &mut View,
+    at: Micros,
+    request: &Request,
+    rejection: &Rejection,
+    text: &[u8],
+) -> Result<Option<Effects>, Fault> {
+    let Command::Hold(hold) = &request.command else { return Ok(None) };
+    let key = spending::idempotency(request, hold);
+    if !is_kept(rejection.code()) || view.claims.find(&key.digest())?.is_some() {
+        return Ok(None);
+    }
+    let mut effects = Effects::new(next_seq(view), rising(view, at), request.caller.clone(), Operation::Reject);
+    effects.claims.push(Claim {
+        key: key.digest(),
+        request: hold.request,
+        outcome: ClaimOutcome::Rejected { code: rejection.code(), text: Digest::of(text) },
+    });
+    view.absorb(&effects, Some(rejection))?;
+    Ok(Some(effects))
+}
+
+/// Refusals that depend on the state of the book are kept: the same key gets the same answer. Those that say that the
+/// request itself is wrong, is not the caller's, or that something is still under way, burn nothing.
+const fn is_kept(code: RejectionCode) -> bool {
+    matches!(
+        code,
+        RejectionCode::AmountExceedsBudget
+            | RejectionCode::AmountExceedsPaymentLimit
+            | RejectionCode::OccurrencesExhausted
+            | RejectionCode::MandateExpired
+            | RejectionCode::MandateRevoked
+            | RejectionCode::MandateSuspended
+            | RejectionCode::MandateConsumed
+            | RejectionCode::AuthorizationClaimed
+    )
+}
+
+fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal> {
+    let draft = Draft { view, at, request };
+    match &request.command {
+        Command::Propose(propose) => draft.propose(propose),
+        Command::Decide { decision, subject, answer } => draft.decide(*decision, *subject, *answer),
+        Command::OpenBudget(open) => draft.open_budget(open),
+        Command::ChangeBudget { budget, to } => draft.change_budget(*budget, *to),
+        Command::Hold(hold) => draft.hold(hold),
+        Command::Void { spend } => draft.void(*spend),
+        Command::Expire { spend } => draft.expire(*spend),
+        Command::Commit { spend } => draft.commit(*spend),
+        Command::Submit { spend, transaction } => draft.submit(*spend, transaction),
+        Command::Doubt { spend } => draft.doubt(*spend),
+        Command::Settle { spend, seen } => draft.settle(*spend, seen),
+        Command::Release { spend, proof } => draft.release(*spend, proof),
+        Command::Misspend { spend, transaction } => draft.misspend(*spend, transaction),
+        Command::Claim(claim) => draft.claim(claim),
+        Command::Abandon { settlement } => draft.abandon(settlement),
+        Command::Dispatch { settlement, document, transaction, account_nonce } => {
+            draft.dispatch(settlement, *document, transaction.as_ref(), *account_nonce)
+        }
+        Command::Receive { settlement, seen, gas } => draft.receive(settlement, seen, gas.as_ref()),
+        Command::Fail { settlement, proof, gas } => draft.fail(settlement, proof, gas.as_ref()),
+        Command::Fund { wallet, money, reference } => draft.fund(wallet, money, *reference),
+    }
+}
+
+fn next_seq(view: &View) -> u64 {
+    view.head.frontier.size()
+}
+
+fn rising(view: &View, at: Micros) -> Micros {
+    match view.head.last_at {
+        Some(last) => at.max(last.plus_micros(1)),
+        None => at,
+    }
+}
+
+/// A command being judged.
+struct Draft<'a> {
+    view: &'a View,
+    at: Micros,
+    request: &'a Request,
+}
+
+impl Draft<'_> {
+    fn effects(&self, operation: Operation) -> Effects {
+        Effects::new(next_seq(self.view), self.at, self.request.caller.clone(), operation)
+    }
+}
+
+fn done(effects: Effects) -> Result<Outcome, Refusal> {
+    Ok(Outcome::New(Box::new(effects)))
+}
+
+/// A spend id printed for the sentence of a claim that has no spend.
+fn claimant(outcome: &ClaimOutcome) -> String {
+    match outcome {
+        ClaimOutcome::Spend(spend) => spend.to_string(),
+        ClaimOutcome::Rejected { code, .. } => code.to_string(),
+    }
+}
+
+fn unknown_budget(budget: BudgetId) -> Rejection {
+    Rejection::MandateUnknown { budget }
+}
+
+fn unknown_spend(spend: SpendId) -> Rejection {
+    Rejection::SpendUnknown { spend }
+}

@@ -1,0 +1,215 @@
+//! The rules of those who are paid or who carry: claim before work, persist before anything goes out, post on sight.
+
+use super::{Draft, Outcome, done};
+use crate::account::Account;
+use crate::command::{ClaimSettlement, FailureProof, Gas};
+use crate::effects::{Effects, Fact, Operation};
+use crate::id::{Digest, RailReference};
+use crate::rejection::{Refusal, Rejection};
+use crate::settlement::{Role, Settlement, SettlementKey, SettlementState};
+use crate::spend::Observation;
+use crate::transfer::{Layer, Money, Resolves, Transfer, TransferCode, TransferId};
+
+impl Draft<'_> {
+    /// One winner for an authorization. `Known` is for the losers: they look at what the winner is doing.
+    pub(super) fn claim(&self, claim: &ClaimSettlement) -> Result<Outcome, Refusal> {
+        if claim.money.amount.is_zero() {
+            return Err(Rejection::AmountZero { found: claim.money.amount }.into());
+        }
+        if let Some(found) = self.view.settlements.find(&claim.key)? {
+            if found.subject != claim.subject {
+                let (first, found) = (found.subject, claim.subject);
+                return Err(Rejection::PaymentUsedForOtherResource { first, found }.into());
+            }
+            if found.state != SettlementState::Abandoned {
+                return Ok(Outcome::Known);
+            }
+        }
+        let mut effects = self.effects(Operation::Claim);
+        let pending = match claim.key.role {
+            Role::Seller => {
+                effects.transfers = vec![sale(&claim.money, TransferCode::Sale, Layer::Pending, None)];
+                Some(TransferId { seq: effects.seq, leg: 0 })
+            }
+            Role::Facilitator | Role::Wallet => None,
+        };
+        effects.settlement = Some(Settlement {
+            key: claim.key.clone(),
+            state: SettlementState::Claimed,
+            money: claim.money.clone(),
+            payee: claim.payee.clone(),
+            pay_to: claim.pay_to.clone(),
+            subject: claim.subject,
+            valid_before: claim.valid_before,
+            pending,
+            transaction: None,
+            account_nonce: None,
+            document: None,
+        });
+        done(effects)
+    }
+
+    /// From `submitted` too, where the rail itself said before any broadcast that nothing will happen: the engine
+    /// asks for it only when the chain shows the nonce unused.
+    pub(super) fn abandon(&self, key: &SettlementKey) -> Result<Outcome, Refusal> {
+        let open = [SettlementState::Claimed, SettlementState::Submitted];
+        let Some(found) = self.settlement_in(key, &open, SettlementState::Abandoned)? else {
+            return Ok(Outcome::Known);
+        };
+        let mut effects = self.effects(Operation::Abandon);
+        void_sale(&mut effects, found);
+        let cleared =
+            Settlement { pending: None, transaction: None, account_nonce: None, document: None, ..found.clone() };
+        effects.settlement = Some(Settlement { state: SettlementState::Abandoned, ..cleared });
+        done(effects)
+    }
+
+    pub(super) fn dispatch(
+        &self,
+        key: &SettlementKey,
+        document: Digest,
+        transaction: Option<&RailReference>,
+        account_nonce: Option<u64>,
+    ) -> Result<Outcome, Refusal> {
+        let Some(found) = self.settlement_in(key, &[SettlementState::Claimed], SettlementState::Submitted)? else {
+            return Ok(Outcome::Known);
+        };
+        let mut effects = self.effects(Operation::Dispatch);
+        effects.settlement = Some(Settlement {
+            state: SettlementState::Submitted,
+            document: Some(document),
+            transaction: transaction.cloned(),
+            account_nonce,
+            ..found.clone()
+        });
+        effects.fact = Some(Fact::Reference(document));
+        done(effects)
+    }
+
+    pub(super) fn receive(
+        &self,
+        key: &SettlementKey,
+        seen: &Observation,
+        gas: Option<&Gas>,
+    ) -> Result<Outcome, Refusal> {
+        let open = [SettlementState::Claimed, SettlementState::Submitted];
+        let Some(found) = self.settlement_in(key, &open, SettlementState::Settled)? else {
+            return Ok(Outcome::Known);
+        };
+        if seen.pay_to != found.pay_to || seen.amount != found.money.amount {
+            let expected = format!("{} to {}", found.money.amount, found.pay_to);
+            let seen = format!("{} to {}", seen.amount, seen.pay_to);
+            return Err(Rejection::SettlementMismatch { expected, found: seen }.into());
+        }
+        let mut effects = self.effects(Operation::Receive);
+        if let Some(pending) = found.pending {
+            let resolves = Resolves { transfer: pending, amount: found.money.amount };
+            let wallet = Account::Wallet(format!("{}:{}", key.authorization.network, found.pay_to));
+            let mut received = sale(&found.money, TransferCode::Receive, Layer::Posted, None);
+            (received.debit, received.credit) = (wallet, Account::Receivable);
+            effects.transfers = vec![sale(&found.money, TransferCode::Sale, Layer::Posted, Some(resolves)), received];
+        }
+        burn(&mut effects, gas);
+        let transaction = Some(seen.transaction.clone());
+        effects.settlement = Some(Settlement { state: SettlementState::Settled, transaction, ..found.clone() });
+        effects.fact = Some(Fact::Seen(seen.clone()));
+        done(effects)
+    }
+
+    pub(super) fn fail(
+        &self,
+        key: &SettlementKey,
+        proof: &FailureProof,
+        gas: Option<&Gas>,
+    ) -> Result<Outcome, Refusal> {
+        let open = [SettlementState::Claimed, SettlementState::Submitted];
+        let Some(found) = self.settlement_in(key, &open, SettlementState::Failed)? else { return Ok(Outcome::Known) };
+        if let FailureProof::Unused(proof) = proof
+            && proof.finalized_timestamp < found.valid_before
+        {
+            let expected = format!("a finalized block at or past {}", found.valid_before);
+            let seen = format!("one of {}", proof.finalized_timestamp);
+            return Err(Rejection::SettlementMismatch { expected, found: seen }.into());
+        }
+        let mut effects = self.effects(Operation::Fail);
+        void_sale(&mut effects, found);
+        burn(&mut effects, gas);
+        effects.settlement = Some(Settlement { state: SettlementState::Failed, pending: None, ..found.clone() });
+        effects.fact = Some(match proof {
+            FailureProof::Unused(proof) => Fact::Unused(proof.clone()),
+            FailureProof::Reverted(reference) => Fact::Reverted(reference.clone()),
+        });
+        done(effects)
+    }
+
+    pub(super) fn fund(&self, wallet: &str, money: &Money, reference: Digest) -> Result<Outcome, Refusal> {
+        if money.amount.is_zero() {
+            return Err(Rejection::AmountZero { found: money.amount }.into());
+        }
+        let mut effects = self.effects(Operation::Fund);
+        effects.transfers = vec![Transfer {
+            code: TransferCode::Fund,
+            debit: Account::Wallet(wallet.to_owned()),
+            credit: Account::Funding,
+            asset: money.asset.clone(),
+            amount: money.amount,
+            layer: Layer::Posted,
+            resolves: None,
+        }];
+        effects.fact = Some(Fact::Reference(reference));
+        done(effects)
+    }
+
+    fn settlement_in(
+        &self,
+        key: &SettlementKey,
+        from: &[SettlementState],
+        known: SettlementState,
+    ) -> Result<Option<&Settlement>, Refusal> {
+        let authorization = || hex::encode(key.authorization.nonce);
+        let found = self.view.settlements.find(key)?;
+        let found = found.ok_or_else(|| Rejection::SettlementUnknown { authorization: authorization() })?;
+        if from.contains(&found.state) {
+            return Ok(Some(found));
+        }
+        if found.state == known {
+            return Ok(None);
+        }
+        let expected = from.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(" or ");
+        let (authorization, found) = (authorization(), found.state.to_string());
+        Err(Rejection::SettlementStateWrong { authorization, expected, found }.into())
+    }
+}
+
+fn sale(money: &Money, code: TransferCode, layer: Layer, resolves: Option<Resolves>) -> Transfer {
+    Transfer {
+        code,
+        debit: Account::Receivable,
+        credit: Account::Sales,
+        asset: money.asset.clone(),
+        amount: money.amount,
+        layer,
+        resolves,
+    }
+}
+
+fn void_sale(effects: &mut Effects, found: &Settlement) {
+    if let Some(pending) = found.pending {
+        let resolves = Resolves { transfer: pending, amount: found.money.amount };
+        effects.transfers.push(sale(&found.money, TransferCode::Release, Layer::Void, Some(resolves)));
+    }
+}
+
+fn burn(effects: &mut Effects, gas: Option<&Gas>) {
+    if let Some(gas) = gas.filter(|gas| !gas.money.amount.is_zero()) {
+        effects.transfers.push(Transfer {
+            code: TransferCode::Gas,
+            debit: Account::Gas,
+            credit: Account::Wallet(gas.wallet.clone()),
+            asset: gas.money.asset.clone(),
+            amount: gas.money.amount,
+            layer: Layer::Posted,
+            resolves: None,
+        });
+    }
+}

@@ -1,0 +1,363 @@
+//! The wallet's rules: what is held, signed, settled, released.
+
+use super::{Draft, Outcome, claimant, done, unknown_budget, unknown_spend};
+use crate::account::Account;
+use crate::budget::{Budget, BudgetKind, BudgetMove, BudgetState, BudgetStep};
+use crate::claim::{Claim, ClaimKey, ClaimOutcome};
+use crate::command::{Hold, ReleaseProof, Request};
+use crate::effects::{Fact, Operation};
+use crate::id::{CallerKind, RailReference, SpendId};
+use crate::rejection::{Fault, Refusal, Rejection};
+use crate::spend::{Observation, Spend, SpendState};
+use crate::transfer::{Layer, Resolves, Transfer, TransferCode, TransferId};
+use crate::view::PurchaseKey;
+
+pub(super) fn idempotency(request: &Request, hold: &Hold) -> ClaimKey {
+    ClaimKey::Idempotency {
+        principal: request.caller.principal.clone(),
+        operation: hold.operation.clone(),
+        key: hold.key.clone(),
+    }
+}
+
+pub(super) fn leaf(hold: &Hold) -> ClaimKey {
+    ClaimKey::Leaf { mandate: hold.budget, nonce: hold.leaf_nonce.clone() }
+}
+
+impl Draft<'_> {
+    pub(super) fn hold(&self, hold: &Hold) -> Result<Outcome, Refusal> {
+        if let Some(answer) = self.answer_of_key(hold)? {
+            return Ok(answer);
+        }
+        if hold.money.amount.is_zero() || hold.authority.amount.is_zero() {
+            return Err(Rejection::AmountZero { found: hold.money.amount.min(hold.authority.amount) }.into());
+        }
+        let path = self.path_of(hold)?;
+        self.check_open_purchase(hold)?;
+        self.check_claims(hold)?;
+        for node in &path {
+            check_room(node, hold)?;
+        }
+        let mut effects = self.effects(Operation::Hold);
+        effects.moves = moves(&path, BudgetStep::Hold, hold.authority.amount);
+        effects.claims = self.claims_of(hold);
+        let spend = Spend {
+            id: hold.spend,
+            state: SpendState::Held,
+            budget: hold.budget,
+            authority: hold.authority.amount,
+            money: hold.money.clone(),
+            rate: hold.rate,
+            payee: hold.payee.clone(),
+            pay_to: hold.pay_to.clone(),
+            purchase: hold.purchase,
+            authorization: hold.authorization.clone(),
+            valid_before: hold.valid_before,
+            expires_at: hold.expires_at,
+            hold: TransferId { seq: effects.seq, leg: 0 },
+            transaction: None,
+            evidence: hold.evidence,
+        };
+        effects.transfers = vec![purchase_leg(&spend, TransferCode::Hold, Layer::Pending)];
+        effects.spend = Some(spend);
+        done(effects)
+    }
+
+    /// The same key gets the same answer, for ever.
+    fn answer_of_key(&self, hold: &Hold) -> Result<Option<Outcome>, Refusal> {
+        let key = idempotency(self.request, hold);
+        let Some(found) = self.view.claims.find(&key.digest())? else { return Ok(None) };
+        if found.claim.request != hold.request {
+            return Err(Rejection::IdempotencyKeyReused { first: found.claim.request, found: hold.request }.into());
+        }
+        if let ClaimOutcome::Rejected { .. } = &found.claim.outcome {
+            let kept = found.rejection.clone();
+            return Err(kept.ok_or_else(|| Fault::NotLoaded("the text of a kept refusal".into()))?.into());
+        }
+        match self.view.spends.find(&hold.spend)?.map(|spend| spend.state) {
+            Some(SpendState::Released | SpendState::Voided | SpendState::Expired) => {
+                Err(Rejection::SpendReleased { spend: hold.spend }.into())
+            }
+            Some(_) => Ok(Some(Outcome::Known)),
+            None => Err(Fault::Broken(format!("the key names spend {}, which is not there", hold.spend)).into()),
+        }
+    }
+
+    /// The nodes that this hold debits, leaf first, each one able to take part at all.
+    fn path_of(&self, hold: &Hold) -> Result<Vec<&Budget>, Refusal> {
+        let leaf = self.view.budgets.find(&hold.budget)?.ok_or_else(|| unknown_budget(hold.budget))?;
+        if leaf.kind != BudgetKind::Mandate {
+            return Err(unknown_budget(hold.budget).into());
+        }
+        let caller = &self.request.caller;
+        if caller.kind != CallerKind::Service && caller.principal != leaf.holder {
+            let (expected, found) = (leaf.holder.to_string(), caller.principal.to_string());
+            return Err(Rejection::OwnerMismatch { expected, found }.into());
+        }
+        let mut path = Vec::with_capacity(leaf.path.len());
+        for id in &leaf.path {
+            let node = self.view.budgets.find(id)?;
+            path.push(node.ok_or_else(|| Fault::Broken(format!("budget {id} of a path is not there")))?);
+        }
+        for node in &path {
+            match node.state {
+                BudgetState::Active => {}
+                BudgetState::Suspended => return Err(Rejection::MandateSuspended { budget: node.id }.into()),
+                BudgetState::Revoked => return Err(Rejection::MandateRevoked { budget: node.id }.into()),
+            }
+            if let Some(expires_at) = node.caps.expires_at.filter(|expires_at| self.at >= *expires_at) {
+                let (expires_at, now) = (expires_at.seconds(), self.at.seconds());
+                return Err(Rejection::MandateExpired { budget: node.id, expires_at, now }.into());
+            }
+            if node.asset != hold.authority.asset {
+                let (expected, found) = (node.asset.clone(), hold.authority.asset.clone());
+                return Err(Rejection::AssetMismatch { expected, found }.into());
+            }
+        }
+        Ok(path)
+    }
+
+    /// Agents draw new keys when they retry: while a purchase is open, another one of the same thing must be meant.
+    fn check_open_purchase(&self, hold: &Hold) -> Result<(), Refusal> {
+        let key = PurchaseKey { budget: hold.budget, purchase: hold.purchase };
+        let Some(open) = self.view.open_purchases.find(&key)? else { return Ok(()) };
+        let Some(first) = open.first().copied() else { return Ok(()) };
+        match hold.again_after {
+            Some(named) if open.contains(&named) => Ok(()),
+            Some(named) => Err(Rejection::AgainAfterMismatch { expected: first, found: named }.into()),
+            None => {
+                let state = self.view.spends.find(&first).ok().flatten().map_or("open", |spend| spend.state.as_str());
+                Err(Rejection::PurchaseUnresolved { spend: first, state: state.to_owned() }.into())
+            }
+        }
+    }
+
+    fn check_claims(&self, hold: &Hold) -> Result<(), Refusal> {
+        if self.view.claims.find(&leaf(hold).digest())?.is_some() {
+            return Err(Rejection::MandateConsumed { mandate: hold.budget }.into());
+        }
+        let authorization = ClaimKey::Authorization(hold.authorization.clone());
+        if let Some(found) = self.view.claims.find(&authorization.digest())? {
+            return Err(Rejection::AuthorizationClaimed { spend: claimant(&found.claim.outcome) }.into());
+        }
+        if let Some(found) = self.view.spends.find(&hold.spend)? {
+            return Err(Fault::Broken(format!("spend {} is there without its key", found.id)).into());
+        }
+        Ok(())
+    }
+
+    fn claims_of(&self, hold: &Hold) -> Vec<Claim> {
+        let keys = [idempotency(self.request, hold), ClaimKey::Authorization(hold.authorization.clone()), leaf(hold)];
+        let claim = |key: &ClaimKey| Claim {
+            key: key.digest(),
+            request: hold.request,
+            outcome: ClaimOutcome::Spend(hold.spend),
+        };
+        keys.iter().map(claim).collect()
+    }
+
+    pub(super) fn void(&self, spend: SpendId) -> Result<Outcome, Refusal> {
+        match self.spend_in(spend, &[SpendState::Held], &[SpendState::Voided])? {
+            Some(found) => self.give_back(found, SpendState::Voided, Operation::Void),
+            None => Ok(Outcome::Known),
+        }
+    }
+
+    pub(super) fn expire(&self, spend: SpendId) -> Result<Outcome, Refusal> {
+        let Some(found) = self.spend_in(spend, &[SpendState::Held], &[SpendState::Expired])? else {
+            return Ok(Outcome::Known);
+        };
+        if self.at < found.expires_at {
+            let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
+            return Err(Rejection::NotExpired { spend, expires_at, now }.into());
+        }
+        self.give_back(found, SpendState::Expired, Operation::Expire)
+    }
+
+    fn give_back(&self, found: &Spend, state: SpendState, operation: Operation) -> Result<Outcome, Refusal> {
+        let mut effects = self.effects(operation);
+        effects.moves = self.moves_of(found, BudgetStep::Release)?;
+        let mut leg = purchase_leg(found, TransferCode::Release, Layer::Void);
+        leg.resolves = Some(Resolves { transfer: found.hold, amount: found.money.amount });
+        effects.transfers = vec![leg];
+        effects.spend = Some(Spend { state, ..found.clone() });
+        done(effects)
+    }
+
+    /// The state of the path is read once more: a mandate revoked since the hold is not signed for.
+    pub(super) fn commit(&self, spend: SpendId) -> Result<Outcome, Refusal> {
+        let signed = [SpendState::Committed, SpendState::Submitted, SpendState::Unknown, SpendState::Settled];
+        let Some(found) = self.spend_in(spend, &[SpendState::Held], &signed)? else { return Ok(Outcome::Known) };
+        if self.at >= found.expires_at {
+            let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
+            return Err(Rejection::HoldExpired { spend, expires_at, now }.into());
+        }
+        for node in self.path(found)? {
+            match node.state {
+                BudgetState::Active => {}
+                BudgetState::Suspended => return Err(Rejection::MandateSuspended { budget: node.id }.into()),
+                BudgetState::Revoked => return Err(Rejection::MandateRevoked { budget: node.id }.into()),
+            }
+        }
+        let mut effects = self.effects(Operation::Commit);
+        let mut issue = purchase_leg(found, TransferCode::Issue, Layer::Posted);
+        issue.resolves = Some(Resolves { transfer: found.hold, amount: found.money.amount });
+        let payable = Account::Payable(found.payee.clone());
+        effects.transfers = vec![issue, leg(found, TransferCode::IssueCheque, payable, Account::Issued)];
+        effects.spend = Some(Spend { state: SpendState::Committed, ..found.clone() });
+        done(effects)
+    }
+
+    pub(super) fn submit(&self, spend: SpendId, transaction: &RailReference) -> Result<Outcome, Refusal> {
+        let later = [SpendState::Submitted, SpendState::Settled];
+        let open = [SpendState::Committed, SpendState::Unknown];
+        let Some(found) = self.spend_in(spend, &open, &later)? else { return Ok(Outcome::Known) };
+        let mut effects = self.effects(Operation::Submit);
+        if found.state == SpendState::Unknown {
+            effects.transfers = vec![leg(found, TransferCode::Doubt, Account::Suspense, Account::Issued)];
+        }
+        let transaction = Some(transaction.clone());
+        effects.spend = Some(Spend { state: SpendState::Submitted, transaction, ..found.clone() });
+        done(effects)
+    }
+
+    pub(super) fn doubt(&self, spend: SpendId) -> Result<Outcome, Refusal> {
+        let open = [SpendState::Committed, SpendState::Submitted];
+        let Some(found) = self.spend_in(spend, &open, &[SpendState::Unknown])? else { return Ok(Outcome::Known) };
+        let mut effects = self.effects(Operation::Doubt);
+        effects.transfers = vec![leg(found, TransferCode::Doubt, Account::Issued, Account::Suspense)];
+        effects.spend = Some(Spend { state: SpendState::Unknown, ..found.clone() });
+        done(effects)
+    }
+
+    pub(super) fn settle(&self, spend: SpendId, seen: &Observation) -> Result<Outcome, Refusal> {
+        let Some(found) = self.signed(spend, SpendState::Settled)? else { return Ok(Outcome::Known) };
+        if seen.pay_to != found.pay_to || seen.amount != found.money.amount {
+            let expected = format!("{} to {}", found.money.amount, found.pay_to);
+            return Err(Rejection::SettlementMismatch {
+                expected,
+                found: format!("{} to {}", seen.amount, seen.pay_to),
+            }
+            .into());
+        }
+        let mut effects = self.effects(Operation::Settle);
+        effects.moves = self.moves_of(found, BudgetStep::Post)?;
+        effects.transfers = vec![leg(found, TransferCode::Settle, outstanding(found), found.wallet())];
+        let transaction = Some(seen.transaction.clone());
+        effects.spend = Some(Spend { state: SpendState::Settled, transaction, ..found.clone() });
+        effects.fact = Some(Fact::Seen(seen.clone()));
+        done(effects)
+    }
+
+    pub(super) fn release(&self, spend: SpendId, proof: &ReleaseProof) -> Result<Outcome, Refusal> {
+        let Some(found) = self.signed(spend, SpendState::Released)? else { return Ok(Outcome::Known) };
+        if let ReleaseProof::Unused(proof) = proof
+            && proof.finalized_timestamp < found.valid_before
+        {
+            let (valid_before, finalized_at) = (found.valid_before, proof.finalized_timestamp);
+            return Err(Rejection::NotProved { spend, valid_before, finalized_at }.into());
+        }
+        let mut effects = self.effects(Operation::Release);
+        effects.moves = self.moves_of(found, BudgetStep::Release)?;
+        let payable = Account::Payable(found.payee.clone());
+        effects.transfers = vec![
+            leg(found, TransferCode::Unissue, outstanding(found), payable.clone()),
+            leg(found, TransferCode::Release, payable, Account::Spend(found.budget)),
+        ];
+        effects.spend = Some(Spend { state: SpendState::Released, ..found.clone() });
+        effects.fact = Some(match proof {
+            ReleaseProof::Unused(proof) => Fact::Unused(proof.clone()),
+            ReleaseProof::Canceled(reference) => Fact::Canceled(reference.clone()),
+        });
+        done(effects)
+    }
+
+    /// Held for good until a human sorts it out: the budget does not get it back.
+    pub(super) fn misspend(&self, spend: SpendId, transaction: &RailReference) -> Result<Outcome, Refusal> {
+        let Some(found) = self.signed(spend, SpendState::SpentOtherwise)? else { return Ok(Outcome::Known) };
+        let mut effects = self.effects(Operation::Misspend);
+        if found.state != SpendState::Unknown {
+            effects.transfers = vec![leg(found, TransferCode::Misspend, Account::Issued, Account::Suspense)];
+        }
+        let transaction = Some(transaction.clone());
+        effects.spend = Some(Spend { state: SpendState::SpentOtherwise, transaction, ..found.clone() });
+        done(effects)
+    }
+
+    fn signed(&self, spend: SpendId, known: SpendState) -> Result<Option<&Spend>, Refusal> {
+        self.spend_in(spend, &[SpendState::Committed, SpendState::Submitted, SpendState::Unknown], &[known])
+    }
+
+    /// The spend when it is in one of the states; `None` when it is past them already in the way that was asked for.
+    fn spend_in(&self, spend: SpendId, from: &[SpendState], known: &[SpendState]) -> Result<Option<&Spend>, Refusal> {
+        let found = self.view.spends.find(&spend)?.ok_or_else(|| unknown_spend(spend))?;
+        if from.contains(&found.state) {
+            Ok(Some(found))
+        } else if known.contains(&found.state) {
+            Ok(None)
+        } else {
+            let expected = from.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(" or ");
+            Err(Rejection::SpendStateWrong { spend, expected, found: found.state.to_string() }.into())
+        }
+    }
+
+    fn path(&self, spend: &Spend) -> Result<Vec<&Budget>, Refusal> {
+        let missing = |id| Fault::Broken(format!("budget {id} of a spend is not there"));
+        let leaf = self.view.budgets.find(&spend.budget)?.ok_or_else(|| missing(spend.budget))?;
+        let nodes = leaf.path.iter().map(|id| Ok(self.view.budgets.find(id)?.ok_or_else(|| missing(*id))?));
+        nodes.collect()
+    }
+
+    fn moves_of(&self, spend: &Spend, step: BudgetStep) -> Result<Vec<BudgetMove>, Refusal> {
+        Ok(moves(&self.path(spend)?, step, spend.authority))
+    }
+}
+
+fn moves(path: &[&Budget], step: BudgetStep, amount: crate::money::Amount) -> Vec<BudgetMove> {
+    path.iter().map(|node| BudgetMove { budget: node.id, step, amount }).collect()
+}
+
+/// Room at one node: a payment's own limit, then how often, then how much.
+fn check_room(node: &Budget, hold: &Hold) -> Result<(), Refusal> {
+    let requested = hold.authority.amount;
+    if let Some(limit) = node.caps.per_payment.filter(|limit| requested > *limit) {
+        return Err(Rejection::AmountExceedsPaymentLimit { budget: node.id, requested, limit }.into());
+    }
+    if let Some(limit) = node.caps.occurrences.filter(|limit| node.count >= *limit) {
+        return Err(Rejection::OccurrencesExhausted { budget: node.id, used: node.count, limit }.into());
+    }
+    let used = node.used().ok_or_else(|| Fault::Broken(format!("budget {} overflows", node.id)))?;
+    let overflow = Rejection::AmountOverflow { held: used, requested };
+    let after = used.checked_add(requested).ok_or(overflow)?;
+    match (node.caps.total, node.available()) {
+        (Some(cap), Some(available)) if after > cap => {
+            Err(Rejection::AmountExceedsBudget { budget: node.id, requested, available, cap }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a signed spend stands as a liability.
+const fn outstanding(spend: &Spend) -> Account {
+    match spend.state {
+        SpendState::Unknown => Account::Suspense,
+        _ => Account::Issued,
+    }
+}
+
+fn purchase_leg(spend: &Spend, code: TransferCode, layer: Layer) -> Transfer {
+    let payable = Account::Payable(spend.payee.clone());
+    Transfer { layer, ..leg(spend, code, Account::Spend(spend.budget), payable) }
+}
+
+fn leg(spend: &Spend, code: TransferCode, debit: Account, credit: Account) -> Transfer {
+    Transfer {
+        code,
+        debit,
+        credit,
+        asset: spend.money.asset.clone(),
+        amount: spend.money.amount,
+        layer: Layer::Posted,
+        resolves: None,
+    }
+}

@@ -1,0 +1,128 @@
+//! Budgets are a tree: tenant, person, mandate. A spend debits its leaf and every ancestor of it, so that ten
+//! mandates can share one cap and narrowing a mandate never widens the sum.
+
+use crate::codec::{canon_names, canon_struct};
+use crate::id::{BudgetId, DecisionId, Micros, PrincipalId};
+use crate::money::{Amount, AssetId};
+
+/// Longest path from a leaf to the root, both included.
+pub const PATH_NODES_MAX: usize = 16;
+
+canon_names!(BudgetKind { Tenant = 1 "tenant", Person = 2 "person", Mandate = 3 "mandate" });
+
+canon_names!(
+    /// `Revoked` is for ever. Both other states bar nothing that is already signed.
+    BudgetState { Active = 1 "active", Suspended = 2 "suspended", Revoked = 3 "revoked" }
+);
+
+/// What a node allows. An absent limit bars nothing at this node; its ancestors still count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// posted + held never exceeds this.
+    pub total: Option<Amount>,
+    pub per_payment: Option<Amount>,
+    /// How many spends may be live or done at once and ever. AP2 mandates without recurrence have one.
+    pub occurrences: Option<u64>,
+    /// No hold at or after this instant. Captures of earlier holds are not barred.
+    pub expires_at: Option<Micros>,
+}
+canon_struct!(Caps { total, per_payment, occurrences, expires_at });
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub id: BudgetId,
+    /// From this node to the root, both included; never changes.
+    pub path: Vec<BudgetId>,
+    pub kind: BudgetKind,
+    /// Whose money it is, for a person; who spends, for a mandate.
+    pub holder: PrincipalId,
+    /// Every node of a path counts in the same asset.
+    pub asset: AssetId,
+    pub caps: Caps,
+    pub state: BudgetState,
+    pub decision: Option<DecisionId>,
+    pub held: Amount,
+    pub posted: Amount,
+    /// Spends counted against `caps.occurrences`.
+    pub count: u64,
+}
+canon_struct!(Budget { id, path, kind, holder, asset, caps, state, decision, held, posted, count });
+
+impl Budget {
+    /// held + posted. Kept at or under the total cap.
+    pub fn used(&self) -> Option<Amount> {
+        self.held.checked_add(self.posted)
+    }
+
+    /// What is left under the total cap; `None` where there is no cap.
+    pub fn available(&self) -> Option<Amount> {
+        let cap = self.caps.total?;
+        Some(self.used().and_then(|used| cap.checked_sub(used)).unwrap_or(Amount::ZERO))
+    }
+}
+
+canon_names!(
+    /// How a spend moves the figures of one node. The amount stands beside it.
+    BudgetStep {
+        /// held + a, count + 1
+        Hold = 1 "hold",
+        /// held - a, count - 1
+        Release = 2 "release",
+        /// held - a, posted + a
+        Post = 3 "post",
+    }
+);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetMove {
+    pub budget: BudgetId,
+    pub step: BudgetStep,
+    pub amount: Amount,
+}
+canon_struct!(BudgetMove { budget, step, amount });
+
+/// The figures would leave 0 to 2^128 - 1, or posted + held would pass the cap: a defect, never a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("budget {budget} cannot take the step {step} of {amount}: held {held}, posted {posted}, count {count}")]
+pub struct ImpossibleMove {
+    pub budget: BudgetId,
+    pub step: BudgetStep,
+    pub amount: Amount,
+    pub held: Amount,
+    pub posted: Amount,
+    pub count: u64,
+}
+
+impl Budget {
+    /// The second of a pair of checks: `Book` refused what does not fit, and what does not fit still cannot be written.
+    pub fn take(&self, step: &BudgetMove) -> Result<Self, ImpossibleMove> {
+        let impossible = || ImpossibleMove {
+            budget: self.id,
+            step: step.step,
+            amount: step.amount,
+            held: self.held,
+            posted: self.posted,
+            count: self.count,
+        };
+        let mut next = self.clone();
+        match step.step {
+            BudgetStep::Hold => {
+                next.held = self.held.checked_add(step.amount).ok_or_else(impossible)?;
+                next.count = self.count.checked_add(1).ok_or_else(impossible)?;
+            }
+            BudgetStep::Release => {
+                next.held = self.held.checked_sub(step.amount).ok_or_else(impossible)?;
+                next.count = self.count.checked_sub(1).ok_or_else(impossible)?;
+            }
+            BudgetStep::Post => {
+                next.held = self.held.checked_sub(step.amount).ok_or_else(impossible)?;
+                next.posted = self.posted.checked_add(step.amount).ok_or_else(impossible)?;
+            }
+        }
+        let used = next.used().ok_or_else(impossible)?;
+        match next.caps.total {
+            Some(cap) if used > cap => Err(impossible()),
+            _ => Ok(next),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Claims: first come, for ever. A claim is never changed and never removed.
+
+use crate::codec::{Canon, DecodeError, Reader, canon_struct, encode};
+use crate::id::{BudgetId, Digest, IdempotencyKey, PrincipalId, SpendId};
+use crate::rejection::RejectionCode;
+use crate::spend::Authorization;
+
+/// What can be claimed once in a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClaimKey {
+    /// One caller's key for one operation.
+    Idempotency { principal: PrincipalId, operation: String, key: IdempotencyKey },
+    /// One authorization, on the wallet's side. Sellers' and facilitators' claims are `Settlement`s, which have a life.
+    Authorization(Authorization),
+    /// One closed mandate: the identity of its open mandate and the nonce it was closed for.
+    Leaf { mandate: BudgetId, nonce: String },
+}
+
+impl ClaimKey {
+    pub const fn scope(&self) -> &'static str {
+        match self {
+            Self::Idempotency { .. } => "idempotency",
+            Self::Authorization(_) => "authorization",
+            Self::Leaf { .. } => "leaf",
+        }
+    }
+
+    /// What the stores index: fixed width, no personal data.
+    pub fn digest(&self) -> Digest {
+        Digest::of_parts("purser/claim/1", &[&encode(self)])
+    }
+}
+
+impl Canon for ClaimKey {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Idempotency { principal, operation, key } => {
+                out.push(1);
+                principal.write(out);
+                operation.write(out);
+                key.write(out);
+            }
+            Self::Authorization(authorization) => {
+                out.push(2);
+                authorization.write(out);
+            }
+            Self::Leaf { mandate, nonce } => {
+                out.push(3);
+                mandate.write(out);
+                nonce.write(out);
+            }
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::read(input)? {
+            1 => Ok(Self::Idempotency {
+                principal: Canon::read(input)?,
+                operation: Canon::read(input)?,
+                key: Canon::read(input)?,
+            }),
+            2 => Canon::read(input).map(Self::Authorization),
+            3 => Ok(Self::Leaf { mandate: Canon::read(input)?, nonce: Canon::read(input)? }),
+            other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
+        }
+    }
+}
+
+/// What the first claimant was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    Spend(SpendId),
+    /// The refusal's code, and its whole text by digest; the text itself lies in the store.
+    Rejected {
+        code: RejectionCode,
+        text: Digest,
+    },
+}
+
+impl Canon for ClaimOutcome {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Spend(spend) => {
+                out.push(1);
+                spend.write(out);
+            }
+            Self::Rejected { code, text } => {
+                out.push(2);
+                code.write(out);
+                text.write(out);
+            }
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::read(input)? {
+            1 => Canon::read(input).map(Self::Spend),
+            2 => Ok(Self::Rejected { code: Canon::read(input)?, text: Canon::read(input)? }),
+            other => Err(DecodeError::Value { what: "an outcome", found: other.to_string() }),
+        }
+    }
+}
+
+/// As the journal has it: the key by digest only, so that nothing a caller chose stands in it in clear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub key: Digest,
+    /// Digest of what was asked under the key; another request under it is a conflict.
+    pub request: Digest,
+    pub outcome: ClaimOutcome,
+}
+canon_struct!(Claim { key, request, outcome });

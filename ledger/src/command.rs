@@ -1,0 +1,174 @@
+//! What can be asked of a book.
+
+use crate::budget::{BudgetKind, BudgetState, Caps};
+use crate::decision::Answer;
+use crate::id::{
+    BudgetId, Caller, DecisionId, Digest, IdempotencyKey, Micros, PayeeId, PrincipalId, RailReference, SpendId,
+};
+use crate::money::AssetId;
+use crate::settlement::SettlementKey;
+use crate::spend::{Authorization, Observation, UnusedProof};
+use crate::transfer::Money;
+
+/// A command and who asks.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub caller: Caller,
+    pub command: Command,
+}
+
+#[derive(Clone, Debug)]
+pub enum Command {
+    Propose(Propose),
+    Decide {
+        decision: DecisionId,
+        subject: Digest,
+        answer: Answer,
+    },
+    OpenBudget(OpenBudget),
+    ChangeBudget {
+        budget: BudgetId,
+        to: BudgetState,
+    },
+    /// Reserves: signature checked before, limit, claims and books in this unit.
+    Hold(Box<Hold>),
+    /// Gives a hold back; nothing is signed.
+    Void {
+        spend: SpendId,
+    },
+    /// The same, because its time is over.
+    Expire {
+        spend: SpendId,
+    },
+    /// The last thing before a signature.
+    Commit {
+        spend: SpendId,
+    },
+    /// Somebody reports a transaction. It is a hint, not a proof.
+    Submit {
+        spend: SpendId,
+        transaction: RailReference,
+    },
+    /// Nobody can say what became of it.
+    Doubt {
+        spend: SpendId,
+    },
+    Settle {
+        spend: SpendId,
+        seen: Observation,
+    },
+    Release {
+        spend: SpendId,
+        proof: ReleaseProof,
+    },
+    /// The nonce is consumed, and not by the payment that was signed.
+    Misspend {
+        spend: SpendId,
+        transaction: RailReference,
+    },
+    Claim(Box<ClaimSettlement>),
+    /// Gives a claim back; nothing has left the process.
+    Abandon {
+        settlement: SettlementKey,
+    },
+    /// The document (signed transaction, or the answer to be given) is stored with it, before anything goes out.
+    Dispatch {
+        settlement: SettlementKey,
+        document: Digest,
+        transaction: Option<RailReference>,
+        account_nonce: Option<u64>,
+    },
+    Receive {
+        settlement: SettlementKey,
+        seen: Observation,
+        /// What carrying it cost, in the chain's own coin, and from which wallet.
+        gas: Option<Gas>,
+    },
+    Fail {
+        settlement: SettlementKey,
+        proof: FailureProof,
+        gas: Option<Gas>,
+    },
+    /// Money brought into the book from outside, as the chain shows it.
+    Fund {
+        wallet: String,
+        money: Money,
+        reference: Digest,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Propose {
+    pub decision: DecisionId,
+    pub subject: Digest,
+    pub approver: PrincipalId,
+    pub expires_at: Micros,
+}
+
+#[derive(Clone, Debug)]
+pub struct OpenBudget {
+    pub id: BudgetId,
+    pub parent: Option<BudgetId>,
+    pub kind: BudgetKind,
+    pub holder: PrincipalId,
+    pub asset: AssetId,
+    pub caps: Caps,
+    /// Required for a mandate.
+    pub decision: Option<DecisionId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Hold {
+    pub spend: SpendId,
+    pub operation: String,
+    pub key: IdempotencyKey,
+    /// Digest of all that was asked under the key.
+    pub request: Digest,
+    pub budget: BudgetId,
+    /// The nonce of the closed mandate; consumed with this hold.
+    pub leaf_nonce: String,
+    /// What is debited from the budgets, in their asset.
+    pub authority: Money,
+    /// What moves on the rail.
+    pub money: Money,
+    pub rate: Option<Digest>,
+    pub payee: PayeeId,
+    pub pay_to: String,
+    pub purchase: Digest,
+    pub authorization: Authorization,
+    pub valid_before: i64,
+    pub expires_at: Micros,
+    /// The caller knows that the same purchase is under way as this spend, and means another one.
+    pub again_after: Option<SpendId>,
+    pub evidence: Digest,
+}
+
+#[derive(Clone, Debug)]
+pub enum ReleaseProof {
+    Unused(UnusedProof),
+    /// `AuthorizationCanceled` in a finalized block.
+    Canceled(RailReference),
+}
+
+#[derive(Clone, Debug)]
+pub enum FailureProof {
+    Unused(UnusedProof),
+    /// Our own transaction is mined and reverted.
+    Reverted(RailReference),
+}
+
+#[derive(Clone, Debug)]
+pub struct Gas {
+    pub wallet: String,
+    pub money: Money,
+}
+
+#[derive(Clone, Debug)]
+pub struct ClaimSettlement {
+    pub key: SettlementKey,
+    pub money: Money,
+    pub payee: PayeeId,
+    pub pay_to: String,
+    pub subject: Digest,
+    pub valid_before: i64,
+}

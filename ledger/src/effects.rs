@@ -1,0 +1,177 @@
+//! What a command did: the journal record itself. Rows are written from it, the book can be rebuilt from it, and
+//! its canonical bytes are what the tree hashes.
+
+use crate::budget::{Budget, BudgetMove, BudgetState};
+use crate::claim::Claim;
+use crate::codec::{Canon, DecodeError, Reader, canon_names, canon_struct};
+use crate::decision::Decision;
+use crate::id::{BudgetId, Caller, Digest, Micros, RailReference};
+use crate::settlement::Settlement;
+use crate::spend::{Observation, Spend, UnusedProof};
+use crate::transfer::Transfer;
+
+canon_names!(
+    /// What happened, one name a command.
+    Operation {
+        Propose = 1 "propose",
+        Decide = 2 "decide",
+        OpenBudget = 3 "open_budget",
+        ChangeBudget = 4 "change_budget",
+        Hold = 5 "hold",
+        Void = 6 "void",
+        Expire = 7 "expire",
+        Commit = 8 "commit",
+        Submit = 9 "submit",
+        Doubt = 10 "doubt",
+        Settle = 11 "settle",
+        Release = 12 "release",
+        Misspend = 13 "misspend",
+        Claim = 14 "claim",
+        Abandon = 15 "abandon",
+        Dispatch = 16 "dispatch",
+        Receive = 17 "receive",
+        Fail = 18 "fail",
+        Fund = 19 "fund",
+        /// A refusal that is kept under its key.
+        Reject = 20 "reject",
+    }
+);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetStateChange {
+    pub budget: BudgetId,
+    pub to: BudgetState,
+}
+canon_struct!(BudgetStateChange { budget, to });
+
+/// Why something was taken as settled, released or failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    Seen(Observation),
+    Unused(UnusedProof),
+    Canceled(RailReference),
+    Reverted(RailReference),
+    /// A document or reference outside the book.
+    Reference(Digest),
+}
+
+impl Canon for Fact {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Seen(observation) => {
+                out.push(1);
+                observation.write(out);
+            }
+            Self::Unused(proof) => {
+                out.push(2);
+                proof.write(out);
+            }
+            Self::Canceled(reference) => {
+                out.push(3);
+                reference.write(out);
+            }
+            Self::Reverted(reference) => {
+                out.push(4);
+                reference.write(out);
+            }
+            Self::Reference(digest) => {
+                out.push(5);
+                digest.write(out);
+            }
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::read(input)? {
+            1 => Canon::read(input).map(Self::Seen),
+            2 => Canon::read(input).map(Self::Unused),
+            3 => Canon::read(input).map(Self::Canceled),
+            4 => Canon::read(input).map(Self::Reverted),
+            5 => Canon::read(input).map(Self::Reference),
+            other => Err(DecodeError::Value { what: "a fact", found: other.to_string() }),
+        }
+    }
+}
+
+/// The first byte of a record. Decoders are kept for ever.
+pub const RECORD_VERSION: u8 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effects {
+    pub seq: u64,
+    pub at: Micros,
+    pub caller: Caller,
+    pub operation: Operation,
+    pub claims: Vec<Claim>,
+    pub opened: Vec<Budget>,
+    pub states: Vec<BudgetStateChange>,
+    pub moves: Vec<BudgetMove>,
+    pub spend: Option<Spend>,
+    pub settlement: Option<Settlement>,
+    pub decision: Option<Decision>,
+    pub transfers: Vec<Transfer>,
+    pub fact: Option<Fact>,
+}
+
+struct Body(Effects);
+
+impl Effects {
+    pub fn new(seq: u64, at: Micros, caller: Caller, operation: Operation) -> Self {
+        Self {
+            seq,
+            at,
+            caller,
+            operation,
+            claims: Vec::new(),
+            opened: Vec::new(),
+            states: Vec::new(),
+            moves: Vec::new(),
+            spend: None,
+            settlement: None,
+            decision: None,
+            transfers: Vec::new(),
+            fact: None,
+        }
+    }
+
+    /// The record's bytes: version, then the fields.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        out.push(RECORD_VERSION);
+        self.write(&mut out);
+        out
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        crate::codec::decode::<Body>(bytes).map(|body| body.0)
+    }
+}
+
+impl Canon for Body {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(RECORD_VERSION);
+        self.0.write(out);
+    }
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::read(input)? {
+            RECORD_VERSION => Effects::read(input).map(Self),
+            other => Err(DecodeError::Value { what: "a record version", found: other.to_string() }),
+        }
+    }
+}
+
+canon_struct!(Effects {
+    seq,
+    at,
+    caller,
+    operation,
+    claims,
+    opened,
+    states,
+    moves,
+    spend,
+    settlement,
+    decision,
+    transfers,
+    fact,
+});

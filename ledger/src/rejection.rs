@@ -1,0 +1,135 @@
+//! Every way the book says no. The code is stable; the sentence carries both values.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::canon_names;
+use crate::id::{BudgetId, DecisionId, Digest, SpendId};
+use crate::money::{Amount, AssetId};
+
+macro_rules! rejections {
+    ($( $byte:literal $word:literal $variant:ident { $( $field:ident : $type:ty ),* $(,)? } $transient:ident $text:literal ),* $(,)?) => {
+        canon_names!(
+            /// The stable names of the refusals.
+            RejectionCode { $( $variant = $byte $word, )* }
+        );
+
+        /// A refusal by a money rule. The book is as it was.
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+        #[serde(tag = "code", rename_all = "snake_case")]
+        pub enum Rejection { $( #[error($text)] $variant { $( $field: $type ),* }, )* }
+
+        impl Rejection {
+            pub const fn code(&self) -> RejectionCode {
+                match self { $( Self::$variant { .. } => RejectionCode::$variant, )* }
+            }
+        }
+
+        impl RejectionCode {
+            /// The same request under a new key may succeed later, without anyone changing what it asks.
+            pub const fn retryable(self) -> bool {
+                match self { $( Self::$variant => rejections!(@ $transient), )* }
+            }
+        }
+    };
+    (@ transient) => { true };
+    (@ final) => { false };
+}
+
+rejections! {
+    1 "amount_exceeds_budget" AmountExceedsBudget { budget: BudgetId, requested: Amount, available: Amount, cap: Amount } transient
+        "the payment of {requested} exceeds what budget {budget} has left: {available} of {cap}",
+    2 "amount_exceeds_payment_limit" AmountExceedsPaymentLimit { budget: BudgetId, requested: Amount, limit: Amount } final
+        "the payment of {requested} exceeds the limit a payment of budget {budget}: {limit}",
+    3 "occurrences_exhausted" OccurrencesExhausted { budget: BudgetId, used: u64, limit: u64 } transient
+        "mandate {budget} allows {limit} payments and has {used}",
+    4 "mandate_expired" MandateExpired { budget: BudgetId, expires_at: i64, now: i64 } final
+        "mandate {budget} expired at {expires_at}, it is {now}",
+    5 "mandate_revoked" MandateRevoked { budget: BudgetId } final
+        "{budget} is revoked; active was expected",
+    6 "mandate_suspended" MandateSuspended { budget: BudgetId } transient
+        "{budget} is suspended; active was expected",
+    7 "mandate_unknown" MandateUnknown { budget: BudgetId } final
+        "there is no budget {budget} in this book",
+    8 "mandate_exists" MandateExists { budget: BudgetId } final
+        "budget {budget} is open already, with other terms",
+    9 "asset_mismatch" AssetMismatch { expected: AssetId, found: AssetId } final
+        "the budget counts in {expected}, the request in {found}",
+    10 "cap_exceeds_parent" CapExceedsParent { budget: BudgetId, requested: Amount, cap: Amount } final
+        "a cap of {requested} was asked for under budget {budget}, whose own is {cap}",
+    11 "path_too_deep" PathTooDeep { depth: u64, limit: u64 } final
+        "a budget at depth {depth} was asked for, the limit is {limit}",
+    12 "idempotency_key_reused" IdempotencyKeyReused { first: Digest, found: Digest } final
+        "this key was first used for the request {first}, now for {found}",
+    13 "spend_released" SpendReleased { spend: SpendId } final
+        "spend {spend} of this key ended without a payment; a second purchase needs a key of its own and names `again_after`",
+    14 "purchase_unresolved" PurchaseUnresolved { spend: SpendId, state: String } transient
+        "the same purchase is under way as spend {spend} ({state}); a second one names `again_after`",
+    15 "again_after_mismatch" AgainAfterMismatch { expected: SpendId, found: SpendId } final
+        "`again_after` names {found}, the purchase under way is {expected}",
+    16 "authorization_claimed" AuthorizationClaimed { spend: String } final
+        "this authorization is claimed already, by {spend}",
+    17 "mandate_consumed" MandateConsumed { mandate: BudgetId } final
+        "this closed mandate under {mandate} was used before; it can be used once",
+    18 "spend_unknown" SpendUnknown { spend: SpendId } final
+        "there is no spend {spend} in this book",
+    19 "spend_state" SpendStateWrong { spend: SpendId, expected: String, found: String } final
+        "spend {spend} is {found}, {expected} was expected",
+    20 "not_proved" NotProved { spend: SpendId, valid_before: i64, finalized_at: i64 } transient
+        "spend {spend} is valid before {valid_before}, the finalized block is of {finalized_at}: nothing is proved yet",
+    21 "settlement_mismatch" SettlementMismatch { expected: String, found: String } final
+        "{expected} was signed for, the chain shows {found}",
+    22 "only_a_user_decides" OnlyAUserDecides { found: String } final
+        "only a user decides; the caller is of kind {found}",
+    23 "not_your_decision" NotYourDecision { expected: String, found: String } final
+        "{expected} is asked, {found} answered",
+    24 "decision_unknown" DecisionUnknown { decision: DecisionId } final
+        "there is no question {decision} in this book",
+    25 "decision_exists" DecisionExists { decision: DecisionId } final
+        "question {decision} was put already, with another subject",
+    26 "decision_state" DecisionStateWrong { decision: DecisionId, expected: String, found: String } final
+        "question {decision} is {found}, {expected} was expected",
+    27 "decision_subject" DecisionSubjectWrong { expected: Digest, found: Digest } final
+        "the question is about {expected}, the answer about {found}",
+    28 "decision_expired" DecisionExpired { decision: DecisionId, expires_at: i64, now: i64 } final
+        "question {decision} expired at {expires_at}, it is {now}",
+    29 "approval_required" ApprovalRequired { decision: DecisionId } final
+        "a mandate opens on an approved and unused decision; {decision} is neither",
+    30 "settlement_unknown" SettlementUnknown { authorization: String } final
+        "there is no claim of authorization {authorization} in this book",
+    31 "settlement_state" SettlementStateWrong { authorization: String, expected: String, found: String } final
+        "the settlement of {authorization} is {found}, {expected} was expected",
+    32 "payment_used_for_other_resource" PaymentUsedForOtherResource { first: Digest, found: Digest } final
+        "this payment is for the request {first}, now presented for {found}",
+    33 "amount_zero" AmountZero { found: Amount } final
+        "an amount above zero was expected, {found} was given",
+    34 "amount_overflow" AmountOverflow { held: Amount, requested: Amount } final
+        "{requested} on top of {held} leaves the range of an amount",
+    35 "owner_mismatch" OwnerMismatch { expected: String, found: String } final
+        "the mandate is {expected}'s to spend under, {found} asked",
+    36 "hold_expired" HoldExpired { spend: SpendId, expires_at: i64, now: i64 } final
+        "the hold of spend {spend} lapsed at {expires_at}, it is {now}",
+    37 "not_expired" NotExpired { spend: SpendId, expires_at: i64, now: i64 } transient
+        "the hold of spend {spend} lapses at {expires_at}, it is {now}",
+    38 "state_change_refused" StateChangeRefused { budget: BudgetId, expected: String, found: String } final
+        "{budget} is {found}; a change to {expected} is not possible",
+}
+
+/// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The store did not load what the rule must read. Failing closed: absent is not the same as not looked at.
+    #[error("the rule needs {0}, which was not loaded")]
+    NotLoaded(String),
+    /// The rule's own arithmetic would break an invariant.
+    #[error("an invariant would break: {0}")]
+    Broken(String),
+}
+
+/// Why a command had no effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}

@@ -1,0 +1,74 @@
+//! What a seller or a facilitator knows of an authorization that somebody else signed.
+
+use crate::codec::{canon_names, canon_struct};
+use crate::id::{Digest, PayeeId, RailReference};
+use crate::spend::Authorization;
+use crate::transfer::{Money, TransferId};
+
+canon_names!(
+    /// The wallet's own claim stands with the spend; these two are for those who are paid or who carry.
+    Role { Seller = 1 "seller", Facilitator = 2 "facilitator", Wallet = 3 "wallet" }
+);
+
+canon_names!(
+    SettlementState {
+        /// Ours to work on, and no one else's. A seller's handler may be running.
+        Claimed = 1 "claimed",
+        /// Given up before anything left this process: the same authorization may be claimed again.
+        Abandoned = 2 "abandoned",
+        /// The bytes are stored and may be on their way.
+        Submitted = 3 "submitted",
+        /// The transfer was seen on the chain.
+        Settled = 4 "settled",
+        /// Proved not to happen: reverted for good, or the authorization ran out unused.
+        Failed = 5 "failed",
+    }
+);
+
+impl SettlementState {
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Claimed | Self::Submitted => true,
+            Self::Abandoned | Self::Settled | Self::Failed => false,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SettlementKey {
+    pub role: Role,
+    pub authorization: Authorization,
+}
+canon_struct!(SettlementKey { role, authorization });
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    pub key: SettlementKey,
+    pub state: SettlementState,
+    pub money: Money,
+    pub payee: PayeeId,
+    pub pay_to: String,
+    /// What it pays for: route, method, body and terms. The same authorization with another subject is refused.
+    pub subject: Digest,
+    pub valid_before: i64,
+    /// The pending sale, for a seller.
+    pub pending: Option<TransferId>,
+    pub transaction: Option<RailReference>,
+    /// The relayer account's nonce, for a facilitator.
+    pub account_nonce: Option<u64>,
+    /// The document that answers a repeat: the signed transaction of a facilitator, the stored answer of a seller.
+    pub document: Option<Digest>,
+}
+canon_struct!(Settlement {
+    key,
+    state,
+    money,
+    payee,
+    pay_to,
+    subject,
+    valid_before,
+    pending,
+    transaction,
+    account_nonce,
+    document,
+});

@@ -1,0 +1,131 @@
+//! The life of a spend, from the wallet's side.
+
+use crate::codec::{canon_names, canon_struct};
+use crate::id::{BudgetId, Digest, Micros, PayeeId, RailReference, SpendId};
+use crate::money::{Amount, AssetId};
+use crate::transfer::{Money, TransferId};
+
+canon_names!(
+    SpendState {
+        /// Reserved; nothing is signed. May be voided, may expire.
+        Held = 1 "held",
+        Voided = 2 "voided",
+        Expired = 3 "expired",
+        /// About to be signed, or signed: an uncleared cheque. No expiry touches it.
+        Committed = 4 "committed",
+        /// Somebody says that it is on the chain, under this transaction.
+        Submitted = 5 "submitted",
+        /// Nobody could say what became of it. Stays held until proved either way.
+        Unknown = 6 "unknown",
+        /// The chain shows the transfer, from us to the payee, of exactly this amount.
+        Settled = 7 "settled",
+        /// Proved never to happen.
+        Released = 8 "released",
+        /// The nonce was consumed and the money did not go where it was signed for: an incident.
+        SpentOtherwise = 9 "spent_otherwise",
+    }
+);
+
+impl SpendState {
+    /// Money may still move.
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Held | Self::Committed | Self::Submitted | Self::Unknown => true,
+            Self::Voided | Self::Expired | Self::Settled | Self::Released | Self::SpentOtherwise => false,
+        }
+    }
+
+    /// A signature exists or may exist.
+    pub const fn is_signed(self) -> bool {
+        match self {
+            Self::Committed | Self::Submitted | Self::Unknown => true,
+            Self::Held | Self::Voided | Self::Expired | Self::Settled | Self::Released | Self::SpentOtherwise => false,
+        }
+    }
+}
+
+/// What names an EIP-3009 authorization on its chain. Only one transfer can ever come of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Authorization {
+    /// CAIP-2.
+    pub network: String,
+    pub asset: AssetId,
+    /// Lower-case hexadecimal address.
+    pub payer: String,
+    pub nonce: [u8; 32],
+}
+canon_struct!(Authorization { network, asset, payer, nonce });
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spend {
+    pub id: SpendId,
+    pub state: SpendState,
+    /// The leaf that authorises it.
+    pub budget: BudgetId,
+    /// In the budget's asset; this is what is debited.
+    pub authority: Amount,
+    /// What moves.
+    pub money: Money,
+    /// The recorded rate between the two, where the assets differ.
+    pub rate: Option<Digest>,
+    pub payee: PayeeId,
+    /// Lower-case address on the rail.
+    pub pay_to: String,
+    /// Digest of resource and terms: what was bought, from whom, for how much.
+    pub purchase: Digest,
+    pub authorization: Authorization,
+    /// Unix seconds; after it, at a finalized block, an unused nonce proves that nothing moved.
+    pub valid_before: i64,
+    /// When a hold lapses by itself. Means nothing once committed.
+    pub expires_at: Micros,
+    /// The pending transfer of the hold.
+    pub hold: TransferId,
+    /// The rail's reference: reported while submitted, observed once settled.
+    pub transaction: Option<RailReference>,
+    /// The documents of this spend (chain, cart, offer, signed payload), by digest of the bundle.
+    pub evidence: Digest,
+}
+canon_struct!(Spend {
+    id,
+    state,
+    budget,
+    authority,
+    money,
+    rate,
+    payee,
+    pay_to,
+    purchase,
+    authorization,
+    valid_before,
+    expires_at,
+    hold,
+    transaction,
+    evidence,
+});
+
+impl Spend {
+    pub fn wallet(&self) -> crate::account::Account {
+        crate::account::Account::Wallet(format!("{}:{}", self.authorization.network, self.authorization.payer))
+    }
+}
+
+/// What was seen on the rail. Amount and recipient come from the settled artifact, never from a presented field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    pub transaction: RailReference,
+    pub block_number: u64,
+    pub block_hash: [u8; 32],
+    pub pay_to: String,
+    pub amount: Amount,
+}
+canon_struct!(Observation { transaction, block_number, block_hash, pay_to, amount });
+
+/// The one proof that releases a signed payment: its nonce unused at a finalized block at or past `valid_before`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusedProof {
+    pub finalized_number: u64,
+    pub finalized_hash: [u8; 32],
+    /// Unix seconds.
+    pub finalized_timestamp: i64,
+}
+canon_struct!(UnusedProof { finalized_number, finalized_hash, finalized_timestamp });

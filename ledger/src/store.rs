@@ -1,0 +1,150 @@
+//! The port to a store.
+//!
+//! What must be durable before `run` returns `Ok`: the whole unit of work, that is the journal record, every row it
+//! changes and the documents that came with it. Money is lost if a store answers before that, answers `Unavailable`
+//! for a unit that was written, or runs two units of one tenant at once.
+
+use async_trait::async_trait;
+
+use crate::account::{Account, Balance};
+use crate::budget::Budget;
+use crate::command::Request;
+use crate::decision::{Decision, DecisionState};
+use crate::effects::Effects;
+use crate::id::{BudgetId, DecisionId, Digest, PrincipalId, SpendId, TenantId};
+use crate::money::AssetId;
+use crate::rejection::Rejection;
+use crate::settlement::{Settlement, SettlementKey};
+use crate::spend::Spend;
+
+/// A document that the ledger links to and never reads: a mandate, a cart, an offer, a signed payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    pub kind: String,
+    pub bytes: Vec<u8>,
+}
+
+impl Document {
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
+}
+
+/// One command, and the documents that become durable with it.
+#[derive(Clone, Debug)]
+pub struct Work {
+    pub request: Request,
+    pub documents: Vec<Document>,
+}
+
+/// Whether a command changed the book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    New,
+    Known,
+}
+
+/// The state of what a command was about, after it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub freshness: Freshness,
+    /// The journal record, where one was written.
+    pub seq: Option<u64>,
+    pub spend: Option<Spend>,
+    pub settlement: Option<Settlement>,
+    pub decision: Option<Decision>,
+    pub budget: Option<Budget>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Nothing was written. Try again.
+    #[error("the store cannot be used now: {0}")]
+    Unavailable(String),
+    /// The unit may or may not have been written. Run the same keyed command again: it finds out.
+    #[error("the answer to a commit was lost: {0}")]
+    Unknown(String),
+    /// What is stored contradicts itself, or a rule would break an invariant. Nothing was written.
+    #[error("the store contradicts itself: {0}")]
+    Broken(String),
+}
+
+/// A journal record as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    pub seq: u64,
+    pub bytes: Vec<u8>,
+    pub leaf: Digest,
+}
+
+#[derive(Clone, Debug)]
+pub struct AccountBalance {
+    pub account: Account,
+    pub asset: AssetId,
+    pub balance: Balance,
+}
+
+/// Where a verification failed, or that it did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verification {
+    Sound {
+        entries: u64,
+        root: Digest,
+    },
+    /// The first break: at this record, for this reason.
+    Broken {
+        seq: u64,
+        reason: String,
+    },
+}
+
+#[async_trait]
+pub trait Store: Send + Sync {
+    async fn run(&self, tenant: &TenantId, work: Work) -> Result<Answer, StoreError>;
+
+    async fn spend(&self, tenant: &TenantId, id: SpendId) -> Result<Option<Spend>, StoreError>;
+    async fn budget(&self, tenant: &TenantId, id: BudgetId) -> Result<Option<Budget>, StoreError>;
+    async fn settlement(&self, tenant: &TenantId, key: &SettlementKey) -> Result<Option<Settlement>, StoreError>;
+    async fn decision(&self, tenant: &TenantId, id: DecisionId) -> Result<Option<Decision>, StoreError>;
+    async fn document(&self, tenant: &TenantId, digest: Digest) -> Result<Option<Document>, StoreError>;
+
+    /// Spends on which money may still move, by id, after `after`; at most `limit`.
+    async fn open_spends(
+        &self,
+        tenant: &TenantId,
+        after: Option<SpendId>,
+        limit: u32,
+    ) -> Result<Vec<Spend>, StoreError>;
+    /// Every spend under a budget node, newest first; at most `limit`.
+    async fn spends_of(&self, tenant: &TenantId, budget: BudgetId, limit: u32) -> Result<Vec<Spend>, StoreError>;
+    async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
+    /// Questions put to one user, in one state, newest first.
+    async fn decisions_of(
+        &self,
+        tenant: &TenantId,
+        approver: &PrincipalId,
+        state: DecisionState,
+        limit: u32,
+    ) -> Result<Vec<Decision>, StoreError>;
+
+    async fn balances(&self, tenant: &TenantId) -> Result<Vec<AccountBalance>, StoreError>;
+    /// Records from `from` on, decoded; at most `limit`.
+    async fn records(
+        &self,
+        tenant: &TenantId,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<(JournalEntry, Effects)>, StoreError>;
+    /// The records of one spend, oldest first.
+    async fn records_of_spend(
+        &self,
+        tenant: &TenantId,
+        spend: SpendId,
+    ) -> Result<Vec<(JournalEntry, Effects)>, StoreError>;
+    /// Number of records and root of the tree.
+    async fn head(&self, tenant: &TenantId) -> Result<(u64, Digest), StoreError>;
+    /// Reads everything again and recomputes it: bytes, leaves, root, budgets, spends, balances.
+    async fn verify(&self, tenant: &TenantId) -> Result<Verification, StoreError>;
+}
