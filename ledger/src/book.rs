@@ -43,6 +43,9 @@ pub fn wants(view: &View, request: &Request) -> Keys {
             keys.claim(view, &spending::idempotency(request, hold));
             keys.claim(view, &ClaimKey::Authorization(hold.authorization.clone()));
             keys.claim(view, &spending::leaf(hold));
+            if let Some(pin) = &hold.pin {
+                keys.claim(view, &spending::payee(pin));
+            }
             keys.spend(view, hold.spend);
             keys.budget(view, hold.budget);
             keys.purchase(view, PurchaseKey { budget: hold.budget, purchase: hold.purchase });

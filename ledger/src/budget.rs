@@ -2,7 +2,7 @@
 //! mandates can share one cap and narrowing a mandate never widens the sum.
 
 use crate::codec::{canon_names, canon_struct};
-use crate::id::{BudgetId, DecisionId, Micros, PrincipalId};
+use crate::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId};
 use crate::money::{Amount, AssetId};
 
 /// Longest path from a leaf to the root, both included.
@@ -41,12 +41,14 @@ pub struct Budget {
     pub caps: Caps,
     pub state: BudgetState,
     pub decision: Option<DecisionId>,
+    /// What the node stands for, kept as a document: a mandate's tokens and terms.
+    pub document: Option<Digest>,
     pub held: Amount,
     pub posted: Amount,
     /// Spends counted against `caps.occurrences`.
     pub count: u64,
 }
-canon_struct!(Budget { id, path, kind, holder, asset, caps, state, decision, held, posted, count });
+canon_struct!(Budget { id, path, kind, holder, asset, caps, state, decision, document, held, posted, count });
 
 impl Budget {
     /// held + posted. Kept at or under the total cap.

@@ -14,6 +14,8 @@ pub enum ClaimKey {
     Authorization(Authorization),
     /// One closed mandate: the identity of its open mandate and the nonce it was closed for.
     Leaf { mandate: BudgetId, nonce: String },
+    /// Whom an origin is paid through, from the first payment on.
+    Payee { origin: String, network: String },
 }
 
 impl ClaimKey {
@@ -22,6 +24,7 @@ impl ClaimKey {
             Self::Idempotency { .. } => "idempotency",
             Self::Authorization(_) => "authorization",
             Self::Leaf { .. } => "leaf",
+            Self::Payee { .. } => "payee",
         }
     }
 
@@ -49,6 +52,11 @@ impl Canon for ClaimKey {
                 mandate.write(out);
                 nonce.write(out);
             }
+            Self::Payee { origin, network } => {
+                out.push(4);
+                origin.write(out);
+                network.write(out);
+            }
         }
     }
 
@@ -61,6 +69,7 @@ impl Canon for ClaimKey {
             }),
             2 => Canon::read(input).map(Self::Authorization),
             3 => Ok(Self::Leaf { mandate: Canon::read(input)?, nonce: Canon::read(input)? }),
+            4 => Ok(Self::Payee { origin: Canon::read(input)?, network: Canon::read(input)? }),
             other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
         }
     }

@@ -115,6 +115,7 @@ pub struct OpenBudget {
     pub caps: Caps,
     /// Required for a mandate.
     pub decision: Option<DecisionId>,
+    pub document: Option<Digest>,
 }
 
 #[derive(Clone, Debug)]
@@ -134,9 +135,13 @@ pub struct Hold {
     pub rate: Option<Digest>,
     pub payee: PayeeId,
     pub pay_to: String,
+    /// Who is paid at this origin, remembered from the first payment on; `None` where a registry says it.
+    pub pin: Option<Pin>,
     pub purchase: Digest,
     pub authorization: Authorization,
     pub valid_before: i64,
+    /// The chain's head before anything was signed: a search for the authorization starts here.
+    pub since_block: u64,
     pub expires_at: Micros,
     /// The caller knows that the same purchase is under way as this spend, and means another one.
     pub again_after: Option<SpendId>,
@@ -171,4 +176,14 @@ pub struct ClaimSettlement {
     pub pay_to: String,
     pub subject: Digest,
     pub valid_before: i64,
+    pub since_block: u64,
+}
+
+/// First contact: whom an origin asked to be paid.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    /// Scheme, host and port.
+    pub origin: String,
+    /// CAIP-2.
+    pub network: String,
 }

@@ -112,6 +112,8 @@ rejections! {
         "the hold of spend {spend} lapses at {expires_at}, it is {now}",
     38 "state_change_refused" StateChangeRefused { budget: BudgetId, expected: String, found: String } final
         "{budget} is {found}; a change to {expected} is not possible",
+    39 "payee_changed" PayeeChanged { origin: String, expected: Digest, found: Digest } final
+        "{origin} was first paid through {expected} (digest of the address) and now asks for {found}",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

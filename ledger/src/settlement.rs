@@ -51,6 +51,8 @@ pub struct Settlement {
     /// What it pays for: route, method, body and terms. The same authorization with another subject is refused.
     pub subject: Digest,
     pub valid_before: i64,
+    /// The chain's head when it was claimed.
+    pub since_block: u64,
     /// The pending sale, for a seller.
     pub pending: Option<TransferId>,
     pub transaction: Option<RailReference>,
@@ -67,6 +69,7 @@ canon_struct!(Settlement {
     pay_to,
     subject,
     valid_before,
+    since_block,
     pending,
     transaction,
     account_nonce,

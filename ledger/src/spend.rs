@@ -76,6 +76,8 @@ pub struct Spend {
     pub authorization: Authorization,
     /// Unix seconds; after it, at a finalized block, an unused nonce proves that nothing moved.
     pub valid_before: i64,
+    /// The chain's head before anything was signed.
+    pub since_block: u64,
     /// When a hold lapses by itself. Means nothing once committed.
     pub expires_at: Micros,
     /// The pending transfer of the hold.
@@ -97,6 +99,7 @@ canon_struct!(Spend {
     purchase,
     authorization,
     valid_before,
+    since_block,
     expires_at,
     hold,
     transaction,

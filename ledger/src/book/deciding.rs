@@ -90,6 +90,7 @@ impl Draft<'_> {
             caps: open.caps.clone(),
             state: BudgetState::Active,
             decision: open.decision,
+            document: open.document,
             held: Amount::ZERO,
             posted: Amount::ZERO,
             count: 0,

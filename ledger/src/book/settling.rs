@@ -41,6 +41,7 @@ impl Draft<'_> {
             pay_to: claim.pay_to.clone(),
             subject: claim.subject,
             valid_before: claim.valid_before,
+            since_block: claim.since_block,
             pending,
             transaction: None,
             account_nonce: None,

@@ -4,9 +4,9 @@ use super::{Draft, Outcome, claimant, done, unknown_budget, unknown_spend};
 use crate::account::Account;
 use crate::budget::{Budget, BudgetKind, BudgetMove, BudgetState, BudgetStep};
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
-use crate::command::{Hold, ReleaseProof, Request};
+use crate::command::{Hold, Pin, ReleaseProof, Request};
 use crate::effects::{Fact, Operation};
-use crate::id::{CallerKind, RailReference, SpendId};
+use crate::id::{CallerKind, Digest, RailReference, SpendId};
 use crate::rejection::{Fault, Refusal, Rejection};
 use crate::spend::{Observation, Spend, SpendState};
 use crate::transfer::{Layer, Resolves, Transfer, TransferCode, TransferId};
@@ -24,6 +24,10 @@ pub(super) fn leaf(hold: &Hold) -> ClaimKey {
     ClaimKey::Leaf { mandate: hold.budget, nonce: hold.leaf_nonce.clone() }
 }
 
+pub(super) fn payee(pin: &Pin) -> ClaimKey {
+    ClaimKey::Payee { origin: pin.origin.clone(), network: pin.network.clone() }
+}
+
 impl Draft<'_> {
     pub(super) fn hold(&self, hold: &Hold) -> Result<Outcome, Refusal> {
         if let Some(answer) = self.answer_of_key(hold)? {
@@ -33,6 +37,7 @@ impl Draft<'_> {
             return Err(Rejection::AmountZero { found: hold.money.amount.min(hold.authority.amount) }.into());
         }
         let path = self.path_of(hold)?;
+        let pinned = self.check_payee(hold)?;
         self.check_open_purchase(hold)?;
         self.check_claims(hold)?;
         for node in &path {
@@ -41,6 +46,7 @@ impl Draft<'_> {
         let mut effects = self.effects(Operation::Hold);
         effects.moves = moves(&path, BudgetStep::Hold, hold.authority.amount);
         effects.claims = self.claims_of(hold);
+        effects.claims.extend(pinned);
         let spend = Spend {
             id: hold.spend,
             state: SpendState::Held,
@@ -53,6 +59,7 @@ impl Draft<'_> {
             purchase: hold.purchase,
             authorization: hold.authorization.clone(),
             valid_before: hold.valid_before,
+            since_block: hold.since_block,
             expires_at: hold.expires_at,
             hold: TransferId { seq: effects.seq, leg: 0 },
             transaction: None,
@@ -115,6 +122,21 @@ impl Draft<'_> {
             }
         }
         Ok(path)
+    }
+
+    /// First contact pins the address; a later change is not the agent's to accept.
+    fn check_payee(&self, hold: &Hold) -> Result<Option<Claim>, Refusal> {
+        let Some(pin) = &hold.pin else { return Ok(None) };
+        let key = payee(pin).digest();
+        let found = Digest::of(hold.pay_to.as_bytes());
+        match self.view.claims.find(&key)? {
+            Some(known) if known.claim.request != found => {
+                let (origin, expected) = (pin.origin.clone(), known.claim.request);
+                Err(Rejection::PayeeChanged { origin, expected, found }.into())
+            }
+            Some(_) => Ok(None),
+            None => Ok(Some(Claim { key, request: found, outcome: ClaimOutcome::Spend(hold.spend) })),
+        }
     }
 
     /// Agents draw new keys when they retry: while a purchase is open, another one of the same thing must be meant.
