@@ -1,2 +1,25 @@
-//! stub
+//! HOW money moves: protocol x402, version 2, scheme `exact` on EVM over EIP-3009, HTTP transport.
+//!
+//! 1. What is signed is what was decided on: an offer is frozen, and the authorization comes from the frozen offer.
+//! 2. A payment is accepted only when every stated term, the time window and the signature hold, on a trusted asset.
+//! 3. "Settled" means that the one matching transfer is in a block; "released" means that it can never be.
+//! 4. Whatever is not known stays open. Nothing becomes "failed" because somebody said so.
+//! 5. Every refusal has a reason from a closed list, the field, and both values.
+//!
+//! Read in this order: [`wire`] (the messages, as texts), [`network`] (assets that are trusted), [`exact`] (terms,
+//! authorization, signature, verification), [`select`] (from a 402 to a signature), [`settlement`] (what became of
+//! it), [`chain`] (the port), [`reason`], [`limit`].
+//!
+//! Never here: sockets, files, a clock, randomness, HTTP, SQL, mandates, budgets. `now` is an argument, and the chain
+//! is a port whose implementations live elsewhere. Version 1, Permit2 and contract wallets are refused by name.
+
 pub mod chain;
+pub mod exact;
+pub mod limit;
+pub mod network;
+pub mod reason;
+pub mod refusal;
+pub mod select;
+pub mod settlement;
+pub mod value;
+pub mod wire;

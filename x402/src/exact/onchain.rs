@@ -1,0 +1,104 @@
+//! What only the chain can say of a verified payment, and the diagnosis of a transfer that would revert.
+
+use alloy_primitives::{Address, U256};
+use ledger::money::Amount;
+
+use super::{Terms, VerifiedPayment};
+use crate::chain::{At, Chain, ChainError, TransferCall};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OnChainError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nothing is known, so nothing is accepted; the same payment may be presented again.
+    #[error("the payment could not be checked: {0}")]
+    Chain(#[from] ChainError),
+}
+
+impl OnChainError {
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(refusal) => refusal.reason,
+            Self::Chain(_) => Reason::UnexpectedVerifyError,
+        }
+    }
+
+    pub const fn code(&self) -> &'static str {
+        self.reason().as_str()
+    }
+
+    pub const fn retryable(&self) -> bool {
+        self.reason().retryable()
+    }
+}
+
+/// Would this payment settle now? `relayer` is who would send it.
+///
+/// `claimed_elsewhere` is the sum of the payer's other authorizations in this asset that are claimed and not yet
+/// settled: each may be fine alone and all together above the balance.
+///
+/// The nonce is asked for by name, not left to the simulation: some tokens answer a used nonce with an event
+/// instead of a revert, and then the simulation passes while no money moves.
+pub async fn verify_on_chain(
+    chain: &dyn Chain,
+    payment: &VerifiedPayment,
+    relayer: Address,
+    claimed_elsewhere: Amount,
+) -> Result<(), OnChainError> {
+    let call = payment.transfer_call();
+    check_accounts(chain, payment.terms(), &call).await?;
+    if chain.authorization_consumed(call.asset, call.from, call.nonce, At::Latest).await? {
+        let field = "payload.authorization.nonce";
+        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", call.nonce).into());
+    }
+    check_balance(chain, &call, claimed_elsewhere).await?;
+    match chain.simulate(&call, relayer).await {
+        Ok(()) => Ok(()),
+        Err(ChainError::Reverted { reason, .. }) => Err(diagnose(chain, payment.terms(), &reason).await.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn check_accounts(chain: &dyn Chain, terms: &Terms, call: &TransferCall) -> Result<(), OnChainError> {
+    let chain_id = chain.chain_id().await?;
+    if chain_id != terms.network.chain_id() {
+        let found = format!("a node of eip155:{chain_id}");
+        return Err(Refusal::new(Reason::NetworkMismatch, "network", terms.network, found).into());
+    }
+    if chain.code(call.asset).await?.is_empty() {
+        let found = format!("no code at {}", call.asset);
+        return Err(Refusal::new(Reason::AssetNotDeployed, "asset", "a contract", found).into());
+    }
+    // A payer with code (a contract, or an account delegated by EIP-7702) signs by ERC-1271, never by its key.
+    if !chain.code(call.from).await?.is_empty() {
+        let (field, found) = ("payload.authorization.from", format!("code at {}", call.from));
+        return Err(Refusal::new(Reason::UnsupportedPayloadType, field, "an account without code", found).into());
+    }
+    Ok(())
+}
+
+async fn check_balance(chain: &dyn Chain, call: &TransferCall, claimed_elsewhere: Amount) -> Result<(), OnChainError> {
+    let balance = chain.balance_of(call.asset, call.from, At::Latest).await?;
+    let needed = call.value.saturating_add(U256::from(claimed_elsewhere.get()));
+    if balance < needed {
+        let expected = format!("a balance of {needed} (of it {claimed_elsewhere} claimed by other payments)");
+        let field = "payload.authorization.value";
+        return Err(Refusal::new(Reason::InsufficientBalance, field, expected, balance).into());
+    }
+    Ok(())
+}
+
+/// Why did it revert? The token's own facts first; where they cannot be read the revert itself is the answer.
+async fn diagnose(chain: &dyn Chain, terms: &Terms, revert: &str) -> Refusal {
+    let reverted = Refusal::new(Reason::SimulationFailed, "payload", "a transfer that does not revert", revert);
+    let Ok(token) = chain.token(terms.token).await else { return reverted };
+    if token.name != terms.domain.name {
+        return Refusal::new(Reason::TokenNameMismatch, "extra.name", &token.name, &terms.domain.name);
+    }
+    if token.version != terms.domain.version {
+        return Refusal::new(Reason::TokenVersionMismatch, "extra.version", &token.version, &terms.domain.version);
+    }
+    reverted
+}

@@ -1,0 +1,228 @@
+//! Stateless verification: everything that can be said of a payment without asking the chain.
+
+use alloy_primitives::{Address, U256};
+use serde_json::Value;
+
+use super::{Authorization, EvmSignature, SCHEME, SignatureError, Terms};
+use crate::chain::TransferCall;
+use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
+use crate::network::AssetTable;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::settlement::{ClaimKey, Expected};
+use crate::value;
+use crate::wire::{ExactEvmPayload, PaymentPayload, PaymentRequirements, WireAuthorization, X402_VERSION};
+
+/// A payment that meets its terms and is signed by its payer. Only [`verify`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedPayment {
+    terms: Terms,
+    authorization: Authorization,
+    signature: EvmSignature,
+}
+
+impl VerifiedPayment {
+    pub const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    pub const fn authorization(&self) -> &Authorization {
+        &self.authorization
+    }
+
+    pub const fn payer(&self) -> Address {
+        self.authorization.from
+    }
+
+    /// What must be unique.
+    pub const fn claim_key(&self) -> ClaimKey {
+        ClaimKey {
+            network: self.terms.network,
+            token: self.terms.token,
+            payer: self.authorization.from,
+            nonce: self.authorization.nonce,
+        }
+    }
+
+    /// What a settlement of it must show.
+    pub fn expected(&self) -> Expected {
+        Expected {
+            key: self.claim_key(),
+            to: self.authorization.to,
+            value: self.authorization.value,
+            // verify() bounded it by now + maxTimeoutSeconds + skew, all of them u64
+            valid_before: u64::try_from(self.authorization.valid_before).unwrap_or(u64::MAX),
+        }
+    }
+
+    pub const fn transfer_call(&self) -> TransferCall {
+        TransferCall {
+            asset: self.terms.token,
+            from: self.authorization.from,
+            to: self.authorization.to,
+            value: self.authorization.value,
+            valid_after: self.authorization.valid_after,
+            valid_before: self.authorization.valid_before,
+            nonce: self.authorization.nonce,
+            signature: self.signature.to_bytes(),
+        }
+    }
+}
+
+/// Verifies a payment against what is required, at `now` (Unix seconds), cheap checks first, the signature last.
+///
+/// `requirements` are the verifier's own (a seller's offer, or what a seller sent to its facilitator), never the
+/// payload's. The order is that of the Python SDK, so that a payment with one fault has one answer.
+pub fn verify(
+    payload: &PaymentPayload,
+    requirements: &PaymentRequirements,
+    assets: &AssetTable,
+    now: u64,
+) -> Result<VerifiedPayment, Refusal> {
+    check_frame(payload, requirements)?;
+    let terms = Terms::read(requirements)?;
+    terms.trusted_asset(assets)?;
+    let (authorization, signature_text) = read_payload(payload)?;
+    check_transfer(&authorization, &terms)?;
+    check_window(&authorization, &terms, now)?;
+    check_accepted(&payload.accepted, requirements)?;
+    let signature = check_signature(&authorization, &terms, &signature_text)?;
+    Ok(VerifiedPayment { terms, authorization, signature })
+}
+
+/// Reads the scheme's object: what the payer claims to have signed, and the text of the signature.
+pub fn read_payload(payload: &PaymentPayload) -> Result<(Authorization, String), Refusal> {
+    if payload.payload.contains_key("permit2Authorization") {
+        let found = "permit2Authorization";
+        return Err(Refusal::new(Reason::UnsupportedPayloadType, "payload", "an EIP-3009 authorization", found));
+    }
+    let scheme: ExactEvmPayload = serde_json::from_value(Value::Object(payload.payload.clone()))
+        .map_err(|error| Refusal::new(Reason::InvalidPayload, "payload", "signature and authorization", error))?;
+    Ok((read_authorization(&scheme.authorization)?, scheme.signature))
+}
+
+fn read_authorization(wire: &WireAuthorization) -> Result<Authorization, Refusal> {
+    let malformed = |field: &'static str, text: &str| {
+        let text = text.to_owned();
+        move |error| Refusal::new(Reason::InvalidPayload, field, error, text)
+    };
+    Ok(Authorization {
+        from: value::address(&wire.from).map_err(malformed("payload.authorization.from", &wire.from))?,
+        to: value::address(&wire.to).map_err(malformed("payload.authorization.to", &wire.to))?,
+        value: value::uint256(&wire.value).map_err(|error| {
+            Refusal::new(Reason::AuthorizationValue, "payload.authorization.value", error, &wire.value)
+        })?,
+        valid_after: value::uint256(&wire.valid_after)
+            .map_err(malformed("payload.authorization.validAfter", &wire.valid_after))?,
+        valid_before: value::uint256(&wire.valid_before)
+            .map_err(malformed("payload.authorization.validBefore", &wire.valid_before))?,
+        nonce: value::bytes32(&wire.nonce).map_err(malformed("payload.authorization.nonce", &wire.nonce))?,
+    })
+}
+
+fn check_frame(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<(), Refusal> {
+    if payload.x402_version != X402_VERSION {
+        let found = payload.x402_version;
+        return Err(Refusal::new(Reason::InvalidX402Version, "x402Version", X402_VERSION, found));
+    }
+    if payload.accepted.scheme != SCHEME {
+        return Err(Refusal::new(Reason::ExactScheme, "accepted.scheme", SCHEME, &payload.accepted.scheme));
+    }
+    if payload.accepted.network != requirements.network {
+        let (expected, found) = (&requirements.network, &payload.accepted.network);
+        return Err(Refusal::new(Reason::NetworkMismatch, "accepted.network", expected, found));
+    }
+    Ok(())
+}
+
+fn check_transfer(authorization: &Authorization, terms: &Terms) -> Result<(), Refusal> {
+    if authorization.to != terms.pay_to {
+        let field = "payload.authorization.to";
+        return Err(Refusal::new(Reason::RecipientMismatch, field, terms.pay_to, authorization.to));
+    }
+    // Equality, not "at least": an overpayment would move more than anybody agreed to.
+    if authorization.value != terms.value() {
+        let field = "payload.authorization.value";
+        return Err(Refusal::new(Reason::ValueMismatch, field, terms.value(), authorization.value));
+    }
+    Ok(())
+}
+
+/// Late enough to be settled, early enough that the money is not held for ever.
+fn check_window(authorization: &Authorization, terms: &Terms, now: u64) -> Result<(), Refusal> {
+    let field = "payload.authorization.validBefore";
+    let earliest = U256::from(now).saturating_add(U256::from(SETTLEMENT_MARGIN_SECONDS));
+    if authorization.valid_before < earliest {
+        let expected = format!("at least {earliest}");
+        return Err(Refusal::new(Reason::ValidBefore, field, expected, authorization.valid_before));
+    }
+    let latest = now.saturating_add(terms.max_timeout_seconds).saturating_add(CLOCK_SKEW_SECONDS);
+    if authorization.valid_before > U256::from(latest) {
+        let expected = format!("at most {latest}");
+        return Err(Refusal::new(Reason::ValidBefore, field, expected, authorization.valid_before));
+    }
+    if authorization.valid_after > U256::from(now) {
+        let (field, expected) = ("payload.authorization.validAfter", format!("at most {now}"));
+        return Err(Refusal::new(Reason::ValidAfter, field, expected, authorization.valid_after));
+    }
+    Ok(())
+}
+
+/// What the payer accepted is what is required; `extra` may say more than was asked, never less or other.
+/// Addresses are compared as values: a checksummed spelling is the same address.
+pub(crate) fn check_accepted(accepted: &PaymentRequirements, required: &PaymentRequirements) -> Result<(), Refusal> {
+    let mismatch = |field, expected: &str, found: &str| {
+        Err(Refusal::new(Reason::AcceptedRequirementsMismatch, field, expected, found))
+    };
+    for (field, expected, found) in [
+        ("accepted.scheme", &required.scheme, &accepted.scheme),
+        ("accepted.network", &required.network, &accepted.network),
+        ("accepted.amount", &required.amount, &accepted.amount),
+    ] {
+        if expected != found {
+            return mismatch(field, expected, found);
+        }
+    }
+    for (field, expected, found) in
+        [("accepted.asset", &required.asset, &accepted.asset), ("accepted.payTo", &required.pay_to, &accepted.pay_to)]
+    {
+        let same = match (value::address(expected), value::address(found)) {
+            (Ok(expected), Ok(found)) => expected == found,
+            _ => false,
+        };
+        if !same {
+            return mismatch(field, expected, found);
+        }
+    }
+    if accepted.max_timeout_seconds != required.max_timeout_seconds {
+        let (expected, found) = (required.max_timeout_seconds.to_string(), accepted.max_timeout_seconds.to_string());
+        return mismatch("accepted.maxTimeoutSeconds", &expected, &found);
+    }
+    for (name, expected) in required.extra.iter().flatten().filter(|(_, value)| !value.is_null()) {
+        let found = accepted.extra_field(name);
+        if found != Some(expected) {
+            let found = found.map_or_else(|| "none".to_owned(), Value::to_string);
+            return mismatch("accepted.extra", &format!("{name}: {expected}"), &format!("{name}: {found}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_signature(authorization: &Authorization, terms: &Terms, text: &str) -> Result<EvmSignature, Refusal> {
+    let field = "payload.signature";
+    let signature = EvmSignature::read(text).map_err(|error| {
+        let reason = match error {
+            SignatureError::Text(_) => Reason::SignatureFormat,
+            SignatureError::Undeployed => Reason::UndeployedWallet,
+            _ => Reason::Signature,
+        };
+        Refusal::new(reason, field, &error, text)
+    })?;
+    let signer = signature
+        .recover(authorization.digest(&terms.domain))
+        .map_err(|error| Refusal::new(Reason::Signature, field, error, text))?;
+    if signer != authorization.from {
+        return Err(Refusal::new(Reason::Signature, field, authorization.from, signer));
+    }
+    Ok(signature)
+}

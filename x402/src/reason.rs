@@ -1,0 +1,155 @@
+//! The closed list of reasons that this crate gives on the wire.
+//!
+//! The SDKs disagree in spelling although their sources say "must be identical". We emit the spelling of the
+//! TypeScript and Go SDKs, and read the others (Python, x402-rs, the core specification) as the same reason.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal $(| $alias:literal)*, $retry:ident;)+) => {
+        /// Why a payment was not accepted or not settled (`invalidReason`, `errorReason`).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $name,)+ }
+
+        impl Reason {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The wire text; also the stable code.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// May the very same payment succeed later, with nothing changed by the payer?
+            pub const fn retry(self) -> Retry {
+                match self { $(Self::$name => Retry::$retry,)+ }
+            }
+        }
+
+        impl FromStr for Reason {
+            type Err = UnknownReason;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($text $(| $alias)* => Ok(Self::$name),)+
+                    _ => Err(UnknownReason(crate::refusal::echo(text))),
+                }
+            }
+        }
+    };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    Never,
+    Later,
+}
+
+reasons! {
+    InvalidX402Version = "invalid_x402_version", Never;
+    InvalidPayload = "invalid_payload" | "invalid_format" | "invalid_exact_evm_payload" | "invalid_payload_format", Never;
+    InvalidPaymentRequirements = "invalid_payment_requirements" | "invalid_exact_evm_required_amount", Never;
+    UnsupportedScheme = "unsupported_scheme" | "invalid_scheme" | "invalid_exact_evm_unsupported_scheme", Never;
+    InvalidNetwork = "invalid_network" | "unsupported_chain" | "invalid_exact_evm_failed_to_get_network_config", Never;
+    UnsupportedPayloadType = "unsupported_payload_type", Never;
+    /// What the payer accepted is not what is required. No official SDK checks it; x402-rs does, and names it so.
+    AcceptedRequirementsMismatch = "accepted_requirements_mismatch", Never;
+
+    ExactScheme = "invalid_exact_evm_scheme", Never;
+    NetworkMismatch = "invalid_exact_evm_network_mismatch" | "network_mismatch" | "chain_id_mismatch", Never;
+    MissingDomain = "invalid_exact_evm_missing_eip712_domain" | "missing_eip712_domain"
+        | "invalid_exact_evm_extra_field", Never;
+    RecipientMismatch = "invalid_exact_evm_recipient_mismatch" | "invalid_exact_evm_payload_recipient_mismatch"
+        | "recipient_mismatch", Never;
+    AuthorizationValue = "invalid_exact_evm_authorization_value", Never;
+    ValueMismatch = "invalid_exact_evm_payload_authorization_value_mismatch" | "invalid_payment_amount", Never;
+    ValidBefore = "invalid_exact_evm_payload_authorization_valid_before" | "invalid_payment_expired", Never;
+    ValidAfter = "invalid_exact_evm_payload_authorization_valid_after" | "invalid_payment_early", Later;
+    SignatureFormat = "invalid_exact_evm_failed_to_parse_signature" | "invalid_exact_evm_signature_format"
+        | "invalid_exact_evm_payload_missing_signature", Never;
+    Signature = "invalid_exact_evm_signature" | "invalid_exact_evm_payload_signature" | "invalid_signature"
+        | "invalid_exact_evm_failed_to_verify_signature", Never;
+    UndeployedWallet = "invalid_exact_evm_payload_undeployed_smart_wallet" | "eip6492_factory_not_allowed"
+        | "smart_wallet_deployment_failed", Never;
+
+    AssetUnknown = "invalid_exact_evm_failed_to_get_asset_info" | "unsupported_asset", Never;
+    AssetNotDeployed = "asset_not_deployed_contract", Never;
+    TokenNameMismatch = "invalid_exact_evm_token_name_mismatch", Never;
+    TokenVersionMismatch = "invalid_exact_evm_token_version_mismatch", Never;
+    Eip3009NotSupported = "invalid_exact_evm_eip3009_not_supported", Never;
+    NonceAlreadyUsed = "invalid_exact_evm_nonce_already_used", Never;
+    InsufficientBalance = "invalid_exact_evm_insufficient_balance" | "insufficient_funds"
+        | "insufficient_balance" | "balance_check_failed", Later;
+    SimulationFailed = "invalid_exact_evm_transaction_simulation_failed" | "transaction_simulation", Later;
+
+    TransactionFailed = "invalid_exact_evm_transaction_failed" | "transaction_failed"
+        | "invalid_exact_evm_failed_to_execute_transfer", Later;
+    TransferEventMismatch = "invalid_exact_evm_transfer_event_mismatch", Never;
+    InvalidTransactionState = "invalid_transaction_state" | "invalid_exact_evm_transaction_state", Never;
+    /// Sent, and not yet known to be in a block. Ask again with the same payload; never pay again.
+    SettlementPending = "settlement_pending", Later;
+    UnexpectedVerifyError = "unexpected_verify_error" | "unexpected_error"
+        | "invalid_exact_evm_verification_failed", Later;
+    UnexpectedSettleError = "unexpected_settle_error" | "invalid_exact_evm_failed_to_get_receipt", Later;
+}
+
+impl Reason {
+    pub const fn retryable(self) -> bool {
+        matches!(self.retry(), Retry::Later)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no reason is spelled `{0}`")]
+pub struct UnknownReason(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_spellings_are_not_guessed() {
+        for text in ["", "INVALID_PAYLOAD", "invalid_exact_evm", "invalid_payload ", "ok"] {
+            assert!(text.parse::<Reason>().is_err(), "{text:?} was read as a reason");
+        }
+    }
+
+    #[test]
+    fn every_reason_reads_back_what_it_writes() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.as_str().parse(), Ok(*reason));
+            assert!(
+                reason.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            );
+        }
+    }
+
+    #[test]
+    fn the_spellings_of_other_sdks_are_the_same_reasons() {
+        for (text, reason) in [
+            ("missing_eip712_domain", Reason::MissingDomain),
+            ("invalid_exact_evm_payload_signature", Reason::Signature),
+            ("recipient_mismatch", Reason::RecipientMismatch),
+            ("chain_id_mismatch", Reason::NetworkMismatch),
+            ("invalid_payment_amount", Reason::ValueMismatch),
+            ("insufficient_funds", Reason::InsufficientBalance),
+            ("transaction_failed", Reason::TransactionFailed),
+        ] {
+            assert_eq!(text.parse(), Ok(reason));
+        }
+    }
+}

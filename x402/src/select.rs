@@ -1,0 +1,186 @@
+//! From a 402 to what is signed: screen the offers, freeze one, sign the frozen one.
+//!
+//! Wallets have lost money by checking a cap on one entry of `accepts[]` and signing another. So there is one way:
+//! an entry becomes an [`Offer`], which never changes; policy is evaluated on the offer; and the authorization is
+//! built from the offer alone ([`Offer::authorize`]).
+
+mod offer;
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+pub use offer::{AuthorizeError, Offer, Unsigned};
+
+use crate::exact::{SCHEME, Terms};
+use crate::limit::{METHOD_BYTES_MAX, OFFERS_MAX, URL_BYTES_MAX, WALLET_TIMEOUT_SECONDS_MAX};
+use crate::network::AssetTable;
+use crate::reason::Reason;
+use crate::refusal::{Refusal, echo};
+use crate::wire::{PaymentRequired, PaymentRequirements, X402_VERSION};
+
+/// What a wallet is willing to consider at all. Mandates and budgets narrow it further, on the frozen offer.
+#[derive(Clone, Copy, Debug)]
+pub struct Wallet<'a> {
+    pub assets: &'a AssetTable,
+    pub max_timeout_seconds: u64,
+}
+
+impl<'a> Wallet<'a> {
+    pub const fn new(assets: &'a AssetTable) -> Self {
+        Self { assets, max_timeout_seconds: WALLET_TIMEOUT_SECONDS_MAX }
+    }
+}
+
+/// Why an entry of `accepts[]` was passed over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("extra.paymentFlow: expected authorization or none, found {found}")]
+    PaymentFlow { found: String },
+    #[error("maxTimeoutSeconds: expected at most {max_seconds}, found {found_seconds}")]
+    Timeout { max_seconds: u64, found_seconds: u64 },
+    #[error("payTo: expected an account, found the token itself ({found})")]
+    PayeeIsToken { found: String },
+}
+
+impl Unfit {
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::PaymentFlow { .. } => "payment_flow_not_supported",
+            Self::Timeout { .. } => "timeout_out_of_bounds",
+            Self::PayeeIsToken { .. } => "payee_is_token",
+        }
+    }
+
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.field,
+            Self::PaymentFlow { .. } => "extra.paymentFlow",
+            Self::Timeout { .. } => "maxTimeoutSeconds",
+            Self::PayeeIsToken { .. } => "payTo",
+        }
+    }
+}
+
+/// An entry that was passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its place in `accepts[]`.
+    pub index: usize,
+    pub why: Unfit,
+}
+
+/// The offers of one 402, screened, in the seller's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Screened {
+    pub offers: Vec<Offer>,
+    pub passed_over: Vec<PassedOver>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    #[error("x402Version: expected {X402_VERSION}, found {found}")]
+    Version { found: u64 },
+    #[error("accepts: expected 1 to {max} offers, found {found}")]
+    OfferCount { max: usize, found: usize },
+    #[error("resource.url: expected 1 to {URL_BYTES_MAX} bytes without spaces or controls, found {found}")]
+    ResourceUrl { found: String },
+    #[error("method: expected the name of an HTTP method, found {found}")]
+    Method { found: String },
+    #[error("none of the {} offers can be paid; the first because {}", .0.len(), first(.0))]
+    NoneFits(Vec<PassedOver>),
+}
+
+fn first(passed_over: &[PassedOver]) -> String {
+    passed_over.first().map_or_else(String::new, |entry| entry.why.to_string())
+}
+
+impl SelectError {
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Version { .. } => "invalid_x402_version",
+            Self::OfferCount { .. } => "invalid_offer_count",
+            Self::ResourceUrl { .. } => "invalid_resource_url",
+            Self::Method { .. } => "invalid_method",
+            Self::NoneFits(_) => "no_payable_offer",
+        }
+    }
+
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Version { .. } => "x402Version",
+            Self::OfferCount { .. } | Self::NoneFits(_) => "accepts",
+            Self::ResourceUrl { .. } => "resource.url",
+            Self::Method { .. } => "method",
+        }
+    }
+
+    /// The same 402 stays unpayable.
+    pub const fn retryable(&self) -> bool {
+        false
+    }
+}
+
+/// The first offer that this wallet can pay, frozen. `method` is that of the request that met the 402.
+pub fn select(required: &PaymentRequired, method: &str, wallet: Wallet<'_>) -> Result<Offer, SelectError> {
+    let Screened { offers, passed_over } = screen(required, method, wallet)?;
+    offers.into_iter().next().ok_or(SelectError::NoneFits(passed_over))
+}
+
+/// Every offer that this wallet can pay, for a caller whose mandate narrows the choice.
+pub fn screen(required: &PaymentRequired, method: &str, wallet: Wallet<'_>) -> Result<Screened, SelectError> {
+    check_frame(required, method)?;
+    let mut screened = Screened { offers: Vec::new(), passed_over: Vec::new() };
+    for (index, requirements) in required.accepts.iter().enumerate() {
+        match freeze(requirements, &required.resource.url, method, wallet) {
+            Ok(offer) => screened.offers.push(offer),
+            Err(why) => screened.passed_over.push(PassedOver { index, why }),
+        }
+    }
+    Ok(screened)
+}
+
+fn check_frame(required: &PaymentRequired, method: &str) -> Result<(), SelectError> {
+    if required.x402_version != X402_VERSION {
+        return Err(SelectError::Version { found: required.x402_version });
+    }
+    let found = required.accepts.len();
+    if found == 0 || found > OFFERS_MAX {
+        return Err(SelectError::OfferCount { max: OFFERS_MAX, found });
+    }
+    let url = &required.resource.url;
+    if url.is_empty() || url.len() > URL_BYTES_MAX || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(SelectError::ResourceUrl { found: echo(url) });
+    }
+    if method.is_empty() || method.len() > METHOD_BYTES_MAX || !method.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Err(SelectError::Method { found: echo(method) });
+    }
+    Ok(())
+}
+
+fn freeze(requirements: &PaymentRequirements, url: &str, method: &str, wallet: Wallet<'_>) -> Result<Offer, Unfit> {
+    if requirements.scheme != SCHEME {
+        // said before anything else is read: the other fields mean other things in other schemes
+        return Err(Refusal::new(Reason::UnsupportedScheme, "scheme", SCHEME, &requirements.scheme).into());
+    }
+    let terms = Terms::read(requirements)?;
+    match requirements.extra_field("paymentFlow") {
+        None => {}
+        Some(Value::String(flow)) if flow == "authorization" => {}
+        Some(other) => return Err(Unfit::PaymentFlow { found: echo(&other.to_string()) }),
+    }
+    if terms.max_timeout_seconds > wallet.max_timeout_seconds {
+        return Err(Unfit::Timeout {
+            max_seconds: wallet.max_timeout_seconds,
+            found_seconds: terms.max_timeout_seconds,
+        });
+    }
+    if terms.pay_to == terms.token {
+        return Err(Unfit::PayeeIsToken { found: terms.token.to_string() });
+    }
+    let asset = terms.trusted_asset(wallet.assets)?;
+    Ok(Offer::freeze(terms, asset, requirements.clone(), url.to_owned(), method.to_owned())?)
+}

@@ -1,0 +1,301 @@
+//! The frozen offer, and the authorization made from it.
+
+use alloy_primitives::{Address, B256, U256};
+use ledger::money::{Amount, AssetId};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::exact::{Authorization, EvmSignature, KeyError, SCHEME, SignatureError, Terms, TokenDomain, WalletKey};
+use crate::network::{Asset, Network};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::settlement::{ClaimKey, Expected};
+use crate::wire::{
+    ExactEvmPayload, PaymentPayload, PaymentRequirements, ResourceInfo, WireAuthorization, X402_VERSION,
+};
+
+/// Tag of [`Offer::to_bytes`].
+const OFFER_TAG: &[u8] = b"purser/x402-offer/1";
+
+/// One offer, frozen: every value that a decision is made on and that is signed afterwards. It has no setter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    terms: Terms,
+    asset: AssetId,
+    decimals: u8,
+    resource_url: String,
+    method: String,
+    /// The entry as it came, to be echoed as `accepted`.
+    requirements: PaymentRequirements,
+}
+
+impl Offer {
+    pub(super) fn freeze(
+        terms: Terms,
+        asset: &Asset,
+        requirements: PaymentRequirements,
+        resource_url: String,
+        method: String,
+    ) -> Result<Self, Refusal> {
+        let id = asset.id().map_err(|error| Refusal::new(Reason::AssetUnknown, "asset", error, &requirements.asset))?;
+        Ok(Self { terms, asset: id, decimals: asset.decimals, resource_url, method, requirements })
+    }
+
+    pub const fn network(&self) -> Network {
+        self.terms.network
+    }
+
+    pub const fn asset(&self) -> &AssetId {
+        &self.asset
+    }
+
+    /// From the trusted table.
+    pub const fn decimals(&self) -> u8 {
+        self.decimals
+    }
+
+    pub const fn token(&self) -> Address {
+        self.terms.token
+    }
+
+    pub const fn amount(&self) -> Amount {
+        self.terms.amount
+    }
+
+    pub const fn pay_to(&self) -> Address {
+        self.terms.pay_to
+    }
+
+    pub const fn max_timeout_seconds(&self) -> u64 {
+        self.terms.max_timeout_seconds
+    }
+
+    pub const fn domain(&self) -> &TokenDomain {
+        &self.terms.domain
+    }
+
+    /// As the seller advertised it.
+    pub fn resource_url(&self) -> &str {
+        &self.resource_url
+    }
+
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    pub const fn requirements(&self) -> &PaymentRequirements {
+        &self.requirements
+    }
+
+    /// Canonical bytes: the tag, then each field with its length in front (4 bytes, big-endian). Of our own, since
+    /// JSON has many spellings of one value. `extra` and unknown fields are in it, keys sorted.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for field in [
+            OFFER_TAG,
+            SCHEME.as_bytes(),
+            self.terms.network.to_string().as_bytes(),
+            self.terms.token.as_slice(),
+            &self.terms.amount.to_be_bytes(),
+            self.terms.pay_to.as_slice(),
+            &self.terms.max_timeout_seconds.to_be_bytes(),
+            self.terms.domain.name.as_bytes(),
+            self.terms.domain.version.as_bytes(),
+            self.method.as_bytes(),
+            self.resource_url.as_bytes(),
+        ] {
+            push(&mut out, field);
+        }
+        let empty = Map::new();
+        push_object(&mut out, self.requirements.extra.as_ref().unwrap_or(&empty));
+        push_object(&mut out, &self.requirements.unknown);
+        out
+    }
+
+    /// SHA-256 of [`Offer::to_bytes`].
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.to_bytes()).into()
+    }
+
+    /// The authorization that pays this offer, unsigned. `valid_after` is 0 where nothing speaks against it;
+    /// `valid_before` is at most now + [`Offer::max_timeout_seconds`], and the money stays held until then.
+    pub fn authorize(
+        &self,
+        payer: Address,
+        nonce: B256,
+        valid_after: u64,
+        valid_before: u64,
+    ) -> Result<Unsigned<'_>, AuthorizeError> {
+        if valid_before <= valid_after {
+            return Err(AuthorizeError::EmptyWindow { valid_after, valid_before });
+        }
+        if payer.is_zero() || payer == self.terms.pay_to {
+            return Err(AuthorizeError::Payer { payer, pay_to: self.terms.pay_to });
+        }
+        Ok(Unsigned {
+            offer: self,
+            authorization: Authorization {
+                from: payer,
+                to: self.terms.pay_to,
+                value: self.terms.value(),
+                valid_after: U256::from(valid_after),
+                valid_before: U256::from(valid_before),
+                nonce,
+            },
+            valid_before,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorizeError {
+    #[error("validBefore: expected more than validAfter ({valid_after}), found {valid_before}")]
+    EmptyWindow { valid_after: u64, valid_before: u64 },
+    #[error("payer: expected an account other than zero and the payee ({pay_to}), found {payer}")]
+    Payer { payer: Address, pay_to: Address },
+    #[error("signature: expected one by {expected}, found one by {found}")]
+    Signer { expected: Address, found: Address },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    #[error("the payload could not be written: {0}")]
+    Payload(String),
+}
+
+impl AuthorizeError {
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::EmptyWindow { .. } => "authorization_window_empty",
+            Self::Payer { .. } => "authorization_payer_invalid",
+            Self::Signer { .. } => "authorization_signer_mismatch",
+            Self::Key(error) => error.code(),
+            Self::Signature(_) => "authorization_signature_invalid",
+            Self::Payload(_) => "authorization_unwritable",
+        }
+    }
+}
+
+/// An authorization of a frozen offer, waiting for its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsigned<'a> {
+    offer: &'a Offer,
+    authorization: Authorization,
+    valid_before: u64,
+}
+
+impl Unsigned<'_> {
+    pub const fn authorization(&self) -> &Authorization {
+        &self.authorization
+    }
+
+    /// What a signer signs (EIP-712).
+    pub fn digest(&self) -> B256 {
+        self.authorization.digest(&self.offer.terms.domain)
+    }
+
+    pub const fn claim_key(&self) -> ClaimKey {
+        ClaimKey {
+            network: self.offer.terms.network,
+            token: self.offer.terms.token,
+            payer: self.authorization.from,
+            nonce: self.authorization.nonce,
+        }
+    }
+
+    /// What a settlement of it must show. Store it before the signature exists.
+    pub const fn expected(&self) -> Expected {
+        Expected {
+            key: self.claim_key(),
+            to: self.authorization.to,
+            value: self.authorization.value,
+            valid_before: self.valid_before,
+        }
+    }
+
+    pub fn sign(&self, key: &WalletKey) -> Result<PaymentPayload, AuthorizeError> {
+        let (expected, found) = (self.authorization.from, key.address());
+        if expected != found {
+            return Err(AuthorizeError::Signer { expected, found });
+        }
+        self.sealed(key.sign(self.digest())?)
+    }
+
+    /// The payload with a signature made elsewhere, which must be the payer's over this authorization.
+    pub fn signed(&self, signature: EvmSignature) -> Result<PaymentPayload, AuthorizeError> {
+        let (expected, found) = (self.authorization.from, signature.recover(self.digest())?);
+        if expected != found {
+            return Err(AuthorizeError::Signer { expected, found });
+        }
+        self.sealed(signature)
+    }
+
+    fn sealed(&self, signature: EvmSignature) -> Result<PaymentPayload, AuthorizeError> {
+        let authorization = &self.authorization;
+        let scheme = ExactEvmPayload {
+            signature: signature.to_text(),
+            authorization: WireAuthorization {
+                from: authorization.from.to_string(),
+                to: authorization.to.to_string(),
+                value: authorization.value.to_string(),
+                valid_after: authorization.valid_after.to_string(),
+                valid_before: authorization.valid_before.to_string(),
+                nonce: authorization.nonce.to_string(),
+            },
+        };
+        let Ok(Value::Object(payload)) = serde_json::to_value(scheme) else {
+            return Err(AuthorizeError::Payload("it is no JSON object".to_owned()));
+        };
+        Ok(PaymentPayload {
+            x402_version: X402_VERSION,
+            // the address alone: description and the like are the seller's text and tell a facilitator too much
+            resource: Some(ResourceInfo::new(self.offer.resource_url.clone())),
+            accepted: self.offer.requirements.clone(),
+            payload,
+            extensions: None,
+            unknown: Map::new(),
+        })
+    }
+}
+
+fn push(out: &mut Vec<u8>, bytes: &[u8]) {
+    // every field is bounded far below 4 GiB (crate::limit); the length saturates rather than wraps
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Keys sorted by bytes, so that the build's map type (`preserve_order` or not) does not enter the digest.
+fn push_object(out: &mut Vec<u8>, object: &Map<String, Value>) {
+    let mut entries: Vec<_> = object.iter().collect();
+    entries.sort_by(|a, b| a.0.cmp(b.0));
+    push(out, b"object");
+    push(out, &u32::try_from(entries.len()).unwrap_or(u32::MAX).to_be_bytes());
+    for (key, value) in entries {
+        push(out, key.as_bytes());
+        push_value(out, value);
+    }
+}
+
+/// Depth is bounded by the parser (128).
+fn push_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => push(out, b"null"),
+        Value::Bool(truth) => push(out, if *truth { b"true" } else { b"false" }),
+        Value::Number(number) => {
+            push(out, b"number");
+            push(out, number.to_string().as_bytes());
+        }
+        Value::String(text) => {
+            push(out, b"string");
+            push(out, text.as_bytes());
+        }
+        Value::Array(items) => {
+            push(out, b"array");
+            push(out, &u32::try_from(items.len()).unwrap_or(u32::MAX).to_be_bytes());
+            for item in items {
+                push_value(out, item);
+            }
+        }
+        Value::Object(object) => push_object(out, object),
+    }
+}

@@ -1,0 +1,180 @@
+//! What became of an authorization. Decided from what the chain shows, never from what a counterparty says.
+//!
+//! Two mistakes cost money here: to call a payment settled that moved nothing, and to call it dead while it can
+//! still move. So success needs the one matching `Transfer`, release needs the proof of [`Outcome::ProvedUnused`],
+//! and whatever is neither stays open.
+
+use std::fmt;
+
+use alloy_primitives::{Address, B256, U256};
+
+use crate::chain::{At, AuthorizationUse, Block, Chain, ChainError, Receipt, TransferLog};
+use crate::network::Network;
+
+/// The identity of one authorization: EIP-3009 nonces are unique by token and payer. Encodings, key order, the
+/// spelling of addresses and the signature's bytes do not enter it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimKey {
+    pub network: Network,
+    pub token: Address,
+    pub payer: Address,
+    pub nonce: B256,
+}
+
+impl ClaimKey {
+    /// Chain id (8 bytes, big-endian), token, payer, nonce: fixed widths, so nothing can be shifted.
+    pub fn to_bytes(self) -> [u8; 80] {
+        let mut bytes = [0; 80];
+        bytes[..8].copy_from_slice(&self.network.chain_id().to_be_bytes());
+        bytes[8..28].copy_from_slice(self.token.as_slice());
+        bytes[28..48].copy_from_slice(self.payer.as_slice());
+        bytes[48..].copy_from_slice(self.nonce.as_slice());
+        bytes
+    }
+}
+
+/// `eip155:N/erc20:0x…/0x…/0x…`: asset, payer, nonce, in lower case.
+impl fmt::Display for ClaimKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/erc20:{:#x}/{:#x}/{:#x}", self.network, self.token, self.payer, self.nonce)
+    }
+}
+
+/// What a settlement of the authorization must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub key: ClaimKey,
+    pub to: Address,
+    pub value: U256,
+    /// Unix seconds.
+    pub valid_before: u64,
+}
+
+impl Expected {
+    fn matches(&self, log: &TransferLog) -> bool {
+        log.asset == self.key.token && log.from == self.key.payer && log.to == self.to && log.value == self.value
+    }
+
+    /// Exactly one. Two would leave open which of them is ours.
+    fn moved_once(&self, logs: &[TransferLog]) -> bool {
+        logs.iter().filter(|log| self.matches(log)).count() == 1
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The payee got exactly the amount, in this block. How many blocks must follow is the caller's policy.
+    Settled { transaction: B256, block: Block },
+    /// Not consumed, and still usable: it may settle yet.
+    Pending,
+    /// Not consumed at a finalized block at or past `validBefore`: it can never move money. The only release.
+    ProvedUnused { finalized: Block },
+    /// Consumed, and our payee did not get exactly the amount: an incident for humans.
+    SpentOtherwise { transaction: B256, block: Block, transfers: Vec<TransferLog> },
+    /// Consumed by a cancellation: nobody was paid, and nobody will be.
+    Canceled { transaction: B256, block: Block },
+    /// The chain shows too little. Stays open.
+    Unknown,
+}
+
+impl Outcome {
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Settled { .. } => "settled",
+            Self::Pending => "settlement_pending",
+            Self::ProvedUnused { .. } => "proved_unused",
+            Self::SpentOtherwise { .. } => "spent_otherwise",
+            Self::Canceled { .. } => "authorization_canceled",
+            Self::Unknown => "outcome_unknown",
+        }
+    }
+}
+
+/// What was seen of the nonce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A mined receipt of a transaction of ours that carries this authorization.
+    Mined(Receipt),
+    /// The logs of the transaction that consumed the nonce, whoever sent it.
+    Used(AuthorizationUse),
+    /// `authorizationState` was false in the state of this block.
+    UnusedAt { block: Block, finality: Finality },
+    /// `authorizationState` was true and the transaction was not found.
+    UsedSomewhere,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finality {
+    Finalized,
+    /// Any younger block: it can be taken back, so it proves no absence.
+    Young,
+}
+
+/// Decides, from one piece of evidence.
+pub fn judge(expected: &Expected, evidence: &Evidence) -> Outcome {
+    match evidence {
+        Evidence::Mined(receipt) => judge_receipt(expected, receipt),
+        Evidence::Used(used) => judge_use(expected, used),
+        Evidence::UnusedAt { block, finality: Finality::Finalized } if block.timestamp >= expected.valid_before => {
+            Outcome::ProvedUnused { finalized: *block }
+        }
+        Evidence::UnusedAt { .. } => Outcome::Pending,
+        Evidence::UsedSomewhere => Outcome::Unknown,
+    }
+}
+
+/// A reverted transaction, and one that succeeded without the transfer, prove nothing: somebody else may have
+/// submitted the same authorization first, and then the payee was paid by another transaction.
+fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
+    if receipt.success && expected.moved_once(&receipt.transfers) {
+        Outcome::Settled { transaction: receipt.transaction, block: receipt.block }
+    } else {
+        Outcome::Unknown
+    }
+}
+
+fn judge_use(expected: &Expected, used: &AuthorizationUse) -> Outcome {
+    if used.canceled {
+        Outcome::Canceled { transaction: used.transaction, block: used.block }
+    } else if expected.moved_once(&used.transfers) {
+        Outcome::Settled { transaction: used.transaction, block: used.block }
+    } else {
+        Outcome::SpentOtherwise { transaction: used.transaction, block: used.block, transfers: used.transfers.clone() }
+    }
+}
+
+/// Asks the chain what became of an authorization: the receipt of our transaction where there is one, then the
+/// nonce's own logs from block `from` on, then the nonce's state at the finalized block.
+///
+/// `transaction` is one that we prepared ourselves for this very authorization. Never pass a hash heard from a seller
+/// or a facilitator: it may be the settlement of another payment of the same amount to the same payee.
+pub async fn observe(
+    chain: &dyn Chain,
+    expected: &Expected,
+    transaction: Option<B256>,
+    from: u64,
+) -> Result<Outcome, ChainError> {
+    if let Some(transaction) = transaction
+        && let Some(receipt) = chain.receipt(transaction).await?
+    {
+        let outcome = judge(expected, &Evidence::Mined(receipt));
+        if outcome != Outcome::Unknown {
+            return Ok(outcome);
+        }
+    }
+    let ClaimKey { token, payer, nonce, .. } = expected.key;
+    if let Some(used) = chain.find_authorization(token, payer, nonce, from).await? {
+        return Ok(judge(expected, &Evidence::Used(used)));
+    }
+    if chain.authorization_consumed(token, payer, nonce, At::Latest).await? {
+        return Ok(judge(expected, &Evidence::UsedSomewhere));
+    }
+    let block = chain.block(At::Finalized).await?;
+    if chain.authorization_consumed(token, payer, nonce, At::Number(block.number)).await? {
+        return Ok(judge(expected, &Evidence::UsedSomewhere));
+    }
+    Ok(judge(expected, &Evidence::UnusedAt { block, finality: Finality::Finalized }))
+}
+
+#[cfg(test)]
+mod tests;
