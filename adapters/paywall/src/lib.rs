@@ -1,1 +1,28 @@
-//! stub
+//! A tower layer that charges for routes over x402: the seller's side, mountable on any axum-style service.
+//!
+//! 1. The handler runs at most once a payment; a payment is claimed, durably, before the handler runs.
+//! 2. Nothing of the answer leaves before the payment is settled; a handler that fails charges nothing.
+//! 3. The same payment for the same request gets the same answer; for another route, method or body it gets nothing.
+//! 4. What is not known is `outcome_unknown`, never "failed": the payer is never sent to pay twice.
+//! 5. No shared cache keeps an answer of a priced route.
+//!
+//! Read in this order: [`Price`] (what a route costs), [`Till`] (the port to the seller's books, which verifies,
+//! claims, settles), `presented` (reading the header), `charge` (claim, handler, settlement), `answer`.
+//!
+//! Never here: signatures, a chain, a database, the engine. `payload.resource` and `Host` are never believed.
+
+mod answer;
+mod charge;
+mod layer;
+pub mod limit;
+mod presented;
+mod price;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod till;
+
+pub use layer::{Paid, Paywall, PaywallLayer};
+pub use price::{Address, Price, PriceError, Repeat};
+pub use stored::{StoredAnswer, StoredAnswerError, StoredBody};
+pub use till::{Abandoned, Answered, Claim, ClaimRequest, Purpose, Refusal, SettleRefusal, Settled, Ticket, Till};

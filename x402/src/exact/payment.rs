@@ -90,6 +90,19 @@ pub fn verify(
     Ok(VerifiedPayment { terms, authorization, signature })
 }
 
+/// The claim that a payment would make, read without verifying it: for a seller that must find an earlier answer.
+/// Nothing may be written under it before [`verify`] said yes, else anybody could burn a stranger's nonce.
+pub fn claim_key(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<ClaimKey, Refusal> {
+    let terms = Terms::read(requirements)?;
+    let (authorization, _) = read_payload(payload)?;
+    Ok(ClaimKey {
+        network: terms.network,
+        token: terms.token,
+        payer: authorization.from,
+        nonce: authorization.nonce,
+    })
+}
+
 /// Reads the scheme's object: what the payer claims to have signed, and the text of the signature.
 pub fn read_payload(payload: &PaymentPayload) -> Result<(Authorization, String), Refusal> {
     if payload.payload.contains_key("permit2Authorization") {
@@ -170,7 +183,7 @@ fn check_window(authorization: &Authorization, terms: &Terms, now: u64) -> Resul
 
 /// What the payer accepted is what is required; `extra` may say more than was asked, never less or other.
 /// Addresses are compared as values: a checksummed spelling is the same address.
-pub(crate) fn check_accepted(accepted: &PaymentRequirements, required: &PaymentRequirements) -> Result<(), Refusal> {
+pub fn check_accepted(accepted: &PaymentRequirements, required: &PaymentRequirements) -> Result<(), Refusal> {
     let mismatch = |field, expected: &str, found: &str| {
         Err(Refusal::new(Reason::AcceptedRequirementsMismatch, field, expected, found))
     };

@@ -1,0 +1,195 @@
+//! One paid request, from the claim to the answer.
+//!
+//! Claim, run the handler, settle, answer; in this order, and each at most once a payment. All of it runs in a task
+//! of its own: a client that hangs up (or a proxy that gives up) must not leave a claim that nobody finishes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::{Instant, sleep, timeout};
+use tower::{Service, ServiceExt};
+
+use crate::answer::{self, Again};
+use crate::limit::{LOOK_AGAIN_MAX, LOOK_AGAIN_MIN};
+use crate::price::{Price, Repeat};
+use crate::stored::{StoredAnswer, StoredBody};
+use crate::till::{Abandoned, Answered, Claim, ClaimRequest, Refusal, SettleRefusal, Ticket, Till};
+
+/// A request whose payment was read, with its body at hand.
+pub(crate) struct Charge<S> {
+    pub till: Arc<dyn Till>,
+    pub price: Arc<Price>,
+    pub claim: ClaimRequest,
+    pub inner: S,
+    pub request: Request<Body>,
+}
+
+/// What came out of the handler.
+enum Handled {
+    Answer(response::Parts, Bytes),
+    Nothing(Abandoned),
+}
+
+/// What waiting for another request's payment came to.
+enum Waited {
+    Won(Ticket),
+    Answered(Answered),
+    InFlight,
+    OutcomeUnknown,
+}
+
+impl<S> Charge<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    S::Future: Send,
+{
+    pub(crate) async fn run(self) -> Response<Body> {
+        match wait(&*self.till, &self.claim, self.price.limits.patience).await {
+            Ok(Waited::Won(ticket)) => self.serve(ticket).await,
+            Ok(Waited::Answered(answered)) => self.again(answered).await,
+            Ok(Waited::InFlight) => {
+                let message = "this payment is being served to another request; present it again";
+                answer::problem(StatusCode::CONFLICT, "payment_in_flight", message, Again::SamePayment)
+            }
+            Ok(Waited::OutcomeUnknown) => outcome_unknown(StatusCode::SERVICE_UNAVAILABLE),
+            Err(refusal) => answer::refused(&refusal, |error| self.demand(error)),
+        }
+    }
+
+    /// The handler runs here, and nowhere else (but for [`Charge::again`], which charges nothing).
+    async fn serve(self, ticket: Ticket) -> Response<Body> {
+        let Self { till, price, claim, inner, request } = self;
+        let (parts, body) = match handle(inner, request, &price).await {
+            Handled::Answer(parts, body) if parts.status.as_u16() < 400 => (parts, body),
+            Handled::Answer(parts, body) => {
+                let why = Abandoned::HandlerAnswered { status: parts.status.as_u16() };
+                till.abandon(ticket, why).await;
+                return answer::unpaid(parts, body);
+            }
+            Handled::Nothing(why) => {
+                tracing::error!(code = why.code(), claim = %claim.key, "nothing was delivered, nothing is charged");
+                till.abandon(ticket, why).await;
+                return not_delivered(why);
+            }
+        };
+        let kept = StoredAnswer::of(&parts, &body);
+        match till.settle(ticket, kept).await {
+            Ok(settled) => answer::paid(parts, body, &settled.response),
+            Err(SettleRefusal::Failed(receipt)) => answer::settlement_failed(&receipt),
+            Err(SettleRefusal::Pending { transaction }) => {
+                tracing::info!(claim = %claim.key, transaction, "a settlement is not in a block yet");
+                match wait(&*till, &claim, price.limits.patience).await {
+                    Ok(Waited::Answered(answered)) => answer::paid(parts, body, &answered.response),
+                    Err(Refusal::SettlementFailed(receipt)) => answer::settlement_failed(&receipt),
+                    // a claim won a second time contradicts the first: nothing is run for it
+                    Ok(Waited::OutcomeUnknown | Waited::Won(_)) => outcome_unknown(StatusCode::BAD_GATEWAY),
+                    Ok(Waited::InFlight) | Err(_) => pending(&transaction),
+                }
+            }
+            Err(SettleRefusal::Unknown { message }) => {
+                tracing::error!(claim = %claim.key, message, "the outcome of a settlement is not known");
+                outcome_unknown(StatusCode::BAD_GATEWAY)
+            }
+        }
+    }
+
+    /// Bought before: the stored answer, or, where it was too long to keep and reading twice does no harm, the
+    /// handler's once more. Nothing is settled for it.
+    async fn again(self, answered: Answered) -> Response<Body> {
+        let Answered { answer, response } = answered;
+        if matches!(answer.body, StoredBody::Whole(_)) || self.price.repeat == Repeat::Never {
+            return answer::stored(&answer, &response);
+        }
+        match handle(self.inner, self.request, &self.price).await {
+            Handled::Answer(parts, body) => answer::paid(parts, body, &response),
+            Handled::Nothing(why) => answer::with_receipt(not_delivered(why), &response),
+        }
+    }
+
+    fn demand(&self, error: Option<String>) -> x402::wire::PaymentRequired {
+        self.price.demand(self.claim.purpose.resource_url.clone(), error)
+    }
+}
+
+/// Claims, and while another request has the claim looks again, until `patience` is over.
+async fn wait(till: &dyn Till, request: &ClaimRequest, patience: Duration) -> Result<Waited, Refusal> {
+    let end = Instant::now() + patience;
+    let mut pause = LOOK_AGAIN_MIN;
+    loop {
+        match till.claim(request).await? {
+            Claim::Won(ticket) => return Ok(Waited::Won(ticket)),
+            Claim::Answered(answered) => return Ok(Waited::Answered(answered)),
+            Claim::OutcomeUnknown => return Ok(Waited::OutcomeUnknown),
+            Claim::InFlight if Instant::now() + pause > end => return Ok(Waited::InFlight),
+            Claim::InFlight => {
+                sleep(pause).await;
+                pause = (pause * 2).min(LOOK_AGAIN_MAX);
+            }
+        }
+    }
+}
+
+/// Runs the handler to the last byte of its answer, in a task of its own so that a panic ends here.
+async fn handle<S>(inner: S, request: Request<Body>, price: &Price) -> Handled
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    S::Future: Send,
+{
+    let answer_bytes_max = price.limits.answer_bytes_max;
+    let mut task = tokio::spawn(async move {
+        let Ok(response) = inner.oneshot(request).await;
+        let (mut parts, body) = response.into_parts();
+        answer::scrub(&mut parts);
+        match read_body(body, answer_bytes_max).await {
+            Ok(body) => Handled::Answer(parts, body),
+            Err(BodyError::TooLarge) => Handled::Nothing(Abandoned::AnswerTooLarge),
+            Err(BodyError::Broken) => Handled::Nothing(Abandoned::AnswerBroken),
+        }
+    });
+    match timeout(price.limits.handler_time_max, &mut task).await {
+        Ok(Ok(handled)) => handled,
+        Ok(Err(_)) => Handled::Nothing(Abandoned::HandlerPanicked),
+        Err(_) => {
+            task.abort();
+            Handled::Nothing(Abandoned::HandlerTimedOut)
+        }
+    }
+}
+
+pub(crate) enum BodyError {
+    TooLarge,
+    Broken,
+}
+
+pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(BodyError::TooLarge),
+        Err(_) => Err(BodyError::Broken),
+    }
+}
+
+fn not_delivered(why: Abandoned) -> Response<Body> {
+    let (status, message) = match why {
+        Abandoned::HandlerTimedOut => (StatusCode::GATEWAY_TIMEOUT, "the resource took too long"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the resource could not be delivered"),
+    };
+    let message = format!("{message}; nothing was charged, and the same payment may be presented again");
+    answer::problem(status, why.code(), &message, Again::SamePayment)
+}
+
+fn pending(transaction: &str) -> Response<Body> {
+    let message = format!("the settlement {transaction} is not in a block yet; present the same payment again");
+    answer::problem(StatusCode::SERVICE_UNAVAILABLE, "settlement_pending", &message, Again::SamePayment)
+}
+
+/// Never "failed": the payer may have paid, and must not pay again with another authorization.
+fn outcome_unknown(status: StatusCode) -> Response<Body> {
+    let message = "whether this payment settled is not known yet; present the same payment again, sign no other";
+    answer::problem(status, "outcome_unknown", message, Again::SamePayment)
+}

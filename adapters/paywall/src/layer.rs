@@ -1,0 +1,127 @@
+//! The tower layer.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+use sha2::{Digest, Sha256};
+use tower::{Layer, Service};
+use tracing::Instrument;
+use x402::limit::URL_BYTES_MAX;
+use x402::settlement::ClaimKey;
+use x402::wire::{PAYMENT_SIGNATURE, X_PAYMENT};
+
+use crate::answer::{self, Again};
+use crate::charge::{BodyError, Charge, read_body};
+use crate::presented::{self, Presented};
+use crate::price::{Price, target};
+use crate::till::{ClaimRequest, Purpose, Till};
+
+/// In the extensions of a request that reaches the handler: it is claimed, and will be settled if the handler
+/// answers below 400. The payment header itself is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paid {
+    pub claim: ClaimKey,
+}
+
+/// Charges for every route that it is put on. Put it on routes (`route_layer`), not on a whole service: whatever is
+/// inside costs its price.
+#[derive(Clone)]
+pub struct PaywallLayer {
+    till: Arc<dyn Till>,
+    price: Arc<Price>,
+}
+
+impl PaywallLayer {
+    pub fn new(till: Arc<dyn Till>, price: Price) -> Self {
+        Self { till, price: Arc::new(price) }
+    }
+}
+
+impl<S> Layer<S> for PaywallLayer {
+    type Service = Paywall<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Paywall { till: self.till.clone(), price: self.price.clone(), inner }
+    }
+}
+
+#[derive(Clone)]
+pub struct Paywall<S> {
+    till: Arc<dyn Till>,
+    price: Arc<Price>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Paywall<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // the clone left behind is not ready; the charge readies its own before it calls
+        let (till, price, inner) = (self.till.clone(), self.price.clone(), self.inner.clone());
+        Box::pin(async move { Ok(answer::finish(charge(till, price, inner, request).await)) })
+    }
+}
+
+async fn charge<S>(till: Arc<dyn Till>, price: Arc<Price>, inner: S, request: Request<Body>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    S::Future: Send,
+{
+    let (mut parts, body) = request.into_parts();
+    let resource_url = price.resource_url(&parts);
+    if resource_url.len() > URL_BYTES_MAX {
+        let message = format!("the resource's address: at most {URL_BYTES_MAX} bytes, found {}", resource_url.len());
+        return answer::problem(StatusCode::URI_TOO_LONG, "resource_url_too_long", &message, Again::Never);
+    }
+    let Presented { key, payload, requirements } = match presented::read(&parts.headers, &price, &resource_url) {
+        Ok(presented) => presented,
+        Err(answer) => return *answer,
+    };
+    let body = match read_body(body, price.limits.body_bytes_max).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge) => {
+            let message = format!("the body of a paid request has at most {} bytes", price.limits.body_bytes_max);
+            return answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &message, Again::Never);
+        }
+        Err(BodyError::Broken) => {
+            let message = "the body broke off before its end; nothing was claimed";
+            return answer::problem(StatusCode::BAD_REQUEST, "body_broken", message, Again::SamePayment);
+        }
+    };
+    let purpose = Purpose {
+        route: price.route.clone(),
+        method: parts.method.as_str().to_owned(),
+        resource_url,
+        target: target(&parts).to_owned(),
+        body_sha256: Sha256::digest(&body).into(),
+    };
+    let claim = ClaimRequest { key, payload, requirements, purpose, repeat: price.repeat };
+    parts.headers.remove(PAYMENT_SIGNATURE);
+    parts.headers.remove(X_PAYMENT);
+    parts.extensions.insert(Paid { claim: key });
+    let request = Request::from_parts(parts, Body::from(body));
+    let task = tokio::spawn(Charge { till, price, claim, inner, request }.run().in_current_span());
+    match task.await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, claim = %key, "a charge ended without an answer");
+            let message = "whether this payment settled is not known yet; present the same payment again";
+            answer::problem(StatusCode::BAD_GATEWAY, "outcome_unknown", message, Again::SamePayment)
+        }
+    }
+}

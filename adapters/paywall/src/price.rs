@@ -1,0 +1,109 @@
+//! What a route costs.
+
+use http::request;
+use x402::exact::Terms;
+use x402::limit::{OFFERS_MAX, URL_BYTES_MAX};
+use x402::refusal::Refusal;
+use x402::wire::{PaymentRequired, PaymentRequirements, ResourceInfo, WireError, write_header};
+
+use crate::limit::Limits;
+
+/// May the handler run again for a payment that is already claimed, if the process that ran it died?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It runs at most once a payment, whatever happens.
+    Never,
+    /// Running it twice does no harm (it reads).
+    Idempotent,
+}
+
+/// The address that a 402 advertises. Never taken from `Host` or another header of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// One resource: `resource.url` as it stands.
+    Fixed,
+    /// Many: `resource.url` is the origin (with the prefix that a router stripped, if any), path and query follow.
+    Under,
+}
+
+/// The price of a route.
+#[derive(Clone, Debug)]
+pub struct Price {
+    /// Stable name of the route; part of what a payment is for.
+    pub route: String,
+    pub accepts: Vec<PaymentRequirements>,
+    pub resource: ResourceInfo,
+    pub address: Address,
+    pub repeat: Repeat,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PriceError {
+    #[error("accepts: expected 1 to {max} offers, found {found}")]
+    OfferCount { max: usize, found: usize },
+    #[error("accepts[{index}].{refusal}")]
+    Offer { index: usize, refusal: Refusal },
+    #[error("resource.url: expected http or https and at most {URL_BYTES_MAX} bytes, found {found}")]
+    ResourceUrl { found: String },
+    #[error(transparent)]
+    Header(#[from] WireError),
+}
+
+impl PriceError {
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::OfferCount { .. } => "invalid_offer_count",
+            Self::Offer { refusal, .. } => refusal.code(),
+            Self::ResourceUrl { .. } => "invalid_resource_url",
+            Self::Header(error) => error.code(),
+        }
+    }
+}
+
+impl Price {
+    /// Checked once, when the route is built: each offer can be paid, and the 402 fits into a header.
+    pub fn new(
+        route: impl Into<String>,
+        accepts: Vec<PaymentRequirements>,
+        resource: ResourceInfo,
+        address: Address,
+        repeat: Repeat,
+    ) -> Result<Self, PriceError> {
+        if accepts.is_empty() || accepts.len() > OFFERS_MAX {
+            return Err(PriceError::OfferCount { max: OFFERS_MAX, found: accepts.len() });
+        }
+        for (index, offer) in accepts.iter().enumerate() {
+            Terms::read(offer).map_err(|refusal| PriceError::Offer { index, refusal })?;
+        }
+        let web = resource.url.starts_with("https://") || resource.url.starts_with("http://");
+        if !web || resource.url.len() > URL_BYTES_MAX || resource.url.chars().any(char::is_whitespace) {
+            return Err(PriceError::ResourceUrl { found: resource.url.chars().take(96).collect() });
+        }
+        let price = Self { route: route.into(), accepts, resource, address, repeat, limits: Limits::default() };
+        write_header(&price.demand(price.resource.url.clone(), None))?;
+        Ok(price)
+    }
+
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    pub(crate) fn resource_url(&self, parts: &request::Parts) -> String {
+        match self.address {
+            Address::Fixed => self.resource.url.clone(),
+            Address::Under => format!("{}{}", self.resource.url.trim_end_matches('/'), target(parts)),
+        }
+    }
+
+    /// The 402 for a resource of this route.
+    pub(crate) fn demand(&self, url: String, error: Option<String>) -> PaymentRequired {
+        let resource = ResourceInfo { url, ..self.resource.clone() };
+        PaymentRequired::new(resource, self.accepts.clone(), error)
+    }
+}
+
+pub(crate) fn target(parts: &request::Parts) -> &str {
+    parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+}

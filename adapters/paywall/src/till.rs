@@ -1,0 +1,192 @@
+//! The port to the seller's books. An engine implements it; the paywall only asks.
+//!
+//! Where money or goods are lost if an implementation is careless:
+//! - [`Till::claim`] must have verified the payment and made its claim durable, for every replica, before it answers
+//!   [`Claim::Won`]; a claim that lives in memory serves twice after a restart.
+//! - A claim is won once. It can be won again only after [`Till::abandon`], or, on an idempotent route, after the
+//!   process that won it is known to be gone.
+//! - [`Till::settle`] must store the answer before it submits anything: what was paid for can then be fetched.
+//! - What is not known is [`Claim::OutcomeUnknown`] or [`SettleRefusal::Unknown`], never a failure.
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use x402::reason::Reason;
+use x402::settlement::ClaimKey;
+use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
+
+use crate::price::Repeat;
+use crate::stored::StoredAnswer;
+
+#[async_trait]
+pub trait Till: Send + Sync {
+    /// Verifies the payment against `requirements`, then claims its authorization durably, before the handler runs.
+    ///
+    /// A claim found under the same key is compared with the purpose: another purpose is
+    /// [`Refusal::UsedForOtherResource`]. Cheap to repeat: waiting requests ask again with the same request.
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Refusal>;
+
+    /// The handler answered below 400. Stores the answer, settles, posts the sale, in this order.
+    async fn settle(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Settled, SettleRefusal>;
+
+    /// The handler did not deliver: nothing is settled, and the same payment may be presented again.
+    async fn abandon(&self, ticket: Ticket, why: Abandoned);
+}
+
+/// A payment presented for a purpose.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    /// Read from the payload, unverified. Ignores every encoding.
+    pub key: ClaimKey,
+    pub payload: PaymentPayload,
+    /// The entry of the price that the payer accepted: ours, not the payload's copy.
+    pub requirements: PaymentRequirements,
+    pub purpose: Purpose,
+    pub repeat: Repeat,
+}
+
+/// What a payment was presented for. `payload.resource` has no part in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purpose {
+    /// The name of the priced route.
+    pub route: String,
+    pub method: String,
+    /// The address of the resource, as we advertise it.
+    pub resource_url: String,
+    /// Path and query, as requested.
+    pub target: String,
+    pub body_sha256: [u8; 32],
+}
+
+impl Purpose {
+    /// SHA-256 over a tag and each field with its length in front: what a claim keeps of its purpose.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for field in [
+            b"purser/paywall-purpose/1".as_slice(),
+            self.route.as_bytes(),
+            self.method.as_bytes(),
+            self.resource_url.as_bytes(),
+            self.target.as_bytes(),
+            &self.body_sha256,
+        ] {
+            hash.update((field.len() as u64).to_be_bytes());
+            hash.update(field);
+        }
+        hash.finalize().into()
+    }
+}
+
+#[derive(Debug)]
+pub enum Claim {
+    /// This request runs the handler; no other does.
+    Won(Ticket),
+    /// Another request runs the handler, or its settlement is under way.
+    InFlight,
+    /// Settled: the answer is bought.
+    Answered(Answered),
+    /// The process that held it died, or the settlement's outcome is not known. Nobody may run the handler.
+    OutcomeUnknown,
+}
+
+/// The right to run the handler once, and the duty to settle or abandon. Not `Clone`.
+#[derive(Debug)]
+pub struct Ticket {
+    pub key: ClaimKey,
+    /// The till's own name for it.
+    pub id: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Answered {
+    pub answer: StoredAnswer,
+    pub response: SettleResponse,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// With `success: true`.
+    pub response: SettleResponse,
+}
+
+/// Why a payment buys nothing here.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("{message}")]
+    Payment { reason: Reason, message: String },
+    #[error("this payment was used for another resource, method or body")]
+    UsedForOtherResource,
+    /// The seller's own rule (a payer blocked, an exposure cap reached).
+    #[error("{message}")]
+    Policy { code: &'static str, message: String },
+    /// An earlier settlement of this payment failed, proved.
+    #[error("the settlement of this payment failed")]
+    SettlementFailed(Box<SettleResponse>),
+    /// The books or the chain cannot be asked. Nothing is served.
+    #[error("{message}")]
+    Unavailable { message: String },
+}
+
+impl Refusal {
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Payment { reason, .. } => reason.as_str(),
+            Self::UsedForOtherResource => "payment_used_for_other_resource",
+            Self::Policy { code, .. } => code,
+            Self::SettlementFailed(_) => "settlement_failed",
+            Self::Unavailable { .. } => "till_unavailable",
+        }
+    }
+
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Payment { reason, .. } => reason.retryable(),
+            Self::Unavailable { .. } => true,
+            Self::UsedForOtherResource | Self::Policy { .. } | Self::SettlementFailed(_) => false,
+        }
+    }
+}
+
+impl From<x402::refusal::Refusal> for Refusal {
+    fn from(refusal: x402::refusal::Refusal) -> Self {
+        Self::Payment { reason: refusal.reason, message: refusal.to_string() }
+    }
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SettleRefusal {
+    /// Proved: this authorization moved nothing. `success` is false.
+    #[error("the settlement failed")]
+    Failed(Box<SettleResponse>),
+    /// Sent, and not in a block yet.
+    #[error("the settlement {transaction} is not in a block yet")]
+    Pending { transaction: String },
+    /// It may have settled.
+    #[error("the outcome of the settlement is not known: {message}")]
+    Unknown { message: String },
+}
+
+/// Why nothing was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    HandlerAnswered {
+        status: u16,
+    },
+    HandlerPanicked,
+    HandlerTimedOut,
+    /// The answer's body broke off.
+    AnswerBroken,
+    /// The answer is longer than what can be held back.
+    AnswerTooLarge,
+}
+
+impl Abandoned {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::HandlerAnswered { .. } => "handler_refused",
+            Self::HandlerPanicked => "handler_panicked",
+            Self::HandlerTimedOut => "handler_timed_out",
+            Self::AnswerBroken => "answer_broken",
+            Self::AnswerTooLarge => "answer_too_large",
+        }
+    }
+}
