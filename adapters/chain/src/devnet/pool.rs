@@ -1,0 +1,82 @@
+//! Transactions that were sent and are not mined.
+
+use std::collections::{BTreeMap, HashMap};
+
+use alloy::consensus::transaction::Recovered;
+use alloy::consensus::{Transaction, TxEnvelope};
+use alloy::primitives::{Address, B256};
+
+use super::refusal::RpcRefusal;
+use crate::limits::POOL_TRANSACTIONS_MAX;
+
+#[derive(Debug)]
+struct Waiting {
+    transaction: Recovered<TxEnvelope>,
+    arrival: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    waiting: BTreeMap<(Address, u64), Waiting>,
+    by_hash: HashMap<B256, (Address, u64)>,
+    arrivals: u64,
+}
+
+impl Pool {
+    pub(super) fn find(&self, hash: B256) -> Option<&Recovered<TxEnvelope>> {
+        self.waiting.get(self.by_hash.get(&hash)?).map(|waiting| &waiting.transaction)
+    }
+
+    /// Takes a transaction in, in place of one with the same sender and nonce when it pays a tenth more, like geth.
+    pub(super) fn insert(&mut self, transaction: Recovered<TxEnvelope>) -> Result<(), RpcRefusal> {
+        let (key, hash) = ((transaction.signer(), transaction.nonce()), *transaction.tx_hash());
+        if self.by_hash.contains_key(&hash) {
+            return Err(RpcRefusal::server("already known"));
+        }
+        if let Some(old) = self.waiting.get(&key) {
+            let raised = |old: u128| old.saturating_add(old / 10);
+            let old = &old.transaction;
+            let tip = |tx: &Recovered<TxEnvelope>| tx.max_priority_fee_per_gas().unwrap_or(tx.max_fee_per_gas());
+            if transaction.max_fee_per_gas() < raised(old.max_fee_per_gas()) || tip(&transaction) < raised(tip(old)) {
+                return Err(RpcRefusal::server("replacement transaction underpriced"));
+            }
+            self.by_hash.remove(old.tx_hash());
+        } else if self.waiting.len() >= POOL_TRANSACTIONS_MAX {
+            return Err(RpcRefusal::server(format!("txpool is full: {POOL_TRANSACTIONS_MAX} transactions wait")));
+        }
+        self.arrivals += 1;
+        self.by_hash.insert(hash, key);
+        self.waiting.insert(key, Waiting { transaction, arrival: self.arrivals });
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, hash: B256) -> Option<Recovered<TxEnvelope>> {
+        let key = self.by_hash.remove(&hash)?;
+        self.waiting.remove(&key).map(|waiting| waiting.transaction)
+    }
+
+    /// The nonce after the last of an unbroken row that begins at `mined`.
+    pub(super) fn next_nonce(&self, sender: Address, mined: u64) -> u64 {
+        let mut next = mined;
+        while self.waiting.contains_key(&(sender, next)) {
+            next += 1;
+        }
+        next
+    }
+
+    /// The transaction that arrived first among those whose nonce is their sender's next one.
+    pub(super) fn first_ready(&self, nonce_of: impl Fn(Address) -> u64) -> Option<Recovered<TxEnvelope>> {
+        let ready = self.waiting.iter().filter(|((sender, nonce), _)| nonce_of(*sender) == *nonce);
+        ready.min_by_key(|(_, waiting)| waiting.arrival).map(|(_, waiting)| waiting.transaction.clone())
+    }
+
+    /// Drops what can never be mined any more, because another transaction took its nonce.
+    pub(super) fn drop_outdated(&mut self, sender: Address, mined: u64) {
+        let outdated: Vec<_> = self.waiting.range((sender, 0)..(sender, mined)).map(|(key, _)| *key).collect();
+        for key in outdated {
+            if let Some(waiting) = self.waiting.remove(&key) {
+                self.by_hash.remove(waiting.transaction.tx_hash());
+            }
+        }
+    }
+}

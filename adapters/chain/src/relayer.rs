@@ -1,0 +1,126 @@
+//! The account that carries authorizations to the chain, and pays the gas for it.
+
+use std::fmt;
+
+use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::eips::eip2718::Encodable2718;
+use alloy::network::TxSignerSync;
+use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy::signers::local::PrivateKeySigner;
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+use x402::chain::{Chain, ChainError, Prepared, Relayer, TransferCall};
+
+use crate::rpc::{RpcChain, transfer_input};
+
+/// What a settlement may cost at most. Gas is bounded by [`crate::rpc::RpcConfig::settlement_gas_max`].
+#[derive(Clone, Copy, Debug)]
+pub struct FeeCaps {
+    /// Wei a unit of gas, base fee and tip together.
+    pub max_fee_per_gas: u128,
+    /// Wei a unit of gas, on top of the base fee.
+    pub max_priority_fee_per_gas: u128,
+}
+
+impl Default for FeeCaps {
+    /// 500 and 50 gwei: with 500,000 gas a quarter of an ether at the very worst.
+    fn default() -> Self {
+        Self { max_fee_per_gas: 500_000_000_000, max_priority_fee_per_gas: 50_000_000_000 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RelayerError {
+    #[error("the relayer's key is not a private key: expected 32 bytes, not zero and below the curve's order")]
+    KeyInvalid,
+}
+
+impl RelayerError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::KeyInvalid => "relayer_key_invalid",
+        }
+    }
+
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::KeyInvalid => false,
+        }
+    }
+}
+
+/// Signs with a key in memory. Knows no nonce of its own: the engine counts, so that a restart forgets nothing.
+pub struct LocalRelayer {
+    chain: RpcChain,
+    signer: PrivateKeySigner,
+    caps: FeeCaps,
+    chain_id: OnceCell<u64>,
+}
+
+impl LocalRelayer {
+    pub fn new(chain: RpcChain, private_key: &B256, caps: FeeCaps) -> Result<Self, RelayerError> {
+        let signer = PrivateKeySigner::from_bytes(private_key).map_err(|_| RelayerError::KeyInvalid)?;
+        Ok(Self { chain, signer, caps, chain_id: OnceCell::new() })
+    }
+
+    /// Twice the base fee leaves room for six full blocks in a row (each raises it by an eighth, EIP-1559).
+    async fn fees(&self) -> Result<(u128, u128), ChainError> {
+        let (base, price) = tokio::try_join!(self.chain.base_fee(), self.chain.gas_price())?;
+        let cap = U256::from(self.caps.max_fee_per_gas);
+        let tip = price.saturating_sub(base).min(U256::from(self.caps.max_priority_fee_per_gas)).min(cap);
+        if base.saturating_add(tip) > cap {
+            return Err(too_dear(format!("gas costs {base} + {tip} wei, at most {cap} are allowed")));
+        }
+        let fee = base.saturating_mul(U256::from(2)).saturating_add(tip).min(cap);
+        Ok((fee.saturating_to(), tip.saturating_to()))
+    }
+
+    /// A quarter more than the estimate: other settlements may change which slots are fresh in the meantime.
+    async fn gas_limit(&self, call: &TransferCall) -> Result<u64, ChainError> {
+        let (estimate, cap) = (self.chain.estimate(call, self.address()).await?, self.chain.settlement_gas_max());
+        if estimate > cap {
+            return Err(too_dear(format!("the settlement takes {estimate} gas, at most {cap} are allowed")));
+        }
+        Ok(estimate.saturating_add(estimate / 4).min(cap))
+    }
+}
+
+#[async_trait]
+impl Relayer for LocalRelayer {
+    fn address(&self) -> Address {
+        self.signer.address()
+    }
+
+    async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let chain_id = *self.chain_id.get_or_try_init(|| self.chain.chain_id()).await?;
+        let (gas_limit, (max_fee_per_gas, max_priority_fee_per_gas)) =
+            tokio::try_join!(self.gas_limit(call), self.fees())?;
+        let mut transaction = TxEip1559 {
+            chain_id,
+            nonce: account_nonce,
+            gas_limit,
+            max_fee_per_gas,
+            max_priority_fee_per_gas,
+            to: TxKind::Call(call.asset),
+            input: transfer_input(call),
+            ..TxEip1559::default()
+        };
+        let signature = self
+            .signer
+            .sign_transaction_sync(&mut transaction)
+            .map_err(|_| ChainError::Unavailable("the relayer's key could not sign".to_owned()))?;
+        let envelope = TxEnvelope::from(transaction.into_signed(signature));
+        Ok(Prepared { transaction: *envelope.tx_hash(), raw: Bytes::from(envelope.encoded_2718()), account_nonce })
+    }
+}
+
+impl fmt::Debug for LocalRelayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalRelayer").field("address", &self.signer.address()).finish_non_exhaustive()
+    }
+}
+
+/// Nothing was sent, so this is a plain refusal.
+fn too_dear(message: String) -> ChainError {
+    ChainError::Refused { code: crate::devnet::SERVER_ERROR, message }
+}

@@ -1,0 +1,158 @@
+//! One JSON-RPC call: the envelope, and what its errors mean.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use alloy::primitives::{Bytes, hex};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use x402::chain::ChainError;
+
+use super::transport::Transport;
+use crate::devnet::{EXECUTION_REVERTED, INTERNAL_ERROR, METHOD_NOT_FOUND, PARSE_ERROR, revert_reason};
+use crate::limits::{NODE_MESSAGE_CHARS_MAX, REVERT_BYTES_MAX};
+
+/// Error codes that say "not now" rather than "not this": resource not found and unavailable, limit exceeded
+/// (EIP-1474), the rate limit that providers answer, and faults of the node itself. The request may be good.
+const NOT_NOW: [i64; 7] = [-32001, -32002, -32005, 429, INTERNAL_ERROR, METHOD_NOT_FOUND, PARSE_ERROR];
+
+#[derive(Debug)]
+pub(super) struct Client {
+    transport: Transport,
+    timeout: Duration,
+    ids: AtomicU64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    id: Value,
+    /// A `null` result is an answer ("there is no such thing"); a missing one is not.
+    #[serde(default, deserialize_with = "present")]
+    result: Option<Value>,
+    error: Option<NodeError>,
+}
+
+#[derive(Deserialize)]
+struct NodeError {
+    code: i64,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    data: Value,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl Client {
+    pub(super) fn new(transport: Transport, timeout: Duration) -> Self {
+        Self { transport, timeout, ids: AtomicU64::new(1) }
+    }
+
+    /// Calls a method. `T` may be an `Option` where `null` is a good answer.
+    pub(super) async fn call<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T, ChainError> {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        let exchange = self.transport.exchange(request.to_string().into_bytes());
+        let answer = tokio::time::timeout(self.timeout, exchange).await.map_err(|_| {
+            ChainError::Unavailable(format!("{method}: no answer within {} ms", self.timeout.as_millis()))
+        })??;
+        let odd = |what: String| ChainError::Unavailable(format!("{method}: {what}"));
+        let answer: Answer =
+            serde_json::from_slice(&answer).map_err(|error| odd(format!("the answer is not JSON-RPC: {error}")))?;
+        if answer.id != id {
+            return Err(odd(format!("asked with id {id}, answered with id {}", printable(&answer.id.to_string()))));
+        }
+        match (answer.result, answer.error) {
+            (_, Some(error)) => Err(classify(method, error)),
+            (Some(result), None) => T::deserialize(result)
+                .map_err(|error| odd(format!("the result cannot be read: {}", printable(&error.to_string())))),
+            (None, None) => Err(odd("the answer holds neither a result nor an error".to_owned())),
+        }
+    }
+}
+
+fn classify(method: &str, error: NodeError) -> ChainError {
+    let message = printable(&error.message);
+    let data = revert_data(&error.data);
+    // geth answers 3 with data; others -32000 and the words, or -32015 (OpenEthereum's heirs) with data.
+    let reverted = error.code == EXECUTION_REVERTED
+        || message.to_ascii_lowercase().contains("execution reverted")
+        || (error.code == -32015 && data.is_some());
+    if reverted {
+        let data = data.unwrap_or_default();
+        let reason = revert_reason(&data).map_or(message, |reason| printable(&reason));
+        return ChainError::Reverted { reason, data };
+    }
+    if NOT_NOW.contains(&error.code) {
+        return ChainError::Unavailable(format!("{method}: the node cannot answer ({}): {message}", error.code));
+    }
+    ChainError::Refused { code: error.code, message }
+}
+
+fn revert_data(data: &Value) -> Option<Bytes> {
+    // Some nodes wrap the bytes: {"data": "0x…"}, or prefix them with words: "Reverted 0x…".
+    let text = data.as_str().or_else(|| data.get("data")?.as_str())?;
+    let bytes = hex::decode(text.strip_prefix("Reverted ").unwrap_or(text)).ok()?;
+    Some(bytes.get(..REVERT_BYTES_MAX).unwrap_or(&bytes).to_vec().into())
+}
+
+/// A node's or contract's words, made fit for a log line.
+pub(super) fn printable(text: &str) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    clean.take(NODE_MESSAGE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classified(error: Value) -> ChainError {
+        classify("eth_test", serde_json::from_value(error).unwrap())
+    }
+
+    #[test]
+    fn what_is_no_verdict_stays_unknown() {
+        for code in NOT_NOW {
+            let error = classified(json!({ "code": code, "message": "busy" }));
+            assert!(matches!(error, ChainError::Unavailable(_)), "{code}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_keep_their_code_and_words() {
+        let error = classified(json!({ "code": -32000, "message": "nonce too low\n\u{1b}[31m" }));
+        assert_eq!(error, ChainError::Refused { code: -32000, message: "nonce too low  [31m".to_owned() });
+    }
+
+    #[test]
+    fn reverts_are_known_in_every_dialect() {
+        let data = "0x08c379a00000000000000000000000000000000000000000000000000000000000000020\
+                    0000000000000000000000000000000000000000000000000000000000000002\
+                    6e6f000000000000000000000000000000000000000000000000000000000000";
+        for error in [
+            json!({ "code": 3, "message": "execution reverted: no", "data": data }),
+            json!({ "code": -32000, "message": "execution reverted", "data": { "data": data } }),
+            json!({ "code": -32015, "message": "VM execution error.", "data": format!("Reverted {data}") }),
+        ] {
+            let shown = error.to_string();
+            let ChainError::Reverted { reason, data } = classified(error) else { panic!("not a revert: {shown}") };
+            assert_eq!(reason, "no", "{shown}");
+            assert_eq!(data.len(), 100, "{shown}");
+        }
+    }
+
+    #[test]
+    fn long_words_and_long_data_are_cut() {
+        let long = "x".repeat(100_000);
+        let ChainError::Refused { message, .. } = classified(json!({ "code": 1, "message": long })) else {
+            panic!("not a refusal")
+        };
+        assert_eq!(message.chars().count(), NODE_MESSAGE_CHARS_MAX);
+        let error = json!({ "code": 3, "message": "x", "data": format!("0x{}", "ab".repeat(50_000)) });
+        let ChainError::Reverted { data, .. } = classified(error) else { panic!("not a revert") };
+        assert_eq!(data.len(), REVERT_BYTES_MAX);
+    }
+}

@@ -1,0 +1,355 @@
+//! The port to the chain over JSON-RPC: a real node over HTTP, or the devnet in process. The same bytes pass.
+//!
+//! Everything a node says is checked against the question: a log must come from the asked contract with the asked
+//! topics, a receipt must be of the asked transaction and agree with the log that led to it, a block must have the
+//! asked number or hash. What does not fit is [`ChainError::Unavailable`]: the node told us nothing.
+
+mod client;
+mod evidence;
+mod transport;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::consensus::Transaction as _;
+use alloy::eips::eip2718::Decodable2718;
+use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
+use alloy::rpc::types::{Log, TransactionReceipt};
+use alloy::sol_types::{SolCall, SolEvent};
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use x402::chain::{At, AuthorizationUse, Block, Chain, ChainError, Pool, Receipt, TokenFacts, TransferCall};
+
+use crate::devnet::Devnet;
+use crate::limits::{LOG_QUERIES_MAX, TOKEN_TEXT_CHARS_MAX, TRANSACTION_BYTES_MAX};
+use crate::token::Token;
+use client::{Client, printable};
+use evidence::{authorization_use, consuming_log, receipt_of};
+use transport::Transport;
+
+#[derive(Clone, Copy, Debug)]
+pub struct RpcConfig {
+    /// For one call, from the first byte sent to the last byte read.
+    pub timeout: Duration,
+    /// Blocks that one log query may span; what providers allow differs, 10,000 is common.
+    pub log_blocks_max: u64,
+    /// Gas that a settlement may burn. Circle's token takes about 75,000, a contract wallet some 200,000.
+    pub settlement_gas_max: u64,
+}
+
+impl Default for RpcConfig {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10), log_blocks_max: 10_000, settlement_gas_max: 500_000 }
+    }
+}
+
+/// The chain as a node tells it. Clones share the connection.
+#[derive(Clone, Debug)]
+pub struct RpcChain {
+    client: Arc<Client>,
+    config: RpcConfig,
+}
+
+/// The fields of a block that the port speaks of.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BlockHead {
+    number: U64,
+    hash: B256,
+    timestamp: U64,
+    base_fee_per_gas: Option<U256>,
+}
+
+impl RpcChain {
+    /// A node at an HTTP URL. Connects to nothing yet.
+    pub fn http(url: &str, config: RpcConfig) -> Result<Self, ChainError> {
+        Ok(Self::over(Transport::http(url, config.timeout)?, config))
+    }
+
+    /// The devnet without a socket.
+    pub fn in_process(devnet: Devnet, config: RpcConfig) -> Self {
+        Self::over(Transport::InProcess(devnet), config)
+    }
+
+    fn over(transport: Transport, config: RpcConfig) -> Self {
+        Self { client: Arc::new(Client::new(transport, config.timeout)), config }
+    }
+
+    /// Wei a unit of gas in the newest block; zero where the chain knows none.
+    pub(crate) async fn base_fee(&self) -> Result<U256, ChainError> {
+        Ok(self.head(json!("latest")).await?.base_fee_per_gas.unwrap_or_default())
+    }
+
+    /// Wei a unit of gas, base fee and tip together, as the node suggests it. Every node answers this one.
+    pub(crate) async fn gas_price(&self) -> Result<U256, ChainError> {
+        self.client.call("eth_gasPrice", json!([])).await
+    }
+
+    /// Gas that the settlement would need if it ran now, sent by `caller`.
+    pub(crate) async fn estimate(&self, call: &TransferCall, caller: Address) -> Result<u64, ChainError> {
+        let gas: U64 = self.client.call("eth_estimateGas", json!([self.settlement(call, caller)])).await?;
+        Ok(gas.to::<u64>())
+    }
+
+    pub(crate) fn settlement_gas_max(&self) -> u64 {
+        self.config.settlement_gas_max
+    }
+
+    fn settlement(&self, call: &TransferCall, caller: Address) -> Value {
+        json!({
+            "from": caller,
+            "to": call.asset,
+            "data": transfer_input(call),
+            "gas": U64::from(self.config.settlement_gas_max),
+        })
+    }
+
+    async fn head(&self, id: Value) -> Result<BlockHead, ChainError> {
+        let found: Option<BlockHead> = self.client.call("eth_getBlockByNumber", json!([id, false])).await?;
+        found.ok_or_else(|| ChainError::Unavailable(format!("the node has no block {id}")))
+    }
+
+    async fn block_by_hash(&self, hash: B256, number: u64) -> Result<Block, ChainError> {
+        let found: Option<BlockHead> = self.client.call("eth_getBlockByHash", json!([hash, false])).await?;
+        let head = found.ok_or_else(|| {
+            ChainError::Unavailable(format!("the node names block {hash} and does not have it: taken back meanwhile?"))
+        })?;
+        let block = block_of(&head);
+        if block.hash != hash || block.number != number {
+            let message = format!("asked for block {number} {hash}, answered {} {}", block.number, block.hash);
+            return Err(ChainError::Unavailable(message));
+        }
+        Ok(block)
+    }
+
+    async fn read<C: SolCall>(&self, asset: Address, call: C, at: At) -> Result<C::Return, ChainError> {
+        let request = json!([{ "to": asset, "data": Bytes::from(call.abi_encode()) }, tag(at)]);
+        let output: Bytes = self.client.call("eth_call", request).await?;
+        C::abi_decode_returns(&output).map_err(|error| {
+            let error = printable(&error.to_string());
+            ChainError::Unavailable(format!("{asset} does not answer {} as a token would: {error}", C::SIGNATURE))
+        })
+    }
+
+    async fn read_text<C: SolCall<Return = String>>(&self, asset: Address, call: C) -> Result<String, ChainError> {
+        let text = self.read(asset, call, At::Latest).await?;
+        let chars = text.chars().count();
+        if chars > TOKEN_TEXT_CHARS_MAX {
+            let message = format!("{} of {asset} has {chars} characters, at most {TOKEN_TEXT_CHARS_MAX}", C::SIGNATURE);
+            return Err(ChainError::Unavailable(message));
+        }
+        Ok(text)
+    }
+
+    async fn receipt_with_block(&self, transaction: B256) -> Result<Option<(TransactionReceipt, Block)>, ChainError> {
+        let asked = json!([transaction]);
+        let Some(receipt): Option<TransactionReceipt> = self.client.call("eth_getTransactionReceipt", asked).await?
+        else {
+            return Ok(None);
+        };
+        if receipt.transaction_hash != transaction {
+            let message =
+                format!("asked for the receipt of {transaction}, answered that of {}", receipt.transaction_hash);
+            return Err(ChainError::Unavailable(message));
+        }
+        // Some nodes answer with a receipt without a block while the transaction waits.
+        let (Some(hash), Some(number)) = (receipt.block_hash, receipt.block_number) else { return Ok(None) };
+        let block = self.block_by_hash(hash, number).await?;
+        Ok(Some((receipt, block)))
+    }
+}
+
+#[async_trait]
+impl Chain for RpcChain {
+    async fn chain_id(&self) -> Result<u64, ChainError> {
+        let id: U64 = self.client.call("eth_chainId", json!([])).await?;
+        Ok(id.to::<u64>())
+    }
+
+    async fn block(&self, at: At) -> Result<Block, ChainError> {
+        let block = block_of(&self.head(tag(at)).await?);
+        match at {
+            At::Number(number) if number != block.number => {
+                Err(ChainError::Unavailable(format!("asked for block {number}, answered block {}", block.number)))
+            }
+            _ => Ok(block),
+        }
+    }
+
+    async fn code(&self, address: Address) -> Result<Bytes, ChainError> {
+        self.client.call("eth_getCode", json!([address, "latest"])).await
+    }
+
+    async fn token(&self, asset: Address) -> Result<TokenFacts, ChainError> {
+        let (name, version, decimals, domain_separator) = tokio::try_join!(
+            self.read_text(asset, Token::nameCall {}),
+            self.read_text(asset, Token::versionCall {}),
+            self.read(asset, Token::decimalsCall {}, At::Latest),
+            self.read(asset, Token::DOMAIN_SEPARATORCall {}, At::Latest),
+        )?;
+        Ok(TokenFacts { name, version, decimals, domain_separator })
+    }
+
+    async fn balance_of(&self, asset: Address, owner: Address, at: At) -> Result<U256, ChainError> {
+        self.read(asset, Token::balanceOfCall { owner }, at).await
+    }
+
+    async fn native_balance(&self, owner: Address) -> Result<U256, ChainError> {
+        self.client.call("eth_getBalance", json!([owner, "latest"])).await
+    }
+
+    async fn authorization_consumed(
+        &self,
+        asset: Address,
+        payer: Address,
+        nonce: B256,
+        at: At,
+    ) -> Result<bool, ChainError> {
+        self.read(asset, Token::authorizationStateCall { authorizer: payer, nonce }, at).await
+    }
+
+    async fn find_authorization(
+        &self,
+        asset: Address,
+        payer: Address,
+        nonce: B256,
+        from: u64,
+    ) -> Result<Option<AuthorizationUse>, ChainError> {
+        let head = self.block(At::Latest).await?.number;
+        if head < from {
+            let message = format!("asked to look from block {from}, the node has only {head}");
+            return Err(ChainError::Unavailable(message));
+        }
+        let step = self.config.log_blocks_max.max(1);
+        let queries = (head - from) / step + 1;
+        if queries > LOG_QUERIES_MAX {
+            let message = format!("blocks {from} to {head} take {queries} log queries, at most {LOG_QUERIES_MAX}");
+            return Err(ChainError::Unavailable(message));
+        }
+        let events = [Token::AuthorizationUsed::SIGNATURE_HASH, Token::AuthorizationCanceled::SIGNATURE_HASH];
+        let mut found: Option<Log> = None;
+        for query in 0..queries {
+            let first = from.saturating_add(query.saturating_mul(step));
+            let last = first.saturating_add(step - 1).min(head);
+            let filter = json!([{
+                "address": asset,
+                "fromBlock": U64::from(first),
+                "toBlock": U64::from(last),
+                "topics": [events, payer.into_word(), nonce],
+            }]);
+            let logs: Vec<Log> = self.client.call("eth_getLogs", filter).await?;
+            for log in logs {
+                let log = consuming_log(log, asset, payer, nonce, first..=last)?;
+                if let Some(earlier) = found.replace(log) {
+                    let message = format!("two logs consume one nonce, the first in {:?}", earlier.transaction_hash);
+                    return Err(ChainError::Unavailable(message));
+                }
+            }
+        }
+        let Some(log) = found else { return Ok(None) };
+        let transaction = log.transaction_hash.unwrap_or_default();
+        let Some((receipt, block)) = self.receipt_with_block(transaction).await? else {
+            return Err(ChainError::Unavailable(format!("the node has a log of {transaction} and no receipt")));
+        };
+        authorization_use(&log, &receipt, block).map(Some)
+    }
+
+    async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError> {
+        let request = json!([self.settlement(call, caller), "latest"]);
+        let _output: Bytes = self.client.call("eth_call", request).await?;
+        Ok(())
+    }
+
+    async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>, ChainError> {
+        let found = self.receipt_with_block(transaction).await?;
+        Ok(found.map(|(receipt, block)| receipt_of(&receipt, block)))
+    }
+
+    async fn account_nonce(&self, account: Address, pool: Pool) -> Result<u64, ChainError> {
+        let tag = match pool {
+            Pool::Mined => "latest",
+            Pool::Pending => "pending",
+        };
+        let nonce: U64 = self.client.call("eth_getTransactionCount", json!([account, tag])).await?;
+        Ok(nonce.to::<u64>())
+    }
+
+    async fn broadcast(&self, raw: &Bytes) -> Result<(), ChainError> {
+        let hash = checked_hash(raw)?;
+        let refusal = match self.client.call::<B256>("eth_sendRawTransaction", json!([raw])).await {
+            Ok(answered) if answered == hash => return Ok(()),
+            Ok(answered) => {
+                let message = format!("sent transaction {hash}, the node answered {answered}");
+                return Err(ChainError::Unavailable(message));
+            }
+            Err(ChainError::Refused { code, message }) => (code, message),
+            Err(other) => return Err(other),
+        };
+        let words = refusal.1.to_ascii_lowercase();
+        if words.contains("already known") || words.contains("already imported") || words.contains("known transaction")
+        {
+            return Ok(());
+        }
+        // The nonce may be taken by this very transaction: then the node has it.
+        if words.contains("nonce too low") && self.knows(hash).await? {
+            return Ok(());
+        }
+        Err(ChainError::Refused { code: refusal.0, message: refusal.1 })
+    }
+}
+
+impl RpcChain {
+    async fn knows(&self, transaction: B256) -> Result<bool, ChainError> {
+        #[derive(Deserialize)]
+        struct Known {
+            hash: B256,
+        }
+        let found: Option<Known> = self.client.call("eth_getTransactionByHash", json!([transaction])).await?;
+        Ok(found.is_some_and(|known| known.hash == transaction))
+    }
+}
+
+/// `transferWithAuthorization` with (v, r, s): the form that every EIP-3009 token has.
+pub(crate) fn transfer_input(call: &TransferCall) -> Bytes {
+    let (r, rest) = call.signature.split_at(32);
+    let (s, v) = rest.split_at(32);
+    let call = Token::transferWithAuthorizationCall {
+        from: call.from,
+        to: call.to,
+        value: call.value,
+        validAfter: call.valid_after,
+        validBefore: call.valid_before,
+        nonce: call.nonce,
+        v: v.first().copied().unwrap_or_default(),
+        r: B256::from_slice(r),
+        s: B256::from_slice(s),
+    };
+    call.abi_encode().into()
+}
+
+/// The hash that these bytes have as a transaction; refuses what a node could not read either.
+fn checked_hash(raw: &Bytes) -> Result<B256, ChainError> {
+    let refused = |message: String| ChainError::Refused { code: crate::devnet::INVALID_PARAMS, message };
+    if raw.len() > TRANSACTION_BYTES_MAX {
+        return Err(refused(format!("a transaction of {} bytes, at most {TRANSACTION_BYTES_MAX}", raw.len())));
+    }
+    let envelope = alloy::consensus::TxEnvelope::decode_2718_exact(raw)
+        .map_err(|error| refused(format!("not a signed transaction: {error}")))?;
+    if envelope.chain_id().is_none() {
+        return Err(refused("the transaction names no chain, so it could be replayed on another".to_owned()));
+    }
+    Ok(keccak256(raw))
+}
+
+fn tag(at: At) -> Value {
+    match at {
+        At::Latest => json!("latest"),
+        At::Finalized => json!("finalized"),
+        At::Number(number) => json!(U64::from(number)),
+    }
+}
+
+fn block_of(head: &BlockHead) -> Block {
+    Block { number: head.number.to::<u64>(), hash: head.hash, timestamp: head.timestamp.to::<u64>() }
+}

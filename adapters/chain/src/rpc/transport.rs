@@ -1,0 +1,74 @@
+//! How request bytes become answer bytes. Bounded in time and in size, and without a word about the URL in errors.
+
+use std::fmt;
+use std::time::Duration;
+
+use alloy::transports::http::reqwest::{Client, Url, header, redirect};
+use x402::chain::ChainError;
+
+use crate::devnet::Devnet;
+use crate::limits::NODE_ANSWER_BYTES_MAX;
+
+#[derive(Clone)]
+pub(super) enum Transport {
+    Http { client: Client, url: Url },
+    InProcess(Devnet),
+}
+
+impl Transport {
+    pub(super) fn http(url: &str, timeout: Duration) -> Result<Self, ChainError> {
+        let url = Url::parse(url).map_err(|e| ChainError::Unavailable(format!("the RPC URL is not a URL: {e}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            let message = format!("the RPC URL must begin with http or https, not {}", url.scheme());
+            return Err(ChainError::Unavailable(message));
+        }
+        // A redirect would carry signed transactions to a host that nobody configured.
+        let mut builder = Client::builder().timeout(timeout).redirect(redirect::Policy::none());
+        if matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|e| ChainError::Unavailable(format!("no HTTP client: {e}")))?;
+        Ok(Self::Http { client, url })
+    }
+
+    pub(super) async fn exchange(&self, request: Vec<u8>) -> Result<Vec<u8>, ChainError> {
+        match self {
+            Self::Http { client, url } => exchange_over_http(client, url, request).await,
+            Self::InProcess(devnet) => {
+                devnet.dispatch(&request).ok_or_else(|| ChainError::Unavailable("the devnet gave no answer".to_owned()))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Paths, queries and users of RPC URLs hold API keys.
+            Self::Http { url, .. } => f.debug_tuple("Http").field(&url.host_str().unwrap_or_default()).finish(),
+            Self::InProcess(_) => f.write_str("InProcess"),
+        }
+    }
+}
+
+async fn exchange_over_http(client: &Client, url: &Url, request: Vec<u8>) -> Result<Vec<u8>, ChainError> {
+    let lost = |error: alloy::transports::http::reqwest::Error| {
+        let error = error.without_url();
+        let kind = if error.is_timeout() { "timed out" } else { "failed" };
+        ChainError::Unavailable(format!("the exchange with the node {kind}: {error}"))
+    };
+    let sent = client.post(url.clone()).header(header::CONTENT_TYPE, "application/json").body(request).send();
+    let mut response = sent.await.map_err(lost)?;
+    if !response.status().is_success() {
+        return Err(ChainError::Unavailable(format!("the node answered with HTTP status {}", response.status())));
+    }
+    let mut answer = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(lost)? {
+        if answer.len().saturating_add(chunk.len()) > NODE_ANSWER_BYTES_MAX {
+            let message = format!("the node's answer is longer than {NODE_ANSWER_BYTES_MAX} bytes");
+            return Err(ChainError::Unavailable(message));
+        }
+        answer.extend_from_slice(&chunk);
+    }
+    Ok(answer)
+}
