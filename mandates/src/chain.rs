@@ -1,0 +1,231 @@
+//! The delegate SD-JWT chain on the wire: segments joined by `~~` (draft-delegate-sd-jwt; AP2 v0.2).
+//!
+//! `chain := segment_0 ~~ … ~~ segment_n ~`, each segment an SD-JWT minus its final `~`. This module splits and binds;
+//! the order of the checks is in [`crate::verify`].
+
+use serde_json::Value;
+
+use crate::digest::sha256;
+use crate::json::{Object, kind};
+use crate::keys::{KeySet, PublicKey};
+use crate::limits::{DISCLOSURES_MAX, SEGMENTS_MAX, TOKEN_BYTES_MAX};
+use crate::rejection::{Code, Rejection, shown, shown_value};
+use crate::sd_jwt::{Delegate, RawSdJwt, Resolved, SdJwt};
+
+/// Root types that name key-bound hops: such a token starts no chain.
+const HOP_TYPES: [&str; 5] = ["kb+sd-jwt", "kb-sd-jwt", "kb+sd-jwt+kb", "kb-sd-jwt+kb", "kb+jwt"];
+const MIDDLE_TYPES: [&str; 2] = ["kb+sd-jwt+kb", "kb-sd-jwt+kb"];
+const LEAF_TYPES: [&str; 2] = ["kb+sd-jwt", "kb-sd-jwt"];
+
+/// Splits a presented token into its segments; nothing is decoded.
+pub fn split(presented: &str) -> Result<Vec<RawSdJwt<'_>>, Rejection> {
+    if presented.len() > TOKEN_BYTES_MAX {
+        let message = format!("a token has at most {TOKEN_BYTES_MAX} bytes; this one has {}", presented.len());
+        return Err(Rejection::new(Code::TokenTooLarge, message));
+    }
+    if let Some(found) = presented.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err(Rejection::new(Code::TokenNotAscii, format!("a token is printable ASCII; {found:?} came")));
+    }
+    let Some(text) = presented.strip_suffix('~') else {
+        let message = "a chain ends with `~`; this one has a key-binding JWT after it, or lacks it";
+        return Err(Rejection::new(Code::FinalTildeMissing, message));
+    };
+    let mut segments = Vec::new();
+    let mut disclosures = 0_usize;
+    for part in text.split("~~") {
+        if segments.len() >= SEGMENTS_MAX {
+            let message = format!("a chain has at most {SEGMENTS_MAX} segments; more came");
+            return Err(Rejection::new(Code::TooManySegments, message));
+        }
+        let segment = RawSdJwt::split(part)?;
+        disclosures = disclosures.saturating_add(segment.disclosure_count());
+        if disclosures > DISCLOSURES_MAX {
+            let message = format!(
+                "a chain has at most {DISCLOSURES_MAX} disclosures; {disclosures} came by segment {}",
+                segments.len()
+            );
+            return Err(Rejection::new(Code::TooManyDisclosures, message));
+        }
+        segments.push(segment);
+    }
+    Ok(segments)
+}
+
+/// The `typ` of a root. AP2 and its SDK leave it open; only a hop's type is refused.
+pub(crate) fn check_root_type(root: &SdJwt<'_>) -> Result<(), Rejection> {
+    match root.jwt.header.get("typ") {
+        None => Ok(()),
+        // Media types are case-insensitive and `application/` may be spelled out (RFC 7515 section 4.1.9).
+        Some(Value::String(typ))
+            if !HOP_TYPES.contains(&typ.to_ascii_lowercase().trim_start_matches("application/")) =>
+        {
+            Ok(())
+        }
+        Some(other) => {
+            let message = format!("a root is no key-bound hop; its typ is {}", shown_value(other));
+            Err(Rejection::new(Code::TypWrong, message).at("typ"))
+        }
+    }
+}
+
+pub(crate) fn check_hop_type(hop: &SdJwt<'_>, position: Position) -> Result<(), Rejection> {
+    let wanted = match position {
+        Position::Middle => MIDDLE_TYPES,
+        Position::Leaf => LEAF_TYPES,
+    };
+    match hop.jwt.header.get("typ") {
+        Some(Value::String(typ)) if wanted.contains(&typ.as_str()) => Ok(()),
+        other => {
+            let came = other.map_or_else(|| "nothing".to_owned(), shown_value);
+            let message = format!("typ here is {}; {came} came", wanted.join(" or "));
+            Err(Rejection::new(Code::TypWrong, message).at("typ"))
+        }
+    }
+}
+
+/// Where a hop stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Hands authority on: carries an open mandate and the next key.
+    Middle,
+    /// Ends the chain: carries the closed mandate.
+    Leaf,
+}
+
+/// The key that signed the root. `x5c` wins over `kid` where both are there, as in the SDK: a certificate that is there
+/// and not checked must not be passed over.
+pub(crate) fn root_key<'k>(root: &SdJwt<'_>, trusted: &'k KeySet) -> Result<&'k PublicKey, Rejection> {
+    if root.jwt.header.contains_key("x5c") {
+        let message =
+            "a root names a trusted key by kid; this one brings an x5c chain, and path validation is not built";
+        return Err(Rejection::new(Code::X5cNotBuilt, message).at("x5c"));
+    }
+    let unknown = |came: String| {
+        let message = format!("the root's kid is one of {} trusted keys; {came} came", trusted.len());
+        Rejection::new(Code::UnknownKid, message).at("kid")
+    };
+    let kid = root.jwt.kid().ok_or_else(|| unknown("nothing".to_owned()))?;
+    trusted.find(kid).ok_or_else(|| unknown(shown(kid)))
+}
+
+/// `sd_hash` or `issuer_jwt_hash`, exactly one, equal to the previous segment's; the leaf is bound by `sd_hash`, so that
+/// nobody can show another selection of what was delegated (AP2 security considerations).
+pub(crate) fn check_binding(hop: &SdJwt<'_>, previous: &SdJwt<'_>, position: Position) -> Result<(), Rejection> {
+    let claim = |name: &str| hop.jwt.payload.get(name);
+    let (name, value, actual, mismatch) = match (claim("sd_hash"), claim("issuer_jwt_hash")) {
+        (Some(value), None) => ("sd_hash", value, previous.sd_hash()?, Code::SdHashMismatch),
+        (None, Some(value)) => ("issuer_jwt_hash", value, previous.issuer_jwt_hash()?, Code::IssuerJwtHashMismatch),
+        (None, None) => return Err(binding_count("none")),
+        (Some(_), Some(_)) => return Err(binding_count("both")),
+    };
+    if position == Position::Leaf && name != "sd_hash" {
+        let message = "a closed mandate is bound by sd_hash; issuer_jwt_hash came";
+        return Err(Rejection::new(Code::ClosedNeedsSdHash, message).at(name));
+    }
+    if value.as_str() != Some(actual.as_str()) {
+        let message = format!("{name} is {actual}, the hash of the segment before; {} came", shown_value(value));
+        return Err(Rejection::new(mismatch, message).at(name));
+    }
+    Ok(())
+}
+
+fn binding_count(came: &str) -> Rejection {
+    Rejection::new(Code::BindingCount, format!("a hop has exactly one of sd_hash and issuer_jwt_hash; {came} came"))
+}
+
+/// The one delegate payload that this verifier may see.
+pub(crate) fn single_delegate(resolved: &Resolved) -> Result<(&Delegate, &Object), Rejection> {
+    let wrong = |came: String| {
+        let message = format!("exactly one delegate payload, an object, is disclosed; {came} came");
+        Rejection::new(Code::DelegatePayloadCount, message).at("delegate_payload")
+    };
+    let delegates = resolved.delegates.as_deref().unwrap_or_default();
+    match delegates {
+        [delegate] => match &delegate.value {
+            Value::Object(object) => Ok((delegate, object)),
+            other => Err(wrong(kind(other).to_owned())),
+        },
+        several => Err(wrong(several.len().to_string())),
+    }
+}
+
+/// The key in `cnf.jwk` (RFC 7800 section 3.2).
+pub(crate) fn confirmation_key(claims: &Object) -> Result<PublicKey, Rejection> {
+    match claims.get("cnf") {
+        None => Err(Rejection::new(Code::CnfMissing, "a delegated key in cnf was expected; none came").at("cnf")),
+        Some(Value::Object(cnf)) => match cnf.get("jwk") {
+            Some(Value::Object(jwk)) => PublicKey::from_jwk(jwk),
+            _ => {
+                let names = cnf.keys().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+                Err(Rejection::new(Code::CnfMissing, format!("cnf carries a jwk; it has {names}")).at("cnf.jwk"))
+            }
+        },
+        Some(other) => {
+            Err(Rejection::new(Code::CnfMissing, format!("cnf is an object; {} came", kind(other))).at("cnf"))
+        }
+    }
+}
+
+/// The name of a mandate that no third party can change.
+///
+/// SHA-256 over these bytes, in this order:
+/// 1. the ASCII text `purser/mandate-identity/v1` and one zero byte;
+/// 2. the signing input of the mandate's own segment as received: `BASE64URL(header) "." BASE64URL(payload)`;
+/// 3. one `~`;
+/// 4. the digest of its delegate-payload disclosure as the signed payload spells it; nothing where the delegate payload
+///    stands there in the clear.
+///
+/// The signature is left out because `s` and `n - s` both verify; the other disclosures are left out because a holder may
+/// withhold them. Neither may give a spent mandate a new name (`~` occurs in neither part, so the bytes are unambiguous).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MandateId([u8; 32]);
+
+impl MandateId {
+    pub(crate) fn of(segment: &SdJwt<'_>, delegate: &Delegate) -> Self {
+        let digest = delegate.digest.as_deref().unwrap_or_default();
+        Self(sha256(&[IDENTITY_TAG, segment.jwt.signing_input().as_bytes(), b"~", digest.as_bytes()]))
+    }
+
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+const IDENTITY_TAG: &[u8] = b"purser/mandate-identity/v1\0";
+
+impl std::fmt::Display for MandateId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::base64url::encode(&self.0))
+    }
+}
+
+impl std::fmt::Debug for MandateId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MandateId({self})")
+    }
+}
+
+/// The two spellings of "the hash of an open checkout mandate" that a `payment.reference` may carry.
+///
+/// AP2 does not say which bytes; the samples hash the segment with all its disclosures, which changes when the agent
+/// withholds one, so the hash of the JWT alone is taken as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferenceHashes {
+    pub sd_hash: String,
+    pub issuer_jwt_hash: String,
+}
+
+/// The reference hashes of the last segment of a presented chain (for an open checkout handed over on its own: the
+/// mandate's segment).
+pub fn reference_hashes(presented: &str) -> Result<ReferenceHashes, Rejection> {
+    let segments = split(presented)?;
+    let Some(last) = segments.last() else {
+        return Err(Rejection::new(Code::MalformedJwt, "a chain has a segment; this one has none"));
+    };
+    let last = last.decode()?;
+    Ok(ReferenceHashes { sd_hash: last.sd_hash()?, issuer_jwt_hash: last.issuer_jwt_hash()? })
+}

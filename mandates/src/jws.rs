@@ -1,0 +1,146 @@
+//! Compact JWS (RFC 7515) with ES256 and nothing else: the received bytes are kept, because only they may be hashed or
+//! verified, and the algorithm is ours to say, never the token's.
+
+use serde_json::Value;
+
+use crate::base64url;
+use crate::json::{self, Object};
+use crate::keys::{PublicKey, Signature};
+use crate::rejection::{Code, Rejection, shown, shown_value};
+
+/// The three parts of `header.payload.signature`, still as text.
+#[derive(Clone, Copy, Debug)]
+pub struct RawJws<'a> {
+    text: &'a str,
+    header: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> RawJws<'a> {
+    pub fn split(text: &'a str) -> Result<Self, Rejection> {
+        let parts: Vec<&str> = text.split('.').take(4).collect();
+        match parts.as_slice() {
+            [header, payload, signature] if !header.is_empty() && !payload.is_empty() => {
+                Ok(Self { text, header, payload, signature })
+            }
+            other => {
+                let message = format!("a JWT has three parts; {} has {}", shown(text), other.len());
+                Err(Rejection::new(Code::MalformedJwt, message))
+            }
+        }
+    }
+
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    pub fn decode(self) -> Result<Jws<'a>, Rejection> {
+        Ok(Jws {
+            raw: self,
+            header: part(self.header, "header")?,
+            payload: part(self.payload, "payload")?,
+            signature: base64url::decode(self.signature).ok_or_else(|| {
+                let message = format!("a signature is base64url without padding; {} came", shown(self.signature));
+                Rejection::new(Code::MalformedSignature, message)
+            })?,
+        })
+    }
+}
+
+fn part(text: &str, name: &str) -> Result<Object, Rejection> {
+    let bytes = base64url::decode(text).ok_or_else(|| {
+        let message = format!("a JWT {name} is base64url without padding; {} came", shown(text));
+        Rejection::new(Code::MalformedJwt, message)
+    })?;
+    json::parse_object(&bytes)
+}
+
+/// A decoded JWS whose signature nobody has checked yet.
+#[derive(Clone, Debug)]
+pub struct Jws<'a> {
+    raw: RawJws<'a>,
+    pub header: Object,
+    pub payload: Object,
+    signature: Vec<u8>,
+}
+
+impl<'a> Jws<'a> {
+    pub fn parse(text: &'a str) -> Result<Self, Rejection> {
+        RawJws::split(text)?.decode()
+    }
+
+    pub fn text(&self) -> &'a str {
+        self.raw.text
+    }
+
+    /// `header.payload` as received: what is signed, and what names a mandate.
+    pub fn signing_input(&self) -> &'a str {
+        let end = self.raw.text.len().saturating_sub(self.raw.signature.len()).saturating_sub(1);
+        self.raw.text.get(..end).unwrap_or_default()
+    }
+
+    pub fn kid(&self) -> Option<&str> {
+        self.header.get("kid").and_then(Value::as_str)
+    }
+
+    pub fn typ(&self) -> Option<&str> {
+        self.header.get("typ").and_then(Value::as_str)
+    }
+
+    /// `alg` is ES256 and no extension must be understood. `jwk`, `jku` and `x5u` are not looked at: a token does not
+    /// bring its own key.
+    pub fn check_header(&self) -> Result<(), Rejection> {
+        match self.header.get("alg") {
+            Some(Value::String(alg)) if alg == "ES256" => {}
+            other => {
+                let came = other.map_or_else(|| "nothing".to_owned(), shown_value);
+                return Err(Rejection::new(Code::AlgNotAllowed, format!("alg is ES256; {came} came")).at("alg"));
+            }
+        }
+        match ["crit", "b64"].into_iter().find(|name| self.header.contains_key(*name)) {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("no header extension is understood here; `{name}` came");
+                Err(Rejection::new(Code::HeaderNotAllowed, message).at(name))
+            }
+        }
+    }
+
+    pub fn verify(&self, key: &PublicKey) -> Result<(), Rejection> {
+        key.verify(self.signing_input().as_bytes(), &self.signature)
+    }
+}
+
+/// A token that lacks only its signature: sign [`Unsigned::signing_input`] wherever the key lives, then
+/// [`Unsigned::finish`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Unsigned {
+    before: String,
+    signing_input: String,
+    after: String,
+}
+
+impl Unsigned {
+    pub(crate) fn new(header: &Object, payload: &Object) -> Self {
+        let header = base64url::encode(Value::Object(header.clone()).to_string().as_bytes());
+        let payload = base64url::encode(Value::Object(payload.clone()).to_string().as_bytes());
+        Self { before: String::new(), signing_input: format!("{header}.{payload}"), after: String::new() }
+    }
+
+    pub(crate) fn between(mut self, before: String, after: String) -> Self {
+        self.before = before;
+        self.after = after;
+        self
+    }
+
+    pub fn signing_input(&self) -> &[u8] {
+        self.signing_input.as_bytes()
+    }
+
+    pub fn finish(self, signature: Signature) -> String {
+        let Self { before, signing_input, after } = self;
+        format!("{before}{signing_input}.{}{after}", base64url::encode(&signature))
+    }
+}

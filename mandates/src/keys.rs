@@ -1,0 +1,356 @@
+//! P-256 keys: strict JWKs in, ES256 checks out, thumbprints for names.
+//!
+//! Signing keys live outside (an HSM, the engine's key store): issuing hands out the bytes to sign and takes 64 bytes
+//! back. [`LocalKey`] is the plain in-memory key that an adapter may put behind its port.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_lc_rs::agreement;
+use aws_lc_rs::encoding::AsBigEndian;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
+};
+use serde_json::Value;
+
+use crate::base64url;
+use crate::digest::sha256;
+use crate::json::{Object, kind};
+use crate::limits::KEYS_MAX;
+use crate::rejection::{Code, Rejection, shown, shown_value};
+
+/// 64 bytes, r then s (RFC 7518 section 3.4).
+pub type Signature = [u8; 64];
+
+/// The name of a key: `kid` of its JWK, or its RFC 7638 thumbprint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(String);
+
+impl KeyId {
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A point on P-256, checked to be on the curve, and the name its JWK gave it.
+#[derive(Clone)]
+pub struct PublicKey {
+    x: [u8; 32],
+    y: [u8; 32],
+    key_id: Option<KeyId>,
+    parsed: ParsedPublicKey,
+}
+
+impl PublicKey {
+    pub fn from_coordinates(x: [u8; 32], y: [u8; 32]) -> Result<Self, Rejection> {
+        let point = uncompressed(&x, &y);
+        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+            .map_err(|_| Rejection::new(Code::KeyInvalid, "x and y are a point of P-256; these are not"))?;
+        Ok(Self { x, y, key_id: None, parsed })
+    }
+
+    /// A public JWK as AP2's `types/jwk.json` has it: no member beyond the listed ones, and no private part.
+    pub fn from_jwk(jwk: &Object) -> Result<Self, Rejection> {
+        refuse_private(jwk)?;
+        if let Some(name) = jwk.keys().find(|name| !JWK_MEMBERS.contains(&name.as_str())) {
+            let message = format!("a JWK here has {}; {} came", JWK_MEMBERS.join(", "), shown(name));
+            return Err(Rejection::new(Code::KeyInvalid, message).at(name.clone()));
+        }
+        Self::from_lenient_jwk(jwk)
+    }
+
+    /// The same without the list of members: key sets of others carry more (RFC 7517 section 4 says to ignore it).
+    fn from_lenient_jwk(jwk: &Object) -> Result<Self, Rejection> {
+        refuse_private(jwk)?;
+        expect_member(jwk, "kty", "EC")?;
+        expect_member(jwk, "crv", "P-256")?;
+        for (name, wanted) in [("alg", "ES256"), ("use", "sig")] {
+            match jwk.get(name) {
+                None => {}
+                Some(Value::String(value)) if value == wanted => {}
+                Some(other) => {
+                    let message = format!("{name} of a signing key is {wanted}; {other} came");
+                    return Err(Rejection::new(Code::KeyInvalid, message).at(name));
+                }
+            }
+        }
+        let mut key = Self::from_coordinates(coordinate(jwk, "x")?, coordinate(jwk, "y")?)?;
+        key.key_id = match jwk.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(KeyId(kid.clone())),
+            Some(other) => {
+                let message = format!("kid is a string; {} came", kind(other));
+                return Err(Rejection::new(Code::KeyInvalid, message).at("kid"));
+            }
+        };
+        Ok(key)
+    }
+
+    #[must_use]
+    pub fn named(mut self, key_id: KeyId) -> Self {
+        self.key_id = Some(key_id);
+        self
+    }
+
+    /// The name from the JWK, else the thumbprint.
+    pub fn key_id(&self) -> KeyId {
+        self.key_id.clone().unwrap_or_else(|| KeyId(self.thumbprint()))
+    }
+
+    /// RFC 7638: SHA-256 over the required members in lexical order, base64url.
+    pub fn thumbprint(&self) -> String {
+        let (x, y) = (base64url::encode(&self.x), base64url::encode(&self.y));
+        let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        base64url::encode(&sha256(&[canonical.as_bytes()]))
+    }
+
+    pub fn coordinates(&self) -> ([u8; 32], [u8; 32]) {
+        (self.x, self.y)
+    }
+
+    /// The public JWK; `kid` only where the key was given one.
+    pub fn to_jwk(&self) -> Object {
+        let mut jwk = Object::new();
+        jwk.insert("kty".to_owned(), "EC".into());
+        jwk.insert("crv".to_owned(), "P-256".into());
+        jwk.insert("x".to_owned(), base64url::encode(&self.x).into());
+        jwk.insert("y".to_owned(), base64url::encode(&self.y).into());
+        if let Some(key_id) = &self.key_id {
+            jwk.insert("kid".to_owned(), key_id.as_str().into());
+        }
+        jwk
+    }
+
+    /// ES256 over `message`. AP2 and RFC 7518 have no low-S rule, so `s` and `n - s` both pass: never use a signature,
+    /// or a hash over one, as a name.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
+        if signature.len() != 64 {
+            let message = format!("an ES256 signature has 64 bytes; this one has {}", signature.len());
+            return Err(Rejection::new(Code::SignatureLength, message));
+        }
+        self.parsed.verify_sig(message, signature).map_err(|_| {
+            let message = format!("the signature must verify with key {}; it does not", shown(self.key_id().as_str()));
+            Rejection::new(Code::SignatureInvalid, message)
+        })
+    }
+}
+
+impl PartialEq for PublicKey {
+    /// The same point, whatever it is called.
+    fn eq(&self, other: &Self) -> bool {
+        self.x == other.x && self.y == other.y
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.key_id())
+    }
+}
+
+const JWK_MEMBERS: [&str; 12] =
+    ["kty", "crv", "x", "y", "use", "key_ops", "alg", "kid", "x5u", "x5c", "x5t", "x5t#S256"];
+
+fn refuse_private(jwk: &Object) -> Result<(), Rejection> {
+    match ["d", "p", "q", "k"].into_iter().find(|name| jwk.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("a public key has no private member; `{name}` came");
+            Err(Rejection::new(Code::KeyPrivate, message).at(name))
+        }
+    }
+}
+
+fn expect_member(jwk: &Object, name: &str, wanted: &str) -> Result<(), Rejection> {
+    match jwk.get(name) {
+        Some(Value::String(value)) if value == wanted => Ok(()),
+        came => {
+            let came = came.map_or_else(|| "nothing".to_owned(), shown_value);
+            Err(Rejection::new(Code::KeyNotP256, format!("{name} of a key is {wanted}; {came} came")).at(name))
+        }
+    }
+}
+
+/// 32 octets, so 43 characters (RFC 7518 section 6.2.1.2): a shorter spelling of a small number is refused.
+fn coordinate(jwk: &Object, name: &str) -> Result<[u8; 32], Rejection> {
+    let invalid = |came: String| {
+        Rejection::new(Code::KeyInvalid, format!("{name} is base64url of 32 bytes; {came} came")).at(name)
+    };
+    let text = match jwk.get(name) {
+        Some(Value::String(text)) => text,
+        Some(other) => return Err(invalid(kind(other).to_owned())),
+        None => return Err(invalid("nothing".to_owned())),
+    };
+    let bytes = base64url::decode(text).ok_or_else(|| invalid(format!("{} characters", text.chars().count())))?;
+    <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| invalid(format!("{} bytes", bytes.len())))
+}
+
+fn uncompressed(x: &[u8; 32], y: &[u8; 32]) -> Vec<u8> {
+    [&[4_u8][..], x, y].concat()
+}
+
+/// Keys that someone trusts, found by `kid`. A name that two keys carry is refused: a verifier must not choose.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    keys: BTreeMap<KeyId, PublicKey>,
+}
+
+impl KeySet {
+    pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Result<Self, Rejection> {
+        let mut set = Self::default();
+        for key in keys {
+            let name = key.key_id();
+            if set.keys.len() >= KEYS_MAX {
+                return Err(Rejection::new(
+                    Code::KeySetInvalid,
+                    format!("a key set has at most {KEYS_MAX} keys; more came"),
+                ));
+            }
+            if set.keys.insert(name.clone(), key).is_some() {
+                let message = format!("a kid names one key of a set; {} names two", shown(name.as_str()));
+                return Err(Rejection::new(Code::KeySetInvalid, message).at("kid"));
+            }
+        }
+        Ok(set)
+    }
+
+    /// A JWK set (RFC 7517 section 5). Keys of other types are passed over, a broken P-256 key is an error.
+    pub fn from_jwks(jwks: &Object) -> Result<Self, Rejection> {
+        let Some(Value::Array(entries)) = jwks.get("keys") else {
+            return Err(Rejection::new(Code::KeySetInvalid, "a JWK set has an array `keys`; none came").at("keys"));
+        };
+        let mut keys = Vec::new();
+        for entry in entries.iter().take(KEYS_MAX.saturating_add(1)) {
+            let Value::Object(jwk) = entry else {
+                let message = format!("a key of a JWK set is an object; {} came", kind(entry));
+                return Err(Rejection::new(Code::KeySetInvalid, message).at("keys"));
+            };
+            match PublicKey::from_lenient_jwk(jwk) {
+                Ok(key) => keys.push(key),
+                Err(refused) if refused.code == Code::KeyNotP256 => {}
+                Err(refused) => return Err(refused),
+            }
+        }
+        Self::new(keys)
+    }
+
+    pub fn to_jwks(&self) -> Object {
+        let keys =
+            self.keys.iter().map(|(name, key)| Value::Object(key.clone().named(name.clone()).to_jwk())).collect();
+        Object::from_iter([("keys".to_owned(), Value::Array(keys))])
+    }
+
+    pub fn find(&self, key_id: &str) -> Option<&PublicKey> {
+        self.keys.get(&KeyId(key_id.to_owned()))
+    }
+
+    /// The key of a set of one.
+    pub fn only(&self) -> Option<&PublicKey> {
+        if self.keys.len() == 1 { self.keys.values().next() } else { None }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys.values()
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+/// A signing key in this process's memory. ECDSA's per-signature secret comes from aws-lc's own generator: the one place
+/// of the crate that is not a pure function of its arguments.
+pub struct LocalKey {
+    pair: EcdsaKeyPair,
+    public: PublicKey,
+}
+
+impl LocalKey {
+    /// From 32 random bytes; about one in 2^32 is no scalar of P-256 and is refused, so draw again.
+    pub fn from_random(bytes: &[u8; 32]) -> Result<Self, Rejection> {
+        let refused = |_| Rejection::new(Code::KeyInvalid, "a private key is a scalar of P-256; these bytes are not");
+        let scalar = agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, bytes).map_err(|_| refused(()))?;
+        let point = scalar.compute_public_key().map_err(|_| refused(()))?;
+        let pair =
+            EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, bytes, point.as_ref())
+                .map_err(|_| refused(()))?;
+        Self::from_pair(pair)
+    }
+
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, Rejection> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
+            .map_err(|_| Rejection::new(Code::KeyInvalid, "a PKCS #8 P-256 key was expected; something else came"))?;
+        Self::from_pair(pair)
+    }
+
+    /// A private JWK; its `x` and `y` must belong to its `d`.
+    pub fn from_jwk(jwk: &Object) -> Result<Self, Rejection> {
+        let key = Self::from_random(&coordinate(jwk, "d")?)?;
+        let mut public = jwk.clone();
+        public.remove("d");
+        let public = PublicKey::from_jwk(&public)?;
+        if public != key.public {
+            return Err(Rejection::new(Code::KeyInvalid, "x and y belong to d; they are another key's").at("d"));
+        }
+        Ok(Self { public, ..key })
+    }
+
+    fn from_pair(pair: EcdsaKeyPair) -> Result<Self, Rejection> {
+        let invalid = || Rejection::new(Code::KeyInvalid, "a P-256 point has 65 bytes; this one has not");
+        let point = pair.public_key().as_ref().to_vec();
+        let x = point.get(1..33).and_then(|x| <[u8; 32]>::try_from(x).ok()).ok_or_else(invalid)?;
+        let y = point.get(33..65).and_then(|y| <[u8; 32]>::try_from(y).ok()).ok_or_else(invalid)?;
+        let public = PublicKey::from_coordinates(x, y)?;
+        Ok(Self { pair, public })
+    }
+
+    #[must_use]
+    pub fn named(mut self, key_id: KeyId) -> Self {
+        self.public = self.public.named(key_id);
+        self
+    }
+
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    pub fn key_id(&self) -> KeyId {
+        self.public.key_id()
+    }
+
+    pub fn sign(&self, message: &[u8]) -> Result<Signature, Rejection> {
+        let refused = || Rejection::new(Code::KeyInvalid, "ES256 gives 64 bytes; the library refused to sign");
+        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| refused())?;
+        Signature::try_from(signature.as_ref()).map_err(|_| refused())
+    }
+
+    /// The private scalar, for sealing. The caller answers for what becomes of it.
+    pub fn expose_scalar(&self) -> Result<[u8; 32], Rejection> {
+        let refused = || Rejection::new(Code::KeyInvalid, "a P-256 scalar has 32 bytes; the library gave none");
+        let scalar = self.pair.private_key().as_be_bytes().map_err(|_| refused())?;
+        <[u8; 32]>::try_from(scalar.as_ref()).map_err(|_| refused())
+    }
+}
+
+impl fmt::Debug for LocalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LocalKey({})", self.key_id())
+    }
+}

@@ -1,0 +1,27 @@
+//! Every limit of the crate, in one place. No source gives figures (AP2, the delegate draft and RFC 9901 are silent), so
+//! each is far above honest use and low enough that a hostile token costs milliseconds, not memory.
+
+/// One presented chain or receipt. 512 disclosures of 500 bytes plus a signed checkout stay below it.
+pub const TOKEN_BYTES_MAX: usize = 512 * 1024;
+/// Segments of one chain: a root and fifteen delegations.
+pub const SEGMENTS_MAX: usize = 16;
+/// Disclosures of a whole chain.
+pub const DISCLOSURES_MAX: usize = 1024;
+/// Nesting of arrays and objects, counted again after disclosures are put in place.
+pub const DEPTH_MAX: usize = 32;
+/// Characters of one JSON number; 2^128 has 39 digits.
+pub const NUMBER_CHARS_MAX: usize = 64;
+/// Constraints of one open mandate.
+pub const CONSTRAINTS_MAX: usize = 64;
+/// Entries of one list inside a constraint (payees, items, instruments).
+pub const LIST_ENTRIES_MAX: usize = 512;
+/// Lines of one checkout, and slots of one `checkout.line_items`.
+pub const LINES_MAX: usize = 256;
+/// Units of all lines of one checkout.
+pub const UNITS_MAX: u64 = 1_000_000_000;
+/// Bytes of one text that means something to us (ids, names, currencies, aud, nonce).
+pub const TEXT_BYTES_MAX: usize = 4096;
+/// Keys of one key set.
+pub const KEYS_MAX: usize = 1024;
+/// Characters of a counterparty's value that a message repeats.
+pub const SHOWN_CHARS_MAX: usize = 96;

@@ -1,0 +1,91 @@
+//! Reading claims strictly: no coercion, bounded texts, and a refusal that names the claim.
+
+use ledger::money::Amount;
+use serde_json::{Number, Value};
+
+use crate::json::{Object, kind};
+use crate::limits::TEXT_BYTES_MAX;
+use crate::rejection::{Code, Rejection, shown};
+
+pub(crate) fn refused(field: &str, message: String) -> Rejection {
+    Rejection::new(Code::Schema, message).at(field)
+}
+
+fn wrong_kind(field: &str, wanted: &str, came: Option<&Value>) -> Rejection {
+    refused(field, format!("{field} is {wanted}; {} came", came.map_or("nothing", kind)))
+}
+
+pub(crate) fn text(object: &Object, field: &str) -> Result<String, Rejection> {
+    optional_text(object, field)?.ok_or_else(|| wrong_kind(field, "a string", None))
+}
+
+pub(crate) fn optional_text(object: &Object, field: &str) -> Result<Option<String>, Rejection> {
+    match object.get(field) {
+        None => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => {
+            Err(refused(field, format!("{field} has characters; it is empty")))
+        }
+        Some(Value::String(text)) if text.len() > TEXT_BYTES_MAX => {
+            Err(refused(field, format!("{field} has at most {TEXT_BYTES_MAX} bytes; {} came", text.len())))
+        }
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        other => Err(wrong_kind(field, "a string", other)),
+    }
+}
+
+pub(crate) fn object<'a>(object: &'a Object, field: &str) -> Result<&'a Object, Rejection> {
+    match object.get(field) {
+        Some(Value::Object(inner)) => Ok(inner),
+        other => Err(wrong_kind(field, "an object", other)),
+    }
+}
+
+pub(crate) fn list<'a>(object: &'a Object, field: &str, entries_max: usize) -> Result<&'a [Value], Rejection> {
+    match object.get(field) {
+        Some(Value::Array(entries)) if entries.len() > entries_max => {
+            Err(refused(field, format!("{field} has at most {entries_max} entries; {} came", entries.len())))
+        }
+        Some(Value::Array(entries)) => Ok(entries),
+        other => Err(wrong_kind(field, "an array", other)),
+    }
+}
+
+/// Each entry of a list, as an object.
+pub(crate) fn objects<'a>(object: &'a Object, field: &str, entries_max: usize) -> Result<Vec<&'a Object>, Rejection> {
+    let entries = list(object, field, entries_max)?.iter().map(|entry| match entry {
+        Value::Object(inner) => Ok(inner),
+        other => Err(wrong_kind(field, "an array of objects", Some(other))),
+    });
+    entries.collect()
+}
+
+/// A whole number of minor units, written as an integer: `1.0`, `1e2`, `-0` and `"1"` are not integers here.
+pub(crate) fn amount(object: &Object, field: &str) -> Result<Amount, Rejection> {
+    optional_amount(object, field)?.ok_or_else(|| wrong_kind(field, "an integer", None))
+}
+
+pub(crate) fn optional_amount(object: &Object, field: &str) -> Result<Option<Amount>, Rejection> {
+    match object.get(field) {
+        None => Ok(None),
+        Some(Value::Number(number)) => number.to_string().parse().map(Some).map_err(|_| {
+            refused(
+                field,
+                format!("{field} is an integer of minor units, 0 or more; {} came", shown(&number.to_string())),
+            )
+        }),
+        other => Err(wrong_kind(field, "an integer", other)),
+    }
+}
+
+pub(crate) fn count(object: &Object, field: &str) -> Result<u64, Rejection> {
+    match object.get(field) {
+        Some(Value::Number(number)) => number.to_string().parse().map_err(|_| {
+            refused(field, format!("{field} is an integer, 0 or more; {} came", shown(&number.to_string())))
+        }),
+        other => Err(wrong_kind(field, "an integer", other)),
+    }
+}
+
+pub(crate) fn number_of(amount: Amount) -> Value {
+    amount.to_string().parse::<Number>().map_or(Value::Null, Value::Number)
+}

@@ -1,0 +1,296 @@
+//! Checks 1 to 18: is this a chain of signatures from a trusted root to this very presentation?
+
+use serde_json::Value;
+
+use super::report::Report;
+use super::{Context, Expected};
+use crate::chain::{self, MandateId, Position};
+use crate::clock;
+use crate::digest::HashAlgorithm;
+use crate::json::{Object, kind};
+use crate::keys::PublicKey;
+use crate::limits::TEXT_BYTES_MAX;
+use crate::mandate::Vct;
+use crate::rejection::{Code, Rejection, shown};
+use crate::sd_jwt::{Resolved, SdJwt, Withheld};
+
+/// What the leaf (or a root that stands alone) says about the hand-over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presentation {
+    pub audience: String,
+    pub nonce: String,
+    pub issued_at_seconds: i64,
+}
+
+/// One mandate of an authenticated chain, its claims not yet judged.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub segment: usize,
+    pub identity: MandateId,
+    pub algorithm: HashAlgorithm,
+    pub claims: Object,
+    pub withheld: Vec<Withheld>,
+}
+
+pub(super) struct Credential {
+    pub links: Vec<Link>,
+    pub presentation: Option<Presentation>,
+    /// The key that signed the last segment.
+    pub signer: PublicKey,
+}
+
+pub(super) fn authenticate(
+    presented: &str,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Result<Credential, Rejection> {
+    let segments = open_envelope(presented, report)?;
+    let Some((root, hops)) = segments.split_first() else {
+        return Err(Rejection::new(Code::MalformedJwt, "a chain has a root; this one has no segment"));
+    };
+    let mut root = read_root(root, hops.is_empty(), context, report)?;
+    let mut links: Vec<Link> = root.link.take().into_iter().collect();
+    let mut presentation = root.presentation;
+    let mut signer = root.signer;
+    let mut holder = root.holder;
+    for (index, pair) in segments.windows(2).enumerate() {
+        let [previous, hop] = pair else { continue };
+        let segment = index.saturating_add(1);
+        let position = if segment == hops.len() { Position::Leaf } else { Position::Middle };
+        let read = read_hop(Hop { hop, previous, segment, position, holder: holder.as_ref() }, context, report)?;
+        links.push(read.link);
+        signer = read.signer;
+        holder = read.holder;
+        presentation = Some(read.presentation);
+    }
+    Ok(Credential { links, presentation, signer })
+}
+
+fn open_envelope<'a>(presented: &'a str, report: &mut Report) -> Result<Vec<SdJwt<'a>>, Rejection> {
+    let raw = report.record("envelope", None, chain::split(presented))?;
+    report.segment_count = raw.len();
+    let decoded = raw.iter().map(|segment| segment.decode()).collect::<Result<Vec<_>, _>>();
+    let segments = report.record("encoding", None, decoded)?;
+    let headers = segments.iter().try_for_each(|segment| segment.jwt.check_header());
+    report.record("headers", None, headers)?;
+    Ok(segments)
+}
+
+struct Root {
+    /// `None` for a user credential, whose mandates start in the next segment.
+    link: Option<Link>,
+    holder: Option<PublicKey>,
+    signer: PublicKey,
+    presentation: Option<Presentation>,
+}
+
+fn read_root(
+    root: &SdJwt<'_>,
+    stands_alone: bool,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Result<Root, Rejection> {
+    let at = Some(0);
+    report.record("root_type", at, chain::check_root_type(root))?;
+    let key = report.record("root_key", at, chain::root_key(root, context.trusted))?;
+    report.record("root_signature", at, root.jwt.verify(key))?;
+    let resolved = report.record("root_disclosures", at, root.resolve())?;
+    let presentation = if stands_alone { read_lone_root(&resolved, context, report)? } else { None };
+    let kind = report.record("root_delegate_payload", at, RootKind::of(root, &resolved, stands_alone))?;
+    let times = context.clock.check(&resolved.claims, "the root").and_then(|()| match &kind {
+        RootKind::Provider { claims, .. } => context.clock.check(claims, "the root's mandate"),
+        RootKind::UserCredential => Ok(()),
+    });
+    report.record("root_times", at, times)?;
+    let holder = report.record("root_confirmation_key", at, kind.holder(&resolved, stands_alone))?;
+    let signer = key.clone();
+    let link = match kind {
+        RootKind::UserCredential => None,
+        RootKind::Provider { identity, claims } => {
+            Some(Link { segment: 0, identity, algorithm: resolved.algorithm, claims, withheld: resolved.withheld })
+        }
+    };
+    Ok(Root { link, holder, signer, presentation })
+}
+
+/// AP2's two trust models.
+enum RootKind {
+    /// A Trusted Agent Provider signs the mandate itself.
+    Provider { identity: MandateId, claims: Object },
+    /// A credential of the user (top-level `cnf`) whose holder key signs the mandates.
+    UserCredential,
+}
+
+impl RootKind {
+    fn of(root: &SdJwt<'_>, resolved: &Resolved, stands_alone: bool) -> Result<Self, Rejection> {
+        match (resolved.claims.contains_key("cnf"), &resolved.delegates) {
+            (true, None) if stands_alone => {
+                let message = "a mandate is delegated by a root; this user credential came with none behind it";
+                Err(Rejection::new(Code::DelegatePayloadCount, message).at("delegate_payload"))
+            }
+            (true, None) => Ok(Self::UserCredential),
+            (true, Some(_)) => {
+                let message = "a root has either a top-level cnf or a delegate_payload; this one has both";
+                Err(Rejection::new(Code::RootAmbiguous, message).at("cnf"))
+            }
+            (false, _) => {
+                let (delegate, claims) = chain::single_delegate(resolved)?;
+                Ok(Self::Provider { identity: MandateId::of(root, delegate), claims: claims.clone() })
+            }
+        }
+    }
+
+    /// Whom the root empowers; a closed mandate that stands alone empowers nobody further.
+    fn holder(&self, resolved: &Resolved, stands_alone: bool) -> Result<Option<PublicKey>, Rejection> {
+        match self {
+            Self::UserCredential => chain::confirmation_key(&resolved.claims).map(Some),
+            Self::Provider { claims, .. } => {
+                let is_closed = Vct::of(claims).is_ok_and(|vct| !vct.is_open());
+                if stands_alone && is_closed { refuse_cnf(claims) } else { chain::confirmation_key(claims).map(Some) }
+            }
+        }
+    }
+}
+
+/// A root without hops carries no key binding; where the verifier asked for itself, the root must name it.
+fn read_lone_root(
+    resolved: &Resolved,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Result<Option<Presentation>, Rejection> {
+    let read = match context.expected {
+        Expected::OnItsOwn => {
+            let detail = "the mandate is looked at on its own".to_owned();
+            report.note("root_claims", Some(0), super::CheckOutcome::NotAsked, detail);
+            return Ok(Presentation::read(&resolved.claims).ok());
+        }
+        Expected::Exactly { .. } => Presentation::read(&resolved.claims)
+            .and_then(|presentation| presentation.check(context).map(|()| presentation)),
+    };
+    report.record("root_claims", Some(0), read).map(Some)
+}
+
+struct Hop<'a> {
+    hop: &'a SdJwt<'a>,
+    previous: &'a SdJwt<'a>,
+    segment: usize,
+    position: Position,
+    holder: Option<&'a PublicKey>,
+}
+
+struct ReadHop {
+    link: Link,
+    holder: Option<PublicKey>,
+    signer: PublicKey,
+    presentation: Presentation,
+}
+
+fn read_hop(hop: Hop<'_>, context: &Context<'_>, report: &mut Report) -> Result<ReadHop, Rejection> {
+    let Hop { hop, previous, segment, position, holder } = hop;
+    let at = Some(segment);
+    report.record("hop_type", at, chain::check_hop_type(hop, position))?;
+    let signer = report.record("hop_signature", at, check_signature(hop, holder))?;
+    report.record("hop_binding", at, chain::check_binding(hop, previous, position))?;
+    let resolved = report.record("hop_disclosures", at, hop.resolve())?;
+    let presentation = Presentation::read(&resolved.claims).and_then(|presentation| {
+        if position == Position::Leaf {
+            presentation.check(context)?;
+        }
+        Ok(presentation)
+    });
+    let presentation = report.record("hop_claims", at, presentation)?;
+    let delegate = chain::single_delegate(&resolved).and_then(|found| {
+        if resolved.claims.contains_key("cnf") {
+            let message = "cnf lies inside the delegate payload; one came outside it";
+            return Err(Rejection::new(Code::CnfMisplaced, message).at("cnf"));
+        }
+        Ok(found)
+    });
+    let (delegate, claims) = report.record("hop_delegate_payload", at, delegate)?;
+    let holder = match position {
+        Position::Middle => chain::confirmation_key(claims).map(Some),
+        Position::Leaf => refuse_cnf(claims),
+    };
+    let holder = report.record("hop_confirmation_key", at, holder)?;
+    report.record("hop_times", at, check_times(&resolved.claims, claims, position, context))?;
+    let link = Link {
+        segment,
+        identity: MandateId::of(hop, delegate),
+        algorithm: resolved.algorithm,
+        claims: claims.clone(),
+        withheld: resolved.withheld.clone(),
+    };
+    Ok(ReadHop { link, holder, signer, presentation })
+}
+
+fn check_signature(hop: &SdJwt<'_>, holder: Option<&PublicKey>) -> Result<PublicKey, Rejection> {
+    let holder = holder.ok_or_else(|| {
+        Rejection::new(Code::CnfMissing, "the segment before delegates to a key; it delegates to none").at("cnf")
+    })?;
+    hop.jwt.verify(holder)?;
+    Ok(holder.clone())
+}
+
+fn refuse_cnf(claims: &Object) -> Result<Option<PublicKey>, Rejection> {
+    if claims.contains_key("cnf") {
+        let message = "a closed mandate delegates to nobody; a cnf came";
+        return Err(Rejection::new(Code::LeafHasCnf, message).at("cnf"));
+    }
+    Ok(None)
+}
+
+fn check_times(outer: &Object, mandate: &Object, position: Position, context: &Context<'_>) -> Result<(), Rejection> {
+    context.clock.check(outer, "the hop")?;
+    context.clock.check(mandate, "the hop's mandate")?;
+    if position == Position::Leaf
+        && let Some(issued_at) = clock::numeric_date(outer, "iat")?
+    {
+        let oldest = i64::from(context.leaf_age_seconds_max);
+        let oldest = context.clock.earliest().checked_sub(oldest.into()).unwrap_or_default();
+        if issued_at < oldest {
+            let max = context.leaf_age_seconds_max;
+            let message =
+                format!("the leaf is at most {max} s old, so signed at {oldest} or later; it says {issued_at}");
+            return Err(Rejection::new(Code::LeafStale, message).at("iat"));
+        }
+    }
+    Ok(())
+}
+
+impl Presentation {
+    /// `iat`, `aud` and `nonce` of a key-bound hop (RFC 9901 section 4.3: all three are required).
+    fn read(claims: &Object) -> Result<Self, Rejection> {
+        let issued_at = clock::numeric_date(claims, "iat")?.and_then(clock::whole_seconds).ok_or_else(|| {
+            Rejection::new(Code::IatMissing, "a key-bound hop says when it was signed; iat is not there").at("iat")
+        })?;
+        Ok(Self {
+            audience: bound_text(claims, "aud", Code::AudMissing)?,
+            nonce: bound_text(claims, "nonce", Code::NonceMissing)?,
+            issued_at_seconds: issued_at,
+        })
+    }
+
+    fn check(&self, context: &Context<'_>) -> Result<(), Rejection> {
+        let Expected::Exactly { audience, nonce } = context.expected else { return Ok(()) };
+        if self.audience != audience {
+            let message = format!("aud is {}; {} came", shown(audience), shown(&self.audience));
+            return Err(Rejection::new(Code::AudMismatch, message).at("aud"));
+        }
+        if self.nonce != nonce {
+            let message = format!("nonce is {}; {} came", shown(nonce), shown(&self.nonce));
+            return Err(Rejection::new(Code::NonceMismatch, message).at("nonce"));
+        }
+        Ok(())
+    }
+}
+
+fn bound_text(claims: &Object, name: &'static str, missing: Code) -> Result<String, Rejection> {
+    match claims.get(name) {
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= TEXT_BYTES_MAX => Ok(text.clone()),
+        other => {
+            let came = other.map_or("nothing", kind);
+            let message = format!("{name} is a string of 1 to {TEXT_BYTES_MAX} bytes; {came} came");
+            Err(Rejection::new(missing, message).at(name))
+        }
+    }
+}

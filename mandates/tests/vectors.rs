@@ -1,0 +1,41 @@
+//! The AP2 v0.2 conformance file: no forged or broken mandate is accepted, and what is refused for lack of a part is named.
+
+#![allow(clippy::expect_used, reason = "a test may fail loudly")]
+
+use mandates::conformance::{self, CaseResult, Validity};
+use serde_json::Value;
+
+/// Valid cases that are refused because a part is not built yet.
+const WAITING: &[(&str, &str)] = &[("v-dpc-open-closed-payment", "x5c")];
+
+fn results() -> Vec<CaseResult> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/ap2/v0.2.json");
+    let file = std::fs::read(path).expect("the conformance file lies in fixtures");
+    let cases: Vec<Value> = serde_json::from_slice(&file).expect("it is a JSON array");
+    assert_eq!(cases.len(), 144, "the file is whole");
+    cases.iter().map(|case| conformance::run(case).expect("each case is in the format")).collect()
+}
+
+#[test]
+fn no_invalid_case_is_accepted() {
+    let accepted: Vec<String> = results()
+        .iter()
+        .filter(|result| result.expected == Validity::Invalid && result.came == Validity::Valid)
+        .map(CaseResult::line)
+        .collect();
+    assert_eq!(accepted, Vec::<String>::new());
+}
+
+#[test]
+fn every_case_passes_but_those_that_wait_for_a_part() {
+    let failed: Vec<String> = results()
+        .iter()
+        .filter(|result| !result.has_passed() && result.waits_for.is_none())
+        .map(|result| format!("{} ({})", result.line(), result.message.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(failed, Vec::<String>::new());
+    let results = results();
+    let waiting: Vec<(&str, &str)> =
+        results.iter().filter_map(|result| Some((result.id.as_str(), result.waits_for?))).collect();
+    assert_eq!(waiting, WAITING);
+}
