@@ -5,7 +5,7 @@ use alloy::sol;
 use alloy::sol_types::SolValue;
 
 /// Where the devnet's token lives: the contract that [`crate::accounts::DEPLOYER`] creates with nonce 0.
-pub const ADDRESS: Address = address!("8464135c8F25Da09e49BC8782676a84730C318bC");
+pub const ADDRESS: Address = address!("700b6A60ce7EaaEA56F065753d8dcB9653dbAD35");
 /// The EIP-712 domain of the token, and its scale.
 pub const NAME: &str = "USD Coin";
 pub const SYMBOL: &str = "USDC";

@@ -59,11 +59,20 @@ impl Params<'_> {
         Ok(self.optional(index)?.unwrap_or(BlockId::Number(BlockNumberOrTag::Latest)))
     }
 
+    /// Hexadecimal text, and nothing that merely could be read as bytes.
+    fn bytes(self, index: usize) -> Result<Bytes, RpcRefusal> {
+        self.required::<String>(index)?;
+        self.required(index)
+    }
+
     /// A quantity, as hexadecimal text or as a plain number: tools for development send both.
     fn quantity(self, index: usize) -> Result<Option<u64>, RpcRefusal> {
         let Some(value) = self.optional::<Value>(index)? else { return Ok(None) };
         if let Some(number) = value.as_u64() {
             return Ok(Some(number));
+        }
+        if value == "0x" {
+            return Err(RpcRefusal::params(format!("invalid argument {index}: 0x is no number")));
         }
         self.optional::<U64>(index).map(|number| number.map(|number| number.to::<u64>()))
     }
@@ -106,7 +115,7 @@ impl Node {
             "eth_call" => self.eth_call(params),
             "eth_estimateGas" => self.estimate_gas(params),
             "eth_sendRawTransaction" => {
-                let raw: Bytes = params.required(0)?;
+                let raw = params.bytes(0)?;
                 to_json(self.send(&raw)?)
             }
             "eth_getTransactionByHash" => self.transaction_by_hash(params.required(0)?),
@@ -163,7 +172,7 @@ impl Node {
                 to_json(true)
             }
             "anvil_setCode" | "hardhat_setCode" => {
-                let (address, code): (Address, Bytes) = (params.required(0)?, params.required(1)?);
+                let (address, code): (Address, Bytes) = (params.required(0)?, params.bytes(1)?);
                 let code = Bytecode::new_raw_checked(code)
                     .map_err(|error| RpcRefusal::params(format!("not bytecode: {error}")))?;
                 self.state.write_code(self.blocks.head().number, address, code);

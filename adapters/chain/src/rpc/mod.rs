@@ -126,7 +126,7 @@ impl RpcChain {
     async fn read<C: SolCall>(&self, asset: Address, call: C, at: At) -> Result<C::Return, ChainError> {
         let request = json!([{ "to": asset, "data": Bytes::from(call.abi_encode()) }, tag(at)]);
         let output: Bytes = self.client.call("eth_call", request).await?;
-        C::abi_decode_returns(&output).map_err(|error| {
+        C::abi_decode_returns_validate(&output).map_err(|error| {
             let error = printable(&error.to_string());
             ChainError::Unavailable(format!("{asset} does not answer {} as a token would: {error}", C::SIGNATURE))
         })

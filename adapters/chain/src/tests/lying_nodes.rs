@@ -89,13 +89,13 @@ async fn node_errors_keep_their_kind() {
     let sent = stage.prepare(&payment(1)).await;
     assert_unavailable("rate limit", limit.broadcast(&sent.raw).await);
 
+    // The devnet did get it, and only the answer was bent: so the node knows it, whatever it says first.
     let refusing = bent(&stage, |method, a| {
         if method == "eth_sendRawTransaction" {
             *a = json!({ "jsonrpc": "2.0", "id": a["id"], "error": { "code": -32000, "message": "nonce too low" } });
         }
     });
-    let refused = refusing.await.broadcast(&sent.raw).await;
-    assert!(matches!(refused, Err(ChainError::Refused { code: -32000, .. })), "{refused:?}");
+    assert_eq!(refusing.await.broadcast(&sent.raw).await, Ok(()));
 
     let forgetful = bent(&stage, |method, a| {
         let message = if method == "eth_sendRawTransaction" { "nonce too low" } else { "internal error" };
