@@ -1,7 +1,7 @@
 //! A question put to a human, and the answer. Bound to one digest, answered once, used once.
 
 use crate::codec::{canon_names, canon_struct};
-use crate::id::{DecisionId, Digest, Micros, PrincipalId};
+use crate::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId};
 
 canon_names!(DecisionState { Pending = 1 "pending", Approved = 2 "approved", Denied = 3 "denied" });
 
@@ -20,7 +20,7 @@ pub struct Decision {
     pub approver: PrincipalId,
     pub requested_by: PrincipalId,
     pub expires_at: Micros,
-    /// An approval opens one thing, once.
-    pub used: bool,
+    /// What it opened: an approval opens one thing, once.
+    pub opened: Option<BudgetId>,
 }
-canon_struct!(Decision { id, state, subject, approver, requested_by, expires_at, used });
+canon_struct!(Decision { id, state, subject, approver, requested_by, expires_at, opened });

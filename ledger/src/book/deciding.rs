@@ -27,7 +27,7 @@ impl Draft<'_> {
             approver: propose.approver.clone(),
             requested_by: self.request.caller.principal.clone(),
             expires_at: propose.expires_at,
-            used: false,
+            opened: None,
         });
         done(effects)
     }
@@ -130,10 +130,10 @@ impl Draft<'_> {
             };
         };
         let found = self.view.decisions.find(&id)?.ok_or(Rejection::DecisionUnknown { decision: id })?;
-        if found.state != DecisionState::Approved || found.used {
+        if found.state != DecisionState::Approved || found.opened.is_some() {
             return Err(Rejection::ApprovalRequired { decision: id }.into());
         }
-        Ok(Some(Decision { used: true, ..found.clone() }))
+        Ok(Some(Decision { opened: Some(open.id), ..found.clone() }))
     }
 
     pub(super) fn change_budget(&self, id: BudgetId, to: BudgetState) -> Result<Outcome, Refusal> {
