@@ -15,6 +15,8 @@
 
 pub mod chain;
 pub mod exact;
+#[cfg(test)]
+mod fixture;
 pub mod limit;
 pub mod network;
 pub mod reason;

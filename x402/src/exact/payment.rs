@@ -95,12 +95,7 @@ pub fn verify(
 pub fn claim_key(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<ClaimKey, Refusal> {
     let terms = Terms::read(requirements)?;
     let (authorization, _) = read_payload(payload)?;
-    Ok(ClaimKey {
-        network: terms.network,
-        token: terms.token,
-        payer: authorization.from,
-        nonce: authorization.nonce,
-    })
+    Ok(ClaimKey { network: terms.network, token: terms.token, payer: authorization.from, nonce: authorization.nonce })
 }
 
 /// Reads the scheme's object: what the payer claims to have signed, and the text of the signature.

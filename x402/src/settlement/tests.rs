@@ -1,0 +1,131 @@
+use super::*;
+use crate::fixture::{self, NOW, Node, now_or_never};
+
+const OTHER: Address = Address::repeat_byte(0xaa);
+
+fn expected() -> Expected {
+    let requirements = fixture::requirements();
+    let payment =
+        crate::exact::verify(&fixture::payload(), &requirements, &fixture::assets(&requirements), NOW).unwrap();
+    Expected { valid_before: NOW, ..payment.expected() }
+}
+
+fn block() -> Block {
+    Block { number: 5, hash: B256::repeat_byte(5), timestamp: NOW - 10 }
+}
+
+fn transfer() -> TransferLog {
+    let Expected { key, to, value, .. } = expected();
+    TransferLog { asset: key.token, from: key.payer, to, value }
+}
+
+fn receipt(success: bool, transfers: Vec<TransferLog>) -> Receipt {
+    Receipt {
+        transaction: B256::repeat_byte(1),
+        block: block(),
+        success,
+        gas_used: 74_001,
+        effective_gas_price: 1,
+        transfers,
+    }
+}
+
+fn used(transfers: Vec<TransferLog>) -> AuthorizationUse {
+    AuthorizationUse { transaction: B256::repeat_byte(2), block: block(), canceled: false, transfers }
+}
+
+/// Logs that are not the payment.
+fn wrong_logs() -> Vec<(&'static str, Vec<TransferLog>)> {
+    let good = transfer();
+    vec![
+        ("no log", vec![]),
+        ("another token", vec![TransferLog { asset: OTHER, ..good }]),
+        ("from somebody else", vec![TransferLog { from: OTHER, ..good }]),
+        ("to somebody else", vec![TransferLog { to: OTHER, ..good }]),
+        ("a fee was kept", vec![TransferLog { value: good.value - U256::ONE, ..good }]),
+        ("more", vec![TransferLog { value: good.value + U256::ONE, ..good }]),
+        ("twice", vec![good, good]),
+        ("the other way", vec![TransferLog { from: good.to, to: good.from, ..good }]),
+    ]
+}
+
+#[test]
+fn a_receipt_without_exactly_the_transfer_settles_nothing_and_disproves_nothing() {
+    for (name, logs) in wrong_logs() {
+        assert_eq!(judge(&expected(), &Evidence::Mined(receipt(true, logs))), Outcome::Unknown, "{name}");
+    }
+    assert_eq!(judge(&expected(), &Evidence::Mined(receipt(false, vec![transfer()]))), Outcome::Unknown, "reverted");
+}
+
+#[test]
+fn a_used_nonce_without_exactly_the_transfer_is_an_incident() {
+    for (name, logs) in wrong_logs() {
+        let outcome = judge(&expected(), &Evidence::Used(used(logs.clone())));
+        assert!(matches!(outcome, Outcome::SpentOtherwise { ref transfers, .. } if *transfers == logs), "{name}");
+    }
+    let canceled = AuthorizationUse { canceled: true, ..used(vec![transfer()]) };
+    assert!(matches!(judge(&expected(), &Evidence::Used(canceled)), Outcome::Canceled { .. }));
+}
+
+#[test]
+fn nothing_but_finality_past_the_deadline_releases() {
+    let at = |timestamp, finality| {
+        judge(&expected(), &Evidence::UnusedAt { block: Block { timestamp, ..block() }, finality })
+    };
+    assert_eq!(at(NOW - 1, Finality::Finalized), Outcome::Pending);
+    assert_eq!(at(NOW, Finality::Young), Outcome::Pending);
+    assert_eq!(at(u64::MAX, Finality::Young), Outcome::Pending);
+    assert_eq!(judge(&expected(), &Evidence::UsedSomewhere), Outcome::Unknown);
+    assert!(matches!(at(NOW, Finality::Finalized), Outcome::ProvedUnused { .. }));
+}
+
+#[test]
+fn the_one_transfer_settles_whoever_sent_it() {
+    let noise = TransferLog { asset: OTHER, from: OTHER, to: OTHER, value: U256::ONE };
+    let outcome = judge(&expected(), &Evidence::Mined(receipt(true, vec![noise, transfer()])));
+    assert_eq!(outcome, Outcome::Settled { transaction: B256::repeat_byte(1), block: block() });
+    let outcome = judge(&expected(), &Evidence::Used(used(vec![transfer()])));
+    assert_eq!(outcome, Outcome::Settled { transaction: B256::repeat_byte(2), block: block() });
+}
+
+#[test]
+fn observing_goes_from_our_receipt_to_the_nonce_to_finality() {
+    let observe = |node: &Node| now_or_never(observe(node, &expected(), Some(B256::repeat_byte(1)), 0));
+    let down = Node { down: true, mined: Some(receipt(true, vec![transfer()])), ..Node::good() };
+    assert!(matches!(observe(&down), Err(ChainError::Unavailable(_))), "not knowing is not an outcome");
+
+    let front_run = Node { mined: Some(receipt(false, vec![])), found: Some(used(vec![transfer()])), ..Node::good() };
+    let outcome = observe(&front_run).unwrap();
+    assert!(matches!(outcome, Outcome::Settled { transaction, .. } if transaction == B256::repeat_byte(2)));
+
+    let lost_logs = Node { consumed_latest: true, ..Node::good() };
+    assert_eq!(observe(&lost_logs), Ok(Outcome::Unknown));
+    let reorged = Node { consumed_finalized: true, ..Node::good() };
+    assert_eq!(observe(&reorged), Ok(Outcome::Unknown));
+
+    let early = Node { finalized: Block { timestamp: NOW - 1, ..block() }, ..Node::good() };
+    assert_eq!(observe(&early), Ok(Outcome::Pending));
+    assert!(matches!(observe(&Node::good()), Ok(Outcome::ProvedUnused { finalized }) if finalized.number == 7));
+    let mined = Node { mined: Some(receipt(true, vec![transfer()])), ..Node::good() };
+    assert!(matches!(observe(&mined), Ok(Outcome::Settled { .. })));
+}
+
+#[test]
+fn a_claim_key_tells_payments_apart_and_nothing_else() {
+    let key = expected().key;
+    let others = [
+        ClaimKey { network: Network::new(1).unwrap(), ..key },
+        ClaimKey { token: OTHER, ..key },
+        ClaimKey { payer: OTHER, ..key },
+        ClaimKey { nonce: B256::ZERO, ..key },
+    ];
+    for other in others {
+        assert_ne!(other.to_bytes(), key.to_bytes());
+        assert_ne!(other.to_string(), key.to_string());
+    }
+    assert_eq!(
+        key.to_string(),
+        "eip155:31337/erc20:0x5fbdb2315678afecb367f032d93f642f64180aa3/0x70997970c51812dc3a010c7d01b50e0d17dc79c8/\
+         0x85a4c86dcf6a78511de8a91558fcd601d55c806d4f938d90ec42b438a8ccce6f"
+    );
+}

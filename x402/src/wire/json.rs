@@ -81,7 +81,8 @@ pub fn read_message<T: Message>(bytes: &[u8]) -> Result<T, WireError> {
         return Err(WireError::NotJson { detail: "it is a value of another type".to_owned() });
     }
     T::check(&value)?;
-    serde_json::from_value(value).map_err(|error| WireError::Shape { detail: echo(&error.to_string()) })
+    // from the bytes, not from `value`: an integer above u64 in an unknown field does not survive the detour
+    serde_json::from_slice(bytes).map_err(|error| WireError::Shape { detail: echo(&error.to_string()) })
 }
 
 /// Compact JSON, refused where the other side would be right to refuse it for its size.
