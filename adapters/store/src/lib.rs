@@ -1,1 +1,203 @@
-//! stub
+//! The books on disk: `ledger::store::Store` over one SQLite file.
+//!
+//! The promise: what was answered is on the disk (WAL, synchronous FULL); a tenant's units of work run one after
+//! another, each the product of `ledger::book` alone; the journal, transfers, claims and documents are append-only by
+//! the database itself; and `verify` finds any byte that is not what the journal says.
+//!
+//! Read in this order: `migrations/0001_book.sql`, [`SqliteStore`] here, `lane` (queue and writer), `unit` (one unit of
+//! work), `load` and `write` (what goes in and out), `rows` and `table` (how things lie in tables), `read`, `verify`.
+//!
+//! What it never does: no money rule, no check of a signature, no decision what a document means. It never updates or
+//! deletes a journal row, never answers before COMMIT, and never takes a failed COMMIT for a failed command.
+
+mod connection;
+mod failure;
+mod lane;
+pub mod limits;
+mod load;
+mod read;
+mod rows;
+mod table;
+mod unit;
+mod verify;
+mod write;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ledger::id::{Micros, TenantId};
+use ledger::journal::SaltKey;
+use ledger::store::{Answer, StoreError, Work};
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+pub use crate::connection::Schema;
+use crate::connection::Opener;
+use crate::lane::{Lane, Waiting, Writer};
+
+/// What time it is. Asked after the tenant's lock is taken.
+pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
+
+/// The clock of the machine.
+pub fn wall_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    })
+}
+
+/// The salt key of each tenant. A tenant without one has no book here.
+#[derive(Clone)]
+pub struct Salts(Arc<dyn Fn(&TenantId) -> Option<SaltKey> + Send + Sync>);
+
+impl Salts {
+    pub fn new(salt_of: impl Fn(&TenantId) -> Option<SaltKey> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(salt_of))
+    }
+
+    fn find(&self, tenant: &TenantId) -> Result<SaltKey, StoreError> {
+        (self.0)(tenant).ok_or_else(|| StoreError::Broken(format!("tenant {tenant} has no salt key here")))
+    }
+}
+
+impl From<HashMap<TenantId, SaltKey>> for Salts {
+    fn from(keys: HashMap<TenantId, SaltKey>) -> Self {
+        Self::new(move |tenant| keys.get(tenant).cloned())
+    }
+}
+
+impl std::fmt::Debug for Salts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Salts(..)")
+    }
+}
+
+#[derive(Clone)]
+pub struct Options {
+    pub schema: Schema,
+    /// How long a unit waits for another process's write lock before it answers `Unavailable`.
+    pub busy_timeout: Duration,
+    pub readers: u32,
+    /// Commands that share one unit of work at most.
+    pub unit_commands_max: usize,
+    pub clock: Clock,
+}
+
+impl Options {
+    pub fn new(schema: Schema) -> Self {
+        Self {
+            schema,
+            busy_timeout: limits::BUSY_TIMEOUT_DEFAULT,
+            readers: limits::READERS_DEFAULT,
+            unit_commands_max: limits::UNIT_COMMANDS_MAX,
+            clock: wall_clock(),
+        }
+    }
+}
+
+/// One SQLite file with the books of every tenant. Cheap to clone; the clones share their lanes.
+#[derive(Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    writer: Arc<Writer>,
+    readers: SqlitePool,
+    salts: Salts,
+    options: Options,
+    lanes: Mutex<Lanes>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    is_closed: bool,
+    queues: HashMap<TenantId, mpsc::Sender<Waiting>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl SqliteStore {
+    pub async fn open(path: impl AsRef<Path>, salts: impl Into<Salts>, options: Options) -> Result<Self, StoreError> {
+        let opener = Opener::new(path.as_ref(), options.schema, options.busy_timeout);
+        let connection = opener.open(options.schema).await?;
+        let readers = opener.readers(options.readers, options.busy_timeout).await?;
+        let shared = Shared {
+            writer: Arc::new(Writer::new(opener, connection)),
+            readers,
+            salts: salts.into(),
+            options,
+            lanes: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Finishes what waits, takes nothing new, closes the file. Reads fail afterwards too.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let tasks = {
+            let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.is_closed = true;
+            lanes.queues.clear();
+            std::mem::take(&mut lanes.tasks)
+        };
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(reason = %error, "a lane ended badly");
+            }
+        }
+        self.shared.readers.close().await;
+        Ok(self.shared.writer.close().await?)
+    }
+
+    async fn run_in_lane(&self, tenant: &TenantId, work: Work) -> Result<Answer, StoreError> {
+        check_documents(&work)?;
+        let queue = self.lane(tenant)?;
+        let (reply, answer) = oneshot::channel();
+        let closed = || StoreError::Unavailable("the store is closed".to_owned());
+        queue.send(Waiting { work, reply }).await.map_err(|_| closed())?;
+        // Once it is in the queue it may be written, whatever becomes of the lane.
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unknown("the lane ended before it answered".to_owned())))
+    }
+
+    fn lane(&self, tenant: &TenantId) -> Result<mpsc::Sender<Waiting>, StoreError> {
+        let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if lanes.is_closed {
+            return Err(StoreError::Unavailable("the store is closed".to_owned()));
+        }
+        if let Some(queue) = lanes.queues.get(tenant).filter(|queue| !queue.is_closed()) {
+            return Ok(queue.clone());
+        }
+        let lane = Lane {
+            tenant: tenant.clone(),
+            salt_key: self.shared.salts.find(tenant)?,
+            writer: self.shared.writer.clone(),
+            clock: self.shared.options.clock.clone(),
+            unit_commands_max: self.shared.options.unit_commands_max.clamp(1, limits::UNIT_COMMANDS_MAX),
+        };
+        let (sender, queue) = mpsc::channel(limits::LANE_COMMANDS_MAX);
+        lanes.tasks.retain(|task| !task.is_finished());
+        lanes.tasks.push(tokio::spawn(lane.serve(queue)));
+        lanes.queues.insert(tenant.clone(), sender.clone());
+        Ok(sender)
+    }
+}
+
+fn check_documents(work: &Work) -> Result<(), StoreError> {
+    let refuse = |what: &str, limit: usize, found: usize| {
+        Err(StoreError::Broken(format!("{what} of at most {limit} was expected, {found} came")))
+    };
+    if work.documents.len() > limits::DOCUMENTS_MAX {
+        return refuse("a number of documents", limits::DOCUMENTS_MAX, work.documents.len());
+    }
+    for document in &work.documents {
+        if document.bytes.len() > limits::DOCUMENT_BYTES_MAX {
+            return refuse("a document size", limits::DOCUMENT_BYTES_MAX, document.bytes.len());
+        }
+        if document.kind.len() > limits::DOCUMENT_KIND_BYTES_MAX {
+            return refuse("a length of a document's kind", limits::DOCUMENT_KIND_BYTES_MAX, document.kind.len());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Every limit of this crate.
+
+use std::time::Duration;
+
+/// Commands waiting in one tenant's lane. Beyond it a caller waits for its place.
+pub const LANE_COMMANDS_MAX: usize = 4_096;
+/// Commands judged in one unit of work. A unit takes about half of the waiting callers, and gains little past this.
+pub const UNIT_COMMANDS_MAX: usize = 512;
+/// Bytes of documents in one unit, beyond which no further command joins it.
+pub const UNIT_DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+pub const DOCUMENTS_MAX: usize = 32;
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+pub const DOCUMENT_KIND_BYTES_MAX: usize = 64;
+
+/// Times that loading may name further keys: claims and spends, their leaf, its path, the open purchase, its spend.
+pub const LOAD_ROUNDS_MAX: usize = 8;
+/// Rows of a statement, largest first. A fixed few, so that each text is prepared once; the largest statement has
+/// 256 rows of 14 columns, far below SQLite's 32,766 variables.
+pub const STATEMENT_ROWS: [usize; 4] = [256, 32, 4, 1];
+/// Prepared statements kept on a connection: a dozen tables, four sizes each, inserts and lookups.
+pub const STATEMENTS_CACHED: usize = 160;
+
+/// Rows that one read returns at most, whatever was asked for.
+pub const READ_ROWS_MAX: u32 = 1_000;
+/// Records of one spend: its life has at most a dozen steps, doubts and reports in between.
+pub const SPEND_RECORDS_MAX: u32 = 1_000;
+/// Journal records read at a time by the verifier.
+pub const VERIFY_PAGE_RECORDS: u64 = 512;
+
+pub const READERS_DEFAULT: u32 = 4;
+pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// Pages in the write-ahead log before it is folded into the database. SQLite's default of 1,000 would do so at
+/// nearly every unit; 20,000 pages of 4 KiB are 80 MB of log.
+pub const WAL_PAGES: u32 = 20_000;

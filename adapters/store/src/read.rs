@@ -1,0 +1,205 @@
+//! The reads of the port, on connections that cannot write. Each sees the last commit, whole.
+
+use async_trait::async_trait;
+use ledger::budget::Budget;
+use ledger::codec::{Canon, decode};
+use ledger::decision::{Decision, DecisionState};
+use ledger::effects::Effects;
+use ledger::id::{BudgetId, DecisionId, Digest, PrincipalId, SpendId, TenantId};
+use ledger::settlement::{Settlement, SettlementKey};
+use ledger::spend::Spend;
+use ledger::store::{AccountBalance, Answer, Document, JournalEntry, Store, StoreError, Verification, Work};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::failure::Failure;
+use crate::limits::{READ_ROWS_MAX, SPEND_RECORDS_MAX};
+use crate::{SqliteStore, load, verify};
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn run(&self, tenant: &TenantId, work: Work) -> Result<Answer, StoreError> {
+        self.run_in_lane(tenant, work).await
+    }
+
+    async fn spend(&self, tenant: &TenantId, id: SpendId) -> Result<Option<Spend>, StoreError> {
+        self.body("SELECT body FROM spend WHERE tenant = ?1 AND id = ?2", tenant, &id.0).await
+    }
+
+    async fn budget(&self, tenant: &TenantId, id: BudgetId) -> Result<Option<Budget>, StoreError> {
+        self.body("SELECT body FROM budget WHERE tenant = ?1 AND id = ?2", tenant, &id.0).await
+    }
+
+    async fn settlement(&self, tenant: &TenantId, key: &SettlementKey) -> Result<Option<Settlement>, StoreError> {
+        let text = "SELECT body FROM settlement
+             WHERE tenant = ?1 AND role = ?2 AND network = ?3 AND asset = ?4 AND payer = ?5 AND nonce = ?6";
+        let row = sqlx::query(text)
+            .bind(tenant.as_str())
+            .bind(key.role.as_str())
+            .bind(&key.authorization.network)
+            .bind(key.authorization.asset.as_str())
+            .bind(&key.authorization.payer)
+            .bind(&key.authorization.nonce[..])
+            .fetch_optional(&self.shared.readers)
+            .await
+            .map_err(Failure::from)?;
+        Ok(row.map(|row| body_of(&row)).transpose()?)
+    }
+
+    async fn decision(&self, tenant: &TenantId, id: DecisionId) -> Result<Option<Decision>, StoreError> {
+        self.body("SELECT body FROM decision WHERE tenant = ?1 AND id = ?2", tenant, &id.0).await
+    }
+
+    /// Checked against its digest at every read: a caller gets the document that was linked to, or none.
+    async fn document(&self, tenant: &TenantId, digest: Digest) -> Result<Option<Document>, StoreError> {
+        let row = sqlx::query("SELECT kind, bytes FROM document WHERE tenant = ?1 AND digest = ?2")
+            .bind(tenant.as_str())
+            .bind(&digest.0[..])
+            .fetch_optional(&self.shared.readers)
+            .await
+            .map_err(Failure::from)?;
+        let Some(row) = row else { return Ok(None) };
+        let document = Document {
+            kind: row.try_get(0).map_err(Failure::from)?,
+            bytes: row.try_get(1).map_err(Failure::from)?,
+        };
+        if document.digest() != digest {
+            let found = document.digest();
+            return Err(StoreError::Broken(format!("document {digest} is stored with bytes of digest {found}")));
+        }
+        Ok(Some(document))
+    }
+
+    async fn open_spends(
+        &self,
+        tenant: &TenantId,
+        after: Option<SpendId>,
+        limit: u32,
+    ) -> Result<Vec<Spend>, StoreError> {
+        let text = "SELECT body FROM spend INDEXED BY spend_open
+             WHERE tenant = ?1 AND open = 1 AND id > ?2 ORDER BY id LIMIT ?3";
+        // The empty string sorts before every id.
+        let after = after.map(|id| id.0.to_vec()).unwrap_or_default();
+        self.bodies(sqlx::query(text).bind(tenant.as_str()).bind(after).bind(rows(limit))).await
+    }
+
+    async fn spends_of(&self, tenant: &TenantId, budget: BudgetId, limit: u32) -> Result<Vec<Spend>, StoreError> {
+        let text = "WITH RECURSIVE under (id) AS (
+                 SELECT ?2 UNION SELECT b.id FROM budget b JOIN under u ON b.tenant = ?1 AND b.parent = u.id)
+             SELECT s.body FROM under u CROSS JOIN spend s INDEXED BY spend_budget ON s.tenant = ?1 AND s.budget = u.id
+             ORDER BY s.held_seq DESC LIMIT ?3";
+        self.bodies(sqlx::query(text).bind(tenant.as_str()).bind(budget.0.to_vec()).bind(rows(limit))).await
+    }
+
+    async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
+        let text = "SELECT body FROM settlement INDEXED BY settlement_open
+             WHERE tenant = ?1 AND open = 1 ORDER BY rowid LIMIT ?2";
+        self.bodies(sqlx::query(text).bind(tenant.as_str()).bind(rows(limit))).await
+    }
+
+    async fn decisions_of(
+        &self,
+        tenant: &TenantId,
+        approver: &PrincipalId,
+        state: DecisionState,
+        limit: u32,
+    ) -> Result<Vec<Decision>, StoreError> {
+        // Rows are numbered in the order in which they were first written.
+        let text = "SELECT body FROM decision INDEXED BY decision_approver
+             WHERE tenant = ?1 AND approver = ?2 AND state = ?3 ORDER BY rowid DESC LIMIT ?4";
+        let query = sqlx::query(text).bind(tenant.as_str()).bind(approver.as_str()).bind(state.as_str());
+        self.bodies(query.bind(rows(limit))).await
+    }
+
+    async fn balances(&self, tenant: &TenantId) -> Result<Vec<AccountBalance>, StoreError> {
+        let text = "SELECT a.name, a.asset, b.debit_posted, b.credit_posted, b.debit_pending, b.credit_pending
+             FROM account a JOIN account_balance b ON b.tenant = a.tenant AND b.account = a.id
+             WHERE a.tenant = ?1 ORDER BY a.name, a.asset";
+        let found = sqlx::query(text).bind(tenant.as_str()).fetch_all(&self.shared.readers).await;
+        let balance = |row: &SqliteRow| {
+            Ok(AccountBalance {
+                account: load::text_of(row, 0)?,
+                asset: load::text_of(row, 1)?,
+                balance: load::balance(row, 2)?,
+            })
+        };
+        Ok(found.map_err(Failure::from)?.iter().map(balance).collect::<Result<_, Failure>>()?)
+    }
+
+    async fn records(
+        &self,
+        tenant: &TenantId,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<(JournalEntry, Effects)>, StoreError> {
+        let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
+        let text = "SELECT seq, bytes, leaf FROM journal WHERE tenant = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3";
+        let query = sqlx::query(text).bind(tenant.as_str()).bind(from).bind(rows(limit));
+        let found = query.fetch_all(&self.shared.readers).await.map_err(Failure::from)?;
+        Ok(found.iter().map(record_of).collect::<Result<_, Failure>>()?)
+    }
+
+    async fn records_of_spend(
+        &self,
+        tenant: &TenantId,
+        spend: SpendId,
+    ) -> Result<Vec<(JournalEntry, Effects)>, StoreError> {
+        let text = "SELECT j.seq, j.bytes, j.leaf FROM record_subject r
+             CROSS JOIN journal j ON j.tenant = r.tenant AND j.seq = r.seq
+             WHERE r.tenant = ?1 AND r.spend = ?2 ORDER BY r.seq LIMIT ?3";
+        let query = sqlx::query(text).bind(tenant.as_str()).bind(spend.0.to_vec()).bind(SPEND_RECORDS_MAX);
+        let found = query.fetch_all(&self.shared.readers).await.map_err(Failure::from)?;
+        Ok(found.iter().map(record_of).collect::<Result<_, Failure>>()?)
+    }
+
+    async fn head(&self, tenant: &TenantId) -> Result<(u64, Digest), StoreError> {
+        let mut connection = self.shared.readers.acquire().await.map_err(Failure::from)?;
+        let head = load::head(&mut connection, tenant).await?;
+        Ok((head.frontier.size(), head.frontier.root()))
+    }
+
+    async fn verify(&self, tenant: &TenantId) -> Result<Verification, StoreError> {
+        let salt_key = self.shared.salts.find(tenant)?;
+        verify::verify(&self.shared.readers, tenant, &salt_key).await
+    }
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+impl SqliteStore {
+    async fn body<T: Canon>(
+        &self,
+        text: &'static str,
+        tenant: &TenantId,
+        id: &[u8; 32],
+    ) -> Result<Option<T>, StoreError> {
+        let query = sqlx::query(text).bind(tenant.as_str()).bind(&id[..]);
+        let row = query.fetch_optional(&self.shared.readers).await.map_err(Failure::from)?;
+        Ok(row.map(|row| body_of(&row)).transpose()?)
+    }
+
+    async fn bodies<T: Canon>(&self, query: Query<'_>) -> Result<Vec<T>, StoreError> {
+        let found = query.fetch_all(&self.shared.readers).await.map_err(Failure::from)?;
+        Ok(found.iter().map(body_of).collect::<Result<_, Failure>>()?)
+    }
+}
+
+fn rows(limit: u32) -> u32 {
+    limit.min(READ_ROWS_MAX)
+}
+
+fn body_of<T: Canon>(row: &SqliteRow) -> Result<T, Failure> {
+    let bytes: &[u8] = row.try_get(0)?;
+    Ok(decode(bytes)?)
+}
+
+pub(crate) fn record_of(row: &SqliteRow) -> Result<(JournalEntry, Effects), Failure> {
+    let seq: i64 = row.try_get(0)?;
+    let bytes: Vec<u8> = row.try_get(1)?;
+    let effects = Effects::from_bytes(&bytes)?;
+    if i64::try_from(effects.seq) != Ok(seq) {
+        return Err(Failure::Broken(format!("record {seq} says that it is record {}", effects.seq)));
+    }
+    let entry = JournalEntry { seq: effects.seq, bytes, leaf: load::digest(row, 2)? };
+    Ok((entry, effects))
+}

@@ -1,0 +1,208 @@
+//! One unit of work: lock the tenant, read, let the book judge command after command, write, commit, answer.
+
+use ledger::book::{self, Outcome};
+use ledger::command::{Command, Request};
+use ledger::effects::Effects;
+use ledger::id::{Micros, TenantId};
+use ledger::journal::SaltKey;
+use ledger::rejection::{Refusal, Rejection};
+use ledger::store::{Answer, Freshness, StoreError, Work};
+use ledger::view::{Keys, View};
+use sqlx::SqliteConnection;
+
+use crate::Clock;
+use crate::connection::roll_back;
+use crate::failure::Failure;
+use crate::limits::LOAD_ROUNDS_MAX;
+use crate::load;
+use crate::write::{Ledgered, Written, write};
+
+pub(crate) type Answers = Vec<Result<Answer, StoreError>>;
+
+/// Where and for whom a unit runs.
+pub(crate) struct Place<'a> {
+    pub tenant: &'a TenantId,
+    pub salt_key: &'a SaltKey,
+    pub clock: &'a Clock,
+}
+
+/// Runs the commands in one unit, each with an answer of its own. On `Err` nothing was written, unless it says
+/// [`Failure::Unknown`]; on `Unavailable` and `Unknown` the connection may be unusable.
+pub(crate) async fn attempt(
+    connection: &mut SqliteConnection,
+    place: &Place<'_>,
+    works: &[Work],
+) -> Result<Answers, Failure> {
+    // IMMEDIATE takes SQLite's one write lock now: a read that turns into a write later fails at once.
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    match judge_and_write(connection, place, works).await {
+        Ok((answers, Change::Something)) => match sqlx::raw_sql("COMMIT").execute(&mut *connection).await {
+            Ok(_) => Ok(answers),
+            Err(error) => Err(Failure::Unknown(error.to_string())),
+        },
+        Ok((answers, Change::Nothing)) => {
+            roll_back(connection).await?;
+            Ok(answers)
+        }
+        Err(failure) => {
+            // SQLite may have rolled back by itself; the answer is the first failure either way, and a connection
+            // that is still inside a unit fails its next BEGIN and is replaced.
+            if let Err(second) = roll_back(connection).await {
+                tracing::warn!(tenant = %place.tenant, reason = ?second, "a unit of work could not be rolled back");
+            }
+            Err(failure)
+        }
+    }
+}
+
+enum Change {
+    Something,
+    Nothing,
+}
+
+async fn judge_and_write(
+    connection: &mut SqliteConnection,
+    place: &Place<'_>,
+    works: &[Work],
+) -> Result<(Answers, Change), Failure> {
+    let mut view = View { head: load::head(connection, place.tenant).await?, ..View::default() };
+    let size_before = view.head.frontier.size();
+    let requests = || works.iter().map(|work| &work.request);
+    load_wanted(connection, place.tenant, &mut view, requests()).await?;
+
+    let mut unit = Ledgered::default();
+    let mut answers = Vec::with_capacity(works.len());
+    for work in works {
+        // Asked again: an earlier command of this unit may have made what this one must now read more about.
+        load_wanted(connection, place.tenant, &mut view, std::iter::once(&work.request)).await?;
+        answers.push(judge(&mut view, place, work, &mut unit)?);
+    }
+    if unit.records.is_empty() {
+        return Ok((answers, Change::Nothing));
+    }
+    write(connection, place.tenant, &view, size_before, unit).await?;
+    Ok((answers, Change::Something))
+}
+
+async fn load_wanted(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    view: &mut View,
+    requests: impl Iterator<Item = &Request> + Clone,
+) -> Result<(), Failure> {
+    for _ in 0..LOAD_ROUNDS_MAX {
+        let wanted = requests.clone().map(|request| book::wants(view, request)).reduce(merge).unwrap_or_default();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        load::keys(connection, tenant, &wanted, view).await?;
+    }
+    Err(Failure::Broken(format!("after {LOAD_ROUNDS_MAX} rounds of loading the book still asks for more")))
+}
+
+fn merge(mut all: Keys, one: Keys) -> Keys {
+    all.budgets.extend(one.budgets);
+    all.spends.extend(one.spends);
+    all.claims.extend(one.claims);
+    all.settlements.extend(one.settlements);
+    all.decisions.extend(one.decisions);
+    all.purchases.extend(one.purchases);
+    all
+}
+
+/// The answer of one command. `Err` ends the unit; what concerns this command alone is inside `Ok`.
+fn judge(
+    view: &mut View,
+    place: &Place<'_>,
+    work: &Work,
+    unit: &mut Ledgered,
+) -> Result<Result<Answer, StoreError>, Failure> {
+    let now = (place.clock)();
+    match book::apply(view, now, &work.request) {
+        Ok(Outcome::Known) => Ok(Ok(answer(view, &work.request, Freshness::Known, None))),
+        Ok(Outcome::New(effects)) => {
+            let seq = effects.seq;
+            record(view, place.salt_key, *effects, None, unit)?;
+            unit.documents.extend(work.documents.iter().map(|document| (document.digest(), document.clone())));
+            Ok(Ok(answer(view, &work.request, Freshness::New, Some(seq))))
+        }
+        Err(Refusal::Rejected(rejection)) => {
+            keep(view, place, now, work, &rejection, unit)?;
+            Ok(Err(StoreError::Rejected(rejection)))
+        }
+        Err(Refusal::Fault(fault)) => Ok(Err(StoreError::Broken(fault.to_string()))),
+    }
+}
+
+/// A refusal that its key shall answer with for ever becomes a record as well.
+fn keep(
+    view: &mut View,
+    place: &Place<'_>,
+    now: Micros,
+    work: &Work,
+    rejection: &Rejection,
+    unit: &mut Ledgered,
+) -> Result<(), Failure> {
+    let text = serde_json::to_string(rejection)
+        .map_err(|error| Failure::Broken(format!("a refusal cannot be written down: {error}")))?;
+    let kept = book::keep_rejection(view, now, &work.request, rejection, text.as_bytes());
+    match kept.map_err(|fault| Failure::Broken(fault.to_string()))? {
+        Some(effects) => record(view, place.salt_key, effects, Some(text), unit),
+        None => Ok(()),
+    }
+}
+
+fn record(
+    view: &mut View,
+    salt_key: &SaltKey,
+    effects: Effects,
+    rejection: Option<String>,
+    unit: &mut Ledgered,
+) -> Result<(), Failure> {
+    let entry = view.head.append(salt_key, &effects);
+    // The second of a pair of checks: what is about to be kept for ever reads back as what it is.
+    match Effects::from_bytes(&entry.bytes) {
+        Ok(read) if read == effects => {}
+        Ok(_) => return Err(Failure::Refused(format!("record {} does not read back as it is", entry.seq))),
+        Err(error) => return Err(Failure::Refused(format!("record {} does not read back: {error}", entry.seq))),
+    }
+    unit.records.push(Written { entry, effects, rejection });
+    Ok(())
+}
+
+/// The state of what a command was about, as the view has it now.
+fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>) -> Answer {
+    let mut answer = Answer { freshness, seq, spend: None, settlement: None, decision: None, budget: None };
+    let budget = |id| view.budgets.find(&id).ok().flatten().cloned();
+    let decision = |id| view.decisions.find(&id).ok().flatten().cloned();
+    match &request.command {
+        Command::Propose(propose) => answer.decision = decision(propose.decision),
+        Command::Decide { decision: id, .. } => answer.decision = decision(*id),
+        Command::OpenBudget(open) => {
+            answer.budget = budget(open.id);
+            answer.decision = open.decision.and_then(decision);
+        }
+        Command::ChangeBudget { budget: id, .. } => answer.budget = budget(*id),
+        Command::Hold(hold) => answer.spend = view.spends.find(&hold.spend).ok().flatten().cloned(),
+        Command::Void { spend }
+        | Command::Expire { spend }
+        | Command::Commit { spend }
+        | Command::Submit { spend, .. }
+        | Command::Doubt { spend }
+        | Command::Settle { spend, .. }
+        | Command::Release { spend, .. }
+        | Command::Misspend { spend, .. } => answer.spend = view.spends.find(spend).ok().flatten().cloned(),
+        Command::Claim(claim) => answer.settlement = view.settlements.find(&claim.key).ok().flatten().cloned(),
+        Command::Abandon { settlement }
+        | Command::Dispatch { settlement, .. }
+        | Command::Receive { settlement, .. }
+        | Command::Fail { settlement, .. } => {
+            answer.settlement = view.settlements.find(settlement).ok().flatten().cloned();
+        }
+        Command::Fund { .. } => {}
+    }
+    if let Some(spend) = &answer.spend {
+        answer.budget = budget(spend.budget);
+    }
+    answer
+}

@@ -1,0 +1,276 @@
+//! The tables against what the journal comes to, and the sums that must hold among them.
+
+use std::collections::BTreeMap;
+
+use ledger::budget::Budget;
+use ledger::claim::ClaimOutcome;
+use ledger::codec::{decode, encode};
+use ledger::id::{BudgetId, Digest, TenantId};
+use ledger::money::Amount;
+use ledger::spend::{Spend, SpendState};
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
+
+use super::Stop;
+use super::journal::{AccountIds, Book, count};
+use crate::load;
+use crate::rows;
+use crate::table::{Cell, Cells, Table, cells};
+
+pub(super) async fn accounts(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<AccountIds, Stop> {
+    let text = "SELECT name, asset, id FROM account WHERE tenant = ?1 ORDER BY id";
+    let found = sqlx::query(text).bind(tenant.as_str()).fetch_all(connection).await;
+    let mut accounts = AccountIds::new();
+    for row in found.map_err(|error| Stop::reading(0, error))? {
+        let broken = |failure| Stop::reading(0, failure);
+        let key = (load::text_of(&row, 0).map_err(broken)?, load::text_of(&row, 1).map_err(broken)?);
+        accounts.insert(key, row.try_get(2).map_err(|error| Stop::reading(0, error))?);
+    }
+    Ok(accounts)
+}
+
+pub(super) async fn compare(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    book: &Book,
+    accounts: &AccountIds,
+) -> Result<(), Stop> {
+    let entries = book.view.head.frontier.size();
+    let view = &book.view;
+    let stored = count(connection, tenant, "transfer").await?;
+    if stored != book.legs {
+        return Err(Stop::at(entries, format!("the journal has {} transfers, the table {stored}", book.legs)));
+    }
+    let mut check = Check { connection, tenant, entries };
+    let mut balances = Vec::with_capacity(book.balances.len());
+    for (key, balance) in &book.balances {
+        let id = accounts.get(key).copied();
+        let id = id.ok_or_else(|| Stop::at(entries, format!("account {} in {} has no row", key.0, key.1)))?;
+        balances.push(rows::balance(id, balance));
+    }
+    if balances.len() != accounts.len() {
+        let (expected, found) = (balances.len(), accounts.len());
+        return Err(Stop::at(entries, format!("the journal uses {expected} accounts, the table has {found}")));
+    }
+    balances.sort_unstable();
+    check.table(&rows::BALANCE, balances.into_iter()).await?;
+    check.table(&rows::BUDGET, view.budgets.changed().map(|(_, budget)| rows::budget(budget))).await?;
+    check.table(&rows::SPEND, view.spends.changed().map(|(_, spend)| rows::spend(spend))).await?;
+    check.table(&rows::DECISION, view.decisions.changed().map(|(_, decision)| rows::decision(decision))).await?;
+    let mut settlements: Vec<_> = view.settlements.changed().map(|(_, found)| rows::settlement(found)).collect();
+    settlements.sort_unstable();
+    check.table(&rows::SETTLEMENT, settlements.into_iter()).await?;
+    check.table(&rows::SUBJECT, book.subjects.iter().map(|(spend, seq)| rows::subject(*spend, *seq))).await?;
+    check.claims(book).await?;
+    check.documents().await?;
+    check_balanced(book)?;
+    check_budgets(book)
+}
+
+struct Check<'a> {
+    connection: &'a mut SqliteConnection,
+    tenant: &'a TenantId,
+    entries: u64,
+}
+
+/// Rows compared at a time.
+const PAGE_ROWS: i64 = 512;
+
+impl Check<'_> {
+    /// Both sides in the order of the key; the first difference is named.
+    async fn table(&mut self, table: &Table, mut expected: impl Iterator<Item = Cells>) -> Result<(), Stop> {
+        let mut offset = 0;
+        loop {
+            let page = self.page(table, offset).await?;
+            if page.is_empty() {
+                break;
+            }
+            offset += PAGE_ROWS;
+            for found in page {
+                match expected.next() {
+                    Some(row) if row == found => {}
+                    Some(row) => return Err(self.differs(table, &row, &found)),
+                    None => {
+                        return Err(Stop::at(self.entries, format!("{} has a row that no record made: {found:?}", table.name)));
+                    }
+                }
+            }
+        }
+        match expected.next() {
+            None => Ok(()),
+            Some(row) => Err(Stop::at(self.entries, format!("{} lacks the row {row:?}", table.name))),
+        }
+    }
+
+    async fn page(&mut self, table: &Table, offset: i64) -> Result<Vec<Cells>, Stop> {
+        let text = AssertSqlSafe(format!("{} LIMIT ?2 OFFSET ?3", table.select_text()));
+        let query = sqlx::query(text).bind(self.tenant.as_str()).bind(PAGE_ROWS).bind(offset);
+        let rows = query.fetch_all(&mut *self.connection).await.map_err(|error| Stop::reading(self.entries, error))?;
+        rows.iter().map(|row| cells(row).map_err(|error| Stop::reading(self.entries, error))).collect()
+    }
+
+    fn differs(&self, table: &Table, expected: &Cells, found: &Cells) -> Stop {
+        let key = expected.iter().take(table.key_columns).map(printed).collect::<Vec<_>>().join(", ");
+        let pairs = table.columns.iter().zip(expected.iter().zip(found));
+        let reason = match pairs.into_iter().find(|(_, (expected, found))| expected != found) {
+            Some((column, (expected, found))) => format!(
+                "{} ({key}): {column} is {}, the journal says {}",
+                table.name,
+                printed(found),
+                printed(expected)
+            ),
+            None => format!("{} ({key}) has another number of columns", table.name),
+        };
+        Stop::at(self.entries, reason)
+    }
+
+    /// A claim's row carries the text of a kept refusal, of which the journal has the digest.
+    async fn claims(&mut self, book: &Book) -> Result<(), Stop> {
+        let mut expected = book.view.claims.changed();
+        let mut offset = 0;
+        loop {
+            let page = self.page(&rows::CLAIM, offset).await?;
+            if page.is_empty() {
+                break;
+            }
+            offset += PAGE_ROWS;
+            for found in page {
+                let Some((key, stored)) = expected.next() else {
+                    return Err(Stop::at(self.entries, format!("a claim is stored that no record made: {found:?}")));
+                };
+                let seq = book.claims.get(key).copied().unwrap_or(self.entries);
+                let text = match found.get(3) {
+                    Some(Cell::Text(text)) => Some(text.clone()),
+                    _ => None,
+                };
+                let row = rows::claim(&stored.claim, text.clone(), seq);
+                if row != found {
+                    return Err(self.differs(&rows::CLAIM, &row, &found));
+                }
+                let outcome: ClaimOutcome =
+                    decode(&encode(&stored.claim.outcome)).map_err(|error| Stop::reading(seq, error))?;
+                load::kept(&outcome, text).map_err(|failure| Stop::reading(seq, failure))?;
+            }
+        }
+        match expected.next() {
+            None => Ok(()),
+            Some((key, _)) => Err(Stop::at(self.entries, format!("the claim {key} has no row"))),
+        }
+    }
+
+    async fn documents(&mut self) -> Result<(), Stop> {
+        let mut offset = 0;
+        loop {
+            let text = "SELECT digest, kind, bytes, seal FROM document WHERE tenant = ?1 ORDER BY digest LIMIT 16 OFFSET ?2";
+            let query = sqlx::query(text).bind(self.tenant.as_str()).bind(offset);
+            let rows = query.fetch_all(&mut *self.connection).await;
+            let rows = rows.map_err(|error| Stop::reading(self.entries, error))?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            offset += 16;
+            for row in &rows {
+                self.document(row).map_err(|failure| Stop::reading(self.entries, failure))?;
+            }
+        }
+    }
+
+    fn document(&self, row: &sqlx::sqlite::SqliteRow) -> Result<(), crate::failure::Failure> {
+        let (kind, bytes): (String, &[u8]) = (row.try_get(1)?, row.try_get(2)?);
+        let digest = load::digest(row, 0)?;
+        let found = Digest::of(bytes);
+        if found != digest {
+            let reason = format!("document {digest} has bytes of digest {found}");
+            return Err(crate::failure::Failure::Broken(reason));
+        }
+        if load::digest(row, 3)? != rows::document_seal(digest, &kind) {
+            let reason = format!("document {digest} was not stored as of kind `{kind}`");
+            return Err(crate::failure::Failure::Broken(reason));
+        }
+        Ok(())
+    }
+}
+
+fn printed(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => "nothing".to_owned(),
+        Cell::Integer(value) => value.to_string(),
+        Cell::Text(value) => format!("`{value}`"),
+        Cell::Blob(value) => hex::encode(value),
+    }
+}
+
+/// Total debits = total credits, an asset and a layer. Modulo 2^128: each account's total is within it, their sum may not be.
+fn check_balanced(book: &Book) -> Result<(), Stop> {
+    let mut sums: BTreeMap<&ledger::money::AssetId, [u128; 4]> = BTreeMap::new();
+    for ((_, asset), balance) in &book.balances {
+        let parts = [balance.debit_posted, balance.credit_posted, balance.debit_pending, balance.credit_pending];
+        for (sum, part) in sums.entry(asset).or_default().iter_mut().zip(parts) {
+            *sum = sum.wrapping_add(part.get());
+        }
+    }
+    for (asset, [debit_posted, credit_posted, debit_pending, credit_pending]) in sums {
+        if debit_posted != credit_posted || debit_pending != credit_pending {
+            let reason = format!(
+                "{asset}: debits {debit_posted} and {debit_pending} pending, credits {credit_posted} and {credit_pending} pending"
+            );
+            return Err(Stop::at(book.view.head.frontier.size(), reason));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default, PartialEq, Eq, Debug)]
+struct Figures {
+    held: Amount,
+    posted: Amount,
+    count: u64,
+}
+
+/// held = what the live spends under a node reserve; posted = what the settled ones took; neither over the cap.
+fn check_budgets(book: &Book) -> Result<(), Stop> {
+    let seq = book.view.head.frontier.size();
+    let mut figures: BTreeMap<BudgetId, Figures> = BTreeMap::new();
+    for (_, spend) in book.view.spends.changed() {
+        let leaf = book.view.budgets.find(&spend.budget).ok().flatten();
+        let leaf = leaf.ok_or_else(|| Stop::at(seq, format!("spend {} has no budget {}", spend.id, spend.budget)))?;
+        for id in &leaf.path {
+            let overflow = || Stop::at(seq, format!("budget {id} overflows with spend {}", spend.id));
+            count_in(figures.entry(*id).or_default(), spend).ok_or_else(overflow)?;
+        }
+    }
+    for (id, budget) in book.view.budgets.changed() {
+        let expected = figures.remove(id).unwrap_or_default();
+        let found = Figures { held: budget.held, posted: budget.posted, count: budget.count };
+        if expected != found {
+            return Err(Stop::at(seq, format!("budget {id} has {found:?}, its spends come to {expected:?}")));
+        }
+        check_cap(seq, budget)?;
+    }
+    match figures.into_keys().next() {
+        None => Ok(()),
+        Some(id) => Err(Stop::at(seq, format!("spends refer to budget {id}, which is not there"))),
+    }
+}
+
+fn count_in(figures: &mut Figures, spend: &Spend) -> Option<()> {
+    match spend.state {
+        // A nonce that was spent otherwise keeps its hold until a human has sorted it out.
+        SpendState::Held
+        | SpendState::Committed
+        | SpendState::Submitted
+        | SpendState::Unknown
+        | SpendState::SpentOtherwise => figures.held = figures.held.checked_add(spend.authority)?,
+        SpendState::Settled => figures.posted = figures.posted.checked_add(spend.authority)?,
+        SpendState::Voided | SpendState::Expired | SpendState::Released => return Some(()),
+    }
+    figures.count = figures.count.checked_add(1)?;
+    Some(())
+}
+
+fn check_cap(seq: u64, budget: &Budget) -> Result<(), Stop> {
+    let used = budget.used().ok_or_else(|| Stop::at(seq, format!("budget {} overflows", budget.id)))?;
+    match budget.caps.total.filter(|cap| used > *cap) {
+        None => Ok(()),
+        Some(cap) => Err(Stop::at(seq, format!("budget {} has used {used} of {cap}", budget.id))),
+    }
+}

@@ -1,0 +1,178 @@
+//! Writing what a unit of work came to: every row of it, in bulk, before the one COMMIT.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ledger::account::{Account, Balance, Side};
+use ledger::codec::encode;
+use ledger::effects::Effects;
+use ledger::id::{Digest, TenantId};
+use ledger::money::AssetId;
+use ledger::store::{Document, JournalEntry};
+use ledger::transfer::TransferId;
+use ledger::view::View;
+use sqlx::{Row as _, SqliteConnection};
+
+use crate::failure::Failure;
+use crate::load::{self, FoundAccount};
+use crate::rows;
+use crate::table::{Cell, Cells};
+
+/// One record of the unit.
+pub(crate) struct Written {
+    pub entry: JournalEntry,
+    pub effects: Effects,
+    /// The text of the refusal that its claim answers with.
+    pub rejection: Option<String>,
+}
+
+/// What a unit of work adds.
+#[derive(Default)]
+pub(crate) struct Ledgered {
+    pub records: Vec<Written>,
+    pub documents: BTreeMap<Digest, Document>,
+}
+
+pub(crate) async fn write(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    view: &View,
+    size_before: u64,
+    unit: Ledgered,
+) -> Result<(), Failure> {
+    write_head(connection, tenant, view, size_before).await?;
+    write_documents(connection, tenant, unit.documents).await?;
+
+    let (mut journal, mut subjects, mut claims) = (Vec::new(), Vec::new(), Vec::new());
+    let mut effects = Vec::with_capacity(unit.records.len());
+    for record in unit.records {
+        let seq = record.entry.seq;
+        journal.push(rows::journal(record.entry));
+        if let Some(spend) = &record.effects.spend {
+            subjects.push(rows::subject(spend.id, seq));
+        }
+        let rejection = &record.rejection;
+        claims.extend(record.effects.claims.iter().map(|claim| rows::claim(claim, rejection.clone(), seq)));
+        effects.push(record.effects);
+    }
+    rows::JOURNAL.insert(connection, tenant, journal).await?;
+    rows::SUBJECT.insert(connection, tenant, sorted(subjects)).await?;
+    rows::CLAIM.insert(connection, tenant, sorted(claims)).await?;
+
+    // Parents before children: a new child refers to its parent's row.
+    let mut budgets: Vec<_> = view.budgets.changed().map(|(_, budget)| budget).collect();
+    budgets.sort_by_key(|budget| budget.path.len());
+    rows::BUDGET.insert(connection, tenant, budgets.into_iter().map(rows::budget).collect()).await?;
+    let spends = view.spends.changed().map(|(_, spend)| rows::spend(spend)).collect();
+    rows::SPEND.insert(connection, tenant, spends).await?;
+    let settlements = view.settlements.changed().map(|(_, settlement)| rows::settlement(settlement)).collect();
+    rows::SETTLEMENT.insert(connection, tenant, settlements).await?;
+    let decisions = view.decisions.changed().map(|(_, decision)| rows::decision(decision)).collect();
+    rows::DECISION.insert(connection, tenant, decisions).await?;
+    write_transfers(connection, tenant, &effects).await
+}
+
+/// Rows of one table in the order of its key: neighbours on disk are written together.
+fn sorted(mut rows: Vec<Cells>) -> Vec<Cells> {
+    rows.sort_unstable();
+    rows
+}
+
+async fn write_head(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    view: &View,
+    size_before: u64,
+) -> Result<(), Failure> {
+    let frontier = &view.head.frontier;
+    let size = i64::try_from(frontier.size()).map_err(|_| Failure::Broken("the journal is full".to_owned()))?;
+    let last_at = view.head.last_at.ok_or_else(|| Failure::Broken("a record without a time".to_owned()))?;
+    let text = if size_before == 0 {
+        "INSERT INTO head (size, frontier, root, last_at, tenant) VALUES (?1, ?2, ?3, ?4, ?5)"
+    } else {
+        "UPDATE head SET size = ?1, frontier = ?2, root = ?3, last_at = ?4 WHERE tenant = ?5"
+    };
+    let done = sqlx::query(text)
+        .bind(size)
+        .bind(encode(frontier))
+        .bind(frontier.root().0.to_vec())
+        .bind(last_at.0)
+        .bind(tenant.as_str())
+        .execute(connection)
+        .await?;
+    match done.rows_affected() {
+        1 => Ok(()),
+        other => Err(Failure::Broken(format!("one head of {tenant} was to be written, {other} were"))),
+    }
+}
+
+async fn write_documents(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    documents: BTreeMap<Digest, Document>,
+) -> Result<(), Failure> {
+    let known = load::documents(connection, tenant, documents.keys()).await?;
+    let new = documents.into_iter().filter(|(digest, _)| !known.contains(digest));
+    let rows = new.map(|(digest, document)| rows::document(digest, document)).collect();
+    Ok(rows::DOCUMENT.insert(connection, tenant, rows).await?)
+}
+
+async fn write_transfers(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    effects: &[Effects],
+) -> Result<(), Failure> {
+    let transfers = effects.iter().flat_map(|effects| &effects.transfers);
+    let touched: BTreeSet<(Account, AssetId)> = transfers
+        .flat_map(|transfer| [&transfer.debit, &transfer.credit].map(|side| (side.clone(), transfer.asset.clone())))
+        .collect();
+    if touched.is_empty() {
+        return Ok(());
+    }
+    let mut accounts = load::accounts(connection, tenant, &touched).await?;
+    open_accounts(connection, tenant, touched, &mut accounts).await?;
+
+    let mut rows = Vec::new();
+    for effects in effects {
+        for (leg, transfer) in effects.transfers.iter().enumerate() {
+            let leg = u16::try_from(leg).map_err(|_| Failure::Broken("a record with too many legs".to_owned()))?;
+            let mut ids = [0; 2];
+            for (id, (side, account)) in
+                ids.iter_mut().zip([(Side::Debit, &transfer.debit), (Side::Credit, &transfer.credit)])
+            {
+                let found = accounts.get_mut(&(account.clone(), transfer.asset.clone()));
+                let found = found.ok_or_else(|| Failure::Broken(format!("account {account} was not opened")))?;
+                found.balance.post(side, transfer).map_err(|error| Failure::Refused(error.to_string()))?;
+                *id = found.id;
+            }
+            rows.push(rows::transfer(TransferId { seq: effects.seq, leg }, transfer, ids[0], ids[1]));
+        }
+    }
+    rows::TRANSFER.insert(connection, tenant, rows).await?;
+    let balances = accounts.values().map(|account| rows::balance(account.id, &account.balance)).collect();
+    Ok(rows::BALANCE.insert(connection, tenant, sorted(balances)).await?)
+}
+
+/// Gives numbers to accounts that are named for the first time.
+async fn open_accounts(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    touched: BTreeSet<(Account, AssetId)>,
+    accounts: &mut BTreeMap<(Account, AssetId), FoundAccount>,
+) -> Result<(), Failure> {
+    let new: Vec<_> = touched.into_iter().filter(|key| !accounts.contains_key(key)).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let row = sqlx::query("SELECT coalesce(max(id), 0) FROM account WHERE tenant = ?1")
+        .bind(tenant.as_str())
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut id: i64 = row.try_get(0)?;
+    let mut opened = Vec::with_capacity(new.len());
+    for (account, asset) in new {
+        id = id.saturating_add(1);
+        opened.push(vec![Cell::Integer(id), Cell::text(&account), Cell::text(&asset)]);
+        accounts.insert((account, asset), FoundAccount { id, balance: Balance::default() });
+    }
+    Ok(rows::ACCOUNT.insert(connection, tenant, opened).await?)
+}
