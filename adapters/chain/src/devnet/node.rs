@@ -46,7 +46,11 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(config: DevnetConfig) -> Result<Self, DevnetError> {
+    pub(super) fn new(mut config: DevnetConfig) -> Result<Self, DevnetError> {
+        // What is not final can be taken back, and what is final must be readable: both need their past.
+        config.state_blocks_kept = config.state_blocks_kept.max(config.finalized_lag_blocks);
+        let blocks_needed = usize::try_from(config.state_blocks_kept).unwrap_or(usize::MAX).saturating_add(1);
+        config.blocks_kept = config.blocks_kept.max(blocks_needed);
         let mut state = State::default();
         for account in ACCOUNTS {
             state.write_balance(0, account.address, U256::from(GENESIS_BALANCE_WEI));
@@ -261,37 +265,43 @@ impl Node {
         let timestamp = self.upcoming_timestamp();
         let (number, base_fee) = (parent.number.saturating_add(1), BASE_FEE_WEI);
         let environment = Environment { chain_id: self.config.chain_id, number, timestamp, base_fee };
-        let (mut mined, mut dropped, mut gas_used, mut logs) = (Vec::new(), Vec::new(), 0_u64, 0_u64);
-        while take != Take::Nothing {
-            let Some(transaction) = self.pool.first_ready(|sender| self.state.nonce(sender, number)) else { break };
-            if gas_used.saturating_add(transaction.gas_limit()) > BLOCK_GAS_MAX {
-                break;
+        let mut filling = Filling::default();
+        match take {
+            Take::Nothing => {}
+            Take::First => {
+                self.take_next(environment, &mut filling);
             }
-            let (sender, hash) = (transaction.signer(), *transaction.tx_hash());
-            match run_transaction(self.view(number), environment, &transaction) {
-                Ok(executed) => {
-                    self.state.commit(number, executed.state);
-                    let done = record(transaction, executed.result, &mut gas_used, &mut logs);
-                    mined.push(done);
-                    self.pool.remove(hash);
-                    self.pool.drop_outdated(sender, self.state.nonce(sender, number));
-                }
-                // Its sender's ether went elsewhere since it was admitted.
-                Err(refusal) => {
-                    tracing::debug!(transaction = %hash, %refusal, "dropped from the pool");
-                    self.pool.remove(hash);
-                    dropped.push((hash, refusal));
-                }
+            Take::AllThatFit => while self.take_next(environment, &mut filling) {},
+        }
+        if take != Take::First || !filling.mined.is_empty() {
+            self.append(MinedBlock::seal(parent.hash, number, timestamp, base_fee, filling.mined));
+        }
+        filling.dropped
+    }
+
+    /// Moves one transaction out of the pool; `false` when none is ready or the next does not fit. A transaction alone
+    /// always fits: the pool admits none above the block's gas.
+    fn take_next(&mut self, environment: Environment, filling: &mut Filling) -> bool {
+        let number = environment.number;
+        let Some(transaction) = self.pool.first_ready(|sender| self.state.nonce(sender, number)) else { return false };
+        if filling.gas_used.saturating_add(transaction.gas_limit()) > BLOCK_GAS_MAX {
+            return false;
+        }
+        let (sender, hash) = (transaction.signer(), *transaction.tx_hash());
+        self.pool.remove(hash);
+        match run_transaction(self.view(number), environment, &transaction) {
+            Ok(executed) => {
+                self.state.commit(number, executed.state);
+                filling.record(transaction, executed.result);
+                self.pool.drop_outdated(sender, self.state.nonce(sender, number));
             }
-            if take == Take::First {
-                break;
+            // Its sender's ether went elsewhere since it was admitted.
+            Err(refusal) => {
+                tracing::debug!(transaction = %hash, %refusal, "dropped from the pool");
+                filling.dropped.push((hash, refusal));
             }
         }
-        if mined.is_empty() && take == Take::First {
-            return dropped;
-        }
-        self.append(MinedBlock::seal(parent.hash, number, timestamp, base_fee, mined));
-        dropped
+        true
     }
 
     fn append(&mut self, block: MinedBlock) {
@@ -338,26 +348,30 @@ fn intrinsic_gas(transaction: &Recovered<TxEnvelope>) -> u64 {
     gas.initial_total_gas().max(gas.floor_gas)
 }
 
-fn record(
-    transaction: Recovered<TxEnvelope>,
-    result: ExecutionResult,
-    block_gas_used: &mut u64,
-    block_logs: &mut u64,
-) -> MinedTransaction {
-    let success = result.is_success();
-    let gas_used = result.tx_gas_used();
-    let contract = match &result {
-        ExecutionResult::Success { output: Output::Create(_, created), .. } => *created,
-        _ => None,
-    };
-    // A transaction that failed leaves no logs behind.
-    let logs = if success { result.into_logs() } else { Vec::new() };
-    let logs_before = *block_logs;
-    *block_logs += logs.len() as u64;
-    *block_gas_used = block_gas_used.saturating_add(gas_used);
-    let receipt = Receipt { status: Eip658Value::Eip658(success), cumulative_gas_used: *block_gas_used, logs };
-    let receipt = ReceiptEnvelope::from_typed(transaction.tx_type(), receipt.with_bloom());
-    MinedTransaction { transaction, receipt, gas_used, contract, logs_before }
+/// A block while it is being filled.
+#[derive(Default)]
+struct Filling {
+    mined: Vec<MinedTransaction>,
+    dropped: Vec<(B256, RpcRefusal)>,
+    gas_used: u64,
+    logs: u64,
+}
+
+impl Filling {
+    fn record(&mut self, transaction: Recovered<TxEnvelope>, result: ExecutionResult) {
+        let (success, gas_used, logs_before) = (result.is_success(), result.tx_gas_used(), self.logs);
+        let contract = match &result {
+            ExecutionResult::Success { output: Output::Create(_, created), .. } => *created,
+            _ => None,
+        };
+        // A transaction that failed leaves no logs behind.
+        let logs = if success { result.into_logs() } else { Vec::new() };
+        self.logs += logs.len() as u64;
+        self.gas_used = self.gas_used.saturating_add(gas_used);
+        let receipt = Receipt { status: Eip658Value::Eip658(success), cumulative_gas_used: self.gas_used, logs };
+        let receipt = ReceiptEnvelope::from_typed(transaction.tx_type(), receipt.with_bloom());
+        self.mined.push(MinedTransaction { transaction, receipt, gas_used, contract, logs_before });
+    }
 }
 
 /// Puts the token into the genesis state, by running its creation as the deployer's first transaction would.

@@ -80,3 +80,46 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy::consensus::{SignableTransaction, TxEip1559};
+    use alloy::primitives::Signature;
+
+    use super::*;
+
+    const WHO: Address = Address::repeat_byte(1);
+
+    /// The pool checks no signatures, so these have none.
+    fn transaction(nonce: u64) -> Recovered<TxEnvelope> {
+        let signature = Signature::test_signature();
+        let transaction = TxEip1559 { nonce, ..TxEip1559::default() }.into_signed(signature);
+        Recovered::new_unchecked(transaction.into(), WHO)
+    }
+
+    #[test]
+    fn the_pool_has_an_end() {
+        let mut pool = Pool::default();
+        for nonce in 1..=POOL_TRANSACTIONS_MAX as u64 {
+            pool.insert(transaction(nonce)).unwrap();
+        }
+        let refusal = pool.insert(transaction(0)).unwrap_err();
+        assert!(refusal.message.starts_with("txpool is full"), "{refusal}");
+        pool.remove(*transaction(7).tx_hash()).unwrap();
+        pool.insert(transaction(0)).unwrap();
+    }
+
+    #[test]
+    fn only_an_unbroken_row_counts_and_only_its_head_is_ready() {
+        let mut pool = Pool::default();
+        for nonce in [5, 6, 8, 7, 10] {
+            pool.insert(transaction(nonce)).unwrap();
+        }
+        assert_eq!((pool.next_nonce(WHO, 5), pool.next_nonce(WHO, 4), pool.next_nonce(WHO, 10)), (9, 4, 11));
+        assert_eq!(pool.first_ready(|_| 6).unwrap().nonce(), 6);
+        assert!(pool.first_ready(|_| 9).is_none());
+        pool.drop_outdated(WHO, 8);
+        assert!(pool.find(*transaction(7).tx_hash()).is_none());
+        assert!(pool.find(*transaction(8).tx_hash()).is_some());
+    }
+}

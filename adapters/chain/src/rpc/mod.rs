@@ -28,6 +28,8 @@ use client::{Client, printable};
 use evidence::{authorization_use, consuming_log, receipt_of};
 use transport::Transport;
 
+pub use transport::RpcUrlError;
+
 #[derive(Clone, Copy, Debug)]
 pub struct RpcConfig {
     /// For one call, from the first byte sent to the last byte read.
@@ -63,7 +65,7 @@ struct BlockHead {
 
 impl RpcChain {
     /// A node at an HTTP URL. Connects to nothing yet.
-    pub fn http(url: &str, config: RpcConfig) -> Result<Self, ChainError> {
+    pub fn http(url: &str, config: RpcConfig) -> Result<Self, RpcUrlError> {
         Ok(Self::over(Transport::http(url, config.timeout)?, config))
     }
 
@@ -277,7 +279,7 @@ impl Chain for RpcChain {
 
     async fn broadcast(&self, raw: &Bytes) -> Result<(), ChainError> {
         let hash = checked_hash(raw)?;
-        let refusal = match self.client.call::<B256>("eth_sendRawTransaction", json!([raw])).await {
+        let (code, message) = match self.client.call::<B256>("eth_sendRawTransaction", json!([raw])).await {
             Ok(answered) if answered == hash => return Ok(()),
             Ok(answered) => {
                 let message = format!("sent transaction {hash}, the node answered {answered}");
@@ -286,16 +288,13 @@ impl Chain for RpcChain {
             Err(ChainError::Refused { code, message }) => (code, message),
             Err(other) => return Err(other),
         };
-        let words = refusal.1.to_ascii_lowercase();
-        if words.contains("already known") || words.contains("already imported") || words.contains("known transaction")
-        {
+        // geth says "already known", others "AlreadyKnown" or "already imported", and once it is mined "nonce too
+        // low". Words differ, so the node is asked: a transaction that it knows was not refused.
+        let words = message.to_ascii_lowercase().replace(' ', "");
+        if words.contains("alreadyknown") || words.contains("alreadyimported") || self.knows(hash).await? {
             return Ok(());
         }
-        // The nonce may be taken by this very transaction: then the node has it.
-        if words.contains("nonce too low") && self.knows(hash).await? {
-            return Ok(());
-        }
-        Err(ChainError::Refused { code: refusal.0, message: refusal.1 })
+        Err(ChainError::Refused { code, message })
     }
 }
 

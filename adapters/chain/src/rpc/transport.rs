@@ -9,6 +9,33 @@ use x402::chain::ChainError;
 use crate::devnet::Devnet;
 use crate::limits::NODE_ANSWER_BYTES_MAX;
 
+/// Why no connection can be made of a configured URL. Never repeats the URL: it may hold a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RpcUrlError {
+    #[error("the RPC URL is not a URL: {0}")]
+    UrlInvalid(String),
+    #[error("the RPC URL must begin with http or https, not {0}")]
+    SchemeNotSupported(String),
+    #[error("no HTTP client could be built: {0}")]
+    ClientNotBuilt(String),
+}
+
+impl RpcUrlError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UrlInvalid(_) => "rpc_url_invalid",
+            Self::SchemeNotSupported(_) => "rpc_url_scheme_not_supported",
+            Self::ClientNotBuilt(_) => "rpc_client_not_built",
+        }
+    }
+
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::UrlInvalid(_) | Self::SchemeNotSupported(_) | Self::ClientNotBuilt(_) => false,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) enum Transport {
     Http { client: Client, url: Url },
@@ -16,18 +43,17 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    pub(super) fn http(url: &str, timeout: Duration) -> Result<Self, ChainError> {
-        let url = Url::parse(url).map_err(|e| ChainError::Unavailable(format!("the RPC URL is not a URL: {e}")))?;
+    pub(super) fn http(url: &str, timeout: Duration) -> Result<Self, RpcUrlError> {
+        let url = Url::parse(url).map_err(|error| RpcUrlError::UrlInvalid(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
-            let message = format!("the RPC URL must begin with http or https, not {}", url.scheme());
-            return Err(ChainError::Unavailable(message));
+            return Err(RpcUrlError::SchemeNotSupported(url.scheme().to_owned()));
         }
         // A redirect would carry signed transactions to a host that nobody configured.
         let mut builder = Client::builder().timeout(timeout).redirect(redirect::Policy::none());
         if matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
             builder = builder.no_proxy();
         }
-        let client = builder.build().map_err(|e| ChainError::Unavailable(format!("no HTTP client: {e}")))?;
+        let client = builder.build().map_err(|error| RpcUrlError::ClientNotBuilt(error.without_url().to_string()))?;
         Ok(Self::Http { client, url })
     }
 

@@ -236,3 +236,30 @@ fn fee_history_has_a_row_a_block() {
     let none = stage.result("eth_feeHistory", json!([0, "latest", null]));
     assert_eq!(none.get("reward"), None);
 }
+
+/// alloy's own provider with its fillers, as a client that we did not write.
+#[tokio::test]
+async fn the_provider_of_alloy_is_at_home() {
+    use alloy::network::TransactionBuilder;
+    use alloy::providers::{Provider, ProviderBuilder};
+    use alloy::rpc::types::TransactionRequest;
+
+    let stage = Stage::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let devnet = stage.devnet.clone();
+    tokio::spawn(async move { devnet.serve(listener, std::future::pending()).await });
+    let provider = ProviderBuilder::new().wallet(PAYER.signer().unwrap()).connect_http(url.parse().unwrap());
+    let request = TransactionRequest::default().with_to(PAYEE.address).with_value(U256::from(7));
+    let sent = provider.send_transaction(request).await.unwrap();
+    let receipt = sent.get_receipt().await.unwrap();
+    assert!(receipt.status());
+    assert_eq!(receipt.gas_used, 21_000);
+    let block = provider.get_block(receipt.block_hash.unwrap().into()).full().await.unwrap().unwrap();
+    assert_eq!(block.header.hash, block.header.inner.hash_slow(), "the hash is that of the header");
+    assert_eq!(block.transactions.hashes().collect::<Vec<_>>(), [receipt.transaction_hash]);
+    let transaction = provider.get_transaction_by_hash(receipt.transaction_hash).await.unwrap().unwrap();
+    assert_eq!(transaction.inner.signer(), PAYER.address);
+    let history = provider.get_fee_history(2, Default::default(), &[50.0]).await.unwrap();
+    assert_eq!(history.base_fee_per_gas.len(), 3);
+}

@@ -96,6 +96,9 @@ async fn node_errors_keep_their_kind() {
         }
     });
     assert_eq!(refusing.await.broadcast(&sent.raw).await, Ok(()));
+    let late = stage.relayer.prepare(&payment(2), 0).await.unwrap();
+    let refused = stage.chain.broadcast(&late.raw).await;
+    assert!(matches!(refused, Err(ChainError::Refused { code: -32000, .. })), "{refused:?}");
 
     let forgetful = bent(&stage, |method, a| {
         let message = if method == "eth_sendRawTransaction" { "nonce too low" } else { "internal error" };
@@ -167,7 +170,7 @@ async fn a_token_that_answers_nonsense_is_unknown() {
 #[tokio::test]
 async fn a_silent_endless_or_broken_node_is_unavailable_in_time() {
     let config = RpcConfig { timeout: Duration::from_millis(300), ..RpcConfig::default() };
-    let silent = Router::new().route("/", post(|| std::future::pending::<StatusCode>()));
+    let silent = Router::new().route("/", post(std::future::pending::<StatusCode>));
     let endless = Router::new().route("/", post(|| async { "x".repeat(5 << 20) }));
     let broken = Router::new().route("/", post(|| async { (StatusCode::BAD_GATEWAY, "<html>") }));
     let moved = Router::new().route("/", post(|| async { axum::response::Redirect::temporary("/elsewhere") }));
@@ -182,6 +185,6 @@ async fn a_silent_endless_or_broken_node_is_unavailable_in_time() {
     assert!(!message.contains("secret-key"), "{message}");
     assert!(!format!("{nobody:?}").contains("secret-key"));
     for url in ["", "localhost:8545", "ftp://x/", "file:///etc/passwd"] {
-        assert_unavailable(url, RpcChain::http(url, config).map(|_| ()));
+        assert!(RpcChain::http(url, config).is_err(), "{url}");
     }
 }

@@ -95,20 +95,6 @@ fn a_replacement_must_pay_a_tenth_more() {
     assert_eq!(stage.result("eth_getTransactionByHash", json!([replaced])), json!(null));
 }
 
-#[test]
-fn the_pool_has_an_end() {
-    let stage = Stage::new();
-    stage.devnet.switch_mining(Mining::OnDemand);
-    // With a gap before them, so that none is ever ready.
-    let limit = crate::limits::POOL_TRANSACTIONS_MAX as u64;
-    for nonce in 0..limit {
-        let raw = raw_transaction(PAYER, 10 + nonce, Bytes::new(), |tx| tx.gas_limit = 21_000);
-        stage.result("eth_sendRawTransaction", json!([raw]));
-    }
-    let raw = raw_transaction(PAYER, 9, Bytes::new(), |_| ());
-    assert!(refusal(&stage, &raw).starts_with("txpool is full"));
-}
-
 #[tokio::test]
 async fn the_port_refuses_to_send_what_is_no_transaction_of_one_chain() {
     let stage = Stage::new();
