@@ -3,6 +3,7 @@
 mod json_rpc;
 mod lying_nodes;
 mod mining;
+mod other_doors;
 mod settlement;
 mod transactions;
 
