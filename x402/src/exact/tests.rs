@@ -1,5 +1,6 @@
 //! Invalid payments first. The recorded payment of the official Python SDK is the valid one that each is made from.
 
+mod mutation;
 mod onchain;
 
 use alloy_primitives::{B256, U256};
