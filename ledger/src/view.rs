@@ -161,9 +161,14 @@ impl Keys {
         }
     }
 
+    /// The first open spend too: a refusal names its state, and must name the same one whatever else was loaded.
     pub fn purchase(&mut self, view: &View, key: PurchaseKey) {
-        if !view.open_purchases.is_loaded(&key) {
-            self.purchases.insert(key);
+        match view.open_purchases.find(&key) {
+            Err(_) => {
+                self.purchases.insert(key);
+            }
+            Ok(Some(open)) => self.spends.extend(open.first().filter(|first| !view.spends.is_loaded(first))),
+            Ok(None) => {}
         }
     }
 }
