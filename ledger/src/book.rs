@@ -6,6 +6,8 @@
 mod deciding;
 mod settling;
 mod spending;
+#[cfg(test)]
+mod tests;
 
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
 use crate::command::{Command, Request};

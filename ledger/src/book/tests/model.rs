@@ -1,0 +1,268 @@
+//! A second opinion on the book, as simple as it can be: a list of spends, summed anew at every question.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::memory::Told;
+use crate::account::{Account, Balance, Side};
+use crate::budget::{BudgetState, Caps};
+use crate::command::{Command, Hold, ReleaseProof, Request};
+use crate::id::{BudgetId, Digest, Micros, SpendId};
+use crate::money::AssetId;
+use crate::rejection::Rejection;
+use crate::transfer::{Layer, TransferId};
+use crate::view::View;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Life {
+    Held,
+    Signed,
+    Settled,
+    Misspent,
+    Gone,
+}
+
+struct Node {
+    parent: Option<BudgetId>,
+    caps: Caps,
+    state: BudgetState,
+}
+
+struct Bought {
+    leaf: BudgetId,
+    authority: u128,
+    money: u128,
+    life: Life,
+}
+
+#[derive(Default)]
+pub struct Model {
+    nodes: BTreeMap<BudgetId, Node>,
+    spends: BTreeMap<SpendId, Bought>,
+    /// Caller and key, then what was asked and what was told.
+    keys: BTreeMap<(String, String), (Digest, Option<Rejection>)>,
+    nonces: BTreeSet<[u8; 32]>,
+    leaves: BTreeSet<(BudgetId, String)>,
+    balances: BTreeMap<(Account, AssetId), Balance>,
+    pending: BTreeSet<TransferId>,
+    last_at: Option<Micros>,
+}
+
+impl Model {
+    pub fn hear(&mut self, clock: Micros, request: &Request, told: &Told) {
+        let at = self.last_at.map_or(clock, |last| clock.max(last.plus_micros(1)));
+        if let Command::Hold(hold) = &request.command {
+            self.hear_hold(at, request, hold, told);
+        }
+        let Told::New(effects) = told else { return };
+        assert_eq!(effects.at, at, "time is the clock's, and rises");
+        self.last_at = Some(at);
+        let life = |model: &mut Self, spend: &SpendId, from: &[Life], to: Life| {
+            let bought = model.spends.get_mut(spend).unwrap();
+            assert!(from.contains(&bought.life), "{:?} became {to:?}", bought.life);
+            bought.life = to;
+        };
+        match &request.command {
+            Command::OpenBudget(open) => {
+                let node = Node { parent: open.parent, caps: open.caps.clone(), state: BudgetState::Active };
+                assert!(self.nodes.insert(open.id, node).is_none(), "a budget opened twice");
+            }
+            Command::ChangeBudget { budget, to } => {
+                let node = self.nodes.get_mut(budget).unwrap();
+                assert_ne!(node.state, BudgetState::Revoked, "revoked is for ever");
+                node.state = *to;
+            }
+            Command::Void { spend } | Command::Expire { spend } => life(self, spend, &[Life::Held], Life::Gone),
+            Command::Commit { spend } => {
+                let path = self.path(self.spends[spend].leaf);
+                assert!(path.iter().all(|id| self.nodes[id].state == BudgetState::Active), "signed under a stop");
+                life(self, spend, &[Life::Held], Life::Signed);
+            }
+            Command::Submit { spend, .. } | Command::Doubt { spend } => {
+                life(self, spend, &[Life::Signed], Life::Signed);
+            }
+            Command::Settle { spend, seen } => {
+                assert_eq!(seen.amount.get(), self.spends[spend].money);
+                life(self, spend, &[Life::Signed], Life::Settled);
+            }
+            Command::Release { spend, proof } => {
+                if let ReleaseProof::Unused(proof) = proof {
+                    assert!(proof.finalized_timestamp >= super::stream::VALID_BEFORE, "released without a proof");
+                }
+                life(self, spend, &[Life::Signed], Life::Gone);
+            }
+            Command::Misspend { spend, .. } => life(self, spend, &[Life::Signed], Life::Misspent),
+            _ => {}
+        }
+        for (leg, transfer) in (0..).zip(&effects.transfers) {
+            assert!(!transfer.moves_nothing(), "an empty transfer");
+            if let Some(resolves) = &transfer.resolves {
+                assert!(self.pending.remove(&resolves.transfer), "{:?} was resolved twice", resolves.transfer);
+            }
+            if transfer.layer == Layer::Pending {
+                self.pending.insert(TransferId { seq: effects.seq, leg });
+            }
+            for (side, account) in [(Side::Debit, &transfer.debit), (Side::Credit, &transfer.credit)] {
+                let key = (account.clone(), transfer.asset.clone());
+                self.balances.entry(key).or_default().post(side, transfer).unwrap();
+            }
+        }
+    }
+
+    fn hear_hold(&mut self, at: Micros, request: &Request, hold: &Hold, told: &Told) {
+        let key = (request.caller.principal.to_string(), hold.key.to_string());
+        if let Some((asked, answer)) = self.keys.get(&key) {
+            match (told, answer) {
+                (Told::Rejected(Rejection::IdempotencyKeyReused { .. }), _) => assert_ne!(*asked, hold.request),
+                (Told::Rejected(Rejection::SpendReleased { spend }), None) => {
+                    assert_eq!(self.spends[spend].life, Life::Gone);
+                }
+                (Told::Rejected(now), Some(first)) => assert_eq!(now, first, "a key changed its answer"),
+                (Told::Known, None) => assert_eq!(*asked, hold.request),
+                other => panic!("a used key was answered {other:?}"),
+            }
+            return;
+        }
+        match told {
+            Told::New(_) => self.take_hold(at, hold),
+            Told::Known => panic!("a new key is known"),
+            Told::Rejected(rejection) => self.check_refusal(at, hold, rejection),
+        }
+        // Which refusals a key keeps is written here once more.
+        let kept = match told {
+            Told::New(_) => Some(None),
+            Told::Rejected(
+                rejection @ (Rejection::AmountExceedsBudget { .. }
+                | Rejection::AmountExceedsPaymentLimit { .. }
+                | Rejection::OccurrencesExhausted { .. }
+                | Rejection::MandateExpired { .. }
+                | Rejection::MandateRevoked { .. }
+                | Rejection::MandateSuspended { .. }
+                | Rejection::MandateConsumed { .. }
+                | Rejection::AuthorizationClaimed { .. }),
+            ) => {
+                // The record of the refusal takes the instant.
+                self.last_at = Some(at);
+                Some(Some(rejection.clone()))
+            }
+            _ => None,
+        };
+        if let Some(answer) = kept {
+            self.keys.insert(key, (hold.request, answer));
+        }
+    }
+
+    fn take_hold(&mut self, at: Micros, hold: &Hold) {
+        let path = self.path(hold.budget);
+        assert!(!path.is_empty(), "a hold under nothing");
+        for id in &path {
+            let node = &self.nodes[id];
+            assert_eq!(node.state, BudgetState::Active, "a hold past a stop");
+            assert!(node.caps.expires_at.is_none_or(|expires_at| at < expires_at), "a hold past the end");
+            assert!(node.caps.per_payment.is_none_or(|limit| hold.authority.amount <= limit));
+            assert!(node.caps.occurrences.is_none_or(|limit| self.count(*id) < limit));
+        }
+        assert!(self.fits(&path, hold), "a hold over a cap");
+        assert!(self.nonces.insert(hold.authorization.nonce), "an authorization twice");
+        assert!(self.leaves.insert((hold.budget, hold.leaf_nonce.clone())), "a closed mandate twice");
+        let bought = Bought {
+            leaf: hold.budget,
+            authority: hold.authority.amount.get(),
+            money: hold.money.amount.get(),
+            life: Life::Held,
+        };
+        assert!(self.spends.insert(hold.spend, bought).is_none(), "a spend twice");
+    }
+
+    /// A refusal must be true, too.
+    fn check_refusal(&self, at: Micros, hold: &Hold, rejection: &Rejection) {
+        let path = self.path(hold.budget);
+        match rejection {
+            Rejection::AmountExceedsBudget { budget, available, cap, .. } => {
+                assert!(!self.fits(&path, hold), "refused what fits");
+                assert_eq!(cap.get() - available.get(), self.used(*budget), "the sentence is not true");
+            }
+            Rejection::OccurrencesExhausted { budget, used, .. } => assert_eq!(self.count(*budget), *used),
+            Rejection::MandateUnknown { .. } => assert!(path.is_empty()),
+            Rejection::MandateSuspended { budget } => {
+                assert_eq!(self.nodes[budget].state, BudgetState::Suspended);
+            }
+            Rejection::MandateRevoked { budget } => assert_eq!(self.nodes[budget].state, BudgetState::Revoked),
+            Rejection::MandateExpired { budget, .. } => {
+                assert!(self.nodes[budget].caps.expires_at.is_some_and(|expires_at| at >= expires_at));
+            }
+            Rejection::AuthorizationClaimed { .. } => assert!(self.nonces.contains(&hold.authorization.nonce)),
+            Rejection::MandateConsumed { .. } => {
+                assert!(self.leaves.contains(&(hold.budget, hold.leaf_nonce.clone())));
+            }
+            Rejection::PurchaseUnresolved { spend, .. } => {
+                assert!(matches!(self.spends[spend].life, Life::Held | Life::Signed));
+            }
+            _ => {}
+        }
+    }
+
+    pub fn compare(&self, view: &View) {
+        for (id, node) in &self.nodes {
+            let found = view.budgets.find(id).unwrap().unwrap();
+            assert_eq!(found.held.get(), self.sum(*id, &[Life::Held, Life::Signed, Life::Misspent]), "held of {id}");
+            assert_eq!(found.posted.get(), self.sum(*id, &[Life::Settled]), "posted of {id}");
+            assert_eq!(found.count, self.count(*id), "count of {id}");
+            assert!(node.caps.total.is_none_or(|cap| self.used(*id) <= cap.get()), "{id} is over its cap");
+        }
+        let mut sums: BTreeMap<&AssetId, [u128; 4]> = BTreeMap::new();
+        for ((_, asset), balance) in &self.balances {
+            let sum = sums.entry(asset).or_default();
+            sum[0] += balance.debit_posted.get();
+            sum[1] += balance.credit_posted.get();
+            sum[2] += balance.debit_pending.get();
+            sum[3] += balance.credit_pending.get();
+        }
+        for (asset, sum) in sums {
+            assert_eq!((sum[0], sum[2]), (sum[1], sum[3]), "{asset} does not balance");
+        }
+        // Uncleared cheques: what is signed and not settled, to the unit.
+        let owed = |account| {
+            let balance = self.balances.get(&(account, super::stream::token())).copied().unwrap_or_default();
+            balance.credit_posted.get() - balance.debit_posted.get()
+        };
+        let open = self.spends.values().filter(|bought| matches!(bought.life, Life::Signed | Life::Misspent));
+        let signed: u128 = open.map(|bought| bought.money).sum();
+        assert_eq!(owed(Account::Issued) + owed(Account::Suspense), signed, "issued and suspense");
+    }
+
+    /// Leaf first; empty where the leaf is not there.
+    fn path(&self, leaf: BudgetId) -> Vec<BudgetId> {
+        let mut path = Vec::new();
+        let mut next = Some(leaf);
+        while let Some(id) = next
+            && let Some(node) = self.nodes.get(&id)
+        {
+            path.push(id);
+            next = node.parent;
+        }
+        path
+    }
+
+    fn under(&self, id: BudgetId) -> impl Iterator<Item = &Bought> {
+        self.spends.values().filter(move |bought| self.path(bought.leaf).contains(&id))
+    }
+
+    fn sum(&self, id: BudgetId, lives: &[Life]) -> u128 {
+        self.under(id).filter(|bought| lives.contains(&bought.life)).map(|bought| bought.authority).sum()
+    }
+
+    fn used(&self, id: BudgetId) -> u128 {
+        self.sum(id, &[Life::Held, Life::Signed, Life::Misspent, Life::Settled])
+    }
+
+    fn count(&self, id: BudgetId) -> u64 {
+        self.under(id).filter(|bought| bought.life != Life::Gone).count().try_into().unwrap()
+    }
+
+    fn fits(&self, path: &[BudgetId], hold: &Hold) -> bool {
+        path.iter().all(|id| {
+            let after = self.used(*id).checked_add(hold.authority.amount.get());
+            after.is_some_and(|after| self.nodes[id].caps.total.is_none_or(|cap| after <= cap.get()))
+        })
+    }
+}

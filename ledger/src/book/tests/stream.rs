@@ -1,0 +1,308 @@
+//! Random command streams over a small world, where names collide often. Shared by the book's property tests and by
+//! the stores', which is why it spells the crate's name.
+
+use ledger::budget::{BudgetKind, BudgetState, Caps};
+use ledger::command::{
+    ClaimSettlement, Command, FailureProof, Gas, Hold, OpenBudget, Pin, Propose, ReleaseProof, Request,
+};
+use ledger::decision::Answer;
+use ledger::id::{AuthMethod, BudgetId, Caller, CallerKind, DecisionId, Digest, Micros, SpendId};
+use ledger::money::{Amount, AssetId};
+use ledger::settlement::{Role, SettlementKey};
+use ledger::spend::{Authorization, Observation, UnusedProof};
+use ledger::transfer::Money;
+use proptest::prelude::*;
+
+/// Where the clock of a stream starts.
+pub const START: Micros = Micros::from_seconds(1_800_000_000);
+pub const VALID_BEFORE: i64 = 1_800_003_600;
+pub const PAY_TO: &str = "0x00000000000000000000000000000000000000bb";
+
+pub const ROOT: BudgetId = BudgetId([0xe0; 32]);
+pub const PERSON: BudgetId = BudgetId([0xe1; 32]);
+
+pub fn token() -> AssetId {
+    "eip155:31337/erc20:0x5fbdb2315678afecb367f032d93f642f64180aa3".parse().unwrap()
+}
+
+pub fn money(units: u128) -> Money {
+    Money { asset: token(), amount: Amount::new(units) }
+}
+
+pub fn caller(principal: &str, kind: CallerKind) -> Caller {
+    Caller { principal: principal.parse().unwrap(), kind, method: AuthMethod::Bearer }
+}
+
+pub fn agent() -> Caller {
+    caller("agent-1", CallerKind::Agent)
+}
+
+pub fn user() -> Caller {
+    caller("user-1", CallerKind::User)
+}
+
+pub fn service() -> Caller {
+    caller("service", CallerKind::Service)
+}
+
+pub fn mandate(number: u8) -> BudgetId {
+    BudgetId([number; 32])
+}
+
+pub fn spend(number: u8) -> SpendId {
+    SpendId([number; 32])
+}
+
+pub fn by(caller: Caller, command: Command) -> Request {
+    Request { caller, command }
+}
+
+pub fn propose(number: u8) -> Request {
+    let decision = DecisionId([number; 32]);
+    let subject = Digest::of(&[number]);
+    let expires_at = START.plus_micros(900_000_000);
+    by(agent(), Command::Propose(Propose { decision, subject, approver: "user-1".parse().unwrap(), expires_at }))
+}
+
+pub fn decide(number: u8, answer: Answer) -> Request {
+    by(user(), Command::Decide { decision: DecisionId([number; 32]), subject: Digest::of(&[number]), answer })
+}
+
+pub fn open(id: BudgetId, parent: Option<BudgetId>, kind: BudgetKind, caps: Caps, decision: Option<u8>) -> Request {
+    let holder = match kind {
+        BudgetKind::Mandate => "agent-1",
+        BudgetKind::Tenant | BudgetKind::Person => "user-1",
+    };
+    by(
+        user(),
+        Command::OpenBudget(OpenBudget {
+            id,
+            parent,
+            kind,
+            holder: holder.parse().unwrap(),
+            asset: token(),
+            caps,
+            decision: decision.map(|number| DecisionId([number; 32])),
+            document: Some(Digest::of(b"terms")),
+        }),
+    )
+}
+
+pub fn total(cap: u128) -> Caps {
+    Caps { total: Some(Amount::new(cap)), ..Caps::default() }
+}
+
+/// The world that every stream starts from: tenant 1,000, person 700, four mandates that together exceed both.
+pub fn preamble() -> Vec<Request> {
+    let mut requests = vec![
+        by(
+            service(),
+            Command::Fund { wallet: "eip155:31337:0xaa".to_owned(), money: money(5_000), reference: Digest::of(b"f") },
+        ),
+        open(ROOT, None, BudgetKind::Tenant, total(1_000), None),
+        open(PERSON, Some(ROOT), BudgetKind::Person, total(700), None),
+    ];
+    let caps = [
+        total(500),
+        Caps { per_payment: Some(Amount::new(120)), ..total(400) },
+        Caps { occurrences: Some(3), ..total(700) },
+        Caps { expires_at: Some(START.plus_micros(600_000_000)), ..Caps::default() },
+    ];
+    for (number, caps) in (0_u8..).zip(caps) {
+        requests.push(propose(number));
+        requests.push(decide(number, Answer::Approve));
+        let parent = if number == 3 { ROOT } else { PERSON };
+        requests.push(open(mandate(number), Some(parent), BudgetKind::Mandate, caps, Some(number)));
+    }
+    requests
+}
+
+pub fn authorization(number: u8) -> Authorization {
+    Authorization {
+        network: "eip155:31337".to_owned(),
+        asset: token(),
+        payer: "0x00000000000000000000000000000000000000aa".to_owned(),
+        nonce: [number; 32],
+    }
+}
+
+/// A hold whose names all follow from the spend's number.
+pub fn hold(number: u8, budget: BudgetId, units: u128) -> Hold {
+    Hold {
+        spend: spend(number),
+        operation: "pay".to_owned(),
+        key: format!("key-{number}").parse().unwrap(),
+        request: Digest::of(&[number]),
+        budget,
+        leaf_nonce: format!("leaf-{number}"),
+        authority: money(units),
+        money: money(units),
+        rate: None,
+        payee: "shop".parse().unwrap(),
+        pay_to: PAY_TO.to_owned(),
+        pin: None,
+        purchase: Digest::of(&[b'p', number]),
+        authorization: authorization(number),
+        valid_before: VALID_BEFORE,
+        since_block: 1,
+        expires_at: START.plus_micros(300_000_000),
+        again_after: None,
+        evidence: Digest::of(b"evidence"),
+    }
+}
+
+pub fn seen(units: u128) -> Observation {
+    Observation {
+        transaction: "0x77".parse().unwrap(),
+        block_number: 7,
+        block_hash: [7; 32],
+        pay_to: PAY_TO.to_owned(),
+        amount: Amount::new(units),
+    }
+}
+
+pub fn unused(finalized_timestamp: i64) -> UnusedProof {
+    UnusedProof { finalized_number: 9, finalized_hash: [9; 32], finalized_timestamp }
+}
+
+pub fn settlement(number: u8, role: Role) -> SettlementKey {
+    SettlementKey { role, authorization: authorization(number) }
+}
+
+pub fn claim(number: u8, role: Role, units: u128) -> ClaimSettlement {
+    ClaimSettlement {
+        key: settlement(number, role),
+        money: money(units),
+        payee: "shop".parse().unwrap(),
+        pay_to: PAY_TO.to_owned(),
+        subject: Digest::of(&[number]),
+        valid_before: VALID_BEFORE,
+        since_block: 1,
+    }
+}
+
+const SPENDS: u8 = 10;
+
+/// What a spend of this number mostly costs, so that what is seen on the chain mostly fits.
+fn price(number: u8) -> u128 {
+    20 + 15 * u128::from(number)
+}
+
+/// One command, and how far the clock moves before it.
+pub fn step() -> impl Strategy<Value = (i64, Request)> {
+    let pause = prop_oneof![40 => 0..2_000_000_i64, 1 => Just(400_000_000), 2 => Just(-1_000_000)];
+    let request = prop_oneof![8 => any_hold(), 10 => on_spend(), 3 => on_settlement(), 2 => on_budget()];
+    (pause, request)
+}
+
+fn any_hold() -> impl Strategy<Value = Request> {
+    let who = prop_oneof![
+        8 => Just(agent()),
+        1 => Just(service()),
+        1 => Just(caller("agent-2", CallerKind::Agent))
+    ];
+    let amount = prop_oneof![
+        16 => Just(None),
+        4 => (1..250_u128).prop_map(Some),
+        1 => Just(Some(0)),
+        1 => Just(Some(u128::MAX))
+    ];
+    let names = (0..SPENDS, 0..SPENDS, 0..SPENDS, 0..SPENDS * 2);
+    (who, 0..5_u8, names, amount, 0..4_u8, 0..10_u8).prop_map(|(who, budget, names, units, pin, odd)| {
+        let (number, purchase, leaf, nonce) = names;
+        let mut hold = hold(number, mandate(budget), units.unwrap_or(price(number)));
+        // As in life, where a spend's name is derived from its caller: the same key of another caller is another spend.
+        if who.kind == CallerKind::Service {
+            hold.spend = spend(number + SPENDS);
+        }
+        hold.purchase = Digest::of(&[b'p', purchase / 2]);
+        if odd != 4 {
+            hold.expires_at = START.plus_micros(10_000_000_000);
+        }
+        if odd == 0 {
+            hold.request = Digest::of(b"another request");
+        }
+        // Mostly its own leaf and nonce, sometimes somebody else's.
+        if odd == 1 {
+            hold.leaf_nonce = format!("leaf-{leaf}");
+        }
+        if odd == 2 {
+            hold.authorization = authorization(nonce);
+        }
+        if odd >= 7 {
+            hold.again_after = Some(spend(purchase));
+        }
+        if pin < 2 {
+            hold.pin = Some(Pin { origin: format!("https://shop-{pin}"), network: "eip155:31337".to_owned() });
+        }
+        if odd == 3 {
+            hold.pay_to = "0x00000000000000000000000000000000000000cc".to_owned();
+        }
+        by(who, Command::Hold(Box::new(hold)))
+    })
+}
+
+fn on_spend() -> impl Strategy<Value = Request> {
+    (0..SPENDS, any::<bool>(), 0..12_u8, 0..250_u128).prop_map(|(number, of_service, what, units)| {
+        let spend = spend(if of_service && units % 4 == 0 { number + SPENDS } else { number });
+        let transaction = || format!("0x{number:02x}").parse().unwrap();
+        let command = match what {
+            0 => Command::Void { spend },
+            1 => Command::Expire { spend },
+            2..=4 => Command::Commit { spend },
+            5 => Command::Submit { spend, transaction: transaction() },
+            6 => Command::Doubt { spend },
+            7 | 11 => Command::Settle { spend, seen: seen(if units < 200 { price(number) } else { units }) },
+            8 => Command::Release { spend, proof: ReleaseProof::Unused(unused(VALID_BEFORE + i64::from(number) - 3)) },
+            9 => Command::Release { spend, proof: ReleaseProof::Canceled(transaction()) },
+            _ => Command::Misspend { spend, transaction: transaction() },
+        };
+        by(service(), command)
+    })
+}
+
+fn on_settlement() -> impl Strategy<Value = Request> {
+    (0..4_u8, 0..8_u8, 0..2_u8, 1..4_u128).prop_map(|(number, what, role, units)| {
+        let role = if role == 0 { Role::Seller } else { Role::Facilitator };
+        let key = settlement(number, role);
+        let gas = || Some(Gas { wallet: "eip155:31337:0xcc".to_owned(), money: money(units) });
+        let command = match what {
+            0..=2 => Command::Claim(Box::new(claim(number, role, units))),
+            3 => Command::Abandon { settlement: key },
+            4 => Command::Dispatch {
+                settlement: key,
+                document: Digest::of(b"signed"),
+                transaction: Some("0x99".parse().unwrap()),
+                account_nonce: Some(units.try_into().unwrap()),
+            },
+            5 => Command::Receive { settlement: key, seen: seen(units), gas: gas() },
+            6 => Command::Fail { settlement: key, proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: gas() },
+            _ => Command::Fund {
+                wallet: "eip155:31337:0xaa".to_owned(),
+                money: money(units - 1),
+                reference: Digest::of(b"f"),
+            },
+        };
+        by(service(), command)
+    })
+}
+
+fn on_budget() -> impl Strategy<Value = Request> {
+    (0..5_u8, 0..8_u8, 1..2_000_u128).prop_map(|(number, what, cap)| {
+        let budget = if number == 4 { PERSON } else { mandate(number) };
+        let change = |to| by(user(), Command::ChangeBudget { budget, to });
+        match what {
+            0 => change(BudgetState::Suspended),
+            1..=3 => change(BudgetState::Active),
+            4 if number == 3 => change(BudgetState::Revoked),
+            5 => propose(number + 4),
+            6 => decide(number + 4, if cap % 2 == 0 { Answer::Approve } else { Answer::Deny }),
+            _ => open(mandate(number + 4), Some(PERSON), BudgetKind::Mandate, total(cap), Some(number + 4)),
+        }
+    })
+}
+
+/// A whole stream, after the preamble.
+pub fn steps(longest: usize) -> impl Strategy<Value = Vec<(i64, Request)>> {
+    prop::collection::vec(step(), 1..longest)
+}
