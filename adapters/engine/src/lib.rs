@@ -1,1 +1,86 @@
-//! stub
+//! The use cases: issue, verify, authorize, capture, revoke, approve, sell, facilitate, reconcile.
+//!
+//! The promise: a payment is signed only after its mandate was verified, its budget reserved on the leaf and every
+//! ancestor, and its authorization claimed, all in one durable unit; and it is posted or released only by what the
+//! chain shows. Each use case sequences the ports and holds no rule: rules are in `mandates`, `x402` and `ledger`.
+//!
+//! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`reconcile`] (what
+//! became of it), [`sell`] and [`facilitate`] (the other two roles), [`consent`] (how a mandate comes to be).
+//!
+//! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
+//! library.
+
+pub mod authorize;
+mod book;
+pub mod cart;
+pub mod consent;
+mod desk;
+pub mod error;
+pub mod evidence;
+pub mod facilitate;
+mod mint;
+pub mod ports;
+pub mod rate;
+pub mod reconcile;
+pub mod sell;
+pub mod tenant;
+pub mod verify;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ledger::id::{Caller, TenantId};
+use ledger::store::Store;
+use x402::chain::Chain;
+use x402::network::{AssetTable, Network};
+
+use crate::desk::Desk;
+use crate::error::EngineError;
+use crate::ports::{Clock, Entropy};
+use crate::tenant::Tenant;
+
+/// Who calls, and in whose book.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub tenant: TenantId,
+    pub caller: Caller,
+}
+
+/// The ports, and the tenants that they serve. Holds no state that a crash could lose.
+pub struct Engine {
+    pub store: Arc<dyn Store>,
+    pub chain: Arc<dyn Chain>,
+    pub network: Network,
+    pub assets: AssetTable,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    desk: Desk,
+}
+
+impl Engine {
+    pub fn new(
+        store: Arc<dyn Store>,
+        chain: Arc<dyn Chain>,
+        network: Network,
+        assets: AssetTable,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        tenants: Vec<Tenant>,
+    ) -> Self {
+        let tenants = tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect();
+        Self { store, chain, network, assets, clock, entropy, tenants, desk: Desk::default() }
+    }
+
+    pub fn tenant(&self, id: &TenantId) -> Result<&Arc<Tenant>, EngineError> {
+        self.tenants.get(id).ok_or_else(|| EngineError::NotFound { what: "tenant", id: id.to_string() })
+    }
+
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.tenants.values()
+    }
+
+    fn now_seconds(&self) -> u64 {
+        u64::try_from(self.clock.now().seconds()).unwrap_or(0)
+    }
+}

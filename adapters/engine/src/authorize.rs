@@ -1,0 +1,493 @@
+//! The join: a 402 met under a mandate becomes a signed payment, or a refusal.
+//!
+//! 1. Freeze one offer.
+//! 2. Find out who is paid, and what it costs in the budget's currency.
+//! 3. Close the mandate over it and verify the whole chain, as anyone would.
+//! 4. Hold: limit on every ancestor, claims of key, authorization and closed mandate, books and journal, in one unit.
+//! 5. Commit, then sign exactly that.
+//!
+//! A retry with the same key finds the spend and signs the same bytes again.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256};
+use ledger::budget::Caps;
+use ledger::command::{Command, Hold, Pin};
+use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, PayeeId, SpendId};
+use ledger::rejection::Rejection;
+use ledger::spend::{Spend, SpendState};
+use ledger::transfer::Money;
+use mandates::base64url;
+use mandates::cart::{self, Cart};
+use mandates::constraint::{Duty, Frequency};
+use mandates::currency::Currency;
+use mandates::digest::HashAlgorithm;
+use mandates::json::Object;
+use mandates::keys::{KeySet, PublicKey};
+use mandates::party::{Instrument, Merchant};
+use mandates::payment::ClosedPayment;
+use mandates::verify::{Facts, Purchase};
+use url::Url;
+use x402::chain::At;
+use x402::exact;
+use x402::select::{Offer, SelectError, Wallet, screen};
+use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
+
+use crate::book;
+use crate::consent::{CartDemand, MandateView, agent_of, fiat, forbidden, to_document};
+use crate::error::EngineError;
+use crate::evidence::Bundle;
+use crate::rate::{Peg, RateError, authority_digits, authority_from_major, authority_to_minor_up};
+use crate::tenant::{Payee, Tenant};
+use crate::{Engine, Identity};
+
+/// The name of this operation in purchase identities; changing it would change every nonce.
+const OPERATION: &str = "payments";
+/// What must be left of a mandate's life for a payment under it to be worth signing.
+const MARGIN_SECONDS: u64 = 10;
+
+/// `POST /v1/payments`.
+#[derive(Clone, Debug)]
+pub struct PaymentRequest {
+    pub mandate: BudgetId,
+    pub required: PaymentRequired,
+    pub method: String,
+    /// Where the 402 was met; its origin must be that of the resource that the 402 names.
+    pub url: Option<String>,
+    pub key: IdempotencyKey,
+    /// The merchant's signed checkout.
+    pub cart: Option<String>,
+    /// The caller knows that this purchase is under way as that spend, and means a second one.
+    pub again_after: Option<SpendId>,
+}
+
+/// A payment and, while it may be presented, its signature.
+#[derive(Clone, Debug)]
+pub struct Payment {
+    pub spend: Spend,
+    pub payload: PaymentPayload,
+    /// The value of `PAYMENT-SIGNATURE`.
+    pub header: String,
+}
+
+/// Who is paid, and how we know.
+struct Recipient<'a> {
+    id: PayeeId,
+    merchant: Merchant,
+    record: Option<&'a Payee>,
+    pin: Option<Pin>,
+}
+
+/// Everything that is decided before the book is asked.
+struct Draft<'a> {
+    tenant: &'a Tenant,
+    request: &'a PaymentRequest,
+    digest: Digest,
+    spend: SpendId,
+    offer: &'a Offer,
+    view: MandateView,
+    recipient: Recipient<'a>,
+    authority: Money,
+    rate: Option<Peg>,
+    payer: Address,
+    nonce: B256,
+    valid_before: u64,
+}
+
+impl Engine {
+    pub async fn authorize(&self, identity: &Identity, request: PaymentRequest) -> Result<Payment, EngineError> {
+        if identity.caller.kind != CallerKind::Agent {
+            return Err(forbidden("an agent", identity));
+        }
+        let tenant = self.tenant(&identity.tenant)?.clone();
+        let offer = self.freeze(&request)?;
+        let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &request.key);
+        let digest = request_digest(&request, &offer);
+        if let Some(known) = self.store.spend(&identity.tenant, spend).await? {
+            return self.resume(identity, &tenant, &offer, known, digest).await;
+        }
+        let draft = self.draft(identity, &tenant, &request, &offer, spend, digest).await?;
+        let held = self.hold(identity, &draft).await?;
+        let committed = self.commit(identity, held).await?;
+        self.sign(&tenant, &offer, committed).await
+    }
+
+    /// One entry of `accepts[]`, frozen: what is judged is what is signed.
+    fn freeze(&self, request: &PaymentRequest) -> Result<Offer, EngineError> {
+        let screened = screen(&request.required, &request.method, Wallet::new(&self.assets))?;
+        let payable = screened.offers.into_iter().find(|offer| offer.network() == self.network);
+        let offer = payable.ok_or(SelectError::NoneFits(screened.passed_over))?;
+        if let Some(url) = &request.url {
+            let (met, named) = (origin("url", url)?, origin("resource.url", offer.resource_url())?);
+            if met != named {
+                return Err(EngineError::PayeeMismatch { payee: "the resource".into(), expected: met, found: named });
+            }
+        }
+        Ok(offer)
+    }
+
+    async fn draft<'a>(
+        &self,
+        identity: &Identity,
+        tenant: &'a Tenant,
+        request: &'a PaymentRequest,
+        offer: &'a Offer,
+        spend: SpendId,
+        digest: Digest,
+    ) -> Result<Draft<'a>, EngineError> {
+        let view = self.mandate(identity, request.mandate).await?;
+        if view.record.agent != identity.caller.principal {
+            return Err(forbidden(view.record.agent.as_str(), identity));
+        }
+        let recipient = recipient(tenant, offer)?;
+        if request.cart.is_none() && view.record.cart == CartDemand::Required {
+            return Err(EngineError::CartRequired);
+        }
+        let (authority, rate) = price(tenant, &view, offer)?;
+        let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
+        let payer = wallet.address();
+        let payer = payer.parse().map_err(|_| EngineError::Broken(format!("{payer} is no address")))?;
+        let valid_before = self.valid_before(tenant, &view, offer)?;
+        let nonce = exact::nonce(view.budget.id.0, spend.0);
+        Ok(Draft {
+            tenant,
+            request,
+            digest,
+            spend,
+            offer,
+            view,
+            recipient,
+            authority,
+            rate,
+            payer,
+            nonce,
+            valid_before,
+        })
+    }
+
+    /// As short as offer, policy and mandate allow: the money stays held until then.
+    fn valid_before(&self, tenant: &Tenant, view: &MandateView, offer: &Offer) -> Result<u64, EngineError> {
+        let now = self.now_seconds();
+        let lives = offer.max_timeout_seconds().min(tenant.limits.payment_seconds);
+        let mandate_ends = u64::try_from(view.record.expires_at).unwrap_or(0);
+        let valid_before = now.saturating_add(lives).min(mandate_ends);
+        if valid_before >= now.saturating_add(MARGIN_SECONDS) {
+            return Ok(valid_before);
+        }
+        if mandate_ends < now.saturating_add(MARGIN_SECONDS) {
+            let (budget, expires_at) = (view.budget.id, view.record.expires_at);
+            let now = self.clock.now().seconds();
+            return Err(EngineError::Book(Rejection::MandateExpired { budget, expires_at, now }));
+        }
+        let expected = format!("{MARGIN_SECONDS} or more");
+        Err(EngineError::invalid("maxTimeoutSeconds", expected, offer.max_timeout_seconds().to_string()))
+    }
+
+    async fn hold(&self, identity: &Identity, draft: &Draft<'_>) -> Result<Spend, EngineError> {
+        let (chain, facts, checks) = self.close_over(draft).await?;
+        check_obligations(&facts, draft)?;
+        let bundle = draft.bundle(chain, checks);
+        let document = to_document("spend-evidence", &bundle)?;
+        let offer = draft.offer;
+        let claim_key = offer.authorize(draft.payer, draft.nonce, 0, draft.valid_before)?.claim_key();
+        let lapses = self.clock.now().seconds().saturating_add(draft.tenant.limits.hold_seconds);
+        let hold = Hold {
+            spend: draft.spend,
+            operation: OPERATION.into(),
+            key: draft.request.key.clone(),
+            request: draft.digest,
+            budget: draft.view.budget.id,
+            leaf_nonce: draft.spend.to_string(),
+            authority: draft.authority.clone(),
+            money: Money { asset: offer.asset().clone(), amount: offer.amount() },
+            rate: draft.rate.as_ref().map(Peg::digest),
+            payee: draft.recipient.id.clone(),
+            pay_to: book::text(offer.pay_to()),
+            pin: draft.recipient.pin.clone(),
+            purchase: Digest(offer.digest()),
+            authorization: book::authorization(&claim_key)?,
+            valid_before: i64::try_from(draft.valid_before).unwrap_or(i64::MAX),
+            since_block: self.chain.block(At::Latest).await?.number,
+            expires_at: Micros::from_seconds(lapses),
+            again_after: draft.request.again_after,
+            evidence: document.digest(),
+        };
+        let answer = self.run(identity, Command::Hold(Box::new(hold)), vec![document]).await?;
+        answer.spend.ok_or_else(|| EngineError::Broken("a hold without a spend".into()))
+    }
+
+    /// The agent's key closes its mandate over this very offer; then the whole chain is verified as anyone would.
+    async fn close_over(&self, draft: &Draft<'_>) -> Result<(String, Facts, Vec<String>), EngineError> {
+        let keys = merchant_keys(draft)?;
+        let (transaction_id, purchase) = match &draft.request.cart {
+            Some(jwt) => {
+                let purchase = Purchase::Cart { checkout_jwt: jwt, merchant_keys: &keys };
+                (cart::hash(jwt, HashAlgorithm::Sha256), Some(purchase))
+            }
+            None => (base64url::encode(&draft.offer.digest()), None),
+        };
+        let purchase = purchase.unwrap_or(Purchase::TransactionId(&transaction_id));
+        let payment = draft.closed(transaction_id.clone())?;
+        let agent = agent_of(draft.tenant, &draft.view.record.agent)?;
+        let nonce = draft.spend.to_string();
+        let (open, audience) = (&draft.view.record.payment, &draft.tenant.issuer);
+        let chain = self.close(agent.signer.as_ref(), open, payment, audience, &nonce).await?;
+        let verdict = self.judge(draft.tenant, &chain, audience, &nonce, purchase);
+        let checks = verdict.checks.iter().map(|check| check.to_json().to_string()).collect();
+        Ok((chain, verdict.outcome?, checks))
+    }
+
+    async fn commit(&self, identity: &Identity, held: Spend) -> Result<Spend, EngineError> {
+        if held.state != SpendState::Held {
+            return Ok(held);
+        }
+        let answer = self.run(identity, Command::Commit { spend: held.id }, Vec::new()).await?;
+        answer.spend.ok_or_else(|| EngineError::Broken("a commitment without a spend".into()))
+    }
+
+    /// Deterministic: the same spend has the same bytes, whenever it is asked for.
+    async fn sign(&self, tenant: &Tenant, offer: &Offer, spend: Spend) -> Result<Payment, EngineError> {
+        let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
+        let expected = book::expected_of_spend(&spend)?;
+        let unsigned = offer.authorize(expected.key.payer, expected.key.nonce, 0, expected.valid_before)?;
+        let payload = wallet.sign(&spend, &unsigned).await?;
+        let header = write_header(&payload)?;
+        Ok(Payment { spend, payload, header })
+    }
+
+    /// The key is known: the same answer, or that it was another request, or that it ended without a payment.
+    async fn resume(
+        &self,
+        identity: &Identity,
+        tenant: &Tenant,
+        offer: &Offer,
+        spend: Spend,
+        digest: Digest,
+    ) -> Result<Payment, EngineError> {
+        let bundle = self.bundle(identity, &spend).await?;
+        if bundle.request != digest {
+            let rejection = Rejection::IdempotencyKeyReused { first: bundle.request, found: digest };
+            return Err(EngineError::Book(rejection));
+        }
+        match spend.state {
+            SpendState::Voided | SpendState::Expired | SpendState::Released => {
+                Err(EngineError::Book(Rejection::SpendReleased { spend: spend.id }))
+            }
+            _ => {
+                let committed = self.commit(identity, spend).await?;
+                self.sign(tenant, offer, committed).await
+            }
+        }
+    }
+
+    /// What the counterparty said of a payment: a reason to look, never a result.
+    pub async fn report_outcome(
+        &self,
+        identity: &Identity,
+        id: SpendId,
+        reported: Option<SettleResponse>,
+    ) -> Result<Spend, EngineError> {
+        let spend = self.own_spend(identity, id).await?;
+        if let Some(response) = reported.filter(|response| !response.transaction.is_empty())
+            && spend.state.is_signed()
+        {
+            let transaction = response.transaction;
+            let reference = transaction.parse().ok().filter(|_| transaction.len() <= 66);
+            let reference = reference.ok_or_else(|| EngineError::invalid("transaction", "a hash", transaction))?;
+            self.run(identity, Command::Submit { spend: id, transaction: reference }, Vec::new()).await?;
+        }
+        let patience = Duration::from_millis(self.tenant(&identity.tenant)?.limits.settle_wait_millis);
+        self.await_spend(identity, id, patience).await
+    }
+
+    /// Gives up a payment that is held and not signed.
+    pub async fn void(&self, identity: &Identity, id: SpendId) -> Result<Spend, EngineError> {
+        self.own_spend(identity, id).await?;
+        let answer = self.run(identity, Command::Void { spend: id }, Vec::new()).await?;
+        answer.spend.ok_or_else(|| EngineError::Broken("a void without a spend".into()))
+    }
+
+    /// A spend under a mandate that concerns the caller.
+    pub async fn own_spend(&self, identity: &Identity, id: SpendId) -> Result<Spend, EngineError> {
+        let missing = || EngineError::NotFound { what: "payment", id: id.to_string() };
+        let spend = self.spend(identity, id).await?;
+        self.mandate(identity, spend.budget).await.map_err(|error| match error {
+            EngineError::NotFound { .. } => missing(),
+            other => other,
+        })?;
+        Ok(spend)
+    }
+}
+
+impl Draft<'_> {
+    /// The rail's exact terms stand inside what the mandate's chain signs: no conversion is ever guessed.
+    fn closed(&self, transaction_id: String) -> Result<ClosedPayment, EngineError> {
+        let currency = &self.view.record.currency;
+        let amount = authority_to_minor_up(self.authority.amount, currency)?;
+        let details = [
+            ("network", self.offer.network().to_string()),
+            ("asset", book::text(self.offer.token())),
+            ("amount", self.offer.amount().to_string()),
+            ("payTo", book::text(self.offer.pay_to())),
+            ("payer", book::text(self.payer)),
+            ("nonce", format!("{:#x}", self.nonce)),
+        ];
+        Ok(ClosedPayment {
+            transaction_id,
+            payee: self.recipient.merchant.clone(),
+            payment_amount: mandates::party::Money { amount, currency: Currency::new(currency)? },
+            payment_instrument: Instrument {
+                id: format!("{}:{}", self.offer.network(), book::text(self.payer)),
+                kind: "x402".into(),
+                description: None,
+                details: details.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+            },
+            pisp: None,
+            execution_date: None,
+            risk_data: None,
+            issued_at_seconds: None,
+            expires_at_seconds: i64::try_from(self.valid_before).ok(),
+            others: Object::new(),
+        })
+    }
+
+    fn bundle(&self, chain: String, checks: Vec<String>) -> Bundle {
+        let record = &self.view.record;
+        Bundle {
+            r#type: crate::evidence::BUNDLE_TYPE.into(),
+            request: self.digest,
+            mandate: self.view.budget.id,
+            decision: record.decision,
+            agent: record.agent.clone(),
+            chain,
+            audience: self.tenant.issuer.clone(),
+            cart: self.request.cart.clone(),
+            merchant_keys: self.recipient.record.map(|payee| payee.keys.iter().map(PublicKey::to_jwk).collect()),
+            payment_required: self.request.required.clone(),
+            method: self.request.method.clone(),
+            offer: Digest(self.offer.digest()),
+            payee: self.recipient.merchant.claims(),
+            authority: self.authority.amount,
+            currency: record.currency.clone(),
+            rate: self.rate.clone(),
+            checks,
+        }
+    }
+}
+
+fn on_record(payee: &Payee) -> Recipient<'_> {
+    Recipient { id: payee.id.clone(), merchant: payee.merchant.clone(), record: Some(payee), pin: None }
+}
+
+/// The registry joins origin and address. Where it knows either, they must agree; where it knows neither, the first
+/// payment pins them.
+fn recipient<'a>(tenant: &'a Tenant, offer: &Offer) -> Result<Recipient<'a>, EngineError> {
+    let origin = origin("resource.url", offer.resource_url())?;
+    let pay_to = book::text(offer.pay_to());
+    let by_address = tenant.payees.paid_at(offer.network(), &pay_to);
+    match (by_address, tenant.payees.at_origin(&origin)) {
+        (Some(payee), None) => Ok(on_record(payee)),
+        (Some(payee), Some(here)) if payee.id == here.id => Ok(on_record(payee)),
+        (_, Some(here)) => {
+            let known = here.pay_to.get(&offer.network()).cloned().unwrap_or_default().join(" or ");
+            let expected = if known.is_empty() { format!("no address on {}", offer.network()) } else { known };
+            Err(EngineError::PayeeMismatch { payee: here.id.to_string(), expected, found: pay_to })
+        }
+        (None, None) => {
+            let id = format!("x402:{origin}");
+            let name = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host).to_owned();
+            let merchant = Merchant { id: id.clone(), name, website: Some(origin.clone()) };
+            let id = id.parse().map_err(|_| EngineError::invalid("resource.url", "a shorter host", id))?;
+            let network = offer.network().to_string();
+            Ok(Recipient { id, merchant, record: None, pin: Some(Pin { origin, network }) })
+        }
+    }
+}
+
+/// A cart counts only with keys that are on record for who is paid.
+fn merchant_keys(draft: &Draft<'_>) -> Result<KeySet, EngineError> {
+    let Some(jwt) = &draft.request.cart else { return Ok(KeySet::new([])?) };
+    let expected = || format!("{} ({})", draft.recipient.merchant.name, draft.recipient.merchant.id);
+    let Some(record) = draft.recipient.record else {
+        let found = format!("{}, whose keys are not on record", expected());
+        return Err(EngineError::CartMismatch { expected: "a payee on record".into(), found });
+    };
+    let cart = Cart::parse(jwt)?;
+    match &cart.merchant {
+        Some(merchant) if merchant.is(&record.merchant) => Ok(KeySet::new(record.keys.iter().cloned())?),
+        Some(merchant) => {
+            let found = format!("{} ({})", merchant.name, merchant.id);
+            Err(EngineError::CartMismatch { expected: expected(), found })
+        }
+        None => Err(EngineError::CartMismatch { expected: expected(), found: "a cart that names no merchant".into() }),
+    }
+}
+
+/// What is debited, in the budget's currency: by an explicit rate, or not at all.
+fn price(tenant: &Tenant, view: &MandateView, offer: &Offer) -> Result<(Money, Option<Peg>), EngineError> {
+    let currency = &view.record.currency;
+    let quote = fiat(currency)?;
+    let peg = tenant.pegs.iter().find(|peg| peg.base == *offer.asset() && peg.quote == quote);
+    let missing = || RateError::Missing { base: offer.asset().clone(), quote: quote.clone() };
+    let peg = peg.ok_or_else(missing)?;
+    let amount = peg.convert(offer.amount(), u32::from(offer.decimals()), authority_digits(currency)?)?;
+    Ok((Money { asset: quote, amount }, Some(peg.clone())))
+}
+
+/// What the credential left to state must be what the node holds. The node was opened from the same document as the
+/// credential; this looks again, because the next engineer may open nodes otherwise.
+fn check_obligations(facts: &Facts, draft: &Draft<'_>) -> Result<(), EngineError> {
+    let budget = &draft.view.budget;
+    let Caps { total, occurrences, .. } = budget.caps;
+    let broken = |what: String| EngineError::Broken(format!("mandate {}: {what}", budget.id));
+    for obligation in &facts.obligations {
+        if obligation.mandate.as_bytes() != &budget.id.0 {
+            return Err(broken(format!("the chain names mandate {}, which is no node here", obligation.mandate)));
+        }
+        let is_held = match &obligation.duty {
+            Duty::Budget(limit) => {
+                let max = authority_from_major(&limit.max.to_string(), limit.currency.as_str())?;
+                budget.asset == fiat(limit.currency.as_str())? && total.is_some_and(|total| total <= max)
+            }
+            Duty::SingleUse => occurrences == Some(1),
+            Duty::Occurrences(recurrence) => {
+                let within = recurrence.max_occurrences.is_none_or(|max| occurrences.is_some_and(|ours| ours <= max));
+                within && recurrence.frequency == Frequency::OnDemand
+            }
+            // The hold consumes the nonce; it is the spend's own name.
+            Duty::Nonce { nonce, .. } => *nonce == draft.spend.to_string(),
+        };
+        if !is_held {
+            return Err(broken(format!("the book does not hold {:?}", obligation.duty)));
+        }
+    }
+    match facts.open.iter().find(|open| open.identity.as_bytes() != &budget.id.0) {
+        Some(open) => Err(broken(format!("the chain has mandate {}, which is no node here", open.identity))),
+        None => Ok(()),
+    }
+}
+
+/// What a key stands for. The 402's text may change between two tries; what is bought and at which terms may not.
+fn request_digest(request: &PaymentRequest, offer: &Offer) -> Digest {
+    let again_after = request.again_after.map(|spend| spend.0);
+    Digest::of_parts(
+        "purser/payment-request/1",
+        &[
+            &request.mandate.0,
+            &offer.digest(),
+            request.cart.as_deref().unwrap_or_default().as_bytes(),
+            again_after.as_ref().map_or(&[][..], |spend| &spend[..]),
+        ],
+    )
+}
+
+/// Scheme, host and port, in the URL standard's spelling: look-alike hosts come out as punycode.
+pub(crate) fn origin(field: &'static str, text: &str) -> Result<String, EngineError> {
+    let invalid = || EngineError::invalid(field, "an http or https URL with a host and no user part", text);
+    let url = Url::parse(text).map_err(|_| invalid())?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.has_host();
+    if !matches!(url.scheme(), "http" | "https") || !is_plain {
+        return Err(invalid());
+    }
+    Ok(url.origin().ascii_serialization())
+}

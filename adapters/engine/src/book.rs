@@ -1,0 +1,110 @@
+//! Running a command, and the translation between what a rail calls things and what the book calls them.
+
+use ledger::command::{Command, Request};
+use ledger::id::{AuthMethod, Caller, CallerKind, RailReference, TenantId};
+use ledger::money::Amount;
+use ledger::spend::{Authorization, Observation, Spend, UnusedProof};
+use ledger::store::{Answer, Document, Work};
+use x402::chain::Block;
+use x402::network::Network;
+use x402::settlement::{ClaimKey, Expected};
+
+use alloy_primitives::{Address, B256, U256};
+
+use crate::error::EngineError;
+use crate::{Engine, Identity};
+
+impl Engine {
+    pub(crate) async fn run(
+        &self,
+        identity: &Identity,
+        command: Command,
+        documents: Vec<Document>,
+    ) -> Result<Answer, EngineError> {
+        let request = Request { caller: identity.caller.clone(), command };
+        Ok(self.store.run(&identity.tenant, Work { request, documents }).await?)
+    }
+}
+
+/// A part of the service itself, in a tenant's book.
+pub fn service(tenant: &TenantId, name: &str) -> Result<Identity, EngineError> {
+    let principal = name.parse().map_err(|_| EngineError::Broken(format!("`{name}` is no principal")))?;
+    let caller = Caller { principal, kind: CallerKind::Service, method: AuthMethod::Internal };
+    Ok(Identity { tenant: tenant.clone(), caller })
+}
+
+pub fn text(address: Address) -> String {
+    format!("{address:#x}")
+}
+
+pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
+    Ok(Authorization {
+        network: key.network.to_string(),
+        asset: asset_id(key.network, key.token)?,
+        payer: text(key.payer),
+        nonce: key.nonce.0,
+    })
+}
+
+pub fn asset_id(network: Network, token: Address) -> Result<ledger::money::AssetId, EngineError> {
+    network.asset_id(token).map_err(|error| EngineError::Broken(error.to_string()))
+}
+
+pub fn amount(value: U256) -> Result<Amount, EngineError> {
+    u128::try_from(value)
+        .map(Amount::new)
+        .map_err(|_| EngineError::invalid("amount", "at most 2^128 - 1", value.to_string()))
+}
+
+pub fn reference(transaction: B256) -> Result<RailReference, EngineError> {
+    format!("{transaction:#x}").parse().map_err(|_| EngineError::Broken("a hash is no reference".into()))
+}
+
+pub fn transaction(reference: &RailReference) -> Option<B256> {
+    reference.as_str().parse().ok()
+}
+
+pub fn proof(finalized: &Block) -> UnusedProof {
+    UnusedProof {
+        finalized_number: finalized.number,
+        finalized_hash: finalized.hash.0,
+        finalized_timestamp: i64::try_from(finalized.timestamp).unwrap_or(i64::MAX),
+    }
+}
+
+pub fn observation(expected: &Expected, settled: B256, block: &Block) -> Result<Observation, EngineError> {
+    Ok(Observation {
+        transaction: reference(settled)?,
+        block_number: block.number,
+        block_hash: block.hash.0,
+        pay_to: text(expected.to),
+        amount: amount(expected.value)?,
+    })
+}
+
+/// What the chain must show for a spend: from the book alone.
+pub fn expected_of_spend(spend: &Spend) -> Result<Expected, EngineError> {
+    expected(&spend.authorization, &spend.pay_to, spend.money.amount, spend.valid_before)
+}
+
+pub fn expected(
+    authorization: &Authorization,
+    pay_to: &str,
+    amount: Amount,
+    valid_before: i64,
+) -> Result<Expected, EngineError> {
+    let broken = |what: &str| EngineError::Broken(format!("{what} in the book cannot be read"));
+    let network: Network = authorization.network.parse().map_err(|_| broken("a network"))?;
+    let token = authorization.asset.as_str().rsplit(':').next().unwrap_or_default();
+    Ok(Expected {
+        key: ClaimKey {
+            network,
+            token: token.parse().map_err(|_| broken("a token"))?,
+            payer: authorization.payer.parse().map_err(|_| broken("a payer"))?,
+            nonce: B256::from(authorization.nonce),
+        },
+        to: pay_to.parse().map_err(|_| broken("a payee"))?,
+        value: U256::from(amount.get()),
+        valid_before: u64::try_from(valid_before).map_err(|_| broken("an expiry"))?,
+    })
+}

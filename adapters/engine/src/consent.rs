@@ -1,0 +1,407 @@
+//! How a mandate comes to be: an agent asks, a human decides on exactly that, and the trusted surface signs it.
+//!
+//! No endpoint believes an agent that the user agreed. The question is a document; its digest is what the answer
+//! binds; an approval opens one mandate, once. A crash between the answer and the mandate loses nothing: the answer
+//! given again, or the next look at it by the person, opens it.
+
+use ledger::budget::{Budget, BudgetKind, BudgetState, Caps};
+use ledger::command::{Command, OpenBudget, Propose};
+use ledger::decision::{Answer, Decision, DecisionState};
+use ledger::id::{BudgetId, CallerKind, DecisionId, Digest, Micros, PrincipalId};
+use ledger::money::{Amount, AssetId};
+use ledger::rejection::Rejection;
+use ledger::store::Document;
+use mandates::party::Merchant;
+use serde::{Deserialize, Serialize};
+
+use crate::book::service;
+use crate::error::EngineError;
+use crate::rate::{authority_from_major, authority_to_major};
+use crate::tenant::Tenant;
+use crate::{Engine, Identity};
+
+/// Longest text in which an agent says what it is about.
+const DESCRIPTION_CHARS_MAX: usize = 2_000;
+const PAYEES_MAX: usize = 64;
+/// The longest life of an open mandate: AP2 recommends short ones.
+const MANDATE_SECONDS_MAX: u64 = 30 * 24 * 3_600;
+const LISTED_MAX: u32 = 100;
+
+/// What an agent asks a person for: `POST /v1/mandates/intents`. Amounts are decimals in major units.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntentRequest {
+    /// The person who is to decide.
+    pub user: PrincipalId,
+    /// The agent's own words: shown to the person as a quote, never interpreted.
+    pub description: String,
+    pub currency: String,
+    pub total: String,
+    #[serde(default)]
+    pub per_payment: Option<String>,
+    /// How many payments; one where nothing is said, as in AP2.
+    #[serde(default)]
+    pub payments: Option<u64>,
+    /// Who may be paid; anyone where nothing is said.
+    #[serde(default)]
+    pub payees: Option<Vec<MerchantText>>,
+    pub expires_in_seconds: u64,
+    /// Whether every payment needs a cart that the merchant signed.
+    #[serde(default)]
+    pub cart: CartDemand,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MerchantText {
+    pub id: String,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub website: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CartDemand {
+    Required,
+    #[default]
+    Optional,
+}
+
+/// The document that the person is shown. Its bytes are kept; its SHA-256 is what the answer is about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntentDocument {
+    pub r#type: String,
+    pub decision: DecisionId,
+    pub tenant: String,
+    pub user: PrincipalId,
+    pub agent: PrincipalId,
+    /// RFC 7638 thumbprint of the key that will sign for the agent.
+    pub agent_key: String,
+    pub quoted_from_agent: String,
+    pub currency: String,
+    pub total: String,
+    pub per_payment: Option<String>,
+    pub payments: u64,
+    pub payees: Option<Vec<MerchantText>>,
+    pub cart: CartDemand,
+    /// Unix seconds.
+    pub issued_at: i64,
+    pub expires_at: i64,
+}
+
+const INTENT_TYPE: &str = "purser.intent/1";
+
+/// What an open mandate is kept as, beside its budget node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MandateRecord {
+    pub r#type: String,
+    pub decision: DecisionId,
+    pub user: PrincipalId,
+    pub agent: PrincipalId,
+    pub currency: String,
+    pub cart: CartDemand,
+    /// The open payment mandate as its verifiers get it.
+    pub payment: String,
+    /// The open checkout mandate as merchants get it.
+    pub checkout: String,
+    pub expires_at: i64,
+}
+
+const MANDATE_TYPE: &str = "purser.mandate/1";
+
+/// A question and where it stands.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    pub decision: Decision,
+    pub document: IntentDocument,
+}
+
+/// A mandate and its figures.
+#[derive(Clone, Debug)]
+pub struct MandateView {
+    pub budget: Budget,
+    pub record: MandateRecord,
+}
+
+impl Engine {
+    /// Puts the question. The agent asks for itself, and only for itself.
+    pub async fn propose_intent(&self, identity: &Identity, request: IntentRequest) -> Result<Approval, EngineError> {
+        let tenant = self.tenant(&identity.tenant)?;
+        if identity.caller.kind != CallerKind::Agent {
+            return Err(forbidden("an agent", identity));
+        }
+        let agent = agent_of(tenant, &identity.caller.principal)?;
+        if !tenant.people.contains_key(&request.user) {
+            return Err(EngineError::NotFound { what: "user", id: request.user.to_string() });
+        }
+        let now = self.clock.now();
+        let payments = request.payments.unwrap_or(1);
+        check_request(&request, payments, tenant)?;
+        let decision = DecisionId(self.entropy.bytes()?);
+        let lives = i64::try_from(request.expires_in_seconds).unwrap_or(i64::MAX);
+        let document = IntentDocument {
+            r#type: INTENT_TYPE.into(),
+            decision,
+            tenant: tenant.id.to_string(),
+            user: request.user.clone(),
+            agent: identity.caller.principal.clone(),
+            agent_key: agent.signer.public().thumbprint(),
+            quoted_from_agent: request.description,
+            currency: request.currency,
+            total: request.total,
+            per_payment: request.per_payment,
+            payments,
+            payees: request.payees,
+            cart: request.cart,
+            issued_at: now.seconds(),
+            expires_at: now.seconds().saturating_add(lives),
+        };
+        let stored = to_document("intent", &document)?;
+        let propose = Propose {
+            decision,
+            subject: stored.digest(),
+            approver: request.user,
+            expires_at: Micros::from_seconds(now.seconds().saturating_add(tenant.limits.decision_seconds)),
+        };
+        let answer = self.run(identity, Command::Propose(propose), vec![stored]).await?;
+        let decision = answer.decision.ok_or_else(|| EngineError::Broken("a question without a row".into()))?;
+        Ok(Approval { decision, document })
+    }
+
+    pub async fn approval(&self, identity: &Identity, id: DecisionId) -> Result<Approval, EngineError> {
+        let found = self.store.decision(&identity.tenant, id).await?;
+        let decision = found.ok_or(EngineError::NotFound { what: "approval", id: id.to_string() })?;
+        let caller = &identity.caller;
+        let concerned = caller.principal == decision.approver || caller.principal == decision.requested_by;
+        if !concerned && caller.kind != CallerKind::Operator && caller.kind != CallerKind::Service {
+            return Err(EngineError::NotFound { what: "approval", id: id.to_string() });
+        }
+        self.show(identity, decision).await
+    }
+
+    /// What waits for this person.
+    pub async fn pending_approvals(&self, identity: &Identity) -> Result<Vec<Approval>, EngineError> {
+        let approver = &identity.caller.principal;
+        let state = DecisionState::Pending;
+        let decisions = self.store.decisions_of(&identity.tenant, approver, state, LISTED_MAX).await?;
+        let mut approvals = Vec::with_capacity(decisions.len());
+        for decision in decisions {
+            approvals.push(self.show(identity, decision).await?);
+        }
+        Ok(approvals)
+    }
+
+    /// The answer of the person. What they saw is named by its digest; any other is refused.
+    pub async fn decide(
+        &self,
+        identity: &Identity,
+        id: DecisionId,
+        subject: Digest,
+        answer: Answer,
+    ) -> Result<Approval, EngineError> {
+        let command = Command::Decide { decision: id, subject, answer };
+        let decided = self.run(identity, command, Vec::new()).await?.decision;
+        let decision = decided.ok_or_else(|| EngineError::Broken("an answer without a row".into()))?;
+        if decision.state == DecisionState::Approved && decision.opened.is_none() {
+            let document = self.intent(identity, decision.subject).await?;
+            self.open_mandate(identity, &document).await?;
+        }
+        let found = self.store.decision(&identity.tenant, id).await?;
+        self.show(identity, found.unwrap_or(decision)).await
+    }
+
+    async fn show(&self, identity: &Identity, decision: Decision) -> Result<Approval, EngineError> {
+        let document = self.intent(identity, decision.subject).await?;
+        Ok(Approval { decision, document })
+    }
+
+    async fn intent(&self, identity: &Identity, subject: Digest) -> Result<IntentDocument, EngineError> {
+        let found = self.store.document(&identity.tenant, subject).await?;
+        let bytes = found.ok_or_else(|| EngineError::Broken("a question without its document".into()))?.bytes;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| EngineError::Broken(format!("a question cannot be read: {error}")))
+    }
+
+    /// Signs both mandates and opens the node; the approval is used up in the same unit.
+    async fn open_mandate(&self, identity: &Identity, document: &IntentDocument) -> Result<(), EngineError> {
+        let tenant = self.tenant(&identity.tenant)?;
+        let parent = self.open_person(tenant, &document.user, &document.currency).await?;
+        let minted = self.mint(tenant, document).await?;
+        let record = MandateRecord {
+            r#type: MANDATE_TYPE.into(),
+            decision: document.decision,
+            user: document.user.clone(),
+            agent: document.agent.clone(),
+            currency: document.currency.clone(),
+            cart: document.cart,
+            payment: minted.payment,
+            checkout: minted.checkout,
+            expires_at: document.expires_at,
+        };
+        let stored = to_document("mandate", &record)?;
+        let open = OpenBudget {
+            id: minted.identity,
+            parent: Some(parent),
+            kind: BudgetKind::Mandate,
+            holder: document.agent.clone(),
+            asset: fiat(&document.currency)?,
+            caps: caps(document)?,
+            decision: Some(document.decision),
+            document: Some(stored.digest()),
+        };
+        match self.run(identity, Command::OpenBudget(open), vec![stored]).await {
+            // Answered twice at once: the other one has opened it.
+            Err(EngineError::Book(Rejection::ApprovalRequired { .. })) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The nodes above a mandate, opened when first needed, with the caps of the configuration.
+    async fn open_person(
+        &self,
+        tenant: &Tenant,
+        person: &PrincipalId,
+        currency: &str,
+    ) -> Result<BudgetId, EngineError> {
+        let identity = service(&tenant.id, "configuration")?;
+        let asset = fiat(currency)?;
+        let known = tenant.people.get(person);
+        let known = known.ok_or_else(|| EngineError::NotFound { what: "user", id: person.to_string() })?;
+        let root = BudgetId::of_tenant(&tenant.id, &asset);
+        let node = BudgetId::of_person(&tenant.id, person, &asset);
+        let own_currency = currency == tenant.currency;
+        let levels = [
+            (root, None, BudgetKind::Tenant, identity.caller.principal.clone(), tenant.cap),
+            (node, Some(root), BudgetKind::Person, person.clone(), known.cap),
+        ];
+        for (id, parent, kind, holder, cap) in levels {
+            // The configured caps are in the tenant's currency; in another one nothing is granted above a mandate.
+            let total = if own_currency { cap } else { Some(Amount::ZERO) };
+            let caps = Caps { total, ..Caps::default() };
+            if self.store.budget(&tenant.id, id).await?.is_none() {
+                let asset = asset.clone();
+                let open = OpenBudget { id, parent, kind, holder, asset, caps, decision: None, document: None };
+                self.run(&identity, Command::OpenBudget(open), Vec::new()).await?;
+            }
+        }
+        Ok(node)
+    }
+
+    pub async fn mandate(&self, identity: &Identity, id: BudgetId) -> Result<MandateView, EngineError> {
+        let missing = || EngineError::NotFound { what: "mandate", id: id.to_string() };
+        let budget = self.store.budget(&identity.tenant, id).await?.ok_or_else(missing)?;
+        let digest = budget.document.ok_or_else(missing)?;
+        let document = self.store.document(&identity.tenant, digest).await?;
+        let document = document.ok_or_else(|| EngineError::Broken("a mandate without its document".into()))?;
+        let record: MandateRecord = serde_json::from_slice(&document.bytes)
+            .map_err(|error| EngineError::Broken(format!("a mandate cannot be read: {error}")))?;
+        let caller = &identity.caller;
+        let concerned = caller.principal == record.agent || caller.principal == record.user;
+        match caller.kind {
+            CallerKind::Operator | CallerKind::Service => Ok(MandateView { budget, record }),
+            _ if concerned => Ok(MandateView { budget, record }),
+            // Somebody else's mandate is as if it were not there.
+            _ => Err(missing()),
+        }
+    }
+
+    /// Stops or restarts a mandate: its person or an operator. Effective at the next reservation and the next
+    /// signature; what is signed already is an uncleared cheque and stays held.
+    pub async fn change_mandate(
+        &self,
+        identity: &Identity,
+        id: BudgetId,
+        to: BudgetState,
+    ) -> Result<MandateView, EngineError> {
+        let view = self.mandate(identity, id).await?;
+        let caller = &identity.caller;
+        let may = match caller.kind {
+            CallerKind::User => caller.principal == view.record.user,
+            CallerKind::Operator | CallerKind::Service => true,
+            // An agent may give up what it has, never take it back.
+            CallerKind::Agent => to != BudgetState::Active,
+            CallerKind::Merchant => false,
+        };
+        if !may {
+            return Err(forbidden("the person of the mandate or an operator", identity));
+        }
+        self.run(identity, Command::ChangeBudget { budget: id, to }, Vec::new()).await?;
+        self.mandate(identity, id).await
+    }
+}
+
+fn check_request(request: &IntentRequest, payments: u64, tenant: &Tenant) -> Result<(), EngineError> {
+    let total = authority_from_major(&request.total, &request.currency)?;
+    if let Some(per_payment) = &request.per_payment
+        && authority_from_major(per_payment, &request.currency)? > total
+    {
+        return Err(EngineError::invalid("per_payment", format!("at most {}", request.total), per_payment.clone()));
+    }
+    if payments == 0 {
+        return Err(EngineError::invalid("payments", "1 or more", "0"));
+    }
+    if request.expires_in_seconds == 0 || request.expires_in_seconds > MANDATE_SECONDS_MAX {
+        let expected = format!("1 to {MANDATE_SECONDS_MAX}");
+        return Err(EngineError::invalid("expires_in_seconds", expected, request.expires_in_seconds.to_string()));
+    }
+    let length = request.description.chars().count();
+    if length > DESCRIPTION_CHARS_MAX {
+        let expected = format!("at most {DESCRIPTION_CHARS_MAX} characters");
+        return Err(EngineError::invalid("description", expected, format!("{length} characters")));
+    }
+    if request.currency != tenant.currency {
+        return Err(EngineError::invalid("currency", tenant.currency.clone(), request.currency.clone()));
+    }
+    match request.payees.as_ref().map(Vec::len) {
+        Some(0) => Err(EngineError::invalid("payees", "one or more, or none named at all", "an empty list")),
+        Some(count) if count > PAYEES_MAX => {
+            Err(EngineError::invalid("payees", format!("at most {PAYEES_MAX}"), count.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The caps that the book holds, from the same document as the constraints that the credential carries.
+fn caps(document: &IntentDocument) -> Result<Caps, EngineError> {
+    let per_payment = document.per_payment.as_deref();
+    Ok(Caps {
+        total: Some(authority_from_major(&document.total, &document.currency)?),
+        per_payment: per_payment.map(|text| authority_from_major(text, &document.currency)).transpose()?,
+        occurrences: Some(document.payments),
+        expires_at: Some(Micros::from_seconds(document.expires_at)),
+    })
+}
+
+pub(crate) fn fiat(currency: &str) -> Result<AssetId, EngineError> {
+    AssetId::fiat(currency).map_err(|_| EngineError::invalid("currency", "three capitals", currency))
+}
+
+pub(crate) fn agent_of<'a>(
+    tenant: &'a Tenant,
+    principal: &PrincipalId,
+) -> Result<&'a crate::tenant::Agent, EngineError> {
+    tenant.agents.get(principal).ok_or_else(|| EngineError::NotFound { what: "agent", id: principal.to_string() })
+}
+
+pub(crate) fn to_document<T: Serialize>(kind: &str, value: &T) -> Result<Document, EngineError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| EngineError::Broken(error.to_string()))?;
+    Ok(Document { kind: kind.to_owned(), bytes })
+}
+
+pub(crate) fn forbidden(expected: &str, identity: &Identity) -> EngineError {
+    let found = format!("{} ({})", identity.caller.principal, identity.caller.kind);
+    EngineError::Forbidden { expected: expected.to_owned(), found }
+}
+
+impl From<&MerchantText> for Merchant {
+    fn from(text: &MerchantText) -> Self {
+        Self { id: text.id.clone(), name: text.name.clone(), website: text.website.clone() }
+    }
+}
+
+/// Major units for people, from units of authority.
+pub fn shown(amount: Amount, currency: &str) -> String {
+    authority_to_major(amount, currency).unwrap_or_else(|_| amount.to_string())
+}

@@ -1,0 +1,200 @@
+//! Every way a use case says no, and what kind of no it is. HTTP is mapped elsewhere, in one place.
+
+use ledger::rejection::{Rejection, RejectionCode};
+use ledger::store::StoreError;
+use x402::chain::ChainError;
+use x402::select::{AuthorizeError, SelectError};
+
+use crate::ports::SignError;
+use crate::rate::RateError;
+
+/// What a caller can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request is malformed.
+    Invalid,
+    /// Well formed, understood, and not allowed by a rule.
+    Refused,
+    /// Somebody else may.
+    Forbidden,
+    NotFound,
+    /// It contradicts what is there.
+    Conflict,
+    /// A part that is needed does not answer. Nothing is known to have happened; try again.
+    Unavailable,
+    /// Ours.
+    Internal,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Mandate(#[from] mandates::rejection::Rejection),
+    #[error(transparent)]
+    Book(Rejection),
+    #[error(transparent)]
+    Offer(#[from] SelectError),
+    #[error(transparent)]
+    Payment(#[from] x402::refusal::Refusal),
+    #[error(transparent)]
+    Wire(#[from] x402::wire::WireError),
+    #[error(transparent)]
+    Rate(#[from] RateError),
+    #[error(transparent)]
+    Authorize(#[from] AuthorizeError),
+    #[error("{field}: {expected} was expected, {found} was given")]
+    Invalid { field: &'static str, expected: String, found: String },
+    #[error("{expected} may do this; the caller is {found}")]
+    Forbidden { expected: String, found: String },
+    #[error("there is no {what} {id} here")]
+    NotFound { what: &'static str, id: String },
+    #[error("{payee} is on record with {expected}; the 402 asks to pay {found}")]
+    PayeeMismatch { payee: String, expected: String, found: String },
+    #[error("this cart is for {expected}; the 402 asks for {found}")]
+    CartMismatch { expected: String, found: String },
+    #[error("the mandate demands a cart signed by the merchant; none was given")]
+    CartRequired,
+    #[error("the chain cannot be asked: {0}")]
+    ChainUnavailable(String),
+    #[error("the chain refused: {0}")]
+    ChainRefused(String),
+    #[error("the store cannot be used now: {0}")]
+    StoreUnavailable(String),
+    #[error("the outcome is not known yet: {0}")]
+    OutcomeUnknown(String),
+    #[error("the signer: {0}")]
+    Signer(#[from] SignError),
+    #[error("this service has no {0}; its configuration would name one")]
+    NotConfigured(&'static str),
+    #[error("a defect of this service: {0}")]
+    Broken(String),
+}
+
+impl EngineError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Mandate(rejection) => rejection.code(),
+            Self::Book(rejection) => rejection.code().as_str(),
+            Self::Offer(error) => error.code(),
+            Self::Payment(refusal) => refusal.code(),
+            Self::Wire(error) => error.code(),
+            Self::Rate(RateError::Missing { .. }) => "rate_missing",
+            Self::Rate(RateError::Malformed(_)) => "rate_malformed",
+            Self::Rate(RateError::Overflow(_)) => "amount_overflow",
+            Self::Rate(RateError::Currency(_)) => "currency_unknown",
+            Self::Rate(RateError::Text { .. }) => "amount_malformed",
+            Self::Authorize(error) => error.code(),
+            Self::Invalid { .. } => "invalid_request",
+            Self::Forbidden { .. } => "forbidden",
+            Self::NotFound { .. } => "not_found",
+            Self::PayeeMismatch { .. } => "payee_mismatch",
+            Self::CartMismatch { .. } => "cart_mismatch",
+            Self::CartRequired => "cart_required",
+            Self::ChainUnavailable(_) => "chain_unavailable",
+            Self::ChainRefused(_) => "chain_refused",
+            Self::StoreUnavailable(_) => "store_unavailable",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::Signer(_) => "signer_unavailable",
+            Self::NotConfigured(_) => "not_configured",
+            Self::Broken(_) => "internal_error",
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Mandate(_) | Self::Payment(_) | Self::Offer(_) => Kind::Refused,
+            Self::Book(rejection) => kind_of(rejection.code()),
+            Self::Rate(RateError::Missing { .. }) => Kind::Refused,
+            Self::Rate(_) | Self::Wire(_) | Self::Invalid { .. } => Kind::Invalid,
+            Self::Authorize(_) | Self::PayeeMismatch { .. } | Self::CartMismatch { .. } | Self::CartRequired => {
+                Kind::Refused
+            }
+            Self::Forbidden { .. } => Kind::Forbidden,
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::ChainUnavailable(_) | Self::StoreUnavailable(_) | Self::OutcomeUnknown(_) | Self::Signer(_) => {
+                Kind::Unavailable
+            }
+            Self::ChainRefused(_) => Kind::Refused,
+            Self::NotConfigured(_) => Kind::NotFound,
+            Self::Broken(_) => Kind::Internal,
+        }
+    }
+
+    /// Whether the same call can succeed without anyone changing what it asks.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Mandate(rejection) => rejection.retryable(),
+            Self::Book(rejection) => rejection.code().retryable(),
+            Self::Payment(refusal) => refusal.retryable(),
+            other => other.kind() == Kind::Unavailable,
+        }
+    }
+
+    pub fn field(&self) -> Option<String> {
+        match self {
+            Self::Mandate(rejection) => rejection.field.clone(),
+            Self::Offer(error) => Some(error.field().to_owned()),
+            Self::Payment(refusal) => Some(refusal.field().to_owned()),
+            Self::Invalid { field, .. } => Some((*field).to_owned()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn invalid(field: &'static str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Invalid { field, expected: expected.into(), found: shortened(&found.into()) }
+    }
+}
+
+/// A counterparty's text in an error: bounded, and unable to forge a line of a log.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().take(120).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+const fn kind_of(code: RejectionCode) -> Kind {
+    match code {
+        RejectionCode::OnlyAUserDecides | RejectionCode::NotYourDecision | RejectionCode::OwnerMismatch => {
+            Kind::Forbidden
+        }
+        RejectionCode::MandateUnknown
+        | RejectionCode::SpendUnknown
+        | RejectionCode::DecisionUnknown
+        | RejectionCode::SettlementUnknown => Kind::NotFound,
+        RejectionCode::IdempotencyKeyReused
+        | RejectionCode::SpendReleased
+        | RejectionCode::PurchaseUnresolved
+        | RejectionCode::AgainAfterMismatch
+        | RejectionCode::AuthorizationClaimed
+        | RejectionCode::MandateConsumed
+        | RejectionCode::MandateExists
+        | RejectionCode::SpendStateWrong
+        | RejectionCode::DecisionExists
+        | RejectionCode::DecisionStateWrong
+        | RejectionCode::DecisionSubjectWrong
+        | RejectionCode::SettlementStateWrong
+        | RejectionCode::StateChangeRefused => Kind::Conflict,
+        RejectionCode::AmountZero | RejectionCode::AmountOverflow => Kind::Invalid,
+        _ => Kind::Refused,
+    }
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Rejected(rejection) => Self::Book(rejection),
+            StoreError::Unavailable(why) => Self::StoreUnavailable(why),
+            StoreError::Unknown(why) => Self::OutcomeUnknown(why),
+            StoreError::Broken(why) => Self::Broken(why),
+        }
+    }
+}
+
+/// An outage is an outage, never a bad signature.
+impl From<ChainError> for EngineError {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::Unavailable(why) => Self::ChainUnavailable(why),
+            ChainError::Reverted { reason, .. } => Self::ChainRefused(reason),
+            ChainError::Refused { code, message } => Self::ChainRefused(format!("{code}: {message}")),
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! The facilitator: verifies payments of others and carries them to the chain.
+//!
+//! Claim, then look, then persist the signed transaction, then send it: the same bytes, always. A settle that cannot
+//! be told yet is pending, never failed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use alloy_primitives::Bytes;
+use ledger::command::{ClaimSettlement, Command, FailureProof, Gas};
+use ledger::id::{Digest, TenantId};
+use ledger::money::Amount;
+use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
+use ledger::store::{Document, Freshness};
+use ledger::transfer::Money;
+use serde_json::{Map, json};
+use x402::chain::{At, Pool, Receipt};
+use x402::exact::{self, VerifiedPayment};
+use x402::reason::Reason;
+use x402::refusal::Refusal;
+use x402::settlement::{Outcome, observe};
+use x402::wire::{FacilitatorRequest, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse};
+
+use crate::book::{self, service};
+use crate::desk::Lane;
+use crate::error::EngineError;
+use crate::tenant::{AllowedPayees, FacilitatorRole};
+use crate::{Engine, Identity};
+
+/// Claimed and unsettled authorizations looked through for one payer's sum.
+const OPEN_MAX: u32 = 10_000;
+
+/// Who repeats a settle: somebody we can tell apart gets the stored success again, as often as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeater {
+    Anonymous,
+    /// Authenticated, or with an idempotency key or payment identifier.
+    Recognized,
+}
+
+/// One settle on its way.
+struct Carriage<'a> {
+    identity: Identity,
+    role: &'a FacilitatorRole,
+    payment: VerifiedPayment,
+    key: SettlementKey,
+    wait: Duration,
+}
+
+impl Carriage<'_> {
+    fn payer(&self) -> String {
+        self.payment.payer().to_string()
+    }
+
+    fn failed(&self, reason: Reason, message: impl Into<String>, transaction: impl Into<String>) -> SettleResponse {
+        let network = self.key.authorization.network.clone();
+        SettleResponse::failed(reason, message, Some(self.payer()), transaction, network)
+    }
+
+    fn refused(&self, refusal: &Refusal) -> SettleResponse {
+        self.failed(refusal.reason, refusal.to_string(), "")
+    }
+
+    fn settled(&self, settlement: &Settlement) -> SettleResponse {
+        let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
+        let mut response = SettleResponse::settled(self.payer(), transaction, &self.key.authorization.network);
+        response.amount = Some(settlement.money.amount.to_string());
+        response
+    }
+
+    fn pending(&self, settlement: &Settlement) -> SettleResponse {
+        let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
+        let message = "sent and not yet known to be in a block; ask again with the same payload, never pay again";
+        self.failed(Reason::SettlementPending, message, transaction)
+    }
+
+    fn used(&self, transaction: &str) -> SettleResponse {
+        let message = format!("expected an authorization that was not used; this one was, in {transaction}");
+        let mut response = self.failed(Reason::NonceAlreadyUsed, message, "");
+        response.extra = Some(Map::from_iter([("transaction".to_owned(), json!(transaction))]));
+        response
+    }
+}
+
+impl Engine {
+    pub fn facilitator_supported(&self, tenant: &TenantId) -> Result<SupportedResponse, EngineError> {
+        let role = self.facilitator_role(tenant)?;
+        let kind = SupportedKind {
+            x402_version: x402::wire::X402_VERSION,
+            scheme: exact::SCHEME.to_owned(),
+            network: self.network.to_string(),
+            extra: None,
+        };
+        let signers = BTreeMap::from([("eip155:*".to_owned(), vec![role.relayer.address().to_string()])]);
+        Ok(SupportedResponse { kinds: vec![kind], extensions: Vec::new(), signers })
+    }
+
+    pub async fn facilitator_verify(
+        &self,
+        tenant: &TenantId,
+        request: &FacilitatorRequest,
+    ) -> Result<VerifyResponse, EngineError> {
+        let role = self.facilitator_role(tenant)?;
+        let (payload, requirements) = (&request.payment_payload, &request.payment_requirements);
+        let payment = match exact::verify(payload, requirements, &self.assets, self.now_seconds()) {
+            Ok(payment) => payment,
+            Err(refusal) => return Ok(VerifyResponse::refused(&refusal, claimed_payer(request))),
+        };
+        let payer = payment.payer().to_string();
+        if let Err(refusal) = check_payee(role, &payment) {
+            return Ok(VerifyResponse::refused(&refusal, Some(payer)));
+        }
+        let claimed = self.claimed_elsewhere(tenant, &payment).await?;
+        let relayer = role.relayer.address();
+        match exact::verify_on_chain(self.chain.as_ref(), &payment, relayer, claimed).await {
+            Ok(()) => Ok(VerifyResponse::valid(payer)),
+            Err(exact::OnChainError::Refused(refusal)) => Ok(VerifyResponse::refused(&refusal, Some(payer))),
+            Err(exact::OnChainError::Chain(error)) => Err(error.into()),
+        }
+    }
+
+    pub async fn facilitator_settle(
+        &self,
+        tenant: &TenantId,
+        request: &FacilitatorRequest,
+        repeater: Repeater,
+    ) -> Result<SettleResponse, EngineError> {
+        let role = self.facilitator_role(tenant)?;
+        let (payload, requirements) = (&request.payment_payload, &request.payment_requirements);
+        let network = requirements.network.clone();
+        let refused = |refusal: &Refusal| {
+            SettleResponse::failed(refusal.reason, refusal.to_string(), claimed_payer(request), "", &network)
+        };
+        let payment = match self.known_or_in_time(tenant, Role::Facilitator, payload, requirements).await? {
+            Ok(payment) => payment,
+            Err(refusal) => return Ok(refused(&refusal)),
+        };
+        if let Err(refusal) = check_payee(role, &payment) {
+            return Ok(refused(&refusal));
+        }
+        let authorization = book::authorization(&payment.claim_key())?;
+        let carriage = Carriage {
+            identity: service(tenant, "facilitator")?,
+            role,
+            payment,
+            key: SettlementKey { role: Role::Facilitator, authorization },
+            wait: Duration::from_millis(self.tenant(tenant)?.limits.settle_wait_millis),
+        };
+        let (freshness, settlement) = self.claim_carriage(&carriage).await?;
+        let resumable = freshness == Freshness::New || settlement.state == SettlementState::Claimed;
+        if resumable && let Some(_in_hand) = self.desk.take(tenant, &carriage.key) {
+            return self.carry(&carriage).await;
+        }
+        self.repeat(&carriage, repeater).await
+    }
+
+    async fn claim_carriage(&self, carriage: &Carriage<'_>) -> Result<(Freshness, Settlement), EngineError> {
+        let expected = carriage.payment.expected();
+        let terms = carriage.payment.terms();
+        let pay_to = book::text(expected.to);
+        let claim = ClaimSettlement {
+            key: carriage.key.clone(),
+            money: Money { asset: book::asset_id(terms.network, terms.token)?, amount: book::amount(expected.value)? },
+            payee: pay_to.parse().map_err(|_| EngineError::Broken("an address is no payee".into()))?,
+            subject: Digest::of_parts("purser/carriage/1", &[pay_to.as_bytes(), &expected.value.to_be_bytes::<32>()]),
+            pay_to,
+            valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
+            since_block: self.chain.block(At::Latest).await?.number,
+        };
+        let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), Vec::new()).await?;
+        let settlement = answer.settlement;
+        let settlement = settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
+        Ok((answer.freshness, settlement))
+    }
+
+    /// Claimed by us, nothing sent.
+    async fn carry(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
+        let tenant = &carriage.identity.tenant;
+        let lane = self.desk.lane(tenant);
+        let mut lane = lane.lock().await;
+        let claimed = self.claimed_elsewhere(tenant, &carriage.payment).await?;
+        let relayer = carriage.role.relayer.address();
+        match exact::verify_on_chain(self.chain.as_ref(), &carriage.payment, relayer, claimed).await {
+            Ok(()) => {}
+            Err(exact::OnChainError::Refused(refusal)) => return self.give_up(carriage, &refusal).await,
+            Err(exact::OnChainError::Chain(error)) => {
+                self.abandon(carriage).await?;
+                return Err(error.into());
+            }
+        }
+        let settlement = match self.prepare(carriage, &mut lane).await {
+            Ok(settlement) => settlement,
+            Err(error) => {
+                self.abandon(carriage).await?;
+                return Err(error);
+            }
+        };
+        self.send(&carriage.identity, &settlement).await;
+        drop(lane);
+        self.await_receipt(carriage).await
+    }
+
+    async fn give_up(&self, carriage: &Carriage<'_>, refusal: &Refusal) -> Result<SettleResponse, EngineError> {
+        self.abandon(carriage).await?;
+        if refusal.reason != Reason::NonceAlreadyUsed {
+            return Ok(carriage.refused(refusal));
+        }
+        // Not ours to call it paid: a foreign seller may have served it already. It is told where to look.
+        let since = self.chain.block(At::Latest).await?.number.saturating_sub(LOOK_BACK_BLOCKS);
+        match observe(self.chain.as_ref(), &carriage.payment.expected(), None, since).await? {
+            Outcome::Settled { transaction, .. }
+            | Outcome::Canceled { transaction, .. }
+            | Outcome::SpentOtherwise { transaction, .. } => Ok(carriage.used(&format!("{transaction:#x}"))),
+            Outcome::Pending | Outcome::ProvedUnused { .. } | Outcome::Unknown => Ok(carriage.refused(refusal)),
+        }
+    }
+
+    async fn abandon(&self, carriage: &Carriage<'_>) -> Result<(), EngineError> {
+        let command = Command::Abandon { settlement: carriage.key.clone() };
+        self.run(&carriage.identity, command, Vec::new()).await.map(|_| ())
+    }
+
+    /// Signs the transaction and makes it durable. Nothing is sent.
+    async fn prepare(&self, carriage: &Carriage<'_>, lane: &mut Lane) -> Result<Settlement, EngineError> {
+        let relayer = &carriage.role.relayer;
+        let pending = self.chain.account_nonce(relayer.address(), Pool::Pending).await?;
+        let nonce = lane.next.map_or(pending, |next| next.max(pending));
+        let prepared = relayer.prepare(&carriage.payment.transfer_call(), nonce).await?;
+        let document = Document { kind: "settlement-transaction".into(), bytes: prepared.raw.to_vec() };
+        let command = Command::Dispatch {
+            settlement: carriage.key.clone(),
+            document: document.digest(),
+            transaction: Some(book::reference(prepared.transaction)?),
+            account_nonce: Some(prepared.account_nonce),
+        };
+        let answer = self.run(&carriage.identity, command, vec![document]).await?;
+        lane.next = Some(nonce.saturating_add(1));
+        answer.settlement.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))
+    }
+
+    /// Whatever comes of it, the bytes may be out now: an error here proves nothing.
+    async fn send(&self, identity: &Identity, settlement: &Settlement) {
+        let Some(digest) = settlement.document else { return };
+        let document = match self.store.document(&identity.tenant, digest).await {
+            Ok(Some(document)) => document,
+            Ok(None) => return tracing::error!("a settlement's transaction is not in the store"),
+            Err(error) => return tracing::warn!("a settlement's transaction cannot be read: {error}"),
+        };
+        if let Err(error) = self.chain.broadcast(&Bytes::from(document.bytes)).await {
+            tracing::warn!("the node did not take a settlement: {error}");
+        }
+    }
+
+    async fn await_receipt(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
+        let deadline = tokio::time::Instant::now() + carriage.wait;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let settlement = self.settlement(carriage).await?;
+            // An outage while waiting says nothing about the payment.
+            let state = match self.look(&carriage.identity, &settlement).await {
+                Ok(state) => state,
+                Err(error) => {
+                    tracing::warn!(code = error.code(), "waiting for a receipt: {error}");
+                    settlement.state
+                }
+            };
+            let settlement = self.settlement(carriage).await?;
+            let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
+            match state {
+                SettlementState::Settled => return Ok(carriage.settled(&settlement)),
+                SettlementState::Failed => {
+                    let message = "the transaction is mined and reverted";
+                    return Ok(carriage.failed(Reason::TransactionFailed, message, transaction));
+                }
+                _ if tokio::time::Instant::now() + pause >= deadline => {
+                    self.desk.owe_answer(&carriage.identity.tenant, &carriage.key);
+                    return Ok(carriage.pending(&settlement));
+                }
+                _ => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+
+    async fn settlement(&self, carriage: &Carriage<'_>) -> Result<Settlement, EngineError> {
+        let found = self.store.settlement(&carriage.identity.tenant, &carriage.key).await?;
+        found.ok_or_else(|| EngineError::Broken("a claimed settlement is gone".into()))
+    }
+
+    /// The same authorization again, by whomever. Never a second broadcast of anything new.
+    async fn repeat(&self, carriage: &Carriage<'_>, repeater: Repeater) -> Result<SettleResponse, EngineError> {
+        let first = self.settlement(carriage).await?;
+        if first.state == SettlementState::Submitted {
+            return self.await_receipt(carriage).await.map(|response| self.delivered(carriage, response));
+        }
+        let deadline = tokio::time::Instant::now() + carriage.wait;
+        loop {
+            let settlement = self.settlement(carriage).await?;
+            let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
+            match settlement.state {
+                SettlementState::Settled => {
+                    let first_to_learn = self.desk.deliver(&carriage.identity.tenant, &carriage.key);
+                    return Ok(if first_to_learn || repeater == Repeater::Recognized {
+                        carriage.settled(&settlement)
+                    } else {
+                        carriage.used(transaction)
+                    });
+                }
+                SettlementState::Failed => {
+                    let message = "the transaction is mined and reverted";
+                    return Ok(carriage.failed(Reason::TransactionFailed, message, transaction));
+                }
+                SettlementState::Abandoned => {
+                    let message = "the first settle of this payment gave up before anything was sent; present it again";
+                    return Ok(carriage.failed(Reason::UnexpectedSettleError, message, ""));
+                }
+                SettlementState::Claimed | SettlementState::Submitted => {
+                    if tokio::time::Instant::now() >= deadline {
+                        return Ok(carriage.pending(&settlement));
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    }
+
+    fn delivered(&self, carriage: &Carriage<'_>, response: SettleResponse) -> SettleResponse {
+        if response.success {
+            self.desk.deliver(&carriage.identity.tenant, &carriage.key);
+        }
+        response
+    }
+
+    /// After a restart, or when nobody waits any more: the same bytes again, and a look at the chain.
+    pub(crate) async fn carry_on(
+        &self,
+        identity: &Identity,
+        settlement: &Settlement,
+    ) -> Result<SettlementState, EngineError> {
+        let state = self.look(identity, settlement).await?;
+        if state == SettlementState::Submitted {
+            self.desk.owe_answer(&identity.tenant, &settlement.key);
+            self.send(identity, settlement).await;
+        }
+        Ok(state)
+    }
+
+    async fn look(&self, identity: &Identity, settlement: &Settlement) -> Result<SettlementState, EngineError> {
+        if !settlement.state.is_open() {
+            return Ok(settlement.state);
+        }
+        let (key, amount) = (&settlement.key, settlement.money.amount);
+        let expected = book::expected(&key.authorization, &settlement.pay_to, amount, settlement.valid_before)?;
+        let ours = settlement.transaction.as_ref().and_then(book::transaction);
+        let receipt = match ours {
+            Some(transaction) => self.chain.receipt(transaction).await?,
+            None => None,
+        };
+        let gas = receipt.as_ref().map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
+        let reverted = receipt.as_ref().is_some_and(|receipt| !receipt.success);
+        let key = key.clone();
+        let command = match (observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?, ours) {
+            (Outcome::Settled { transaction, block }, Some(ours)) if transaction == ours => {
+                let seen = book::observation(&expected, transaction, &block)?;
+                Command::Receive { settlement: key, seen, gas }
+            }
+            (Outcome::ProvedUnused { finalized }, _) => {
+                let proof = FailureProof::Unused(book::proof(&finalized));
+                Command::Fail { settlement: key, proof, gas }
+            }
+            (_, Some(ours)) if reverted => {
+                let proof = FailureProof::Reverted(book::reference(ours)?);
+                Command::Fail { settlement: key, proof, gas }
+            }
+            _ => return Ok(settlement.state),
+        };
+        self.settlement_after(identity, settlement, command).await
+    }
+
+    fn gas(&self, identity: &Identity, receipt: &Receipt) -> Result<Option<Gas>, EngineError> {
+        let Some(role) = &self.tenant(&identity.tenant)?.facilitator else { return Ok(None) };
+        let cost = u128::from(receipt.gas_used).checked_mul(receipt.effective_gas_price);
+        let cost = cost.ok_or_else(|| EngineError::Broken("gas leaves the range of an amount".into()))?;
+        let asset = format!("{}/slip44:60", self.network);
+        let asset = asset.parse().map_err(|_| EngineError::Broken("no name for the native asset".into()))?;
+        let wallet = format!("{}:{}", self.network, book::text(role.relayer.address()));
+        Ok(Some(Gas { wallet, money: Money { asset, amount: Amount::new(cost) } }))
+    }
+
+    /// What else this payer has signed here that is claimed and not settled: each alone may be covered, all not.
+    async fn claimed_elsewhere(&self, tenant: &TenantId, payment: &VerifiedPayment) -> Result<Amount, EngineError> {
+        let own = book::authorization(&payment.claim_key())?;
+        let mut sum = Amount::ZERO;
+        for other in self.store.open_settlements(tenant, OPEN_MAX).await? {
+            let theirs = &other.key.authorization;
+            let same = theirs.payer == own.payer && theirs.asset == own.asset && theirs.network == own.network;
+            if other.key.role == Role::Facilitator && same && theirs.nonce != own.nonce {
+                let sum_now = sum.checked_add(other.money.amount);
+                sum = sum_now.ok_or_else(|| EngineError::Broken("claims leave the range of an amount".into()))?;
+            }
+        }
+        Ok(sum)
+    }
+
+    pub(crate) fn facilitator_role(&self, tenant: &TenantId) -> Result<&FacilitatorRole, EngineError> {
+        self.tenant(tenant)?.facilitator.as_ref().ok_or(EngineError::NotConfigured("facilitator"))
+    }
+}
+
+/// How far back a used nonce is looked for: an authorization lives minutes, a block a second or more.
+const LOOK_BACK_BLOCKS: u64 = 7_200;
+
+fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
+    let pay_to = book::text(payment.terms().pay_to);
+    match &role.payees {
+        AllowedPayees::Anyone => Ok(()),
+        AllowedPayees::Listed(listed) if listed.contains(&pay_to) => Ok(()),
+        AllowedPayees::Listed(_) => {
+            let expected = "a payee that this facilitator carries for";
+            Err(Refusal::new(Reason::InvalidPaymentRequirements, "payTo", expected, pay_to))
+        }
+    }
+}
+
+/// For the answer only; nothing is decided by it.
+fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
+    exact::read_payload(&request.payment_payload).ok().map(|(authorization, _)| authorization.from.to_string())
+}

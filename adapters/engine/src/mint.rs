@@ -1,0 +1,176 @@
+//! Signing mandates: open ones for a person's approval, closed ones for one payment. What is signed is verified before
+//! anybody gets it.
+
+use ledger::id::BudgetId;
+use mandates::chain::Position;
+use mandates::clock::Clock;
+use mandates::constraint::{
+    AgentRecurrence, AllowedMerchants, AllowedPayees, AmountRange, Budget, Constraint, Frequency, OpenCheckout, Written,
+};
+use mandates::currency::Currency;
+use mandates::issue::{self, Addressed, HopTerms, RootTerms, Salt};
+use mandates::mandate::{Family, Mandate, Open, Vct};
+use mandates::party::Merchant;
+use mandates::payment::ClosedPayment;
+use mandates::verify::{Context, Expected, ExpectedFamily, Facts, Nonces, Purchase, Revoked, Usage, Verdict, verify};
+use sha2::{Digest as _, Sha256};
+
+use crate::Engine;
+use crate::consent::{IntentDocument, agent_of};
+use crate::error::EngineError;
+use crate::ports::MandateSigner;
+use crate::rate::{authority_from_major, authority_to_minor_up};
+use crate::tenant::Tenant;
+
+/// How old a leaf may be when it is presented.
+pub const LEAF_AGE_SECONDS_MAX: u32 = 300;
+
+/// The two open mandates of one approval.
+pub struct Minted {
+    pub payment: String,
+    pub checkout: String,
+    /// Of the payment mandate: it carries the budget.
+    pub identity: BudgetId,
+}
+
+impl Engine {
+    /// One root over both open mandates, as a wallet hands them to an agent; each verifier gets its own part.
+    pub(crate) async fn mint(&self, tenant: &Tenant, document: &IntentDocument) -> Result<Minted, EngineError> {
+        let holder = agent_of(tenant, &document.agent)?.signer.public().clone();
+        let open = |vct, constraints: Vec<Constraint>| {
+            Mandate::Open(Open {
+                vct,
+                constraints: constraints.into_iter().map(Written::Known).collect(),
+                holder: holder.clone(),
+                presets: mandates::json::Object::new(),
+                issued_at_seconds: Some(document.issued_at),
+                expires_at_seconds: Some(document.expires_at),
+            })
+        };
+        let mandates = [
+            open(Vct::OpenCheckout, checkout_constraints(document)),
+            open(Vct::OpenPayment, payment_constraints(document)?),
+        ];
+        let key_id = tenant.provider.public().key_id();
+        let terms = RootTerms {
+            key_id: &key_id,
+            issuer: &tenant.issuer,
+            issued_at_seconds: document.issued_at,
+            addressed: Addressed::ToNobody,
+        };
+        let unsigned = issue::root(&terms, &mandates, &mut self.salts()?)?;
+        let root = tenant.provider.sign(unsigned).await?;
+        let payment = issue::present_only(&root, Vct::OpenPayment)?;
+        let checkout = issue::present_only(&root, Vct::OpenCheckout)?;
+        let facts = self.look_at(tenant, &payment)?;
+        self.look_at(tenant, &checkout)?;
+        let identity = facts.open.first().map(|open| BudgetId(*open.identity.as_bytes()));
+        let identity = identity.ok_or_else(|| EngineError::Broken("an issued mandate has no identity".into()))?;
+        Ok(Minted { payment, checkout, identity })
+    }
+
+    fn look_at(&self, tenant: &Tenant, token: &str) -> Result<Facts, EngineError> {
+        let context = Context {
+            clock: self.mandate_clock(0),
+            trusted: &tenant.roots,
+            family: ExpectedFamily::Either,
+            expected: Expected::OnItsOwn,
+            leaf_age_seconds_max: LEAF_AGE_SECONDS_MAX,
+            purchase: Purchase::OnItsOwn,
+            open_checkout: OpenCheckout::Unknown,
+            usage: Usage::Unknown,
+            nonces: Nonces::LeftToState,
+            revoked: Revoked::LeftToState,
+        };
+        Ok(verify(token, &context).outcome?)
+    }
+
+    /// The agent's signature under an open payment mandate, for one audience and nonce.
+    pub(crate) async fn close(
+        &self,
+        agent: &dyn MandateSigner,
+        open: &str,
+        payment: ClosedPayment,
+        audience: &str,
+        nonce: &str,
+    ) -> Result<String, EngineError> {
+        let terms =
+            HopTerms { position: Position::Leaf, audience, nonce, issued_at_seconds: self.clock.now().seconds() };
+        let unsigned = issue::hop(open, &terms, &[Mandate::Payment(payment)], &mut self.salts()?)?;
+        Ok(agent.sign(unsigned).await?)
+    }
+
+    /// Bound to audience, nonce and purchase; what needs state comes back as obligations for the book.
+    pub(crate) fn judge(
+        &self,
+        tenant: &Tenant,
+        chain: &str,
+        audience: &str,
+        nonce: &str,
+        purchase: Purchase<'_>,
+    ) -> Verdict {
+        let context = Context {
+            clock: self.mandate_clock(0),
+            trusted: &tenant.roots,
+            family: ExpectedFamily::Exactly(Family::Payment),
+            expected: Expected::Exactly { audience, nonce },
+            leaf_age_seconds_max: LEAF_AGE_SECONDS_MAX,
+            purchase,
+            open_checkout: OpenCheckout::Unknown,
+            usage: Usage::Unknown,
+            nonces: Nonces::LeftToState,
+            revoked: Revoked::LeftToState,
+        };
+        verify(chain, &context)
+    }
+
+    pub(crate) fn mandate_clock(&self, skew_seconds: u32) -> Clock {
+        Clock { now_seconds: self.clock.now().seconds(), skew_seconds }
+    }
+
+    /// 128 bits each, all drawn from one fresh seed of 256.
+    fn salts(&self) -> Result<impl FnMut() -> Salt + use<>, EngineError> {
+        let seed = self.entropy.bytes()?;
+        let mut count = 0_u64;
+        Ok(move || {
+            count = count.wrapping_add(1);
+            let mut hash = Sha256::new();
+            hash.update(seed);
+            hash.update(count.to_be_bytes());
+            let block: [u8; 32] = hash.finalize().into();
+            let mut salt = [0; 16];
+            salt.copy_from_slice(&block[..16]);
+            salt
+        })
+    }
+}
+
+fn payment_constraints(document: &IntentDocument) -> Result<Vec<Constraint>, EngineError> {
+    let currency = Currency::new(&document.currency)?;
+    let limit = document.per_payment.as_ref().unwrap_or(&document.total);
+    let limit = authority_from_major(limit, &document.currency)?;
+    let max = authority_to_minor_up(limit, &document.currency)?;
+    let total = document.total.parse();
+    let total = total.map_err(|_| EngineError::invalid("total", "a decimal", document.total.clone()))?;
+    let mut constraints = vec![
+        Constraint::AmountRange(AmountRange { currency: currency.clone(), max, min: None }),
+        Constraint::Budget(Budget { max: total, currency }),
+    ];
+    if document.payments > 1 {
+        let max_occurrences = Some(document.payments);
+        constraints
+            .push(Constraint::AgentRecurrence(AgentRecurrence { frequency: Frequency::OnDemand, max_occurrences }));
+    }
+    if let Some(allowed) = merchants(document) {
+        constraints.push(Constraint::AllowedPayees(AllowedPayees { allowed }));
+    }
+    Ok(constraints)
+}
+
+fn checkout_constraints(document: &IntentDocument) -> Vec<Constraint> {
+    merchants(document).map(|allowed| Constraint::AllowedMerchants(AllowedMerchants { allowed })).into_iter().collect()
+}
+
+fn merchants(document: &IntentDocument) -> Option<Vec<Merchant>> {
+    document.payees.as_ref().map(|payees| payees.iter().map(Merchant::from).collect())
+}

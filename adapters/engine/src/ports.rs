@@ -1,0 +1,66 @@
+//! What the engine asks of the outside, beside the store and the chain.
+
+use async_trait::async_trait;
+use ledger::id::{Micros, SpendId};
+use ledger::spend::Spend;
+use mandates::jws::Unsigned;
+use mandates::keys::PublicKey;
+use x402::select::Unsigned as Unsigned402;
+use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
+
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Micros;
+}
+
+/// Randomness for names that need not be derived again: question ids, challenge nonces.
+pub trait Entropy: Send + Sync {
+    fn bytes(&self) -> Result<[u8; 32], SignError>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    #[error("no key {0} is held here")]
+    NoKey(String),
+    #[error("the signer refused: {0}")]
+    Refused(String),
+    #[error("the signer cannot be reached: {0}")]
+    Unavailable(String),
+}
+
+/// ES256 keys: of the trusted surface (the Agent Provider), of agents, of merchants, of receipts.
+///
+/// One key one purpose: a key that signs for an agent is never the one that signs for a person.
+#[async_trait]
+pub trait MandateSigner: Send + Sync {
+    fn public(&self) -> &PublicKey;
+    /// Signs and assembles. The signer sees the whole signing input, not a digest somebody else computed.
+    async fn sign(&self, unsigned: Unsigned) -> Result<String, SignError>;
+}
+
+/// A wallet's key. It takes the spend and the typed intent, and signs only what agrees with the book.
+#[async_trait]
+pub trait WalletSigner: Send + Sync {
+    /// Lower-case address.
+    fn address(&self) -> String;
+    /// Refuses unless the spend is committed and the authorization is exactly the one that it names.
+    async fn sign(&self, spend: &Spend, authorization: &Unsigned402<'_>) -> Result<PaymentPayload, SignError>;
+}
+
+/// A facilitator as a seller sees it: a relay, whose word is checked.
+#[async_trait]
+pub trait Facilitator: Send + Sync {
+    async fn verify(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<VerifyResponse>;
+    async fn settle(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse>;
+}
+
+/// An answer, or none: which says nothing about what happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Relayed<T> {
+    Answer(T),
+    Silence(String),
+}
+
+/// Names a spend in logs and errors.
+pub fn short(spend: SpendId) -> String {
+    spend.to_string().chars().take(12).collect()
+}

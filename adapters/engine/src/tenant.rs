@@ -1,0 +1,135 @@
+//! What a tenant is configured with. One tenant is one legal entity; nothing here is shared between two.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ledger::id::{PayeeId, PrincipalId, TenantId, TenantSecret};
+use ledger::journal::SaltKey;
+use ledger::money::Amount;
+use mandates::keys::{KeySet, PublicKey};
+use mandates::party::Merchant;
+use x402::chain::Relayer;
+use x402::network::Network;
+
+use crate::ports::{Facilitator, MandateSigner, WalletSigner};
+use crate::rate::Peg;
+
+pub struct Tenant {
+    pub id: TenantId,
+    pub secret: TenantSecret,
+    /// Salts this tenant's journal leaves; with it the leaves of one spend can be shown.
+    pub salt: SaltKey,
+    /// This tenant's issuer, inside `iss`.
+    pub issuer: String,
+    /// The trusted surface's key: root of every mandate that this tenant issues.
+    pub provider: Arc<dyn MandateSigner>,
+    pub receipts: Arc<dyn MandateSigner>,
+    /// Roots whose mandates are accepted here.
+    pub roots: KeySet,
+    pub people: BTreeMap<PrincipalId, Person>,
+    pub agents: BTreeMap<PrincipalId, Agent>,
+    pub merchants: BTreeMap<PrincipalId, MerchantRole>,
+    pub payees: Payees,
+    pub wallet: Option<Arc<dyn WalletSigner>>,
+    pub pegs: Vec<Peg>,
+    /// The currency in which people give budgets here.
+    pub currency: String,
+    /// The cap of the whole tenant, in units of authority.
+    pub cap: Option<Amount>,
+    pub limits: Limits,
+    pub seller: Option<Seller>,
+    pub facilitator: Option<FacilitatorRole>,
+}
+
+/// A human who answers for agents.
+pub struct Person {
+    /// The cap over all of this person's mandates, in units of authority.
+    pub cap: Option<Amount>,
+}
+
+/// An agent whose key is held here. It never sees it.
+pub struct Agent {
+    pub signer: Arc<dyn MandateSigner>,
+    /// The human who answers for it.
+    pub sponsor: PrincipalId,
+}
+
+/// A principal that signs carts.
+pub struct MerchantRole {
+    pub signer: Arc<dyn MandateSigner>,
+    pub merchant: Merchant,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long a hold waits for its signature.
+    pub hold_seconds: i64,
+    /// The longest life of a signed payment; the money stays held until then.
+    pub payment_seconds: u64,
+    /// How long a question to a human stands.
+    pub decision_seconds: i64,
+    /// How long a call waits for a settlement before it answers that it is pending.
+    pub settle_wait_millis: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { hold_seconds: 60, payment_seconds: 60, decision_seconds: 900, settle_wait_millis: 5_000 }
+    }
+}
+
+pub struct Seller {
+    pub facilitator: Arc<dyn Facilitator>,
+    pub payee: PayeeId,
+}
+
+pub struct FacilitatorRole {
+    pub relayer: Arc<dyn Relayer>,
+    pub payees: AllowedPayees,
+}
+
+/// Whose payments a facilitator carries. An open relay pays gas for anyone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedPayees {
+    /// In `dev`, on the embedded chain, only.
+    Anyone,
+    /// Lower-case addresses.
+    Listed(Vec<String>),
+}
+
+/// The registry that joins what each rail calls a payee.
+#[derive(Clone, Debug, Default)]
+pub struct Payees(Vec<Payee>);
+
+#[derive(Clone, Debug)]
+pub struct Payee {
+    pub id: PayeeId,
+    pub merchant: Merchant,
+    /// Scheme, host and port of its resources.
+    pub origins: Vec<String>,
+    /// Lower-case addresses by network.
+    pub pay_to: BTreeMap<Network, Vec<String>>,
+    /// What it signs carts with.
+    pub keys: Vec<PublicKey>,
+}
+
+impl Payees {
+    pub fn new(payees: Vec<Payee>) -> Self {
+        Self(payees)
+    }
+
+    pub fn at_origin(&self, origin: &str) -> Option<&Payee> {
+        self.0.iter().find(|payee| payee.origins.iter().any(|known| known == origin))
+    }
+
+    /// Whose address this is. An address on record vouches for its owner wherever it is asked for.
+    pub fn paid_at(&self, network: Network, pay_to: &str) -> Option<&Payee> {
+        self.0.iter().find(|payee| {
+            payee.pay_to.get(&network).is_some_and(|addresses| addresses.iter().any(|known| known == pay_to))
+        })
+    }
+
+    pub fn merchant(&self, id: &str) -> Option<&Payee> {
+        self.0.iter().find(|payee| payee.merchant.id == id)
+    }
+}
