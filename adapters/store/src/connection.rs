@@ -83,7 +83,8 @@ pub(crate) async fn check_schema(connection: &mut SqliteConnection) -> Result<()
     let expected = schema_of(&mut fresh).await?;
     let found = schema_of(connection).await?;
     let unequal = expected.iter().find(|item| !found.contains(item)).map(|item| ("is missing or changed", item));
-    let unequal = unequal.or_else(|| found.iter().find(|item| !expected.contains(item)).map(|item| ("is unknown", item)));
+    let unequal =
+        unequal.or_else(|| found.iter().find(|item| !expected.contains(item)).map(|item| ("is unknown", item)));
     if let Some((problem, (kind, name, _))) = unequal {
         let versions = MIGRATOR.iter().map(|migration| migration.version.to_string()).collect::<Vec<_>>().join(", ");
         return Err(Failure::Broken(format!(

@@ -37,8 +37,8 @@ impl From<sqlx::Error> for Failure {
         let reason = error.to_string();
         match &error {
             sqlx::Error::Database(_) => match primary_code(&error) {
-                // SQLITE_CONSTRAINT, TOOBIG, MISMATCH
-                Some(19 | 18 | 20) => Self::Refused(reason),
+                // SQLITE_TOOBIG, CONSTRAINT, MISMATCH
+                Some(18..=20) => Self::Refused(reason),
                 // SQLITE_ERROR (no such table), CORRUPT, NOTADB
                 Some(1 | 11 | 26) => Self::Broken(reason),
                 // Busy, locked, read-only, full, out of memory, input or output: before COMMIT nothing was written.

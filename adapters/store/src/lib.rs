@@ -18,6 +18,8 @@ mod load;
 mod read;
 mod rows;
 mod table;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod verify;
 mod write;
@@ -34,8 +36,8 @@ use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use crate::connection::Schema;
 use crate::connection::Opener;
+pub use crate::connection::Schema;
 use crate::lane::{Lane, Waiting, Writer};
 
 /// What time it is. Asked after the tenant's lock is taken.
@@ -49,9 +51,11 @@ pub fn wall_clock() -> Clock {
     })
 }
 
+type SaltOf = dyn Fn(&TenantId) -> Option<SaltKey> + Send + Sync;
+
 /// The salt key of each tenant. A tenant without one has no book here.
 #[derive(Clone)]
-pub struct Salts(Arc<dyn Fn(&TenantId) -> Option<SaltKey> + Send + Sync>);
+pub struct Salts(Arc<SaltOf>);
 
 impl Salts {
     pub fn new(salt_of: impl Fn(&TenantId) -> Option<SaltKey> + Send + Sync + 'static) -> Self {

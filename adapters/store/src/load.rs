@@ -186,8 +186,7 @@ async fn purchases(
              ON s.tenant = ?1 AND s.budget = w.budget AND s.purchase = w.purchase AND s.open = 1"
         )
     };
-    let cells =
-        wanted.iter().map(|key| vec![Cell::blob(key.budget.0), Cell::blob(key.purchase.0)]).collect::<Vec<_>>();
+    let cells = wanted.iter().map(|key| vec![Cell::blob(key.budget.0), Cell::blob(key.purchase.0)]).collect::<Vec<_>>();
     let mut open: BTreeMap<PurchaseKey, BTreeSet<SpendId>> = BTreeMap::new();
     for row in look_up(connection, tenant, cells, text).await? {
         let key = PurchaseKey { budget: ledger::id::BudgetId(digest(&row, 0)?.0), purchase: digest(&row, 1)? };

@@ -59,10 +59,8 @@ impl Store for SqliteStore {
             .await
             .map_err(Failure::from)?;
         let Some(row) = row else { return Ok(None) };
-        let document = Document {
-            kind: row.try_get(0).map_err(Failure::from)?,
-            bytes: row.try_get(1).map_err(Failure::from)?,
-        };
+        let document =
+            Document { kind: row.try_get(0).map_err(Failure::from)?, bytes: row.try_get(1).map_err(Failure::from)? };
         if document.digest() != digest {
             let found = document.digest();
             return Err(StoreError::Broken(format!("document {digest} is stored with bytes of digest {found}")));

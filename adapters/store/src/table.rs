@@ -86,12 +86,7 @@ impl Table {
     /// Every row of a tenant, in the order of the key.
     pub fn select_text(&self) -> String {
         let (key, _) = self.columns.split_at(self.key_columns);
-        format!(
-            "SELECT {} FROM {} WHERE tenant = ?1 ORDER BY {}",
-            self.columns.join(", "),
-            self.name,
-            key.join(", ")
-        )
+        format!("SELECT {} FROM {} WHERE tenant = ?1 ORDER BY {}", self.columns.join(", "), self.name, key.join(", "))
     }
 
     pub async fn insert(

@@ -90,7 +90,10 @@ impl Check<'_> {
                     Some(row) if row == found => {}
                     Some(row) => return Err(self.differs(table, &row, &found)),
                     None => {
-                        return Err(Stop::at(self.entries, format!("{} has a row that no record made: {found:?}", table.name)));
+                        return Err(Stop::at(
+                            self.entries,
+                            format!("{} has a row that no record made: {found:?}", table.name),
+                        ));
                     }
                 }
             }
@@ -160,7 +163,8 @@ impl Check<'_> {
     async fn documents(&mut self) -> Result<(), Stop> {
         let mut offset = 0;
         loop {
-            let text = "SELECT digest, kind, bytes, seal FROM document WHERE tenant = ?1 ORDER BY digest LIMIT 16 OFFSET ?2";
+            let text =
+                "SELECT digest, kind, bytes, seal FROM document WHERE tenant = ?1 ORDER BY digest LIMIT 16 OFFSET ?2";
             let query = sqlx::query(text).bind(self.tenant.as_str()).bind(offset);
             let rows = query.fetch_all(&mut *self.connection).await;
             let rows = rows.map_err(|error| Stop::reading(self.entries, error))?;

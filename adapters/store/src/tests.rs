@@ -1,0 +1,125 @@
+//! The store against the book in memory, against many callers, against the `sqlite3` shell, and against a flipped byte.
+
+mod concurrency;
+mod damage;
+mod durability;
+mod guards;
+#[path = "../../../ledger/src/book/tests/memory.rs"]
+mod memory;
+mod parity;
+#[path = "../../../ledger/src/book/tests/stream.rs"]
+mod stream;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use ledger::command::{Command, Request};
+use ledger::id::{Micros, TenantId};
+use ledger::journal::SaltKey;
+use ledger::store::{Answer, Document, Store as _, StoreError, Verification, Work};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection as _, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::{Clock, Options, Salts, Schema, SqliteStore};
+
+fn tenant() -> TenantId {
+    "acme".parse().unwrap()
+}
+
+fn salts() -> Salts {
+    Salts::new(|tenant| {
+        let number = u8::try_from(tenant.as_str().len()).unwrap();
+        (tenant.as_str() != "stranger").then(|| SaltKey::new([number; 32]))
+    })
+}
+
+/// A clock that tests set.
+#[derive(Clone)]
+struct Dial(Arc<AtomicI64>);
+
+impl Dial {
+    fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(stream::START.0)))
+    }
+
+    fn turn(&self, to: Micros) {
+        self.0.store(to.0, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let dial = self.0.clone();
+        Arc::new(move || Micros(dial.load(Ordering::SeqCst)))
+    }
+}
+
+struct Place {
+    // Dropped last: it is the folder of the file.
+    path: PathBuf,
+    dial: Dial,
+    _folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { path: folder.path().join("book.db"), dial: Dial::new(), _folder: folder }
+    }
+
+    async fn open(&self, schema: Schema) -> Result<SqliteStore, StoreError> {
+        let clock = self.dial.clock();
+        let busy_timeout = Duration::from_millis(300);
+        SqliteStore::open(&self.path, salts(), Options { clock, busy_timeout, ..Options::new(schema) }).await
+    }
+
+    /// A store with the preamble of the streams in it.
+    async fn opened(&self) -> SqliteStore {
+        let store = self.open(Schema::Migrate).await.unwrap();
+        for request in stream::preamble() {
+            store.run(&tenant(), work(request)).await.unwrap();
+        }
+        store
+    }
+
+    /// As the `sqlite3` shell comes to it: SQLite's own defaults, none of ours.
+    async fn shell(&self) -> SqliteConnection {
+        shell(&self.path).await
+    }
+}
+
+async fn shell(path: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(path).foreign_keys(false);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+fn work(request: Request) -> Work {
+    Work { request, documents: Vec::new() }
+}
+
+fn holds(hold: ledger::command::Hold) -> Work {
+    work(stream::by(stream::agent(), Command::Hold(Box::new(hold))))
+}
+
+fn on(command: Command) -> Work {
+    work(stream::by(stream::service(), command))
+}
+
+fn document(text: &str) -> Document {
+    Document { kind: "note".to_owned(), bytes: text.as_bytes().to_vec() }
+}
+
+async fn run(store: &SqliteStore, work: Work) -> Result<Answer, StoreError> {
+    store.run(&tenant(), work).await
+}
+
+async fn assert_sound(store: &SqliteStore) -> u64 {
+    match store.verify(&tenant()).await.unwrap() {
+        Verification::Sound { entries, root } => {
+            assert_eq!(store.head(&tenant()).await.unwrap(), (entries, root));
+            entries
+        }
+        Verification::Broken { seq, reason } => panic!("broken at {seq}: {reason}"),
+    }
+}

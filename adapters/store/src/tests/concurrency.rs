@@ -1,0 +1,183 @@
+//! Many callers at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ledger::command::Command;
+use ledger::id::{BudgetId, Digest};
+use ledger::money::Amount;
+use ledger::rejection::Rejection;
+use ledger::store::{Freshness, Store as _, StoreError, Work};
+use tokio::task::JoinSet;
+
+use super::{Place, assert_sound, document, holds, on, run, stream, tenant};
+
+/// Holds of 10 under a mandate of 500: fifty fit.
+fn small_hold(number: u8) -> Work {
+    holds(stream::hold(number, stream::mandate(0), 10))
+}
+
+async fn used(store: &crate::SqliteStore, id: BudgetId) -> (u128, u128) {
+    let budget = store.budget(&tenant(), id).await.unwrap().unwrap();
+    (budget.used().unwrap().get(), budget.caps.total.unwrap().get())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_hundred_holds_against_a_budget_for_fifty() {
+    let place = Place::new();
+    let store = place.opened().await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let sampler = tokio::spawn({
+        let (store, is_over) = (store.clone(), is_over.clone());
+        async move {
+            let mut samples = 0_u32;
+            while !is_over.load(Ordering::SeqCst) {
+                for id in [stream::mandate(0), stream::PERSON, stream::ROOT] {
+                    let (used, cap) = used(&store, id).await;
+                    assert!(used <= cap, "{used} of {cap} at an instant");
+                }
+                samples += 1;
+            }
+            samples
+        }
+    });
+    let mut callers = JoinSet::new();
+    for number in 0..200 {
+        let store = store.clone();
+        callers.spawn(async move { run(&store, small_hold(number)).await });
+    }
+    let (mut held, mut refused) = (0, 0);
+    for answer in callers.join_all().await {
+        match answer {
+            Ok(answer) => {
+                assert_eq!(answer.freshness, Freshness::New);
+                held += 1;
+            }
+            Err(StoreError::Rejected(Rejection::AmountExceedsBudget { available, cap, requested, .. })) => {
+                assert_eq!((available, cap, requested), (Amount::ZERO, Amount::new(500), Amount::new(10)));
+                refused += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    is_over.store(true, Ordering::SeqCst);
+    assert!(sampler.await.unwrap() > 0, "nothing was sampled");
+    assert_eq!((held, refused), (50, 150));
+    assert_eq!(used(&store, stream::mandate(0)).await, (500, 500));
+    assert_sound(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_key_from_forty_callers_is_one_purchase() {
+    let place = Place::new();
+    let store = place.opened().await;
+    let mut callers = JoinSet::new();
+    for _ in 0..40 {
+        let store = store.clone();
+        callers.spawn(async move { run(&store, small_hold(1)).await.unwrap() });
+    }
+    let answers = callers.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| answer.freshness == Freshness::New).count(), 1);
+    assert!(answers.iter().all(|answer| answer.spend == answers[0].spend && answer.spend.is_some()));
+    assert_eq!(used(&store, stream::mandate(0)).await.0, 10);
+    assert_sound(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_stores_on_one_file_never_pass_the_cap_together() {
+    let place = Place::new();
+    let one = place.opened().await;
+    let two = place.open(crate::Schema::Refuse).await.unwrap();
+    let mut callers = JoinSet::new();
+    for number in 0..120 {
+        let store = if number % 2 == 0 { one.clone() } else { two.clone() };
+        callers.spawn(async move { run(&store, small_hold(number)).await });
+    }
+    let answers = callers.join_all().await;
+    let held = answers.iter().filter(|answer| answer.is_ok()).count();
+    let busy = answers.iter().filter(|answer| matches!(answer, Err(StoreError::Unavailable(_)))).count();
+    assert!(held <= 50 && (held == 50 || busy > 0), "{held} held, {busy} found the file busy");
+    assert_eq!(used(&one, stream::mandate(0)).await.0, u128::try_from(held).unwrap() * 10);
+    assert_sound(&two).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_its_unit_behind_whole() {
+    let place = Place::new();
+    let store = place.opened().await;
+    let mut going = Box::pin(run(&store, small_hold(1)));
+    // Polled once: it is in the queue. Then the caller is gone.
+    let poll = std::future::poll_fn(|context| std::task::Poll::Ready(going.as_mut().poll(context))).await;
+    assert!(poll.is_pending());
+    drop(going);
+    let answer = run(&store, small_hold(1)).await.unwrap();
+    assert_eq!(answer.freshness, Freshness::Known, "the command of the caller that left was lost");
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
+async fn a_command_that_the_database_refuses_does_not_harm_its_neighbours() {
+    let place = Place::new();
+    let store = place.opened().await;
+    let mut callers = JoinSet::new();
+    for number in 0..9_u8 {
+        let store = store.clone();
+        callers.spawn(async move {
+            let mut hold = stream::hold(number, stream::mandate(0), 10);
+            if number == 4 {
+                // Longer than a record takes: it would never read back.
+                hold.pay_to = "x".repeat(70_000);
+            }
+            (number, run(&store, holds(hold)).await)
+        });
+    }
+    for (number, answer) in callers.join_all().await {
+        match (number, answer) {
+            (4, Err(StoreError::Broken(_))) => {}
+            (4, other) => panic!("a record that does not read back was written: {other:?}"),
+            (_, answer) => assert_eq!(answer.unwrap().freshness, Freshness::New),
+        }
+    }
+    assert_eq!(used(&store, stream::mandate(0)).await.0, 80);
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
+async fn tenants_have_books_of_their_own() {
+    let place = Place::new();
+    let store = place.opened().await;
+    let other = "other-tenant".parse().unwrap();
+    assert!(store.budget(&other, stream::ROOT).await.unwrap().is_none());
+    let fund = Command::Fund { wallet: "w".to_owned(), money: stream::money(5), reference: Digest::of(b"f") };
+    store.run(&other, on(fund)).await.unwrap();
+    assert_eq!(store.head(&other).await.unwrap().0, 1);
+    assert!(matches!(store.verify(&other).await.unwrap(), ledger::store::Verification::Sound { entries: 1, .. }));
+    let stranger = "stranger".parse().unwrap();
+    let refused = store.run(&stranger, small_hold(1)).await;
+    assert!(matches!(refused, Err(StoreError::Broken(_))), "a tenant without a salt key has a book: {refused:?}");
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
+async fn documents_become_durable_with_what_is_new_and_only_then() {
+    let place = Place::new();
+    let store = place.opened().await;
+    let with = |number, text: &str| Work { documents: vec![document(text)], ..small_hold(number) };
+    run(&store, with(1, "one")).await.unwrap();
+    run(&store, with(2, "one")).await.unwrap();
+    run(&store, with(1, "late")).await.unwrap();
+    let refused = Work { documents: vec![document("refused")], ..holds(stream::hold(3, stream::mandate(0), 9_999)) };
+    assert!(run(&store, refused).await.is_err());
+    assert_eq!(store.document(&tenant(), Digest::of(b"one")).await.unwrap(), Some(document("one")));
+    for text in ["late", "refused", "never"] {
+        assert_eq!(store.document(&tenant(), Digest::of(text.as_bytes())).await.unwrap(), None, "{text} was kept");
+    }
+    let too_large =
+        Work { documents: vec![document(&"x".repeat(crate::limits::DOCUMENT_BYTES_MAX + 1))], ..small_hold(4) };
+    let too_many = Work { documents: vec![document("x"); crate::limits::DOCUMENTS_MAX + 1], ..small_hold(4) };
+    for work in [too_large, too_many] {
+        assert!(matches!(run(&store, work).await, Err(StoreError::Broken(_))));
+    }
+    assert!(store.spend(&tenant(), stream::spend(4)).await.unwrap().is_none());
+    assert_sound(&store).await;
+}

@@ -1,0 +1,134 @@
+//! The same commands give the same answers and the same root, however they fall into units of work.
+
+use ledger::rejection::Rejection;
+use ledger::store::{Freshness, Store as _, StoreError};
+use proptest::prelude::*;
+
+use super::memory::{Memory, Told};
+use super::{Place, assert_sound, run, salts, stream, tenant, work};
+use crate::Schema;
+
+fn memory() -> Memory {
+    let salt_key = salts().find(&tenant()).unwrap();
+    Memory::new(salt_key, |rejection: &Rejection| serde_json::to_vec(rejection).unwrap())
+}
+
+proptest! {
+    // Each case syncs a disk some dozen times.
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_grouping_gives_the_answers_and_the_root_of_memory(
+        steps in stream::steps(160),
+        groups in prop::collection::vec(1..30_usize, 160),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let place = Place::new();
+            let store = place.opened().await;
+            let mut memory = memory();
+            for request in stream::preamble() {
+                memory.run(stream::START, &request);
+            }
+            let mut clock = stream::START;
+            let mut steps = steps.as_slice();
+            for group in groups {
+                let (now, rest) = steps.split_at(group.min(steps.len()));
+                steps = rest;
+                let Some((pause, _)) = now.first() else { break };
+                // One unit takes its instants from one clock.
+                clock = clock.plus_micros(*pause);
+                place.dial.turn(clock);
+                // Polled in this order on one thread, and so queued in this order; the lane drains them together.
+                let mut waiting = tokio::task::JoinSet::new();
+                for (number, (_, request)) in now.iter().enumerate() {
+                    let (store, work) = (store.clone(), work(request.clone()));
+                    waiting.spawn(async move { (number, run(&store, work).await) });
+                }
+                let mut answers = waiting.join_all().await;
+                answers.sort_by_key(|(number, _)| *number);
+                for ((_, request), (_, answer)) in now.iter().zip(answers) {
+                    let told = memory.run(clock, request);
+                    match (&told, &answer) {
+                        (Told::New(effects), Ok(answer)) => {
+                            assert_eq!((answer.freshness, answer.seq), (Freshness::New, Some(effects.seq)));
+                            assert!(effects.spend.is_none() || answer.spend == effects.spend);
+                            assert!(effects.settlement.is_none() || answer.settlement == effects.settlement);
+                        }
+                        (Told::Known, Ok(answer)) => assert_eq!((answer.freshness, answer.seq), (Freshness::Known, None)),
+                        (Told::Rejected(expected), Err(StoreError::Rejected(found))) => assert_eq!(found, expected),
+                        other => panic!("{other:?} for {request:?}"),
+                    }
+                }
+            }
+            let frontier = &memory.view.head.frontier;
+            assert_eq!(store.head(&tenant()).await.unwrap(), (frontier.size(), frontier.root()));
+            assert_eq!(assert_sound(&store).await, frontier.size());
+            check_reads(&store, &memory).await;
+            store.close().await.unwrap();
+
+            // And what was written is there for another process.
+            let store = place.open(Schema::Refuse).await.unwrap();
+            assert_eq!(assert_sound(&store).await, frontier.size());
+        });
+    }
+}
+
+async fn check_reads(store: &crate::SqliteStore, memory: &Memory) {
+    for (id, budget) in memory.view.budgets.changed() {
+        assert_eq!(store.budget(&tenant(), *id).await.unwrap().as_ref(), Some(budget));
+    }
+    let mut open = Vec::new();
+    for (id, spend) in memory.view.spends.changed() {
+        assert_eq!(store.spend(&tenant(), *id).await.unwrap().as_ref(), Some(spend));
+        if spend.state.is_open() {
+            open.push(spend.clone());
+        }
+        let records = store.records_of_spend(&tenant(), *id).await.unwrap();
+        let expected =
+            memory.records.iter().filter(|record| record.spend.as_ref().is_some_and(|found| found.id == *id));
+        assert!(records.iter().map(|(_, effects)| effects).eq(expected));
+    }
+    assert_eq!(store.open_spends(&tenant(), None, 1_000).await.unwrap(), open);
+    if let Some(first) = open.first() {
+        assert_eq!(store.open_spends(&tenant(), Some(first.id), 1_000).await.unwrap(), open[1..]);
+    }
+    for (key, settlement) in memory.view.settlements.changed() {
+        assert_eq!(store.settlement(&tenant(), key).await.unwrap().as_ref(), Some(settlement));
+    }
+    let settlements = memory.view.settlements.changed().filter(|(_, settlement)| settlement.state.is_open());
+    assert_eq!(store.open_settlements(&tenant(), 1_000).await.unwrap().len(), settlements.count());
+    let records = store.records(&tenant(), 2, 3).await.unwrap();
+    assert!(records.iter().map(|(_, effects)| effects).eq(memory.records[2..].iter().take(3)));
+    let mut under: Vec<_> = memory.view.spends.changed().map(|(_, spend)| spend.clone()).collect();
+    under.sort_by_key(|spend| std::cmp::Reverse(spend.hold));
+    assert_eq!(store.spends_of(&tenant(), stream::ROOT, 1_000).await.unwrap(), under);
+    under.retain(|spend| spend.budget == stream::mandate(0));
+    assert_eq!(store.spends_of(&tenant(), stream::mandate(0), 1_000).await.unwrap(), under);
+}
+
+/// serde's tagged enums lose numbers under serde_json's `arbitrary_precision`; a kept refusal must come back whole.
+#[test]
+fn every_kept_refusal_reads_back() {
+    use ledger::claim::ClaimOutcome;
+    use ledger::id::Digest;
+    use ledger::money::Amount;
+    let budget = stream::mandate(0);
+    let amount = Amount::MAX;
+    for rejection in [
+        Rejection::AmountExceedsBudget { budget, requested: amount, available: amount, cap: amount },
+        Rejection::AmountExceedsPaymentLimit { budget, requested: amount, limit: amount },
+        Rejection::OccurrencesExhausted { budget, used: u64::MAX, limit: 0 },
+        Rejection::MandateExpired { budget, expires_at: i64::MIN, now: i64::MAX },
+        Rejection::MandateRevoked { budget },
+        Rejection::MandateSuspended { budget },
+        Rejection::MandateConsumed { mandate: budget },
+        Rejection::AuthorizationClaimed { spend: "\u{1f980}\"\\".to_owned() },
+    ] {
+        let text = serde_json::to_string(&rejection).unwrap();
+        let outcome = ClaimOutcome::Rejected { code: rejection.code(), text: Digest::of(text.as_bytes()) };
+        assert_eq!(crate::load::kept(&outcome, Some(text.clone())).unwrap(), Some(rejection));
+        assert!(crate::load::kept(&outcome, Some(format!("{text} "))).is_err(), "another text was taken");
+        assert!(crate::load::kept(&outcome, None).is_err(), "a missing text was taken");
+    }
+}
