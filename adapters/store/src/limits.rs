@@ -15,10 +15,12 @@ pub const DOCUMENT_KIND_BYTES_MAX: usize = 64;
 
 /// Times that loading may name further keys: claims and spends, their leaf, its path, the open purchase, its spend.
 pub const LOAD_ROUNDS_MAX: usize = 8;
-/// Rows of a statement, largest first. A fixed few, so that each text is prepared once; the largest statement has
-/// 256 rows of 14 columns, far below SQLite's 32,766 variables.
-pub const STATEMENT_ROWS: [usize; 4] = [256, 32, 4, 1];
-/// Prepared statements kept on a connection: a dozen tables, four sizes each, inserts and lookups.
+/// Rows of an insert, largest first. A fixed few, so that each text is prepared once, and powers of two, so that any
+/// number of rows is few statements; the largest has 256 rows of 15 columns, far below SQLite's 32,766 variables.
+pub const INSERT_ROWS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
+/// Keys of a look-up; what is left over in one repeats its last key.
+pub const LOOK_UP_KEYS: [usize; 5] = [1, 4, 16, 64, 256];
+/// Prepared statements kept on a connection: eleven tables of nine sizes, eight look-ups of five, and a few.
 pub const STATEMENTS_CACHED: usize = 160;
 
 /// Rows that one read returns at most, whatever was asked for.
@@ -27,6 +29,9 @@ pub const READ_ROWS_MAX: u32 = 1_000;
 pub const SPEND_RECORDS_MAX: u32 = 1_000;
 /// Journal records read at a time by the verifier.
 pub const VERIFY_PAGE_RECORDS: u64 = 512;
+/// Rows of a table, and documents, compared at a time.
+pub const VERIFY_PAGE_ROWS: u32 = 512;
+pub const VERIFY_PAGE_DOCUMENTS: u32 = 16;
 
 pub const READERS_DEFAULT: u32 = 4;
 pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);

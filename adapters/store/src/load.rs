@@ -15,8 +15,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
 use crate::failure::Failure;
+use crate::limits::LOOK_UP_KEYS;
 use crate::rows;
-use crate::table::{Cell, Cells, statement_rows};
+use crate::table::{Cell, Cells, bind};
 
 /// Where the journal stands, checked against itself; an empty head where there is none yet.
 pub(crate) async fn head(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Head, Failure> {
@@ -86,8 +87,8 @@ async fn bodies(
     ids: Vec<Cells>,
 ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Failure> {
     let text = |rows: usize| {
-        let variables = (0..rows).map(|row| format!("?{}", row + 2)).collect::<Vec<_>>().join(", ");
-        format!("{select} WHERE tenant = ?1 AND id IN ({variables})")
+        let variables = list(rows, "?");
+        format!("{select} WHERE tenant = ? AND id IN ({variables})")
     };
     let rows = look_up(connection, tenant, ids, text).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
@@ -100,8 +101,8 @@ async fn claims(
     view: &mut View,
 ) -> Result<(), Failure> {
     let text = |rows: usize| {
-        let variables = (0..rows).map(|row| format!("?{}", row + 2)).collect::<Vec<_>>().join(", ");
-        format!("SELECT key, request, outcome, rejection FROM claim WHERE tenant = ?1 AND key IN ({variables})")
+        let variables = list(rows, "?");
+        format!("SELECT key, request, outcome, rejection FROM claim WHERE tenant = ? AND key IN ({variables})")
     };
     let cells = wanted.iter().map(|key| vec![Cell::blob(key.0)]).collect();
     let rows = look_up(connection, tenant, cells, text).await?;
@@ -151,10 +152,10 @@ async fn settlements(
     view: &mut View,
 ) -> Result<(), Failure> {
     let text = |rows: usize| {
-        let tuples = tuples(rows, 5);
+        let tuples = list(rows, "(?, ?, ?, ?, ?)");
         format!(
-            "WITH wanted (role, network, asset, payer, nonce) AS (VALUES {tuples})
-             SELECT s.body FROM wanted w CROSS JOIN settlement s ON s.tenant = ?1 AND s.role = w.role
+            "WITH place (tenant) AS (SELECT ?), wanted (role, network, asset, payer, nonce) AS (VALUES {tuples})
+             SELECT s.body FROM place p CROSS JOIN wanted w CROSS JOIN settlement s ON s.tenant = p.tenant AND s.role = w.role
              AND s.network = w.network AND s.asset = w.asset AND s.payer = w.payer AND s.nonce = w.nonce"
         )
     };
@@ -179,11 +180,11 @@ async fn purchases(
     view: &mut View,
 ) -> Result<(), Failure> {
     let text = |rows: usize| {
-        let tuples = tuples(rows, 2);
+        let tuples = list(rows, "(?, ?)");
         format!(
-            "WITH wanted (budget, purchase) AS (VALUES {tuples})
-             SELECT s.budget, s.purchase, s.id FROM wanted w CROSS JOIN spend s INDEXED BY spend_purchase
-             ON s.tenant = ?1 AND s.budget = w.budget AND s.purchase = w.purchase AND s.open = 1"
+            "WITH place (tenant) AS (SELECT ?), wanted (budget, purchase) AS (VALUES {tuples})
+             SELECT s.budget, s.purchase, s.id FROM place p CROSS JOIN wanted w CROSS JOIN spend s INDEXED BY spend_purchase
+             ON s.tenant = p.tenant AND s.budget = w.budget AND s.purchase = w.purchase AND s.open = 1"
         )
     };
     let cells = wanted.iter().map(|key| vec![Cell::blob(key.budget.0), Cell::blob(key.purchase.0)]).collect::<Vec<_>>();
@@ -210,12 +211,12 @@ pub(crate) async fn accounts(
     wanted: &BTreeSet<(Account, AssetId)>,
 ) -> Result<BTreeMap<(Account, AssetId), FoundAccount>, Failure> {
     let text = |rows: usize| {
-        let tuples = tuples(rows, 2);
+        let tuples = list(rows, "(?, ?)");
         format!(
-            "WITH wanted (name, asset) AS (VALUES {tuples})
+            "WITH place (tenant) AS (SELECT ?), wanted (name, asset) AS (VALUES {tuples})
              SELECT a.id, a.name, a.asset, b.debit_posted, b.credit_posted, b.debit_pending, b.credit_pending
-             FROM wanted w CROSS JOIN account a ON a.tenant = ?1 AND a.name = w.name AND a.asset = w.asset
-             JOIN account_balance b ON b.tenant = ?1 AND b.account = a.id"
+             FROM place p CROSS JOIN wanted w CROSS JOIN account a ON a.tenant = p.tenant AND a.name = w.name AND a.asset = w.asset
+             JOIN account_balance b ON b.tenant = p.tenant AND b.account = a.id"
         )
     };
     let cells = wanted.iter().map(|(account, asset)| vec![Cell::text(account), Cell::text(asset)]).collect();
@@ -244,15 +245,16 @@ pub(crate) async fn documents(
     wanted: impl Iterator<Item = &Digest>,
 ) -> Result<BTreeSet<Digest>, Failure> {
     let text = |rows: usize| {
-        let variables = (0..rows).map(|row| format!("?{}", row + 2)).collect::<Vec<_>>().join(", ");
-        format!("SELECT digest FROM document WHERE tenant = ?1 AND digest IN ({variables})")
+        let variables = list(rows, "?");
+        format!("SELECT digest FROM document WHERE tenant = ? AND digest IN ({variables})")
     };
     let cells = wanted.map(|digest| vec![Cell::blob(digest.0)]).collect();
     let rows = look_up(connection, tenant, cells, text).await?;
     rows.iter().map(|row| digest(row, 0)).collect()
 }
 
-/// Asks for many keys in as few statements as the fixed sizes allow; `?1` is the tenant.
+/// Asks for many keys in as few statements as the fixed sizes allow; the first variable is the tenant. A row may come
+/// twice, where a key was repeated to fill a statement.
 async fn look_up(
     connection: &mut SqliteConnection,
     tenant: &TenantId,
@@ -260,28 +262,19 @@ async fn look_up(
     text: impl Fn(usize) -> String,
 ) -> Result<Vec<SqliteRow>, Failure> {
     let mut found = Vec::new();
-    let mut keys = keys.into_iter();
-    while let Some(size) = statement_rows(keys.len()) {
-        let mut query = sqlx::query(AssertSqlSafe(text(size))).bind(tenant.as_str().to_owned());
-        for cell in keys.by_ref().take(size).flatten() {
-            query = match cell {
-                Cell::Null => query.bind(None::<i64>),
-                Cell::Integer(value) => query.bind(value),
-                Cell::Text(value) => query.bind(value),
-                Cell::Blob(value) => query.bind(value),
-            };
-        }
+    let largest = LOOK_UP_KEYS.into_iter().max().unwrap_or(1);
+    for keys in keys.chunks(largest) {
+        let size = LOOK_UP_KEYS.into_iter().find(|size| *size >= keys.len()).unwrap_or(largest);
+        let fill = keys.last().into_iter().cycle().take(size.saturating_sub(keys.len()));
+        let query = sqlx::query(AssertSqlSafe(text(size))).bind(tenant.as_str());
+        let query = keys.iter().chain(fill).flatten().cloned().fold(query, bind);
         found.extend(query.fetch_all(&mut *connection).await?);
     }
     Ok(found)
 }
 
-fn tuples(rows: usize, width: usize) -> String {
-    let tuple = |row: usize| {
-        let variables = (0..width).map(|column| format!("?{}", row * width + column + 2)).collect::<Vec<_>>();
-        format!("({})", variables.join(", "))
-    };
-    (0..rows).map(tuple).collect::<Vec<_>>().join(", ")
+fn list(rows: usize, item: &str) -> String {
+    vec![item; rows].join(", ")
 }
 
 fn bytes<const N: usize>(row: &SqliteRow, column: usize) -> Result<[u8; N], Failure> {

@@ -14,6 +14,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::failure::Failure;
 use crate::limits::{READ_ROWS_MAX, SPEND_RECORDS_MAX};
+use crate::table::Query;
 use crate::{SqliteStore, load, verify};
 
 #[async_trait]
@@ -161,8 +162,6 @@ impl Store for SqliteStore {
         verify::verify(&self.shared.readers, tenant, &salt_key).await
     }
 }
-
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
 impl SqliteStore {
     async fn body<T: Canon>(

@@ -3,10 +3,10 @@
 
 use ledger::id::TenantId;
 use ledger::money::Amount;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, TypeInfo as _, ValueRef as _};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqliteConnection, TypeInfo as _, ValueRef as _};
 
-use crate::limits::STATEMENT_ROWS;
+use crate::limits::INSERT_ROWS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Growth {
@@ -14,6 +14,13 @@ pub(crate) enum Growth {
     Append,
     /// A row is written again under its key.
     Replace,
+}
+
+/// Where a page of rows begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    First,
+    After,
 }
 
 /// The tenant is the first column of every table and is not named here.
@@ -66,15 +73,9 @@ pub(crate) type Cells = Vec<Cell>;
 impl Table {
     fn insert_text(&self, rows: usize) -> String {
         let mut text = format!("INSERT INTO {} (tenant, {}) VALUES ", self.name, self.columns.join(", "));
-        let mut variable = 1;
-        for row in 0..rows {
-            text.push_str(if row == 0 { "(?1" } else { ", (?1" });
-            for _ in self.columns {
-                variable += 1;
-                text.push_str(&format!(", ?{variable}"));
-            }
-            text.push(')');
-        }
+        // Plain `?`: SQLite looks a numbered variable's name up in a list, which in a long statement is most of the work.
+        let row = format!("(?{})", ", ?".repeat(self.columns.len()));
+        text.push_str(&vec![row; rows].join(", "));
         if self.growth == Growth::Replace {
             let (key, rest) = self.columns.split_at(self.key_columns);
             let sets = rest.iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();
@@ -83,10 +84,16 @@ impl Table {
         text
     }
 
-    /// Every row of a tenant, in the order of the key.
-    pub fn select_text(&self) -> String {
-        let (key, _) = self.columns.split_at(self.key_columns);
-        format!("SELECT {} FROM {} WHERE tenant = ?1 ORDER BY {}", self.columns.join(", "), self.name, key.join(", "))
+    /// The rows of a tenant in the order of the key, from the first or from the one after a key; variables: the
+    /// tenant, the key's cells, how many.
+    pub fn page_text(&self, start: Start) -> String {
+        let key = self.columns.split_at(self.key_columns).0.join(", ");
+        let after = match start {
+            Start::First => String::new(),
+            Start::After => format!(" AND ({key}) > ({})", vec!["?"; self.key_columns].join(", ")),
+        };
+        let (name, columns) = (self.name, self.columns.join(", "));
+        format!("SELECT {columns} FROM {name} WHERE tenant = ?{after} ORDER BY {key} LIMIT ?")
     }
 
     pub async fn insert(
@@ -96,15 +103,10 @@ impl Table {
         rows: Vec<Cells>,
     ) -> Result<(), sqlx::Error> {
         let mut rows = rows.into_iter();
-        while let Some(size) = statement_rows(rows.len()) {
-            let mut query = sqlx::query(AssertSqlSafe(self.insert_text(size))).bind(tenant.as_str().to_owned());
-            for cell in rows.by_ref().take(size).flatten() {
-                query = match cell {
-                    Cell::Null => query.bind(None::<i64>),
-                    Cell::Integer(value) => query.bind(value),
-                    Cell::Text(value) => query.bind(value),
-                    Cell::Blob(value) => query.bind(value),
-                };
+        while let Some(size) = INSERT_ROWS.into_iter().find(|size| *size <= rows.len()) {
+            let mut query = sqlx::query(AssertSqlSafe(self.insert_text(size)));
+            for row in rows.by_ref().take(size) {
+                query = row.into_iter().fold(query.bind(tenant.as_str()), bind);
             }
             query.execute(&mut *connection).await?;
         }
@@ -112,9 +114,15 @@ impl Table {
     }
 }
 
-/// The largest statement that so many rows fill; `None` when there are none.
-pub(crate) fn statement_rows(rows: usize) -> Option<usize> {
-    STATEMENT_ROWS.into_iter().find(|size| *size <= rows)
+pub(crate) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+pub(crate) fn bind(query: Query<'_>, cell: Cell) -> Query<'_> {
+    match cell {
+        Cell::Null => query.bind(None::<i64>),
+        Cell::Integer(value) => query.bind(value),
+        Cell::Text(value) => query.bind(value),
+        Cell::Blob(value) => query.bind(value),
+    }
 }
 
 /// The cells of a row as they are, without any conversion that could hide a difference.

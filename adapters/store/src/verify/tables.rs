@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use ledger::budget::Budget;
-use ledger::claim::ClaimOutcome;
-use ledger::codec::{decode, encode};
-use ledger::id::{BudgetId, Digest, TenantId};
+use ledger::id::{BudgetId, TenantId};
 use ledger::money::Amount;
 use ledger::spend::{Spend, SpendState};
+use ledger::store::Document;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
 use super::Stop;
 use super::journal::{AccountIds, Book, count};
+use crate::limits::{VERIFY_PAGE_DOCUMENTS, VERIFY_PAGE_ROWS};
 use crate::load;
 use crate::rows;
-use crate::table::{Cell, Cells, Table, cells};
+use crate::table::{Cell, Cells, Start, Table, bind, cells};
 
 pub(super) async fn accounts(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<AccountIds, Stop> {
     let text = "SELECT name, asset, id FROM account WHERE tenant = ?1 ORDER BY id";
@@ -72,31 +72,22 @@ struct Check<'a> {
     entries: u64,
 }
 
-/// Rows compared at a time.
-const PAGE_ROWS: i64 = 512;
-
 impl Check<'_> {
     /// Both sides in the order of the key; the first difference is named.
     async fn table(&mut self, table: &Table, mut expected: impl Iterator<Item = Cells>) -> Result<(), Stop> {
-        let mut offset = 0;
-        loop {
-            let page = self.page(table, offset).await?;
-            if page.is_empty() {
-                break;
-            }
-            offset += PAGE_ROWS;
+        let mut page = self.page(table, None).await?;
+        while let Some(last) = page.last().cloned() {
             for found in page {
                 match expected.next() {
                     Some(row) if row == found => {}
                     Some(row) => return Err(self.differs(table, &row, &found)),
                     None => {
-                        return Err(Stop::at(
-                            self.entries,
-                            format!("{} has a row that no record made: {found:?}", table.name),
-                        ));
+                        let reason = format!("{} has a row that no record made: {found:?}", table.name);
+                        return Err(Stop::at(self.entries, reason));
                     }
                 }
             }
+            page = self.page(table, Some(last)).await?;
         }
         match expected.next() {
             None => Ok(()),
@@ -104,9 +95,15 @@ impl Check<'_> {
         }
     }
 
-    async fn page(&mut self, table: &Table, offset: i64) -> Result<Vec<Cells>, Stop> {
-        let text = AssertSqlSafe(format!("{} LIMIT ?2 OFFSET ?3", table.select_text()));
-        let query = sqlx::query(text).bind(self.tenant.as_str()).bind(PAGE_ROWS).bind(offset);
+    async fn page(&mut self, table: &Table, after: Option<Cells>) -> Result<Vec<Cells>, Stop> {
+        let start = if after.is_some() { Start::After } else { Start::First };
+        let query = sqlx::query(AssertSqlSafe(table.page_text(start))).bind(self.tenant.as_str());
+        let key = after.into_iter().flat_map(|row| row.into_iter().take(table.key_columns));
+        let query = key.fold(query, bind).bind(if table.name == rows::DOCUMENT.name {
+            VERIFY_PAGE_DOCUMENTS
+        } else {
+            VERIFY_PAGE_ROWS
+        });
         let rows = query.fetch_all(&mut *self.connection).await.map_err(|error| Stop::reading(self.entries, error))?;
         rows.iter().map(|row| cells(row).map_err(|error| Stop::reading(self.entries, error))).collect()
     }
@@ -129,13 +126,8 @@ impl Check<'_> {
     /// A claim's row carries the text of a kept refusal, of which the journal has the digest.
     async fn claims(&mut self, book: &Book) -> Result<(), Stop> {
         let mut expected = book.view.claims.changed();
-        let mut offset = 0;
-        loop {
-            let page = self.page(&rows::CLAIM, offset).await?;
-            if page.is_empty() {
-                break;
-            }
-            offset += PAGE_ROWS;
+        let mut page = self.page(&rows::CLAIM, None).await?;
+        while let Some(last) = page.last().cloned() {
             for found in page {
                 let Some((key, stored)) = expected.next() else {
                     return Err(Stop::at(self.entries, format!("a claim is stored that no record made: {found:?}")));
@@ -149,10 +141,9 @@ impl Check<'_> {
                 if row != found {
                     return Err(self.differs(&rows::CLAIM, &row, &found));
                 }
-                let outcome: ClaimOutcome =
-                    decode(&encode(&stored.claim.outcome)).map_err(|error| Stop::reading(seq, error))?;
-                load::kept(&outcome, text).map_err(|failure| Stop::reading(seq, failure))?;
+                load::kept(&stored.claim.outcome, text).map_err(|failure| Stop::reading(seq, failure))?;
             }
+            page = self.page(&rows::CLAIM, Some(last)).await?;
         }
         match expected.next() {
             None => Ok(()),
@@ -161,34 +152,20 @@ impl Check<'_> {
     }
 
     async fn documents(&mut self) -> Result<(), Stop> {
-        let mut offset = 0;
-        loop {
-            let text =
-                "SELECT digest, kind, bytes, seal FROM document WHERE tenant = ?1 ORDER BY digest LIMIT 16 OFFSET ?2";
-            let query = sqlx::query(text).bind(self.tenant.as_str()).bind(offset);
-            let rows = query.fetch_all(&mut *self.connection).await;
-            let rows = rows.map_err(|error| Stop::reading(self.entries, error))?;
-            if rows.is_empty() {
-                return Ok(());
+        let mut page = self.page(&rows::DOCUMENT, None).await?;
+        while let Some(last) = page.last().cloned() {
+            for found in page {
+                let (Some(Cell::Text(kind)), Some(Cell::Blob(bytes))) = (found.get(1), found.get(2)) else {
+                    return Err(Stop::at(self.entries, format!("a document is stored as {found:?}")));
+                };
+                // Named and sealed anew: whatever differs is named as in every other table.
+                let document = Document { kind: kind.clone(), bytes: bytes.clone() };
+                let expected = rows::document(document.digest(), document);
+                if expected != found {
+                    return Err(self.differs(&rows::DOCUMENT, &expected, &found));
+                }
             }
-            offset += 16;
-            for row in &rows {
-                self.document(row).map_err(|failure| Stop::reading(self.entries, failure))?;
-            }
-        }
-    }
-
-    fn document(&self, row: &sqlx::sqlite::SqliteRow) -> Result<(), crate::failure::Failure> {
-        let (kind, bytes): (String, &[u8]) = (row.try_get(1)?, row.try_get(2)?);
-        let digest = load::digest(row, 0)?;
-        let found = Digest::of(bytes);
-        if found != digest {
-            let reason = format!("document {digest} has bytes of digest {found}");
-            return Err(crate::failure::Failure::Broken(reason));
-        }
-        if load::digest(row, 3)? != rows::document_seal(digest, &kind) {
-            let reason = format!("document {digest} was not stored as of kind `{kind}`");
-            return Err(crate::failure::Failure::Broken(reason));
+            page = self.page(&rows::DOCUMENT, Some(last)).await?;
         }
         Ok(())
     }
