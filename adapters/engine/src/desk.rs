@@ -78,6 +78,10 @@ impl Desk {
         Some(InHand { desk: self, key: Some(key) })
     }
 
+    pub fn has(&self, tenant: &TenantId, key: &SettlementKey) -> bool {
+        locked(&self.in_hand).contains_key(&(tenant.clone(), key.clone()))
+    }
+
     /// Takes up what was kept. A second taker finds nothing.
     pub fn resume(&self, tenant: &TenantId, key: &SettlementKey) -> Option<(InHand<'_>, Goods)> {
         let key = (tenant.clone(), key.clone());

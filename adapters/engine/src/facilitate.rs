@@ -197,7 +197,7 @@ impl Engine {
         };
         self.send(&carriage.identity, &settlement).await;
         drop(lane);
-        self.await_receipt(carriage).await
+        self.await_receipt(carriage).await.map(|response| self.delivered(carriage, response))
     }
 
     async fn give_up(&self, carriage: &Carriage<'_>, refusal: &Refusal) -> Result<SettleResponse, EngineError> {
@@ -331,16 +331,23 @@ impl Engine {
         response
     }
 
-    /// After a restart, or when nobody waits any more: the same bytes again, and a look at the chain.
+    /// After a restart, or when nobody waits any more: the same bytes again, and a look at the chain. Who asks next is
+    /// the first to learn it; unless somebody in this process is waiting, who then learns it first.
     pub(crate) async fn carry_on(
         &self,
         identity: &Identity,
         settlement: &Settlement,
     ) -> Result<SettlementState, EngineError> {
-        let state = self.look(identity, settlement).await?;
+        let Some(_in_hand) = self.desk.take(&identity.tenant, &settlement.key) else { return Ok(settlement.state) };
+        let listed = settlement.state;
+        let now = self.store.settlement(&identity.tenant, &settlement.key).await?;
+        let Some(settlement) = now.filter(|now| now.state == SettlementState::Submitted) else {
+            return Ok(listed);
+        };
+        self.desk.owe_answer(&identity.tenant, &settlement.key);
+        let state = self.look(identity, &settlement).await?;
         if state == SettlementState::Submitted {
-            self.desk.owe_answer(&identity.tenant, &settlement.key);
-            self.send(identity, settlement).await;
+            self.send(identity, &settlement).await;
         }
         Ok(state)
     }

@@ -127,6 +127,8 @@ impl Engine {
                 self.settlement_after(identity, settlement, Command::Abandon { settlement: key }).await
             }
             (Role::Facilitator, _) => self.carry_on(identity, settlement).await,
+            // Its handler runs, or its settlement is awaited: whoever has it in hand looks.
+            _ if self.desk.has(&identity.tenant, &settlement.key) => Ok(settlement.state),
             _ => self.look_for_sale(identity, settlement).await,
         }
     }
