@@ -1,1 +1,78 @@
-fn main() {}
+//! The one binary. Each command is a module of the library; this only reads the command line.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use purser::cli::{Cli, Command, LedgerQuestion};
+use purser::verify::Judged;
+use purser::{chain_command, demo, dev, operate, pay, serve, stop, telemetry, verify};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    telemetry::init(default_level(&cli.command));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("purser: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("purser: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Commands that tell something keep the log quiet; services speak.
+const fn default_level(command: &Command) -> &'static str {
+    match command {
+        Command::Serve(_) | Command::Dev(_) | Command::Chain(_) => "info",
+        _ => "warn",
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Demo { json } => {
+            let object = demo::run(json).await.map_err(|error| error.to_string())?;
+            if json {
+                println!("{object}");
+            }
+            let ok = object.get("ok").and_then(serde_json::Value::as_bool) == Some(true);
+            Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Dev(args) => dev::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Chain(args) => chain_command::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => serve::run(&args.config, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Migrate(args) => operate::migrate(&args.config).await.map(|()| ExitCode::SUCCESS),
+        Command::Token(args) => operate::token(&args).map(|()| ExitCode::SUCCESS),
+        Command::Ledger(args) => ledger(args.question).await,
+        Command::Pay(args) => Ok(if pay::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Verify(args) => Ok(match verify::run(&args) {
+            Ok(Judged::Valid) => ExitCode::SUCCESS,
+            Ok(Judged::Invalid) => ExitCode::from(1),
+            Err(message) => {
+                eprintln!("purser: {message}");
+                ExitCode::from(2)
+            }
+        }),
+    }
+}
+
+async fn ledger(question: LedgerQuestion) -> Result<ExitCode, String> {
+    let sound = match question {
+        LedgerQuestion::Balances(scope) => operate::balances(&scope).await?,
+        LedgerQuestion::Journal(scope) => operate::journal(&scope).await?,
+        LedgerQuestion::Verify(scope) => operate::verify(&scope).await?,
+    };
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,1 +1,220 @@
-//! stub
+//! The HTTP surface: one route table, translations, no rule and no SQL.
+//!
+//! The promise: every route answers JSON; every refusal is a problem document with a stable code, both values and
+//! whether to try again (the x402 routes answer in their protocol's own shapes); a caller is who its token says; a
+//! route without a caller takes its tenant from the configuration, never from the request.
+//!
+//! Read in this order: [`router`], [`call`], [`problem`], then a route's module.
+//!
+//! What it never does: decide about money, mandates or payments; speak to a database or a chain; log a token.
+
+mod books;
+pub mod call;
+mod carrier;
+pub mod facilitator;
+mod mandates;
+mod observe;
+pub mod paid;
+mod payments;
+pub mod problem;
+pub mod till;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use engine::Engine;
+use http::{StatusCode, Uri};
+use ledger::id::TenantId;
+use ledger::store::StoreError;
+use serde_json::{Value, json};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use x402::chain::At;
+
+use crate::problem::{Problem, ok};
+use crate::tokens::Verifier;
+
+/// What the routes share.
+#[derive(Clone)]
+pub struct App {
+    pub engine: Arc<Engine>,
+    pub tokens: Verifier,
+    pub settings: Arc<Settings>,
+}
+
+/// What routes without a caller need to know.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub public_url: String,
+    /// Whose book the facilitator routes post in.
+    pub facilitator: Option<TenantId>,
+    /// Priced resources, for discovery.
+    pub listing: Vec<Value>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Purser",
+        description = "Mandates, payments and books for AI agents that spend real money. Errors are RFC 9457 problem documents with a stable `code`."
+    ),
+    paths(
+        mandates::ask,
+        mandates::pending,
+        mandates::approval,
+        mandates::decide,
+        mandates::cart,
+        mandates::verify,
+        mandates::show,
+        mandates::spend,
+        mandates::revoke,
+        mandates::suspend,
+        mandates::resume,
+        payments::pay,
+        payments::show,
+        payments::outcome,
+        payments::void,
+        payments::evidence,
+        books::accounts,
+        books::trial_balance,
+        books::transfers,
+        books::journal,
+        carrier::verify,
+        carrier::settle,
+        carrier::supported,
+        carrier::resources,
+        carrier::well_known,
+        jwks,
+        healthz,
+        readyz
+    )
+)]
+struct Documentation;
+
+/// The one route table. `paid` holds the priced routes, which bring their own layers.
+pub fn router(app: App, paid: Router) -> Router {
+    Router::new()
+        .route("/v1/mandates/intents", post(mandates::ask))
+        .route("/v1/mandates/carts", post(mandates::cart))
+        .route("/v1/mandates/verify", post(mandates::verify))
+        .route("/v1/mandates/{id}", get(mandates::show))
+        .route("/v1/mandates/{id}/spend", get(mandates::spend))
+        .route("/v1/mandates/{id}/revoke", post(mandates::revoke))
+        .route("/v1/mandates/{id}/suspend", post(mandates::suspend))
+        .route("/v1/mandates/{id}/resume", post(mandates::resume))
+        .route("/v1/approvals", get(mandates::pending))
+        .route("/v1/approvals/{id}", get(mandates::approval))
+        .route("/v1/approvals/{id}/decision", post(mandates::decide))
+        .route("/v1/payments", post(payments::pay))
+        .route("/v1/payments/{id}", get(payments::show))
+        .route("/v1/payments/{id}/outcome", post(payments::outcome))
+        .route("/v1/payments/{id}/void", post(payments::void))
+        .route("/v1/payments/{id}/evidence", get(payments::evidence))
+        .route("/v1/ledger/accounts", get(books::accounts))
+        .route("/v1/ledger/trial-balance", get(books::trial_balance))
+        .route("/v1/ledger/transfers", get(books::transfers))
+        .route("/v1/ledger/journal", get(books::journal))
+        .route("/verify", post(carrier::verify))
+        .route("/settle", post(carrier::settle))
+        .route("/supported", get(carrier::supported))
+        .route("/discovery/resources", get(carrier::resources))
+        .route("/.well-known/x402", get(carrier::well_known))
+        .route("/.well-known/jwks.json", get(jwks))
+        .route("/openapi.json", get(openapi))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(app)
+        .layer(DefaultBodyLimit::max(call::BODY_BYTES_MAX))
+        .merge(paid)
+        .fallback(unknown)
+        .layer(middleware::map_response(explain))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(observe::observe))
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    Problem::not_found(uri.path())
+}
+
+/// axum's own refusals (405 with `Allow`, a path that does not decode) get the shape of ours.
+async fn explain(response: Response) -> Response {
+    let status = response.status();
+    let is_plain = !response.headers().contains_key(http::header::CONTENT_TYPE)
+        || response
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !status.is_client_error() && !status.is_server_error() || !is_plain {
+        return response;
+    }
+    let problem = match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allowed = response.headers().get(http::header::ALLOW).and_then(|value| value.to_str().ok());
+            let detail = format!("{} was expected, another method came", allowed.unwrap_or("another method"));
+            Problem::new(status, "method_not_allowed", detail)
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", "a shorter body was expected"),
+        _ => Problem::new(status, "request_refused", format!("the request was refused with {status}")),
+    };
+    let allow = response.headers().get(http::header::ALLOW).cloned();
+    let mut explained = problem.into_response();
+    if let Some(allow) = allow {
+        explained.headers_mut().insert(http::header::ALLOW, allow);
+    }
+    explained
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    let detail = "a defect of this service; its log has the cause under this request's id";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
+}
+
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "trust",
+    description = "The public keys of every tenant of this service that roots or receipts verify under.",
+    responses((status = 200)))]
+async fn jwks(State(app): State<App>) -> Response {
+    let mut keys = Vec::new();
+    for tenant in app.engine.tenants() {
+        keys.push(Value::Object(tenant.provider.public().to_jwk()));
+        keys.push(Value::Object(tenant.receipts.public().to_jwk()));
+    }
+    ok(json!({ "keys": keys }))
+}
+
+async fn openapi() -> Response {
+    match serde_json::to_value(Documentation::openapi()) {
+        Ok(document) => ok(document),
+        Err(_) => panicked(Box::new(())),
+    }
+}
+
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200)))]
+async fn healthz() -> Response {
+    ok(json!({ "status": "ok" }))
+}
+
+#[utoipa::path(get, path = "/readyz", tag = "operations", description = "Whether store and chain answer.",
+    responses((status = 200), (status = 503)))]
+async fn readyz(State(app): State<App>) -> Response {
+    let mut parts = serde_json::Map::new();
+    for tenant in app.engine.tenants() {
+        let store = app.engine.store.head(&tenant.id).await;
+        parts.insert(format!("store/{}", tenant.id), said(store.as_ref().map(|_| ()).map_err(StoreError::to_string)));
+    }
+    let chain = app.engine.chain.block(At::Latest).await;
+    parts.insert("chain".into(), said(chain.map(|_| ()).map_err(|error| error.to_string())));
+    let ready = parts.values().all(|part| part == "ok");
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(json!({ "ready": ready, "parts": parts }))).into_response()
+}
+
+fn said(result: Result<(), String>) -> Value {
+    match result {
+        Ok(()) => "ok".into(),
+        Err(why) => problem::shown(&why).into(),
+    }
+}

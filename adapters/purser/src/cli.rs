@@ -1,0 +1,134 @@
+//! The command line. Stable: scripts and other people's test suites call it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::verify::VerifyArgs;
+
+#[derive(Debug, Parser)]
+#[command(name = "purser", version, about = "Mandates, payments and books for AI agents that spend real money")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole story on embedded parts.
+    Demo {
+        /// Print one JSON object last.
+        #[arg(long)]
+        json: bool,
+    },
+    /// A service with an embedded chain, a database in a temporary folder, demo principals and wallets.
+    Dev(DevArgs),
+    /// The embedded devnet as a process of its own.
+    Chain(ChainArgs),
+    /// The service, from a configuration file. The master key is in PURSER_MASTER_KEY or in the file that it names.
+    Serve(ConfigArgs),
+    /// Create the database, or bring it up to date.
+    Migrate(ConfigArgs),
+    /// Verify a chain, a conformance file or an evidence file, offline. Exit 0 valid, 1 invalid, 2 usage.
+    Verify(VerifyArgs),
+    /// What the books say.
+    Ledger(LedgerArgs),
+    /// A short-lived bearer token for a principal of the configuration.
+    Token(TokenArgs),
+    /// Fetch a URL, settling a 402 under a mandate. Exit 0 only on a 200.
+    Pay(PayArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Settle through this x402 facilitator instead of our own.
+    #[arg(long, value_name = "URL")]
+    pub facilitator: Option<String>,
+    /// Blocks between the head and the finalized one.
+    #[arg(long, default_value_t = 0)]
+    pub finalized_lag: u64,
+    /// Print the line for machines only.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ChainArgs {
+    #[arg(long, default_value_t = 8545)]
+    pub port: u16,
+    /// Blocks between the head and the finalized one.
+    #[arg(long, default_value_t = 0)]
+    pub finalized_lag: u64,
+    /// A block every so many milliseconds beside those that transactions make; 0 for none.
+    #[arg(long, default_value_t = 1_000)]
+    pub block_millis: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct LedgerArgs {
+    #[command(subcommand)]
+    pub question: LedgerQuestion,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LedgerQuestion {
+    /// Every account with its balance, and whether debits equal credits.
+    Balances(LedgerScope),
+    /// Every record, oldest first.
+    Journal(LedgerScope),
+    /// Read everything again and recompute it. Exit 1 at the first break.
+    Verify(LedgerScope),
+}
+
+#[derive(Debug, Args)]
+pub struct LedgerScope {
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// One tenant; all where none is named.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    #[arg(long)]
+    pub tenant: String,
+    #[arg(long)]
+    pub principal: String,
+    /// user, agent, merchant or operator.
+    #[arg(long)]
+    pub kind: String,
+    #[arg(long, default_value_t = 3_600)]
+    pub seconds: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct PayArgs {
+    pub url: String,
+    #[arg(long)]
+    pub mandate: String,
+    /// The same key is one purchase: the same authorization again, never a second one.
+    #[arg(long)]
+    pub idempotency_key: String,
+    #[arg(long, default_value = "GET")]
+    pub method: String,
+    /// The merchant's signed checkout.
+    #[arg(long, value_name = "FILE")]
+    pub cart: Option<PathBuf>,
+    /// JSON with the `url` of the service and the `token` to call it with; without it, PURSER_URL and PURSER_TOKEN.
+    /// Never on the command line: what stands there is seen by everybody on the machine.
+    #[arg(long, value_name = "FILE")]
+    pub service: Option<PathBuf>,
+}

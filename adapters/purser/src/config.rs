@@ -1,0 +1,213 @@
+//! The configuration of a service: one TOML file, every field named here. `dev` and `demo` build the same value in
+//! memory.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use engine::rate::Peg;
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// How others reach this service; `http://{listen}` where nothing is said.
+    #[serde(default)]
+    pub public_url: Option<String>,
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// A file with the master key in hexadecimal; `PURSER_MASTER_KEY` in the environment wins.
+    #[serde(default)]
+    pub master_key_file: Option<PathBuf>,
+    pub chain: ChainConfig,
+    #[serde(default)]
+    pub tenants: Vec<TenantConfig>,
+    /// How often what is open is held against the chain.
+    #[serde(default = "sweep_millis")]
+    pub sweep_millis: u64,
+}
+
+const fn sweep_millis() -> u64 {
+    1_000
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainConfig {
+    pub rpc_url: String,
+    pub chain_id: u64,
+    /// Tokens beyond the built-in table. Their scale is trusted because it stands here.
+    #[serde(default)]
+    pub assets: Vec<AssetConfig>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetConfig {
+    pub address: String,
+    pub name: String,
+    pub version: String,
+    pub decimals: u8,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantConfig {
+    pub id: String,
+    pub currency: String,
+    /// The cap of the whole tenant in major units; none where nothing is said.
+    #[serde(default)]
+    pub cap: Option<String>,
+    #[serde(default)]
+    pub people: Vec<PersonConfig>,
+    #[serde(default)]
+    pub agents: Vec<AgentConfig>,
+    #[serde(default)]
+    pub merchants: Vec<MerchantConfig>,
+    #[serde(default)]
+    pub operators: Vec<String>,
+    #[serde(default)]
+    pub payees: Vec<PayeeConfig>,
+    #[serde(default)]
+    pub pegs: Vec<Peg>,
+    /// Whether this tenant pays: its wallet key is derived unless a variable names one.
+    #[serde(default)]
+    pub wallet: Option<KeyConfig>,
+    #[serde(default)]
+    pub sell: Option<SellConfig>,
+    #[serde(default)]
+    pub facilitate: Option<FacilitateConfig>,
+    /// Seconds a signed payment lives at most.
+    #[serde(default)]
+    pub payment_seconds: Option<u64>,
+    #[serde(default)]
+    pub hold_seconds: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// The environment variable with the private key in hexadecimal; derived from the master key where none is named.
+    #[serde(default)]
+    pub env: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonConfig {
+    pub id: String,
+    #[serde(default)]
+    pub cap: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    pub id: String,
+    /// The person who answers for it.
+    pub sponsor: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MerchantConfig {
+    /// The principal that may sign carts.
+    pub id: String,
+    pub merchant_id: String,
+    pub name: String,
+    #[serde(default)]
+    pub website: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PayeeConfig {
+    pub id: String,
+    pub merchant_id: String,
+    pub name: String,
+    #[serde(default)]
+    pub website: Option<String>,
+    #[serde(default)]
+    pub origins: Vec<String>,
+    /// Addresses by CAIP-2 network.
+    #[serde(default)]
+    pub pay_to: BTreeMap<String, Vec<String>>,
+    /// Public keys that it signs carts with.
+    #[serde(default)]
+    pub keys: Vec<mandates::json::Object>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SellConfig {
+    pub payee: String,
+    pub pay_to: String,
+    /// The address of a token of the built-in table or of `chain.assets`.
+    pub asset: String,
+    /// `local:TENANT` or the URL of an x402 facilitator.
+    pub facilitator: String,
+    #[serde(default)]
+    pub routes: Vec<RouteConfig>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    pub path: String,
+    /// Atomic units.
+    pub amount: String,
+    pub description: String,
+    /// What is sold: a text that stands in the paid body and nowhere else.
+    pub body: String,
+    #[serde(default = "max_timeout_seconds")]
+    pub max_timeout_seconds: u64,
+}
+
+const fn max_timeout_seconds() -> u64 {
+    60
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FacilitateConfig {
+    #[serde(default)]
+    pub relayer: KeyConfig,
+    /// Addresses that it carries payments to.
+    #[serde(default)]
+    pub payees: Vec<String>,
+    /// Carries for any payee: only on the embedded devnet.
+    #[serde(default)]
+    pub anyone: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the configuration {path} cannot be read: {why}")]
+    Unreadable { path: String, why: String },
+    #[error("{field}: {expected} was expected, `{found}` is there")]
+    Value { field: String, expected: String, found: String },
+    #[error(transparent)]
+    Key(#[from] crate::keys::KeyError),
+}
+
+impl Config {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |why: String| ConfigError::Unreadable { path: path.display().to_string(), why };
+        if !path.is_file() {
+            return Err(unreadable("there is no such file".into()));
+        }
+        Figment::new().merge(Toml::file_exact(path)).extract().map_err(|error| unreadable(error.to_string()))
+    }
+
+    pub fn public_url(&self) -> String {
+        let url = self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.listen));
+        url.trim_end_matches('/').to_owned()
+    }
+
+    pub fn tenant(&self, id: &str) -> Option<&TenantConfig> {
+        self.tenants.iter().find(|tenant| tenant.id == id)
+    }
+}

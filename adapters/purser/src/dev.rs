@@ -1,0 +1,245 @@
+//! `purser dev`: everything on this machine, ready in seconds, gone when it is stopped.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use alloy_primitives::Address;
+use chain::devnet::Devnet;
+use chain::rpc::{RpcChain, RpcConfig};
+use ledger::id::{CallerKind, TenantId};
+use mandates::keys::KeySet;
+use serde_json::{Value, json};
+use store::{Schema, SqliteStore};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::assembly::{assets, issuer, merchant_key, open_store};
+use crate::cli::DevArgs;
+use crate::client::Client;
+use crate::config::Config;
+use crate::keys::MasterKey;
+use crate::pay::Service;
+use crate::service::{Running, mint, minter};
+use crate::world::{
+    ADMIN, AGENT, CARRIER, HOME, MARKER, MERCHANT, PRICES, SHOP, USER, WorldOptions, buyer, config, devnet, fund,
+    local_facilitator, shop_address, wallet_address,
+};
+
+/// How long the tokens of a dev service live.
+const TOKEN_SECONDS: u32 = 24 * 3_600;
+
+#[derive(Clone, Debug, Default)]
+pub struct DevOptions {
+    pub port: u16,
+    pub finalized_lag_blocks: u64,
+    /// A foreign x402 facilitator to settle through.
+    pub facilitator: Option<String>,
+}
+
+/// A running world.
+pub struct DevService {
+    running: Running,
+    config: Config,
+    master: MasterKey,
+    store: SqliteStore,
+    rpc: RpcChain,
+    rpc_url: String,
+    chain_stop: Option<oneshot::Sender<()>>,
+    chain: JoinHandle<()>,
+    roots: KeySet,
+    wallet: Address,
+    devnet: Devnet,
+    folder: TempDir,
+}
+
+impl DevService {
+    pub async fn start(options: DevOptions) -> Result<Self, String> {
+        let say = |error: &dyn std::fmt::Display| error.to_string();
+        let master = MasterKey::random().map_err(|error| say(&error))?;
+        let folder = tempfile::Builder::new().prefix("purser-").tempdir().map_err(|error| say(&error))?;
+        let devnet = devnet(options.finalized_lag_blocks).map_err(|error| say(&error))?;
+        let (rpc_url, chain_stop, chain) = serve_chain(&devnet).await?;
+        let listener = TcpListener::bind(("127.0.0.1", options.port)).await.map_err(|error| say(&error))?;
+        let listen: SocketAddr = listener.local_addr().map_err(|error| say(&error))?;
+        let database = folder.path().join("purser.sqlite");
+        let facilitator = options.facilitator.unwrap_or_else(local_facilitator);
+        let world = WorldOptions { listen, database, rpc_url: rpc_url.clone(), facilitator };
+        let config = config(&world, &master).map_err(|error| say(&error))?;
+        let store = open_store(&config, &master, Schema::Migrate).await.map_err(|error| say(&error))?;
+        fund(&config, &master, &devnet, &store).await.map_err(|error| say(&error))?;
+        let rpc = RpcChain::in_process(devnet.clone(), RpcConfig::default());
+        let running = Running::start(&config, &master, store.clone(), rpc.clone(), listener).await?;
+        let provider = master.es256("provider", HOME).map_err(|error| say(&error))?;
+        let roots = KeySet::new([provider.public().clone()]).map_err(|error| say(&error))?;
+        let wallet = wallet_address(&config, HOME, &master).map_err(|error| say(&error))?;
+        let chain_stop = Some(chain_stop);
+        Ok(Self { running, config, master, store, rpc, rpc_url, chain_stop, chain, roots, wallet, devnet, folder })
+    }
+
+    pub fn url(&self) -> &str {
+        self.running.url()
+    }
+
+    pub fn rpc(&self) -> &RpcChain {
+        &self.rpc
+    }
+
+    pub fn devnet(&self) -> &Devnet {
+        &self.devnet
+    }
+
+    pub fn store(&self) -> &SqliteStore {
+        &self.store
+    }
+
+    pub fn roots(&self) -> &KeySet {
+        &self.roots
+    }
+
+    /// The wallet that the user's tenant pays from.
+    pub fn wallet(&self) -> Address {
+        self.wallet
+    }
+
+    pub fn database(&self) -> &Path {
+        &self.config.database
+    }
+
+    pub fn tenant(&self, id: &str) -> Result<TenantId, String> {
+        id.parse().map_err(|_| format!("`{id}` is no tenant"))
+    }
+
+    pub fn token(&self, tenant: &str, principal: &str, kind: CallerKind) -> Result<String, String> {
+        mint(&minter(&self.config, &self.master)?, tenant, principal, kind, TOKEN_SECONDS)
+    }
+
+    pub async fn stop(mut self) {
+        self.running.stop().await;
+        if let Some(stop) = self.chain_stop.take() {
+            let _ = stop.send(());
+        }
+        let _ = self.chain.await;
+        let _ = self.store.close().await;
+        drop(self.folder);
+    }
+
+    /// The line that other people's clients and suites are pointed at.
+    async fn line(&self) -> Result<Value, String> {
+        let url = self.url();
+        let user = self.token(HOME, USER, CallerKind::User)?;
+        let agent = self.token(HOME, AGENT, CallerKind::Agent)?;
+        let mandate = self.live_mandate(&user, &agent).await?;
+        let service = self.service_file(&agent)?;
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let id = mandate.get("id").and_then(Value::as_str).unwrap_or_default();
+        let more: Vec<Value> = PRICES
+            .iter()
+            .skip(1)
+            .map(|(path, amount)| json!({ "url": format!("{url}{path}"), "amount": amount }))
+            .collect();
+        let merchant = merchant_key(SHOP, MERCHANT, &self.master).map_err(|error| error.to_string())?;
+        let merchant_jwks = KeySet::new([merchant.public().clone()]).map_err(|error| error.to_string())?;
+        assets(&self.config.chain).map_err(|error| error.to_string())?;
+        Ok(json!({
+            "url": url,
+            "facilitator_url": url,
+            "openapi_url": format!("{url}/openapi.json"),
+            "pid": std::process::id(),
+            "database": self.config.database,
+            "chain": {
+                "rpc_url": self.rpc_url,
+                "network": format!("eip155:{}", self.config.chain.chain_id),
+                "asset": {
+                    "address": chain::token::ADDRESS, "name": chain::token::NAME,
+                    "version": chain::token::VERSION, "decimals": chain::token::DECIMALS,
+                },
+            },
+            "paid": {
+                "url": format!("{url}{}", PRICES[0].0), "method": "GET", "amount": PRICES[0].1,
+                "pay_to": shop_address(), "marker": MARKER, "more": more,
+            },
+            "buyer": { "address": buyer().address, "private_key": buyer().private_key },
+            "pay": {
+                "command": [own, "pay", "{url}", "--mandate", id, "--idempotency-key", "{key}", "--service", service],
+            },
+            "seller": { "command": [own, "dev", "--facilitator", "{facilitator}", "--port", "0", "--json"] },
+            "agent": { "id": AGENT, "token": agent },
+            "mandate": mandate,
+            "user": { "id": USER, "token": user },
+            "merchant": {
+                "id": MERCHANT,
+                "token": self.token(SHOP, MERCHANT, CallerKind::Merchant)?,
+                "jwks": merchant_jwks.to_jwks(),
+            },
+            "admin": { "token": self.token(HOME, ADMIN, CallerKind::Operator)? },
+            "trust": { "jwks_url": format!("{url}/.well-known/jwks.json"), "issuer": issuer(&self.config, HOME) },
+            "verify": { "url": format!("{url}/v1/mandates/verify") },
+            "tenants": [HOME, SHOP, CARRIER],
+        }))
+    }
+
+    /// What `purser pay` calls the service with, for this user's eyes only.
+    fn service_file(&self, agent: &str) -> Result<PathBuf, String> {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = self.folder.path().join("agent.json");
+        let service = Service { url: self.url().to_owned(), token: agent.to_owned() };
+        let text = serde_json::to_vec(&service).map_err(|error| error.to_string())?;
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(&text)).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
+    }
+
+    /// A live mandate for any payee and some hundred prices, made the way every mandate is made.
+    async fn live_mandate(&self, user: &str, agent: &str) -> Result<Value, String> {
+        use reqwest::Method;
+        let client = Client::new(self.url()).map_err(|error| error.to_string())?;
+        let request = json!({
+            "user": USER, "description": "the live mandate of this dev service", "currency": "USD",
+            "total": "5.00", "per_payment": "3.00", "payments": 1_000, "expires_in_seconds": 7 * 24 * 3_600,
+        });
+        let call = async |method: Method, path: &str, token: &str, body: Option<Value>| {
+            client.call(method, path, token, None, body).await.map_err(|error| error.to_string())
+        };
+        let asked = call(Method::POST, "/v1/mandates/intents", agent, Some(request)).await?;
+        let approval = &asked["approval"];
+        let (id, digest) = (approval["id"].as_str().unwrap_or_default(), approval["digest"].clone());
+        let decision = json!({ "decision": "approve", "digest": digest });
+        let decided = call(Method::POST, &format!("/v1/approvals/{id}/decision"), user, Some(decision)).await?;
+        let mandate = decided["mandate"].as_str().ok_or("the approval opened no mandate")?.to_owned();
+        let view = call(Method::GET, &format!("/v1/mandates/{mandate}"), agent, None).await?;
+        Ok(json!({ "id": mandate, "token": view["payment"], "checkout": view["checkout"] }))
+    }
+}
+
+async fn serve_chain(devnet: &Devnet) -> Result<(String, oneshot::Sender<()>, JoinHandle<()>), String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let devnet = devnet.clone();
+    let task = tokio::spawn(async move {
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        if let Err(error) = devnet.serve(listener, shutdown).await {
+            tracing::error!("the devnet stopped: {error}");
+        }
+    });
+    Ok((format!("http://{address}"), stop, task))
+}
+
+pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), String> {
+    let options =
+        DevOptions { port: args.port, finalized_lag_blocks: args.finalized_lag, facilitator: args.facilitator.clone() };
+    let service = DevService::start(options).await?;
+    let line = service.line().await?;
+    if !args.json {
+        eprintln!("Purser is running at {} until you stop it; the line below is for machines.", service.url());
+    }
+    println!("{line}");
+    stop.await;
+    service.stop().await;
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! The one place where all parts meet: commands, configuration, keys, assembly.
+//!
+//! The promise: what a command says it did, the store and the chain show; `demo` and `dev` run the real parts; a
+//! process asked to stop finishes what it has begun; no secret is printed, except where a command exists to print it.
+//!
+//! Read in this order: [`config`], [`keys`], [`assembly`], [`service`], then a command.
+//!
+//! What it never does: no rule about money, mandates or payments is written here.
+
+pub mod assembly;
+pub mod chain_command;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod demo;
+pub mod dev;
+pub mod keys;
+pub mod ledger;
+pub mod operate;
+pub mod pay;
+pub mod serve;
+pub mod service;
+pub mod stop;
+pub mod telemetry;
+pub mod verify;
+pub mod world;

@@ -1,0 +1,106 @@
+//! Commands of operators: tokens, the schema, questions to the books. They read the configuration that `serve` reads.
+
+use std::path::Path;
+
+use ledger::id::TenantId;
+use ledger::store::{Store, Verification};
+use store::{Schema, SqliteStore};
+
+use crate::assembly::open_store;
+use crate::cli::{LedgerScope, TokenArgs};
+use crate::config::Config;
+use crate::keys::MasterKey;
+use crate::ledger::{TrialBalance, record_json, record_line, verification_line};
+use crate::service::minter;
+
+/// From the environment, or from the file that the configuration names.
+pub fn master_key(config: &Config) -> Result<MasterKey, String> {
+    let text = match (std::env::var("PURSER_MASTER_KEY"), &config.master_key_file) {
+        (Ok(text), _) => text,
+        (Err(_), Some(path)) => {
+            std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+        (Err(_), None) => return Err("no master key: set PURSER_MASTER_KEY or master_key_file".into()),
+    };
+    MasterKey::from_hex(&text).map_err(|error| error.to_string())
+}
+
+pub async fn migrate(path: &Path) -> Result<(), String> {
+    let config = Config::read(path).map_err(|error| error.to_string())?;
+    let master = master_key(&config)?;
+    let store = open_store(&config, &master, Schema::Migrate).await.map_err(|error| error.to_string())?;
+    store.close().await.map_err(|error| error.to_string())?;
+    println!("{} is up to date", config.database.display());
+    Ok(())
+}
+
+pub fn token(args: &TokenArgs) -> Result<(), String> {
+    let config = Config::read(&args.config).map_err(|error| error.to_string())?;
+    let master = master_key(&config)?;
+    let tenant = config.tenant(&args.tenant).ok_or_else(|| format!("there is no tenant {}", args.tenant))?;
+    let kind = args.kind.parse().map_err(|_| format!("{} is no kind: user, agent, merchant or operator", args.kind))?;
+    if !crate::service::is_known(tenant, &args.principal, kind) {
+        return Err(format!("tenant {} has no {kind} {}", args.tenant, args.principal));
+    }
+    let minter = minter(&config, &master)?;
+    println!("{}", crate::service::mint(&minter, &args.tenant, &args.principal, kind, args.seconds)?);
+    Ok(())
+}
+
+async fn open(scope: &LedgerScope) -> Result<(SqliteStore, Vec<TenantId>), String> {
+    let config = Config::read(&scope.config).map_err(|error| error.to_string())?;
+    let master = master_key(&config)?;
+    let store = open_store(&config, &master, Schema::Refuse).await.map_err(|error| error.to_string())?;
+    let tenants = config.tenants.iter().filter(|tenant| scope.tenant.as_ref().is_none_or(|id| *id == tenant.id));
+    let tenants = tenants.map(|tenant| tenant.id.parse().map_err(|_| format!("{} is no tenant", tenant.id)));
+    let tenants = tenants.collect::<Result<Vec<TenantId>, _>>()?;
+    match (tenants.is_empty(), &scope.tenant) {
+        (true, Some(id)) => Err(format!("there is no tenant {id}")),
+        _ => Ok((store, tenants)),
+    }
+}
+
+pub async fn balances(scope: &LedgerScope) -> Result<bool, String> {
+    let (store, tenants) = open(scope).await?;
+    let mut balanced = true;
+    for tenant in &tenants {
+        let trial = TrialBalance::read(&store, tenant).await.map_err(|error| error.to_string())?;
+        balanced &= trial.is_balanced();
+        if scope.json {
+            let mut json = trial.to_json();
+            json["tenant"] = tenant.as_str().into();
+            println!("{json}");
+        } else {
+            println!("{tenant}");
+            trial.lines().iter().for_each(|line| println!("  {line}"));
+        }
+    }
+    Ok(balanced)
+}
+
+pub async fn journal(scope: &LedgerScope) -> Result<bool, String> {
+    let (store, tenants) = open(scope).await?;
+    for tenant in &tenants {
+        for (entry, effects) in crate::ledger::journal(&store, tenant).await.map_err(|error| error.to_string())? {
+            if scope.json {
+                let mut json = record_json(&entry, &effects);
+                json["tenant"] = tenant.as_str().into();
+                println!("{json}");
+            } else {
+                println!("{tenant} {}", record_line(&effects));
+            }
+        }
+    }
+    Ok(true)
+}
+
+pub async fn verify(scope: &LedgerScope) -> Result<bool, String> {
+    let (store, tenants) = open(scope).await?;
+    let mut sound = true;
+    for tenant in &tenants {
+        let verification = store.verify(tenant).await.map_err(|error| error.to_string())?;
+        sound &= matches!(verification, Verification::Sound { .. });
+        println!("{}", verification_line(tenant, &verification));
+    }
+    Ok(sound)
+}

@@ -1,0 +1,203 @@
+//! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use chain::rpc::RpcChain;
+use engine::ports::Facilitator;
+use engine::{Engine, Identity};
+use ledger::id::{AuthMethod, Caller, CallerKind, TenantId};
+use server::facilitator::{Local, Remote};
+use server::paid::PaidRoute;
+use server::till::Books;
+use server::tokens::Minter;
+use server::{App, Settings};
+use store::SqliteStore;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use x402::wire::PaymentRequirements;
+
+use crate::assembly::{AssemblyError, assets, engine, network};
+use crate::config::{Config, TenantConfig};
+use crate::keys::MasterKey;
+
+/// How long a foreign facilitator may take to answer; FACILITATOR_TIMEOUT (seconds) in the environment says otherwise.
+const FACILITATOR_SECONDS: u64 = 90;
+/// How long requests under way may take to end when the service is asked to stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// A running service.
+pub struct Running {
+    url: String,
+    engine: Arc<Engine>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    pub async fn start(
+        config: &Config,
+        master: &MasterKey,
+        store: SqliteStore,
+        rpc: RpcChain,
+        listener: TcpListener,
+    ) -> Result<Self, String> {
+        let locals = std::sync::Mutex::new(Vec::<Arc<Local>>::new());
+        let maker = |text: &str| make_facilitator(text, &locals);
+        let engine = engine(config, master, store, rpc, &maker).map_err(|error| error.to_string())?;
+        let engine = Arc::new(engine);
+        for local in locals.into_inner().unwrap_or_default() {
+            local.connect(&engine);
+        }
+        let router = routes(config, master, &engine)?;
+        let (stop, stopped) = watch::channel(false);
+        let tasks = vec![
+            tokio::spawn(serve(listener, router, stopped.clone())),
+            tokio::spawn(sweep(engine.clone(), Duration::from_millis(config.sweep_millis.max(50)), stopped)),
+        ];
+        Ok(Self { url: config.public_url(), engine, stop, tasks })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Takes nothing new, lets what is under way end, and ends.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            if tokio::time::timeout(DRAIN, task).await.is_err() {
+                tracing::warn!("a part of the service did not end in time");
+            }
+        }
+    }
+}
+
+fn make_facilitator(
+    text: &str,
+    locals: &std::sync::Mutex<Vec<Arc<Local>>>,
+) -> Result<Arc<dyn Facilitator>, AssemblyError> {
+    let wrong = |why: String| AssemblyError::Tenant { tenant: "sell.facilitator".into(), why };
+    if let Some(tenant) = text.strip_prefix("local:") {
+        let tenant = tenant.parse().map_err(|_| wrong(format!("`{tenant}` is no tenant")))?;
+        let local = Arc::new(Local::new(tenant));
+        locals.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(local.clone());
+        return Ok(local);
+    }
+    let seconds = std::env::var("FACILITATOR_TIMEOUT").ok().and_then(|text| text.parse().ok());
+    let timeout = Duration::from_secs(seconds.unwrap_or(FACILITATOR_SECONDS));
+    Ok(Arc::new(Remote::new(text, timeout).map_err(wrong)?))
+}
+
+fn routes(config: &Config, master: &MasterKey, engine: &Arc<Engine>) -> Result<Router, String> {
+    let public_url = config.public_url();
+    let mut settings = Settings { public_url: public_url.clone(), ..Settings::default() };
+    let mut paid = Router::new();
+    for tenant in &config.tenants {
+        let id: TenantId = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
+        if tenant.facilitate.is_some() {
+            if let Some(other) = settings.facilitator.replace(id.clone()) {
+                return Err(format!("one tenant has the facilitator's routes; {other} and {id} were given"));
+            }
+        }
+        let sold = paid_routes(config, tenant)?;
+        settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));
+        let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id));
+        let router = server::paid::router(&sold, &public_url, &till).map_err(|error| error.to_string())?;
+        paid = paid.merge(router);
+    }
+    let tokens = minter(config, master)?.verifier();
+    Ok(server::router(App { engine: engine.clone(), tokens, settings: Arc::new(settings) }, paid))
+}
+
+fn paid_routes(config: &Config, tenant: &TenantConfig) -> Result<Vec<PaidRoute>, String> {
+    let Some(sell) = &tenant.sell else { return Ok(Vec::new()) };
+    let (table, network) = (assets(&config.chain), network(&config.chain));
+    let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
+    let token = sell.asset.parse().map_err(|_| format!("sell.asset: `{}` is no address", sell.asset))?;
+    let asset = table.find(network, token).ok_or_else(|| format!("sell.asset: {token} is in no table"))?;
+    let requirements = |route: &crate::config::RouteConfig| PaymentRequirements {
+        scheme: x402::exact::SCHEME.into(),
+        network: network.to_string(),
+        amount: route.amount.clone(),
+        asset: token.to_string(),
+        pay_to: sell.pay_to.clone(),
+        max_timeout_seconds: route.max_timeout_seconds,
+        extra: Some(serde_json::Map::from_iter([
+            ("name".to_owned(), asset.name.as_str().into()),
+            ("version".to_owned(), asset.version.as_str().into()),
+        ])),
+        unknown: serde_json::Map::new(),
+    };
+    let paid = sell.routes.iter().map(|route| PaidRoute {
+        path: route.path.clone(),
+        description: route.description.clone(),
+        body: route.body.clone(),
+        requirements: requirements(route),
+    });
+    Ok(paid.collect())
+}
+
+async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+    let until = async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+        tracing::error!("the listener failed: {error}");
+    }
+}
+
+/// Holds what is open against the chain: at once, then again and again.
+async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receiver<bool>) {
+    loop {
+        for tenant in engine.tenants() {
+            match engine.sweep(&tenant.id).await {
+                Ok(swept) if swept.resolved > 0 => {
+                    tracing::info!(tenant = %tenant.id, looked_at = swept.looked_at, resolved = swept.resolved, "swept");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(tenant = %tenant.id, code = error.code(), "sweep: {error}"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+/// Signs tokens for this service.
+pub fn minter(config: &Config, master: &MasterKey) -> Result<Minter, String> {
+    let key = master.es256("tokens", "service").map_err(|error| error.to_string())?;
+    Ok(Minter::new(key, config.public_url()))
+}
+
+/// A token for a principal of a tenant.
+pub fn mint(minter: &Minter, tenant: &str, principal: &str, kind: CallerKind, seconds: u32) -> Result<String, String> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let principal = principal.parse().map_err(|_| format!("`{principal}` is no principal"))?;
+    let tenant = tenant.parse().map_err(|_| format!("`{tenant}` is no tenant"))?;
+    let identity = Identity { tenant, caller: Caller { principal, kind, method: AuthMethod::Bearer } };
+    let now = store::wall_clock()();
+    let id = format!("{:x}-{:x}-{}", now.0, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let seconds = seconds.min(24 * 3_600);
+    minter.mint(&identity, &id, now.seconds(), seconds).ok_or_else(|| "the token could not be signed".to_owned())
+}
+
+/// Whether the configuration names this principal in this role.
+pub fn is_known(tenant: &TenantConfig, principal: &str, kind: CallerKind) -> bool {
+    match kind {
+        CallerKind::User => tenant.people.iter().any(|person| person.id == principal),
+        CallerKind::Agent => tenant.agents.iter().any(|agent| agent.id == principal),
+        CallerKind::Merchant => tenant.merchants.iter().any(|merchant| merchant.id == principal),
+        CallerKind::Operator => tenant.operators.iter().any(|operator| operator == principal),
+        CallerKind::Service => false,
+    }
+}

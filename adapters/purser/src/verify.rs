@@ -1,0 +1,219 @@
+//! `purser verify`: a token, a conformance file or an evidence file, offline. Exit 0 valid, 1 invalid, 2 usage.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use engine::evidence::{EvidenceFile, check};
+use mandates::clock::Clock;
+use mandates::conformance;
+use mandates::constraint::OpenCheckout;
+use mandates::keys::KeySet;
+use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
+use serde::Deserialize;
+use serde_json::Value;
+use x402::network::{Asset, AssetTable, TransferMethod};
+
+/// How old a leaf may be, and how far clocks may be apart.
+const LEAF_AGE_SECONDS_MAX: u32 = 300;
+const SKEW_SECONDS: u32 = 60;
+/// Longest file that is read.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The presented chain, or `-` for standard input.
+    pub token: Option<String>,
+    /// A JWK set with the roots to trust.
+    #[arg(long, value_name = "JWKS")]
+    pub trust: Option<PathBuf>,
+    /// The audience that the leaf must name.
+    #[arg(long, value_name = "AUD")]
+    pub aud: Option<String>,
+    /// The nonce that the leaf must carry.
+    #[arg(long, value_name = "NONCE")]
+    pub nonce: Option<String>,
+    /// Unix seconds; now where nothing is said.
+    #[arg(long, value_name = "T")]
+    pub at: Option<i64>,
+    /// JSON with `checkout_jwt` and `merchant_jwks`, or `transaction_id`.
+    #[arg(long, value_name = "FILE")]
+    pub context: Option<PathBuf>,
+    /// Run a conformance file, a line a case.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "evidence"])]
+    pub vectors: Option<PathBuf>,
+    /// Check an evidence file.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub evidence: Option<PathBuf>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContextFile {
+    #[serde(default)]
+    checkout_jwt: Option<String>,
+    #[serde(default)]
+    merchant_jwks: Option<mandates::json::Object>,
+    #[serde(default)]
+    transaction_id: Option<String>,
+}
+
+/// What the command comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    Valid,
+    Invalid,
+}
+
+/// Prints the verdict; `Err` is a usage fault in a sentence.
+pub fn run(args: &VerifyArgs) -> Result<Judged, String> {
+    match (&args.vectors, &args.evidence, &args.token) {
+        (Some(file), ..) => vectors(file),
+        (_, Some(file), _) => evidence(file, args),
+        (_, _, Some(token)) => chain(token, args),
+        _ => Err("a token, --vectors FILE or --evidence FILE is needed".into()),
+    }
+}
+
+fn vectors(file: &Path) -> Result<Judged, String> {
+    let cases: Vec<Value> = parse(file)?;
+    let (mut passed, mut failed) = (0_u32, 0_u32);
+    for case in &cases {
+        match conformance::run(case) {
+            Ok(result) => {
+                println!("{}", result.line());
+                if result.has_passed() { passed += 1 } else { failed += 1 }
+            }
+            Err(error) => {
+                println!("FAIL {}: the case cannot be read: {error}", case.get("id").unwrap_or(&Value::Null));
+                failed += 1;
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 && passed > 0 { Judged::Valid } else { Judged::Invalid })
+}
+
+fn evidence(file: &Path, args: &VerifyArgs) -> Result<Judged, String> {
+    let evidence: EvidenceFile = parse(file)?;
+    let (trusted, own) = match &args.trust {
+        Some(path) => (jwks(path)?, false),
+        None => (KeySet::from_jwks(&evidence.issuer_keys).map_err(|error| error.to_string())?, true),
+    };
+    let findings = check(&evidence, &trusted, &assets_of(&evidence));
+    let holds = findings.iter().all(|finding| finding.holds);
+    if args.json {
+        let lines: Vec<Value> = findings
+            .iter()
+            .map(|finding| serde_json::json!({ "check": finding.check, "holds": finding.holds, "detail": finding.detail }))
+            .collect();
+        println!(
+            "{}",
+            serde_json::json!({ "valid": holds, "trust": if own { "the file's own keys" } else { "given" }, "checks": lines })
+        );
+    } else {
+        findings.iter().for_each(|finding| println!("{finding}"));
+        if own {
+            println!(
+                "note the mandate's root was checked with the keys that the file itself names; give --trust to use yours"
+            );
+        }
+        println!("{}", if holds { "valid" } else { "INVALID" });
+    }
+    Ok(if holds { Judged::Valid } else { Judged::Invalid })
+}
+
+/// The built-in table, and where the payment is in a token that is not in it, that token with the domain that was
+/// signed: offline there is no chain to ask, and the signature is checked over exactly this domain.
+pub fn assets_of(evidence: &EvidenceFile) -> AssetTable {
+    let mut table = AssetTable::trusted();
+    if let Some(payload) = &evidence.payload
+        && let Ok(terms) = x402::exact::Terms::read(&payload.accepted)
+        && table.find(terms.network, terms.token).is_none()
+    {
+        let (name, version) = (terms.domain.name, terms.domain.version);
+        let (network, address) = (terms.network, terms.token);
+        // Scale plays no part in what is checked here; amounts are compared in atomic units.
+        let row = Asset { network, address, name, version, decimals: 0, transfer: TransferMethod::Eip3009 };
+        let _ = table.add(row);
+    }
+    table
+}
+
+fn chain(token: &str, args: &VerifyArgs) -> Result<Judged, String> {
+    let presented = if token == "-" { read_stdin()? } else { token.to_owned() };
+    let trusted = jwks(args.trust.as_ref().ok_or("--trust JWKS is needed: a chain is valid only under some root")?)?;
+    let context_file = match &args.context {
+        Some(path) => parse::<ContextFile>(path)?,
+        None => ContextFile::default(),
+    };
+    let merchant_keys = match &context_file.merchant_jwks {
+        Some(jwks) => KeySet::from_jwks(jwks).map_err(|error| error.to_string())?,
+        None => KeySet::new([]).map_err(|error| error.to_string())?,
+    };
+    let expected = match (&args.aud, &args.nonce) {
+        (Some(audience), Some(nonce)) => Expected::Exactly { audience, nonce },
+        (None, None) => Expected::OnItsOwn,
+        _ => return Err("--aud and --nonce go together".into()),
+    };
+    let purchase = match (&context_file.checkout_jwt, &context_file.transaction_id) {
+        (Some(checkout_jwt), None) => Purchase::Cart { checkout_jwt, merchant_keys: &merchant_keys },
+        (None, Some(id)) => Purchase::TransactionId(id),
+        (None, None) => Purchase::OnItsOwn,
+        _ => return Err("the context has checkout_jwt or transaction_id, not both".into()),
+    };
+    let context = Context {
+        clock: Clock { now_seconds: args.at.unwrap_or_else(now), skew_seconds: SKEW_SECONDS },
+        trusted: &trusted,
+        family: ExpectedFamily::Either,
+        expected,
+        leaf_age_seconds_max: LEAF_AGE_SECONDS_MAX,
+        purchase,
+        open_checkout: OpenCheckout::Unknown,
+        usage: Usage::Unknown,
+        nonces: Nonces::LeftToState,
+        revoked: Revoked::LeftToState,
+    };
+    let verdict = verify(presented.trim(), &context);
+    if args.json {
+        println!("{}", verdict.to_json());
+    } else {
+        for check in &verdict.checks {
+            println!("{}", check.to_json());
+        }
+        match verdict.rejection() {
+            None => println!("valid ({})", verdict.strength.as_str()),
+            Some(rejection) => {
+                println!("INVALID {} ({}): {rejection}", rejection.code(), rejection.ap2_error().as_str())
+            }
+        }
+    }
+    Ok(if verdict.is_valid() { Judged::Valid } else { Judged::Invalid })
+}
+
+fn now() -> i64 {
+    (store::wall_clock())().seconds()
+}
+
+fn jwks(path: &Path) -> Result<KeySet, String> {
+    KeySet::from_jwks(&parse(path)?).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
+    let readable = |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());
+    let size = std::fs::metadata(path).map_err(|error| readable(&error))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!("{} has {size} bytes; at most {FILE_BYTES_MAX} are read", path.display()));
+    }
+    let text = std::fs::read(path).map_err(|error| readable(&error))?;
+    serde_json::from_slice(&text).map_err(|error| readable(&error))
+}
+
+fn read_stdin() -> Result<String, String> {
+    let mut text = String::new();
+    let limit = u64::try_from(mandates::limits::TOKEN_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(2);
+    std::io::stdin().take(limit).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    Ok(text)
+}

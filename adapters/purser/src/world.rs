@@ -1,0 +1,226 @@
+//! The small world of `dev` and `demo`: three tenants (the user's, the seller's, the facilitator's) on an embedded
+//! chain, with money in the wallets that the chain and the books agree on.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use alloy_primitives::{Address, U256};
+use chain::accounts::ACCOUNTS;
+use chain::devnet::{Devnet, DevnetConfig};
+use engine::rate::Peg;
+use ledger::command::{Command, Request};
+use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
+use ledger::money::Amount;
+use ledger::store::{Store, Work};
+use ledger::transfer::Money;
+use store::SqliteStore;
+use x402::exact::WalletKey;
+
+use crate::assembly::{AssemblyError, merchant_key, network, secp256k1};
+use crate::config::{
+    AgentConfig, AssetConfig, ChainConfig, Config, FacilitateConfig, KeyConfig, MerchantConfig, PayeeConfig,
+    PersonConfig, RouteConfig, SellConfig, TenantConfig,
+};
+use crate::keys::MasterKey;
+
+pub const HOME: &str = "home";
+pub const SHOP: &str = "shop";
+pub const CARRIER: &str = "carrier";
+pub const USER: &str = "user";
+pub const AGENT: &str = "shopper";
+pub const MERCHANT: &str = "merchant";
+pub const ADMIN: &str = "admin";
+/// What the paid resource contains and nothing else does.
+pub const MARKER: &str = "purser-paid-content-7d1f";
+
+/// The demo's resources and their prices, in atomic units of a token with six decimals: 0.01 twice, 0.25 and 2.50.
+pub const PRICES: [(&str, &str); 4] =
+    [("/paid/report", "10000"), ("/paid/note", "10000"), ("/paid/dataset", "250000"), ("/paid/archive", "2500000")];
+
+/// A million cents: what the home wallet starts with.
+const WALLET_UNITS: u128 = 10_000_000_000;
+/// A thousand times the first price, for foreign clients.
+const BUYER_UNITS: u128 = 10_000_000;
+/// A hundred ether for the relayer's gas.
+const RELAYER_WEI: u128 = 100_000_000_000_000_000_000;
+
+/// Well-known test accounts of the devnet, each with one role.
+pub fn buyer() -> &'static chain::accounts::TestAccount {
+    &ACCOUNTS[1]
+}
+
+pub fn shop_address() -> Address {
+    ACCOUNTS[2].address
+}
+
+/// How the facilitator of the shop is reached.
+pub fn local_facilitator() -> String {
+    format!("local:{CARRIER}")
+}
+
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    pub listen: SocketAddr,
+    pub database: PathBuf,
+    pub rpc_url: String,
+    /// `local:carrier`, or the URL of a foreign facilitator.
+    pub facilitator: String,
+}
+
+/// A devnet whose time goes on by itself: a block a second, so that finality and expiry come without traffic.
+pub fn devnet(finalized_lag_blocks: u64) -> Result<Devnet, chain::devnet::DevnetError> {
+    let block_interval = Some(Duration::from_secs(1));
+    Devnet::new(DevnetConfig { finalized_lag_blocks, block_interval, ..DevnetConfig::default() })
+}
+
+pub fn config(options: &WorldOptions, master: &MasterKey) -> Result<Config, AssemblyError> {
+    let url = format!("http://{}", options.listen);
+    let chain = ChainConfig {
+        rpc_url: options.rpc_url.clone(),
+        chain_id: DevnetConfig::default().chain_id,
+        assets: vec![AssetConfig {
+            address: format!("{:#x}", chain::token::ADDRESS),
+            name: chain::token::NAME.into(),
+            version: chain::token::VERSION.into(),
+            decimals: chain::token::DECIMALS,
+        }],
+    };
+    let tenants = vec![home(&url, &chain, master)?, shop(options), carrier()];
+    let config = Config {
+        listen: options.listen,
+        public_url: Some(url),
+        database: options.database.clone(),
+        master_key_file: None,
+        chain,
+        tenants,
+        sweep_millis: 250,
+    };
+    Ok(config)
+}
+
+fn tenant(id: &str) -> TenantConfig {
+    TenantConfig {
+        id: id.into(),
+        currency: "USD".into(),
+        cap: None,
+        people: Vec::new(),
+        agents: Vec::new(),
+        merchants: Vec::new(),
+        operators: vec![ADMIN.into()],
+        payees: Vec::new(),
+        pegs: Vec::new(),
+        wallet: None,
+        sell: None,
+        facilitate: None,
+        payment_seconds: None,
+        hold_seconds: None,
+    }
+}
+
+fn home(url: &str, chain: &ChainConfig, master: &MasterKey) -> Result<TenantConfig, AssemblyError> {
+    let network = network(chain)?;
+    let key = merchant_key(SHOP, MERCHANT, master)?;
+    let broken = |why: String| AssemblyError::Tenant { tenant: HOME.into(), why };
+    let base = network.asset_id(chain::token::ADDRESS).map_err(|error| broken(error.to_string()))?;
+    let quote = "iso4217:USD".parse().map_err(|_| broken("no dollar".into()))?;
+    Ok(TenantConfig {
+        cap: Some("10000".into()),
+        people: vec![PersonConfig { id: USER.into(), cap: Some("5000".into()) }],
+        agents: vec![AgentConfig { id: AGENT.into(), sponsor: USER.into() }],
+        payees: vec![PayeeConfig {
+            id: SHOP.into(),
+            merchant_id: SHOP.into(),
+            name: "Demo Shop".into(),
+            website: Some(url.into()),
+            origins: vec![url.into()],
+            pay_to: BTreeMap::from([(network.to_string(), vec![format!("{:#x}", shop_address())])]),
+            keys: vec![key.public().to_jwk()],
+        }],
+        // The demo's own statement: its test token is taken for a dollar.
+        pegs: vec![Peg { base, quote, rate: "1".into() }],
+        wallet: Some(KeyConfig::default()),
+        ..tenant(HOME)
+    })
+}
+
+fn shop(options: &WorldOptions) -> TenantConfig {
+    let routes = PRICES.iter().map(|(path, amount)| RouteConfig {
+        path: (*path).into(),
+        amount: (*amount).into(),
+        description: format!("demo resource {path}"),
+        body: MARKER.into(),
+        max_timeout_seconds: 60,
+    });
+    TenantConfig {
+        merchants: vec![MerchantConfig {
+            id: MERCHANT.into(),
+            merchant_id: SHOP.into(),
+            name: "Demo Shop".into(),
+            website: Some(format!("http://{}", options.listen)),
+        }],
+        sell: Some(SellConfig {
+            payee: SHOP.into(),
+            pay_to: format!("{:#x}", shop_address()),
+            asset: format!("{:#x}", chain::token::ADDRESS),
+            facilitator: options.facilitator.clone(),
+            routes: routes.collect(),
+        }),
+        ..tenant(SHOP)
+    }
+}
+
+fn carrier() -> TenantConfig {
+    let facilitate = FacilitateConfig { relayer: KeyConfig::default(), payees: Vec::new(), anyone: true };
+    TenantConfig { facilitate: Some(facilitate), ..tenant(CARRIER) }
+}
+
+/// The address of the wallet that a tenant pays from.
+pub fn wallet_address(config: &Config, tenant: &str, master: &MasterKey) -> Result<Address, AssemblyError> {
+    let key = config.tenant(tenant).and_then(|tenant| tenant.wallet.clone()).unwrap_or_default();
+    address(&secp256k1(&key, master, "wallet", tenant)?)
+}
+
+fn address(key: &[u8; 32]) -> Result<Address, AssemblyError> {
+    let wrong = |_| AssemblyError::Key(crate::keys::KeyError::Derivation("wallet".into()));
+    WalletKey::from_bytes(key).map(|key| key.address()).map_err(wrong)
+}
+
+/// Mints to the wallets and writes the same amounts into the books: both begin equal, and stay so.
+pub async fn fund(
+    config: &Config,
+    master: &MasterKey,
+    devnet: &Devnet,
+    store: &SqliteStore,
+) -> Result<(), AssemblyError> {
+    let network = network(&config.chain)?;
+    let broken = |why: String| AssemblyError::Tenant { tenant: HOME.into(), why };
+    let wallet = wallet_address(config, HOME, master)?;
+    let minted = devnet.mint(wallet, U256::from(WALLET_UNITS)).map_err(|error| broken(error.to_string()))?;
+    devnet.mint(buyer().address, U256::from(BUYER_UNITS)).map_err(|error| broken(error.to_string()))?;
+    let relayer = address(&secp256k1(&KeyConfig::default(), master, "relayer", CARRIER)?)?;
+    let call = serde_json::json!({
+        "jsonrpc": "2.0", "id": 1, "method": "anvil_setBalance", "params": [relayer, format!("{RELAYER_WEI:#x}")],
+    });
+    devnet.dispatch(call.to_string().as_bytes());
+    let token = network.asset_id(chain::token::ADDRESS).map_err(|error| broken(error.to_string()))?;
+    let native = format!("{network}/slip44:60").parse().map_err(|_| broken("no native asset".into()))?;
+    let deposits = [
+        (HOME, wallet, Money { asset: token, amount: Amount::new(WALLET_UNITS) }),
+        (CARRIER, relayer, Money { asset: native, amount: Amount::new(RELAYER_WEI) }),
+    ];
+    for (tenant, owner, money) in deposits {
+        let caller = Caller {
+            principal: crate::assembly::principal("configuration")?,
+            kind: CallerKind::Service,
+            method: AuthMethod::Internal,
+        };
+        let wallet = format!("{network}:{owner:#x}");
+        let command = Command::Fund { wallet, money, reference: Digest(minted.0) };
+        let work = Work { request: Request { caller, command }, documents: Vec::new() };
+        let tenant = tenant.parse().map_err(|_| broken("a tenant's name".into()))?;
+        store.run(&tenant, work).await?;
+    }
+    Ok(())
+}

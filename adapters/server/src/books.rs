@@ -1,0 +1,157 @@
+//! The books, for those who answer for them: an operator, or a user of the tenant.
+
+use axum::extract::{Query, State};
+use axum::response::Response;
+use engine::Identity;
+use engine::error::EngineError;
+use http::StatusCode;
+use ledger::account::Net;
+use ledger::effects::Effects;
+use ledger::id::CallerKind;
+use ledger::money::Amount;
+use ledger::store::{AccountBalance, JournalEntry};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::call::Caller;
+use crate::problem::{Problem, ok};
+
+const PAGE_MAX: u32 = 500;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    #[serde(default)]
+    from: u64,
+    #[serde(default)]
+    limit: Option<u32>,
+}
+
+fn may_read(identity: &Identity) -> Result<(), Problem> {
+    match identity.caller.kind {
+        CallerKind::Operator | CallerKind::User | CallerKind::Service => Ok(()),
+        CallerKind::Agent | CallerKind::Merchant => {
+            let detail =
+                format!("an operator or a user reads the books; the caller is of kind {}", identity.caller.kind);
+            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+        }
+    }
+}
+
+fn limit(page: &Page) -> Result<u32, Problem> {
+    match page.limit.unwrap_or(PAGE_MAX) {
+        limit @ 1..=PAGE_MAX => Ok(limit),
+        other => Err(Problem::invalid("limit", format!("1 to {PAGE_MAX} was expected, {other} came"))),
+    }
+}
+
+#[utoipa::path(get, path = "/v1/ledger/accounts", tag = "ledger",
+    responses((status = 200), (status = 401), (status = 403), (status = 503)))]
+pub async fn accounts(State(app): State<App>, Caller(identity): Caller) -> Result<Response, Problem> {
+    may_read(&identity)?;
+    let balances = app.engine.store.balances(&identity.tenant).await.map_err(EngineError::from)?;
+    let accounts: Vec<Value> = balances.iter().map(account_json).collect();
+    Ok(ok(json!({ "accounts": accounts })))
+}
+
+#[utoipa::path(get, path = "/v1/ledger/trial-balance", tag = "ledger",
+    responses((status = 200), (status = 401), (status = 403), (status = 503)))]
+pub async fn trial_balance(State(app): State<App>, Caller(identity): Caller) -> Result<Response, Problem> {
+    may_read(&identity)?;
+    let balances = app.engine.store.balances(&identity.tenant).await.map_err(EngineError::from)?;
+    let mut totals = std::collections::BTreeMap::<String, (Amount, Amount)>::new();
+    for entry in &balances {
+        let (debits, credits) = totals.entry(entry.asset.to_string()).or_default();
+        let overflow = || EngineError::Broken("a total leaves the range of an amount".into());
+        *debits = debits.checked_add(entry.balance.debit_posted).ok_or_else(overflow)?;
+        *credits = credits.checked_add(entry.balance.credit_posted).ok_or_else(overflow)?;
+    }
+    let balanced = totals.values().all(|(debits, credits)| debits == credits);
+    let assets: Vec<Value> = totals
+        .iter()
+        .map(|(asset, (debits, credits))| json!({ "asset": asset, "debits": debits, "credits": credits }))
+        .collect();
+    let accounts: Vec<Value> = balances.iter().map(account_json).collect();
+    Ok(ok(json!({ "balanced": balanced, "assets": assets, "accounts": accounts })))
+}
+
+fn account_json(entry: &AccountBalance) -> Value {
+    let balance = &entry.balance;
+    let net = match balance.net(entry.account.class()) {
+        Net::Positive(amount) => amount.to_string(),
+        Net::Negative(amount) => format!("-{amount}"),
+    };
+    json!({
+        "account": entry.account.to_string(),
+        "asset": entry.asset,
+        "balance": net,
+        "debit_posted": balance.debit_posted,
+        "credit_posted": balance.credit_posted,
+        "debit_pending": balance.debit_pending,
+        "credit_pending": balance.credit_pending,
+    })
+}
+
+#[utoipa::path(get, path = "/v1/ledger/transfers", tag = "ledger",
+    params(("from" = Option<u64>, Query, description = "Journal record to start at"), ("limit" = Option<u32>, Query)),
+    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
+pub async fn transfers(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let (records, next) = records(&app, &identity, page).await?;
+    let mut transfers = Vec::new();
+    for (_, effects) in &records {
+        for (leg, transfer) in effects.transfers.iter().enumerate() {
+            transfers.push(json!({
+                "seq": effects.seq, "leg": leg, "at": effects.at.seconds(), "code": transfer.code.as_str(),
+                "debit": transfer.debit.to_string(), "credit": transfer.credit.to_string(),
+                "asset": transfer.asset, "amount": transfer.amount, "layer": transfer.layer.as_str(),
+            }));
+        }
+    }
+    Ok(ok(json!({ "transfers": transfers, "next": next })))
+}
+
+#[utoipa::path(get, path = "/v1/ledger/journal", tag = "ledger",
+    params(("from" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
+pub async fn journal(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let (records, next) = records(&app, &identity, page).await?;
+    let (entries, root) = app.engine.store.head(&identity.tenant).await.map_err(EngineError::from)?;
+    let records: Vec<Value> = records
+        .iter()
+        .map(|(entry, effects)| {
+            json!({
+                "seq": entry.seq, "at": effects.at.seconds(), "operation": effects.operation.as_str(),
+                "caller": effects.caller.principal, "kind": effects.caller.kind.as_str(),
+                "spend": effects.spend.as_ref().map(|spend| spend.id), "leaf": entry.leaf,
+            })
+        })
+        .collect();
+    Ok(ok(json!({ "records": records, "next": next, "entries": entries, "root": root })))
+}
+
+type Records = (Vec<(JournalEntry, Effects)>, Option<u64>);
+
+async fn records(
+    app: &App,
+    identity: &Identity,
+    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+) -> Result<Records, Problem> {
+    may_read(identity)?;
+    let Query(page) = page.map_err(|error| Problem::invalid("query", crate::problem::shown(&error.body_text())))?;
+    let limit = limit(&page)?;
+    // The store counts in 63 bits; nothing is beyond them.
+    let from = page.from.min(u64::from(u32::MAX) << 24);
+    let records = app.engine.store.records(&identity.tenant, from, limit).await.map_err(EngineError::from)?;
+    let full = u32::try_from(records.len()).is_ok_and(|count| count == limit);
+    let next = records.last().filter(|_| full).map(|(entry, _)| entry.seq.saturating_add(1));
+    Ok((records, next))
+}

@@ -1,0 +1,134 @@
+//! The x402 facilitator's endpoints. A bad payment is a 200 that says so; only what is not JSON at all is a 400.
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use engine::error::{EngineError, Kind};
+use engine::facilitate::Repeater;
+use http::{HeaderMap, StatusCode, header};
+use ledger::id::TenantId;
+use serde_json::{Value, json};
+use x402::reason::Reason;
+use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse, WireError, read_message};
+
+use crate::App;
+use crate::call::bytes;
+use crate::problem::{Problem, ok};
+
+fn tenant(app: &App) -> Result<&TenantId, Problem> {
+    let missing = || Problem::from(EngineError::NotConfigured("facilitator"));
+    app.settings.facilitator.as_ref().ok_or_else(missing)
+}
+
+#[utoipa::path(post, path = "/verify", tag = "x402", request_body = Object,
+    description = "x402 v2 section 7.1: would this payment settle now?",
+    responses((status = 200), (status = 400), (status = 404), (status = 413), (status = 500), (status = 503)))]
+pub async fn verify(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let tenant = tenant(&app)?;
+    let body = bytes(request, &app).await?;
+    let request = match read(&body)? {
+        Ok(request) => request,
+        Err(error) => return Ok(json_of(&VerifyResponse::invalid(error.reason(), error.to_string(), None))),
+    };
+    match app.engine.facilitator_verify(tenant, &request).await {
+        Ok(response) => Ok(json_of(&response)),
+        Err(error) => {
+            let response = VerifyResponse::invalid(Reason::UnexpectedVerifyError, told(&error), None);
+            Ok(unavailable(&error, json_of(&response)))
+        }
+    }
+}
+
+#[utoipa::path(post, path = "/settle", tag = "x402", request_body = Object,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat with one gets the stored success again.")),
+    description = "x402 v2 section 7.2: carries the payment to the chain, once.",
+    responses((status = 200), (status = 400), (status = 404), (status = 413), (status = 500), (status = 503)))]
+pub async fn settle(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let tenant = tenant(&app)?;
+    let headers = request.headers().clone();
+    let body = bytes(request, &app).await?;
+    let failed =
+        |reason: Reason, message: String, network: &str| SettleResponse::failed(reason, message, None, "", network);
+    let request = match read(&body)? {
+        Ok(request) => request,
+        Err(error) => return Ok(json_of(&failed(error.reason(), error.to_string(), ""))),
+    };
+    match app.engine.facilitator_settle(tenant, &request, repeater(&app, &headers, &request)).await {
+        Ok(response) => Ok(json_of(&response)),
+        Err(error) => {
+            let network = &request.payment_requirements.network;
+            let response = failed(Reason::UnexpectedSettleError, told(&error), network);
+            Ok(unavailable(&error, json_of(&response)))
+        }
+    }
+}
+
+#[utoipa::path(get, path = "/supported", tag = "x402", responses((status = 200), (status = 404)))]
+pub async fn supported(State(app): State<App>) -> Result<Response, Problem> {
+    Ok(json_of(&app.engine.facilitator_supported(tenant(&app)?)?))
+}
+
+#[utoipa::path(get, path = "/discovery/resources", tag = "x402", responses((status = 200)))]
+pub async fn resources(State(app): State<App>) -> Response {
+    let items = app.settings.listing.clone();
+    let total = items.len();
+    ok(
+        json!({ "x402Version": 2, "items": items, "pagination": { "limit": total.max(1), "offset": 0, "total": total } }),
+    )
+}
+
+#[utoipa::path(get, path = "/.well-known/x402", tag = "x402", responses((status = 200)))]
+pub async fn well_known(State(app): State<App>) -> Response {
+    let urls: Vec<Value> = app.settings.listing.iter().map(|item| item["resource"].clone()).collect();
+    ok(json!({ "x402Version": 2, "resources": urls }))
+}
+
+/// `Err` outside for what is no JSON object; inside for an object that is no request.
+fn read(body: &[u8]) -> Result<Result<FacilitatorRequest, WireError>, Problem> {
+    match read_message::<FacilitatorRequest>(body) {
+        Err(error @ WireError::NotJson { .. }) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))
+        }
+        Err(error @ WireError::TooLarge { .. }) => {
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error.code(), error.to_string()))
+        }
+        other => Ok(other),
+    }
+}
+
+/// Somebody we can tell apart: a token of ours, a key, or the x402 `payment-identifier` extension.
+fn repeater(app: &App, headers: &HeaderMap, request: &FacilitatorRequest) -> Repeater {
+    let now = app.engine.clock.now().seconds();
+    let authorization = headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    let identifier = request.payment_payload.extensions.as_ref().and_then(|all| all.get("payment-identifier"));
+    let named =
+        identifier.and_then(|entry| entry["info"]["id"].as_str()).is_some_and(|id| (16..=128).contains(&id.len()));
+    if named || headers.contains_key("idempotency-key") || app.tokens.identify(authorization, now).is_ok() {
+        Repeater::Recognized
+    } else {
+        Repeater::Anonymous
+    }
+}
+
+fn json_of<T: serde::Serialize>(value: &T) -> Response {
+    axum::Json(value).into_response()
+}
+
+fn told(error: &EngineError) -> String {
+    match error.kind() {
+        Kind::Internal => "a defect of this facilitator; its log has the cause".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// An outage is a 503 in the protocol's own shape; nothing is known to have happened, and the same call may be made again.
+fn unavailable(error: &EngineError, mut response: Response) -> Response {
+    if error.kind() == Kind::Internal {
+        tracing::error!(code = error.code(), "{error}");
+    }
+    *response.status_mut() = match error.kind() {
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+    response
+}

@@ -1,0 +1,126 @@
+//! Facilitators as a seller reaches them: ours in the same process, or another over HTTP.
+
+use std::sync::{OnceLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine::Engine;
+use engine::facilitate::Repeater;
+use engine::ports::{Facilitator, Relayed};
+use ledger::id::TenantId;
+use reqwest::redirect::Policy;
+use serde::de::DeserializeOwned;
+use x402::exact;
+use x402::limit::MESSAGE_BYTES_MAX;
+use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
+
+/// Our own facilitator. The engine holds it and it calls the engine, so it is given the engine once that exists.
+pub struct Local {
+    tenant: TenantId,
+    engine: OnceLock<Weak<Engine>>,
+}
+
+impl Local {
+    pub fn new(tenant: TenantId) -> Self {
+        Self { tenant, engine: OnceLock::new() }
+    }
+
+    /// Only the first call counts.
+    pub fn connect(&self, engine: &std::sync::Arc<Engine>) {
+        let _ = self.engine.set(std::sync::Arc::downgrade(engine));
+    }
+
+    fn engine(&self) -> Result<std::sync::Arc<Engine>, String> {
+        let engine = self.engine.get().and_then(Weak::upgrade);
+        engine.ok_or_else(|| "the facilitator of this process is not running".to_owned())
+    }
+}
+
+#[async_trait]
+impl Facilitator for Local {
+    async fn verify(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<VerifyResponse> {
+        let request = FacilitatorRequest::new(payload.clone(), requirements.clone());
+        let engine = match self.engine() {
+            Ok(engine) => engine,
+            Err(why) => return Relayed::Silence(why),
+        };
+        match engine.facilitator_verify(&self.tenant, &request).await {
+            Ok(response) => Relayed::Answer(response),
+            Err(error) => Relayed::Silence(error.to_string()),
+        }
+    }
+
+    async fn settle(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
+        let request = FacilitatorRequest::new(payload.clone(), requirements.clone());
+        let engine = match self.engine() {
+            Ok(engine) => engine,
+            Err(why) => return Relayed::Silence(why),
+        };
+        match engine.facilitator_settle(&self.tenant, &request, Repeater::Recognized).await {
+            Ok(response) => Relayed::Answer(response),
+            Err(error) => Relayed::Silence(error.to_string()),
+        }
+    }
+}
+
+/// Any x402 v2 facilitator, by URL.
+pub struct Remote {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Remote {
+    /// A facilitator that does not answer in time has said nothing.
+    pub fn new(url: &str, timeout: Duration) -> Result<Self, String> {
+        let http = reqwest::Client::builder().redirect(Policy::none()).timeout(timeout).build();
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), http: http.map_err(|error| error.to_string())? })
+    }
+
+    /// Official facilitators answer 200 with a verdict, others 400 with the same JSON: the shape counts, not the status.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        payload: &PaymentPayload,
+        requirements: &PaymentRequirements,
+    ) -> Relayed<T> {
+        let key = match exact::claim_key(payload, requirements) {
+            Ok(key) => key.to_string(),
+            Err(refusal) => return Relayed::Silence(refusal.to_string()),
+        };
+        let body = FacilitatorRequest::new(payload.clone(), requirements.clone());
+        let url = format!("{}{path}", self.url);
+        let request = self.http.post(&url).header("Idempotency-Key", key).json(&body);
+        match read(request).await {
+            Ok((status, bytes)) => match serde_json::from_slice(&bytes) {
+                Ok(answer) => Relayed::Answer(answer),
+                Err(_) => Relayed::Silence(format!("the facilitator answered {status} with no answer of the protocol")),
+            },
+            Err(error) => Relayed::Silence(error),
+        }
+    }
+}
+
+async fn read(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), String> {
+    let said = |error: reqwest::Error| error.without_url().to_string();
+    let mut response = request.send().await.map_err(said)?;
+    let status = response.status().as_u16();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(said)? {
+        if bytes.len() + chunk.len() > MESSAGE_BYTES_MAX {
+            return Err(format!("an answer of at most {MESSAGE_BYTES_MAX} bytes was expected, a longer one came"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((status, bytes))
+}
+
+#[async_trait]
+impl Facilitator for Remote {
+    async fn verify(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<VerifyResponse> {
+        self.ask("/verify", payload, requirements).await
+    }
+
+    async fn settle(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
+        self.ask("/settle", payload, requirements).await
+    }
+}

@@ -1,0 +1,64 @@
+//! Priced demo routes: resources of the configuration behind the paywall.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{MethodFilter, on};
+use paywall::{Address, PaywallLayer, Price, PriceError, Repeat, Till};
+use serde_json::{Value, json};
+use x402::wire::{PaymentRequirements, ResourceInfo};
+
+use crate::problem::ok;
+
+/// A resource that costs something.
+#[derive(Clone, Debug)]
+pub struct PaidRoute {
+    pub path: String,
+    pub description: String,
+    /// What the paid answer contains.
+    pub body: String,
+    pub requirements: PaymentRequirements,
+}
+
+impl PaidRoute {
+    /// As it stands in discovery.
+    pub fn listing(&self, public_url: &str) -> Value {
+        json!({
+            "resource": format!("{public_url}{}", self.path),
+            "type": "http",
+            "x402Version": 2,
+            "accepts": [self.requirements],
+            "description": self.description,
+        })
+    }
+}
+
+#[derive(Clone)]
+struct Sold {
+    body: Arc<str>,
+    runs: Arc<AtomicU64>,
+}
+
+/// The routes, and for each how often its handler ran.
+pub fn router(routes: &[PaidRoute], public_url: &str, till: &Arc<dyn Till>) -> Result<Router, PriceError> {
+    let mut router = Router::new();
+    for route in routes {
+        let mut resource = ResourceInfo::new(format!("{public_url}{}", route.path));
+        resource.description = Some(route.description.clone());
+        resource.mime_type = Some("application/json".into());
+        let accepts = vec![route.requirements.clone()];
+        let price = Price::new(&route.path, accepts, resource, Address::Fixed, Repeat::Never)?;
+        let sold = Sold { body: route.body.as_str().into(), runs: Arc::default() };
+        let priced = on(MethodFilter::GET, serve).route_layer(PaywallLayer::new(till.clone(), price)).with_state(sold);
+        router = router.route(&route.path, priced);
+    }
+    Ok(router)
+}
+
+async fn serve(State(sold): State<Sold>) -> Response {
+    let runs = sold.runs.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+    ok(json!({ "content": &*sold.body, "served": runs }))
+}

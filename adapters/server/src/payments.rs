@@ -1,0 +1,177 @@
+//! Payments under a mandate: the wallet's side of a 402.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use engine::authorize::{Payment, PaymentRequest};
+use http::{HeaderMap, StatusCode};
+use ledger::id::{BudgetId, IdempotencyKey, SpendId};
+use ledger::spend::Spend;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use x402::wire::{PaymentRequired, SettleResponse, read_header, read_message};
+
+use crate::App;
+use crate::call::{Body, Caller, id};
+use crate::problem::{Problem, created, ok};
+
+const KEY: &str = "idempotency-key";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaymentBody {
+    mandate: BudgetId,
+    /// The object of the 402, as it came.
+    #[serde(default)]
+    payment_required: Option<Box<RawValue>>,
+    /// Or the value of its PAYMENT-REQUIRED header.
+    #[serde(default)]
+    payment_required_header: Option<String>,
+    #[serde(default)]
+    method: Option<String>,
+    /// Where the 402 was met.
+    #[serde(default)]
+    url: Option<String>,
+    /// The merchant's signed checkout.
+    #[serde(default)]
+    cart: Option<String>,
+    #[serde(default)]
+    again_after: Option<SpendId>,
+}
+
+#[utoipa::path(post, path = "/v1/payments", tag = "payments", request_body = Object,
+    params(("Idempotency-Key" = String, Header, description = "The same purchase, the same key: the same authorization again.")),
+    description = "A mandate and a 402 become a hold and a PAYMENT-SIGNATURE.",
+    responses((status = 201), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
+        (status = 413), (status = 422), (status = 503)))]
+pub async fn pay(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    headers: HeaderMap,
+    Body(body): Body<PaymentBody>,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(&headers)?;
+    let request = PaymentRequest {
+        mandate: body.mandate,
+        required: required(&body)?,
+        method: body.method.unwrap_or_else(|| "GET".into()),
+        url: body.url,
+        key,
+        cart: body.cart,
+        again_after: body.again_after,
+    };
+    let payment = app.engine.authorize(&identity, request).await?;
+    Ok(created(payment_json(&payment)))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
+    let mut values = headers.get_all(KEY).iter();
+    let (first, second) = (values.next(), values.next());
+    let text = match (first, second) {
+        (Some(value), None) => value.to_str().unwrap_or_default(),
+        (None, _) => return Err(Problem::invalid("Idempotency-Key", "one key a purchase was expected, none came")),
+        (Some(_), Some(_)) => return Err(Problem::invalid("Idempotency-Key", "one key was expected, several came")),
+    };
+    text.parse().map_err(|error: ledger::id::ParseIdError| Problem::invalid("Idempotency-Key", error.to_string()))
+}
+
+fn required(body: &PaymentBody) -> Result<PaymentRequired, Problem> {
+    let malformed = |error: x402::wire::WireError| {
+        let mut problem = Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string());
+        problem.field = Some("payment_required".into());
+        problem
+    };
+    match (&body.payment_required, &body.payment_required_header) {
+        (Some(object), None) => read_message(object.get().as_bytes()).map_err(malformed),
+        (None, Some(header)) => read_header(header.as_bytes()).map_err(malformed),
+        (found, _) => {
+            let found = if found.is_some() { "both" } else { "neither" };
+            let detail = format!("payment_required or payment_required_header was expected, {found} came");
+            Err(Problem::invalid("payment_required", detail))
+        }
+    }
+}
+
+#[utoipa::path(get, path = "/v1/payments/{id}", tag = "payments", params(("id" = String, Path)),
+    responses((status = 200), (status = 401), (status = 404), (status = 503)))]
+pub async fn show(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(ok(spend_json(&app.engine.own_spend(&identity, id(&text)?).await?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomeBody {
+    /// The value of PAYMENT-RESPONSE, where the seller sent one.
+    #[serde(default)]
+    payment_response: Option<String>,
+    /// The status that the seller answered. Recorded nowhere; the chain decides.
+    #[serde(default)]
+    status: Option<u16>,
+}
+
+#[utoipa::path(post, path = "/v1/payments/{id}/outcome", tag = "payments", params(("id" = String, Path)),
+    request_body = Object, description = "What the seller answered: a reason to look at the chain, never a result.",
+    responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 503)))]
+pub async fn outcome(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    Path(text): Path<String>,
+    Body(body): Body<OutcomeBody>,
+) -> Result<Response, Problem> {
+    let spend: SpendId = id(&text)?;
+    tracing::debug!(%spend, status = body.status, "outcome reported");
+    // A response that cannot be read says nothing; the chain is asked all the same.
+    let reported = body.payment_response.and_then(|text| read_header::<SettleResponse>(text.as_bytes()).ok());
+    Ok(ok(spend_json(&app.engine.report_outcome(&identity, spend, reported).await?)))
+}
+
+#[utoipa::path(post, path = "/v1/payments/{id}/void", tag = "payments", params(("id" = String, Path)),
+    responses((status = 200), (status = 401), (status = 404), (status = 409), (status = 503)))]
+pub async fn void(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(ok(spend_json(&app.engine.void(&identity, id(&text)?).await?)))
+}
+
+#[utoipa::path(get, path = "/v1/payments/{id}/evidence", tag = "payments", params(("id" = String, Path)),
+    description = "Everything signed, decided, seen and written about one payment; verifies offline.",
+    responses((status = 200), (status = 401), (status = 404), (status = 503)))]
+pub async fn evidence(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let file = app.engine.evidence(&identity, id(&text)?).await?;
+    let json = serde_json::to_value(file).map_err(|error| engine::error::EngineError::Broken(error.to_string()))?;
+    Ok(ok(json))
+}
+
+fn payment_json(payment: &Payment) -> Value {
+    let mut json = spend_json(&payment.spend);
+    json["payment_signature"] = payment.header.as_str().into();
+    json
+}
+
+pub fn spend_json(spend: &Spend) -> Value {
+    json!({
+        "id": spend.id,
+        "state": spend.state.as_str(),
+        "mandate": spend.budget,
+        "amount": spend.money.amount.to_string(),
+        "asset": spend.money.asset,
+        "authority": { "units": spend.authority.to_string() },
+        "payee": spend.payee,
+        "pay_to": spend.pay_to,
+        "payer": spend.authorization.payer,
+        "network": spend.authorization.network,
+        "nonce": format!("0x{}", spend.authorization.nonce.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        "valid_before": spend.valid_before,
+        "transaction": spend.transaction,
+    })
+}

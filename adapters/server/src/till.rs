@@ -1,0 +1,84 @@
+//! The paywall's till, over the engine's books.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use engine::Engine;
+use engine::error::{EngineError, Kind};
+use engine::sell::{Presented, Rerun, SaleClaim, SaleSettled};
+use ledger::id::{Digest, TenantId};
+use ledger::rejection::Rejection;
+use paywall::{
+    Abandoned, Answered, Claim, ClaimRequest, Refusal, Repeat, SettleRefusal, Settled, StoredAnswer, Ticket, Till,
+};
+
+pub struct Books {
+    engine: Arc<Engine>,
+    tenant: TenantId,
+}
+
+impl Books {
+    pub fn new(engine: Arc<Engine>, tenant: TenantId) -> Self {
+        Self { engine, tenant }
+    }
+}
+
+#[async_trait]
+impl Till for Books {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Refusal> {
+        let presented = Presented {
+            payload: request.payload.clone(),
+            requirements: request.requirements.clone(),
+            purpose: Digest(request.purpose.digest()),
+            rerun: match request.repeat {
+                Repeat::Never => Rerun::Never,
+                Repeat::Idempotent => Rerun::Harmless,
+            },
+        };
+        match self.engine.sale_claim(&self.tenant, presented).await.map_err(refusal)? {
+            SaleClaim::Won => Ok(Claim::Won(Ticket { key: request.key, id: request.key.to_string() })),
+            SaleClaim::InFlight => Ok(Claim::InFlight),
+            SaleClaim::OutcomeUnknown => Ok(Claim::OutcomeUnknown),
+            SaleClaim::Failed(response) => Err(Refusal::SettlementFailed(Box::new(response))),
+            SaleClaim::Answered { answer, response } => {
+                let answer = StoredAnswer::from_bytes(&answer);
+                let answer = answer.map_err(|error| Refusal::Unavailable { message: error.to_string() })?;
+                Ok(Claim::Answered(Answered { answer, response }))
+            }
+        }
+    }
+
+    async fn settle(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Settled, SettleRefusal> {
+        let unknown = |message: String| SettleRefusal::Unknown { message };
+        let bytes = answer.to_bytes().map_err(|error| unknown(error.to_string()))?;
+        let settled = self.engine.sale_settle(&self.tenant, &ticket.key, bytes).await;
+        match settled.map_err(|error| unknown(error.to_string()))? {
+            SaleSettled::Settled(response) => Ok(Settled { response }),
+            SaleSettled::Failed(response) => Err(SettleRefusal::Failed(Box::new(response))),
+            SaleSettled::Pending { transaction } => Err(SettleRefusal::Pending { transaction }),
+            SaleSettled::Unknown { message } => Err(unknown(message)),
+        }
+    }
+
+    async fn abandon(&self, ticket: Ticket, why: Abandoned) {
+        if let Err(error) = self.engine.sale_abandon(&self.tenant, &ticket.key).await {
+            tracing::error!(code = error.code(), why = why.code(), "a sale could not be given back: {error}");
+        }
+    }
+}
+
+fn refusal(error: EngineError) -> Refusal {
+    match error {
+        EngineError::Payment(refusal) => refusal.into(),
+        EngineError::Book(Rejection::PaymentUsedForOtherResource { .. }) => Refusal::UsedForOtherResource,
+        EngineError::Book(rejection) => {
+            Refusal::Policy { code: rejection.code().as_str(), message: rejection.to_string() }
+        }
+        other => {
+            if other.kind() == Kind::Internal {
+                tracing::error!(code = other.code(), "{other}");
+            }
+            Refusal::Unavailable { message: format!("the payment cannot be checked now ({})", other.code()) }
+        }
+    }
+}
