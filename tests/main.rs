@@ -1,1 +1,15 @@
-//! stub
+//! The suite. Each file is named after the promise that it attacks (the six promises stand in the README), or after
+//! the way it attacks: crashes, foreign clients, the command line.
+
+mod harness;
+
+mod a_human_can_stop_it;
+mod books_balance;
+mod crash;
+mod decisions_can_be_proved;
+mod foreign_clients;
+mod never_over_the_limit;
+mod never_twice;
+mod no_spend_without_a_mandate;
+mod tidy;
+mod walkthrough;

@@ -241,8 +241,17 @@ impl Engine {
         if held.state != SpendState::Held {
             return Ok(held);
         }
-        let answer = self.run(identity, Command::Commit { spend: held.id }, Vec::new()).await?;
-        answer.spend.ok_or_else(|| EngineError::Broken("a commitment without a spend".into()))
+        match self.run(identity, Command::Commit { spend: held.id }, Vec::new()).await {
+            Ok(answer) => answer.spend.ok_or_else(|| EngineError::Broken("a commitment without a spend".into())),
+            // Stopped between hold and signature: nothing is signed, so nothing stays held.
+            Err(EngineError::Book(rejection)) => {
+                if let Err(error) = self.run(identity, Command::Void { spend: held.id }, Vec::new()).await {
+                    tracing::warn!(spend = %held.id, code = error.code(), "a hold is left to lapse: {error}");
+                }
+                Err(EngineError::Book(rejection))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Deterministic: the same spend has the same bytes, whenever it is asked for.

@@ -1,5 +1,6 @@
 //! `purser dev`: everything on this machine, ready in seconds, gone when it is stopped.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use alloy_primitives::Address;
 use chain::devnet::Devnet;
 use chain::rpc::{RpcChain, RpcConfig};
 use ledger::id::{CallerKind, TenantId};
+use ledger::journal::SaltKey;
 use mandates::keys::KeySet;
 use serde_json::{Value, json};
 use store::{Schema, SqliteStore};
@@ -15,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::assembly::{assets, issuer, merchant_key, open_store};
+use crate::assembly::{issuer, merchant_key, open_store, salts};
 use crate::cli::DevArgs;
 use crate::client::Client;
 use crate::config::Config;
@@ -98,6 +100,11 @@ impl DevService {
         &self.roots
     }
 
+    /// The salts of the tenants' journals, for whoever opens a copy of the database.
+    pub fn salts(&self) -> Result<HashMap<TenantId, SaltKey>, String> {
+        salts(&self.config, &self.master).map_err(|error| error.to_string())
+    }
+
     /// The wallet that the user's tenant pays from.
     pub fn wallet(&self) -> Address {
         self.wallet
@@ -141,7 +148,6 @@ impl DevService {
             .collect();
         let merchant = merchant_key(SHOP, MERCHANT, &self.master).map_err(|error| error.to_string())?;
         let merchant_jwks = KeySet::new([merchant.public().clone()]).map_err(|error| error.to_string())?;
-        assets(&self.config.chain).map_err(|error| error.to_string())?;
         Ok(json!({
             "url": url,
             "facilitator_url": url,
@@ -152,15 +158,15 @@ impl DevService {
                 "rpc_url": self.rpc_url,
                 "network": format!("eip155:{}", self.config.chain.chain_id),
                 "asset": {
-                    "address": chain::token::ADDRESS, "name": chain::token::NAME,
+                    "address": chain::token::ADDRESS.to_string(), "name": chain::token::NAME,
                     "version": chain::token::VERSION, "decimals": chain::token::DECIMALS,
                 },
             },
             "paid": {
                 "url": format!("{url}{}", PRICES[0].0), "method": "GET", "amount": PRICES[0].1,
-                "pay_to": shop_address(), "marker": MARKER, "more": more,
+                "pay_to": shop_address().to_string(), "marker": MARKER, "more": more,
             },
-            "buyer": { "address": buyer().address, "private_key": buyer().private_key },
+            "buyer": { "address": buyer().address.to_string(), "private_key": buyer().private_key },
             "pay": {
                 "command": [own, "pay", "{url}", "--mandate", id, "--idempotency-key", "{key}", "--service", service],
             },

@@ -102,10 +102,10 @@ fn routes(config: &Config, master: &MasterKey, engine: &Arc<Engine>) -> Result<R
     let mut paid = Router::new();
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
-        if tenant.facilitate.is_some() {
-            if let Some(other) = settings.facilitator.replace(id.clone()) {
-                return Err(format!("one tenant has the facilitator's routes; {other} and {id} were given"));
-            }
+        if tenant.facilitate.is_some()
+            && let Some(other) = settings.facilitator.replace(id.clone())
+        {
+            return Err(format!("one tenant has the facilitator's routes; {other} and {id} were given"));
         }
         let sold = paid_routes(config, tenant)?;
         settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));

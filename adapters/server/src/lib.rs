@@ -12,6 +12,7 @@ mod books;
 pub mod call;
 mod carrier;
 pub mod facilitator;
+mod intake;
 mod mandates;
 mod observe;
 pub mod paid;
@@ -131,6 +132,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .layer(DefaultBodyLimit::max(call::BODY_BYTES_MAX))
         .merge(paid)
         .fallback(unknown)
+        .layer(middleware::from_fn(intake::intake))
         .layer(middleware::map_response(explain))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(observe::observe))
@@ -187,9 +189,28 @@ async fn jwks(State(app): State<App>) -> Response {
 
 async fn openapi() -> Response {
     match serde_json::to_value(Documentation::openapi()) {
-        Ok(document) => ok(document),
+        Ok(document) => ok(with_common_answers(document)),
         Err(_) => panicked(Box::new(())),
     }
+}
+
+/// What every route can answer, because of what stands before it: said once.
+fn with_common_answers(mut document: Value) -> Value {
+    let common = [
+        ("408", "The body did not come in time"),
+        ("413", "The body is longer than what is read"),
+        ("431", "The headers are longer than what is read"),
+        ("500", "A defect of this service"),
+    ];
+    let items = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
+    for operation in items.flat_map(|item| item.as_object_mut()).flat_map(|item| item.values_mut()) {
+        if let Some(responses) = operation["responses"].as_object_mut() {
+            for (status, description) in common {
+                responses.entry(status).or_insert_with(|| json!({ "description": description }));
+            }
+        }
+    }
+    document
 }
 
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200)))]

@@ -1,0 +1,136 @@
+//! Promise 4: the books balance and never change; they agree with the chain to the unit.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::Command;
+
+use ledger::store::{Store, Verification};
+use purser::ledger::TrialBalance;
+use purser::world::{CARRIER, HOME, SHOP, shop_address};
+use serde_json::{Value, json};
+use x402::chain::{At, Chain};
+
+use crate::harness::shop::{Shop, intent, new_key};
+use crate::harness::text;
+
+/// Settled, held, refused and free things, so that every table has rows.
+async fn mixed_run(shop: &Shop) {
+    let mandate = shop.mandate(intent()).await;
+    for path in ["/paid/report", "/paid/note", "/paid/dataset"] {
+        let payment = shop.pay(&mandate, &shop.met(path).await, &new_key()).await.expect("a payment");
+        assert_eq!(shop.fetch(path, Some(text(&payment, "payment_signature"))).await.status.as_u16(), 200);
+        let outcome = format!("/v1/payments/{}/outcome", text(&payment, "id"));
+        let spend = shop.call(reqwest::Method::POST, &outcome, &shop.agent, Some(json!({}))).await.unwrap();
+        assert_eq!(spend["state"], "settled");
+    }
+    shop.pay(&mandate, &shop.offer("/held", 10_000), &new_key()).await.expect("one that stays open");
+    let refused = shop.pay(&mandate, &shop.offer("/dear", 2_990_000_000), &new_key()).await;
+    assert!(refused.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn books_and_chain_agree_to_the_unit() {
+    let shop = Shop::open().await;
+    mixed_run(&shop).await;
+    for (name, owner) in [(HOME, shop.service.wallet()), (SHOP, shop_address())] {
+        let tenant = shop.service.tenant(name).unwrap();
+        let trial = TrialBalance::read(shop.service.store(), &tenant).await.unwrap();
+        assert!(trial.is_balanced(), "{:?}", trial.totals);
+        let wallet = format!("wallet/eip155:31337:{owner:#x}");
+        let booked =
+            trial.accounts.iter().find(|entry| entry.account.to_string() == wallet).expect("the wallet's account");
+        let booked = booked.balance.net(booked.account.class()).to_string();
+        let chain = shop.service.rpc().balance_of(chain::token::ADDRESS, owner, At::Latest).await.unwrap();
+        assert_eq!(booked, chain.to_string(), "{name}");
+    }
+    for name in [HOME, SHOP, CARRIER] {
+        let verification = shop.service.store().verify(&shop.service.tenant(name).unwrap()).await.unwrap();
+        assert!(matches!(verification, Verification::Sound { entries, .. } if entries > 0), "{name}: {verification:?}");
+    }
+}
+
+/// A second program at the file, with its own defaults.
+fn sqlite3(file: &Path, sql: &str) -> (bool, String) {
+    let output =
+        Command::new("sqlite3").arg(file).arg(sql).output().expect("the sqlite3 shell (tests/run installs it)");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_itself_refuses_to_change_what_was_written() {
+    let shop = Shop::open().await;
+    mixed_run(&shop).await;
+    let file = shop.service.database();
+    let (readable, rows) = sqlite3(file, "SELECT count(*) FROM journal");
+    assert!(readable && rows.trim().parse::<u32>().unwrap() > 10, "{rows}");
+    for sql in [
+        "UPDATE journal SET bytes = x'00' WHERE seq = 3",
+        "DELETE FROM journal WHERE seq = 3",
+        "DELETE FROM journal",
+        "INSERT OR REPLACE INTO journal SELECT * FROM journal WHERE seq = 3",
+        "UPDATE transfer SET amount = x'00000000000000000000000000000000'",
+        "DELETE FROM transfer",
+        "DELETE FROM claim",
+        "DELETE FROM document",
+    ] {
+        let (went_through, said) = sqlite3(file, sql);
+        assert!(!went_through, "{sql} went through: {said}");
+    }
+    let verification = shop.service.store().verify(&shop.service.tenant(HOME).unwrap()).await.unwrap();
+    assert!(matches!(verification, Verification::Sound { .. }), "{verification:?}");
+}
+
+/// A byte flipped in a copy of the file, in the middle of a record that stands in it, is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_is_found() {
+    let shop = Shop::open().await;
+    mixed_run(&shop).await;
+    let file = shop.service.database();
+    let (checkpointed, said) = sqlite3(file, "PRAGMA wal_checkpoint(TRUNCATE)");
+    assert!(checkpointed, "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.sqlite");
+    let (copied, said) = sqlite3(file, &format!("VACUUM INTO '{}'", copy.display()));
+    assert!(copied, "{said}");
+    let (_, record) = sqlite3(&copy, "SELECT hex(bytes) FROM journal WHERE tenant = 'home' AND seq = 6");
+    let record = hex::decode(record.trim()).expect("a record");
+    let mut bytes = Vec::new();
+    std::fs::File::open(&copy).unwrap().read_to_end(&mut bytes).unwrap();
+    let at = bytes.windows(record.len()).position(|window| window == record).expect("the record stands in the file");
+    let middle = u64::try_from(at + record.len() / 2).unwrap();
+    let mut handle = std::fs::OpenOptions::new().write(true).open(&copy).unwrap();
+    handle.seek(SeekFrom::Start(middle)).unwrap();
+    handle.write_all(&[bytes[usize::try_from(middle).unwrap()] ^ 1]).unwrap();
+    drop(handle);
+    let salts = shop.service.salts().expect("the salts");
+    let opened = store::SqliteStore::open(&copy, salts, store::Options::new(store::Schema::Refuse)).await.unwrap();
+    match opened.verify(&shop.service.tenant(HOME).unwrap()).await {
+        Ok(Verification::Broken { seq, reason }) => assert_eq!(seq, 6, "it says where: {reason}"),
+        other => panic!("a flipped byte was not found: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_reads_the_books_and_an_agent_does_not() {
+    let shop = Shop::open().await;
+    mixed_run(&shop).await;
+    let admin = shop.service.token(HOME, "admin", ledger::id::CallerKind::Operator).unwrap();
+    let get = reqwest::Method::GET;
+    let trial = shop.call(get.clone(), "/v1/ledger/trial-balance", &admin, None).await.unwrap();
+    assert_eq!(trial["balanced"], true);
+    let page = shop.call(get.clone(), "/v1/ledger/journal?from=0&limit=3", &admin, None).await.unwrap();
+    assert_eq!((page["records"].as_array().map(Vec::len), page["next"].as_u64()), (Some(3), Some(3)));
+    let transfers = shop.call(get.clone(), "/v1/ledger/transfers", &admin, None).await.unwrap();
+    assert!(transfers["transfers"].as_array().is_some_and(|all| all.len() > 5), "{transfers}");
+    for path in ["/v1/ledger/accounts", "/v1/ledger/journal", "/v1/ledger/transfers", "/v1/ledger/trial-balance"] {
+        let refused = crate::harness::shop::refused(shop.call(get.clone(), path, &shop.agent, None).await);
+        assert_eq!(refused.0, 403, "{path}");
+    }
+    let limits: [&str; 3] = ["limit=0", "limit=100000", "from=-1"];
+    for query in limits {
+        let path = format!("/v1/ledger/journal?{query}");
+        assert_eq!(crate::harness::shop::refused(shop.call(get.clone(), &path, &admin, None).await).0, 400, "{query}");
+    }
+    let _: Value = trial;
+}

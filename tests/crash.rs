@@ -1,0 +1,1 @@
+//! Promise 3, attacked with kill -9.

@@ -1,0 +1,143 @@
+//! Promise 5: the evidence of a spend is one file that verifies offline, and no changed file does.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::process::{run, stdout};
+use crate::harness::root;
+use crate::harness::shop::{Shop, intent, new_key};
+use crate::harness::text;
+
+async fn evidence(shop: &Shop) -> (Value, Value) {
+    let mandate = shop.mandate(intent()).await;
+    let payment = shop.pay(&mandate, &shop.met("/paid/report").await, &new_key()).await.expect("a payment");
+    assert_eq!(shop.fetch("/paid/report", Some(text(&payment, "payment_signature"))).await.status.as_u16(), 200);
+    let path = format!("/v1/payments/{}", text(&payment, "id"));
+    let outcome = shop.call(reqwest::Method::POST, &format!("{path}/outcome"), &shop.agent, Some(json!({}))).await;
+    assert_eq!(outcome.unwrap()["state"], "settled");
+    let file = shop.call(reqwest::Method::GET, &format!("{path}/evidence"), &shop.user, None).await.unwrap();
+    let jwks = file["issuer_keys"].clone();
+    (file, jwks)
+}
+
+fn verify(folder: &Path, file: &Value, trust: Option<&Path>) -> (Option<i32>, String) {
+    let path = folder.join("evidence.json");
+    std::fs::write(&path, file.to_string()).unwrap();
+    let path = path.display().to_string();
+    let trust = trust.map(|trust| trust.display().to_string());
+    let mut args = vec!["verify", "--evidence", path.as_str()];
+    if let Some(trust) = &trust {
+        args.extend(["--trust", trust]);
+    }
+    let output = run(&args, &[]);
+    (output.status.code(), stdout(&output))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_verifies_offline_and_no_changed_evidence_does() {
+    let shop = Shop::open().await;
+    let (file, jwks) = evidence(&shop).await;
+    let folder = tempfile::tempdir().unwrap();
+    let trust = folder.path().join("trust.json");
+    std::fs::write(&trust, jwks.to_string()).unwrap();
+    let (status, said) = verify(folder.path(), &file, Some(&trust));
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.ends_with("valid\n"), "{said}");
+
+    let bundle: Value = serde_json::from_str(text(&file, "bundle")).unwrap();
+    let mut changed: Vec<(&str, Value)> = Vec::new();
+    let mut change = |what: &'static str, edit: &dyn Fn(&mut Value)| {
+        let mut copy = file.clone();
+        edit(&mut copy);
+        assert_ne!(copy, file, "{what} changes nothing");
+        changed.push((what, copy));
+    };
+    change("spend", &|file| file["spend"] = "00".repeat(32).into());
+    change("state", &|file| file["state"] = "released".into());
+    change("transaction", &|file| file["transaction"] = format!("0x{}", "11".repeat(32)).into());
+    change("record", &|file| {
+        let bytes = text(&file["records"][0], "bytes").replacen('A', "B", 1);
+        file["records"][0]["bytes"] = bytes.into();
+    });
+    change("salt", &|file| file["records"][0]["salt"] = "00".repeat(32).into());
+    change("leaf", &|file| file["records"][0]["leaf"] = "00".repeat(32).into());
+    change("records taken away", &|file| file["records"] = json!([]));
+    change("last record taken away", &|file| {
+        file["records"].as_array_mut().unwrap().pop();
+    });
+    change("amount signed", &|file| file["payload"]["payload"]["authorization"]["value"] = "9999".into());
+    change("payee signed", &|file| {
+        file["payload"]["payload"]["authorization"]["to"] = "0x90F79bf6EB2c4f870365E785982E1f101E93b906".into();
+    });
+    change("signature", &|file| {
+        let signature = text(&file["payload"]["payload"], "signature").replacen('1', "2", 1);
+        file["payload"]["payload"]["signature"] = signature.into();
+    });
+    for field in ["chain", "method", "currency", "audience", "authority", "payee", "offer"] {
+        assert!(!bundle[field].is_null(), "the bundle has {field}");
+        change("a field of the bundle", &|file| {
+            let mut copy = bundle.clone();
+            copy[field] = match &copy[field] {
+                Value::String(text) => format!("{text}x").into(),
+                _ => json!({ "changed": true }),
+            };
+            file["bundle"] = copy.to_string().into();
+        });
+    }
+    change("decision", &|file| {
+        let decision = text(file, "decision").replace("\"agent\":\"shopper\"", "\"agent\":\"another\"");
+        file["decision"] = decision.into();
+    });
+    for (what, copy) in changed {
+        let (status, said) = verify(folder.path(), &copy, Some(&trust));
+        assert_ne!(status, Some(0), "{what} was changed and it still verifies: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_is_checked_with_the_verifiers_keys() {
+    let (shop, other) = (Shop::open().await, Shop::open().await);
+    let (file, _) = evidence(&shop).await;
+    let (_, foreign) = evidence(&other).await;
+    let folder = tempfile::tempdir().unwrap();
+    let trust = folder.path().join("foreign.json");
+    std::fs::write(&trust, foreign.to_string()).unwrap();
+    let (status, said) = verify(folder.path(), &file, Some(&trust));
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("FAIL mandate_chain"), "{said}");
+    let (_, said) = verify(folder.path(), &file, None);
+    assert!(said.contains("keys that the file itself names"), "trust in the file's own keys is said: {said}");
+}
+
+/// The conformance file: nothing invalid is accepted, and the score is honest.
+#[test]
+fn the_ap2_vectors_are_run_by_the_command() {
+    let file = root().join("fixtures/ap2/v0.2.json");
+    let output = run(&["verify", "--vectors", &file.display().to_string()], &[]);
+    let said = stdout(&output);
+    let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), cases.len() + 1, "one line a case and the score");
+    let failed: Vec<&&str> = lines.iter().filter(|line| line.starts_with("FAIL")).collect();
+    let passed = cases.len() - failed.len();
+    assert_eq!(lines.last(), Some(&format!("{passed} passed, {} failed", failed.len()).as_str()));
+    for line in &failed {
+        assert!(line.contains("expected valid") && line.contains("waits_for="), "an invalid case was accepted: {line}");
+    }
+    assert_eq!(output.status.code(), Some(i32::from(!failed.is_empty())));
+    assert!(passed >= 140, "{passed} of {}: {failed:?}", cases.len());
+}
+
+#[test]
+fn usage_is_exit_2_and_invalid_is_exit_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let trust = folder.path().join("trust.json");
+    std::fs::write(&trust, json!({ "keys": [] }).to_string()).unwrap();
+    let trust = trust.display().to_string();
+    assert_eq!(run(&["verify"], &[]).status.code(), Some(2));
+    assert_eq!(run(&["verify", "a.b.c~"], &[]).status.code(), Some(2), "no trust was given");
+    assert_eq!(run(&["verify", "a.b.c~", "--trust", "/nowhere"], &[]).status.code(), Some(2));
+    assert_eq!(run(&["verify", "a.b.c~", "--trust", &trust], &[]).status.code(), Some(1));
+    assert_eq!(run(&["verify", "--nonsense"], &[]).status.code(), Some(2));
+}

@@ -1,0 +1,19 @@
+//! What the tests stand on: the real binary as a process, the real service in this process, and a client.
+
+pub mod process;
+pub mod rpc_proxy;
+pub mod shop;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// The repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The member of an answer, as text; a missing one fails the test and shows the answer.
+pub fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_else(|| panic!("no text `{name}` in {value}"))
+}

@@ -1,0 +1,134 @@
+//! Promise 2: for every budget in the chain and every ancestor of it, posted + held <= cap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ledger::id::BudgetId;
+use ledger::store::Store;
+use purser::client::ClientError;
+use purser::world::{HOME, USER};
+use serde_json::json;
+
+use crate::harness::shop::{Shop, code, intent, new_key, refused};
+use crate::harness::text;
+
+/// Watches a node from the table itself, as often as it can, until told to stop. Gives the number of looks.
+async fn watch(shop: Arc<Shop>, budget: BudgetId, stop: Arc<AtomicBool>) -> u64 {
+    let tenant = shop.service.tenant(HOME).unwrap();
+    let mut looks = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let node = shop.service.store().budget(&tenant, budget).await.unwrap().expect("the node");
+        let used = node.held.get() + node.posted.get();
+        let cap = node.caps.total.expect("a cap").get();
+        assert!(used <= cap, "posted + held = {used} passed the cap of {cap}");
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    looks
+}
+
+/// 200 purchases of 200 different things at once, a budget for 50.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_for_fifty_holds_fifty_of_two_hundred() {
+    let shop = Arc::new(Shop::open().await);
+    let mut request = intent();
+    request["total"] = "0.50".into();
+    request["per_payment"] = "0.50".into();
+    let mandate = shop.mandate(request).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let watching = tokio::spawn(watch(shop.clone(), mandate.parse().unwrap(), stop.clone()));
+    let mut tasks = Vec::new();
+    for number in 0..200 {
+        let (shop, mandate) = (shop.clone(), mandate.clone());
+        tasks.push(tokio::spawn(async move {
+            let offer = shop.offer(&format!("/things/{number}"), 10_000);
+            shop.pay(&mandate, &offer, &format!("fifty-{number}")).await
+        }));
+    }
+    let (mut held, mut over) = (0, 0);
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(payment) => {
+                assert_eq!(payment["state"], "committed");
+                held += 1;
+            }
+            Err(ClientError::Refused { status, code, detail, .. }) => {
+                assert_eq!((status, code.as_deref()), (422, Some("amount_exceeds_budget")), "{detail}");
+                assert!(detail.contains("1000000") && detail.contains("50000000"), "both values: {detail}");
+                over += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    assert!(watching.await.unwrap() > 10, "the node was watched while it was filled");
+    assert_eq!((held, over), (50, 150));
+    let figures = shop.figures(&mandate).await;
+    assert_eq!(figures["held"]["amount"], "0.50");
+    assert_eq!(figures["available"]["units"], "0");
+}
+
+/// Two mandates, each within its own cap, together above their person's.
+#[tokio::test(flavor = "multi_thread")]
+async fn siblings_share_what_their_person_may_spend() {
+    let shop = Shop::open().await;
+    let mut request = intent();
+    request["total"] = "3000.00".into();
+    request["per_payment"] = "3000.00".into();
+    let (one, two) = (shop.mandate(request.clone()).await, shop.mandate(request).await);
+    let dear = |number: u32| shop.offer(&format!("/dear/{number}"), 2_900_000_000);
+    shop.pay(&one, &dear(1), &new_key()).await.expect("2900 of the person's 5000");
+    let (status, code, detail) = refused(shop.pay(&two, &dear(2), &new_key()).await);
+    assert_eq!((status, code.as_str()), (422, "amount_exceeds_budget"), "{detail}");
+    let person = BudgetId::of_person(&HOME.parse().unwrap(), &USER.parse().unwrap(), &"iso4217:USD".parse().unwrap());
+    assert!(detail.contains(&person.to_string()), "the refusal names the ancestor that is full: {detail}");
+    shop.pay(&two, &shop.offer("/cheap", 2_000_000_000), &new_key()).await.expect("2000 more fit");
+    let tenant = HOME.parse().unwrap();
+    let node = shop.service.store().budget(&tenant, person).await.unwrap().unwrap();
+    assert_eq!(node.held.get(), 4_900 * 100_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_above_its_own_limit_or_count_is_refused() {
+    let shop = Shop::open().await;
+    let mut request = intent();
+    request["per_payment"] = "0.02".into();
+    request["payments"] = 2.into();
+    let mandate = shop.mandate(request).await;
+    let (status, _, detail) = refused(shop.pay(&mandate, &shop.offer("/a", 20_001), &new_key()).await);
+    assert_eq!(status, 422, "{detail}");
+    shop.pay(&mandate, &shop.offer("/b", 20_000), &new_key()).await.expect("exactly the limit");
+    shop.pay(&mandate, &shop.offer("/c", 1), &new_key()).await.expect("the second of two");
+    assert_eq!(code(shop.pay(&mandate, &shop.offer("/d", 1), &new_key()).await), "occurrences_exhausted");
+}
+
+/// Sub-cent prices are debited exactly, not rounded to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_smallest_price_is_debited_to_the_unit() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    for number in 0..3 {
+        shop.pay(&mandate, &shop.offer(&format!("/tiny/{number}"), 1), &new_key())
+            .await
+            .expect("a millionth of a dollar");
+    }
+    assert_eq!(shop.figures(&mandate).await["held"]["units"], "300");
+}
+
+/// A refusal of the book stays the answer of its key, also when there is room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_refusal_is_the_answer_of_its_key() {
+    let shop = Shop::open().await;
+    let mut request = intent();
+    request["total"] = "0.01".into();
+    request["per_payment"] = "0.01".into();
+    let mandate = shop.mandate(request).await;
+    let first = shop.pay(&mandate, &shop.offer("/one", 10_000), "kept-1").await.expect("the whole budget");
+    assert_eq!(code(shop.pay(&mandate, &shop.offer("/two", 10_000), "kept-2").await), "amount_exceeds_budget");
+    assert_eq!(code(shop.pay(&mandate, &shop.offer("/two", 10_000), "kept-2").await), "amount_exceeds_budget");
+    let (_, conflict, _) = refused(shop.pay(&mandate, &shop.offer("/three", 10_000), "kept-2").await);
+    assert_eq!(conflict, "idempotency_key_reused");
+    assert_eq!(text(&first, "state"), "committed");
+    assert_eq!(json!(shop.figures(&mandate).await["payments"]["used"]), json!(1));
+}

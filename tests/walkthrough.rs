@@ -1,0 +1,210 @@
+//! The commands as a stranger meets them: the demo, the dev line, paying, stopping, and bad input everywhere.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::process::{Service, run, stdout};
+use crate::harness::shop::{Shop, intent};
+use crate::harness::text;
+
+#[test]
+fn the_demo_ends_well_and_says_so_to_machines() {
+    let output = run(&["demo", "--json"], &[]);
+    let said = stdout(&output);
+    assert!(output.status.success(), "{said}");
+    let object: Value = serde_json::from_str(said.lines().last().expect("a last line")).expect("one JSON object last");
+    assert_eq!(object["ok"], true, "{object}");
+    assert_eq!((text(&object["spend"], "state"), text(&object["spend"], "amount")), ("settled", "10000"));
+    assert!(text(&object["spend"], "transaction").starts_with("0x"));
+    assert_eq!((text(&object["chain"], "payer_delta"), text(&object["chain"], "payee_delta")), ("-10000", "10000"));
+    assert_eq!(
+        (object["ledger"]["balanced"].clone(), object["journal"]["verified"].clone()),
+        (json!(true), json!(true))
+    );
+    assert!(object["journal"]["entries"].as_u64().is_some_and(|entries| entries > 10));
+    assert_eq!(object["evidence"]["verified"], true);
+    let refusals: Vec<(&str, &str)> = object["refusals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|refusal| (text(refusal, "case"), text(refusal, "code")))
+        .collect();
+    assert_eq!(
+        refusals,
+        [
+            ("over budget", "amount_exceeds_budget"),
+            ("altered cart", "checkout_jwt_signature_invalid"),
+            ("payee not allowed", "payee_not_allowed"),
+            ("replayed payment, for another resource", "payment_used_for_other_resource"),
+            ("expired mandate", "mandate_expired"),
+            ("revoked mandate", "mandate_revoked"),
+        ]
+    );
+    let file = text(&object["evidence"], "file").to_owned();
+    assert!(run(&["verify", "--evidence", &file], &[]).status.success(), "the file that it wrote verifies");
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn the_dev_line_has_what_machines_read_and_dev_stops_when_asked() {
+    let mut dev = Service::dev();
+    let line = dev.line.clone();
+    for path in [
+        "/url",
+        "/facilitator_url",
+        "/openapi_url",
+        "/pid",
+        "/database",
+        "/chain/rpc_url",
+        "/chain/network",
+        "/chain/asset/address",
+        "/chain/asset/name",
+        "/chain/asset/version",
+        "/chain/asset/decimals",
+        "/paid/url",
+        "/paid/method",
+        "/paid/amount",
+        "/paid/pay_to",
+        "/paid/marker",
+        "/paid/more/0/url",
+        "/paid/more/0/amount",
+        "/buyer/address",
+        "/buyer/private_key",
+        "/pay/command/0",
+        "/seller/command/0",
+        "/agent/id",
+        "/agent/token",
+        "/mandate/id",
+        "/mandate/token",
+        "/user/id",
+        "/user/token",
+        "/merchant/id",
+        "/merchant/token",
+        "/merchant/jwks/keys/0/kty",
+        "/admin/token",
+        "/trust/jwks_url",
+        "/verify/url",
+    ] {
+        assert!(line.pointer(path).is_some_and(|value| !value.is_null()), "{path} is missing in {line}");
+    }
+    let database = std::path::PathBuf::from(text(&line, "database"));
+    assert!(database.is_file());
+    let took = dev.stop().expect("gone within five seconds of SIGTERM");
+    assert!(!database.exists(), "it leaves nothing behind ({took:?})");
+}
+
+/// `purser pay`: the same key is one purchase, exit 0 only on a 200.
+#[test]
+fn pay_buys_once_a_key() {
+    let dev = Service::dev();
+    let pay = |url: &str, key: &str| {
+        let command = dev.line["pay"]["command"].as_array().expect("a command");
+        let args: Vec<String> = command
+            .iter()
+            .skip(1)
+            .map(|part| part.as_str().unwrap().replace("{url}", url).replace("{key}", key))
+            .collect();
+        run(&args.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+    };
+    let url = text(&dev.line["paid"], "url");
+    let (first, second) = (pay(url, "one"), pay(url, "one"));
+    assert!(first.status.success() && stdout(&first).contains(text(&dev.line["paid"], "marker")));
+    assert_eq!(
+        (second.status.code(), stdout(&second)),
+        (Some(0), stdout(&first)),
+        "the stored answer, no second payment"
+    );
+    let third = pay(url, "two");
+    assert!(third.status.success());
+    assert_ne!(stdout(&third), stdout(&first), "another key is another purchase");
+    assert_eq!(pay(&format!("{}/nothing", dev.url()), "three").status.code(), Some(1));
+    assert_eq!(pay("http://127.0.0.1:1/", "four").status.code(), Some(1));
+}
+
+/// Bad input meets a decision on every route: a problem document with a code, never a 500, never a hold left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_input_meets_a_clear_refusal() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    let document = shop.call(Method::GET, "/openapi.json", &shop.user, None).await.unwrap();
+    let paths = document["paths"].as_object().expect("paths");
+    assert!(paths.len() > 20, "every route is documented");
+    let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+    let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(2 * 1024 * 1024));
+    let bodies = [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "not json",
+        "{\"a\":1,\"a\":2}",
+        "{\"mandate\":NaN}",
+        "{\"mandate\":1e999}",
+        "\u{feff}{}",
+        "{\"mandate\":\"\",\"payment_required\":{}}",
+        &deep,
+        &huge,
+        "{\"x402Version\":2,\"paymentPayload\":{},\"paymentRequirements\":{}}",
+        "{\"x402Version\":99999999999999999999}",
+    ];
+    let http = reqwest::Client::new();
+    for (path, item) in paths {
+        let target = shop.url(&path.replace("{id}", "zz"));
+        for (method, operation) in item.as_object().unwrap() {
+            let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
+            for body in bodies {
+                let request =
+                    http.request(method.clone(), &target).bearer_auth(&shop.agent).header("Idempotency-Key", "k");
+                let response =
+                    request.header("content-type", "application/json").body(body.to_owned()).send().await.unwrap();
+                let status = response.status();
+                assert!(!status.is_server_error(), "{method} {path} {status} for {:.60}", body);
+                let documented = operation["responses"].get(status.as_str()).is_some();
+                assert!(documented, "{method} {path} answered {status}, which is not documented, for {:.60}", body);
+                let value: Value = response.json().await.expect("JSON, whatever the answer is");
+                if status.is_client_error() {
+                    assert!(value["code"].is_string() && value["detail"].is_string(), "{method} {path}: {value}");
+                }
+            }
+        }
+        for method in ["TRACE", "PATCH", "DELETE"] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let response = http.request(method.clone(), &target).send().await.unwrap();
+            assert_eq!(response.status().as_u16(), 405, "{method} {path}");
+            assert!(response.headers().contains_key("allow"), "{method} {path} says what is allowed");
+        }
+        if !path.starts_with("/v1") {
+            continue;
+        }
+        for token in ["", "Bearer", "Bearer x", "Basic eDp5"] {
+            let method = item.as_object().unwrap().keys().next().unwrap().to_ascii_uppercase();
+            let request = http.request(Method::from_bytes(method.as_bytes()).unwrap(), &target);
+            let response = request.header("authorization", token).body("{}").send().await.unwrap();
+            assert_eq!(response.status().as_u16(), 401, "{path} with {token:?}");
+            assert!(response.headers().contains_key("www-authenticate"));
+        }
+    }
+    let nowhere = shop.client.fetch("GET", &shop.url("/nowhere"), None).await.unwrap();
+    assert_eq!(nowhere.status.as_u16(), 404);
+    assert_eq!(shop.figures(&mandate).await["payments"]["used"], 0, "nothing is held");
+}
+
+/// Junk in payment headers: a decision each time, and the service lives on.
+#[tokio::test(flavor = "multi_thread")]
+async fn junk_payment_headers_are_refused() {
+    let shop = Shop::open().await;
+    let http = reqwest::Client::new();
+    let url = shop.url("/paid/report");
+    for junk in ["!!!", "e30=", "bm90IGpzb24=", "AAAA", "eyJ4NDAyVmVyc2lvbiI6MX0=", &"A".repeat(40_000)] {
+        let response = http.get(&url).header("PAYMENT-SIGNATURE", junk).send().await.unwrap();
+        assert!([400, 402, 431].contains(&response.status().as_u16()), "{:.20}: {}", junk, response.status());
+    }
+    let twice =
+        http.get(&url).header("PAYMENT-SIGNATURE", "AAAA").header("PAYMENT-SIGNATURE", "AAAA").send().await.unwrap();
+    assert_eq!(twice.status().as_u16(), 400, "two payments are no payment");
+    let met = http.get(&url).send().await.unwrap();
+    assert_eq!(met.status().as_u16(), 402);
+    assert!(met.headers()["cache-control"].to_str().unwrap().contains("no-store"));
+    let exposed = met.headers()["access-control-expose-headers"].to_str().unwrap().to_ascii_uppercase();
+    assert!(exposed.contains("PAYMENT-REQUIRED"), "{exposed}");
+}
