@@ -1,1 +1,137 @@
-//! stub
+//! Unmodified packages of others against ours. They are installed by `tests/run`; one that is missing is a failure.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::harness::process::{Service, run, stdout};
+use crate::harness::{root, text};
+
+/// The interpreter that has the foreign packages.
+fn python() -> PathBuf {
+    let python = std::env::var_os("PURSER_FOREIGN_PYTHON").map(PathBuf::from);
+    let python = python.unwrap_or_else(|| root().join("target/foreign/bin/python"));
+    assert!(python.is_file(), "{} is not there: tests/run installs it", python.display());
+    python
+}
+
+fn script(name: &str) -> PathBuf {
+    root().join("tests/foreign").join(name)
+}
+
+/// The ERC-20 balance of an address, from the chain.
+fn balance(dev: &Service, owner: &str) -> u128 {
+    let owner = owner.trim_start_matches("0x").to_ascii_lowercase();
+    let call = serde_json::json!({
+        "jsonrpc": "2.0", "id": 1, "method": "eth_call",
+        "params": [{ "to": dev.line["chain"]["asset"]["address"], "data": format!("0x70a08231{owner:0>64}") }, "latest"],
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = text(&dev.line["chain"], "rpc_url").to_owned();
+    let answer: Value = runtime
+        .block_on(async { reqwest::Client::new().post(url).json(&call).send().await.unwrap().json().await.unwrap() });
+    u128::from_str_radix(text(&answer, "result").trim_start_matches("0x"), 16).unwrap()
+}
+
+/// The posted balance of an account in the books of a tenant, over HTTP.
+fn booked(dev: &Service, account: &str) -> Option<String> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = format!("{}/v1/ledger/accounts", dev.url());
+    let token = text(&dev.line["shop_admin"], "token").to_owned();
+    let answer: Value = runtime.block_on(async {
+        reqwest::Client::new().get(url).bearer_auth(token).send().await.unwrap().json().await.unwrap()
+    });
+    let accounts = answer["accounts"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    accounts.iter().find(|entry| entry["account"] == account).map(|entry| text(entry, "balance").to_owned())
+}
+
+/// The Python client buys from our seller through our facilitator; chain and books agree to the unit.
+#[test]
+fn the_python_client_buys_from_us() {
+    let dev = Service::dev();
+    let (url, key) = (text(&dev.line["paid"], "url"), text(&dev.line["buyer"], "private_key"));
+    let (buyer, shop) = (text(&dev.line["buyer"], "address"), text(&dev.line["paid"], "pay_to"));
+    let price: u128 = text(&dev.line["paid"], "amount").parse().unwrap();
+    let (buyer_before, shop_before) = (balance(&dev, buyer), balance(&dev, shop));
+    let output = Command::new(python()).arg(script("buy.py")).args([url, key, "3"]).output().unwrap();
+    let said = stdout(&output);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let purchases: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(purchases.len(), 3);
+    let mut transactions = std::collections::BTreeSet::new();
+    for purchase in &purchases {
+        assert_eq!(purchase["status"], 200, "{purchase}");
+        assert!(text(purchase, "body").contains(text(&dev.line["paid"], "marker")));
+        let receipt = STANDARD.decode(text(purchase, "payment_response")).unwrap();
+        let receipt: Value = serde_json::from_slice(&receipt).unwrap();
+        assert_eq!(receipt["success"], true);
+        transactions.insert(text(&receipt, "transaction").to_owned());
+    }
+    assert_eq!(transactions.len(), 3, "three purchases, three settlements");
+    assert_eq!(buyer_before - balance(&dev, buyer), 3 * price);
+    assert_eq!(balance(&dev, shop) - shop_before, 3 * price);
+    let wallet = format!("wallet/eip155:31337:{}", shop.to_ascii_lowercase());
+    assert_eq!(booked(&dev, &wallet), Some(balance(&dev, shop).to_string()), "the books say what the chain says");
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Our wallet pays the Python seller, which settles through our facilitator.
+#[test]
+fn we_buy_from_the_python_seller() {
+    let dev = Service::dev();
+    let pay_to = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
+    let asset = &dev.line["chain"]["asset"];
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let arguments = [
+        &port,
+        dev.url(),
+        pay_to,
+        text(asset, "address"),
+        text(asset, "name"),
+        text(asset, "version"),
+        "20000",
+        "foreign-content",
+    ];
+    let seller = Command::new(python())
+        .arg(script("sell.py"))
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn();
+    let _seller = Killed(seller.unwrap());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+        assert!(Instant::now() < deadline, "the Python seller listens");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let url = format!("http://127.0.0.1:{port}/sold");
+    let before = balance(&dev, pay_to);
+    let pay = |key: &str| {
+        let command = dev.line["pay"]["command"].as_array().unwrap();
+        let args: Vec<String> = command
+            .iter()
+            .skip(1)
+            .map(|part| part.as_str().unwrap().replace("{url}", &url).replace("{key}", key))
+            .collect();
+        run(&args.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+    };
+    for key in ["one", "two"] {
+        let output = pay(key);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), String::from_utf8_lossy(&output.stderr));
+        assert!(stdout(&output).contains("foreign-content"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("is settled"), "the wallet saw it on the chain");
+    }
+    assert_eq!(balance(&dev, pay_to) - before, 40_000);
+}

@@ -180,6 +180,7 @@ impl DevService {
                 "jwks": merchant_jwks.to_jwks(),
             },
             "admin": { "token": self.token(HOME, ADMIN, CallerKind::Operator)? },
+            "shop_admin": { "token": self.token(SHOP, ADMIN, CallerKind::Operator)? },
             "trust": { "jwks_url": format!("{url}/.well-known/jwks.json"), "issuer": issuer(&self.config, HOME) },
             "verify": { "url": format!("{url}/v1/mandates/verify") },
             "tenants": [HOME, SHOP, CARRIER],
