@@ -346,11 +346,15 @@ fn check_agreement(payment: &ClosedPayment, cart: &Cart) -> Result<(), Rejection
         return Err(Rejection::new(Code::PaymentNotCheckoutTotal, message).at("payment_amount.amount"));
     }
     match &cart.merchant {
-        Some(merchant) if !merchant.is(&payment.payee) => {
+        Some(merchant) if merchant.is(&payment.payee) => Ok(()),
+        Some(merchant) => {
             let message = format!("the cart is {merchant}'s; the payment goes to {}", payment.payee);
             Err(Rejection::new(Code::PaymentNotCheckoutMerchant, message).at("payee"))
         }
-        _ => Ok(()),
+        None => {
+            let message = format!("the cart names {} as its merchant; it names none", payment.payee);
+            Err(Rejection::new(Code::MerchantMissing, message).at("checkout_jwt.merchant"))
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! The AP2 v0.2 conformance file: no forged or broken mandate is accepted, and what is refused for lack of a part is named.
 
-#![allow(clippy::expect_used, reason = "a test may fail loudly")]
-
 use mandates::conformance::{self, CaseResult, Validity};
 use serde_json::Value;
 

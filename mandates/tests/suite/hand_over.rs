@@ -1,0 +1,81 @@
+//! One root for both families: the agent gets all of it, each verifier its own part.
+
+use mandates::issue;
+use mandates::mandate::{Mandate, Vct};
+use mandates::rejection::Code;
+use mandates::verify::{Expected, ExpectedFamily, Purchase, verify};
+
+use crate::cast::*;
+
+fn both() -> String {
+    root(&[
+        Mandate::Open(open(Vct::OpenCheckout, &agent(), Vec::new())),
+        open_payment(&agent(), vec![up_to(2000), payees(&[shop(), merchant("other")])]),
+    ])
+}
+
+#[test]
+fn both_at_once_are_no_mandate() {
+    let trusted = keys(&provider());
+    let mut context = context(&trusted, Purchase::OnItsOwn);
+    context.expected = Expected::OnItsOwn;
+    context.family = ExpectedFamily::Either;
+    assert_refused(&verify(&both(), &context), Code::DelegatePayloadCount);
+}
+
+#[test]
+fn each_verifier_gets_its_own() {
+    let trusted = keys(&provider());
+    let mut context = context(&trusted, Purchase::OnItsOwn);
+    context.expected = Expected::OnItsOwn;
+    context.family = ExpectedFamily::Either;
+    let mut identities = Vec::new();
+    for vct in [Vct::OpenCheckout, Vct::OpenPayment] {
+        let only = issue::present_only(&both(), vct).unwrap();
+        let verdict = verify(&only, &context);
+        assert_valid(&verdict);
+        let open = &verdict.facts().unwrap().open;
+        assert_eq!(open[0].mandate.vct, vct);
+        identities.push(open[0].identity);
+    }
+    assert_ne!(identities[0], identities[1], "two mandates of one signature have two names");
+    let checkout_only = issue::present_only(&both(), Vct::OpenCheckout).unwrap();
+    assert!(!checkout_only.contains(&mandates::base64url::encode(b"other")));
+    assert_eq!(checkout_only.matches('~').count(), 2, "the payment's payees do not travel with the checkout");
+}
+
+#[test]
+fn a_payment_closes_its_own_part() {
+    let cart = cart_jwt(1999);
+    let only = issue::present_only(&both(), Vct::OpenPayment).unwrap();
+    let token = hop(&only, &leaf_terms(), Mandate::Payment(payment(&cart, 1999)), &agent());
+    assert_valid(&judge(&token, &cart));
+}
+
+#[test]
+fn what_is_not_there_cannot_be_presented() {
+    let intent = root(&[open_payment(&agent(), vec![up_to(1)])]);
+    for vct in [Vct::OpenCheckout, Vct::ClosedPayment, Vct::ClosedCheckout] {
+        assert_eq!(issue::present_only(&intent, vct).unwrap_err().code, Code::DelegatePayloadCount);
+    }
+    assert_eq!(issue::present_only("x", Vct::OpenPayment).unwrap_err().code, Code::FinalTildeMissing);
+}
+
+#[test]
+fn issuing_refuses_what_would_not_verify() {
+    let cart = cart_jwt(1999);
+    let intent = root(&[open_payment(&agent(), vec![up_to(2000)])]);
+    let refused = |previous: &str, terms: &issue::HopTerms<'_>, mandates: &[Mandate]| {
+        issue::hop(previous, terms, mandates, &mut salts()).unwrap_err().code
+    };
+    let closed = || Mandate::Payment(payment(&cart, 1999));
+    assert_eq!(refused(&intent, &leaf_terms(), &[open_payment(&agent(), Vec::new())]), Code::LeafNotClosed);
+    assert_eq!(refused(&intent, &middle_terms(), &[closed()]), Code::NonleafNotOpen);
+    assert_eq!(refused(&intent, &leaf_terms(), &[checkout(&cart)]), Code::FamilyMixed);
+    assert_eq!(refused(&intent, &leaf_terms(), &[]), Code::DelegatePayloadCount);
+    assert_eq!(refused(&intent, &leaf_terms(), &[closed(), closed()]), Code::DelegatePayloadCount);
+    assert_eq!(refused(&both(), &leaf_terms(), &[closed()]), Code::DelegatePayloadCount);
+    let leaf = hop(&intent, &leaf_terms(), closed(), &agent());
+    assert_eq!(refused(&leaf, &leaf_terms(), &[closed()]), Code::CnfMissing);
+    assert_eq!(refused("", &leaf_terms(), &[closed()]), Code::FinalTildeMissing);
+}
