@@ -1,6 +1,8 @@
 //! The suite. Each file is named after the promise that it attacks (the six promises stand in the README), or after
 //! the way it attacks: crashes, foreign clients, the command line.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail loudly")]
+
 mod harness;
 
 mod a_human_can_stop_it;

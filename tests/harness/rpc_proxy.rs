@@ -1,1 +1,77 @@
-//! A JSON-RPC proxy that withholds.
+//! A JSON-RPC proxy that withholds: the node has the request, and its answer does not come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+#[derive(Default)]
+struct Rules {
+    withheld: Mutex<BTreeSet<String>>,
+    seen: Mutex<BTreeMap<String, u64>>,
+}
+
+#[derive(Clone)]
+pub struct RpcProxy {
+    upstream: String,
+    pub url: String,
+    rules: Arc<Rules>,
+}
+
+impl RpcProxy {
+    pub async fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let proxy = Self { upstream: upstream.to_owned(), url, rules: Arc::default() };
+        let router = Router::new().route("/", post(forward)).with_state(proxy.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        proxy
+    }
+
+    /// From now on the node still gets these calls, and their answers stay here.
+    pub fn withhold(&self, methods: &[&str]) {
+        self.rules.withheld.lock().unwrap().extend(methods.iter().map(|method| (*method).to_owned()));
+    }
+
+    /// What is withheld now is answered.
+    pub fn release(&self) {
+        self.rules.withheld.lock().unwrap().clear();
+    }
+
+    pub fn seen(&self, method: &str) -> u64 {
+        self.rules.seen.lock().unwrap().get(method).copied().unwrap_or_default()
+    }
+
+    /// Waits until the node got one more of this call than `before`.
+    pub async fn until_seen(&self, method: &str, before: u64) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.seen(method) <= before {
+            assert!(Instant::now() < deadline, "{method} was not called");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn withholds(&self, method: &str) -> bool {
+        self.rules.withheld.lock().unwrap().contains(method)
+    }
+}
+
+async fn forward(State(proxy): State<RpcProxy>, body: Bytes) -> Response {
+    let call: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let method = call["method"].as_str().unwrap_or_default().to_owned();
+    let request = reqwest::Client::new().post(&proxy.upstream).header(CONTENT_TYPE, "application/json").body(body);
+    let answer = request.send().await.unwrap().bytes().await.unwrap();
+    *proxy.rules.seen.lock().unwrap().entry(method.clone()).or_default() += 1;
+    while proxy.withholds(&method) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ([(CONTENT_TYPE, "application/json")], answer).into_response()
+}
