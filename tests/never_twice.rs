@@ -156,6 +156,32 @@ async fn a_second_settle_says_so_and_sends_nothing() {
     assert_eq!(shop.transfers(&shop.wallet(), &shop_text()).len(), 1);
 }
 
+/// Ten at once, who cannot be told apart: one is told of the success, and one transaction is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_settlement_is_one_success() {
+    let shop = Arc::new(Shop::open().await);
+    for _ in 0..5 {
+        let required = Arc::new(shop.met("/paid/report").await);
+        let (signature, _) = signed(&shop, "/paid/report").await;
+        let before = shop.transfers(&shop.wallet(), &shop_text()).len();
+        let mut tasks = Vec::new();
+        for _ in 0..10 {
+            let (shop, signature, required) = (shop.clone(), signature.clone(), required.clone());
+            tasks.push(tokio::spawn(async move { settle(&shop, &signature, &required, None).await }));
+        }
+        let mut successes = 0;
+        for task in tasks {
+            let answer = task.await.unwrap();
+            match answer["success"].as_bool() {
+                Some(true) => successes += 1,
+                _ => assert_eq!(answer["errorReason"], "invalid_exact_evm_nonce_already_used", "{answer}"),
+            }
+        }
+        assert_eq!(successes, 1);
+        assert_eq!(shop.transfers(&shop.wallet(), &shop_text()).len(), before + 1);
+    }
+}
+
 /// Sent and not mined: pending with the hash, the same answer to the next, success once to who first learns it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_settlement_that_is_not_mined_is_pending_and_not_failed() {

@@ -9,6 +9,9 @@ use x402::wire::{PaymentPayload, PaymentRequirements};
 
 type Key = (TenantId, SettlementKey);
 
+/// Settlements whose caller was told "pending" and has not come back.
+const UNDELIVERED_MAX: usize = 100_000;
+
 #[derive(Default)]
 pub struct Desk {
     /// Work under way, and for a sale whose handler runs, what it is to be settled with.
@@ -90,7 +93,12 @@ impl Desk {
     }
 
     pub fn owe_answer(&self, tenant: &TenantId, key: &SettlementKey) {
-        locked(&self.undelivered).insert((tenant.clone(), key.clone()));
+        let mut undelivered = locked(&self.undelivered);
+        // Callers that never come back must not fill the memory; a forgotten one is told where to look instead.
+        if undelivered.len() >= UNDELIVERED_MAX {
+            undelivered.pop_first();
+        }
+        undelivered.insert((tenant.clone(), key.clone()));
     }
 
     /// Whether an answer was owed; it is not any more.

@@ -287,19 +287,17 @@ impl Engine {
         found.ok_or_else(|| EngineError::Broken("a claimed settlement is gone".into()))
     }
 
-    /// The same authorization again, by whomever. Never a second broadcast of anything new.
+    /// The same authorization again, by whomever. Never a second broadcast of anything new, and the success of one
+    /// settlement is told to one caller, unless callers can be told apart.
     async fn repeat(&self, carriage: &Carriage<'_>, repeater: Repeater) -> Result<SettleResponse, EngineError> {
-        let first = self.settlement(carriage).await?;
-        if first.state == SettlementState::Submitted {
-            return self.await_receipt(carriage).await.map(|response| self.delivered(carriage, response));
-        }
+        let tenant = &carriage.identity.tenant;
         let deadline = tokio::time::Instant::now() + carriage.wait;
         loop {
             let settlement = self.settlement(carriage).await?;
             let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
             match settlement.state {
                 SettlementState::Settled => {
-                    let first_to_learn = self.desk.deliver(&carriage.identity.tenant, &carriage.key);
+                    let first_to_learn = self.desk.deliver(tenant, &carriage.key);
                     return Ok(if first_to_learn || repeater == Repeater::Recognized {
                         carriage.settled(&settlement)
                     } else {
@@ -313,6 +311,11 @@ impl Engine {
                 SettlementState::Abandoned => {
                     let message = "the first settle of this payment gave up before anything was sent; present it again";
                     return Ok(carriage.failed(Reason::UnexpectedSettleError, message, ""));
+                }
+                // Sent, and nobody in this process waits for it (it was sent before a restart): this caller does now.
+                SettlementState::Submitted if let Some(_in_hand) = self.desk.take(tenant, &carriage.key) => {
+                    self.desk.owe_answer(tenant, &carriage.key);
+                    return self.await_receipt(carriage).await.map(|response| self.delivered(carriage, response));
                 }
                 SettlementState::Claimed | SettlementState::Submitted => {
                     if tokio::time::Instant::now() >= deadline {

@@ -34,6 +34,7 @@ use ledger::store::Store;
 use x402::chain::Chain;
 use x402::network::{AssetTable, Network};
 
+pub use crate::book::service;
 use crate::desk::Desk;
 use crate::error::EngineError;
 use crate::ports::{Clock, Entropy};

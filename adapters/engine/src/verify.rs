@@ -21,9 +21,11 @@ pub const SKEW_SECONDS: u32 = 60;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyRequest {
+    #[serde(alias = "token", alias = "chain")]
     pub presented: String,
     /// `aud` and `nonce` that this verifier gave out. Both or neither; neither gives a verdict of strength `on_its_own`.
     #[serde(default)]
+    #[serde(alias = "aud")]
     pub audience: Option<String>,
     #[serde(default)]
     pub nonce: Option<String>,
@@ -38,6 +40,7 @@ pub struct VerifyRequest {
     pub merchant_jwks: Option<Object>,
     /// The roots that the verifier trusts, as a JWK set; this tenant's own where nothing is said.
     #[serde(default)]
+    #[serde(alias = "jwks")]
     pub trust: Option<Object>,
 }
 

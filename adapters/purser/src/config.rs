@@ -25,6 +25,9 @@ pub struct Config {
     pub chain: ChainConfig,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
+    /// The tenant whose roots callers without a token verify under; verifying takes a token where none is named.
+    #[serde(default)]
+    pub open_verifier: Option<String>,
     /// How often what is open is held against the chain.
     #[serde(default = "sweep_millis")]
     pub sweep_millis: u64,

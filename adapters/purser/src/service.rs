@@ -98,7 +98,9 @@ fn make_facilitator(
 
 fn routes(config: &Config, master: &MasterKey, engine: &Arc<Engine>) -> Result<Router, String> {
     let public_url = config.public_url();
-    let mut settings = Settings { public_url: public_url.clone(), ..Settings::default() };
+    let verifier = config.open_verifier.as_ref().map(|id| id.parse().map_err(|_| format!("`{id}` is no tenant")));
+    let mut settings =
+        Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, ..Settings::default() };
     let mut paid = Router::new();
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;

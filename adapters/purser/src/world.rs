@@ -95,6 +95,7 @@ pub fn config(options: &WorldOptions, master: &MasterKey) -> Result<Config, Asse
         master_key_file: None,
         chain,
         tenants,
+        open_verifier: Some(HOME.into()),
         sweep_millis: 250,
     };
     Ok(config)

@@ -33,6 +33,22 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+/// Whoever holds a token; without one, a stranger in the tenant that the configuration names for this.
+pub struct Anyone(pub Identity);
+
+impl FromRequestParts<App> for Anyone {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        match &app.settings.verifier {
+            Some(tenant) if !parts.headers.contains_key(header::AUTHORIZATION) => {
+                Ok(Self(engine::service(tenant, "anyone")?))
+            }
+            _ => Caller::from_request_parts(parts, app).await.map(|Caller(identity)| Self(identity)),
+        }
+    }
+}
+
 /// A JSON body without duplicate members, unknown fields or excess depth. The media type is not insisted upon.
 pub struct Body<T>(pub T);
 

@@ -19,7 +19,7 @@ fn tenant(app: &App) -> Result<&TenantId, Problem> {
     app.settings.facilitator.as_ref().ok_or_else(missing)
 }
 
-#[utoipa::path(post, path = "/verify", tag = "x402", request_body = Object,
+#[utoipa::path(post, path = "/verify", tag = "x402", request_body = crate::schema::FacilitatorRequest,
     description = "x402 v2 section 7.1: would this payment settle now?",
     responses((status = 200), (status = 400), (status = 404), (status = 413), (status = 500), (status = 503)))]
 pub async fn verify(State(app): State<App>, request: Request) -> Result<Response, Problem> {
@@ -38,7 +38,7 @@ pub async fn verify(State(app): State<App>, request: Request) -> Result<Response
     }
 }
 
-#[utoipa::path(post, path = "/settle", tag = "x402", request_body = Object,
+#[utoipa::path(post, path = "/settle", tag = "x402", request_body = crate::schema::FacilitatorRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeat with one gets the stored success again.")),
     description = "x402 v2 section 7.2: carries the payment to the chain, once.",
     responses((status = 200), (status = 400), (status = 404), (status = 413), (status = 500), (status = 503)))]

@@ -18,6 +18,7 @@ mod observe;
 pub mod paid;
 mod payments;
 pub mod problem;
+mod schema;
 pub mod till;
 pub mod tokens;
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub public_url: String,
     /// Whose book the facilitator routes post in.
     pub facilitator: Option<TenantId>,
+    /// Whose roots a caller without a token verifies under; `None` where verifying takes a token.
+    pub verifier: Option<TenantId>,
     /// Priced resources, for discovery.
     pub listing: Vec<Value>,
 }

@@ -13,12 +13,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::call::{Body, Caller, id};
+use crate::call::{Anyone, Body, Caller, id};
 use crate::problem::{Problem, created, ok};
 
 const SPENDS_MAX: u32 = 1_000;
 
-#[utoipa::path(post, path = "/v1/mandates/intents", tag = "mandates", request_body = Object,
+#[utoipa::path(post, path = "/v1/mandates/intents", tag = "mandates", request_body = crate::schema::Intent,
     description = "An agent asks a person for an Intent mandate. Amounts are decimals in major units.",
     responses((status = 202, description = "The question was put; a person decides"), (status = 400), (status = 401),
         (status = 403), (status = 404), (status = 409), (status = 413), (status = 503)))]
@@ -65,7 +65,7 @@ pub struct DecisionBody {
 }
 
 #[utoipa::path(post, path = "/v1/approvals/{id}/decision", tag = "approvals", params(("id" = String, Path)),
-    request_body = Object, description = "Only a user decides, and only on exactly what the digest names.",
+    request_body = crate::schema::Decision, description = "Only a user decides, and only on exactly what the digest names.",
     responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
         (status = 413), (status = 422), (status = 503)))]
 pub async fn decide(
@@ -108,7 +108,7 @@ pub struct CartBody {
     checkout: Object,
 }
 
-#[utoipa::path(post, path = "/v1/mandates/carts", tag = "mandates", request_body = Object,
+#[utoipa::path(post, path = "/v1/mandates/carts", tag = "mandates", request_body = crate::schema::Cart,
     description = "A merchant has its UCP checkout signed: AP2's checkout_jwt.",
     responses((status = 201), (status = 400), (status = 401), (status = 403), (status = 404), (status = 413),
         (status = 422), (status = 503)))]
@@ -127,12 +127,12 @@ pub async fn cart(
     })))
 }
 
-#[utoipa::path(post, path = "/v1/mandates/verify", tag = "mandates", request_body = Object,
+#[utoipa::path(post, path = "/v1/mandates/verify", tag = "mandates", request_body = crate::schema::Verification,
     description = "A presented chain and what the verifier expects; a verdict with every check. An invalid chain is a 200 with valid: false.",
     responses((status = 200), (status = 400), (status = 401), (status = 413), (status = 422), (status = 503)))]
 pub async fn verify(
     State(app): State<App>,
-    Caller(identity): Caller,
+    Anyone(identity): Anyone,
     Body(request): Body<VerifyRequest>,
 ) -> Result<Response, Problem> {
     Ok(ok(app.engine.verify(&identity, request).await?.to_json()))

@@ -39,7 +39,7 @@ pub struct PaymentBody {
     again_after: Option<SpendId>,
 }
 
-#[utoipa::path(post, path = "/v1/payments", tag = "payments", request_body = Object,
+#[utoipa::path(post, path = "/v1/payments", tag = "payments", request_body = crate::schema::Payment,
     params(("Idempotency-Key" = String, Header, description = "The same purchase, the same key: the same authorization again.")),
     description = "A mandate and a 402 become a hold and a PAYMENT-SIGNATURE.",
     responses((status = 201), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
@@ -114,7 +114,7 @@ pub struct OutcomeBody {
 }
 
 #[utoipa::path(post, path = "/v1/payments/{id}/outcome", tag = "payments", params(("id" = String, Path)),
-    request_body = Object, description = "What the seller answered: a reason to look at the chain, never a result.",
+    request_body = crate::schema::Outcome, description = "What the seller answered: a reason to look at the chain, never a result.",
     responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 503)))]
 pub async fn outcome(
     State(app): State<App>,

@@ -1,0 +1,114 @@
+//! The shapes of request bodies, for the OpenAPI document. The routes read them with types of their own; a test holds
+//! the two together by sending what is documented.
+
+#![allow(dead_code, reason = "documentation only: nothing is ever read into these")]
+
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// What an agent asks a person for.
+#[derive(ToSchema)]
+#[schema(as = Intent)]
+pub struct Intent {
+    /// The person who is to decide.
+    user: String,
+    /// The agent's own words; shown as a quote, never interpreted.
+    #[schema(max_length = 2000)]
+    description: String,
+    /// ISO 4217.
+    #[schema(example = "USD")]
+    currency: String,
+    /// Decimal, major units.
+    #[schema(example = "5.00")]
+    total: String,
+    #[schema(example = "1.00")]
+    per_payment: Option<String>,
+    /// One where nothing is said, as in AP2.
+    #[schema(minimum = 1)]
+    payments: Option<u64>,
+    /// Anyone where nothing is said.
+    payees: Option<Vec<Payee>>,
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    expires_in_seconds: u64,
+    /// `required` or `optional`: whether every payment needs a cart that the merchant signed.
+    cart: Option<String>,
+}
+
+/// AP2 v0.2 Merchant.
+#[derive(ToSchema)]
+pub struct Payee {
+    id: String,
+    name: String,
+    website: Option<String>,
+}
+
+/// The answer of a person, about exactly the document that the digest names.
+#[derive(ToSchema)]
+pub struct Decision {
+    /// `approve` or `deny`.
+    #[schema(example = "approve")]
+    decision: String,
+    /// SHA-256 of the document, hexadecimal; from the approval.
+    digest: String,
+}
+
+/// A UCP checkout (2026-04-08) to be signed.
+#[derive(ToSchema)]
+pub struct Cart {
+    checkout: Map<String, Value>,
+}
+
+/// A presented chain, and what the verifier expects. What is left out is said to be unknown: the verdict is then of
+/// strength `on_its_own`, and nothing may be paid on it.
+#[derive(ToSchema)]
+pub struct Verification {
+    /// The chain: `jwt~disclosure~…~~jwt~…~`.
+    presented: String,
+    /// `aud` that the leaf must name; goes with `nonce`.
+    audience: Option<String>,
+    nonce: Option<String>,
+    /// The merchant's signed checkout that is paid for.
+    checkout_jwt: Option<String>,
+    /// Or the hash of it, or of an offer that nobody signed.
+    transaction_id: Option<String>,
+    /// JWK set with the merchant's keys.
+    merchant_jwks: Option<Map<String, Value>>,
+    /// JWK set with the roots to trust; this service's own where nothing is said.
+    trust: Option<Map<String, Value>>,
+}
+
+/// A mandate and a 402.
+#[derive(ToSchema)]
+pub struct Payment {
+    mandate: String,
+    /// The object of the 402 (x402 v2 PaymentRequired), as it came.
+    payment_required: Option<Map<String, Value>>,
+    /// Or the value of its PAYMENT-REQUIRED header.
+    payment_required_header: Option<String>,
+    /// The method of the request that met the 402; GET where nothing is said.
+    method: Option<String>,
+    /// Where the 402 was met; its origin must be that of the resource that the 402 names.
+    url: Option<String>,
+    /// The merchant's signed checkout.
+    cart: Option<String>,
+    /// The same purchase is under way as this spend, and another one is meant.
+    again_after: Option<String>,
+}
+
+/// What the seller answered.
+#[derive(ToSchema)]
+pub struct Outcome {
+    /// The value of PAYMENT-RESPONSE.
+    payment_response: Option<String>,
+    status: Option<u16>,
+}
+
+/// x402 v2 sections 7.1 and 7.2.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct FacilitatorRequest {
+    #[schema(example = 2)]
+    x402_version: u64,
+    payment_payload: Map<String, Value>,
+    payment_requirements: Map<String, Value>,
+}
