@@ -209,3 +209,48 @@ async fn junk_payment_headers_are_refused() {
     let exposed = met.headers()["access-control-expose-headers"].to_str().unwrap().to_ascii_uppercase();
     assert!(exposed.contains("PAYMENT-REQUIRED"), "{exposed}");
 }
+
+/// A value of the type that the document states.
+fn dummy(property: &Value) -> Value {
+    let stated = &property["type"];
+    let has = |name: &str| stated == name || stated.as_array().is_some_and(|types| types.contains(&json!(name)));
+    match (has("string"), has("integer"), has("array")) {
+        (true, ..) => "x".into(),
+        (_, true, _) => 1.into(),
+        (.., true) => json!([]),
+        _ => json!({}),
+    }
+}
+
+/// What the document says of a body is what the route reads: every documented member is known, none is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_says_what_the_routes_read() {
+    let shop = Shop::open().await;
+    let document = shop.call(Method::GET, "/openapi.json", &shop.user, None).await.unwrap();
+    let mut bodies = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let Some(reference) = item["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str()
+        else {
+            continue;
+        };
+        bodies += 1;
+        let schema = document.pointer(reference.trim_start_matches('#')).expect("the schema that is referred to");
+        let properties = schema["properties"].as_object().expect("an object's members");
+        let url = shop.url(&path.replace("{id}", &"ab".repeat(32)));
+        let send = async |body: Value| {
+            let request = reqwest::Client::new().post(&url).bearer_auth(&shop.agent).header("Idempotency-Key", "k");
+            let response = request.json(&body).send().await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        };
+        for (name, property) in properties {
+            let mut body = json!({});
+            body[name] = dummy(property);
+            let (status, said) = send(body).await;
+            assert!(!said.contains("unknown field"), "{path} does not know `{name}`: {status} {said}");
+        }
+        let (status, said) = send(json!({ "never_heard_of": 1 })).await;
+        let is_protocol = ["/verify", "/settle"].contains(&path.as_str()); // x402 keeps unknown members
+        assert_eq!(status == 400 && said.contains("unknown field"), !is_protocol, "{path} {status}: {said}");
+    }
+    assert_eq!(bodies, 8, "every body is documented by a schema");
+}
