@@ -202,6 +202,9 @@ async fn purchase(story: &mut Story, actors: &Actors) -> Result<Bought, DemoErro
         bought.fetched.status.as_u16(),
         body.contains(MARKER)
     ));
+    story.say(
+        "10000 atomic units of a token with six decimals: 0.01, debited as 0.01 USD at the demo's own stated rate of 1",
+    );
     story.say(format!("the chain shows {}", text(&payment, "transaction")?));
     story.say(format!("the spend is {}", text(&payment, "state")?));
     if bought.fetched.status != StatusCode::OK || !body.contains(MARKER) {

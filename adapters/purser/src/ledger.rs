@@ -48,11 +48,13 @@ impl TrialBalance {
             .iter()
             .map(|entry| {
                 let net = entry.balance.net(entry.account.class());
-                format!("{:<72} {:>24}  {}", shortened(&entry.account.to_string()), net.to_string(), entry.asset)
+                let account = shortened(&entry.account.to_string());
+                format!("{account:<64} {:>24}  {}", net.to_string(), shortened_asset(entry.asset.as_str()))
             })
             .collect();
         for (asset, (debits, credits)) in &self.totals {
             let verdict = if debits == credits { "balanced" } else { "NOT BALANCED" };
+            let asset = shortened_asset(asset);
             lines.push(format!("{asset}: debits {debits}, credits {credits}: {verdict}"));
         }
         lines
@@ -63,6 +65,16 @@ fn shortened(account: &str) -> String {
     match account.split_once('/') {
         Some(("spend", mandate)) => format!("spend/{}…", mandate.chars().take(12).collect::<String>()),
         _ => account.to_owned(),
+    }
+}
+
+/// `eip155:31337/erc20:0x700b…ad35`: enough to tell assets apart on a screen; `--json` has it whole.
+fn shortened_asset(asset: &str) -> String {
+    match asset.split_once("erc20:") {
+        Some((network, token)) if token.len() == 42 && token.is_ascii() => {
+            format!("{network}erc20:{}…{}", &token[..6], &token[38..])
+        }
+        _ => asset.to_owned(),
     }
 }
 
@@ -94,8 +106,12 @@ pub fn record_line(effects: &Effects) -> String {
         })
         .collect();
     let subject = match (&effects.spend, &effects.decision, &effects.settlement) {
-        (Some(spend), ..) => format!(" spend {}… {}", &spend.id.to_string()[..12], spend.state),
-        (_, Some(decision), _) => format!(" decision {}… {}", &decision.id.to_string()[..12], decision.state),
+        (Some(spend), ..) => {
+            format!(" spend {}… {}", spend.id.to_string().chars().take(12).collect::<String>(), spend.state)
+        }
+        (_, Some(decision), _) => {
+            format!(" decision {}… {}", decision.id.to_string().chars().take(12).collect::<String>(), decision.state)
+        }
         (.., Some(settlement)) => format!(" {} settlement {}", settlement.key.role, settlement.state),
         _ => String::new(),
     };
