@@ -7,6 +7,7 @@ mod harness;
 
 mod a_human_can_stop_it;
 mod books_balance;
+mod callers_are_who_they_say;
 mod crash;
 mod decisions_can_be_proved;
 mod foreign_clients;

@@ -152,6 +152,7 @@ fn each_crate_says_what_it_promises_how_to_read_it_and_what_it_never_does() {
         "adapters/engine",
         "adapters/store",
         "adapters/chain",
+        "adapters/identity",
         "adapters/server",
         "adapters/paywall",
         "adapters/purser",

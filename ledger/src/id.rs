@@ -202,6 +202,8 @@ canon_names!(
         Internal = 1 "internal",
         /// A short-lived signed token without proof of possession.
         Bearer = 2 "bearer",
+        /// A token bound to a key, and a fresh proof of possession by it (RFC 9449).
+        Dpop = 3 "dpop",
     }
 );
 

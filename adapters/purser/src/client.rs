@@ -7,6 +7,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::credential::Credential;
+
 /// Longest answer that is read.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -70,7 +72,7 @@ impl Client {
         self.read(url, request).await
     }
 
-    /// Calls a route of the service as a principal, with a key where the route wants one.
+    /// Calls a route of the service with a bearer token.
     pub async fn call(
         &self,
         method: Method,
@@ -79,8 +81,24 @@ impl Client {
         key: Option<&str>,
         body: Option<Value>,
     ) -> Result<Value, ClientError> {
+        self.call_as(&Credential::bearer(token), method, path, key, body).await
+    }
+
+    /// Calls a route of the service as a principal, with a key where the route wants one.
+    pub async fn call_as(
+        &self,
+        credential: &Credential,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<Value>,
+    ) -> Result<Value, ClientError> {
         let url = format!("{}{path}", self.base);
-        let mut request = self.http.request(method, &url).bearer_auth(token);
+        let headers = credential.headers(&self.http, &self.base, method.as_str(), &url).await?;
+        let mut request = self.http.request(method, &url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }

@@ -25,12 +25,23 @@ pub struct Config {
     pub chain: ChainConfig,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
+    /// What a token that is not bound to a key is good for. `everything` is refused by `serve` off the devnet.
+    #[serde(default)]
+    pub bearer: BearerConfig,
     /// The tenant whose roots callers without a token verify under; verifying takes a token where none is named.
     #[serde(default)]
     pub open_verifier: Option<String>,
     /// How often what is open is held against the chain.
     #[serde(default = "sweep_millis")]
     pub sweep_millis: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BearerConfig {
+    #[default]
+    Reading,
+    Everything,
 }
 
 const fn sweep_millis() -> u64 {
@@ -71,7 +82,7 @@ pub struct TenantConfig {
     #[serde(default)]
     pub merchants: Vec<MerchantConfig>,
     #[serde(default)]
-    pub operators: Vec<String>,
+    pub operators: Vec<OperatorConfig>,
     #[serde(default)]
     pub payees: Vec<PayeeConfig>,
     #[serde(default)]
@@ -104,6 +115,17 @@ pub struct PersonConfig {
     pub id: String,
     #[serde(default)]
     pub cap: Option<String>,
+    /// The public key with which this person's client gets tokens (RFC 7523).
+    #[serde(default)]
+    pub jwk: Option<mandates::json::Object>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorConfig {
+    pub id: String,
+    #[serde(default)]
+    pub jwk: Option<mandates::json::Object>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -112,6 +134,8 @@ pub struct AgentConfig {
     pub id: String,
     /// The person who answers for it.
     pub sponsor: String,
+    #[serde(default)]
+    pub jwk: Option<mandates::json::Object>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -123,6 +147,8 @@ pub struct MerchantConfig {
     pub name: String,
     #[serde(default)]
     pub website: Option<String>,
+    #[serde(default)]
+    pub jwk: Option<mandates::json::Object>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -169,6 +195,8 @@ pub struct RouteConfig {
     pub max_timeout_seconds: u64,
 }
 
+const DEVNET_CHAIN_ID: u64 = 31_337;
+
 const fn max_timeout_seconds() -> u64 {
     60
 }
@@ -194,6 +222,8 @@ pub enum ConfigError {
     Value { field: String, expected: String, found: String },
     #[error(transparent)]
     Key(#[from] crate::keys::KeyError),
+    #[error("bearer = \"everything\" is for the devnet (chain 31337); this is chain {0}")]
+    BearerOffDevnet(u64),
 }
 
 impl Config {
@@ -208,6 +238,16 @@ impl Config {
     pub fn public_url(&self) -> String {
         let url = self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.listen));
         url.trim_end_matches('/').to_owned()
+    }
+
+    /// What `serve` refuses to run with.
+    pub fn check_for_service(&self) -> Result<(), ConfigError> {
+        match self.bearer {
+            BearerConfig::Everything if self.chain.chain_id != DEVNET_CHAIN_ID => {
+                Err(ConfigError::BearerOffDevnet(self.chain.chain_id))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub fn tenant(&self, id: &str) -> Option<&TenantConfig> {

@@ -13,6 +13,7 @@ use x402::chain::{At, Chain};
 use x402::wire::{PaymentPayload, read_header, write_header};
 
 use crate::client::{Client, ClientError};
+use crate::credential::Credential;
 use crate::dev::{DevOptions, DevService};
 use crate::ledger::{TrialBalance, journal, record_line};
 use crate::pay::{Purchase, buy};
@@ -193,7 +194,7 @@ async fn purchase(story: &mut Story, actors: &Actors) -> Result<Bought, DemoErro
         key: "demo-purchase-1".into(),
         cart: Some(cart.clone()),
     };
-    let bought = buy(&actors.client, &actors.agent, &order).await?;
+    let bought = buy(&actors.client, &Credential::bearer(&actors.agent), &order).await?;
     let payment = bought.payment.ok_or(DemoError::Missing("payment", "the purchase".into()))?;
     let body = String::from_utf8_lossy(&bought.fetched.body).into_owned();
     story.say(format!("hold {}: limit, claims, books and journal in one unit of work", short(&text(&payment, "id")?)));
@@ -356,7 +357,9 @@ async fn refuse(story: &mut Story, actors: &Actors, bought: &Bought) -> Result<V
     let pay = async |mandate: &str, path: &str, key: &str, cart: Option<String>| {
         let url = format!("{}{path}", actors.url);
         let purchase = Purchase { url, method: "GET".into(), mandate: mandate.into(), key: key.into(), cart };
-        buy(&actors.client, &actors.agent, &purchase).await.map(|bought| format!("{}: served", bought.fetched.status))
+        buy(&actors.client, &Credential::bearer(&actors.agent), &purchase)
+            .await
+            .map(|bought| format!("{}: served", bought.fetched.status))
     };
     let new_mandate =
         async |request: Value| -> Result<String, DemoError> { text(&mandate(actors, request).await?.1, "mandate") };

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::Address;
 use chain::devnet::Devnet;
 use chain::rpc::{RpcChain, RpcConfig};
+use identity::callers::client_name;
 use ledger::id::{CallerKind, TenantId};
 use ledger::journal::SaltKey;
-use mandates::keys::KeySet;
+use mandates::keys::{KeySet, LocalKey};
 use serde_json::{Value, json};
 use store::{Schema, SqliteStore};
 use tempfile::TempDir;
@@ -20,13 +21,13 @@ use tokio::task::JoinHandle;
 use crate::assembly::{issuer, merchant_key, open_store, salts};
 use crate::cli::DevArgs;
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{BearerConfig, Config};
 use crate::keys::MasterKey;
 use crate::pay::Service;
 use crate::service::{Running, mint, minter};
 use crate::world::{
-    ADMIN, AGENT, CARRIER, HOME, MARKER, MERCHANT, PRICES, SHOP, USER, WorldOptions, buyer, config, devnet, fund,
-    local_facilitator, shop_address, wallet_address,
+    ADMIN, AGENT, CARRIER, HOME, MARKER, MERCHANT, PRICES, SHOP, USER, WorldOptions, buyer, client_key, config, devnet,
+    fund, local_facilitator, shop_address, wallet_address,
 };
 
 /// How long the tokens of a dev service live.
@@ -38,6 +39,8 @@ pub struct DevOptions {
     pub finalized_lag_blocks: u64,
     /// A foreign x402 facilitator to settle through.
     pub facilitator: Option<String>,
+    /// What unbound tokens are good for; everything where nothing is said.
+    pub bearer: Option<BearerConfig>,
 }
 
 /// A running world.
@@ -68,7 +71,8 @@ impl DevService {
         let database = folder.path().join("purser.sqlite");
         let facilitator = options.facilitator.unwrap_or_else(local_facilitator);
         let world = WorldOptions { listen, database, rpc_url: rpc_url.clone(), facilitator };
-        let config = config(&world, &master).map_err(|error| say(&error))?;
+        let mut config = config(&world, &master).map_err(|error| say(&error))?;
+        config.bearer = options.bearer.unwrap_or(config.bearer);
         let store = open_store(&config, &master, Schema::Migrate).await.map_err(|error| say(&error))?;
         fund(&config, &master, &devnet, &store).await.map_err(|error| say(&error))?;
         let rpc = RpcChain::in_process(devnet.clone(), RpcConfig::default());
@@ -118,6 +122,11 @@ impl DevService {
         id.parse().map_err(|_| format!("`{id}` is no tenant"))
     }
 
+    /// The private key with which a demo principal proves itself.
+    pub fn client_key(&self, principal: &str) -> Result<LocalKey, String> {
+        client_key(HOME, principal, &self.master).map_err(|error| error.to_string())
+    }
+
     pub fn token(&self, tenant: &str, principal: &str, kind: CallerKind) -> Result<String, String> {
         mint(&minter(&self.config, &self.master)?, tenant, principal, kind, TOKEN_SECONDS)
     }
@@ -138,7 +147,8 @@ impl DevService {
         let user = self.token(HOME, USER, CallerKind::User)?;
         let agent = self.token(HOME, AGENT, CallerKind::Agent)?;
         let mandate = self.live_mandate(&user, &agent).await?;
-        let service = self.service_file(&agent)?;
+        let agent_key = private_jwk(&self.client_key(AGENT)?)?;
+        let service = self.service_file(&agent_key)?;
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let id = mandate.get("id").and_then(Value::as_str).unwrap_or_default();
         let more: Vec<Value> = PRICES
@@ -171,7 +181,7 @@ impl DevService {
                 "command": [own, "pay", "{url}", "--mandate", id, "--idempotency-key", "{key}", "--service", service],
             },
             "seller": { "command": [own, "dev", "--facilitator", "{facilitator}", "--port", "0", "--json"] },
-            "agent": { "id": AGENT, "token": agent },
+            "agent": { "id": AGENT, "token": agent, "client_id": client_name(HOME, AGENT), "key": agent_key },
             "mandate": mandate,
             "user": { "id": USER, "token": user },
             "merchant": {
@@ -188,11 +198,13 @@ impl DevService {
     }
 
     /// What `purser pay` calls the service with, for this user's eyes only.
-    fn service_file(&self, agent: &str) -> Result<PathBuf, String> {
+    fn service_file(&self, key: &Value) -> Result<PathBuf, String> {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
         let path = self.folder.path().join("agent.json");
-        let service = Service { url: self.url().to_owned(), token: agent.to_owned() };
+        let key = key.as_object().cloned();
+        let client_id = Some(client_name(HOME, AGENT));
+        let service = Service { url: self.url().to_owned(), token: None, client_id, key };
         let text = serde_json::to_vec(&service).map_err(|error| error.to_string())?;
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         file.and_then(|mut file| file.write_all(&text)).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -221,6 +233,14 @@ impl DevService {
     }
 }
 
+/// A demo key whole, for clients that prove possession of it.
+pub fn private_jwk(key: &LocalKey) -> Result<Value, String> {
+    let mut jwk = key.public().to_jwk();
+    let scalar = key.expose_scalar().map_err(|error| error.to_string())?;
+    jwk.insert("d".into(), mandates::base64url::encode(&scalar).into());
+    Ok(Value::Object(jwk))
+}
+
 async fn serve_chain(devnet: &Devnet) -> Result<(String, oneshot::Sender<()>, JoinHandle<()>), String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
@@ -238,8 +258,12 @@ async fn serve_chain(devnet: &Devnet) -> Result<(String, oneshot::Sender<()>, Jo
 }
 
 pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), String> {
-    let options =
-        DevOptions { port: args.port, finalized_lag_blocks: args.finalized_lag, facilitator: args.facilitator.clone() };
+    let options = DevOptions {
+        port: args.port,
+        finalized_lag_blocks: args.finalized_lag,
+        facilitator: args.facilitator.clone(),
+        bearer: None,
+    };
     let service = DevService::start(options).await?;
     let line = service.line().await?;
     if !args.json {

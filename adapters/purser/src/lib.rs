@@ -12,6 +12,7 @@ pub mod chain_command;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod credential;
 pub mod demo;
 pub mod dev;
 pub mod keys;

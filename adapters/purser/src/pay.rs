@@ -6,6 +6,7 @@ use x402::wire::{PAYMENT_REQUIRED, PAYMENT_RESPONSE};
 
 use crate::cli::PayArgs;
 use crate::client::{Client, ClientError, Fetched};
+use crate::credential::Credential;
 
 /// What a paid fetch needs to know.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ pub struct Bought {
 }
 
 /// Meets the 402, pays once, tells the service how it ended. A 402 after the payment never leads to a second one.
-pub async fn buy(purser: &Client, token: &str, purchase: &Purchase) -> Result<Bought, ClientError> {
+pub async fn buy(purser: &Client, credential: &Credential, purchase: &Purchase) -> Result<Bought, ClientError> {
     let met = purser.fetch(&purchase.method, &purchase.url, None).await?;
     if met.status != StatusCode::PAYMENT_REQUIRED {
         return Ok(Bought { fetched: met, payment: None, payment_signature: None });
@@ -44,7 +45,7 @@ pub async fn buy(purser: &Client, token: &str, purchase: &Purchase) -> Result<Bo
         "url": purchase.url,
         "cart": purchase.cart,
     });
-    let payment = purser.call(Method::POST, "/v1/payments", token, Some(&purchase.key), Some(body)).await?;
+    let payment = purser.call_as(credential, Method::POST, "/v1/payments", Some(&purchase.key), Some(body)).await?;
     let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (id, signature) = (text("id"), text("payment_signature"));
     let fetched = purser.fetch(&purchase.method, &purchase.url, Some(&signature)).await;
@@ -53,7 +54,7 @@ pub async fn buy(purser: &Client, token: &str, purchase: &Purchase) -> Result<Bo
     let outcome = json!({ "payment_response": response, "status": status });
     // Whatever the seller said or did not say, the service looks at the chain.
     let path = format!("/v1/payments/{id}/outcome");
-    let payment = purser.call(Method::POST, &path, token, None, Some(outcome)).await?;
+    let payment = purser.call_as(credential, Method::POST, &path, None, Some(outcome)).await?;
     Ok(Bought { fetched: fetched?, payment: Some(payment), payment_signature: Some(signature) })
 }
 
@@ -62,7 +63,24 @@ pub async fn buy(purser: &Client, token: &str, purchase: &Purchase) -> Result<Bo
 #[serde(deny_unknown_fields)]
 pub struct Service {
     pub url: String,
-    pub token: String,
+    /// A bearer token; or `client_id` and `key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The private JWK of the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<mandates::json::Object>,
+}
+
+impl Service {
+    fn credential(&self) -> Result<Credential, String> {
+        match (&self.token, &self.client_id, &self.key) {
+            (Some(token), None, None) => Ok(Credential::bearer(token)),
+            (None, Some(client_id), Some(key)) => Credential::key(client_id, key),
+            _ => Err("a service file has `token`, or `client_id` and `key`".into()),
+        }
+    }
 }
 
 fn service(args: &PayArgs) -> Result<Service, String> {
@@ -70,10 +88,10 @@ fn service(args: &PayArgs) -> Result<Service, String> {
         let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         // The parser's message could repeat the token.
         return serde_json::from_slice(&text)
-            .map_err(|_| format!("{}: `url` and `token` were expected", path.display()));
+            .map_err(|_| format!("{}: `url`, and `token` or `client_id` and `key` were expected", path.display()));
     }
     let variable = |name: &str| std::env::var(name).map_err(|_| format!("set {name}, or give --service FILE"));
-    Ok(Service { url: variable("PURSER_URL")?, token: variable("PURSER_TOKEN")? })
+    Ok(Service { url: variable("PURSER_URL")?, token: Some(variable("PURSER_TOKEN")?), client_id: None, key: None })
 }
 
 /// Prints the body on standard output and what it cost on standard error. `Ok(true)` on a 200.
@@ -91,7 +109,7 @@ pub async fn run(args: &PayArgs) -> Result<bool, String> {
     };
     let service = service(args)?;
     let purser = Client::new(&service.url).map_err(|error| error.to_string())?;
-    let bought = buy(&purser, &service.token, &purchase).await.map_err(|error| error.to_string())?;
+    let bought = buy(&purser, &service.credential()?, &purchase).await.map_err(|error| error.to_string())?;
     if let Some(payment) = &bought.payment {
         let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
         eprintln!(

@@ -14,6 +14,7 @@ use crate::service::Running;
 
 pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), String> {
     let config = Config::read(path).map_err(|error| error.to_string())?;
+    config.check_for_service().map_err(|error| error.to_string())?;
     let master = master_key(&config)?;
     let store = open_store(&config, &master, Schema::Refuse).await;
     let store = store.map_err(|error| format!("{error} (purser migrate --config {})", path.display()))?;

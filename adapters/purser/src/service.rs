@@ -1,5 +1,6 @@
 //! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,11 +9,13 @@ use axum::Router;
 use chain::rpc::RpcChain;
 use engine::ports::Facilitator;
 use engine::{Engine, Identity};
+use identity::callers::{BearerPolicy, Callers, Client, client_name};
+use identity::token::{Binding, Minter};
 use ledger::id::{AuthMethod, Caller, CallerKind, TenantId};
+use mandates::keys::PublicKey;
 use server::facilitator::{Local, Remote};
 use server::paid::PaidRoute;
 use server::till::Books;
-use server::tokens::Minter;
 use server::{App, Settings};
 use store::SqliteStore;
 use tokio::net::TcpListener;
@@ -21,7 +24,7 @@ use tokio::task::JoinHandle;
 use x402::wire::PaymentRequirements;
 
 use crate::assembly::{AssemblyError, assets, engine, network};
-use crate::config::{Config, TenantConfig};
+use crate::config::{BearerConfig, Config, TenantConfig};
 use crate::keys::MasterKey;
 
 /// How long a foreign facilitator may take to answer; FACILITATOR_TIMEOUT (seconds) in the environment says otherwise.
@@ -115,8 +118,43 @@ fn routes(config: &Config, master: &MasterKey, engine: &Arc<Engine>) -> Result<R
         let router = server::paid::router(&sold, &public_url, &till).map_err(|error| error.to_string())?;
         paid = paid.merge(router);
     }
-    let tokens = minter(config, master)?.verifier();
-    Ok(server::router(App { engine: engine.clone(), tokens, settings: Arc::new(settings) }, paid))
+    let callers = Callers::new(
+        minter(config, master)?,
+        clients(config)?,
+        match config.bearer {
+            BearerConfig::Reading => BearerPolicy::Reading,
+            BearerConfig::Everything => BearerPolicy::Everything,
+        },
+    );
+    let app = App { engine: engine.clone(), callers: Arc::new(callers), settings: Arc::new(settings) };
+    Ok(server::router(app, paid))
+}
+
+/// Every principal that is registered with a key.
+fn clients(config: &Config) -> Result<BTreeMap<String, Client>, String> {
+    let mut clients = BTreeMap::new();
+    for tenant in &config.tenants {
+        let people = tenant.people.iter().map(|person| (&person.id, CallerKind::User, &person.jwk));
+        let agents = tenant.agents.iter().map(|agent| (&agent.id, CallerKind::Agent, &agent.jwk));
+        let merchants = tenant.merchants.iter().map(|merchant| (&merchant.id, CallerKind::Merchant, &merchant.jwk));
+        let operators = tenant.operators.iter().map(|operator| (&operator.id, CallerKind::Operator, &operator.jwk));
+        for (id, kind, jwk) in people.chain(agents).chain(merchants).chain(operators) {
+            let Some(jwk) = jwk else { continue };
+            let key = PublicKey::from_jwk(jwk).map_err(|error| format!("the key of {id}: {error}"))?;
+            let name = client_name(&tenant.id, id);
+            let client = Client { identity: identity(&tenant.id, id, kind, AuthMethod::Dpop)?, key };
+            if clients.insert(name, client).is_some() {
+                return Err(format!("{id} of tenant {} is registered twice", tenant.id));
+            }
+        }
+    }
+    Ok(clients)
+}
+
+fn identity(tenant: &str, principal: &str, kind: CallerKind, method: AuthMethod) -> Result<Identity, String> {
+    let principal = principal.parse().map_err(|_| format!("`{principal}` is no principal"))?;
+    let tenant = tenant.parse().map_err(|_| format!("`{tenant}` is no tenant"))?;
+    Ok(Identity { tenant, caller: Caller { principal, kind, method } })
 }
 
 fn paid_routes(config: &Config, tenant: &TenantConfig) -> Result<Vec<PaidRoute>, String> {
@@ -184,13 +222,13 @@ pub fn minter(config: &Config, master: &MasterKey) -> Result<Minter, String> {
 /// A token for a principal of a tenant.
 pub fn mint(minter: &Minter, tenant: &str, principal: &str, kind: CallerKind, seconds: u32) -> Result<String, String> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let principal = principal.parse().map_err(|_| format!("`{principal}` is no principal"))?;
-    let tenant = tenant.parse().map_err(|_| format!("`{tenant}` is no tenant"))?;
-    let identity = Identity { tenant, caller: Caller { principal, kind, method: AuthMethod::Bearer } };
+    let identity = identity(tenant, principal, kind, AuthMethod::Bearer)?;
     let now = store::wall_clock()();
     let id = format!("{:x}-{:x}-{}", now.0, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let seconds = seconds.min(24 * 3_600);
-    minter.mint(&identity, &id, now.seconds(), seconds).ok_or_else(|| "the token could not be signed".to_owned())
+    minter
+        .mint(&identity, Binding::Bearer, &id, now.seconds(), seconds)
+        .ok_or_else(|| "the token could not be signed".to_owned())
 }
 
 /// Whether the configuration names this principal in this role.
@@ -199,7 +237,7 @@ pub fn is_known(tenant: &TenantConfig, principal: &str, kind: CallerKind) -> boo
         CallerKind::User => tenant.people.iter().any(|person| person.id == principal),
         CallerKind::Agent => tenant.agents.iter().any(|agent| agent.id == principal),
         CallerKind::Merchant => tenant.merchants.iter().any(|merchant| merchant.id == principal),
-        CallerKind::Operator => tenant.operators.iter().any(|operator| operator == principal),
+        CallerKind::Operator => tenant.operators.iter().any(|operator| operator.id == principal),
         CallerKind::Service => false,
     }
 }

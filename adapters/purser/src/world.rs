@@ -15,13 +15,15 @@ use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
 use ledger::money::Amount;
 use ledger::store::{Store, Work};
 use ledger::transfer::Money;
+use mandates::json::Object;
+use mandates::keys::LocalKey;
 use store::SqliteStore;
 use x402::exact::WalletKey;
 
 use crate::assembly::{AssemblyError, merchant_key, network, secp256k1};
 use crate::config::{
-    AgentConfig, AssetConfig, ChainConfig, Config, FacilitateConfig, KeyConfig, MerchantConfig, PayeeConfig,
-    PersonConfig, RouteConfig, SellConfig, TenantConfig,
+    AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, KeyConfig, MerchantConfig,
+    OperatorConfig, PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig,
 };
 use crate::keys::MasterKey;
 
@@ -95,6 +97,7 @@ pub fn config(options: &WorldOptions, master: &MasterKey) -> Result<Config, Asse
         master_key_file: None,
         chain,
         tenants,
+        bearer: BearerConfig::Everything,
         open_verifier: Some(HOME.into()),
         sweep_millis: 250,
     };
@@ -109,7 +112,7 @@ fn tenant(id: &str) -> TenantConfig {
         people: Vec::new(),
         agents: Vec::new(),
         merchants: Vec::new(),
-        operators: vec![ADMIN.into()],
+        operators: vec![OperatorConfig { id: ADMIN.into(), jwk: None }],
         payees: Vec::new(),
         pegs: Vec::new(),
         wallet: None,
@@ -128,8 +131,8 @@ fn home(url: &str, chain: &ChainConfig, master: &MasterKey) -> Result<TenantConf
     let quote = "iso4217:USD".parse().map_err(|_| broken("no dollar".into()))?;
     Ok(TenantConfig {
         cap: Some("10000".into()),
-        people: vec![PersonConfig { id: USER.into(), cap: Some("5000".into()) }],
-        agents: vec![AgentConfig { id: AGENT.into(), sponsor: USER.into() }],
+        people: vec![PersonConfig { id: USER.into(), cap: Some("5000".into()), jwk: client_jwk(HOME, USER, master)? }],
+        agents: vec![AgentConfig { id: AGENT.into(), sponsor: USER.into(), jwk: client_jwk(HOME, AGENT, master)? }],
         payees: vec![PayeeConfig {
             id: SHOP.into(),
             merchant_id: SHOP.into(),
@@ -146,6 +149,15 @@ fn home(url: &str, chain: &ChainConfig, master: &MasterKey) -> Result<TenantConf
     })
 }
 
+/// The key with which a demo principal proves itself. The dev line shows it; the service keeps the public half.
+pub fn client_key(tenant: &str, principal: &str, master: &MasterKey) -> Result<LocalKey, AssemblyError> {
+    Ok(master.es256("client", &format!("{tenant}/{principal}"))?)
+}
+
+fn client_jwk(tenant: &str, principal: &str, master: &MasterKey) -> Result<Option<Object>, AssemblyError> {
+    Ok(Some(client_key(tenant, principal, master)?.public().to_jwk()))
+}
+
 fn shop(options: &WorldOptions) -> TenantConfig {
     let routes = PRICES.iter().map(|(path, amount)| RouteConfig {
         path: (*path).into(),
@@ -160,6 +172,7 @@ fn shop(options: &WorldOptions) -> TenantConfig {
             merchant_id: SHOP.into(),
             name: "Demo Shop".into(),
             website: Some(format!("http://{}", options.listen)),
+            jwk: None,
         }],
         sell: Some(SellConfig {
             payee: SHOP.into(),

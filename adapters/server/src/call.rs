@@ -1,10 +1,13 @@
 //! Reading a call: who makes it, and a body of ours, strictly.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::Request as HttpRequest;
+use axum::extract::{FromRequest, FromRequestParts};
 use engine::Identity;
 use http::request::Parts;
 use http::{StatusCode, header};
+use identity::callers::{Call, Presented};
+use identity::dpop::Request;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,27 +17,33 @@ use crate::problem::Problem;
 /// The longest body of ours that is read; a chain with a cart and many disclosures stays below it.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Whoever holds the token.
+/// The header that carries a proof of possession (RFC 9449).
+pub const DPOP: &str = "dpop";
+
+/// Whoever calls, for a route that only reads.
 pub struct Caller(pub Identity);
+
+/// Whoever calls, for a route that spends, decides, signs or stops something: with a proof of possession.
+pub struct Actor(pub Identity);
+
+/// Whoever calls; without a token, a stranger in the tenant that the configuration names for this.
+pub struct Anyone(pub Identity);
 
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let first = values.next().map(http::HeaderValue::as_bytes);
-        if values.next().is_some() {
-            return Err(Problem::invalid("authorization", "one Authorization header was expected, several came"));
-        }
-        let identity = app.tokens.identify(first, app.engine.clock.now().seconds())?;
-        tracing::Span::current().record("tenant", identity.tenant.as_str());
-        tracing::Span::current().record("principal", identity.caller.principal.as_str());
-        Ok(Self(identity))
+        identify(parts, app, Call::Reads).map(Self)
     }
 }
 
-/// Whoever holds a token; without one, a stranger in the tenant that the configuration names for this.
-pub struct Anyone(pub Identity);
+impl FromRequestParts<App> for Actor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        identify(parts, app, Call::Acts).map(Self)
+    }
+}
 
 impl FromRequestParts<App> for Anyone {
     type Rejection = Problem;
@@ -44,8 +53,29 @@ impl FromRequestParts<App> for Anyone {
             Some(tenant) if !parts.headers.contains_key(header::AUTHORIZATION) => {
                 Ok(Self(engine::service(tenant, "anyone")?))
             }
-            _ => Caller::from_request_parts(parts, app).await.map(|Caller(identity)| Self(identity)),
+            _ => identify(parts, app, Call::Reads).map(Self),
         }
+    }
+}
+
+fn identify(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
+    let authorization = only(parts, header::AUTHORIZATION.as_str())
+        .map_err(|()| Problem::invalid("authorization", "one Authorization header was expected, several came"))?;
+    let address = format!("{}{}", app.settings.public_url, parts.uri.path());
+    let request = Request { method: parts.method.as_str(), address: &address, now: app.engine.clock.now().seconds() };
+    let presented = Presented { authorization, proof: only(parts, DPOP) };
+    let identity = app.callers.identify(call, presented, request)?;
+    tracing::Span::current().record("tenant", identity.tenant.as_str());
+    tracing::Span::current().record("principal", identity.caller.principal.as_str());
+    Ok(identity)
+}
+
+/// The header's value; `Err` where it came more than once.
+pub fn only<'a>(parts: &'a Parts, name: &str) -> Result<Option<&'a [u8]>, ()> {
+    let mut values = parts.headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (first, None) => Ok(first.map(http::HeaderValue::as_bytes)),
+        (_, Some(_)) => Err(()),
     }
 }
 
@@ -55,13 +85,13 @@ pub struct Body<T>(pub T);
 impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Self::Rejection> {
+    async fn from_request(request: HttpRequest, app: &App) -> Result<Self, Self::Rejection> {
         parse(&bytes(request, app).await?).map(Self)
     }
 }
 
 /// The bytes as they came, bounded.
-pub async fn bytes(request: Request, app: &App) -> Result<Bytes, Problem> {
+pub async fn bytes(request: HttpRequest, app: &App) -> Result<Bytes, Problem> {
     Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,

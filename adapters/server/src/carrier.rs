@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 use x402::reason::Reason;
 use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse, WireError, read_message};
 
+use identity::callers::{Call, Presented};
+use identity::dpop::Request as Proved;
+
 use crate::App;
-use crate::call::bytes;
+use crate::call::{DPOP, bytes};
 use crate::problem::{Problem, ok};
 
 fn tenant(app: &App) -> Result<&TenantId, Problem> {
@@ -97,12 +100,16 @@ fn read(body: &[u8]) -> Result<Result<FacilitatorRequest, WireError>, Problem> {
 
 /// Somebody we can tell apart: a token of ours, a key, or the x402 `payment-identifier` extension.
 fn repeater(app: &App, headers: &HeaderMap, request: &FacilitatorRequest) -> Repeater {
-    let now = app.engine.clock.now().seconds();
-    let authorization = headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    let presented = Presented {
+        authorization: headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
+        proof: Ok(headers.get(DPOP).map(http::HeaderValue::as_bytes)),
+    };
+    let address = format!("{}/settle", app.settings.public_url);
+    let call = Proved { method: "POST", address: &address, now: app.engine.clock.now().seconds() };
     let identifier = request.payment_payload.extensions.as_ref().and_then(|all| all.get("payment-identifier"));
     let named =
         identifier.and_then(|entry| entry["info"]["id"].as_str()).is_some_and(|id| (16..=128).contains(&id.len()));
-    if named || headers.contains_key("idempotency-key") || app.tokens.identify(authorization, now).is_ok() {
+    if named || headers.contains_key("idempotency-key") || app.callers.identify(Call::Reads, presented, call).is_ok() {
         Repeater::Recognized
     } else {
         Repeater::Anonymous

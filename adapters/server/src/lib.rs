@@ -14,13 +14,13 @@ mod carrier;
 pub mod facilitator;
 mod intake;
 mod mandates;
+mod oauth;
 mod observe;
 pub mod paid;
 mod payments;
 pub mod problem;
 mod schema;
 pub mod till;
-pub mod tokens;
 
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 use engine::Engine;
 use http::{StatusCode, Uri};
+use identity::callers::Callers;
 use ledger::id::TenantId;
 use ledger::store::StoreError;
 use serde_json::{Value, json};
@@ -38,13 +39,12 @@ use utoipa::OpenApi;
 use x402::chain::At;
 
 use crate::problem::{Problem, ok};
-use crate::tokens::Verifier;
 
 /// What the routes share.
 #[derive(Clone)]
 pub struct App {
     pub engine: Arc<Engine>,
-    pub tokens: Verifier,
+    pub callers: Arc<Callers>,
     pub settings: Arc<Settings>,
 }
 
@@ -122,6 +122,8 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/v1/ledger/trial-balance", get(books::trial_balance))
         .route("/v1/ledger/transfers", get(books::transfers))
         .route("/v1/ledger/journal", get(books::journal))
+        .route("/oauth/token", post(oauth::token))
+        .route("/.well-known/oauth-authorization-server", get(oauth::metadata))
         .route("/verify", post(carrier::verify))
         .route("/settle", post(carrier::settle))
         .route("/supported", get(carrier::supported))

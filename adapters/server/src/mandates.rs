@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::call::{Anyone, Body, Caller, id};
+use crate::call::{Actor, Anyone, Body, Caller, id};
 use crate::problem::{Problem, created, ok};
 
 const SPENDS_MAX: u32 = 1_000;
@@ -24,7 +24,7 @@ const SPENDS_MAX: u32 = 1_000;
         (status = 403), (status = 404), (status = 409), (status = 413), (status = 503)))]
 pub async fn ask(
     State(app): State<App>,
-    Caller(identity): Caller,
+    Actor(identity): Actor,
     Body(request): Body<IntentRequest>,
 ) -> Result<Response, Problem> {
     let approval = app.engine.propose_intent(&identity, request).await?;
@@ -70,7 +70,7 @@ pub struct DecisionBody {
         (status = 413), (status = 422), (status = 503)))]
 pub async fn decide(
     State(app): State<App>,
-    Caller(identity): Caller,
+    Actor(identity): Actor,
     Path(text): Path<String>,
     Body(body): Body<DecisionBody>,
 ) -> Result<Response, Problem> {
@@ -114,7 +114,7 @@ pub struct CartBody {
         (status = 422), (status = 503)))]
 pub async fn cart(
     State(app): State<App>,
-    Caller(identity): Caller,
+    Actor(identity): Actor,
     Body(body): Body<CartBody>,
 ) -> Result<Response, Problem> {
     let signed = app.engine.sign_cart(&identity, body.checkout).await?;
@@ -166,25 +166,25 @@ pub async fn spend(
 
 #[utoipa::path(post, path = "/v1/mandates/{id}/revoke", tag = "mandates", params(("id" = String, Path)),
     responses((status = 200), (status = 401), (status = 403), (status = 404), (status = 409), (status = 503)))]
-pub async fn revoke(app: State<App>, caller: Caller, path: Path<String>) -> Result<Response, Problem> {
-    change(app, caller, path, BudgetState::Revoked).await
+pub async fn revoke(app: State<App>, actor: Actor, path: Path<String>) -> Result<Response, Problem> {
+    change(app, actor, path, BudgetState::Revoked).await
 }
 
 #[utoipa::path(post, path = "/v1/mandates/{id}/suspend", tag = "mandates", params(("id" = String, Path)),
     responses((status = 200), (status = 401), (status = 403), (status = 404), (status = 409), (status = 503)))]
-pub async fn suspend(app: State<App>, caller: Caller, path: Path<String>) -> Result<Response, Problem> {
-    change(app, caller, path, BudgetState::Suspended).await
+pub async fn suspend(app: State<App>, actor: Actor, path: Path<String>) -> Result<Response, Problem> {
+    change(app, actor, path, BudgetState::Suspended).await
 }
 
 #[utoipa::path(post, path = "/v1/mandates/{id}/resume", tag = "mandates", params(("id" = String, Path)),
     responses((status = 200), (status = 401), (status = 403), (status = 404), (status = 409), (status = 503)))]
-pub async fn resume(app: State<App>, caller: Caller, path: Path<String>) -> Result<Response, Problem> {
-    change(app, caller, path, BudgetState::Active).await
+pub async fn resume(app: State<App>, actor: Actor, path: Path<String>) -> Result<Response, Problem> {
+    change(app, actor, path, BudgetState::Active).await
 }
 
 async fn change(
     State(app): State<App>,
-    Caller(identity): Caller,
+    Actor(identity): Actor,
     Path(text): Path<String>,
     to: BudgetState,
 ) -> Result<Response, Problem> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use x402::wire::{PaymentRequired, SettleResponse, read_header, read_message};
 
 use crate::App;
-use crate::call::{Body, Caller, id};
+use crate::call::{Actor, Body, Caller, id};
 use crate::problem::{Problem, created, ok};
 
 const KEY: &str = "idempotency-key";
@@ -46,7 +46,7 @@ pub struct PaymentBody {
         (status = 413), (status = 422), (status = 503)))]
 pub async fn pay(
     State(app): State<App>,
-    Caller(identity): Caller,
+    Actor(identity): Actor,
     headers: HeaderMap,
     Body(body): Body<PaymentBody>,
 ) -> Result<Response, Problem> {
@@ -118,7 +118,7 @@ pub struct OutcomeBody {
     responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 503)))]
 pub async fn outcome(
     State(app): State<App>,
-    Caller(identity): Caller,
+    Actor(identity): Actor,
     Path(text): Path<String>,
     Body(body): Body<OutcomeBody>,
 ) -> Result<Response, Problem> {
@@ -133,7 +133,7 @@ pub async fn outcome(
     responses((status = 200), (status = 401), (status = 404), (status = 409), (status = 503)))]
 pub async fn void(
     State(app): State<App>,
-    Caller(identity): Caller,
+    Actor(identity): Actor,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
     Ok(ok(spend_json(&app.engine.void(&identity, id(&text)?).await?)))

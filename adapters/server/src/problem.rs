@@ -6,7 +6,8 @@ use engine::error::{EngineError, Kind};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
-use crate::tokens::TokenError;
+use identity::callers::CallerError;
+use identity::dpop::ProofError;
 
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -98,9 +99,15 @@ impl From<EngineError> for Problem {
     }
 }
 
-impl From<TokenError> for Problem {
-    fn from(error: TokenError) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string())
+impl From<CallerError> for Problem {
+    fn from(error: CallerError) -> Self {
+        let status = match error {
+            CallerError::Proof(ProofError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        let mut problem = Self::new(status, error.code(), error.to_string());
+        problem.retryable = status == StatusCode::SERVICE_UNAVAILABLE;
+        problem
     }
 }
 
@@ -112,8 +119,14 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = match self.code.as_str() {
-                "token_missing" => HeaderValue::from_static("Bearer"),
-                _ => HeaderValue::from_static("Bearer error=\"invalid_token\""),
+                "token_missing" => HeaderValue::from_static("DPoP algs=\"ES256\", Bearer"),
+                "sender_constraint_required" => HeaderValue::from_static("DPoP algs=\"ES256\""),
+                code if code.starts_with("dpop_") => {
+                    HeaderValue::from_static("DPoP error=\"invalid_dpop_proof\", algs=\"ES256\"")
+                }
+                _ => HeaderValue::from_static(
+                    "DPoP error=\"invalid_token\", algs=\"ES256\", Bearer error=\"invalid_token\"",
+                ),
             };
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }

@@ -1,7 +1,7 @@
-//! Short-lived signed bearer tokens: who calls, in whose book. Proof of possession comes with real callers; until then
-//! these are minted by `dev`, `demo` and an operator who holds the master key.
+//! Short-lived access tokens: who calls, in whose book, and with which key.
 //!
-//! An ES256 JWT of type `at+jwt` (RFC 9068): `iss`, `aud`, `sub`, `iat`, `exp`, `jti`, and ours: `tenant`, `kind`.
+//! An ES256 JWT of type `at+jwt` (RFC 9068): `iss`, `aud`, `sub`, `iat`, `exp`, `jti`, ours `tenant` and `kind`, and for a
+//! bound one `cnf.jkt` (RFC 9449 section 6.1). Unbound ones are minted by `dev`, `demo` and operators.
 
 use engine::Identity;
 use ledger::id::{AuthMethod, Caller, CallerKind};
@@ -22,8 +22,12 @@ const TYPE: &str = "at+jwt";
 /// Why a token is not taken. Says nothing about what the token contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    #[error("a bearer token was expected, none came")]
+    #[error("an access token was expected, none came")]
     Missing,
+    #[error("this call spends or decides: a token bound to a key (DPoP) was expected, a bearer token came")]
+    Unbound,
+    #[error("a token that is bound to a key comes with the scheme DPoP and a proof; it came as a bearer token")]
+    Scheme,
     #[error("the token is not one of this service's")]
     Invalid,
     #[error("the token has expired")]
@@ -34,10 +38,29 @@ impl TokenError {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Missing => "token_missing",
+            Self::Unbound => "sender_constraint_required",
+            Self::Scheme => "token_bound",
             Self::Invalid => "token_invalid",
             Self::Expired => "token_expired",
         }
     }
+}
+
+/// What a token is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding<'a> {
+    /// The RFC 7638 thumbprint of the only key that may use it.
+    Key(&'a str),
+    /// Whoever holds it may use it.
+    Bearer,
+}
+
+/// A token that is ours and in time.
+#[derive(Clone, Debug)]
+pub struct Token {
+    pub identity: Identity,
+    /// The thumbprint that it is bound to.
+    pub bound_to: Option<String>,
 }
 
 /// Signs tokens.
@@ -56,18 +79,30 @@ impl Minter {
         Verifier { key: self.key.public().clone(), issuer: self.issuer.clone() }
     }
 
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// `id` names the token; it need not be secret, only its own.
-    pub fn mint(&self, identity: &Identity, id: &str, now: i64, seconds: u32) -> Option<String> {
+    pub fn mint(&self, identity: &Identity, binding: Binding<'_>, id: &str, now: i64, seconds: u32) -> Option<String> {
         let header = json!({ "alg": "ES256", "typ": TYPE, "kid": self.key.key_id().as_str() });
-        let claims = json!({
+        let mut claims = json!({
             "iss": self.issuer, "aud": self.issuer, "sub": identity.caller.principal, "tenant": identity.tenant,
             "kind": identity.caller.kind.as_str(), "iat": now, "exp": now.saturating_add(i64::from(seconds)), "jti": id,
         });
-        let part = |value: &Value| base64url::encode(value.to_string().as_bytes());
-        let input = format!("{}.{}", part(&header), part(&claims));
-        let signature = self.key.sign(input.as_bytes()).ok()?;
-        Some(format!("{input}.{}", base64url::encode(&signature)))
+        if let Binding::Key(thumbprint) = binding {
+            claims["cnf"] = json!({ "jkt": thumbprint });
+        }
+        sign(&self.key, &header, &claims)
     }
+}
+
+/// A compact JWS over these claims.
+pub fn sign(key: &LocalKey, header: &Value, claims: &Value) -> Option<String> {
+    let part = |value: &Value| base64url::encode(value.to_string().as_bytes());
+    let input = format!("{}.{}", part(header), part(claims));
+    let signature = key.sign(input.as_bytes()).ok()?;
+    Some(format!("{input}.{}", base64url::encode(&signature)))
 }
 
 /// Reads tokens.
@@ -78,18 +113,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// The value of `Authorization`.
-    pub fn identify(&self, authorization: Option<&[u8]>, now: i64) -> Result<Identity, TokenError> {
-        let header = authorization.ok_or(TokenError::Missing)?;
-        let text = std::str::from_utf8(header).map_err(|_| TokenError::Invalid)?;
-        let (scheme, token) = text.split_once(' ').ok_or(TokenError::Invalid)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(TokenError::Missing);
-        }
-        self.verify(token.trim(), now)
-    }
-
-    pub fn verify(&self, token: &str, now: i64) -> Result<Identity, TokenError> {
+    pub fn verify(&self, token: &str, now: i64) -> Result<Token, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }
@@ -102,7 +126,7 @@ impl Verifier {
         self.read(&jws.payload, now)
     }
 
-    fn read(&self, claims: &Object, now: i64) -> Result<Identity, TokenError> {
+    fn read(&self, claims: &Object, now: i64) -> Result<Token, TokenError> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(TokenError::Invalid);
         let seconds = |name: &str| claims.get(name).and_then(Value::as_i64).ok_or(TokenError::Invalid);
         if text("iss")? != self.issuer || text("aud")? != self.issuer {
@@ -122,7 +146,15 @@ impl Verifier {
         }
         let principal = text("sub")?.parse().map_err(|_| TokenError::Invalid)?;
         let tenant = text("tenant")?.parse().map_err(|_| TokenError::Invalid)?;
-        Ok(Identity { tenant, caller: Caller { principal, kind, method: AuthMethod::Bearer } })
+        let bound_to = match claims.get("cnf") {
+            None => None,
+            Some(confirmation) => {
+                let thumbprint = confirmation.get("jkt").and_then(Value::as_str).ok_or(TokenError::Invalid)?;
+                Some(thumbprint.to_owned())
+            }
+        };
+        let method = if bound_to.is_some() { AuthMethod::Dpop } else { AuthMethod::Bearer };
+        Ok(Token { identity: Identity { tenant, caller: Caller { principal, kind, method } }, bound_to })
     }
 }
 
@@ -140,7 +172,7 @@ mod tests {
     }
 
     fn token(minter: &Minter) -> String {
-        minter.mint(&identity(CallerKind::Agent), "1", 1_000, 60).unwrap()
+        minter.mint(&identity(CallerKind::Agent), Binding::Bearer, "1", 1_000, 60).unwrap()
     }
 
     #[test]
@@ -157,12 +189,10 @@ mod tests {
         assert!(matches!(verifier.verify(&good, 900), Err(TokenError::Invalid)), "from the future");
         assert!(matches!(verifier.verify("", 1_000), Err(TokenError::Invalid)));
         assert!(matches!(verifier.verify(&"a.".repeat(3_000), 1_000), Err(TokenError::Invalid)));
-        let service = ours.mint(&identity(CallerKind::Service), "1", 1_000, 60).unwrap();
+        let service = ours.mint(&identity(CallerKind::Service), Binding::Bearer, "1", 1_000, 60).unwrap();
         assert!(matches!(verifier.verify(&service, 1_000), Err(TokenError::Invalid)));
-        let for_ever = ours.mint(&identity(CallerKind::Agent), "1", 1_000, 10 * 24 * 3_600).unwrap();
+        let for_ever = ours.mint(&identity(CallerKind::Agent), Binding::Bearer, "1", 1_000, 10 * 24 * 3_600).unwrap();
         assert!(matches!(verifier.verify(&for_ever, 1_000), Err(TokenError::Invalid)));
-        assert!(matches!(verifier.identify(None, 1_000), Err(TokenError::Missing)));
-        assert!(matches!(verifier.identify(Some(b"Basic abc"), 1_000), Err(TokenError::Missing)));
         for at in 0..good.len() {
             let mut bytes = good.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
@@ -174,9 +204,11 @@ mod tests {
     #[test]
     fn our_own_token_says_who_calls() {
         let ours = minter(1, "http://a");
-        let header = format!("Bearer {}", token(&ours));
-        let found = ours.verifier().identify(Some(header.as_bytes()), 1_030).unwrap();
-        assert_eq!(found.caller, identity(CallerKind::Agent).caller);
-        assert_eq!(found.tenant.as_str(), "home");
+        let found = ours.verifier().verify(&token(&ours), 1_030).unwrap();
+        assert_eq!((found.identity.caller, found.bound_to), (identity(CallerKind::Agent).caller, None));
+        let bound = ours.mint(&identity(CallerKind::Agent), Binding::Key("thumb"), "1", 1_000, 60).unwrap();
+        let bound = ours.verifier().verify(&bound, 1_030).unwrap();
+        assert_eq!((bound.bound_to.as_deref(), bound.identity.caller.method), (Some("thumb"), AuthMethod::Dpop));
+        assert_eq!(bound.identity.tenant.as_str(), "home");
     }
 }

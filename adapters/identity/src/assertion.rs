@@ -1,0 +1,134 @@
+//! How a client proves who it is to get a token: a JWT that it signs itself (RFC 7523 section 3, `private_key_jwt`).
+
+use mandates::jws::Jws;
+use mandates::keys::PublicKey;
+use serde_json::Value;
+
+use crate::replay::{Replay, Use};
+
+const ASSERTION_BYTES_MAX: usize = 4 * 1024;
+/// The longest life of an assertion: it is made for one request.
+const LIFE_SECONDS_MAX: i64 = 300;
+const LEEWAY_SECONDS: i64 = 5;
+const ID_BYTES_MAX: usize = 256;
+
+/// One error for a client that is unknown and one that is not who it says: nobody learns which names exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssertionError {
+    #[error("the client assertion is not one of a known client for this service")]
+    Invalid,
+    #[error("the client assertion has expired, or lives too long")]
+    Time,
+    #[error("the client assertion was used before")]
+    Replayed,
+    #[error("too many assertions are remembered; try again")]
+    Busy,
+}
+
+/// The `sub` that an assertion claims, unverified: whose key to look up.
+pub fn claimed_client(assertion: &str) -> Option<String> {
+    if assertion.len() > ASSERTION_BYTES_MAX {
+        return None;
+    }
+    let jws = Jws::parse(assertion).ok()?;
+    jws.payload.get("sub").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Signed by this client's key, for one of these audiences (the issuer or its token endpoint), now, once.
+pub fn verify(
+    assertion: &str,
+    client: &str,
+    key: &PublicKey,
+    audiences: &[&str],
+    now: i64,
+    replay: &Replay,
+) -> Result<(), AssertionError> {
+    let invalid = |_| AssertionError::Invalid;
+    if assertion.len() > ASSERTION_BYTES_MAX {
+        return Err(AssertionError::Invalid);
+    }
+    let jws = Jws::parse(assertion).map_err(invalid)?;
+    jws.check_header().map_err(invalid)?;
+    jws.verify(key).map_err(invalid)?;
+    let text = |name: &str| jws.payload.get(name).and_then(Value::as_str).ok_or(AssertionError::Invalid);
+    let seconds = |name: &str| jws.payload.get(name).and_then(Value::as_i64);
+    if text("iss")? != client || text("sub")? != client {
+        return Err(AssertionError::Invalid);
+    }
+    let named: Vec<&str> = match jws.payload.get("aud") {
+        Some(Value::String(audience)) => vec![audience],
+        // Several audiences would let each of them present it to the others.
+        Some(Value::Array(several)) if several.len() == 1 => several.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if !named.iter().any(|audience| audiences.contains(audience)) {
+        return Err(AssertionError::Invalid);
+    }
+    let expires_at = seconds("exp").ok_or(AssertionError::Invalid)?;
+    let issued_at = seconds("iat").unwrap_or(now);
+    let not_before = seconds("nbf").unwrap_or(now);
+    let is_now = expires_at > now.saturating_sub(LEEWAY_SECONDS)
+        && expires_at <= now.saturating_add(LIFE_SECONDS_MAX)
+        && issued_at <= now.saturating_add(LEEWAY_SECONDS)
+        && not_before <= now.saturating_add(LEEWAY_SECONDS);
+    if !is_now {
+        return Err(AssertionError::Time);
+    }
+    let id = text("jti")?;
+    if id.is_empty() || id.len() > ID_BYTES_MAX {
+        return Err(AssertionError::Invalid);
+    }
+    match replay.use_once(format!("{client} {id}"), expires_at.saturating_add(LEEWAY_SECONDS), now) {
+        Use::First => Ok(()),
+        Use::Again => Err(AssertionError::Replayed),
+        Use::Full => Err(AssertionError::Busy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mandates::keys::LocalKey;
+    use serde_json::json;
+
+    use super::*;
+    use crate::token::sign;
+
+    const NOW: i64 = 1_000_000;
+
+    fn check(assertion: &str, key: &LocalKey, replay: &Replay) -> Result<(), AssertionError> {
+        verify(assertion, "home:shopper", key.public(), &["http://a", "http://a/oauth/token"], NOW, replay)
+    }
+
+    #[test]
+    fn an_assertion_that_is_not_this_clients_for_us_now_is_refused() {
+        let key = LocalKey::from_random(&[1; 32]).unwrap();
+        let other = LocalKey::from_random(&[2; 32]).unwrap();
+        let replay = Replay::default();
+        let header = json!({ "alg": "ES256", "typ": "JWT" });
+        let good = json!({ "iss": "home:shopper", "sub": "home:shopper", "aud": "http://a/oauth/token", "exp": NOW + 60, "iat": NOW, "jti": "1" });
+        for (member, value, expected) in [
+            ("iss", json!("home:other"), AssertionError::Invalid),
+            ("sub", json!("home:other"), AssertionError::Invalid),
+            ("aud", json!("http://b/oauth/token"), AssertionError::Invalid),
+            ("aud", json!(["http://a", "http://b"]), AssertionError::Invalid),
+            ("aud", json!(7), AssertionError::Invalid),
+            ("exp", json!(NOW - 5), AssertionError::Time),
+            ("exp", json!(NOW + 301), AssertionError::Time),
+            ("exp", json!("soon"), AssertionError::Invalid),
+            ("iat", json!(NOW + 6), AssertionError::Time),
+            ("nbf", json!(NOW + 6), AssertionError::Time),
+            ("jti", json!(""), AssertionError::Invalid),
+            ("jti", json!(null), AssertionError::Invalid),
+        ] {
+            let mut claims = good.clone();
+            claims[member] = value;
+            assert_eq!(check(&sign(&key, &header, &claims).unwrap(), &key, &replay), Err(expected), "{member}");
+        }
+        let forged = sign(&other, &header, &good).unwrap();
+        assert_eq!(check(&forged, &key, &replay), Err(AssertionError::Invalid));
+        let assertion = sign(&key, &header, &good).unwrap();
+        assert_eq!(claimed_client(&assertion).as_deref(), Some("home:shopper"));
+        assert_eq!(check(&assertion, &key, &replay), Ok(()), "what was refused burnt nothing");
+        assert_eq!(check(&assertion, &key, &replay), Err(AssertionError::Replayed));
+    }
+}

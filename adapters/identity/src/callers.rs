@@ -1,0 +1,175 @@
+//! The door: a credential in, an identity out; and the token endpoint behind it.
+
+use std::collections::BTreeMap;
+
+use engine::Identity;
+use ledger::id::AuthMethod;
+use mandates::keys::PublicKey;
+
+use crate::assertion::{self, AssertionError};
+use crate::dpop::{self, ProofError, Request, With};
+use crate::replay::Replay;
+use crate::same;
+use crate::token::{Binding, Minter, Token, TokenError, Verifier};
+
+/// How long a token that was got at the endpoint lives. A client asks again; a stolen one is soon worth nothing.
+pub const GRANTED_SECONDS: u32 = 300;
+
+/// What an unbound token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BearerPolicy {
+    /// Reading. Whatever spends or decides wants a proof.
+    Reading,
+    /// Everything: in `dev` and `demo` only.
+    Everything,
+}
+
+/// What a call does, as far as the door is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Reads,
+    /// It spends, decides, signs or stops something.
+    Acts,
+}
+
+/// Somebody who may get tokens: registered with a public key.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub identity: Identity,
+    pub key: PublicKey,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallerError {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+}
+
+impl CallerError {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Token(error) => error.code(),
+            Self::Proof(error) => error.code(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    #[error(transparent)]
+    Client(#[from] AssertionError),
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    #[error("the token could not be signed")]
+    Signing,
+}
+
+/// A token for whoever proved its keys.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    pub token: String,
+    pub seconds: u32,
+}
+
+/// The headers of a call that say who calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    pub authorization: Option<&'a [u8]>,
+    /// The DPoP header; `Err` where there are several.
+    pub proof: Result<Option<&'a [u8]>, ()>,
+}
+
+/// `client_id` of a principal.
+pub fn client_name(tenant: &str, principal: &str) -> String {
+    format!("{tenant}:{principal}")
+}
+
+pub struct Callers {
+    minter: Minter,
+    verifier: Verifier,
+    clients: BTreeMap<String, Client>,
+    policy: BearerPolicy,
+    proofs: Replay,
+    assertions: Replay,
+}
+
+impl Callers {
+    pub fn new(minter: Minter, clients: BTreeMap<String, Client>, policy: BearerPolicy) -> Self {
+        let verifier = minter.verifier();
+        Self { minter, verifier, clients, policy, proofs: Replay::default(), assertions: Replay::default() }
+    }
+
+    pub const fn policy(&self) -> BearerPolicy {
+        self.policy
+    }
+
+    pub fn issuer(&self) -> &str {
+        self.minter.issuer()
+    }
+
+    pub fn identify(
+        &self,
+        call: Call,
+        presented: Presented<'_>,
+        request: Request<'_>,
+    ) -> Result<Identity, CallerError> {
+        let header = presented.authorization.ok_or(TokenError::Missing)?;
+        let text = std::str::from_utf8(header).map_err(|_| TokenError::Invalid)?;
+        let (scheme, token) = text.split_once(' ').ok_or(TokenError::Invalid)?;
+        let token = token.trim();
+        if scheme.eq_ignore_ascii_case("dpop") {
+            return self.with_proof(token, presented, request);
+        }
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(TokenError::Missing.into());
+        }
+        let Token { identity, bound_to } = self.verifier.verify(token, request.now)?;
+        match (bound_to, call, self.policy) {
+            // RFC 9449 section 7.2: a bound token is no bearer token.
+            (Some(_), ..) => Err(TokenError::Scheme.into()),
+            (None, Call::Acts, BearerPolicy::Reading) => Err(TokenError::Unbound.into()),
+            (None, ..) => Ok(identity),
+        }
+    }
+
+    fn with_proof(&self, token: &str, presented: Presented<'_>, request: Request<'_>) -> Result<Identity, CallerError> {
+        let proof = presented.proof.map_err(|()| ProofError::Malformed)?.ok_or(ProofError::Missing)?;
+        let proof = std::str::from_utf8(proof).map_err(|_| ProofError::Malformed)?;
+        // The token first: nobody fills the memory of proofs without one of ours.
+        let Token { mut identity, bound_to } = self.verifier.verify(token, request.now)?;
+        let bound_to = bound_to.or_else(|| self.registered_key(&identity)).ok_or(ProofError::Key)?;
+        let key = dpop::verify(proof, request, With::Token(token), &self.proofs)?;
+        if !same(&key, &bound_to) {
+            return Err(ProofError::Key.into());
+        }
+        identity.caller.method = AuthMethod::Dpop;
+        Ok(identity)
+    }
+
+    /// Where bearer tokens are good for everything, one that comes with a proof must come with the key on record.
+    fn registered_key(&self, identity: &Identity) -> Option<String> {
+        let name = client_name(identity.tenant.as_str(), identity.caller.principal.as_str());
+        let client = self.clients.get(&name).filter(|client| client.identity.caller.kind == identity.caller.kind);
+        client.filter(|_| self.policy == BearerPolicy::Everything).map(|client| client.key.thumbprint())
+    }
+
+    /// Client credentials (RFC 6749 section 4.4) by `private_key_jwt`, bound to the key of the proof.
+    pub fn grant(
+        &self,
+        assertion: &str,
+        proof: &[u8],
+        request: Request<'_>,
+        token_id: &str,
+    ) -> Result<Granted, GrantError> {
+        let name = assertion::claimed_client(assertion).ok_or(AssertionError::Invalid)?;
+        let client = self.clients.get(&name).ok_or(AssertionError::Invalid)?;
+        let audiences = [self.minter.issuer(), request.address];
+        assertion::verify(assertion, &name, &client.key, &audiences, request.now, &self.assertions)?;
+        let proof = std::str::from_utf8(proof).map_err(|_| ProofError::Malformed)?;
+        let key = dpop::verify(proof, request, With::NoToken, &self.proofs)?;
+        let minted = self.minter.mint(&client.identity, Binding::Key(&key), token_id, request.now, GRANTED_SECONDS);
+        Ok(Granted { token: minted.ok_or(GrantError::Signing)?, seconds: GRANTED_SECONDS })
+    }
+}
