@@ -73,12 +73,16 @@ pub struct Granted {
     pub seconds: u32,
 }
 
+/// A header that must stand once stands several times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
+
 /// The headers of a call that say who calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
     pub authorization: Option<&'a [u8]>,
-    /// The DPoP header; `Err` where there are several.
-    pub proof: Result<Option<&'a [u8]>, ()>,
+    /// The DPoP header.
+    pub proof: Result<Option<&'a [u8]>, Repeated>,
 }
 
 /// `client_id` of a principal.
@@ -135,7 +139,7 @@ impl Callers {
     }
 
     fn with_proof(&self, token: &str, presented: Presented<'_>, request: Request<'_>) -> Result<Identity, CallerError> {
-        let proof = presented.proof.map_err(|()| ProofError::Malformed)?.ok_or(ProofError::Missing)?;
+        let proof = presented.proof.map_err(|Repeated| ProofError::Malformed)?.ok_or(ProofError::Missing)?;
         let proof = std::str::from_utf8(proof).map_err(|_| ProofError::Malformed)?;
         // The token first: nobody fills the memory of proofs without one of ours.
         let Token { mut identity, bound_to } = self.verifier.verify(token, request.now)?;

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts};
 use engine::Identity;
 use http::request::Parts;
 use http::{StatusCode, header};
-use identity::callers::{Call, Presented};
+use identity::callers::{Call, Presented, Repeated};
 use identity::dpop::Request;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -60,7 +60,7 @@ impl FromRequestParts<App> for Anyone {
 
 fn identify(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
     let authorization = only(parts, header::AUTHORIZATION.as_str())
-        .map_err(|()| Problem::invalid("authorization", "one Authorization header was expected, several came"))?;
+        .map_err(|Repeated| Problem::invalid("authorization", "one Authorization header was expected, several came"))?;
     let address = format!("{}{}", app.settings.public_url, parts.uri.path());
     let request = Request { method: parts.method.as_str(), address: &address, now: app.engine.clock.now().seconds() };
     let presented = Presented { authorization, proof: only(parts, DPOP) };
@@ -70,12 +70,12 @@ fn identify(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
     Ok(identity)
 }
 
-/// The header's value; `Err` where it came more than once.
-pub fn only<'a>(parts: &'a Parts, name: &str) -> Result<Option<&'a [u8]>, ()> {
+/// The header's value.
+pub fn only<'a>(parts: &'a Parts, name: &str) -> Result<Option<&'a [u8]>, Repeated> {
     let mut values = parts.headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (first, None) => Ok(first.map(http::HeaderValue::as_bytes)),
-        (_, Some(_)) => Err(()),
+        (_, Some(_)) => Err(Repeated),
     }
 }
 
