@@ -204,6 +204,25 @@ fn facilitator(
     Ok(Some(FacilitatorRole { relayer: Arc::new(relayer), payees }))
 }
 
+/// Keys that everybody knows sign for nobody's money.
+pub fn refuse_test_keys(config: &Config, master: &MasterKey) -> Result<(), AssemblyError> {
+    if config.is_devnet() {
+        return Ok(());
+    }
+    for tenant in &config.tenants {
+        let relayer = tenant.facilitate.as_ref().map(|facilitate| &facilitate.relayer);
+        for (purpose, key) in [("wallet", tenant.wallet.as_ref()), ("relayer", relayer)] {
+            let Some(key) = key else { continue };
+            let bytes = secp256k1(key, master, purpose, &tenant.id)?;
+            if chain::accounts::ACCOUNTS.iter().any(|known| known.private_key.0 == bytes) {
+                let (purpose, tenant) = (purpose.to_owned(), tenant.id.clone());
+                return Err(ConfigError::TestKey { purpose, tenant, chain_id: config.chain.chain_id }.into());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// From the named variable, or derived.
 pub fn secp256k1(key: &KeyConfig, master: &MasterKey, purpose: &str, tenant: &str) -> Result<[u8; 32], AssemblyError> {
     let Some(name) = &key.env else { return Ok(master.secp256k1(purpose, tenant)?) };

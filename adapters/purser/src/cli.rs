@@ -27,6 +27,14 @@ pub enum Command {
     Chain(ChainArgs),
     /// The service, from a configuration file. The master key is in PURSER_MASTER_KEY or in the file that it names.
     Serve(ConfigArgs),
+    /// Write a commented configuration that runs, and a master key.
+    Init(InitArgs),
+    /// Register a principal with a public key, or draw a key for one.
+    Principal(PrincipalArgs),
+    /// Answer a question in a person's place. Needs the master key.
+    Approve(ApproveArgs),
+    /// Check configuration, keys, database, chain, assets, clock and purses: a line each. Exit 1 when one fails.
+    Doctor(ConfigArgs),
     /// Create the database, or bring it up to date.
     Migrate(ConfigArgs),
     /// Verify a chain, a conformance file or an evidence file, offline. Exit 0 valid, 1 invalid, 2 usage.
@@ -37,6 +45,74 @@ pub enum Command {
     Token(TokenArgs),
     /// Fetch a URL, settling a 402 under a mandate. Exit 0 only on a 200.
     Pay(PayArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// devnet, base-sepolia or base.
+    #[arg(long, default_value = "devnet")]
+    pub network: String,
+    #[arg(long, value_name = "URL")]
+    pub rpc_url: Option<String>,
+    #[arg(long, default_value = "127.0.0.1:4020")]
+    pub listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub struct PrincipalArgs {
+    #[command(subcommand)]
+    pub action: PrincipalAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PrincipalAction {
+    /// Write somebody with a public key into the configuration.
+    Add(PrincipalAdd),
+    /// Draw a key: the private JWK into FILE, the public one on standard output.
+    NewKey(PrincipalKey),
+}
+
+#[derive(Debug, Args)]
+pub struct PrincipalAdd {
+    pub name: String,
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    #[arg(long, default_value = "main")]
+    pub tenant: String,
+    /// user, agent, merchant or operator.
+    #[arg(long)]
+    pub kind: String,
+    /// A P-256 JWK; of a private one only the public half is taken.
+    #[arg(long, value_name = "FILE")]
+    pub jwk: PathBuf,
+    /// For an agent: the person who answers for it.
+    #[arg(long)]
+    pub sponsor: Option<String>,
+    /// For a person: the cap over all of their mandates, in major units.
+    #[arg(long)]
+    pub cap: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PrincipalKey {
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// The approval.
+    pub id: String,
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    #[arg(long, default_value = "main")]
+    pub tenant: String,
+    #[arg(long, default_value = "user")]
+    pub user: String,
+    /// Say no instead.
+    #[arg(long)]
+    pub deny: bool,
 }
 
 #[derive(Debug, Args)]

@@ -52,7 +52,13 @@ const fn sweep_millis() -> u64 {
 #[serde(deny_unknown_fields)]
 pub struct ChainConfig {
     pub rpc_url: String,
+    /// Other nodes of the same chain, asked where the first gives no answer.
+    #[serde(default)]
+    pub fallback_rpc_urls: Vec<String>,
     pub chain_id: u64,
+    /// Real money: `serve` refuses a chain that is neither the devnet nor a known test network without it.
+    #[serde(default)]
+    pub allow_mainnet: bool,
     /// Tokens beyond the built-in table. Their scale is trusted because it stands here.
     #[serde(default)]
     pub assets: Vec<AssetConfig>,
@@ -197,6 +203,9 @@ pub struct RouteConfig {
 
 const DEVNET_CHAIN_ID: u64 = 31_337;
 
+/// Chains whose coins are worth nothing: the devnet, and the test networks of the asset table.
+const TEST_CHAIN_IDS: [u64; 8] = [DEVNET_CHAIN_ID, 84_532, 421_614, 11_142_220, 1_328, 10_143, 2_201, 43_113];
+
 const fn max_timeout_seconds() -> u64 {
     60
 }
@@ -222,6 +231,12 @@ pub enum ConfigError {
     Value { field: String, expected: String, found: String },
     #[error(transparent)]
     Key(#[from] crate::keys::KeyError),
+    #[error("chain {0} is no test network; write allow_mainnet = true under [chain] if real money is meant")]
+    MainnetNotAllowed(u64),
+    #[error(
+        "{purpose} of tenant {tenant} is a key that everybody knows; it is for the devnet only, this is chain {chain_id}"
+    )]
+    TestKey { purpose: String, tenant: String, chain_id: u64 },
     #[error("bearer = \"everything\" is for the devnet (chain 31337); this is chain {0}")]
     BearerOffDevnet(u64),
 }
@@ -246,8 +261,18 @@ impl Config {
             BearerConfig::Everything if self.chain.chain_id != DEVNET_CHAIN_ID => {
                 Err(ConfigError::BearerOffDevnet(self.chain.chain_id))
             }
-            _ => Ok(()),
+            _ if TEST_CHAIN_IDS.contains(&self.chain.chain_id) || self.chain.allow_mainnet => Ok(()),
+            _ => Err(ConfigError::MainnetNotAllowed(self.chain.chain_id)),
         }
+    }
+
+    pub fn is_devnet(&self) -> bool {
+        self.chain.chain_id == DEVNET_CHAIN_ID
+    }
+
+    /// Every node, the preferred one first.
+    pub fn rpc_urls(&self) -> Vec<String> {
+        std::iter::once(&self.chain.rpc_url).chain(&self.chain.fallback_rpc_urls).cloned().collect()
     }
 
     pub fn tenant(&self, id: &str) -> Option<&TenantConfig> {

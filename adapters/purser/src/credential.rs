@@ -54,6 +54,12 @@ impl Credential {
         Ok(Self::Key(Box::new(KeyCredential { client_id: client_id.to_owned(), key, token: Mutex::new(None) })))
     }
 
+    /// A token that is bound to this key already; it is not renewed.
+    pub fn bound(token: String, key: LocalKey) -> Self {
+        let token = Mutex::new(Some(Granted { token, expires_at: i64::MAX }));
+        Self::Key(Box::new(KeyCredential { client_id: String::new(), key, token }))
+    }
+
     /// The headers that say who calls `address`.
     pub async fn headers(
         &self,
@@ -82,7 +88,7 @@ fn unsigned(url: &str) -> ClientError {
 impl KeyCredential {
     async fn token(&self, http: &reqwest::Client, base: &str) -> Result<String, ClientError> {
         let held = self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        if let Some(granted) = held.filter(|granted| granted.expires_at > now() + RENEW_SECONDS) {
+        if let Some(granted) = held.filter(|granted| granted.expires_at.saturating_sub(RENEW_SECONDS) > now()) {
             return Ok(granted.token);
         }
         let granted = self.ask(http, base).await?;

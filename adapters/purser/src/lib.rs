@@ -7,6 +7,7 @@
 //!
 //! What it never does: no rule about money, mandates or payments is written here.
 
+pub mod approve;
 pub mod assembly;
 pub mod chain_command;
 pub mod cli;
@@ -15,10 +16,14 @@ pub mod config;
 pub mod credential;
 pub mod demo;
 pub mod dev;
+pub mod doctor;
+pub mod init;
 pub mod keys;
 pub mod ledger;
+pub mod opening;
 pub mod operate;
 pub mod pay;
+pub mod principal;
 pub mod serve;
 pub mod service;
 pub mod stop;

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use purser::cli::{Cli, Command, LedgerQuestion};
+use purser::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use purser::verify::Judged;
-use purser::{chain_command, demo, dev, operate, pay, serve, stop, telemetry, verify};
+use purser::{
+    approve, chain_command, demo, dev, doctor, init, operate, pay, principal, serve, stop, telemetry, verify,
+};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -53,6 +55,15 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Dev(args) => dev::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Chain(args) => chain_command::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Serve(args) => serve::run(&args.config, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Principal(args) => match &args.action {
+            PrincipalAction::Add(add) => principal::add(add).map(|()| ExitCode::SUCCESS),
+            PrincipalAction::NewKey(key) => principal::new_key(key).map(|()| ExitCode::SUCCESS),
+        },
+        Command::Approve(args) => approve::run(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => {
+            Ok(if doctor::run(&args.config).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Migrate(args) => operate::migrate(&args.config).await.map(|()| ExitCode::SUCCESS),
         Command::Token(args) => operate::token(&args).map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,

@@ -81,6 +81,8 @@ pub fn config(options: &WorldOptions, master: &MasterKey) -> Result<Config, Asse
     let url = format!("http://{}", options.listen);
     let chain = ChainConfig {
         rpc_url: options.rpc_url.clone(),
+        fallback_rpc_urls: Vec::new(),
+        allow_mainnet: false,
         chain_id: DevnetConfig::default().chain_id,
         assets: vec![AssetConfig {
             address: format!("{:#x}", chain::token::ADDRESS),

@@ -1,6 +1,6 @@
 //! One JSON-RPC call: the envelope, and what its errors mean.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alloy::primitives::{Bytes, hex};
@@ -19,7 +19,10 @@ const NOT_NOW: [i64; 7] = [-32001, -32002, -32005, 429, INTERNAL_ERROR, METHOD_N
 
 #[derive(Debug)]
 pub(super) struct Client {
-    transport: Transport,
+    /// In the order of preference; at least one.
+    transports: Vec<Transport>,
+    /// The one that answered last is asked first.
+    preferred: AtomicUsize,
     timeout: Duration,
     ids: AtomicU64,
 }
@@ -47,15 +50,40 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
 }
 
 impl Client {
-    pub(super) fn new(transport: Transport, timeout: Duration) -> Self {
-        Self { transport, timeout, ids: AtomicU64::new(1) }
+    pub(super) fn new(transports: Vec<Transport>, timeout: Duration) -> Self {
+        Self { transports, preferred: AtomicUsize::new(0), timeout, ids: AtomicU64::new(1) }
     }
 
     /// Calls a method. `T` may be an `Option` where `null` is a good answer.
+    ///
+    /// Only a node that told us nothing is passed over for the next one: a refusal and a revert are answers. Sending
+    /// the same signed bytes to a second node does no harm, and is what a lost answer calls for.
     pub(super) async fn call<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T, ChainError> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut last = ChainError::Unavailable(format!("{method}: no node is configured"));
+        for step in 0..self.transports.len() {
+            let at = first.wrapping_add(step) % self.transports.len();
+            let Some(transport) = self.transports.get(at) else { break };
+            match self.ask(transport, method, &params).await {
+                Err(ChainError::Unavailable(why)) => last = ChainError::Unavailable(why),
+                answer => {
+                    self.preferred.store(at, Ordering::Relaxed);
+                    return answer;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        transport: &Transport,
+        method: &str,
+        params: &Value,
+    ) -> Result<T, ChainError> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let exchange = self.transport.exchange(request.to_string().into_bytes());
+        let exchange = transport.exchange(request.to_string().into_bytes());
         let answer = tokio::time::timeout(self.timeout, exchange).await.map_err(|_| {
             ChainError::Unavailable(format!("{method}: no answer within {} ms", self.timeout.as_millis()))
         })??;

@@ -66,16 +66,22 @@ struct BlockHead {
 impl RpcChain {
     /// A node at an HTTP URL. Connects to nothing yet.
     pub fn http(url: &str, config: RpcConfig) -> Result<Self, RpcUrlError> {
-        Ok(Self::over(Transport::http(url, config.timeout)?, config))
+        Ok(Self::over(vec![Transport::http(url, config.timeout)?], config))
+    }
+
+    /// Several nodes of one chain: the next is asked where one gives no answer. An empty list answers nothing.
+    pub fn http_any(urls: &[String], config: RpcConfig) -> Result<Self, RpcUrlError> {
+        let transports = urls.iter().map(|url| Transport::http(url, config.timeout));
+        Ok(Self::over(transports.collect::<Result<_, _>>()?, config))
     }
 
     /// The devnet without a socket.
     pub fn in_process(devnet: Devnet, config: RpcConfig) -> Self {
-        Self::over(Transport::InProcess(devnet), config)
+        Self::over(vec![Transport::InProcess(devnet)], config)
     }
 
-    fn over(transport: Transport, config: RpcConfig) -> Self {
-        Self { client: Arc::new(Client::new(transport, config.timeout)), config }
+    fn over(transports: Vec<Transport>, config: RpcConfig) -> Self {
+        Self { client: Arc::new(Client::new(transports, config.timeout)), config }
     }
 
     /// Wei a unit of gas in the newest block; zero where the chain knows none.

@@ -1,0 +1,50 @@
+//! `purser approve`: an operator with the master key answers in a person's place, until there is a page for them.
+//!
+//! It goes through the front door: a token for the person, bound to a key that is drawn for this one answer.
+
+use identity::token::Binding;
+use ledger::id::{AuthMethod, Caller, CallerKind};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::cli::ApproveArgs;
+use crate::client::Client;
+use crate::config::Config;
+use crate::credential::Credential;
+use crate::keys::MasterKey;
+use crate::operate::master_key;
+use crate::service::minter;
+
+pub async fn run(args: &ApproveArgs) -> Result<(), String> {
+    let config = Config::read(&args.config).map_err(|error| error.to_string())?;
+    let master = master_key(&config)?;
+    let tenant = config.tenant(&args.tenant).ok_or_else(|| format!("there is no tenant {}", args.tenant))?;
+    if !crate::service::is_known(tenant, &args.user, CallerKind::User) {
+        return Err(format!("tenant {} has no user {}", args.tenant, args.user));
+    }
+    let credential = credential(&config, &master, args)?;
+    let client = Client::new(&config.public_url()).map_err(|error| error.to_string())?;
+    let path = format!("/v1/approvals/{}", args.id);
+    let shown = client.call_as(&credential, Method::GET, &path, None, None).await.map_err(|error| error.to_string())?;
+    println!("{}", serde_json::to_string_pretty(&shown["document"]).unwrap_or_default());
+    let decision = if args.deny { "deny" } else { "approve" };
+    let body = json!({ "decision": decision, "digest": shown["digest"] });
+    let path = format!("{path}/decision");
+    let decided = client.call_as(&credential, Method::POST, &path, None, Some(body)).await;
+    let decided = decided.map_err(|error| error.to_string())?;
+    println!("{} {}", decided["approval"]["state"].as_str().unwrap_or("-"), decided["mandate"].as_str().unwrap_or("-"));
+    Ok(())
+}
+
+fn credential(config: &Config, master: &MasterKey, args: &ApproveArgs) -> Result<Credential, String> {
+    let draw = MasterKey::random().map_err(|error| error.to_string())?;
+    let key = draw.es256("client", "approve").map_err(|error| error.to_string())?;
+    let tenant = args.tenant.parse().map_err(|_| format!("`{}` is no tenant", args.tenant))?;
+    let principal = args.user.parse().map_err(|_| format!("`{}` is no principal", args.user))?;
+    let caller = Caller { principal, kind: CallerKind::User, method: AuthMethod::Dpop };
+    let identity = engine::Identity { tenant, caller };
+    let (now, thumbprint) = (store::wall_clock()().seconds(), key.public().thumbprint());
+    let token = minter(config, master)?.mint(&identity, Binding::Key(&thumbprint), &args.id, now, 60);
+    let token = token.ok_or("the token could not be signed")?;
+    Ok(Credential::bound(token, key))
+}

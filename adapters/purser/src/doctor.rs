@@ -1,0 +1,184 @@
+//! `purser doctor`: a line each, PASS or FAIL with the mend. Exit 1 when anything fails.
+
+use std::path::Path;
+
+use alloy_primitives::{Address, U256};
+use chain::rpc::{RpcChain, RpcConfig};
+use ledger::store::Store;
+use store::Schema;
+use x402::chain::{At, Chain};
+use x402::exact::{TokenDomain, WalletKey};
+
+use crate::assembly::{assets, network, open_store, refuse_test_keys, secp256k1};
+use crate::config::{Config, TenantConfig};
+use crate::keys::MasterKey;
+use crate::operate::master_key;
+
+/// Clocks further apart than this make payments that are dead on arrival.
+const CLOCK_SECONDS_MAX: u64 = 30;
+/// Gas for about a hundred settlements at one gwei.
+const RELAYER_WEI_MIN: u128 = 10_000_000_000_000_000;
+
+/// The lines, as they come; whether all of them passed.
+struct Report {
+    sound: bool,
+}
+
+impl Report {
+    fn line(&mut self, what: &str, result: Result<String, String>) {
+        match result {
+            Ok(detail) => println!("PASS {what}: {detail}"),
+            Err(mend) => {
+                self.sound = false;
+                println!("FAIL {what}: {mend}");
+            }
+        }
+    }
+}
+
+pub async fn run(path: &Path) -> Result<bool, String> {
+    let mut report = Report { sound: true };
+    let config = Config::read(path);
+    report.line("configuration", config.as_ref().map(|_| path.display().to_string()).map_err(ToString::to_string));
+    let Ok(config) = config else { return Ok(false) };
+    report
+        .line("safety", config.check_for_service().map(|()| "fit for serve".into()).map_err(|error| error.to_string()));
+    let master = master_key(&config);
+    report.line("master key", master.as_ref().map(|_| "64 digits".to_owned()).map_err(Clone::clone));
+    let Ok(master) = master else { return Ok(false) };
+    let known = refuse_test_keys(&config, &master);
+    report.line("keys", known.map(|()| "none that everybody knows".into()).map_err(|error| error.to_string()));
+    database(&mut report, &config, &master, path).await;
+    chain_facts(&mut report, &config).await;
+    let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
+    clock(&mut report, &rpc).await;
+    token_facts(&mut report, &config, &rpc).await;
+    for tenant in &config.tenants {
+        purses(&mut report, &config, tenant, &master, &rpc).await;
+    }
+    Ok(report.sound)
+}
+
+async fn database(report: &mut Report, config: &Config, master: &MasterKey, path: &Path) {
+    let mend = |error: String| format!("{error}; run purser migrate --config {}", path.display());
+    let store = match open_store(config, master, Schema::Refuse).await {
+        Ok(store) => store,
+        Err(error) => return report.line("database", Err(mend(error.to_string()))),
+    };
+    report.line("database", Ok(config.database.display().to_string()));
+    for tenant in &config.tenants {
+        let Ok(id) = tenant.id.parse() else { continue };
+        let head = store.head(&id).await;
+        let shown = head.map(|(entries, _)| format!("{entries} records")).map_err(|error| error.to_string());
+        report.line(&format!("journal of {}", tenant.id), shown);
+    }
+    let _ = store.close().await;
+}
+
+async fn chain_facts(report: &mut Report, config: &Config) {
+    for (number, url) in config.rpc_urls().iter().enumerate() {
+        // The URL may hold a provider's key: it is named by its place.
+        let what = format!("node {}", number + 1);
+        let result = match RpcChain::http(url, RpcConfig::default()) {
+            Err(error) => Err(error.to_string()),
+            Ok(rpc) => match rpc.chain_id().await {
+                Ok(found) if found == config.chain.chain_id => Ok(format!("chain {found}")),
+                Ok(found) => {
+                    let expected = config.chain.chain_id;
+                    Err(format!(
+                        "chain_id_mismatch: chain {found}, {expected} was expected; correct rpc_url or chain_id"
+                    ))
+                }
+                Err(error) => Err(format!("chain_unavailable: {error}; start the node or correct rpc_url")),
+            },
+        };
+        report.line(&what, result);
+    }
+}
+
+async fn clock(report: &mut Report, rpc: &RpcChain) {
+    let now = u64::try_from(store::wall_clock()().seconds()).unwrap_or(0);
+    let result = match rpc.block(At::Latest).await {
+        Ok(block) if block.timestamp.abs_diff(now) <= CLOCK_SECONDS_MAX => {
+            Ok(format!("{} s from the chain's head", block.timestamp.abs_diff(now)))
+        }
+        Ok(block) => {
+            Err(format!("the head is of {}, it is {now} here; set the clock, or the node is behind", block.timestamp))
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    report.line("clock", result);
+}
+
+/// What the table says of a token and what the token says of itself.
+async fn token_facts(report: &mut Report, config: &Config, rpc: &RpcChain) {
+    let (Ok(table), Ok(network)) = (assets(&config.chain), network(&config.chain)) else {
+        return report.line("assets", Err("the table cannot be built; see [chain]".into()));
+    };
+    for asset in table.iter().filter(|asset| asset.network == network) {
+        let domain = TokenDomain {
+            name: asset.name.clone(),
+            version: asset.version.clone(),
+            chain_id: network.chain_id(),
+            verifying_contract: asset.address,
+        };
+        let result = match rpc.token(asset.address).await {
+            Ok(facts) if facts.domain_separator != domain.separator() => Err(format!(
+                "its EIP-712 domain is not that of {} {}; correct name and version",
+                asset.name, asset.version
+            )),
+            Ok(facts) if facts.decimals != asset.decimals => {
+                Err(format!("it says {} decimals, the table {}; do not use it", facts.decimals, asset.decimals))
+            }
+            Ok(facts) => Ok(format!("{} {}, {} decimals", facts.name, facts.version, facts.decimals)),
+            Err(error) => Err(format!("{error}; is it deployed on this chain?")),
+        };
+        report.line(&format!("asset {}", asset.address), result);
+    }
+}
+
+async fn purses(report: &mut Report, config: &Config, tenant: &TenantConfig, master: &MasterKey, rpc: &RpcChain) {
+    let address = |purpose: &str, key: &crate::config::KeyConfig| -> Result<Address, String> {
+        let bytes = secp256k1(key, master, purpose, &tenant.id).map_err(|error| error.to_string())?;
+        WalletKey::from_bytes(&bytes).map(|key| key.address()).map_err(|error| error.to_string())
+    };
+    if let Some(key) = &tenant.wallet {
+        let result = match address("wallet", key) {
+            Err(error) => Err(error),
+            Ok(owner) => balances(config, rpc, owner).await,
+        };
+        report.line(&format!("wallet of {}", tenant.id), result);
+        if tenant.pegs.is_empty() {
+            let mend = "rate_missing: no [[tenants.pegs]], so nothing can be bought; take the comment off if you answer for it";
+            report.line(&format!("rates of {}", tenant.id), Err(mend.into()));
+        }
+    }
+    if let Some(facilitate) = &tenant.facilitate {
+        let result = match address("relayer", &facilitate.relayer) {
+            Err(error) => Err(error),
+            Ok(owner) => match rpc.native_balance(owner).await {
+                Ok(wei) if wei >= U256::from(RELAYER_WEI_MIN) => Ok(format!("{owner} has {wei} wei for gas")),
+                Ok(wei) => Err(format!("{owner} has {wei} wei, {RELAYER_WEI_MIN} or more were expected; send it some")),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        report.line(&format!("relayer of {}", tenant.id), result);
+    }
+}
+
+async fn balances(config: &Config, rpc: &RpcChain, owner: Address) -> Result<String, String> {
+    let (table, network) = (assets(&config.chain), network(&config.chain));
+    let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
+    let mut held = Vec::new();
+    for asset in table.iter().filter(|asset| asset.network == network) {
+        let balance = rpc.balance_of(asset.address, owner, At::Latest).await.map_err(|error| error.to_string())?;
+        if !balance.is_zero() {
+            held.push(format!("{balance} of {}", asset.name));
+        }
+    }
+    if held.is_empty() {
+        Err(format!("{owner} holds nothing; send it what it shall spend"))
+    } else {
+        Ok(format!("{owner}: {}", held.join(", ")))
+    }
+}

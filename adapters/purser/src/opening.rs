@@ -1,0 +1,54 @@
+//! The opening balance: what a wallet held on the chain before its book began.
+//!
+//! Posted once, when the book has no entry of that wallet yet. Money that comes later is for reconciliation to find.
+
+use ledger::account::Account;
+use ledger::command::{Command, Request};
+use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
+use ledger::money::Amount;
+use ledger::store::{Store, Work};
+use ledger::transfer::Money;
+use x402::chain::{At, Chain};
+
+use crate::assembly::{assets, network, principal};
+use crate::config::Config;
+use crate::keys::MasterKey;
+use crate::world::wallet_address;
+
+pub async fn post(config: &Config, master: &MasterKey, store: &dyn Store, rpc: &dyn Chain) -> Result<(), String> {
+    let say = |error: &dyn std::fmt::Display| error.to_string();
+    let (table, network) = (assets(&config.chain), network(&config.chain));
+    let (table, network) = (table.map_err(|error| say(&error))?, network.map_err(|error| say(&error))?);
+    for tenant in config.tenants.iter().filter(|tenant| tenant.wallet.is_some()) {
+        let owner = wallet_address(config, &tenant.id, master).map_err(|error| say(&error))?;
+        let wallet = format!("{network}:{owner:#x}");
+        let id = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
+        let booked = store.balances(&id).await.map_err(|error| say(&error))?;
+        for asset in table.iter().filter(|asset| asset.network == network) {
+            let name = asset.id().map_err(|error| say(&error))?;
+            let account = Account::Wallet(wallet.clone());
+            if booked.iter().any(|entry| entry.account == account && entry.asset == name) {
+                continue;
+            }
+            let block = rpc.block(At::Latest).await.map_err(|error| say(&error))?;
+            let held = rpc.balance_of(asset.address, owner, At::Number(block.number)).await;
+            let held = held.map_err(|error| say(&error))?;
+            let amount =
+                u128::try_from(held).map(Amount::new).map_err(|_| format!("{held} leaves the range of an amount"))?;
+            if amount.is_zero() {
+                continue;
+            }
+            let caller = Caller {
+                principal: principal("configuration").map_err(|error| say(&error))?,
+                kind: CallerKind::Service,
+                method: AuthMethod::Internal,
+            };
+            let money = Money { asset: name, amount };
+            let command = Command::Fund { wallet: wallet.clone(), money, reference: Digest(block.hash.0) };
+            let work = Work { request: Request { caller, command }, documents: Vec::new() };
+            store.run(&id, work).await.map_err(|error| say(&error))?;
+            tracing::info!(tenant = %tenant.id, %amount, block = block.number, "opening balance posted");
+        }
+    }
+    Ok(())
+}
