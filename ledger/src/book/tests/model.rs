@@ -98,6 +98,7 @@ impl Model {
             if let Some(resolves) = &transfer.resolves {
                 assert!(self.pending.remove(&resolves.transfer), "{:?} was resolved twice", resolves.transfer);
             }
+            assert!(transfer.layer != Layer::Void || transfer.resolves.is_some(), "nothing was voided");
             if transfer.layer == Layer::Pending {
                 self.pending.insert(TransferId { seq: effects.seq, leg });
             }
@@ -220,6 +221,12 @@ impl Model {
         for (asset, sum) in sums {
             assert_eq!((sum[0], sum[2]), (sum[1], sum[3]), "{asset} does not balance");
         }
+        // Promises: a pending transfer for each hold that is neither signed nor given back, and for each open sale.
+        let held = self.spends.iter().filter(|(_, bought)| bought.life == Life::Held);
+        let holds = held.map(|(id, _)| view.spends.find(id).unwrap().unwrap().hold);
+        let sales = view.settlements.changed().filter(|(_, sale)| sale.state.is_open());
+        let promised: BTreeSet<_> = holds.chain(sales.filter_map(|(_, sale)| sale.pending)).collect();
+        assert_eq!(self.pending, promised, "pending transfers");
         // Uncleared cheques: what is signed and not settled, to the unit.
         let owed = |account| {
             let balance = self.balances.get(&(account, super::stream::token())).copied().unwrap_or_default();

@@ -4,11 +4,13 @@ use super::memory::Told;
 use super::opened;
 use super::rejections::{Case, at, but, commit, elsewhere, fiat, holds, on, pinned, plain, state, void};
 use super::stream::{ROOT, START, authorization, by, caller, hold, mandate, seen, spend};
+use crate::book::wants;
 use crate::budget::BudgetState;
 use crate::command::{Command, Hold, Request};
 use crate::id::{CallerKind, Digest};
 use crate::money::Amount;
 use crate::rejection::{Rejection, RejectionCode as Code};
+use crate::view::{PurchaseKey, View};
 
 /// Each request breaks the rule of its line and those of all lines below that can be broken with it.
 #[test]
@@ -143,4 +145,15 @@ fn a_signed_payment_stays_held_past_its_expiry_and_its_mandate() {
     assert_eq!(memory.run(at(5_000), &settle), Told::Known);
     let root = memory.view.budgets.find(&ROOT).unwrap().unwrap();
     assert_eq!((root.held, root.posted, root.count), (Amount::ZERO, Amount::new(100), 1));
+}
+
+/// A store that loads what is asked for, and nothing else, must come to the same sentence as one that has it all.
+#[test]
+fn the_state_of_an_open_purchase_is_asked_for_before_it_is_named() {
+    let key = PurchaseKey { budget: mandate(0), purchase: Digest::of(&[b'p', 1]) };
+    let request = but(2, 1, |hold| hold.purchase = key.purchase);
+    let mut view = View::default();
+    assert!(wants(&view, &request).purchases.contains(&key));
+    view.open_purchases.load(key, Some([spend(1), spend(3)].into()));
+    assert!(wants(&view, &request).spends.contains(&spend(1)), "the first open spend is not asked for");
 }
