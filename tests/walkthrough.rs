@@ -254,3 +254,23 @@ async fn the_document_says_what_the_routes_read() {
     }
     assert_eq!(bodies, 8, "every body is documented by a schema");
 }
+
+/// Each figure comes with its peer, of the same run; no figure is asserted here: machines differ, shapes do not.
+#[test]
+fn a_bench_says_what_it_measured_beside_what() {
+    for (name, rows) in [("verify", &["chain_cold", "chain_3_hops"][..]), ("x402", &["exact_stateless"][..])] {
+        let output = run(&["bench", name, "--json"], &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let object: Value = serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap();
+        assert_eq!(text(&object, "bench"), name);
+        assert!(object["machine"]["cores"].as_u64().is_some_and(|cores| cores > 0));
+        let found: Vec<&str> = object["rows"].as_array().unwrap().iter().map(|row| text(row, "name")).collect();
+        assert_eq!(found, rows);
+        for row in object["rows"].as_array().unwrap() {
+            for figure in ["ours", "peer", "ratio", "rounds"] {
+                assert!(row[figure].to_string().parse::<f64>().is_ok_and(|figure| figure > 0.0), "{figure} in {row}");
+            }
+            assert!(["lower", "higher"].contains(&text(row, "better")) && row["peer_is"].is_string());
+        }
+    }
+}

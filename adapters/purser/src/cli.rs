@@ -35,6 +35,8 @@ pub enum Command {
     Approve(ApproveArgs),
     /// Check configuration, keys, database, chain, assets, clock and purses: a line each. Exit 1 when one fails.
     Doctor(ConfigArgs),
+    /// Figures beside a peer or a raw limit, measured in turns in one run. Build with --release first.
+    Bench(BenchArgs),
     /// Create the database, or bring it up to date.
     Migrate(ConfigArgs),
     /// Verify a chain, a conformance file or an evidence file, offline. Exit 0 valid, 1 invalid, 2 usage.
@@ -45,6 +47,21 @@ pub enum Command {
     Token(TokenArgs),
     /// Fetch a URL, settling a 402 under a mandate. Exit 0 only on a 200.
     Pay(PayArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    pub name: BenchName,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum BenchName {
+    Verify,
+    X402,
+    Ledger,
+    Authorize,
 }
 
 #[derive(Debug, Args)]

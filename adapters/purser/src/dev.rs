@@ -88,6 +88,10 @@ impl DevService {
         self.running.url()
     }
 
+    pub fn engine(&self) -> &engine::Engine {
+        self.running.engine()
+    }
+
     pub fn rpc(&self) -> &RpcChain {
         &self.rpc
     }

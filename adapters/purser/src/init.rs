@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use x402::exact::WalletKey;
 use x402::network::{AssetTable, Network, TransferMethod};
@@ -74,7 +74,7 @@ fn asset(known: &Known) -> Result<(String, String), String> {
     Ok((asset.address.to_string(), String::new()))
 }
 
-fn text(args: &InitArgs, known: &Known, folder: &PathBuf, master: &MasterKey) -> Result<String, String> {
+fn text(args: &InitArgs, known: &Known, folder: &Path, master: &MasterKey) -> Result<String, String> {
     let (asset, row) = asset(known)?;
     let till = master.secp256k1("till", "main").map_err(|error| error.to_string())?;
     let till = WalletKey::from_bytes(&till).map_err(|error| error.to_string())?.address();

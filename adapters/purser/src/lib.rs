@@ -9,6 +9,7 @@
 
 pub mod approve;
 pub mod assembly;
+pub mod bench;
 pub mod chain_command;
 pub mod cli;
 pub mod client;

@@ -6,7 +6,7 @@ use clap::Parser;
 use purser::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use purser::verify::Judged;
 use purser::{
-    approve, chain_command, demo, dev, doctor, init, operate, pay, principal, serve, stop, telemetry, verify,
+    approve, bench, chain_command, demo, dev, doctor, init, operate, pay, principal, serve, stop, telemetry, verify,
 };
 
 fn main() -> ExitCode {
@@ -55,6 +55,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Dev(args) => dev::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Chain(args) => chain_command::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Serve(args) => serve::run(&args.config, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => bench::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Principal(args) => match &args.action {
             PrincipalAction::Add(add) => principal::add(add).map(|()| ExitCode::SUCCESS),
