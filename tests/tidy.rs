@@ -21,11 +21,16 @@ fn sources() -> Vec<PathBuf> {
         }
     }
     files.sort();
-    assert!(files.len() > 80, "the sources are found");
+    assert!(files.iter().filter(|path| !is_test(path)).count() > 80, "the sources are found");
     files
 }
 
+/// Tests, and what only tests use.
 fn is_test(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name == "fixture.rs" || path.components().any(|part| part.as_os_str() == "fixture") {
+        return true;
+    }
     path.components().any(|part| part.as_os_str() == "tests") || path.file_name().is_some_and(|name| name == "tests.rs")
 }
 
@@ -131,6 +136,10 @@ fn no_float_and_no_silent_conversion_near_money() {
         let text = std::fs::read_to_string(&path).unwrap();
         for (number, line) in shipped(&text).lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
+            // The one place that meets a float: the reader that refuses it.
+            if code.contains("fn visit_f64<E>(self, _: f64)") {
+                continue;
+            }
             let float = code.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == "f64" || word == "f32");
             let cast = ["as u", "as i", "as f"].iter().any(|cast| {
                 code.contains(&format!(" {cast}")) && code.contains("8") | code.contains("6") | code.contains("2")

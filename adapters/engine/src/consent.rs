@@ -4,7 +4,7 @@
 //! binds; an approval opens one mandate, once. A crash between the answer and the mandate loses nothing: the answer
 //! given again, or the next look at it by the person, opens it.
 
-use ledger::budget::{Budget, BudgetKind, BudgetState, Caps};
+use ledger::budget::{Budget, BudgetKind, Caps};
 use ledger::command::{Command, OpenBudget, Propose};
 use ledger::decision::{Answer, Decision, DecisionState};
 use ledger::id::{BudgetId, CallerKind, DecisionId, Digest, Micros, PrincipalId};
@@ -287,48 +287,6 @@ impl Engine {
             }
         }
         Ok(node)
-    }
-
-    pub async fn mandate(&self, identity: &Identity, id: BudgetId) -> Result<MandateView, EngineError> {
-        let missing = || EngineError::NotFound { what: "mandate", id: id.to_string() };
-        let budget = self.store.budget(&identity.tenant, id).await?.ok_or_else(missing)?;
-        let digest = budget.document.ok_or_else(missing)?;
-        let document = self.store.document(&identity.tenant, digest).await?;
-        let document = document.ok_or_else(|| EngineError::Broken("a mandate without its document".into()))?;
-        let record: MandateRecord = serde_json::from_slice(&document.bytes)
-            .map_err(|error| EngineError::Broken(format!("a mandate cannot be read: {error}")))?;
-        let caller = &identity.caller;
-        let concerned = caller.principal == record.agent || caller.principal == record.user;
-        match caller.kind {
-            CallerKind::Operator | CallerKind::Service => Ok(MandateView { budget, record }),
-            _ if concerned => Ok(MandateView { budget, record }),
-            // Somebody else's mandate is as if it were not there.
-            _ => Err(missing()),
-        }
-    }
-
-    /// Stops or restarts a mandate: its person or an operator. Effective at the next reservation and the next
-    /// signature; what is signed already is an uncleared cheque and stays held.
-    pub async fn change_mandate(
-        &self,
-        identity: &Identity,
-        id: BudgetId,
-        to: BudgetState,
-    ) -> Result<MandateView, EngineError> {
-        let view = self.mandate(identity, id).await?;
-        let caller = &identity.caller;
-        let may = match caller.kind {
-            CallerKind::User => caller.principal == view.record.user,
-            CallerKind::Operator | CallerKind::Service => true,
-            // An agent may give up what it has, never take it back.
-            CallerKind::Agent => to != BudgetState::Active,
-            CallerKind::Merchant => false,
-        };
-        if !may {
-            return Err(forbidden("the person of the mandate or an operator", identity));
-        }
-        self.run(identity, Command::ChangeBudget { budget: id, to }, Vec::new()).await?;
-        self.mandate(identity, id).await
     }
 }
 

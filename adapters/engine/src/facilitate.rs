@@ -3,6 +3,8 @@
 //! Claim, then look, then persist the signed transaction, then send it: the same bytes, always. A settle that cannot
 //! be told yet is pending, never failed.
 
+mod carriage;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,7 +15,6 @@ use ledger::money::Amount;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
 use ledger::transfer::Money;
-use serde_json::{Map, json};
 use x402::chain::{At, Pool, Receipt};
 use x402::exact::{self, VerifiedPayment};
 use x402::reason::Reason;
@@ -26,6 +27,7 @@ use crate::desk::Lane;
 use crate::error::EngineError;
 use crate::tenant::{AllowedPayees, FacilitatorRole};
 use crate::{Engine, Identity};
+use carriage::Carriage;
 
 /// Claimed and unsettled authorizations looked through for one payer's sum.
 const OPEN_MAX: u32 = 10_000;
@@ -36,50 +38,6 @@ pub enum Repeater {
     Anonymous,
     /// Authenticated, or with an idempotency key or payment identifier.
     Recognized,
-}
-
-/// One settle on its way.
-struct Carriage<'a> {
-    identity: Identity,
-    role: &'a FacilitatorRole,
-    payment: VerifiedPayment,
-    key: SettlementKey,
-    wait: Duration,
-}
-
-impl Carriage<'_> {
-    fn payer(&self) -> String {
-        self.payment.payer().to_string()
-    }
-
-    fn failed(&self, reason: Reason, message: impl Into<String>, transaction: impl Into<String>) -> SettleResponse {
-        let network = self.key.authorization.network.clone();
-        SettleResponse::failed(reason, message, Some(self.payer()), transaction, network)
-    }
-
-    fn refused(&self, refusal: &Refusal) -> SettleResponse {
-        self.failed(refusal.reason, refusal.to_string(), "")
-    }
-
-    fn settled(&self, settlement: &Settlement) -> SettleResponse {
-        let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
-        let mut response = SettleResponse::settled(self.payer(), transaction, &self.key.authorization.network);
-        response.amount = Some(settlement.money.amount.to_string());
-        response
-    }
-
-    fn pending(&self, settlement: &Settlement) -> SettleResponse {
-        let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
-        let message = "sent and not yet known to be in a block; ask again with the same payload, never pay again";
-        self.failed(Reason::SettlementPending, message, transaction)
-    }
-
-    fn used(&self, transaction: &str) -> SettleResponse {
-        let message = format!("expected an authorization that was not used; this one was, in {transaction}");
-        let mut response = self.failed(Reason::NonceAlreadyUsed, message, "");
-        response.extra = Some(Map::from_iter([("transaction".to_owned(), json!(transaction))]));
-        response
-    }
 }
 
 impl Engine {

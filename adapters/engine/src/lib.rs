@@ -18,6 +18,7 @@ mod desk;
 pub mod error;
 pub mod evidence;
 pub mod facilitate;
+mod mandate;
 mod mint;
 pub mod ports;
 pub mod rate;

@@ -82,73 +82,17 @@ fn text(args: &InitArgs, known: &Known, folder: &Path, master: &MasterKey) -> Re
     let chain_id = known.chain_id;
     let asset_id = format!("eip155:{chain_id}/erc20:{}", asset.to_ascii_lowercase());
     let allow = if known.is_real_money { "# allow_mainnet = true   # real money" } else { "# allow_mainnet = false" };
-    Ok(format!(
-        r#"# Purser's configuration. Every line with a `#` before a name is a default or an offer.
-
-listen = "{listen}"
-# public_url = "https://purser.example"     # how others reach it; put TLS in front of it
-database = "{folder}/purser.sqlite"
-master_key_file = "{folder}/master.key"      # or PURSER_MASTER_KEY in the environment
-# bearer = "reading"                          # what unbound tokens are good for
-# sweep_millis = 1000                         # how often what is open is held against the chain
-
-[chain]
-rpc_url = "{rpc_url}"                         # put your own node or provider here
-# fallback_rpc_urls = ["https://…"]          # asked where the first gives no answer
-chain_id = {chain_id}
-{allow}
-{row}
-# One legal entity: one book, one journal. Repeat the block for another.
-[[tenants]]
-id = "main"
-currency = "USD"
-cap = "1000"                                  # over everything, major units
-payment_seconds = 60                          # how long a signed payment lives; the money is held until then
-
-# Without a rate nothing is bought across assets. Take the comment away if you answer for it:
-# a token is a dollar here because this line says so.
-# [[tenants.pegs]]
-# base = "{asset_id}"
-# quote = "iso4217:USD"
-# rate = "1"
-
-# People who decide, agents who ask, merchants who sign carts: `purser principal add` writes them.
-[[tenants.people]]
-id = "user"
-cap = "500"
-
-# Who gets paid, where you know it. A 402 that contradicts a record is refused; who stands in none is pinned by the
-# first payment.
-# [[tenants.payees]]
-# id = "shop"
-# merchant_id = "shop"
-# name = "A shop"
-# origins = ["https://shop.example"]
-# pay_to = {{ "eip155:{chain_id}" = ["0x…"] }}
-
-# This tenant pays: its key is derived from the master key, or read from the variable that `env` names.
-[tenants.wallet]
-# env = "WALLET_KEY"
-
-# This tenant sells.
-[tenants.sell]
-payee = "main"
-pay_to = "{till}"                             # derived from the master key; put an address of yours
-asset = "{asset}"
-facilitator = "local:main"                    # or the URL of an x402 facilitator
-[[tenants.sell.routes]]
-path = "/paid/hello"
-amount = "10000"                              # atomic units
-description = "a greeting that costs something"
-body = "hello, and thank you"
-
-# This tenant carries payments to the chain, and pays their gas.
-[tenants.facilitate]
-payees = ["{till}"]                           # for these addresses only
-[tenants.facilitate.relayer]
-# env = "RELAYER_KEY"
-"#,
-        listen = args.listen,
-        folder = folder.display(),
-    ))
+    let places = [
+        ("{listen}", args.listen.to_string()),
+        ("{folder}", folder.display().to_string()),
+        ("{rpc_url}", rpc_url.to_owned()),
+        ("{chain_id}", chain_id.to_string()),
+        ("{allow}", allow.to_owned()),
+        ("{row}", row),
+        ("{asset_id}", asset_id),
+        ("{asset}", asset),
+        ("{till}", till.to_string()),
+    ];
+    let template = include_str!("init/purser.toml").to_owned();
+    Ok(places.iter().fold(template, |text, (place, value)| text.replace(place, value)))
 }

@@ -17,6 +17,7 @@
 mod blocks;
 mod envelope;
 mod execution;
+mod genesis;
 mod methods;
 mod node;
 mod pool;

@@ -4,26 +4,22 @@ use alloy::consensus::transaction::{Recovered, SignerRecoverable};
 use alloy::consensus::{Eip658Value, Receipt, ReceiptEnvelope, Transaction, TxEnvelope, TxType};
 use alloy::eips::eip2718::Decodable2718;
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy::primitives::{B256, U256};
 use revm::context::result::{ExecutionResult, Output};
 use revm::context_interface::cfg::gas::calculate_initial_tx_gas;
 
 use super::blocks::{Blocks, MinedBlock, MinedTransaction};
 use super::execution::{Call, Environment, Executed, FORK, run_call, run_transaction};
+use super::genesis;
 use super::pool::Pool;
 use super::refusal::RpcRefusal;
 use super::state::{State, View};
 use super::{DevnetConfig, DevnetError};
-use crate::accounts::{ACCOUNTS, DEPLOYER};
 use crate::limits::{BLOCK_GAS_MAX, TIME_LEAP_SECONDS_MAX, TRANSACTION_BYTES_MAX};
-use crate::token;
 
 /// What a unit of gas costs at least, and what is suggested on top. Constant: the chain is never full.
 pub(super) const BASE_FEE_WEI: u64 = 1_000_000_000;
 pub(super) const PRIORITY_FEE_WEI: u64 = 1_000_000_000;
-
-/// Ten thousand ether, as development nodes give.
-const GENESIS_BALANCE_WEI: u128 = 10_000 * 1_000_000_000_000_000_000;
 
 /// When sent transactions are mined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +47,8 @@ impl Node {
         config.state_blocks_kept = config.state_blocks_kept.max(config.finalized_lag_blocks);
         let blocks_needed = usize::try_from(config.state_blocks_kept).unwrap_or(usize::MAX).saturating_add(1);
         config.blocks_kept = config.blocks_kept.max(blocks_needed);
-        let mut state = State::default();
-        for account in ACCOUNTS {
-            state.write_balance(0, account.address, U256::from(GENESIS_BALANCE_WEI));
-        }
         let timestamp = (config.clock)();
-        deploy_token(&mut state, config.chain_id, timestamp)?;
+        let state = genesis::state(config.chain_id, timestamp)?;
         let genesis = MinedBlock::seal(B256::ZERO, 0, timestamp, BASE_FEE_WEI, Vec::new());
         Ok(Self {
             mining: config.mining,
@@ -372,32 +364,6 @@ impl Filling {
         let receipt = ReceiptEnvelope::from_typed(transaction.tx_type(), receipt.with_bloom());
         self.mined.push(MinedTransaction { transaction, receipt, gas_used, contract, logs_before });
     }
-}
-
-/// Puts the token into the genesis state, by running its creation as the deployer's first transaction would.
-fn deploy_token(state: &mut State, chain_id: u64, timestamp: u64) -> Result<(), DevnetError> {
-    let input: Bytes = token::creation_code().map_err(DevnetError::TokenNotDeployed)?;
-    let call = Call {
-        from: DEPLOYER.address,
-        kind: TxKind::Create,
-        value: U256::ZERO,
-        input,
-        gas_limit: BLOCK_GAS_MAX,
-        gas_price: 0,
-    };
-    let environment = Environment { chain_id, number: 0, timestamp, base_fee: 0 };
-    let view = View { state: &*state, block: 0, hashes: |_| B256::ZERO };
-    let executed = run_call(view, environment, &call).map_err(|e| DevnetError::TokenNotDeployed(e.message))?;
-    let created: Option<Address> = match &executed.result {
-        ExecutionResult::Success { output: Output::Create(_, created), .. } => *created,
-        _ => None,
-    };
-    if created != Some(token::ADDRESS) {
-        let message = format!("expected it at {}, came out as {created:?}", token::ADDRESS);
-        return Err(DevnetError::TokenNotDeployed(message));
-    }
-    state.commit(0, executed.state);
-    Ok(())
 }
 
 fn signed_difference(later: u64, earlier: u64) -> i64 {

@@ -1,0 +1,222 @@
+//! What is decided about a payment before the book is asked: who is paid, what it costs, what the mandate says.
+
+use alloy_primitives::{Address, B256};
+use ledger::budget::Caps;
+use ledger::command::Pin;
+use ledger::id::{Digest, PayeeId, SpendId};
+use ledger::transfer::Money;
+use mandates::cart::Cart;
+use mandates::constraint::{Duty, Frequency};
+use mandates::currency::Currency;
+use mandates::json::Object;
+use mandates::keys::{KeySet, PublicKey};
+use mandates::party::{Instrument, Merchant};
+use mandates::payment::ClosedPayment;
+use mandates::verify::Facts;
+use url::Url;
+use x402::select::Offer;
+
+use super::PaymentRequest;
+use crate::book;
+use crate::consent::{MandateView, fiat};
+use crate::error::EngineError;
+use crate::evidence::Bundle;
+use crate::rate::{Peg, RateError, authority_digits, authority_from_major, authority_to_minor_up};
+use crate::tenant::{Payee, Tenant};
+
+/// Who is paid, and how we know.
+pub(super) struct Recipient<'a> {
+    pub id: PayeeId,
+    pub merchant: Merchant,
+    pub record: Option<&'a Payee>,
+    pub pin: Option<Pin>,
+}
+
+/// Everything that is decided before the book is asked.
+pub(super) struct Draft<'a> {
+    pub tenant: &'a Tenant,
+    pub request: &'a PaymentRequest,
+    pub digest: Digest,
+    pub spend: SpendId,
+    pub offer: &'a Offer,
+    pub view: MandateView,
+    pub recipient: Recipient<'a>,
+    pub authority: Money,
+    pub rate: Option<Peg>,
+    pub payer: Address,
+    pub nonce: B256,
+    pub valid_before: u64,
+}
+
+impl Draft<'_> {
+    /// The rail's exact terms stand inside what the mandate's chain signs: no conversion is ever guessed.
+    pub fn closed(&self, transaction_id: String) -> Result<ClosedPayment, EngineError> {
+        let currency = &self.view.record.currency;
+        let amount = authority_to_minor_up(self.authority.amount, currency)?;
+        let details = [
+            ("network", self.offer.network().to_string()),
+            ("asset", book::text(self.offer.token())),
+            ("amount", self.offer.amount().to_string()),
+            ("payTo", book::text(self.offer.pay_to())),
+            ("payer", book::text(self.payer)),
+            ("nonce", format!("{:#x}", self.nonce)),
+        ];
+        Ok(ClosedPayment {
+            transaction_id,
+            payee: self.recipient.merchant.clone(),
+            payment_amount: mandates::party::Money { amount, currency: Currency::new(currency)? },
+            payment_instrument: Instrument {
+                id: format!("{}:{}", self.offer.network(), book::text(self.payer)),
+                kind: "x402".into(),
+                description: None,
+                details: details.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+            },
+            pisp: None,
+            execution_date: None,
+            risk_data: None,
+            issued_at_seconds: None,
+            expires_at_seconds: i64::try_from(self.valid_before).ok(),
+            others: Object::new(),
+        })
+    }
+
+    pub fn bundle(&self, chain: String, checks: Vec<String>) -> Bundle {
+        let record = &self.view.record;
+        Bundle {
+            r#type: crate::evidence::BUNDLE_TYPE.into(),
+            request: self.digest,
+            mandate: self.view.budget.id,
+            decision: record.decision,
+            agent: record.agent.clone(),
+            chain,
+            audience: self.tenant.issuer.clone(),
+            cart: self.request.cart.clone(),
+            merchant_keys: self.recipient.record.map(|payee| payee.keys.iter().map(PublicKey::to_jwk).collect()),
+            payment_required: self.request.required.clone(),
+            method: self.request.method.clone(),
+            offer: Digest(self.offer.digest()),
+            payee: self.recipient.merchant.claims(),
+            authority: self.authority.amount,
+            currency: record.currency.clone(),
+            rate: self.rate.clone(),
+            checks,
+        }
+    }
+}
+
+fn on_record(payee: &Payee) -> Recipient<'_> {
+    Recipient { id: payee.id.clone(), merchant: payee.merchant.clone(), record: Some(payee), pin: None }
+}
+
+/// The registry joins origin and address. Where it knows either, they must agree; where it knows neither, the first
+/// payment pins them.
+pub(super) fn recipient<'a>(tenant: &'a Tenant, offer: &Offer) -> Result<Recipient<'a>, EngineError> {
+    let origin = origin("resource.url", offer.resource_url())?;
+    let pay_to = book::text(offer.pay_to());
+    let by_address = tenant.payees.paid_at(offer.network(), &pay_to);
+    match (by_address, tenant.payees.at_origin(&origin)) {
+        (Some(payee), None) => Ok(on_record(payee)),
+        (Some(payee), Some(here)) if payee.id == here.id => Ok(on_record(payee)),
+        (_, Some(here)) => {
+            let known = here.pay_to.get(&offer.network()).cloned().unwrap_or_default().join(" or ");
+            let expected = if known.is_empty() { format!("no address on {}", offer.network()) } else { known };
+            Err(EngineError::PayeeMismatch { payee: here.id.to_string(), expected, found: pay_to })
+        }
+        (None, None) => {
+            let id = format!("x402:{origin}");
+            let name = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host).to_owned();
+            let merchant = Merchant { id: id.clone(), name, website: Some(origin.clone()) };
+            let id = id.parse().map_err(|_| EngineError::invalid("resource.url", "a shorter host", id))?;
+            let network = offer.network().to_string();
+            Ok(Recipient { id, merchant, record: None, pin: Some(Pin { origin, network }) })
+        }
+    }
+}
+
+/// A cart counts only with keys that are on record for who is paid.
+pub(super) fn merchant_keys(draft: &Draft<'_>) -> Result<KeySet, EngineError> {
+    let Some(jwt) = &draft.request.cart else { return Ok(KeySet::new([])?) };
+    let expected = || format!("{} ({})", draft.recipient.merchant.name, draft.recipient.merchant.id);
+    let Some(record) = draft.recipient.record else {
+        let found = format!("{}, whose keys are not on record", expected());
+        return Err(EngineError::CartMismatch { expected: "a payee on record".into(), found });
+    };
+    let cart = Cart::parse(jwt)?;
+    match &cart.merchant {
+        Some(merchant) if merchant.is(&record.merchant) => Ok(KeySet::new(record.keys.iter().cloned())?),
+        Some(merchant) => {
+            let found = format!("{} ({})", merchant.name, merchant.id);
+            Err(EngineError::CartMismatch { expected: expected(), found })
+        }
+        None => Err(EngineError::CartMismatch { expected: expected(), found: "a cart that names no merchant".into() }),
+    }
+}
+
+/// What is debited, in the budget's currency: by an explicit rate, or not at all.
+pub(super) fn price(tenant: &Tenant, view: &MandateView, offer: &Offer) -> Result<(Money, Option<Peg>), EngineError> {
+    let currency = &view.record.currency;
+    let quote = fiat(currency)?;
+    let peg = tenant.pegs.iter().find(|peg| peg.base == *offer.asset() && peg.quote == quote);
+    let missing = || RateError::Missing { base: offer.asset().clone(), quote: quote.clone() };
+    let peg = peg.ok_or_else(missing)?;
+    let amount = peg.convert(offer.amount(), u32::from(offer.decimals()), authority_digits(currency)?)?;
+    Ok((Money { asset: quote, amount }, Some(peg.clone())))
+}
+
+/// What the credential left to state must be what the node holds. The node was opened from the same document as the
+/// credential; this looks again, because the next engineer may open nodes otherwise.
+pub(super) fn check_obligations(facts: &Facts, draft: &Draft<'_>) -> Result<(), EngineError> {
+    let budget = &draft.view.budget;
+    let Caps { total, occurrences, .. } = budget.caps;
+    let broken = |what: String| EngineError::Broken(format!("mandate {}: {what}", budget.id));
+    for obligation in &facts.obligations {
+        if obligation.mandate.as_bytes() != &budget.id.0 {
+            return Err(broken(format!("the chain names mandate {}, which is no node here", obligation.mandate)));
+        }
+        let is_held = match &obligation.duty {
+            Duty::Budget(limit) => {
+                let max = authority_from_major(&limit.max.to_string(), limit.currency.as_str())?;
+                budget.asset == fiat(limit.currency.as_str())? && total.is_some_and(|total| total <= max)
+            }
+            Duty::SingleUse => occurrences == Some(1),
+            Duty::Occurrences(recurrence) => {
+                let within = recurrence.max_occurrences.is_none_or(|max| occurrences.is_some_and(|ours| ours <= max));
+                within && recurrence.frequency == Frequency::OnDemand
+            }
+            // The hold consumes the nonce; it is the spend's own name.
+            Duty::Nonce { nonce, .. } => *nonce == draft.spend.to_string(),
+        };
+        if !is_held {
+            return Err(broken(format!("the book does not hold {:?}", obligation.duty)));
+        }
+    }
+    match facts.open.iter().find(|open| open.identity.as_bytes() != &budget.id.0) {
+        Some(open) => Err(broken(format!("the chain has mandate {}, which is no node here", open.identity))),
+        None => Ok(()),
+    }
+}
+
+/// What a key stands for. The 402's text may change between two tries; what is bought and at which terms may not.
+pub(super) fn request_digest(request: &PaymentRequest, offer: &Offer) -> Digest {
+    let again_after = request.again_after.map(|spend| spend.0);
+    Digest::of_parts(
+        "purser/payment-request/1",
+        &[
+            &request.mandate.0,
+            &offer.digest(),
+            request.cart.as_deref().unwrap_or_default().as_bytes(),
+            again_after.as_ref().map_or(&[][..], |spend| &spend[..]),
+        ],
+    )
+}
+
+/// Scheme, host and port, in the URL standard's spelling: look-alike hosts come out as punycode.
+pub(super) fn origin(field: &'static str, text: &str) -> Result<String, EngineError> {
+    let invalid = || EngineError::invalid(field, "an http or https URL with a host and no user part", text);
+    let url = Url::parse(text).map_err(|_| invalid())?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.has_host();
+    if !matches!(url.scheme(), "http" | "https") || !is_plain {
+        return Err(invalid());
+    }
+    Ok(url.origin().ascii_serialization())
+}

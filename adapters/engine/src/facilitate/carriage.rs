@@ -1,0 +1,57 @@
+//! One settle on its way, and the answers that it can be given.
+
+use std::time::Duration;
+
+use ledger::settlement::{Settlement, SettlementKey};
+use serde_json::{Map, json};
+use x402::exact::VerifiedPayment;
+use x402::reason::Reason;
+use x402::refusal::Refusal;
+use x402::wire::SettleResponse;
+
+use crate::Identity;
+use crate::tenant::FacilitatorRole;
+
+/// One settle on its way.
+pub(super) struct Carriage<'a> {
+    pub identity: Identity,
+    pub role: &'a FacilitatorRole,
+    pub payment: VerifiedPayment,
+    pub key: SettlementKey,
+    pub wait: Duration,
+}
+
+impl Carriage<'_> {
+    pub fn payer(&self) -> String {
+        self.payment.payer().to_string()
+    }
+
+    pub fn failed(&self, reason: Reason, message: impl Into<String>, transaction: impl Into<String>) -> SettleResponse {
+        let network = self.key.authorization.network.clone();
+        SettleResponse::failed(reason, message, Some(self.payer()), transaction, network)
+    }
+
+    pub fn refused(&self, refusal: &Refusal) -> SettleResponse {
+        self.failed(refusal.reason, refusal.to_string(), "")
+    }
+
+    pub fn settled(&self, settlement: &Settlement) -> SettleResponse {
+        let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
+        let mut response = SettleResponse::settled(self.payer(), transaction, &self.key.authorization.network);
+        response.amount = Some(settlement.money.amount.to_string());
+        response
+    }
+
+    pub fn pending(&self, settlement: &Settlement) -> SettleResponse {
+        let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
+        let message = "sent and not yet known to be in a block; ask again with the same payload, never pay again";
+        self.failed(Reason::SettlementPending, message, transaction)
+    }
+
+    pub fn used(&self, transaction: &str) -> SettleResponse {
+        let message = format!("expected an authorization that was not used; this one was, in {transaction}");
+        let mut response = self.failed(Reason::NonceAlreadyUsed, message, "");
+        response.extra = Some(Map::from_iter([("transaction".to_owned(), json!(transaction))]));
+        response
+    }
+}
