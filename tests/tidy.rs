@@ -115,7 +115,9 @@ fn the_walls_stand() {
     let engine =
         names(&manifest("adapters/engine"), &["axum", "sqlx", "alloy", "revm", "store", "chain", "server", "paywall"]);
     assert!(engine.is_empty(), "the engine names {engine:?}");
-    assert!(names(&manifest("adapters/paywall"), &["engine", "ledger"]).is_empty(), "others can mount the paywall");
+    for mountable in ["adapters/paywall", "adapters/payer"] {
+        assert!(names(&manifest(mountable), &["engine", "ledger"]).is_empty(), "others can mount {mountable}");
+    }
     for user in ["store", "chain"] {
         assert!(
             names(&manifest(&format!("adapters/{user}")), &["axum", "engine"])
@@ -162,6 +164,7 @@ fn each_crate_says_what_it_promises_how_to_read_it_and_what_it_never_does() {
         "adapters/store",
         "adapters/chain",
         "adapters/identity",
+        "adapters/payer",
         "adapters/server",
         "adapters/paywall",
         "adapters/purser",

@@ -11,7 +11,8 @@ use crate::credential::Credential;
 
 /// Longest answer that is read.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// For one exchange.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {

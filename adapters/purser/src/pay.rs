@@ -1,11 +1,12 @@
 //! `purser pay`: fetch, and settle a 402 under a mandate on the way. Exit 0 only on a 200.
 
+use async_trait::async_trait;
+use payer::{Asked, Fetched, Payer, PayerError, Payment, Reported, Wallet};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use x402::wire::{PAYMENT_REQUIRED, PAYMENT_RESPONSE};
 
 use crate::cli::PayArgs;
-use crate::client::{Client, ClientError, Fetched};
+use crate::client::{Client, ClientError, TIMEOUT};
 use crate::credential::Credential;
 
 /// What a paid fetch needs to know.
@@ -24,38 +25,67 @@ pub struct Bought {
     pub fetched: Fetched,
     /// The service's own view of the payment, after its outcome was looked at.
     pub payment: Option<Value>,
-    /// As the seller answered it.
     pub payment_signature: Option<String>,
 }
 
-/// Meets the 402, pays once, tells the service how it ended. A 402 after the payment never leads to a second one.
-pub async fn buy(purser: &Client, credential: &Credential, purchase: &Purchase) -> Result<Bought, ClientError> {
-    let met = purser.fetch(&purchase.method, &purchase.url, None).await?;
-    if met.status != StatusCode::PAYMENT_REQUIRED {
-        return Ok(Bought { fetched: met, payment: None, payment_signature: None });
+/// The service as a wallet: it pays under a mandate, and looks at the chain.
+struct ServiceWallet<'a> {
+    service: &'a Client,
+    credential: &'a Credential,
+    mandate: &'a str,
+    cart: Option<&'a str>,
+}
+
+#[async_trait]
+impl Wallet for ServiceWallet<'_> {
+    type Outcome = Value;
+    type Error = ClientError;
+
+    async fn pay(&self, asked: Asked<'_>) -> Result<Payment, ClientError> {
+        let body = json!({
+            "mandate": self.mandate,
+            "payment_required_header": asked.header,
+            "method": asked.method,
+            "url": asked.url,
+            "cart": self.cart,
+        });
+        let path = "/v1/payments";
+        let payment = self.service.call_as(self.credential, Method::POST, path, Some(asked.key), Some(body)).await?;
+        let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Payment { id: text("id"), header: text("payment_signature") })
     }
-    let required = met.header(PAYMENT_REQUIRED).ok_or_else(|| ClientError::Unreadable {
+
+    async fn look(&self, payment: &Payment, reported: Reported<'_>) -> Result<Value, ClientError> {
+        let outcome = json!({ "payment_response": reported.response, "status": reported.status });
+        let path = format!("/v1/payments/{}/outcome", payment.id);
+        self.service.call_as(self.credential, Method::POST, &path, None, Some(outcome)).await
+    }
+}
+
+/// Meets the 402, pays once, tells the service how it ended.
+pub async fn buy(service: &Client, credential: &Credential, purchase: &Purchase) -> Result<Bought, ClientError> {
+    let cart = purchase.cart.as_deref();
+    let wallet = ServiceWallet { service, credential, mandate: &purchase.mandate, cart };
+    let payer = Payer::new(wallet, TIMEOUT).map_err(said)?;
+    let wanted = payer::Purchase {
+        method: purchase.method.clone(),
         url: purchase.url.clone(),
-        why: "a 402 without a PAYMENT-REQUIRED header".into(),
-    })?;
-    let body = json!({
-        "mandate": purchase.mandate,
-        "payment_required_header": required,
-        "method": purchase.method,
-        "url": purchase.url,
-        "cart": purchase.cart,
-    });
-    let payment = purser.call_as(credential, Method::POST, "/v1/payments", Some(&purchase.key), Some(body)).await?;
-    let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (id, signature) = (text("id"), text("payment_signature"));
-    let fetched = purser.fetch(&purchase.method, &purchase.url, Some(&signature)).await;
-    let response = fetched.as_ref().ok().and_then(|fetched| fetched.header(PAYMENT_RESPONSE)).map(str::to_owned);
-    let status = fetched.as_ref().ok().map(|fetched| fetched.status.as_u16());
-    let outcome = json!({ "payment_response": response, "status": status });
-    // Whatever the seller said or did not say, the service looks at the chain.
-    let path = format!("/v1/payments/{id}/outcome");
-    let payment = purser.call_as(credential, Method::POST, &path, None, Some(outcome)).await?;
-    Ok(Bought { fetched: fetched?, payment: Some(payment), payment_signature: Some(signature) })
+        key: purchase.key.clone(),
+        ..payer::Purchase::default()
+    };
+    let bought = payer.fetch(&wanted).await.map_err(said)?;
+    let (payment_signature, payment) = bought.paid.map(|(payment, outcome)| (payment.header, outcome)).unzip();
+    Ok(Bought { fetched: bought.fetched, payment, payment_signature })
+}
+
+fn said(error: PayerError<ClientError>) -> ClientError {
+    match error {
+        PayerError::Wallet(error) => error,
+        PayerError::Unreachable { url, why } => ClientError::Unreachable { url, why },
+        PayerError::NotPayable { ref url, .. } | PayerError::TooLong { ref url } => {
+            ClientError::Unreadable { url: url.clone(), why: error.to_string() }
+        }
+    }
 }
 
 /// Where the service is, and as whom it is called.

@@ -1,0 +1,169 @@
+//! Hostile sellers, and a wallet that counts what it is asked.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde_json::json;
+use x402::wire::{PaymentRequirements, ResourceInfo, write_header};
+
+use super::*;
+
+#[derive(Debug, thiserror::Error)]
+#[error("no")]
+struct No;
+
+#[derive(Default)]
+struct Counting {
+    paid: AtomicUsize,
+    looked: Mutex<Vec<(Option<u16>, Option<String>)>>,
+    refuses: bool,
+}
+
+#[async_trait]
+impl Wallet for Arc<Counting> {
+    type Outcome = ();
+    type Error = No;
+
+    async fn pay(&self, asked: Asked<'_>) -> Result<Payment, No> {
+        if self.refuses {
+            return Err(No);
+        }
+        self.paid.fetch_add(1, Ordering::SeqCst);
+        Ok(Payment { id: asked.key.to_owned(), header: "signed".into() })
+    }
+
+    async fn look(&self, _: &Payment, reported: Reported<'_>) -> Result<(), No> {
+        self.looked.lock().unwrap().push((reported.status, reported.response.map(str::to_owned)));
+        Ok(())
+    }
+}
+
+fn offer() -> String {
+    let requirements = PaymentRequirements {
+        scheme: "exact".into(),
+        network: "eip155:31337".into(),
+        amount: "1".into(),
+        asset: "0x00".into(),
+        pay_to: "0x00".into(),
+        max_timeout_seconds: 60,
+        extra: None,
+        unknown: serde_json::Map::new(),
+    };
+    write_header(&PaymentRequired::new(ResourceInfo::new("http://a/b"), vec![requirements], None)).unwrap()
+}
+
+/// A seller whose path says how it behaves.
+async fn behave(State(visits): State<Arc<AtomicUsize>>, request: Request) -> Response {
+    visits.fetch_add(1, Ordering::SeqCst);
+    let paid = request.headers().get(PAYMENT_SIGNATURE).map(|value| value.to_str().unwrap().to_owned());
+    let answer = |status: u16| Response::builder().status(status);
+    let need = || answer(402).header(PAYMENT_REQUIRED, offer()).body(Body::empty()).unwrap();
+    match (request.uri().path(), paid.as_deref()) {
+        ("/free", _) => answer(200).body("free".into()).unwrap(),
+        ("/loop", _) => need(),
+        ("/bare", _) => answer(402).body(Body::empty()).unwrap(),
+        ("/junk", _) => answer(402).header(PAYMENT_REQUIRED, "!!!").body(Body::empty()).unwrap(),
+        ("/away", Some(_)) => answer(302).header("location", "/stolen").body(Body::empty()).unwrap(),
+        ("/silent", Some(_)) => {
+            // Shorter than it says: the connection breaks off.
+            answer(200).header("content-length", "100").body(Body::from("short")).unwrap()
+        }
+        (_, Some("signed")) => {
+            let receipt = json!({ "success": true, "transaction": "0x1", "network": "n" }).to_string();
+            answer(200).header(PAYMENT_RESPONSE, receipt).body("sold".into()).unwrap()
+        }
+        (_, Some(other)) => panic!("another payment came: {other}"),
+        (_, None) => need(),
+    }
+}
+
+struct Stage {
+    base: String,
+    visits: Arc<AtomicUsize>,
+    wallet: Arc<Counting>,
+    payer: Payer<Arc<Counting>>,
+}
+
+async fn stage(wallet: Counting) -> Stage {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let visits = Arc::new(AtomicUsize::new(0));
+    let router = Router::new().fallback(behave).with_state(visits.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let wallet = Arc::new(wallet);
+    let payer = Payer::new(wallet.clone(), Duration::from_secs(5)).unwrap();
+    Stage { base, visits, wallet, payer }
+}
+
+impl Stage {
+    async fn fetch(&self, path: &str) -> Result<Bought<()>, PayerError<No>> {
+        let purchase = Purchase {
+            method: "GET".into(),
+            url: format!("{}{path}", self.base),
+            key: "key".into(),
+            ..Purchase::default()
+        };
+        self.payer.fetch(&purchase).await
+    }
+
+    fn paid(&self) -> usize {
+        self.wallet.paid.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn a_402_after_a_payment_is_not_paid_again() {
+    let stage = stage(Counting::default()).await;
+    let bought = stage.fetch("/loop").await.unwrap();
+    assert_eq!((bought.fetched.status.as_u16(), stage.paid(), stage.visits.load(Ordering::SeqCst)), (402, 1, 2));
+    assert_eq!(stage.wallet.looked.lock().unwrap().len(), 1, "the wallet is told to look");
+}
+
+#[tokio::test]
+async fn a_payment_does_not_follow_a_redirect() {
+    let stage = stage(Counting::default()).await;
+    let bought = stage.fetch("/away").await.unwrap();
+    assert_eq!((bought.fetched.status.as_u16(), stage.visits.load(Ordering::SeqCst)), (302, 2), "nobody went there");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_paid() {
+    let stage = stage(Counting::default()).await;
+    for path in ["/bare", "/junk"] {
+        assert_eq!(stage.fetch(path).await.unwrap_err().code(), "not_payable", "{path}");
+    }
+    let nowhere = Purchase { method: "GET".into(), url: "http://127.0.0.1:1/".into(), ..Purchase::default() };
+    assert_eq!(stage.payer.fetch(&nowhere).await.unwrap_err().code(), "seller_unreachable");
+    let odd = Purchase { method: "G T".into(), url: stage.base.clone(), ..Purchase::default() };
+    assert_eq!(stage.payer.fetch(&odd).await.unwrap_err().code(), "seller_unreachable");
+    assert_eq!(stage.paid(), 0);
+}
+
+#[tokio::test]
+async fn a_refusing_wallet_ends_it() {
+    let stage = stage(Counting { refuses: true, ..Counting::default() }).await;
+    assert_eq!(stage.fetch("/sold").await.unwrap_err().code(), "wallet_refused");
+    assert_eq!(stage.visits.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_wallet_looks_also_when_the_answer_breaks_off() {
+    let stage = stage(Counting::default()).await;
+    assert!(stage.fetch("/silent").await.is_err());
+    assert_eq!(*stage.wallet.looked.lock().unwrap(), [(None, None)], "no answer is reported as none");
+}
+
+#[tokio::test]
+async fn what_is_sold_is_paid_once_and_what_is_free_is_not() {
+    let stage = stage(Counting::default()).await;
+    assert!(stage.fetch("/free").await.unwrap().paid.is_none());
+    let bought = stage.fetch("/sold").await.unwrap();
+    assert_eq!((bought.fetched.body.as_slice(), stage.paid()), (&b"sold"[..], 1));
+    let (payment, ()) = bought.paid.unwrap();
+    assert_eq!(payment.id, "key");
+    assert!(stage.wallet.looked.lock().unwrap()[0].1.as_deref().is_some_and(|response| response.contains("0x1")));
+}
