@@ -12,6 +12,7 @@ use reqwest::redirect::Policy;
 use serde::de::DeserializeOwned;
 use x402::exact;
 use x402::limit::MESSAGE_BYTES_MAX;
+use x402::reason::Reason;
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
 /// Our own facilitator. The engine holds it and it calls the engine, so it is given the engine once that exists.
@@ -72,11 +73,18 @@ pub struct Remote {
 impl Remote {
     /// A facilitator that does not answer in time has said nothing.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, String> {
-        let http = reqwest::Client::builder().redirect(Policy::none()).timeout(timeout).build();
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), http: http.map_err(|error| error.to_string())? })
+        let parsed = url::Url::parse(url).map_err(|error| format!("the facilitator's URL is not a URL: {error}"))?;
+        let mut builder = reqwest::Client::builder().redirect(Policy::none()).timeout(timeout);
+        // A proxy of the environment does not know this machine's own addresses.
+        if matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| error.without_url().to_string())?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), http })
     }
 
-    /// Official facilitators answer 200 with a verdict, others 400 with the same JSON: the shape counts, not the status.
+    /// Official facilitators answer 200 with a verdict, others 400 with the same JSON: there the shape counts. A 5xx
+    /// is the word of one who does not know what it did, in whatever shape: the payment may be on its way all the same.
     async fn ask<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -91,6 +99,7 @@ impl Remote {
         let url = format!("{}{path}", self.url);
         let request = self.http.post(&url).header("Idempotency-Key", key).json(&body);
         match read(request).await {
+            Ok((status @ 500.., _)) => Relayed::Silence(format!("the facilitator answered {status}")),
             Ok((status, bytes)) => match serde_json::from_slice(&bytes) {
                 Ok(answer) => Relayed::Answer(answer),
                 Err(_) => Relayed::Silence(format!("the facilitator answered {status} with no answer of the protocol")),
@@ -121,6 +130,25 @@ impl Facilitator for Remote {
     }
 
     async fn settle(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
-        self.ask("/settle", payload, requirements).await
+        known(self.ask("/settle", payload, requirements).await)
     }
 }
+
+/// `unexpected_settle_error` and its like (a receipt that did not come) are said after a broadcast too: no result.
+fn known(relayed: Relayed<SettleResponse>) -> Relayed<SettleResponse> {
+    match relayed {
+        Relayed::Answer(response) if !response.success && is_unexpected(&response) => {
+            let why = response.error_reason.as_deref().map(crate::problem::shown).unwrap_or_default();
+            Relayed::Silence(format!("the facilitator does not know what became of the settlement: {why}"))
+        }
+        other => other,
+    }
+}
+
+fn is_unexpected(response: &SettleResponse) -> bool {
+    let reason = response.error_reason.as_deref().and_then(|text| text.parse().ok());
+    reason == Some(Reason::UnexpectedSettleError)
+}
+
+#[cfg(test)]
+mod tests;
