@@ -136,6 +136,8 @@ fn unavailable(error: &EngineError, mut response: Response) -> Response {
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+    if *response.status_mut() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+    }
     response
 }

@@ -24,7 +24,8 @@ pub mod till;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -87,12 +88,15 @@ pub struct Settings {
         books::trial_balance,
         books::transfers,
         books::journal,
+        oauth::token,
+        oauth::metadata,
         carrier::verify,
         carrier::settle,
         carrier::supported,
         carrier::resources,
         carrier::well_known,
         jwks,
+        openapi,
         healthz,
         readyz
     )
@@ -138,7 +142,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .merge(paid)
         .fallback(unknown)
         .layer(middleware::from_fn(intake::intake))
-        .layer(middleware::map_response(explain))
+        .layer(middleware::from_fn(explain))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(observe::observe))
 }
@@ -147,8 +151,10 @@ async fn unknown(uri: Uri) -> Problem {
     Problem::not_found(uri.path())
 }
 
-/// axum's own refusals (405 with `Allow`, a path that does not decode) get the shape of ours.
-async fn explain(response: Response) -> Response {
+/// axum's own refusals (405, a path that does not decode) get the shape of ours. `Allow` is added after this.
+async fn explain(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
     let status = response.status();
     let is_plain = !response.headers().contains_key(http::header::CONTENT_TYPE)
         || response
@@ -160,19 +166,14 @@ async fn explain(response: Response) -> Response {
     }
     let problem = match status {
         StatusCode::METHOD_NOT_ALLOWED => {
-            let allowed = response.headers().get(http::header::ALLOW).and_then(|value| value.to_str().ok());
-            let detail = format!("{} was expected, another method came", allowed.unwrap_or("another method"));
+            let method = problem::shown(method.as_str());
+            let detail = format!("one of the methods that Allow names was expected, {method} came");
             Problem::new(status, "method_not_allowed", detail)
         }
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", "a shorter body was expected"),
         _ => Problem::new(status, "request_refused", format!("the request was refused with {status}")),
     };
-    let allow = response.headers().get(http::header::ALLOW).cloned();
-    let mut explained = problem.into_response();
-    if let Some(allow) = allow {
-        explained.headers_mut().insert(http::header::ALLOW, allow);
-    }
-    explained
+    problem.into_response()
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
@@ -192,6 +193,8 @@ async fn jwks(State(app): State<App>) -> Response {
     ok(json!({ "keys": keys }))
 }
 
+#[utoipa::path(get, path = "/openapi.json", tag = "operations", description = "This document.",
+    responses((status = 200)))]
 async fn openapi() -> Response {
     match serde_json::to_value(Documentation::openapi()) {
         Ok(document) => ok(with_common_answers(document)),
@@ -210,6 +213,10 @@ fn with_common_answers(mut document: Value) -> Value {
     let items = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
     for operation in items.flat_map(|item| item.as_object_mut()).flat_map(|item| item.values_mut()) {
         if let Some(responses) = operation["responses"].as_object_mut() {
+            if responses.contains_key("401") {
+                let description = "A header, a path or a body that cannot be read";
+                responses.entry("400").or_insert_with(|| json!({ "description": description }));
+            }
             for (status, description) in common {
                 responses.entry(status).or_insert_with(|| json!({ "description": description }));
             }
@@ -242,5 +249,40 @@ fn said(result: Result<(), String>) -> Value {
     match result {
         Ok(()) => "ok".into(),
         Err(why) => problem::shown(&why).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The document is generated from a list beside the route table; this holds the two together.
+    #[test]
+    fn every_route_of_the_table_is_documented() {
+        let document = with_common_answers(serde_json::to_value(Documentation::openapi()).unwrap());
+        let documented: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let table = include_str!("lib.rs").split("#[cfg(test)]").next().unwrap();
+        let routes: Vec<&str> =
+            table.split(".route(\"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(path, _)| path).collect();
+        assert!(routes.len() > 25, "the table is found");
+        for route in &routes {
+            assert!(documented.contains(route), "{route} is served and not documented");
+        }
+        assert_eq!(routes.len(), documented.len(), "{documented:?}");
+    }
+
+    #[test]
+    fn what_reads_a_caller_documents_that_it_may_not_understand_it() {
+        let document = with_common_answers(serde_json::to_value(Documentation::openapi()).unwrap());
+        let mut callers = 0;
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                if operation["responses"].get("401").is_some() {
+                    callers += 1;
+                    assert!(operation["responses"].get("400").is_some(), "{method} {path}");
+                }
+            }
+        }
+        assert!(callers > 15, "{callers}");
     }
 }
