@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Devnet;
 use super::blocks::Detail;
+use super::diary::Event;
 use super::execution::{Call, Executed};
 use super::node::{BASE_FEE_WEI, Mining, Node, PRIORITY_FEE_WEI};
 use super::refusal::{INTERNAL_ERROR, RpcRefusal};
@@ -169,13 +170,15 @@ impl Node {
             "anvil_setBalance" | "hardhat_setBalance" => {
                 let (address, balance) = (params.required(0)?, params.required(1)?);
                 self.state.write_balance(self.blocks.head().number, address, balance);
+                self.note(|_| Event::Balance { address, balance });
                 to_json(true)
             }
             "anvil_setCode" | "hardhat_setCode" => {
                 let (address, code): (Address, Bytes) = (params.required(0)?, params.bytes(1)?);
-                let code = Bytecode::new_raw_checked(code)
+                let bytecode = Bytecode::new_raw_checked(code.clone())
                     .map_err(|error| RpcRefusal::params(format!("not bytecode: {error}")))?;
-                self.state.write_code(self.blocks.head().number, address, code);
+                self.state.write_code(self.blocks.head().number, address, bytecode);
+                self.note(|_| Event::Code { address, code });
                 to_json(true)
             }
             "anvil_dropTransaction" | "hardhat_dropTransaction" => {

@@ -4,7 +4,8 @@
 //! is a contract, blocks link to their parents, a transaction can be sent and not mined, the newest blocks can be
 //! taken back, and `finalized` lies as far behind the head as the configuration says. It is not one in others: the
 //! base fee is constant, the state root is that of an empty trie, blocks may share a timestamp (a chain that had to
-//! add a second per block would run away from the clock under load), and nothing survives the process.
+//! add a second per block would run away from the clock under load). It lives in memory; with `DevnetConfig::data` the
+//! same chain stands again after a restart.
 //!
 //! Read: [`DevnetConfig`], [`Devnet`]; then `node` (how a transaction becomes a block), `state` (the past),
 //! `methods` (what JSON-RPC answers). Beside the Ethereum methods it has `evm_mine`, `evm_setAutomine`,
@@ -15,6 +16,7 @@
 //! the configured interval adds stay empty, so that time and finality move on while a transaction is stuck.
 
 mod blocks;
+mod diary;
 mod envelope;
 mod execution;
 mod genesis;
@@ -26,6 +28,7 @@ mod service;
 mod state;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -63,6 +66,8 @@ pub struct DevnetConfig {
     pub state_blocks_kept: u64,
     /// Where block timestamps come from.
     pub clock: Clock,
+    /// The file from which the same chain stands again after a restart. `None`: it is gone with the process.
+    pub data: Option<PathBuf>,
 }
 
 impl Default for DevnetConfig {
@@ -76,6 +81,7 @@ impl Default for DevnetConfig {
             blocks_kept: 65_536,
             state_blocks_kept: 4_096,
             clock: Arc::new(system_clock),
+            data: None,
         }
     }
 }
@@ -89,6 +95,7 @@ impl fmt::Debug for DevnetConfig {
             .field("block_interval", &self.block_interval)
             .field("blocks_kept", &self.blocks_kept)
             .field("state_blocks_kept", &self.state_blocks_kept)
+            .field("data", &self.data)
             .finish_non_exhaustive()
     }
 }
@@ -97,18 +104,28 @@ impl fmt::Debug for DevnetConfig {
 pub enum DevnetError {
     #[error("the devnet's token could not be deployed: {0}")]
     TokenNotDeployed(String),
+    #[error("the chain's file {0} is in use by another process")]
+    DataInUse(String),
+    #[error("the chain's file {0}")]
+    DataUnusable(String),
+    #[error("the chain's file cannot be read after line {line}: {why}")]
+    DataBroken { line: u64, why: String },
 }
 
 impl DevnetError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TokenNotDeployed(_) => "token_not_deployed",
+            Self::DataInUse(_) => "devnet_data_in_use",
+            Self::DataUnusable(_) => "devnet_data_unusable",
+            Self::DataBroken { .. } => "devnet_data_broken",
         }
     }
 
     pub fn retryable(&self) -> bool {
         match self {
-            Self::TokenNotDeployed(_) => false,
+            Self::DataInUse(_) => true,
+            Self::TokenNotDeployed(_) | Self::DataUnusable(_) | Self::DataBroken { .. } => false,
         }
     }
 }

@@ -1,21 +1,21 @@
 //! The chain itself: clock, pool, state and blocks, and how one becomes the next.
 
-use alloy::consensus::transaction::{Recovered, SignerRecoverable};
+use alloy::consensus::transaction::Recovered;
 use alloy::consensus::{Eip658Value, Receipt, ReceiptEnvelope, Transaction, TxEnvelope, TxType};
-use alloy::eips::eip2718::Decodable2718;
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{B256, U256};
 use revm::context::result::{ExecutionResult, Output};
 use revm::context_interface::cfg::gas::calculate_initial_tx_gas;
 
 use super::blocks::{Blocks, MinedBlock, MinedTransaction};
+use super::diary::{Diary, Event, NotedBlock};
 use super::execution::{Call, Environment, Executed, FORK, run_call, run_transaction};
 use super::genesis;
-use super::pool::Pool;
+use super::pool::{Pool, decode};
 use super::refusal::RpcRefusal;
 use super::state::{State, View};
 use super::{DevnetConfig, DevnetError};
-use crate::limits::{BLOCK_GAS_MAX, TIME_LEAP_SECONDS_MAX, TRANSACTION_BYTES_MAX};
+use crate::limits::{BLOCK_GAS_MAX, TIME_LEAP_SECONDS_MAX};
 
 /// What a unit of gas costs at least, and what is suggested on top. Constant: the chain is never full.
 pub(super) const BASE_FEE_WEI: u64 = 1_000_000_000;
@@ -37,8 +37,9 @@ pub(super) struct Node {
     pub(super) pool: Pool,
     pub(super) mining: Mining,
     /// Seconds that chain time is ahead of the clock (or behind it, when negative).
-    clock_offset_seconds: i64,
+    pub(super) clock_offset_seconds: i64,
     next_timestamp: Option<u64>,
+    diary: Option<Diary>,
 }
 
 impl Node {
@@ -47,10 +48,12 @@ impl Node {
         config.state_blocks_kept = config.state_blocks_kept.max(config.finalized_lag_blocks);
         let blocks_needed = usize::try_from(config.state_blocks_kept).unwrap_or(usize::MAX).saturating_add(1);
         config.blocks_kept = config.blocks_kept.max(blocks_needed);
-        let timestamp = (config.clock)();
+        let diary = config.data.as_deref().map(Diary::open).transpose()?;
+        let began = diary.as_ref().map(|diary| diary.genesis(config.chain_id)).transpose()?.flatten();
+        let timestamp = began.unwrap_or_else(|| (config.clock)());
         let state = genesis::state(config.chain_id, timestamp)?;
         let genesis = MinedBlock::seal(B256::ZERO, 0, timestamp, BASE_FEE_WEI, Vec::new());
-        Ok(Self {
+        let mut node = Self {
             mining: config.mining,
             config,
             state,
@@ -58,7 +61,20 @@ impl Node {
             pool: Pool::default(),
             clock_offset_seconds: 0,
             next_timestamp: None,
-        })
+            diary: None,
+        };
+        node.diary = diary.map(|diary| diary.replay(&mut node)).transpose()?;
+        if began.is_none() {
+            node.note(|node| Event::Genesis { chain_id: node.config.chain_id, timestamp });
+        }
+        Ok(node)
+    }
+
+    pub(super) fn note(&mut self, event: impl FnOnce(&Self) -> Event) {
+        if let Some(mut diary) = self.diary.take() {
+            diary.note(&event(self));
+            self.diary = Some(diary);
+        }
     }
 
     pub(super) fn finalized(&self) -> u64 {
@@ -174,6 +190,12 @@ impl Node {
             let message = format!("cannot take back {blocks} blocks from head {head}: {finalized} is finalized");
             return Err(RpcRefusal::params(message));
         };
+        self.take_back(target)?;
+        self.note(|_| Event::RolledBack { to: target });
+        Ok(())
+    }
+
+    pub(super) fn take_back(&mut self, target: u64) -> Result<(), RpcRefusal> {
         while self.blocks.head().number > target {
             if self.blocks.pop().is_none() {
                 return Err(RpcRefusal::server("no older block is kept"));
@@ -281,12 +303,8 @@ impl Node {
         }
         let (sender, hash) = (transaction.signer(), *transaction.tx_hash());
         self.pool.remove(hash);
-        match run_transaction(self.view(number), environment, &transaction) {
-            Ok(executed) => {
-                self.state.commit(number, executed.state);
-                filling.record(transaction, executed.result);
-                self.pool.drop_outdated(sender, self.state.nonce(sender, number));
-            }
+        match self.execute(environment, transaction, filling) {
+            Ok(()) => self.pool.drop_outdated(sender, self.state.nonce(sender, number)),
             // Its sender's ether went elsewhere since it was admitted.
             Err(refusal) => {
                 tracing::debug!(transaction = %hash, %refusal, "dropped from the pool");
@@ -296,13 +314,26 @@ impl Node {
         true
     }
 
-    fn append(&mut self, block: MinedBlock) {
+    pub(super) fn execute(
+        &mut self,
+        environment: Environment,
+        transaction: Recovered<TxEnvelope>,
+        filling: &mut Filling,
+    ) -> Result<(), RpcRefusal> {
+        let executed = run_transaction(self.view(environment.number), environment, &transaction)?;
+        self.state.commit(environment.number, executed.state);
+        filling.record(transaction, executed.result);
+        Ok(())
+    }
+
+    pub(super) fn append(&mut self, block: MinedBlock) {
         if let Some(chosen) = self.next_timestamp.take() {
             // From the chosen instant on, chain time runs with the clock again.
             let clock = (self.config.clock)();
             self.clock_offset_seconds = signed_difference(chosen, clock);
         }
         let number = block.header.number;
+        self.note(|node| Event::Block(NotedBlock::of(&block, node.clock_offset_seconds)));
         self.blocks.push(block, self.config.blocks_kept);
         self.state.forget_before(number.saturating_sub(self.config.state_blocks_kept));
     }
@@ -316,22 +347,6 @@ enum Take {
     AllThatFit,
 }
 
-fn decode(raw: &[u8]) -> Result<Recovered<TxEnvelope>, RpcRefusal> {
-    if raw.len() > TRANSACTION_BYTES_MAX {
-        let message = format!("oversized data: transaction size {}, limit {TRANSACTION_BYTES_MAX}", raw.len());
-        return Err(RpcRefusal::server(message));
-    }
-    let mut rest = raw;
-    let envelope = TxEnvelope::decode_2718(&mut rest)
-        .map_err(|error| RpcRefusal::server(format!("failed to decode signed transaction: {error}")))?;
-    if !rest.is_empty() {
-        let message = format!("failed to decode signed transaction: {} bytes follow it", rest.len());
-        return Err(RpcRefusal::server(message));
-    }
-    // Refuses a high `s` too (EIP-2), so that nobody else can give the same transaction a second hash.
-    envelope.try_into_recovered().map_err(|_| RpcRefusal::server("invalid sender: the signature recovers no account"))
-}
-
 fn intrinsic_gas(transaction: &Recovered<TxEnvelope>) -> u64 {
     let list = transaction.access_list().map_or(&[][..], |list| list.0.as_slice());
     let slots: usize = list.iter().map(|item| item.storage_keys.len()).sum();
@@ -342,8 +357,8 @@ fn intrinsic_gas(transaction: &Recovered<TxEnvelope>) -> u64 {
 
 /// A block while it is being filled.
 #[derive(Default)]
-struct Filling {
-    mined: Vec<MinedTransaction>,
+pub(super) struct Filling {
+    pub(super) mined: Vec<MinedTransaction>,
     dropped: Vec<(B256, RpcRefusal)>,
     gas_used: u64,
     logs: u64,

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use alloy::consensus::transaction::Recovered;
+use alloy::consensus::transaction::{Recovered, SignerRecoverable};
 use alloy::consensus::{Transaction, TxEnvelope};
+use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{Address, B256};
 
 use super::refusal::RpcRefusal;
-use crate::limits::POOL_TRANSACTIONS_MAX;
+use crate::limits::{POOL_TRANSACTIONS_MAX, TRANSACTION_BYTES_MAX};
 
 #[derive(Debug)]
 struct Waiting {
@@ -79,6 +80,22 @@ impl Pool {
             }
         }
     }
+}
+
+pub(super) fn decode(raw: &[u8]) -> Result<Recovered<TxEnvelope>, RpcRefusal> {
+    if raw.len() > TRANSACTION_BYTES_MAX {
+        let message = format!("oversized data: transaction size {}, limit {TRANSACTION_BYTES_MAX}", raw.len());
+        return Err(RpcRefusal::server(message));
+    }
+    let mut rest = raw;
+    let envelope = TxEnvelope::decode_2718(&mut rest)
+        .map_err(|error| RpcRefusal::server(format!("failed to decode signed transaction: {error}")))?;
+    if !rest.is_empty() {
+        let message = format!("failed to decode signed transaction: {} bytes follow it", rest.len());
+        return Err(RpcRefusal::server(message));
+    }
+    // Refuses a high `s` too (EIP-2), so that nobody else can give the same transaction a second hash.
+    envelope.try_into_recovered().map_err(|_| RpcRefusal::server("invalid sender: the signature recovers no account"))
 }
 
 #[cfg(test)]
