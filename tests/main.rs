@@ -10,6 +10,7 @@ mod a_stranger_sets_it_up;
 mod books_balance;
 mod callers_are_who_they_say;
 mod crash;
+mod daily_use;
 mod decisions_can_be_proved;
 mod foreign_clients;
 mod never_over_the_limit;

@@ -10,7 +10,8 @@ use crate::cli::ChainArgs;
 
 pub async fn run(args: &ChainArgs, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
     let block_interval = (args.block_millis > 0).then(|| Duration::from_millis(args.block_millis));
-    let config = DevnetConfig { finalized_lag_blocks: args.finalized_lag, block_interval, ..DevnetConfig::default() };
+    let (finalized_lag_blocks, data) = (args.finalized_lag, args.data.clone());
+    let config = DevnetConfig { finalized_lag_blocks, block_interval, data, ..DevnetConfig::default() };
     let chain_id = config.chain_id;
     let devnet = Devnet::new(config).map_err(|error| error.to_string())?;
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await.map_err(|error| error.to_string())?;

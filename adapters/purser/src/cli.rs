@@ -142,6 +142,12 @@ pub struct DevArgs {
     /// Blocks between the head and the finalized one.
     #[arg(long, default_value_t = 0)]
     pub finalized_lag: u64,
+    /// A folder that keeps ids, keys, ports and money over restarts; made where there is none.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Print shell exports instead of the line. Where a service runs in DIR already, print its exports and end.
+    #[arg(long, conflicts_with = "json")]
+    pub env: bool,
     /// Print the line for machines only.
     #[arg(long)]
     pub json: bool,
@@ -157,6 +163,9 @@ pub struct ChainArgs {
     /// A block every so many milliseconds beside those that transactions make; 0 for none.
     #[arg(long, default_value_t = 1_000)]
     pub block_millis: u64,
+    /// A file from which the same chain stands again after a restart; made where there is none.
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,15 @@
-//! `purser dev`: everything on this machine, ready in seconds, gone when it is stopped.
+//! `purser dev`: everything on this machine, ready in seconds; gone when it is stopped, or kept in a folder.
+
+mod exports;
+mod home;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use alloy_primitives::Address;
-use chain::devnet::Devnet;
+use chain::devnet::{Devnet, DevnetError};
 use chain::rpc::{RpcChain, RpcConfig};
 use identity::callers::client_name;
 use ledger::id::{CallerKind, TenantId};
@@ -13,7 +17,6 @@ use ledger::journal::SaltKey;
 use mandates::keys::{KeySet, LocalKey};
 use serde_json::{Value, json};
 use store::{Schema, SqliteStore};
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -22,6 +25,7 @@ use crate::assembly::{issuer, merchant_key, open_store, salts};
 use crate::cli::DevArgs;
 use crate::client::Client;
 use crate::config::{BearerConfig, Config};
+use crate::dev::home::{Home, Remembered};
 use crate::keys::MasterKey;
 use crate::pay::Service;
 use crate::service::{Running, mint, minter};
@@ -41,6 +45,24 @@ pub struct DevOptions {
     pub facilitator: Option<String>,
     /// What unbound tokens are good for; everything where nothing is said.
     pub bearer: Option<BearerConfig>,
+    /// A folder that keeps the service over restarts.
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DevError {
+    #[error("a dev service runs in {0} already; stop it first, or ask it with --env")]
+    Running(String),
+    #[error("{what} {port}, which the service of this folder had, cannot be taken: {why}; end what listens there")]
+    Port { what: &'static str, port: u16, why: String },
+    #[error("{0}")]
+    Part(String),
+}
+
+impl From<String> for DevError {
+    fn from(why: String) -> Self {
+        Self::Part(why)
+    }
 }
 
 /// A running world.
@@ -56,32 +78,59 @@ pub struct DevService {
     roots: KeySet,
     wallet: Address,
     devnet: Devnet,
-    folder: TempDir,
+    home: Home,
+    remembered: Remembered,
 }
 
 impl DevService {
-    pub async fn start(options: DevOptions) -> Result<Self, String> {
-        let say = |error: &dyn std::fmt::Display| error.to_string();
-        let master = MasterKey::random().map_err(|error| say(&error))?;
-        let folder = tempfile::Builder::new().prefix("purser-").tempdir().map_err(|error| say(&error))?;
-        let devnet = devnet(options.finalized_lag_blocks).map_err(|error| say(&error))?;
-        let (rpc_url, chain_stop, chain) = serve_chain(&devnet).await?;
-        let listener = TcpListener::bind(("127.0.0.1", options.port)).await.map_err(|error| say(&error))?;
+    pub async fn start(options: DevOptions) -> Result<Self, DevError> {
+        let say = |error: &dyn std::fmt::Display| DevError::Part(error.to_string());
+        let home = Home::open(options.data.as_deref())?;
+        let devnet = match devnet(options.finalized_lag_blocks, home.chain()) {
+            Err(DevnetError::DataInUse(path)) => return Err(DevError::Running(path)),
+            other => other.map_err(|error| say(&error))?,
+        };
+        home.forget("line.json")?;
+        let (master, mut remembered) = (home.master_key()?, home.remembered()?);
+        let chain_listener = listen("the chain's port", remembered.chain_port, remembered.chain_port).await?;
+        let (rpc_url, chain_stop, chain) = serve_chain(&devnet, chain_listener)?;
+        let port = if options.port == 0 { remembered.port } else { options.port };
+        let listener = listen("port", port, remembered.port).await?;
         let listen: SocketAddr = listener.local_addr().map_err(|error| say(&error))?;
-        let database = folder.path().join("purser.sqlite");
+        let database = home.file("purser.sqlite");
         let facilitator = options.facilitator.unwrap_or_else(local_facilitator);
         let world = WorldOptions { listen, database, rpc_url: rpc_url.clone(), facilitator };
         let mut config = config(&world, &master).map_err(|error| say(&error))?;
         config.bearer = options.bearer.unwrap_or(config.bearer);
         let store = open_store(&config, &master, Schema::Migrate).await.map_err(|error| say(&error))?;
-        fund(&config, &master, &devnet, &store).await.map_err(|error| say(&error))?;
         let rpc = RpcChain::in_process(devnet.clone(), RpcConfig::default());
+        if !remembered.funded {
+            fund(&config, &master, &devnet, &rpc, &store).await.map_err(|error| say(&error))?;
+            remembered.funded = true;
+        }
+        remembered.port = listen.port();
+        remembered.chain_port = port_of(&rpc_url);
+        home.remember(&remembered)?;
         let running = Running::start(&config, &master, store.clone(), rpc.clone(), listener).await?;
         let provider = master.es256("provider", HOME).map_err(|error| say(&error))?;
         let roots = KeySet::new([provider.public().clone()]).map_err(|error| say(&error))?;
         let wallet = wallet_address(&config, HOME, &master).map_err(|error| say(&error))?;
         let chain_stop = Some(chain_stop);
-        Ok(Self { running, config, master, store, rpc, rpc_url, chain_stop, chain, roots, wallet, devnet, folder })
+        Ok(Self {
+            running,
+            config,
+            master,
+            store,
+            rpc,
+            rpc_url,
+            chain_stop,
+            chain,
+            roots,
+            wallet,
+            devnet,
+            home,
+            remembered,
+        })
     }
 
     pub fn url(&self) -> &str {
@@ -142,15 +191,15 @@ impl DevService {
         }
         let _ = self.chain.await;
         let _ = self.store.close().await;
-        drop(self.folder);
+        drop(self.home);
     }
 
     /// The line that other people's clients and suites are pointed at.
-    async fn line(&self) -> Result<Value, String> {
-        let url = self.url();
+    async fn line(&mut self) -> Result<Value, String> {
+        let url = self.url().to_owned();
         let user = self.token(HOME, USER, CallerKind::User)?;
         let agent = self.token(HOME, AGENT, CallerKind::Agent)?;
-        let mandate = self.live_mandate(&user, &agent).await?;
+        let mandate = self.standing_mandate(&user, &agent).await?;
         let agent_key = private_jwk(&self.client_key(AGENT)?)?;
         let service = self.service_file(&agent_key)?;
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -167,6 +216,7 @@ impl DevService {
             "facilitator_url": url,
             "openapi_url": format!("{url}/openapi.json"),
             "pid": std::process::id(),
+            "service_file": service,
             "database": self.config.database,
             "chain": {
                 "rpc_url": self.rpc_url,
@@ -203,16 +253,28 @@ impl DevService {
 
     /// What `purser pay` calls the service with, for this user's eyes only.
     fn service_file(&self, key: &Value) -> Result<PathBuf, String> {
-        use std::io::Write;
-        use std::os::unix::fs::OpenOptionsExt;
-        let path = self.folder.path().join("agent.json");
         let key = key.as_object().cloned();
         let client_id = Some(client_name(HOME, AGENT));
         let service = Service { url: self.url().to_owned(), token: None, client_id, key };
         let text = serde_json::to_vec(&service).map_err(|error| error.to_string())?;
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        file.and_then(|mut file| file.write_all(&text)).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(path)
+        self.home.write("agent.json", &text)
+    }
+
+    /// The mandate of an earlier run while it is good for a day, or a new one.
+    async fn standing_mandate(&mut self, user: &str, agent: &str) -> Result<Value, String> {
+        if let Some(id) = &self.remembered.mandate {
+            let client = Client::new(self.url()).map_err(|error| error.to_string())?;
+            let view = client.call(reqwest::Method::GET, &format!("/v1/mandates/{id}"), agent, None, None).await;
+            let view = view.map_err(|error| error.to_string())?;
+            let left = view["expires_at"].as_i64().unwrap_or_default() - store::wall_clock()().seconds();
+            if view["state"] == "active" && left > i64::from(TOKEN_SECONDS) {
+                return Ok(json!({ "id": id, "token": view["payment"], "checkout": view["checkout"] }));
+            }
+        }
+        let mandate = self.live_mandate(user, agent).await?;
+        self.remembered.mandate = mandate["id"].as_str().map(str::to_owned);
+        self.home.remember(&self.remembered)?;
+        Ok(mandate)
     }
 
     /// A live mandate for any payee and some hundred prices, made the way every mandate is made.
@@ -245,8 +307,23 @@ pub fn private_jwk(key: &LocalKey) -> Result<Value, String> {
     Ok(Value::Object(jwk))
 }
 
-async fn serve_chain(devnet: &Devnet) -> Result<(String, oneshot::Sender<()>, JoinHandle<()>), String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| error.to_string())?;
+/// A port that is remembered is taken again or not at all: what others wrote down must stay true.
+async fn listen(what: &'static str, port: u16, remembered: u16) -> Result<TcpListener, DevError> {
+    match TcpListener::bind(("127.0.0.1", port)).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if port != 0 && port == remembered => Err(DevError::Port { what, port, why: error.to_string() }),
+        Err(error) => Err(DevError::Part(format!("{what} {port}: {error}"))),
+    }
+}
+
+fn port_of(url: &str) -> u16 {
+    url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
+}
+
+fn serve_chain(
+    devnet: &Devnet,
+    listener: TcpListener,
+) -> Result<(String, oneshot::Sender<()>, JoinHandle<()>), String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let (stop, stopped) = oneshot::channel::<()>();
     let devnet = devnet.clone();
@@ -267,14 +344,37 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         finalized_lag_blocks: args.finalized_lag,
         facilitator: args.facilitator.clone(),
         bearer: None,
+        data: args.data.clone(),
     };
-    let service = DevService::start(options).await?;
+    let mut service = match DevService::start(options).await {
+        // Another shell asks the one that runs.
+        Err(DevError::Running(_)) if args.env => return show_running(args.data.as_deref()).await,
+        other => other.map_err(|error| error.to_string())?,
+    };
     let line = service.line().await?;
-    if !args.json {
-        eprintln!("Purser is running at {} until you stop it; the line below is for machines.", service.url());
+    service.home.write("line.json", line.to_string().as_bytes())?;
+    if args.env {
+        print!("{}", exports::of(&line)?);
+    } else {
+        if !args.json {
+            eprintln!("Purser is running at {} until you stop it; the line below is for machines.", service.url());
+        }
+        println!("{line}");
     }
-    println!("{line}");
     stop.await;
     service.stop().await;
     Ok(())
+}
+
+/// The service that holds the folder writes its line when it is ready.
+async fn show_running(data: Option<&Path>) -> Result<(), String> {
+    let home = Home::open(data)?;
+    for _ in 0..100 {
+        if let Some(line) = home.line()? {
+            print!("{}", exports::of(&line)?);
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err("the service that runs there did not become ready".into())
 }

@@ -9,15 +9,18 @@ use std::time::Duration;
 use alloy_primitives::{Address, U256};
 use chain::accounts::ACCOUNTS;
 use chain::devnet::{Devnet, DevnetConfig};
+use chain::rpc::RpcChain;
 use engine::rate::Peg;
+use ledger::account::Account;
 use ledger::command::{Command, Request};
-use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
+use ledger::id::{AuthMethod, Caller, CallerKind, Digest, TenantId};
 use ledger::money::Amount;
 use ledger::store::{Store, Work};
 use ledger::transfer::Money;
 use mandates::json::Object;
 use mandates::keys::LocalKey;
 use store::SqliteStore;
+use x402::chain::{At, Chain};
 use x402::exact::WalletKey;
 
 use crate::assembly::{AssemblyError, merchant_key, network, secp256k1};
@@ -72,9 +75,9 @@ pub struct WorldOptions {
 }
 
 /// A devnet whose time goes on by itself: a block a second, so that finality and expiry come without traffic.
-pub fn devnet(finalized_lag_blocks: u64) -> Result<Devnet, chain::devnet::DevnetError> {
+pub fn devnet(finalized_lag_blocks: u64, data: Option<PathBuf>) -> Result<Devnet, chain::devnet::DevnetError> {
     let block_interval = Some(Duration::from_secs(1));
-    Devnet::new(DevnetConfig { finalized_lag_blocks, block_interval, ..DevnetConfig::default() })
+    Devnet::new(DevnetConfig { finalized_lag_blocks, block_interval, data, ..DevnetConfig::default() })
 }
 
 pub fn config(options: &WorldOptions, master: &MasterKey) -> Result<Config, AssemblyError> {
@@ -203,18 +206,24 @@ fn address(key: &[u8; 32]) -> Result<Address, AssemblyError> {
     WalletKey::from_bytes(key).map(|key| key.address()).map_err(wrong)
 }
 
-/// Mints to the wallets and writes the same amounts into the books: both begin equal, and stay so.
+/// Mints to the wallets and writes the same amounts into the books: both begin equal, and stay so. What was done before
+/// is not done again: a process may have died in the middle.
 pub async fn fund(
     config: &Config,
     master: &MasterKey,
     devnet: &Devnet,
+    rpc: &RpcChain,
     store: &SqliteStore,
 ) -> Result<(), AssemblyError> {
     let network = network(&config.chain)?;
     let broken = |why: String| AssemblyError::Tenant { tenant: HOME.into(), why };
     let wallet = wallet_address(config, HOME, master)?;
-    let minted = devnet.mint(wallet, U256::from(WALLET_UNITS)).map_err(|error| broken(error.to_string()))?;
-    devnet.mint(buyer().address, U256::from(BUYER_UNITS)).map_err(|error| broken(error.to_string()))?;
+    for (owner, units) in [(wallet, WALLET_UNITS), (buyer().address, BUYER_UNITS)] {
+        let held = rpc.balance_of(chain::token::ADDRESS, owner, At::Latest).await;
+        if held.map_err(|error| broken(error.to_string()))?.is_zero() {
+            devnet.mint(owner, U256::from(units)).map_err(|error| broken(error.to_string()))?;
+        }
+    }
     let relayer = address(&secp256k1(&KeyConfig::default(), master, "relayer", CARRIER)?)?;
     let call = serde_json::json!({
         "jsonrpc": "2.0", "id": 1, "method": "anvil_setBalance", "params": [relayer, format!("{RELAYER_WEI:#x}")],
@@ -227,15 +236,20 @@ pub async fn fund(
         (CARRIER, relayer, Money { asset: native, amount: Amount::new(RELAYER_WEI) }),
     ];
     for (tenant, owner, money) in deposits {
+        let wallet = format!("{network}:{owner:#x}");
+        let tenant: TenantId = tenant.parse().map_err(|_| broken("a tenant's name".into()))?;
+        let account = Account::Wallet(wallet.clone());
+        if store.balances(&tenant).await?.iter().any(|entry| entry.account == account) {
+            continue;
+        }
         let caller = Caller {
             principal: crate::assembly::principal("configuration")?,
             kind: CallerKind::Service,
             method: AuthMethod::Internal,
         };
-        let wallet = format!("{network}:{owner:#x}");
-        let command = Command::Fund { wallet, money, reference: Digest(minted.0) };
+        let reference = Digest::of(wallet.as_bytes());
+        let command = Command::Fund { wallet, money, reference };
         let work = Work { request: Request { caller, command }, documents: Vec::new() };
-        let tenant = tenant.parse().map_err(|_| broken("a tenant's name".into()))?;
         store.run(&tenant, work).await?;
     }
     Ok(())

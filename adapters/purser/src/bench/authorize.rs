@@ -31,7 +31,7 @@ struct Bench {
 
 impl Bench {
     async fn open() -> Result<Self, String> {
-        let service = DevService::start(DevOptions::default()).await?;
+        let service = DevService::start(DevOptions::default()).await.map_err(|error| error.to_string())?;
         let client = Client::new(service.url()).map_err(|error| error.to_string())?;
         let agent = service.token(HOME, AGENT, CallerKind::Agent)?;
         let user = service.token(HOME, USER, CallerKind::User)?;
