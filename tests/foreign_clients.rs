@@ -23,6 +23,28 @@ fn script(name: &str) -> PathBuf {
     root().join("tests/foreign").join(name)
 }
 
+/// A Python script with its interpreter.
+fn python_script(name: &str) -> Command {
+    let mut command = Command::new(python());
+    command.arg(script(name));
+    command
+}
+
+/// A Node script with its interpreter. Modules are looked for from where a script lies, so it is laid beside them.
+fn node_script(name: &str) -> Command {
+    let folder = std::env::var_os("PURSER_FOREIGN_NODE").map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| root().join("target/foreign/node"));
+    let node = python().with_file_name("node");
+    for part in [&node, &folder.join("node_modules/@x402/express/package.json")] {
+        assert!(part.is_file(), "{} is not there: tests/run installs it", part.display());
+    }
+    let beside = folder.join(name);
+    std::fs::copy(script(name), &beside).expect("the script can be laid beside its modules");
+    let mut command = Command::new(node);
+    command.arg(beside);
+    command
+}
+
 /// The ERC-20 balance of an address, from the chain.
 fn balance(dev: &Service, owner: &str) -> u128 {
     let owner = owner.trim_start_matches("0x").to_ascii_lowercase();
@@ -37,27 +59,48 @@ fn balance(dev: &Service, owner: &str) -> u128 {
     u128::from_str_radix(text(&answer, "result").trim_start_matches("0x"), 16).unwrap()
 }
 
-/// The posted balance of an account in the books of a tenant, over HTTP.
+/// What the paying tenant's wallet holds, by its books.
+fn home_balance(dev: &Service) -> u128 {
+    let accounts = accounts(dev, "admin");
+    let wallet = accounts.iter().find(|entry| text(entry, "account").starts_with("wallet/"));
+    text(wallet.expect("the wallet's account"), "balance").parse().unwrap()
+}
+
+/// The posted balance of an account in the books of the shop.
 fn booked(dev: &Service, account: &str) -> Option<String> {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let url = format!("{}/v1/ledger/accounts", dev.url());
-    let token = text(&dev.line["shop_admin"], "token").to_owned();
-    let answer: Value = runtime.block_on(async {
-        reqwest::Client::new().get(url).bearer_auth(token).send().await.unwrap().json().await.unwrap()
-    });
-    let accounts = answer["accounts"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    let accounts = accounts(dev, "shop_admin");
     accounts.iter().find(|entry| entry["account"] == account).map(|entry| text(entry, "balance").to_owned())
 }
 
-/// The Python client buys from our seller through our facilitator; chain and books agree to the unit.
+/// Every account of the tenant whose operator this is, over HTTP.
+fn accounts(dev: &Service, operator: &str) -> Vec<Value> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = format!("{}/v1/ledger/accounts", dev.url());
+    let token = text(&dev.line[operator], "token").to_owned();
+    let answer: Value = runtime.block_on(async {
+        reqwest::Client::new().get(url).bearer_auth(token).send().await.unwrap().json().await.unwrap()
+    });
+    answer["accounts"].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
+}
+
 #[test]
 fn the_python_client_buys_from_us() {
+    buys_from_us(python_script("buy.py"));
+}
+
+#[test]
+fn the_typescript_client_buys_from_us() {
+    buys_from_us(node_script("buy.mjs"));
+}
+
+/// A foreign client buys from our seller through our facilitator; chain and books agree to the unit.
+fn buys_from_us(mut client: Command) {
     let dev = Service::dev();
     let (url, key) = (text(&dev.line["paid"], "url"), text(&dev.line["buyer"], "private_key"));
     let (buyer, shop) = (text(&dev.line["buyer"], "address"), text(&dev.line["paid"], "pay_to"));
     let price: u128 = text(&dev.line["paid"], "amount").parse().unwrap();
     let (buyer_before, shop_before) = (balance(&dev, buyer), balance(&dev, shop));
-    let output = Command::new(python()).arg(script("buy.py")).args([url, key, "3"]).output().unwrap();
+    let output = client.args([url, key, "3"]).output().unwrap();
     let said = stdout(&output);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let purchases: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -87,9 +130,18 @@ impl Drop for Killed {
     }
 }
 
-/// Our wallet pays the Python seller, which settles through our facilitator.
 #[test]
 fn we_buy_from_the_python_seller() {
+    we_buy_from(python_script("sell.py"));
+}
+
+#[test]
+fn we_buy_from_the_express_seller() {
+    we_buy_from(node_script("sell.mjs"));
+}
+
+/// Our wallet pays a foreign seller, which settles through our facilitator.
+fn we_buy_from(mut seller: Command) {
     let dev = Service::dev();
     let pay_to = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
     let asset = &dev.line["chain"]["asset"];
@@ -104,20 +156,15 @@ fn we_buy_from_the_python_seller() {
         "20000",
         "foreign-content",
     ];
-    let seller = Command::new(python())
-        .arg(script("sell.py"))
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
-        .spawn();
+    let seller = seller.args(arguments).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn();
     let _seller = Killed(seller.unwrap());
     let deadline = Instant::now() + Duration::from_secs(60);
     while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
-        assert!(Instant::now() < deadline, "the Python seller listens");
+        assert!(Instant::now() < deadline, "the seller listens");
         std::thread::sleep(Duration::from_millis(100));
     }
     let url = format!("http://127.0.0.1:{port}/sold");
-    let before = balance(&dev, pay_to);
+    let (before, booked_before) = (balance(&dev, pay_to), home_balance(&dev));
     let pay = |key: &str| {
         let command = dev.line["pay"]["command"].as_array().unwrap();
         let args: Vec<String> = command
@@ -134,4 +181,5 @@ fn we_buy_from_the_python_seller() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("is settled"), "the wallet saw it on the chain");
     }
     assert_eq!(balance(&dev, pay_to) - before, 40_000);
+    assert_eq!(booked_before - home_balance(&dev), 40_000, "the books of the payer say what the chain says");
 }
