@@ -9,15 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::harness::process::{Service, run, stdout};
-use crate::harness::{root, text};
-
-/// The interpreter that has the foreign packages.
-fn python() -> PathBuf {
-    let python = std::env::var_os("PURSER_FOREIGN_PYTHON").map(PathBuf::from);
-    let python = python.unwrap_or_else(|| root().join("target/foreign/bin/python"));
-    assert!(python.is_file(), "{} is not there: tests/run installs it", python.display());
-    python
-}
+use crate::harness::{foreign, root, text};
 
 fn script(name: &str) -> PathBuf {
     root().join("tests/foreign").join(name)
@@ -25,7 +17,7 @@ fn script(name: &str) -> PathBuf {
 
 /// A Python script with its interpreter.
 fn python_script(name: &str) -> Command {
-    let mut command = Command::new(python());
+    let mut command = Command::new(foreign("python"));
     command.arg(script(name));
     command
 }
@@ -34,7 +26,7 @@ fn python_script(name: &str) -> Command {
 fn node_script(name: &str) -> Command {
     let folder = std::env::var_os("PURSER_FOREIGN_NODE").map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| root().join("target/foreign/node"));
-    let node = python().with_file_name("node");
+    let node = foreign("node");
     for part in [&node, &folder.join("node_modules/@x402/express/package.json")] {
         assert!(part.is_file(), "{} is not there: tests/run installs it", part.display());
     }

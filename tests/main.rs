@@ -16,5 +16,6 @@ mod foreign_clients;
 mod never_over_the_limit;
 mod never_twice;
 mod no_spend_without_a_mandate;
+mod the_document_is_true;
 mod tidy;
 mod walkthrough;

@@ -14,6 +14,14 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
 }
 
+/// A command of the foreign environment, which `tests/run` makes; one that is missing is a failure.
+pub fn foreign(name: &str) -> PathBuf {
+    let python = std::env::var_os("PURSER_FOREIGN_PYTHON").map(PathBuf::from);
+    let command = python.unwrap_or_else(|| root().join("target/foreign/bin/python")).with_file_name(name);
+    assert!(command.is_file(), "{} is not there: tests/run installs it", command.display());
+    command
+}
+
 /// The member of an answer, as text; a missing one fails the test and shows the answer.
 pub fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("no text `{name}` in {value}"))
