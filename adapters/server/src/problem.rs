@@ -40,8 +40,7 @@ impl Problem {
 
     pub fn to_json(&self) -> Value {
         let mut members = self.values.clone();
-        // No page a code yet: RFC 9457 section 4.2.1 for "no more than the status and the members say".
-        members.insert("type".into(), "about:blank".into());
+        members.insert("type".into(), crate::errors::type_of(&self.code).into());
         members.insert("title".into(), self.code.replace('_', " ").into());
         members.insert("status".into(), self.status.as_u16().into());
         members.insert("code".into(), self.code.as_str().into());

@@ -1,0 +1,125 @@
+//! What the book refuses.
+
+use ledger::rejection::RejectionCode;
+
+super::abouts! { RejectionCode,
+    AmountExceedsBudget =>
+        "The payment is larger than what is left of the mandate's budget, or of a budget above it: what is held \
+            for payments under way counts as spent.",
+        "Pay less, wait until a held payment is released, or ask the person for a mandate with more.";
+    AmountExceedsPaymentLimit =>
+        "The mandate limits each single payment, and this one is larger.",
+        "Buy something cheaper, or ask for a mandate with a higher limit a payment.";
+    OccurrencesExhausted =>
+        "The mandate allows a number of payments, and all of them are used or held.",
+        "Wait until one that is under way is released, or ask for another mandate.";
+    MandateExpired =>
+        "The mandate's time is over.",
+        "Ask the person for a new mandate.";
+    MandateRevoked =>
+        "The mandate, or a budget above it, was revoked. That is final.",
+        "Ask the person for a new mandate.";
+    MandateSuspended =>
+        "The mandate, or a budget above it, is suspended.",
+        "Wait until whoever suspended it resumes it; nothing is lost.";
+    MandateUnknown =>
+        "There is no mandate of this id in the caller's book.",
+        "Use the id that the approval gave.";
+    MandateExists =>
+        "A mandate of this id is open already, with other terms.",
+        "Use the one that is open, or issue a new one.";
+    AssetMismatch =>
+        "The amount is in another currency or token than the budget.",
+        "Give the amount in the budget's currency; crossing needs a recorded rate.";
+    CapExceedsParent =>
+        "A mandate may not allow more than the budget above it.",
+        "Ask for less, or have the cap above raised first.";
+    PathTooDeep =>
+        "Budgets may lie under each other to a stated depth only.",
+        "Delegate fewer times.";
+    IdempotencyKeyReused =>
+        "The same idempotency key came with another request. One key is one purchase.",
+        "Use a fresh key for another purchase, and the same request for the same key.";
+    SpendReleased =>
+        "The payment of this key ended without money moving, and a key is never used twice.",
+        "If the purchase is still wanted, use a new key and name the old spend in `again_after`.";
+    PurchaseUnresolved =>
+        "The same thing is being bought under the same mandate already, and it is not known yet how that ends.",
+        "Wait for that payment; if a second one is really meant, name the first in `again_after`.";
+    AgainAfterMismatch =>
+        "`again_after` names another spend than the one that is under way.",
+        "Name the spend that the refusal shows.";
+    AuthorizationClaimed =>
+        "Another payment has this very authorization (network, token, payer, nonce).",
+        "Nothing needs to be done: the first one goes on. A new purchase needs a new key.";
+    MandateConsumed =>
+        "A closed mandate is for one use, and it was used.",
+        "Close the open mandate again, over the new purchase.";
+    SpendUnknown =>
+        "There is no payment of this id in the caller's book.",
+        "Use the id that the payment's answer gave.";
+    SpendStateWrong =>
+        "The payment is in a state in which this is not possible: what is signed cannot be voided, what is over \
+            stays over.",
+        "Look at the payment; what may have gone out stays held until the chain proves it either way.";
+    NotProved =>
+        "Money is released only when the chain proves that the payment can never be taken, and it does not yet.",
+        "Wait until a finalized block is past the payment's last moment; the service looks by itself.";
+    SettlementMismatch =>
+        "The chain shows another amount, recipient or token than was signed for.",
+        "Have an operator look at the payment; it is not counted as paid.";
+    OnlyAUserDecides =>
+        "Only a person decides about approvals; no agent, merchant or operator does.",
+        "Decide with the user's own credential.";
+    NotYourDecision =>
+        "The question was put to somebody else.",
+        "Let the person decide who was asked.";
+    DecisionUnknown =>
+        "There is no question of this id in the caller's book.",
+        "Use the id that asking gave.";
+    DecisionExists =>
+        "The same question was put before, about something else.",
+        "Ask again; a new question gets a new id.";
+    DecisionStateWrong =>
+        "The question is answered, used or over already.",
+        "Ask again where it is still wanted.";
+    DecisionSubjectWrong =>
+        "The answer is about another document than the one that was asked about.",
+        "Read the approval again and answer with the digest that it shows now.";
+    DecisionExpired =>
+        "Nobody answered in time.",
+        "Ask again.";
+    ApprovalRequired =>
+        "A mandate opens on an approval that was given and not used yet.",
+        "Ask the person; each approval opens one mandate.";
+    SettlementUnknown =>
+        "Nobody presented this authorization here.",
+        "Present the payment first.";
+    SettlementStateWrong =>
+        "The settlement is in a state in which this is not possible.",
+        "Ask for its state; what was sent is followed to its end by itself.";
+    PaymentUsedForOtherResource =>
+        "This payment was presented for another request before. One payment buys one thing.",
+        "Pay for this request with a payment of its own.";
+    AmountZero =>
+        "An amount of nothing is no payment.",
+        "Give an amount above zero.";
+    AmountOverflow =>
+        "The sum leaves the range in which money is counted (128 bits).",
+        "Give a smaller amount.";
+    OwnerMismatch =>
+        "The mandate is another agent's.",
+        "Use a mandate that was given to this agent.";
+    HoldExpired =>
+        "The money was held for a time and not used; the hold lapsed.",
+        "Start the purchase again, with a new key.";
+    NotExpired =>
+        "The hold has not lapsed yet.",
+        "Wait until the stated time.";
+    StateChangeRefused =>
+        "The mandate cannot go from its state to the asked one: what is revoked stays revoked.",
+        "Look at its state first.";
+    PayeeChanged =>
+        "This shop was first paid at another address and now names a new one, which is what an attacker would do.",
+        "Ask the shop on another way; then put the new address on record as a payee.";
+}

@@ -1,0 +1,102 @@
+//! What makes an x402 payment unacceptable. The codes are those of the official SDKs.
+
+use x402::reason::Reason;
+
+super::abouts! { Reason,
+    InvalidX402Version =>
+        "This version of x402 is not spoken here.",
+        "Use version 2.";
+    InvalidPayload =>
+        "The payment cannot be read as what the scheme asks for.",
+        "Send the payload of x402 v2, scheme exact, with an EIP-3009 authorization.";
+    InvalidPaymentRequirements =>
+        "The terms of the payment cannot be read: amounts are decimal text in atomic units, addresses are whole.",
+        "Send the requirements as the 402 had them.";
+    UnsupportedScheme =>
+        "This payment scheme is not spoken here.",
+        "Ask /supported and use one that it names.";
+    InvalidNetwork =>
+        "This network is not served here.",
+        "Ask /supported and use one that it names.";
+    UnsupportedPayloadType =>
+        "The payload is of a kind that is not built, such as Permit2.",
+        "Pay with an EIP-3009 authorization.";
+    AcceptedRequirementsMismatch =>
+        "What the payer accepted is not what the seller asks for.",
+        "Take an entry of the 402's `accepts` without changing it.";
+    ExactScheme =>
+        "The payload is for another scheme than the terms.",
+        "Use the scheme that the terms name.";
+    NetworkMismatch =>
+        "Payload and terms name different networks.",
+        "Use the network that the terms name.";
+    MissingDomain =>
+        "The terms lack the token's EIP-712 name or version.",
+        "Sellers put `name` and `version` into `extra`.";
+    RecipientMismatch =>
+        "The authorization pays another address than the terms name.",
+        "Sign for `payTo`.";
+    AuthorizationValue =>
+        "The signed value is no amount.",
+        "Sign decimal atomic units.";
+    ValueMismatch =>
+        "The authorization is for another amount than is asked.",
+        "Sign for exactly `amount`.";
+    ValidBefore =>
+        "The authorization is over, or ends too soon to be mined.",
+        "Sign a new one with more time; check the clock.";
+    ValidAfter =>
+        "The authorization is not valid yet.",
+        "Wait, or check the clock.";
+    SignatureFormat =>
+        "The signature cannot be read.",
+        "Send 65 bytes as hexadecimal text.";
+    Signature =>
+        "The signature is not the payer's over exactly these terms.",
+        "Check the token's name, version, chain and address in the signed domain.";
+    UndeployedWallet =>
+        "The payer is a smart wallet that is not on the chain yet (ERC-6492). Such wallets are not accepted.",
+        "Deploy the wallet first, or pay from an account with a key.";
+    AssetUnknown =>
+        "The token is in no table that this service trusts, so its decimals are not known.",
+        "Pay in a token of /supported, or have the operator add it.";
+    AssetNotDeployed =>
+        "There is no contract at the token's address.",
+        "Check the address and the network.";
+    TokenNameMismatch =>
+        "The token has another EIP-712 name.",
+        "Use the name that the token itself tells.";
+    TokenVersionMismatch =>
+        "The token has another EIP-712 version.",
+        "Use the version that the token itself tells.";
+    Eip3009NotSupported =>
+        "The token does not take signed transfers.",
+        "Pay in another token.";
+    NonceAlreadyUsed =>
+        "The authorization was used or canceled on the chain already.",
+        "Look at the named transaction; do not sign a second payment before that is clear.";
+    InsufficientBalance =>
+        "The payer holds less than the amount, counting what it signed and what is not settled yet.",
+        "Fill the wallet, or wait for what is under way.";
+    SimulationFailed =>
+        "Tried on the chain's present state, the transfer would fail.",
+        "Look at the message; then try again, or sign anew.";
+    TransactionFailed =>
+        "The settlement was mined and moved no money.",
+        "Present the payment again while it is valid, or sign a new one.";
+    TransferEventMismatch =>
+        "The transaction did not make the transfer that was signed for.",
+        "Do not deliver; have the token looked at.";
+    InvalidTransactionState =>
+        "The chain says of the transaction what cannot be.",
+        "Try again later.";
+    SettlementPending =>
+        "The settlement was sent and is not seen in a block yet.",
+        "Ask again with the same payment. Never pay a second time.";
+    UnexpectedVerifyError =>
+        "The payment could not be looked at just now.",
+        "Try again with the same payment.";
+    UnexpectedSettleError =>
+        "It is not known what became of the settlement, or it was given up before anything was sent.",
+        "Ask again with the same payment. Never pay a second time.";
+}
