@@ -1,12 +1,7 @@
 //! The README's quick start, step by step, in a fresh folder: no `dev`, real callers, HTTP only.
 
-use std::path::Path;
-
 use purser::client::Client;
-use purser::config::Config;
 use purser::credential::Credential;
-use purser::keys::MasterKey;
-use purser::world::wallet_address;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -40,14 +35,13 @@ impl Folder {
 
     /// Money for the wallet and gas for the relayer, as somebody would send it.
     async fn send_money(&self) {
-        let config = Config::read(Path::new(&self.config())).unwrap();
-        let master = std::fs::read_to_string(self.folder.path().join("master.key")).unwrap();
-        let master = MasterKey::from_hex(&master).unwrap();
-        let wallet = wallet_address(&config, "main", &master).unwrap();
-        let relayer = purser::assembly::secp256k1(&Default::default(), &master, "relayer", "main").unwrap();
-        let relayer = x402::exact::WalletKey::from_bytes(&relayer).unwrap().address();
-        self.rpc("devnet_mint", json!([wallet, "0xf4240"])).await;
-        self.rpc("anvil_setBalance", json!([relayer, "0x8ac7230489e80000"])).await;
+        let listed = self.purser(&["keys", "list", "--config", &self.config()]);
+        let address = |purpose: &str| {
+            let line = listed.lines().find(|line| line.contains(purpose)).expect("a key");
+            line.rsplit(' ').next().unwrap().to_owned()
+        };
+        self.rpc("devnet_mint", json!([address(" wallet "), "0xf4240"])).await;
+        self.rpc("anvil_setBalance", json!([address(" relayer "), "0x8ac7230489e80000"])).await;
     }
 }
 
@@ -146,11 +140,16 @@ fn an_unsafe_or_impossible_configuration_is_refused_with_the_mend() {
     let said = with("chain_id = 31337", "chain_id = 8453", &[]);
     assert!(said.contains("allow_mainnet"), "{said}");
     let known = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
-    let chain_and_key = good.replace("# env = \"WALLET_KEY\"", "env = \"WALLET_KEY\"");
-    std::fs::write(&config, chain_and_key.replace("chain_id = 31337", "chain_id = 84532")).unwrap();
-    let output = run(&["serve", "--config", &config], &[("WALLET_KEY", known)]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("everybody knows") && !said.contains(&known[2..]), "{said}");
+    let file = here.folder.path().join("known.key").display().to_string();
+    std::fs::write(&file, known).unwrap();
+    let rotate = ["keys", "rotate", "--config", &config, "--purpose", "wallet", "--file", &file];
+    std::fs::write(&config, good.replace("chain_id = 31337", "chain_id = 84532")).unwrap();
+    let said = String::from_utf8_lossy(&run(&rotate, &[]).stderr).into_owned();
+    assert!(said.contains("key_known_to_all") && !said.contains(&known[2..]), "{said}");
+    std::fs::write(&config, &good).unwrap();
+    here.purser(&rotate);
+    let said = with("chain_id = 31337", "chain_id = 84532", &[]);
+    assert!(said.contains("key_known_to_all") && said.contains("84532") && !said.contains(&known[2..]), "{said}");
     for (from, to) in [
         ("listen = ", "listten = "),
         ("currency = \"USD\"", "currency = \"usd\""),

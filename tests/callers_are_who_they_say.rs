@@ -225,8 +225,8 @@ async fn a_client_that_is_not_who_it_says_gets_no_token() {
 }
 
 /// `serve` takes bearer tokens for everything on the devnet only.
-#[test]
-fn serve_refuses_to_take_bearer_tokens_for_everything_off_the_devnet() {
+#[tokio::test]
+async fn serve_refuses_to_take_bearer_tokens_for_everything_off_the_devnet() {
     let folder = tempfile::tempdir().unwrap();
     let master = purser::keys::MasterKey::random().unwrap();
     let options = purser::world::WorldOptions {
@@ -235,11 +235,12 @@ fn serve_refuses_to_take_bearer_tokens_for_everything_off_the_devnet() {
         rpc_url: "http://127.0.0.1:1".into(),
         facilitator: purser::world::local_facilitator(),
     };
-    let mut config = purser::world::config(&options, &master).unwrap();
+    let key = master.to_hex();
+    let ring = purser::world::ring(&options.database, master).await.unwrap();
+    let mut config = purser::world::config(&options, &ring).unwrap();
     config.chain.chain_id = 8453;
     let file = folder.path().join("purser.toml");
     std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
-    let key = master.to_hex();
     let output = crate::harness::process::run(
         &["serve", "--config", &file.display().to_string()],
         &[("PURSER_MASTER_KEY", &key)],

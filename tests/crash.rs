@@ -13,9 +13,9 @@ use ledger::store::{Store, Work};
 use ledger::transfer::Money;
 use purser::client::{Client, ClientError, Fetched};
 use purser::config::Config;
-use purser::keys::MasterKey;
+use purser::keys::{MasterKey, Ring, Slot};
 use purser::world::{
-    AGENT, CARRIER, HOME, USER, WorldOptions, config, local_facilitator, shop_address, wallet_address,
+    AGENT, HOME, USER, WorldOptions, config, local_facilitator, relayer_address, shop_address, wallet_address,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -34,7 +34,8 @@ struct World {
     chain: Service,
     proxy: RpcProxy,
     config: Config,
-    master: MasterKey,
+    master: String,
+    ring: Ring,
     folder: TempDir,
     serve: Option<Service>,
     client: Client,
@@ -55,19 +56,22 @@ impl World {
             rpc_url: proxy.url.clone(),
             facilitator: local_facilitator(),
         };
-        let mut config = config(&options, &master).unwrap();
+        let hex = master.to_hex();
+        let mut ring = purser::world::ring(&options.database, master).await.unwrap();
+        let mut config = config(&options, &ring).unwrap();
+        ring.provide(&Slot::all(&config)).await.unwrap();
         for tenant in &mut config.tenants {
             tenant.payment_seconds = Some(20);
             tenant.hold_seconds = Some(2);
         }
         std::fs::write(folder.path().join("purser.toml"), toml::to_string(&config).unwrap()).unwrap();
         let token = |principal, kind| {
-            let minter = purser::service::minter(&config, &master).unwrap();
+            let minter = purser::service::minter(&config, &ring).unwrap();
             purser::service::mint(&minter, HOME, principal, kind, 3_600).unwrap()
         };
         let (agent, user) = (token(AGENT, CallerKind::Agent), token(USER, CallerKind::User));
         let client = Client::new(&config.public_url()).unwrap();
-        let mut world = Self { chain, proxy, config, master, folder, serve: None, client, agent, user };
+        let mut world = Self { chain, proxy, config, master: hex, ring, folder, serve: None, client, agent, user };
         world.fund().await;
         world.restart();
         world
@@ -79,15 +83,13 @@ impl World {
 
     /// The same amount on the chain and in the book.
     async fn fund(&self) {
-        let wallet = wallet_address(&self.config, HOME, &self.master).unwrap();
+        let wallet = wallet_address(HOME, &self.ring).unwrap();
         self.rpc("devnet_mint", json!([wallet, format!("{FUNDS:#x}")])).await;
-        let key = purser::config::KeyConfig::default();
-        let relayer = purser::assembly::secp256k1(&key, &self.master, "relayer", CARRIER).unwrap();
-        let relayer = x402::exact::WalletKey::from_bytes(&relayer).unwrap().address();
+        let relayer = relayer_address(&self.ring).unwrap();
         self.rpc("anvil_setBalance", json!([relayer, "0x8ac7230489e80000"])).await;
         let migrated = run(&["migrate", "--config", &self.config_file().display().to_string()], &self.env());
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-        let store = purser::assembly::open_store(&self.config, &self.master, Schema::Refuse).await.unwrap();
+        let store = purser::assembly::open_store(&self.config, &self.ring, Schema::Refuse).await.unwrap();
         let asset = format!("eip155:31337/erc20:{:#x}", chain::token::ADDRESS).parse().unwrap();
         let command = Command::Fund {
             wallet: format!("eip155:31337:{wallet:#x}"),
@@ -103,7 +105,7 @@ impl World {
 
     fn env(&self) -> Vec<(&'static str, &'static str)> {
         // Leaked once a world: the environment wants texts that live as long as the test.
-        vec![("PURSER_MASTER_KEY", Box::leak(self.master.to_hex().into_boxed_str()))]
+        vec![("PURSER_MASTER_KEY", Box::leak(self.master.clone().into_boxed_str()))]
     }
 
     fn restart(&mut self) {
@@ -180,7 +182,7 @@ impl World {
     /// How often the price went from the wallet to the shop.
     async fn moved(&self) -> usize {
         let topic = |address: String| format!("0x{:0>64}", address.trim_start_matches("0x"));
-        let wallet = wallet_address(&self.config, HOME, &self.master).unwrap();
+        let wallet = wallet_address(HOME, &self.ring).unwrap();
         let transfer = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
         let topics = json!([transfer, topic(format!("{wallet:#x}")), topic(format!("{:#x}", shop_address()))]);
         let filter = json!([{ "fromBlock": "0x0", "toBlock": "latest", "topics": topics }]);
@@ -195,7 +197,7 @@ impl World {
         assert!(verified.status.success(), "{}", stdout(&verified));
         let balances = run(&["ledger", "balances", "--config", &file, "--json"], &self.env());
         assert!(balances.status.success(), "{}", stdout(&balances));
-        let wallet = wallet_address(&self.config, HOME, &self.master).unwrap();
+        let wallet = wallet_address(HOME, &self.ring).unwrap();
         let expected = [
             (HOME, format!("wallet/eip155:31337:{wallet:#x}"), FUNDS - payments * PRICE),
             ("shop", format!("wallet/eip155:31337:{:#x}", shop_address()), payments * PRICE),

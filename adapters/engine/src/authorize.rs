@@ -199,8 +199,9 @@ impl Engine {
         let payment = draft.closed(transaction_id.clone())?;
         let agent = agent_of(draft.tenant, &draft.view.record.agent)?;
         let nonce = draft.spend.to_string();
+        let signer = agent.holding(&draft.view.record.agent_key)?;
         let (open, audience) = (&draft.view.record.payment, &draft.tenant.issuer);
-        let chain = self.close(agent.signer.as_ref(), open, payment, audience, &nonce).await?;
+        let chain = self.close(signer, open, payment, audience, &nonce).await?;
         let verdict = self.judge(draft.tenant, &chain, audience, &nonce, purchase);
         let checks = verdict.checks.iter().map(|check| check.to_json().to_string()).collect();
         Ok((chain, verdict.outcome?, checks))

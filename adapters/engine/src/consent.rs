@@ -100,6 +100,8 @@ pub struct MandateRecord {
     pub decision: DecisionId,
     pub user: PrincipalId,
     pub agent: PrincipalId,
+    /// The RFC 7638 thumbprint of the key that closes it.
+    pub agent_key: String,
     pub currency: String,
     pub cart: CartDemand,
     /// The open payment mandate as its verifiers get it.
@@ -234,6 +236,7 @@ impl Engine {
             decision: document.decision,
             user: document.user.clone(),
             agent: document.agent.clone(),
+            agent_key: document.agent_key.clone(),
             currency: document.currency.clone(),
             cart: document.cart,
             payment: minted.payment,

@@ -36,7 +36,7 @@ pub struct Minted {
 impl Engine {
     /// One root over both open mandates, as a wallet hands them to an agent; each verifier gets its own part.
     pub(crate) async fn mint(&self, tenant: &Tenant, document: &IntentDocument) -> Result<Minted, EngineError> {
-        let holder = agent_of(tenant, &document.agent)?.signer.public().clone();
+        let holder = agent_of(tenant, &document.agent)?.holding(&document.agent_key)?.public().clone();
         let open = |vct, constraints: Vec<Constraint>| {
             Mandate::Open(Open {
                 vct,

@@ -11,7 +11,7 @@ use mandates::party::Merchant;
 use x402::chain::Relayer;
 use x402::network::Network;
 
-use crate::ports::{Facilitator, MandateSigner, WalletSigner};
+use crate::ports::{Facilitator, MandateSigner, SignError, WalletSigner};
 use crate::rate::Peg;
 
 pub struct Tenant {
@@ -26,6 +26,8 @@ pub struct Tenant {
     pub receipts: Arc<dyn MandateSigner>,
     /// Roots whose mandates are accepted here.
     pub roots: KeySet,
+    /// What this tenant's receipts verify with, those of former keys too.
+    pub receipt_keys: KeySet,
     pub people: BTreeMap<PrincipalId, Person>,
     pub agents: BTreeMap<PrincipalId, Agent>,
     pub merchants: BTreeMap<PrincipalId, MerchantRole>,
@@ -49,9 +51,21 @@ pub struct Person {
 
 /// An agent whose key is held here. It never sees it.
 pub struct Agent {
+    /// What new mandates name.
     pub signer: Arc<dyn MandateSigner>,
+    /// Former keys: they close the mandates that name them.
+    pub retired: Vec<Arc<dyn MandateSigner>>,
     /// The human who answers for it.
     pub sponsor: PrincipalId,
+}
+
+impl Agent {
+    /// The key that a mandate names, by its RFC 7638 thumbprint.
+    pub fn holding(&self, thumbprint: &str) -> Result<&dyn MandateSigner, SignError> {
+        let mut held = std::iter::once(&self.signer).chain(&self.retired);
+        let found = held.find(|signer| signer.public().thumbprint() == thumbprint);
+        found.map(AsRef::as_ref).ok_or_else(|| SignError::NoKey(thumbprint.to_owned()))
+    }
 }
 
 /// A principal that signs carts.

@@ -1,4 +1,4 @@
-//! Where all parts meet: from a configuration and a master key to an engine.
+//! Where all parts meet: from a configuration and its keys to an engine.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use alloy_primitives::B256;
 use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
-use engine::ports::Facilitator;
+use engine::ports::{Clock, Entropy, Facilitator, SignError};
 use engine::rate::authority_from_major;
 use engine::tenant::{
     Agent, AllowedPayees, FacilitatorRole, Limits, MerchantRole, Payee, Payees, Person, Seller, Tenant,
 };
-use ledger::id::{TenantId, TenantSecret};
+use ledger::id::{Micros, TenantId, TenantSecret};
 use ledger::journal::SaltKey;
 use ledger::money::Amount;
 use mandates::keys::{KeySet, PublicKey};
@@ -20,15 +20,16 @@ use mandates::party::Merchant;
 use store::{Options, Schema, SqliteStore};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
 
-use crate::config::{ChainConfig, Config, ConfigError, KeyConfig, MerchantConfig, PayeeConfig, TenantConfig};
-use crate::keys::{LocalSigner, LocalWallet, MasterKey, OsEntropy, WallClock};
+use crate::config::{ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, TenantConfig};
+use crate::keys::signers::LocalWallet;
+use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AssemblyError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Key(#[from] crate::keys::KeyError),
+    Key(#[from] KeyError),
     #[error("the store: {0}")]
     Store(#[from] ledger::store::StoreError),
     #[error("tenant {tenant}: {why}")]
@@ -57,24 +58,26 @@ pub fn assets(config: &ChainConfig) -> Result<AssetTable, AssemblyError> {
 }
 
 /// Every tenant's journal salts.
-pub fn salts(config: &Config, master: &MasterKey) -> Result<HashMap<TenantId, SaltKey>, AssemblyError> {
-    let salt =
-        |tenant: &TenantConfig| Ok((tenant_id(tenant)?, SaltKey::new(master.derive("journal-salt", &tenant.id, 0)?)));
+pub fn salts(config: &Config, ring: &Ring) -> Result<HashMap<TenantId, SaltKey>, AssemblyError> {
+    let salt = |tenant: &TenantConfig| {
+        let secret = ring.secret(&Slot::new(&tenant.id, Purpose::JournalSalt))?;
+        Ok((tenant_id(tenant)?, SaltKey::new(secret)))
+    };
     config.tenants.iter().map(salt).collect()
 }
 
-pub async fn open_store(config: &Config, master: &MasterKey, schema: Schema) -> Result<SqliteStore, AssemblyError> {
-    Ok(SqliteStore::open(&config.database, salts(config, master)?, Options::new(schema)).await?)
+pub async fn open_store(config: &Config, ring: &Ring, schema: Schema) -> Result<SqliteStore, AssemblyError> {
+    Ok(SqliteStore::open(&config.database, salts(config, ring)?, Options::new(schema)).await?)
 }
 
 pub fn engine(
     config: &Config,
-    master: &MasterKey,
+    ring: &Ring,
     store: SqliteStore,
     rpc: RpcChain,
     facilitators: FacilitatorMaker<'_>,
 ) -> Result<Engine, AssemblyError> {
-    let tenants = config.tenants.iter().map(|tenant| assemble(config, tenant, master, &rpc, facilitators));
+    let tenants = config.tenants.iter().map(|tenant| assemble(config, tenant, ring, &rpc, facilitators));
     let tenants = tenants.collect::<Result<Vec<_>, _>>()?;
     let (network, assets) = (network(&config.chain)?, assets(&config.chain)?);
     let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
@@ -84,13 +87,15 @@ pub fn engine(
 fn assemble(
     config: &Config,
     tenant: &TenantConfig,
-    master: &MasterKey,
+    ring: &Ring,
     rpc: &RpcChain,
     facilitators: FacilitatorMaker<'_>,
 ) -> Result<Tenant, AssemblyError> {
     let wrong = |why: String| AssemblyError::Tenant { tenant: tenant.id.clone(), why };
-    let provider = master.es256("provider", &tenant.id)?;
-    let roots = KeySet::new([provider.public().clone()]).map_err(|error| wrong(error.to_string()))?;
+    let slot = |purpose| Slot::new(&tenant.id, purpose);
+    let set = |purpose| -> Result<KeySet, AssemblyError> {
+        KeySet::new(ring.publics(&slot(purpose))?).map_err(|error| wrong(error.to_string()))
+    };
     let cap = |text: &Option<String>| -> Result<Option<Amount>, AssemblyError> {
         let parsed = text.as_ref().map(|text| authority_from_major(text, &tenant.currency)).transpose();
         parsed.map_err(|error| wrong(error.to_string()))
@@ -100,20 +105,21 @@ fn assemble(
     limits.hold_seconds = tenant.hold_seconds.unwrap_or(limits.hold_seconds);
     let people = tenant.people.iter().map(|person| Ok((principal(&person.id)?, Person { cap: cap(&person.cap)? })));
     let wallet = match &tenant.wallet {
-        Some(key) => Some(Arc::new(LocalWallet::new(&secp256k1(key, master, "wallet", &tenant.id)?)?) as _),
+        Some(_) => Some(Arc::new(wallet(ring, &slot(Purpose::Wallet))?) as _),
         None => None,
     };
     Ok(Tenant {
         id: tenant_id(tenant)?,
-        secret: TenantSecret::new(master.derive("tenant-secret", &tenant.id, 0)?),
-        salt: SaltKey::new(master.derive("journal-salt", &tenant.id, 0)?),
+        secret: TenantSecret::new(ring.secret(&slot(Purpose::TenantSecret))?),
+        salt: SaltKey::new(ring.secret(&slot(Purpose::JournalSalt))?),
         issuer: issuer(config, &tenant.id),
-        provider: Arc::new(LocalSigner(provider)),
-        receipts: Arc::new(LocalSigner(master.es256("receipts", &tenant.id)?)),
-        roots,
+        provider: ring.signer(&slot(Purpose::Provider))?,
+        receipts: ring.signer(&slot(Purpose::Receipts))?,
+        roots: set(Purpose::Provider)?,
+        receipt_keys: set(Purpose::Receipts)?,
         people: people.collect::<Result<_, AssemblyError>>()?,
-        agents: agents(tenant, master)?,
-        merchants: merchants(tenant, master)?,
+        agents: agents(tenant, ring)?,
+        merchants: merchants(tenant, ring)?,
         payees: Payees::new(tenant.payees.iter().map(payee).collect::<Result<_, _>>()?),
         wallet,
         pegs: tenant.pegs.clone(),
@@ -121,7 +127,7 @@ fn assemble(
         cap: cap(&tenant.cap)?,
         limits,
         seller: seller(tenant, facilitators)?,
-        facilitator: facilitator(tenant, master, rpc)?,
+        facilitator: facilitator(tenant, ring, rpc)?,
     })
 }
 
@@ -130,33 +136,27 @@ pub fn issuer(config: &Config, tenant: &str) -> String {
     format!("{}/tenants/{tenant}", config.public_url())
 }
 
-fn agents(
-    tenant: &TenantConfig,
-    master: &MasterKey,
-) -> Result<BTreeMap<ledger::id::PrincipalId, Agent>, AssemblyError> {
+fn agents(tenant: &TenantConfig, ring: &Ring) -> Result<BTreeMap<ledger::id::PrincipalId, Agent>, AssemblyError> {
     let agent = |agent: &crate::config::AgentConfig| {
-        let key = master.es256("agent", &format!("{}/{}", tenant.id, agent.id))?;
-        let signer = Arc::new(LocalSigner(key));
-        Ok((principal(&agent.id)?, Agent { signer, sponsor: principal(&agent.sponsor)? }))
+        let slot = Slot::new(&tenant.id, Purpose::Agent(agent.id.clone()));
+        let (signer, retired) = (ring.signer(&slot)?, ring.retired_signers(&slot)?);
+        Ok((principal(&agent.id)?, Agent { signer, retired, sponsor: principal(&agent.sponsor)? }))
     };
     tenant.agents.iter().map(agent).collect()
 }
 
-/// The key that a merchant of this service signs carts with.
-pub fn merchant_key(
-    tenant: &str,
-    merchant: &str,
-    master: &MasterKey,
-) -> Result<mandates::keys::LocalKey, AssemblyError> {
-    Ok(master.es256("merchant", &format!("{tenant}/{merchant}"))?)
+/// Its active key pays; those that paid before it sign again what they signed, and nothing else.
+fn wallet(ring: &Ring, slot: &Slot) -> Result<LocalWallet, AssemblyError> {
+    let retired = ring.retired(slot).map(crate::keys::ring::Key::wallet).collect::<Result<_, KeyError>>()?;
+    Ok(LocalWallet::new(ring.active(slot)?.wallet()?, retired))
 }
 
 fn merchants(
     tenant: &TenantConfig,
-    master: &MasterKey,
+    ring: &Ring,
 ) -> Result<BTreeMap<ledger::id::PrincipalId, MerchantRole>, AssemblyError> {
     let role = |config: &MerchantConfig| {
-        let signer = Arc::new(LocalSigner(merchant_key(&tenant.id, &config.id, master)?));
+        let signer = ring.signer(&Slot::new(&tenant.id, Purpose::Merchant(config.id.clone())))?;
         let (id, name, website) = (config.merchant_id.clone(), config.name.clone(), config.website.clone());
         Ok((principal(&config.id)?, MerchantRole { signer, merchant: Merchant { id, name, website } }))
     };
@@ -189,13 +189,9 @@ fn seller(tenant: &TenantConfig, facilitators: FacilitatorMaker<'_>) -> Result<O
     Ok(Some(Seller { facilitator: facilitators(&sell.facilitator)?, payee }))
 }
 
-fn facilitator(
-    tenant: &TenantConfig,
-    master: &MasterKey,
-    rpc: &RpcChain,
-) -> Result<Option<FacilitatorRole>, AssemblyError> {
+fn facilitator(tenant: &TenantConfig, ring: &Ring, rpc: &RpcChain) -> Result<Option<FacilitatorRole>, AssemblyError> {
     let Some(config) = &tenant.facilitate else { return Ok(None) };
-    let key = B256::from(secp256k1(&config.relayer, master, "relayer", &tenant.id)?);
+    let key = B256::from(ring.secret(&Slot::new(&tenant.id, Purpose::Relayer))?);
     let relayer = LocalRelayer::new(rpc.clone(), &key, FeeCaps::default());
     let relayer =
         relayer.map_err(|error| AssemblyError::Tenant { tenant: tenant.id.clone(), why: error.to_string() })?;
@@ -205,31 +201,16 @@ fn facilitator(
 }
 
 /// Keys that everybody knows sign for nobody's money.
-pub fn refuse_test_keys(config: &Config, master: &MasterKey) -> Result<(), AssemblyError> {
-    if config.is_devnet() {
-        return Ok(());
+pub fn refuse_test_keys(config: &Config, ring: &Ring) -> Result<(), KeyError> {
+    let open = ring.keys().iter().filter(|key| !config.is_devnet() && is_known_to_all(key.secret()));
+    match open.map(|key| key.slot.clone()).next() {
+        Some(slot) => Err(KeyError::KnownToAll { slot, chain_id: config.chain.chain_id }),
+        None => Ok(()),
     }
-    for tenant in &config.tenants {
-        let relayer = tenant.facilitate.as_ref().map(|facilitate| &facilitate.relayer);
-        for (purpose, key) in [("wallet", tenant.wallet.as_ref()), ("relayer", relayer)] {
-            let Some(key) = key else { continue };
-            let bytes = secp256k1(key, master, purpose, &tenant.id)?;
-            if chain::accounts::ACCOUNTS.iter().any(|known| known.private_key.0 == bytes) {
-                let (purpose, tenant) = (purpose.to_owned(), tenant.id.clone());
-                return Err(ConfigError::TestKey { purpose, tenant, chain_id: config.chain.chain_id }.into());
-            }
-        }
-    }
-    Ok(())
 }
 
-/// From the named variable, or derived.
-pub fn secp256k1(key: &KeyConfig, master: &MasterKey, purpose: &str, tenant: &str) -> Result<[u8; 32], AssemblyError> {
-    let Some(name) = &key.env else { return Ok(master.secp256k1(purpose, tenant)?) };
-    let text = std::env::var(name).map_err(|_| value(purpose, "a private key in that variable", name))?;
-    let bytes = hex::decode(text.trim().trim_start_matches("0x")).ok().and_then(|bytes| bytes.try_into().ok());
-    // The value itself is never repeated.
-    bytes.ok_or_else(|| value(purpose, "64 hexadecimal digits in that variable", name))
+pub fn is_known_to_all(secret: &[u8; 32]) -> bool {
+    chain::accounts::ACCOUNTS.iter().any(|known| known.private_key.0 == *secret)
 }
 
 fn tenant_id(tenant: &TenantConfig) -> Result<TenantId, AssemblyError> {
@@ -243,4 +224,20 @@ pub fn principal(text: &str) -> Result<ledger::id::PrincipalId, AssemblyError> {
 fn value(field: &str, expected: &str, found: impl Into<String>) -> AssemblyError {
     let (field, expected) = (field.to_owned(), expected.to_owned());
     AssemblyError::Config(ConfigError::Value { field, expected, found: found.into() })
+}
+
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Micros {
+        (store::wall_clock())()
+    }
+}
+
+pub struct OsEntropy;
+
+impl Entropy for OsEntropy {
+    fn bytes(&self) -> Result<[u8; 32], SignError> {
+        random_bytes().map_err(|error| SignError::Unavailable(error.to_string()))
+    }
 }

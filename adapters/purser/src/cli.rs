@@ -43,6 +43,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// What the books say.
     Ledger(LedgerArgs),
+    /// The sealed keys. Needs the master key, and shows no secret.
+    Keys(KeysArgs),
     /// A short-lived bearer token for a principal of the configuration.
     Token(TokenArgs),
     /// Fetch a URL, settling a 402 under a mandate. Exit 0 only on a 200.
@@ -199,6 +201,75 @@ pub struct LedgerScope {
     pub tenant: Option<String>,
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    pub action: KeysAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysAction {
+    /// Every key: tenant, purpose, state, kid, address.
+    List(LedgerScope),
+    /// Draw a first key for a place that has none.
+    New(KeyPlace),
+    /// Put a key of yours into a place that has none.
+    Import(KeyImport),
+    /// A new key for new work. The old one is kept for what was begun with it.
+    Rotate(KeyRotate),
+    /// End a retired key for good: nothing that it signed is taken any more.
+    Revoke(KeyRevoke),
+    /// Seal every key under another master key. The keys stay the same.
+    Rewrap(KeysRewrap),
+}
+
+#[derive(Debug, Args)]
+pub struct KeyPlace {
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    #[arg(long, default_value = "main")]
+    pub tenant: String,
+    /// provider, receipts, agent/NAME, merchant/NAME, wallet or relayer; tokens of tenant `service`.
+    #[arg(long)]
+    pub purpose: String,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyImport {
+    #[command(flatten)]
+    pub place: KeyPlace,
+    /// A private P-256 JWK, for an EVM key 64 hexadecimal digits; `-` reads standard input. Never on the command line.
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyRotate {
+    #[command(flatten)]
+    pub place: KeyPlace,
+    /// The new key, as for `import`; drawn where none is given.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyRevoke {
+    #[command(flatten)]
+    pub place: KeyPlace,
+    /// A thumbprint may begin with `-`.
+    #[arg(long, allow_hyphen_values = true)]
+    pub kid: String,
+}
+
+#[derive(Debug, Args)]
+pub struct KeysRewrap {
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The file of the new master key; drawn into it where there is none.
+    #[arg(long, value_name = "FILE")]
+    pub new_master_key_file: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -93,9 +93,9 @@ pub struct TenantConfig {
     pub payees: Vec<PayeeConfig>,
     #[serde(default)]
     pub pegs: Vec<Peg>,
-    /// Whether this tenant pays: its wallet key is derived unless a variable names one.
+    /// Whether this tenant pays; `purser keys list` shows the address.
     #[serde(default)]
-    pub wallet: Option<KeyConfig>,
+    pub wallet: Option<WalletConfig>,
     #[serde(default)]
     pub sell: Option<SellConfig>,
     #[serde(default)]
@@ -107,13 +107,10 @@ pub struct TenantConfig {
     pub hold_seconds: Option<i64>,
 }
 
+/// Nothing to say yet: that it stands there makes the tenant pay.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyConfig {
-    /// The environment variable with the private key in hexadecimal; derived from the master key where none is named.
-    #[serde(default)]
-    pub env: Option<String>,
-}
+pub struct WalletConfig {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -213,8 +210,6 @@ const fn max_timeout_seconds() -> u64 {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FacilitateConfig {
-    #[serde(default)]
-    pub relayer: KeyConfig,
     /// Addresses that it carries payments to.
     #[serde(default)]
     pub payees: Vec<String>,
@@ -229,14 +224,8 @@ pub enum ConfigError {
     Unreadable { path: String, why: String },
     #[error("{field}: {expected} was expected, `{found}` is there")]
     Value { field: String, expected: String, found: String },
-    #[error(transparent)]
-    Key(#[from] crate::keys::KeyError),
     #[error("chain {0} is no test network; write allow_mainnet = true under [chain] if real money is meant")]
     MainnetNotAllowed(u64),
-    #[error(
-        "{purpose} of tenant {tenant} is a key that everybody knows; it is for the devnet only, this is chain {chain_id}"
-    )]
-    TestKey { purpose: String, tenant: String, chain_id: u64 },
     #[error("bearer = \"everything\" is for the devnet (chain 31337); this is chain {0}")]
     BearerOffDevnet(u64),
 }

@@ -21,17 +21,17 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::assembly::{issuer, merchant_key, open_store, salts};
+use crate::assembly::{issuer, open_store, salts};
 use crate::cli::DevArgs;
 use crate::client::Client;
 use crate::config::{BearerConfig, Config};
 use crate::dev::home::{Home, Remembered};
-use crate::keys::MasterKey;
+use crate::keys::{Purpose, Ring, Slot};
 use crate::pay::Service;
 use crate::service::{Running, mint, minter};
 use crate::world::{
-    ADMIN, AGENT, CARRIER, HOME, MARKER, MERCHANT, PRICES, SHOP, USER, WorldOptions, buyer, client_key, config, devnet,
-    fund, local_facilitator, shop_address, wallet_address,
+    self, ADMIN, AGENT, CARRIER, HOME, MARKER, MERCHANT, PRICES, SHOP, USER, WorldOptions, buyer, client_key, config,
+    devnet, fund, local_facilitator, merchant_key, shop_address, wallet_address,
 };
 
 /// How long the tokens of a dev service live.
@@ -69,7 +69,7 @@ impl From<String> for DevError {
 pub struct DevService {
     running: Running,
     config: Config,
-    master: MasterKey,
+    ring: Ring,
     store: SqliteStore,
     rpc: RpcChain,
     rpc_url: String,
@@ -91,7 +91,7 @@ impl DevService {
             other => other.map_err(|error| say(&error))?,
         };
         home.forget("line.json")?;
-        let (master, mut remembered) = (home.master_key()?, home.remembered()?);
+        let mut remembered = home.remembered()?;
         let chain_listener = listen("the chain's port", remembered.chain_port, remembered.chain_port).await?;
         let (rpc_url, chain_stop, chain) = serve_chain(&devnet, chain_listener)?;
         let port = if options.port == 0 { remembered.port } else { options.port };
@@ -100,26 +100,28 @@ impl DevService {
         let database = home.file("purser.sqlite");
         let facilitator = options.facilitator.unwrap_or_else(local_facilitator);
         let world = WorldOptions { listen, database, rpc_url: rpc_url.clone(), facilitator };
-        let mut config = config(&world, &master).map_err(|error| say(&error))?;
+        let mut ring = world::ring(&world.database, home.master_key()?).await.map_err(|error| say(&error))?;
+        let mut config = config(&world, &ring).map_err(|error| say(&error))?;
+        ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
         config.bearer = options.bearer.unwrap_or(config.bearer);
-        let store = open_store(&config, &master, Schema::Migrate).await.map_err(|error| say(&error))?;
+        let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| say(&error))?;
         let rpc = RpcChain::in_process(devnet.clone(), RpcConfig::default());
         if !remembered.funded {
-            fund(&config, &master, &devnet, &rpc, &store).await.map_err(|error| say(&error))?;
+            fund(&config, &ring, &devnet, &rpc, &store).await.map_err(|error| say(&error))?;
             remembered.funded = true;
         }
         remembered.port = listen.port();
         remembered.chain_port = port_of(&rpc_url);
         home.remember(&remembered)?;
-        let running = Running::start(&config, &master, store.clone(), rpc.clone(), listener).await?;
-        let provider = master.es256("provider", HOME).map_err(|error| say(&error))?;
-        let roots = KeySet::new([provider.public().clone()]).map_err(|error| say(&error))?;
-        let wallet = wallet_address(&config, HOME, &master).map_err(|error| say(&error))?;
+        let running = Running::start(&config, &ring, store.clone(), rpc.clone(), listener).await?;
+        let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
+        let roots = KeySet::new(provider).map_err(|error| say(&error))?;
+        let wallet = wallet_address(HOME, &ring).map_err(|error| say(&error))?;
         let chain_stop = Some(chain_stop);
         Ok(Self {
             running,
             config,
-            master,
+            ring,
             store,
             rpc,
             rpc_url,
@@ -159,7 +161,7 @@ impl DevService {
 
     /// The salts of the tenants' journals, for whoever opens a copy of the database.
     pub fn salts(&self) -> Result<HashMap<TenantId, SaltKey>, String> {
-        salts(&self.config, &self.master).map_err(|error| error.to_string())
+        salts(&self.config, &self.ring).map_err(|error| error.to_string())
     }
 
     /// The wallet that the user's tenant pays from.
@@ -177,11 +179,11 @@ impl DevService {
 
     /// The private key with which a demo principal proves itself.
     pub fn client_key(&self, principal: &str) -> Result<LocalKey, String> {
-        client_key(HOME, principal, &self.master).map_err(|error| error.to_string())
+        client_key(HOME, principal, &self.ring).map_err(|error| error.to_string())
     }
 
     pub fn token(&self, tenant: &str, principal: &str, kind: CallerKind) -> Result<String, String> {
-        mint(&minter(&self.config, &self.master)?, tenant, principal, kind, TOKEN_SECONDS)
+        mint(&minter(&self.config, &self.ring)?, tenant, principal, kind, TOKEN_SECONDS)
     }
 
     pub async fn stop(mut self) {
@@ -209,7 +211,7 @@ impl DevService {
             .skip(1)
             .map(|(path, amount)| json!({ "url": format!("{url}{path}"), "amount": amount }))
             .collect();
-        let merchant = merchant_key(SHOP, MERCHANT, &self.master).map_err(|error| error.to_string())?;
+        let merchant = merchant_key(&self.ring).map_err(|error| error.to_string())?;
         let merchant_jwks = KeySet::new([merchant.public().clone()]).map_err(|error| error.to_string())?;
         Ok(json!({
             "url": url,

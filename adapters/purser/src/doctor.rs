@@ -7,11 +7,11 @@ use chain::rpc::{RpcChain, RpcConfig};
 use ledger::store::Store;
 use store::Schema;
 use x402::chain::{At, Chain};
-use x402::exact::{TokenDomain, WalletKey};
+use x402::exact::TokenDomain;
 
-use crate::assembly::{assets, network, open_store, refuse_test_keys, secp256k1};
+use crate::assembly::{assets, network, open_store, refuse_test_keys};
 use crate::config::{Config, TenantConfig};
-use crate::keys::MasterKey;
+use crate::keys::{Purpose, Ring, Slot};
 use crate::operate::master_key;
 
 /// Clocks further apart than this make payments that are dead on arrival.
@@ -46,24 +46,41 @@ pub async fn run(path: &Path) -> Result<bool, String> {
     let master = master_key(&config);
     report.line("master key", master.as_ref().map(|_| "64 digits".to_owned()).map_err(Clone::clone));
     let Ok(master) = master else { return Ok(false) };
-    let known = refuse_test_keys(&config, &master);
-    report.line("keys", known.map(|()| "none that everybody knows".into()).map_err(|error| error.to_string()));
-    database(&mut report, &config, &master, path).await;
+    let ring = Ring::open(&config.database, master, Schema::Refuse).await;
+    let ring = match ring {
+        Ok(ring) => ring,
+        Err(error) => {
+            report.line("keys", Err(format!("{error}; run purser migrate --config {}", path.display())));
+            return Ok(false);
+        }
+    };
+    keys(&mut report, &config, &ring);
+    database(&mut report, &config, &ring).await;
     chain_facts(&mut report, &config).await;
     let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
     clock(&mut report, &rpc).await;
     token_facts(&mut report, &config, &rpc).await;
     for tenant in &config.tenants {
-        purses(&mut report, &config, tenant, &master, &rpc).await;
+        purses(&mut report, &config, tenant, &ring, &rpc).await;
     }
     Ok(report.sound)
 }
 
-async fn database(report: &mut Report, config: &Config, master: &MasterKey, path: &Path) {
-    let mend = |error: String| format!("{error}; run purser migrate --config {}", path.display());
-    let store = match open_store(config, master, Schema::Refuse).await {
+fn keys(report: &mut Report, config: &Config, ring: &Ring) {
+    let lacking: Vec<String> =
+        Slot::all(config).iter().filter(|slot| ring.find(slot).is_none()).map(Slot::to_string).collect();
+    let result = match refuse_test_keys(config, ring) {
+        Err(error) => Err(format!("{error}; purser keys rotate")),
+        Ok(()) if lacking.is_empty() => Ok(format!("{} open, none that everybody knows", ring.keys().len())),
+        Ok(()) => Err(format!("key_missing: {}; purser migrate draws them", lacking.join(", "))),
+    };
+    report.line("keys", result);
+}
+
+async fn database(report: &mut Report, config: &Config, ring: &Ring) {
+    let store = match open_store(config, ring, Schema::Refuse).await {
         Ok(store) => store,
-        Err(error) => return report.line("database", Err(mend(error.to_string()))),
+        Err(error) => return report.line("database", Err(error.to_string())),
     };
     report.line("database", Ok(config.database.display().to_string()));
     for tenant in &config.tenants {
@@ -137,13 +154,10 @@ async fn token_facts(report: &mut Report, config: &Config, rpc: &RpcChain) {
     }
 }
 
-async fn purses(report: &mut Report, config: &Config, tenant: &TenantConfig, master: &MasterKey, rpc: &RpcChain) {
-    let address = |purpose: &str, key: &crate::config::KeyConfig| -> Result<Address, String> {
-        let bytes = secp256k1(key, master, purpose, &tenant.id).map_err(|error| error.to_string())?;
-        WalletKey::from_bytes(&bytes).map(|key| key.address()).map_err(|error| error.to_string())
-    };
-    if let Some(key) = &tenant.wallet {
-        let result = match address("wallet", key) {
+async fn purses(report: &mut Report, config: &Config, tenant: &TenantConfig, ring: &Ring, rpc: &RpcChain) {
+    let address = |purpose| ring.address(&Slot::new(&tenant.id, purpose)).map_err(|error| error.to_string());
+    if tenant.wallet.is_some() {
+        let result = match address(Purpose::Wallet) {
             Err(error) => Err(error),
             Ok(owner) => balances(config, rpc, owner).await,
         };
@@ -153,8 +167,8 @@ async fn purses(report: &mut Report, config: &Config, tenant: &TenantConfig, mas
             report.line(&format!("rates of {}", tenant.id), Err(mend.into()));
         }
     }
-    if let Some(facilitate) = &tenant.facilitate {
-        let result = match address("relayer", &facilitate.relayer) {
+    if tenant.facilitate.is_some() {
+        let result = match address(Purpose::Relayer) {
             Err(error) => Err(error),
             Ok(owner) => match rpc.native_balance(owner).await {
                 Ok(wei) if wei >= U256::from(RELAYER_WEI_MIN) => Ok(format!("{owner} has {wei} wei for gas")),

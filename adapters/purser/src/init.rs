@@ -8,7 +8,8 @@ use x402::exact::WalletKey;
 use x402::network::{AssetTable, Network, TransferMethod};
 
 use crate::cli::InitArgs;
-use crate::keys::MasterKey;
+use crate::keys::ring::draw;
+use crate::keys::{MasterKey, Purpose, Slot};
 
 /// A network that `init` knows the facts of.
 struct Known {
@@ -33,18 +34,22 @@ pub fn run(args: &InitArgs) -> Result<(), String> {
     })?;
     let folder = std::path::absolute(&args.dir).map_err(|error| error.to_string())?;
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let (config, key) = (folder.join("purser.toml"), folder.join("master.key"));
-    for file in [&config, &key] {
+    let (config, key, till) = (folder.join("purser.toml"), folder.join("master.key"), folder.join("till.key"));
+    for file in [&config, &key, &till] {
         if file.exists() {
             return Err(format!("{} is there already; nothing was changed", file.display()));
         }
     }
     let master = MasterKey::random().map_err(|error| error.to_string())?;
-    let text = text(args, known, &folder, &master)?;
+    let drawn = draw(&Slot::new("main", Purpose::Wallet)).map_err(|error| error.to_string())?;
+    let address = WalletKey::from_bytes(&drawn).map_err(|error| error.to_string())?.address();
+    let text = text(args, known, &folder, &address.to_string())?;
     write(&key, &format!("{}\n", master.to_hex()), 0o600)?;
+    write(&till, &format!("0x{}\n", hex::encode(drawn.as_slice())), 0o600)?;
     write(&config, &text, 0o644)?;
     println!("{}", config.display());
-    println!("{}  (keep a copy: losing it loses every key below it, wallets too)", key.display());
+    println!("{}  (keep a copy: losing it loses every key in the database, wallets too)", key.display());
+    println!("{}  (what {address} is paid can be spent with it; the service never reads it)", till.display());
     println!("next: purser migrate --config {0} && purser doctor --config {0}", config.display());
     Ok(())
 }
@@ -74,10 +79,8 @@ fn asset(known: &Known) -> Result<(String, String), String> {
     Ok((asset.address.to_string(), String::new()))
 }
 
-fn text(args: &InitArgs, known: &Known, folder: &Path, master: &MasterKey) -> Result<String, String> {
+fn text(args: &InitArgs, known: &Known, folder: &Path, till: &str) -> Result<String, String> {
     let (asset, row) = asset(known)?;
-    let till = master.secp256k1("till", "main").map_err(|error| error.to_string())?;
-    let till = WalletKey::from_bytes(&till).map_err(|error| error.to_string())?.address();
     let rpc_url = args.rpc_url.as_deref().unwrap_or(known.rpc_url);
     let chain_id = known.chain_id;
     let asset_id = format!("eip155:{chain_id}/erc20:{}", asset.to_ascii_lowercase());
@@ -91,7 +94,7 @@ fn text(args: &InitArgs, known: &Known, folder: &Path, master: &MasterKey) -> Re
         ("{row}", row),
         ("{asset_id}", asset_id),
         ("{asset}", asset),
-        ("{till}", till.to_string()),
+        ("{till}", till.to_owned()),
     ];
     let template = include_str!("init/purser.toml").to_owned();
     Ok(places.iter().fold(template, |text, (place, value)| text.replace(place, value)))

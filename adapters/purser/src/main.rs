@@ -6,7 +6,8 @@ use clap::Parser;
 use purser::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use purser::verify::Judged;
 use purser::{
-    approve, bench, chain_command, demo, dev, doctor, init, operate, pay, principal, serve, stop, telemetry, verify,
+    approve, bench, chain_command, demo, dev, doctor, init, keys, operate, pay, principal, serve, stop, telemetry,
+    verify,
 };
 
 fn main() -> ExitCode {
@@ -66,7 +67,8 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             Ok(if doctor::run(&args.config).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Migrate(args) => operate::migrate(&args.config).await.map(|()| ExitCode::SUCCESS),
-        Command::Token(args) => operate::token(&args).map(|()| ExitCode::SUCCESS),
+        Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
+        Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,
         Command::Pay(args) => Ok(if pay::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Verify(args) => Ok(match verify::run(&args) {

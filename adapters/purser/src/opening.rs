@@ -12,15 +12,14 @@ use x402::chain::{At, Chain};
 
 use crate::assembly::{assets, network, principal};
 use crate::config::Config;
-use crate::keys::MasterKey;
-use crate::world::wallet_address;
+use crate::keys::{Purpose, Ring, Slot};
 
-pub async fn post(config: &Config, master: &MasterKey, store: &dyn Store, rpc: &dyn Chain) -> Result<(), String> {
+pub async fn post(config: &Config, ring: &Ring, store: &dyn Store, rpc: &dyn Chain) -> Result<(), String> {
     let say = |error: &dyn std::fmt::Display| error.to_string();
     let (table, network) = (assets(&config.chain), network(&config.chain));
     let (table, network) = (table.map_err(|error| say(&error))?, network.map_err(|error| say(&error))?);
     for tenant in config.tenants.iter().filter(|tenant| tenant.wallet.is_some()) {
-        let owner = wallet_address(config, &tenant.id, master).map_err(|error| say(&error))?;
+        let owner = ring.address(&Slot::new(&tenant.id, Purpose::Wallet)).map_err(|error| say(&error))?;
         let wallet = format!("{network}:{owner:#x}");
         let id = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
         let booked = store.balances(&id).await.map_err(|error| say(&error))?;

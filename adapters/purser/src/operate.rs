@@ -9,7 +9,7 @@ use store::{Schema, SqliteStore};
 use crate::assembly::open_store;
 use crate::cli::{LedgerScope, TokenArgs};
 use crate::config::Config;
-use crate::keys::MasterKey;
+use crate::keys::{MasterKey, Ring, Slot};
 use crate::ledger::{TrialBalance, record_json, record_line, verification_line};
 use crate::service::minter;
 
@@ -25,32 +25,36 @@ pub fn master_key(config: &Config) -> Result<MasterKey, String> {
     MasterKey::from_hex(&text).map_err(|error| error.to_string())
 }
 
+/// The open keys of a configuration's database.
+pub async fn ring(config: &Config, schema: Schema) -> Result<Ring, String> {
+    Ring::open(&config.database, master_key(config)?, schema).await.map_err(|error| error.to_string())
+}
+
 pub async fn migrate(path: &Path) -> Result<(), String> {
     let config = Config::read(path).map_err(|error| error.to_string())?;
-    let master = master_key(&config)?;
-    let store = open_store(&config, &master, Schema::Migrate).await.map_err(|error| error.to_string())?;
-    store.close().await.map_err(|error| error.to_string())?;
+    let mut ring = ring(&config, Schema::Migrate).await?;
+    ring.provide(&Slot::all(&config)).await.map_err(|error| error.to_string())?;
     println!("{} is up to date", config.database.display());
     Ok(())
 }
 
-pub fn token(args: &TokenArgs) -> Result<(), String> {
+pub async fn token(args: &TokenArgs) -> Result<(), String> {
     let config = Config::read(&args.config).map_err(|error| error.to_string())?;
-    let master = master_key(&config)?;
+    let ring = ring(&config, Schema::Refuse).await?;
     let tenant = config.tenant(&args.tenant).ok_or_else(|| format!("there is no tenant {}", args.tenant))?;
     let kind = args.kind.parse().map_err(|_| format!("{} is no kind: user, agent, merchant or operator", args.kind))?;
     if !crate::service::is_known(tenant, &args.principal, kind) {
         return Err(format!("tenant {} has no {kind} {}", args.tenant, args.principal));
     }
-    let minter = minter(&config, &master)?;
+    let minter = minter(&config, &ring)?;
     println!("{}", crate::service::mint(&minter, &args.tenant, &args.principal, kind, args.seconds)?);
     Ok(())
 }
 
 async fn open(scope: &LedgerScope) -> Result<(SqliteStore, Vec<TenantId>), String> {
     let config = Config::read(&scope.config).map_err(|error| error.to_string())?;
-    let master = master_key(&config)?;
-    let store = open_store(&config, &master, Schema::Refuse).await.map_err(|error| error.to_string())?;
+    let ring = ring(&config, Schema::Refuse).await?;
+    let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
     let tenants = config.tenants.iter().filter(|tenant| scope.tenant.as_ref().is_none_or(|id| *id == tenant.id));
     let tenants = tenants.map(|tenant| tenant.id.parse().map_err(|_| format!("{} is no tenant", tenant.id)));
     let tenants = tenants.collect::<Result<Vec<TenantId>, _>>()?;

@@ -5,18 +5,19 @@ use std::path::Path;
 
 use ledger::id::CallerKind;
 use mandates::json::Object;
-use mandates::keys::PublicKey;
+use mandates::keys::{LocalKey, PublicKey};
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value};
 
 use crate::cli::{PrincipalAdd, PrincipalKey};
 use crate::config::Config;
 use crate::dev::private_jwk;
-use crate::keys::MasterKey;
+use crate::keys::ring::draw;
+use crate::keys::{Purpose, Slot};
 
 /// Draws a key for a client: the private half into a file for its owner's eyes, the public half on standard output.
 pub fn new_key(args: &PrincipalKey) -> Result<(), String> {
-    let seed = MasterKey::random().map_err(|error| error.to_string())?;
-    let key = seed.es256("client", "new").map_err(|error| error.to_string())?;
+    let drawn = draw(&Slot::new("new", Purpose::Client("new".to_owned()))).map_err(|error| error.to_string())?;
+    let key = LocalKey::from_random(&drawn).map_err(|error| error.to_string())?;
     let private = private_jwk(&key)?;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.file);
     let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, private.to_string().as_bytes()));

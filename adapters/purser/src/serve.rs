@@ -10,6 +10,7 @@ use x402::chain::Chain;
 
 use crate::assembly::{open_store, refuse_test_keys};
 use crate::config::Config;
+use crate::keys::{Ring, Slot};
 use crate::opening;
 use crate::operate::master_key;
 use crate::service::Running;
@@ -17,18 +18,19 @@ use crate::service::Running;
 pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), String> {
     let config = Config::read(path).map_err(|error| error.to_string())?;
     config.check_for_service().map_err(|error| error.to_string())?;
-    let master = master_key(&config)?;
-    refuse_test_keys(&config, &master).map_err(|error| error.to_string())?;
-    let store = open_store(&config, &master, Schema::Refuse).await;
-    let store = store.map_err(|error| format!("{error} (purser migrate --config {})", path.display()))?;
+    let ring = Ring::open(&config.database, master_key(&config)?, Schema::Refuse).await;
+    let mut ring = ring.map_err(|error| format!("{error} (purser migrate --config {})", path.display()))?;
+    ring.provide(&Slot::all(&config)).await.map_err(|error| error.to_string())?;
+    refuse_test_keys(&config, &ring).map_err(|error| error.to_string())?;
+    let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
     let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
     check_chains(&config).await?;
     // Without the chain there is no opening balance to read; the next start posts it.
-    if let Err(error) = opening::post(&config, &master, &store, &rpc).await {
+    if let Err(error) = opening::post(&config, &ring, &store, &rpc).await {
         tracing::warn!("opening balances: {error}");
     }
     let listener = TcpListener::bind(config.listen).await.map_err(|error| format!("{}: {error}", config.listen))?;
-    let running = Running::start(&config, &master, store.clone(), rpc, listener).await?;
+    let running = Running::start(&config, &ring, store.clone(), rpc, listener).await?;
     println!("{}", json!({ "url": running.url(), "pid": std::process::id(), "database": config.database }));
     stop.await;
     tracing::info!("stopping");

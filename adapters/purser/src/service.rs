@@ -25,7 +25,7 @@ use x402::wire::PaymentRequirements;
 
 use crate::assembly::{AssemblyError, assets, engine, network};
 use crate::config::{BearerConfig, Config, TenantConfig};
-use crate::keys::MasterKey;
+use crate::keys::{Ring, Slot};
 
 /// How long a foreign facilitator may take to answer; FACILITATOR_TIMEOUT (seconds) in the environment says otherwise.
 const FACILITATOR_SECONDS: u64 = 90;
@@ -43,19 +43,19 @@ pub struct Running {
 impl Running {
     pub async fn start(
         config: &Config,
-        master: &MasterKey,
+        ring: &Ring,
         store: SqliteStore,
         rpc: RpcChain,
         listener: TcpListener,
     ) -> Result<Self, String> {
         let locals = std::sync::Mutex::new(Vec::<Arc<Local>>::new());
         let maker = |text: &str| make_facilitator(text, &locals);
-        let engine = engine(config, master, store, rpc, &maker).map_err(|error| error.to_string())?;
+        let engine = engine(config, ring, store, rpc, &maker).map_err(|error| error.to_string())?;
         let engine = Arc::new(engine);
         for local in locals.into_inner().unwrap_or_default() {
             local.connect(&engine);
         }
-        let router = routes(config, master, &engine)?;
+        let router = routes(config, ring, &engine)?;
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(serve(listener, router, stopped.clone())),
@@ -99,7 +99,7 @@ fn make_facilitator(
     Ok(Arc::new(Remote::new(text, timeout).map_err(wrong)?))
 }
 
-fn routes(config: &Config, master: &MasterKey, engine: &Arc<Engine>) -> Result<Router, String> {
+fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>) -> Result<Router, String> {
     let public_url = config.public_url();
     let verifier = config.open_verifier.as_ref().map(|id| id.parse().map_err(|_| format!("`{id}` is no tenant")));
     let mut settings =
@@ -119,7 +119,7 @@ fn routes(config: &Config, master: &MasterKey, engine: &Arc<Engine>) -> Result<R
         paid = paid.merge(router);
     }
     let callers = Callers::new(
-        minter(config, master)?,
+        minter(config, ring)?,
         clients(config)?,
         match config.bearer {
             BearerConfig::Reading => BearerPolicy::Reading,
@@ -214,8 +214,8 @@ async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receive
 }
 
 /// Signs tokens for this service.
-pub fn minter(config: &Config, master: &MasterKey) -> Result<Minter, String> {
-    let key = master.es256("tokens", "service").map_err(|error| error.to_string())?;
+pub fn minter(config: &Config, ring: &Ring) -> Result<Minter, String> {
+    let key = ring.p256(&Slot::tokens()).map_err(|error| error.to_string())?;
     Ok(Minter::new(key, config.public_url()))
 }
 

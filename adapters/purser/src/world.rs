@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
@@ -19,16 +19,15 @@ use ledger::store::{Store, Work};
 use ledger::transfer::Money;
 use mandates::json::Object;
 use mandates::keys::LocalKey;
-use store::SqliteStore;
+use store::{Schema, SqliteStore};
 use x402::chain::{At, Chain};
-use x402::exact::WalletKey;
 
-use crate::assembly::{AssemblyError, merchant_key, network, secp256k1};
+use crate::assembly::{AssemblyError, network};
 use crate::config::{
-    AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, KeyConfig, MerchantConfig,
-    OperatorConfig, PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig,
+    AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, MerchantConfig, OperatorConfig,
+    PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig, WalletConfig,
 };
-use crate::keys::MasterKey;
+use crate::keys::{KeyError, MasterKey, Purpose, Ring, Slot};
 
 pub const HOME: &str = "home";
 pub const SHOP: &str = "shop";
@@ -80,7 +79,7 @@ pub fn devnet(finalized_lag_blocks: u64, data: Option<PathBuf>) -> Result<Devnet
     Devnet::new(DevnetConfig { finalized_lag_blocks, block_interval, data, ..DevnetConfig::default() })
 }
 
-pub fn config(options: &WorldOptions, master: &MasterKey) -> Result<Config, AssemblyError> {
+pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyError> {
     let url = format!("http://{}", options.listen);
     let chain = ChainConfig {
         rpc_url: options.rpc_url.clone(),
@@ -94,7 +93,7 @@ pub fn config(options: &WorldOptions, master: &MasterKey) -> Result<Config, Asse
             decimals: chain::token::DECIMALS,
         }],
     };
-    let tenants = vec![home(&url, &chain, master)?, shop(options), carrier()];
+    let tenants = vec![home(&url, &chain, ring)?, shop(options), carrier()];
     let config = Config {
         listen: options.listen,
         public_url: Some(url),
@@ -128,16 +127,16 @@ fn tenant(id: &str) -> TenantConfig {
     }
 }
 
-fn home(url: &str, chain: &ChainConfig, master: &MasterKey) -> Result<TenantConfig, AssemblyError> {
+fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, AssemblyError> {
     let network = network(chain)?;
-    let key = merchant_key(SHOP, MERCHANT, master)?;
+    let key = merchant_key(ring)?;
     let broken = |why: String| AssemblyError::Tenant { tenant: HOME.into(), why };
     let base = network.asset_id(chain::token::ADDRESS).map_err(|error| broken(error.to_string()))?;
     let quote = "iso4217:USD".parse().map_err(|_| broken("no dollar".into()))?;
     Ok(TenantConfig {
         cap: Some("10000".into()),
-        people: vec![PersonConfig { id: USER.into(), cap: Some("5000".into()), jwk: client_jwk(HOME, USER, master)? }],
-        agents: vec![AgentConfig { id: AGENT.into(), sponsor: USER.into(), jwk: client_jwk(HOME, AGENT, master)? }],
+        people: vec![PersonConfig { id: USER.into(), cap: Some("5000".into()), jwk: client_jwk(HOME, USER, ring)? }],
+        agents: vec![AgentConfig { id: AGENT.into(), sponsor: USER.into(), jwk: client_jwk(HOME, AGENT, ring)? }],
         payees: vec![PayeeConfig {
             id: SHOP.into(),
             merchant_id: SHOP.into(),
@@ -149,18 +148,38 @@ fn home(url: &str, chain: &ChainConfig, master: &MasterKey) -> Result<TenantConf
         }],
         // The demo's own statement: its test token is taken for a dollar.
         pegs: vec![Peg { base, quote, rate: "1".into() }],
-        wallet: Some(KeyConfig::default()),
+        wallet: Some(WalletConfig::default()),
         ..tenant(HOME)
     })
 }
 
-/// The key with which a demo principal proves itself. The dev line shows it; the service keeps the public half.
-pub fn client_key(tenant: &str, principal: &str, master: &MasterKey) -> Result<LocalKey, AssemblyError> {
-    Ok(master.es256("client", &format!("{tenant}/{principal}"))?)
+/// The keys that the demo's configuration shows the public halves of.
+pub async fn ring(database: &Path, master: MasterKey) -> Result<Ring, KeyError> {
+    let mut ring = Ring::open(database, master, Schema::Migrate).await?;
+    ring.provide(&[client_slot(HOME, USER), client_slot(HOME, AGENT), merchant_slot()]).await?;
+    Ok(ring)
 }
 
-fn client_jwk(tenant: &str, principal: &str, master: &MasterKey) -> Result<Option<Object>, AssemblyError> {
-    Ok(Some(client_key(tenant, principal, master)?.public().to_jwk()))
+fn client_slot(tenant: &str, principal: &str) -> Slot {
+    Slot::new(tenant, Purpose::Client(principal.to_owned()))
+}
+
+fn merchant_slot() -> Slot {
+    Slot::new(SHOP, Purpose::Merchant(MERCHANT.to_owned()))
+}
+
+/// What the demo's merchant signs carts with.
+pub fn merchant_key(ring: &Ring) -> Result<LocalKey, AssemblyError> {
+    Ok(ring.p256(&merchant_slot())?)
+}
+
+/// The key with which a demo principal proves itself. The dev line shows it; the service needs the public half.
+pub fn client_key(tenant: &str, principal: &str, ring: &Ring) -> Result<LocalKey, AssemblyError> {
+    Ok(ring.p256(&client_slot(tenant, principal))?)
+}
+
+fn client_jwk(tenant: &str, principal: &str, ring: &Ring) -> Result<Option<Object>, AssemblyError> {
+    Ok(Some(client_key(tenant, principal, ring)?.public().to_jwk()))
 }
 
 fn shop(options: &WorldOptions) -> TenantConfig {
@@ -191,40 +210,39 @@ fn shop(options: &WorldOptions) -> TenantConfig {
 }
 
 fn carrier() -> TenantConfig {
-    let facilitate = FacilitateConfig { relayer: KeyConfig::default(), payees: Vec::new(), anyone: true };
+    let facilitate = FacilitateConfig { payees: Vec::new(), anyone: true };
     TenantConfig { facilitate: Some(facilitate), ..tenant(CARRIER) }
 }
 
 /// The address of the wallet that a tenant pays from.
-pub fn wallet_address(config: &Config, tenant: &str, master: &MasterKey) -> Result<Address, AssemblyError> {
-    let key = config.tenant(tenant).and_then(|tenant| tenant.wallet.clone()).unwrap_or_default();
-    address(&secp256k1(&key, master, "wallet", tenant)?)
+pub fn wallet_address(tenant: &str, ring: &Ring) -> Result<Address, AssemblyError> {
+    Ok(ring.address(&Slot::new(tenant, Purpose::Wallet))?)
 }
 
-fn address(key: &[u8; 32]) -> Result<Address, AssemblyError> {
-    let wrong = |_| AssemblyError::Key(crate::keys::KeyError::Derivation("wallet".into()));
-    WalletKey::from_bytes(key).map(|key| key.address()).map_err(wrong)
+/// The account that pays the demo's gas.
+pub fn relayer_address(ring: &Ring) -> Result<Address, AssemblyError> {
+    Ok(ring.address(&Slot::new(CARRIER, Purpose::Relayer))?)
 }
 
 /// Mints to the wallets and writes the same amounts into the books: both begin equal, and stay so. What was done before
 /// is not done again: a process may have died in the middle.
 pub async fn fund(
     config: &Config,
-    master: &MasterKey,
+    ring: &Ring,
     devnet: &Devnet,
     rpc: &RpcChain,
     store: &SqliteStore,
 ) -> Result<(), AssemblyError> {
     let network = network(&config.chain)?;
     let broken = |why: String| AssemblyError::Tenant { tenant: HOME.into(), why };
-    let wallet = wallet_address(config, HOME, master)?;
+    let wallet = wallet_address(HOME, ring)?;
     for (owner, units) in [(wallet, WALLET_UNITS), (buyer().address, BUYER_UNITS)] {
         let held = rpc.balance_of(chain::token::ADDRESS, owner, At::Latest).await;
         if held.map_err(|error| broken(error.to_string()))?.is_zero() {
             devnet.mint(owner, U256::from(units)).map_err(|error| broken(error.to_string()))?;
         }
     }
-    let relayer = address(&secp256k1(&KeyConfig::default(), master, "relayer", CARRIER)?)?;
+    let relayer = relayer_address(ring)?;
     let call = serde_json::json!({
         "jsonrpc": "2.0", "id": 1, "method": "anvil_setBalance", "params": [relayer, format!("{RELAYER_WEI:#x}")],
     });

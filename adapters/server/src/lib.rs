@@ -196,8 +196,7 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 async fn jwks(State(app): State<App>) -> Response {
     let mut keys = Vec::new();
     for tenant in app.engine.tenants() {
-        keys.push(Value::Object(tenant.provider.public().to_jwk()));
-        keys.push(Value::Object(tenant.receipts.public().to_jwk()));
+        keys.extend(tenant.roots.iter().chain(tenant.receipt_keys.iter()).map(|key| Value::Object(key.to_jwk())));
     }
     ok(json!({ "keys": keys }))
 }

@@ -5,13 +5,16 @@
 //! the database itself; and `verify` finds any byte that is not what the journal says.
 //!
 //! Read in this order: `migrations/0001_book.sql`, [`SqliteStore`] here, `lane` (queue and writer), `unit` (one unit of
-//! work), `load` and `write` (what goes in and out), `rows` and `table` (how things lie in tables), `read`, `verify`.
+//! work), `load` and `write` (what goes in and out), `rows` and `table` (how things lie in tables), `read`, `verify`;
+//! `keys` beside them.
 //!
-//! What it never does: no money rule, no check of a signature, no decision what a document means. It never updates or
-//! deletes a journal row, never answers before COMMIT, and never takes a failed COMMIT for a failed command.
+//! What it never does: no money rule, no check of a signature, no opening of a sealed key, no decision what a document
+//! means. It never updates or deletes a journal row, never answers before COMMIT, and never takes a failed COMMIT for a
+//! failed command.
 
 mod connection;
 mod failure;
+pub mod keys;
 mod lane;
 pub mod limits;
 mod load;

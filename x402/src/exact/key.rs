@@ -45,6 +45,12 @@ impl WalletKey {
         Address::from_private_key(&self.0)
     }
 
+    /// The public point, for a key's name (RFC 7638 over a secp256k1 JWK, RFC 8812).
+    pub fn public_point(&self) -> Option<([u8; 32], [u8; 32])> {
+        let point = self.0.verifying_key().to_encoded_point(false);
+        Some(((*point.x()?).into(), (*point.y()?).into()))
+    }
+
     /// Signs a digest, deterministically (RFC 6979): the same digest has the same signature for ever.
     /// Callers sign [`crate::select::Unsigned`], which comes from a frozen offer; a bare digest is for tests of peers.
     pub fn sign(&self, digest: B256) -> Result<EvmSignature, KeyError> {

@@ -2,7 +2,7 @@
 
 use ledger::command::Command;
 use ledger::settlement::Role;
-use ledger::store::Work;
+use ledger::store::{StoreError, Work};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Place, assert_sound, document, holds, on, run, stream};
@@ -111,4 +111,51 @@ async fn readers_cannot_write() {
     let result = sqlx::raw_sql("UPDATE decision SET state = 'approved'").execute(&store.shared.readers).await;
     assert!(result.is_err(), "a reader wrote");
     assert_sound(&store).await;
+}
+
+/// What the table of keys refuses by itself: to change a key, to bring one back, to have two at work, to lose one.
+#[tokio::test]
+async fn a_key_never_changes_and_never_vanishes() {
+    use crate::Schema;
+    use crate::keys::{KeyState, KeyTable, SealedKey};
+    let place = Place::new();
+    let mut table = KeyTable::open(&place.path, Schema::Migrate).await.unwrap();
+    let key = |kid: &str, state: KeyState| SealedKey {
+        tenant: "t".into(),
+        purpose: "wallet".into(),
+        kid: kid.into(),
+        state,
+        created_at: 1,
+        ended_at: (state != KeyState::Active).then_some(2),
+        master: "m".into(),
+        data_key: vec![1],
+        secret: vec![2],
+    };
+    let first = [key("a", KeyState::Retired), key("b", KeyState::Active), key("c", KeyState::Revoked)];
+    table.change(|_| Ok::<_, StoreError>(first.to_vec())).await.unwrap();
+    for (wrong, why) in [
+        (vec![key("d", KeyState::Active)], "two at work"),
+        (vec![key("b", KeyState::Retired), key("a", KeyState::Active)], "a retired one back"),
+        (vec![key("c", KeyState::Retired)], "a revoked one back"),
+        (vec![key("d", KeyState::Retired), key("d2", KeyState::Active)], "half of a change"),
+    ] {
+        assert!(table.change(|_| Ok::<_, StoreError>(wrong)).await.is_err(), "{why}");
+        assert_eq!(table.rows().await.unwrap(), first, "{why}");
+    }
+    let refused = table.change(|_| Err(StoreError::Broken("no".into()))).await;
+    assert!(refused.is_err(), "who decides may say no");
+    table.close().await.unwrap();
+    let mut shell = place.shell().await;
+    for statement in [
+        "DELETE FROM sealed_key",
+        "UPDATE sealed_key SET secret = x'00'",
+        "UPDATE sealed_key SET kid = 'z' WHERE kid = 'b'",
+        "UPDATE sealed_key SET tenant = 'z'",
+        "UPDATE sealed_key SET created_at = 0",
+        "UPDATE sealed_key SET state = 'active', ended_at = NULL WHERE kid = 'a'",
+        "UPDATE sealed_key SET state = 'idle' WHERE kid = 'b'",
+        "UPDATE sealed_key SET ended_at = NULL WHERE kid = 'a'",
+    ] {
+        assert!(sqlx::raw_sql(statement).execute(&mut shell).await.is_err(), "{statement}");
+    }
 }

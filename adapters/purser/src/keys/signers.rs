@@ -1,0 +1,81 @@
+//! What the engine signs with: keys in this process's memory behind its ports.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use engine::ports::{MandateSigner, SignError, WalletSigner};
+use ledger::spend::Spend;
+use mandates::jws::Unsigned;
+use mandates::keys::{LocalKey, PublicKey};
+use x402::exact::WalletKey;
+use x402::select::Unsigned as UnsignedPayment;
+use x402::wire::PaymentPayload;
+
+/// An ES256 signer whose key is in memory.
+pub struct LocalSigner(pub LocalKey);
+
+#[async_trait]
+impl MandateSigner for LocalSigner {
+    fn public(&self) -> &PublicKey {
+        self.0.public()
+    }
+
+    async fn sign(&self, unsigned: Unsigned) -> Result<String, SignError> {
+        let signature = self.0.sign(unsigned.signing_input()).map_err(|error| SignError::Refused(error.to_string()))?;
+        Ok(unsigned.finish(signature))
+    }
+}
+
+/// A wallet whose keys are in memory: one that pays, and those that paid before it.
+pub struct LocalWallet {
+    active: String,
+    keys: BTreeMap<String, WalletKey>,
+}
+
+impl LocalWallet {
+    pub fn new(active: WalletKey, retired: Vec<WalletKey>) -> Self {
+        let named = |key: WalletKey| (format!("{:#x}", key.address()), key);
+        let (address, active) = named(active);
+        let mut keys: BTreeMap<String, WalletKey> = retired.into_iter().map(named).collect();
+        keys.insert(address.clone(), active);
+        Self { active: address, keys }
+    }
+}
+
+#[async_trait]
+impl WalletSigner for LocalWallet {
+    fn address(&self) -> String {
+        self.active.clone()
+    }
+
+    /// With the key of the payer that the spend was committed with: a retry after a rotation gives the same bytes.
+    async fn sign(&self, spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<PaymentPayload, SignError> {
+        check_committed(spend, payment)?;
+        let payer = &spend.authorization.payer;
+        let key = self.keys.get(payer).ok_or_else(|| SignError::NoKey(payer.clone()))?;
+        payment.sign(key).map_err(|error| SignError::Refused(error.to_string()))
+    }
+}
+
+/// The book comes first: what is signed is what was committed, to the unit and to the second.
+fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), SignError> {
+    use ledger::spend::SpendState::{Committed, Settled, SpentOtherwise, Submitted, Unknown};
+    if !matches!(spend.state, Committed | Submitted | Unknown | Settled | SpentOtherwise) {
+        return Err(SignError::Refused(format!("spend {} is {}, committed was expected", spend.id, spend.state)));
+    }
+    let expected = payment.expected();
+    let key = expected.key;
+    let asset = key.network.asset_id(key.token).map_err(|error| SignError::Refused(error.to_string()))?;
+    let agrees = key.network.to_string() == spend.authorization.network
+        && asset == spend.authorization.asset
+        && format!("{:#x}", key.payer) == spend.authorization.payer
+        && key.nonce.0 == spend.authorization.nonce
+        && format!("{:#x}", expected.to) == spend.pay_to
+        && expected.value.to_string() == spend.money.amount.to_string()
+        && i64::try_from(expected.valid_before).ok() == Some(spend.valid_before);
+    if agrees {
+        Ok(())
+    } else {
+        Err(SignError::Refused(format!("the payment to sign is not the one that spend {} committed", spend.id)))
+    }
+}

@@ -1,0 +1,139 @@
+//! What keys there are: a place for one is a tenant and a purpose.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::config::Config;
+
+/// What a key is for. One key, one purpose.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// The trusted surface: root of every mandate of the tenant.
+    Provider,
+    Receipts,
+    /// An agent's key, held here; it closes that agent's mandates.
+    Agent(String),
+    /// A merchant's key; it signs carts.
+    Merchant(String),
+    /// The key with which a demo principal proves itself: of `dev` only.
+    Client(String),
+    /// The service's access tokens.
+    Tokens,
+    Wallet,
+    Relayer,
+    /// Names purchases, so that a retry after a crash derives the same nonce.
+    TenantSecret,
+    /// Salts the journal's leaves.
+    JournalSalt,
+}
+
+/// What a key of a purpose is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Material {
+    P256,
+    Secp256k1,
+    /// 32 bytes for a MAC.
+    Mac,
+}
+
+impl Purpose {
+    pub const fn material(&self) -> Material {
+        match self {
+            Self::Wallet | Self::Relayer => Material::Secp256k1,
+            Self::TenantSecret | Self::JournalSalt => Material::Mac,
+            Self::Provider | Self::Receipts | Self::Tokens => Material::P256,
+            Self::Agent(_) | Self::Merchant(_) | Self::Client(_) => Material::P256,
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider => f.write_str("provider"),
+            Self::Receipts => f.write_str("receipts"),
+            Self::Agent(name) => write!(f, "agent/{name}"),
+            Self::Merchant(name) => write!(f, "merchant/{name}"),
+            Self::Client(name) => write!(f, "client/{name}"),
+            Self::Tokens => f.write_str("tokens"),
+            Self::Wallet => f.write_str("wallet"),
+            Self::Relayer => f.write_str("relayer"),
+            Self::TenantSecret => f.write_str("tenant-secret"),
+            Self::JournalSalt => f.write_str("journal-salt"),
+        }
+    }
+}
+
+impl FromStr for Purpose {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.split_once('/') {
+            Some(("agent", name)) if !name.is_empty() => Self::Agent(name.to_owned()),
+            Some(("merchant", name)) if !name.is_empty() => Self::Merchant(name.to_owned()),
+            Some(("client", name)) if !name.is_empty() => Self::Client(name.to_owned()),
+            None => match text {
+                "provider" => Self::Provider,
+                "receipts" => Self::Receipts,
+                "tokens" => Self::Tokens,
+                "wallet" => Self::Wallet,
+                "relayer" => Self::Relayer,
+                "tenant-secret" => Self::TenantSecret,
+                "journal-salt" => Self::JournalSalt,
+                _ => return Err(unknown(text)),
+            },
+            Some(_) => return Err(unknown(text)),
+        })
+    }
+}
+
+fn unknown(text: &str) -> String {
+    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, tenant-secret or journal-salt";
+    format!("a purpose is {known}; `{text}` was given")
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    pub tenant: String,
+    pub purpose: Purpose,
+}
+
+/// Whose the keys are that belong to no tenant.
+pub const SERVICE: &str = "service";
+
+impl Slot {
+    pub fn new(tenant: &str, purpose: Purpose) -> Self {
+        Self { tenant: tenant.to_owned(), purpose }
+    }
+
+    pub fn tokens() -> Self {
+        Self::new(SERVICE, Purpose::Tokens)
+    }
+
+    /// Every key that a configuration needs.
+    pub fn all(config: &Config) -> Vec<Self> {
+        let mut slots = vec![Self::tokens()];
+        for tenant in &config.tenants {
+            let mut add = |purpose| slots.push(Self::new(&tenant.id, purpose));
+            add(Purpose::TenantSecret);
+            add(Purpose::JournalSalt);
+            add(Purpose::Provider);
+            add(Purpose::Receipts);
+            tenant.agents.iter().for_each(|agent| add(Purpose::Agent(agent.id.clone())));
+            tenant.merchants.iter().for_each(|merchant| add(Purpose::Merchant(merchant.id.clone())));
+            if tenant.wallet.is_some() {
+                add(Purpose::Wallet);
+            }
+            if tenant.facilitate.is_some() {
+                add(Purpose::Relayer);
+            }
+        }
+        slots
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.purpose, self.tenant)
+    }
+}
