@@ -7,10 +7,11 @@ use std::process::Command;
 use ledger::store::{Store, Verification};
 use purser::ledger::TrialBalance;
 use purser::world::{CARRIER, HOME, SHOP, shop_address};
+use reqwest::Method;
 use serde_json::{Value, json};
 use x402::chain::{At, Chain};
 
-use crate::harness::shop::{Shop, intent, new_key};
+use crate::harness::shop::{Shop, code, intent, new_key};
 use crate::harness::text;
 
 /// Settled, held, refused and free things, so that every table has rows.
@@ -133,4 +134,49 @@ async fn an_operator_reads_the_books_and_an_agent_does_not() {
         assert_eq!(crate::harness::shop::refused(shop.call(get.clone(), &path, &admin, None).await).0, 400, "{query}");
     }
     let _: Value = trial;
+}
+
+/// What happened is told in the order in which it happened, once for whoever keeps their place, to those who may know.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_events_hears_all_of_them() {
+    let shop = Shop::open().await;
+    let user = shop.user.clone();
+    let events = async |query: String| shop.call(Method::GET, &format!("/v1/events{query}"), &user, None).await;
+    let begun = text(&events(String::new()).await.unwrap(), "cursor").to_owned();
+    mixed_run(&shop).await;
+    let (mut heard, mut cursor) = (Vec::<Value>::new(), begun.clone());
+    loop {
+        let page = events(format!("?cursor={cursor}&limit=3")).await.unwrap();
+        cursor = text(&page, "cursor").to_owned();
+        match page["events"].as_array().unwrap() {
+            page if page.is_empty() => break,
+            page => heard.extend(page.iter().cloned()),
+        }
+    }
+    let types: Vec<&str> = heard.iter().map(|event| text(event, "type")).collect();
+    let opening = ["approval.requested", "approval.decided", "mandate.opened", "payment.held", "payment.committed"];
+    assert_eq!(types[..5], opening, "{types:?}");
+    assert_eq!(types.iter().filter(|kind| **kind == "payment.settled").count(), 3, "{types:?}");
+    assert_eq!(types[types.len() - 2..], ["payment.held", "payment.committed"], "what stays open: {types:?}");
+    let all = events(format!("?cursor={begun}")).await.unwrap();
+    assert_eq!(all["events"].as_array(), Some(&heard), "told again to whoever asks again");
+    for event in &heard {
+        assert_eq!((text(event, "specversion"), event["time"].is_string()), ("1.0", true), "{event}");
+    }
+    let settled = heard.iter().find(|event| event["type"] == "payment.settled").unwrap();
+    let spend = format!("/v1/payments/{}", text(settled, "subject"));
+    let spend = shop.call(Method::GET, &spend, &shop.user, None).await.unwrap();
+    assert_eq!((&spend["state"], &spend["mandate"]), (&json!("settled"), &settled["data"]["mandate"]));
+
+    for cursor in ["x", "1", "-1-0", "1-", "+1-0", "01-0", "1-65536", "99999999999999999999-0", "1-0-0", "%00"] {
+        let refused = events(format!("?cursor={cursor}")).await;
+        assert_eq!(code(refused), "invalid_request", "{cursor}");
+    }
+    for query in ["?limit=0", "?limit=501", "?limit=-1", "?limit=x", "?since=1", "?cursor=1-0&cursor=2-0"] {
+        assert_eq!(code(events(query.to_owned()).await), "invalid_request", "{query}");
+    }
+    let agent = shop.call(Method::GET, "/v1/events", &shop.agent, None).await;
+    assert_eq!(code(agent), "forbidden");
+    let elsewhere = shop.call(Method::GET, "/v1/events", &shop.merchant, None).await;
+    assert_eq!(code(elsewhere), "forbidden", "another tenant's events least of all");
 }

@@ -11,6 +11,7 @@ use crate::budget::Budget;
 use crate::command::Request;
 use crate::decision::{Decision, DecisionState};
 use crate::effects::Effects;
+use crate::event::Event;
 use crate::id::{BudgetId, DecisionId, Digest, PrincipalId, SpendId, TenantId};
 use crate::money::AssetId;
 use crate::rejection::Rejection;
@@ -137,6 +138,8 @@ pub trait Store: Send + Sync {
         from: u64,
         limit: u32,
     ) -> Result<Vec<(JournalEntry, Effects)>, StoreError>;
+    /// Events after a place (record and number), oldest first; at most `limit`.
+    async fn events(&self, tenant: &TenantId, after: Option<(u64, u16)>, limit: u32) -> Result<Vec<Event>, StoreError>;
     /// The records of one spend, oldest first.
     async fn records_of_spend(
         &self,

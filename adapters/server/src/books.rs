@@ -28,7 +28,7 @@ pub struct Page {
     limit: Option<u32>,
 }
 
-fn may_read(identity: &Identity) -> Result<(), Problem> {
+pub fn may_read(identity: &Identity) -> Result<(), Problem> {
     match identity.caller.kind {
         CallerKind::Operator | CallerKind::User | CallerKind::Service => Ok(()),
         CallerKind::Agent | CallerKind::Merchant => {

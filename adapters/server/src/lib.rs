@@ -13,6 +13,7 @@ pub mod call;
 mod carrier;
 mod docs;
 mod errors;
+mod events;
 pub mod facilitator;
 mod intake;
 mod mandates;
@@ -91,6 +92,7 @@ pub struct Settings {
         books::trial_balance,
         books::transfers,
         books::journal,
+        events::list,
         oauth::token,
         oauth::metadata,
         carrier::verify,
@@ -132,6 +134,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/v1/ledger/trial-balance", get(books::trial_balance))
         .route("/v1/ledger/transfers", get(books::transfers))
         .route("/v1/ledger/journal", get(books::journal))
+        .route("/v1/events", get(events::list))
         .route("/oauth/token", post(oauth::token))
         .route("/.well-known/oauth-authorization-server", get(oauth::metadata))
         .route("/verify", post(carrier::verify))

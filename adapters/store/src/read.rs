@@ -5,7 +5,8 @@ use ledger::budget::Budget;
 use ledger::codec::{Canon, decode};
 use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
-use ledger::id::{BudgetId, DecisionId, Digest, PrincipalId, SpendId, TenantId};
+use ledger::event::Event;
+use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
 use ledger::store::{AccountBalance, Answer, Document, JournalEntry, Store, StoreError, Verification, Work};
@@ -138,6 +139,15 @@ impl Store for SqliteStore {
         Ok(found.iter().map(record_of).collect::<Result<_, Failure>>()?)
     }
 
+    async fn events(&self, tenant: &TenantId, after: Option<(u64, u16)>, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let text = "SELECT seq, number, at, type, subject, mandate FROM event
+             WHERE tenant = ?1 AND (seq, number) > (?2, ?3) ORDER BY seq, number LIMIT ?4";
+        let (seq, number) = after.map_or((-1, 0), |(seq, number)| (i64::try_from(seq).unwrap_or(i64::MAX), number));
+        let query = sqlx::query(text).bind(tenant.as_str()).bind(seq).bind(number).bind(rows(limit));
+        let found = query.fetch_all(&self.shared.readers).await.map_err(Failure::from)?;
+        Ok(found.iter().map(event_of).collect::<Result<_, Failure>>()?)
+    }
+
     async fn records_of_spend(
         &self,
         tenant: &TenantId,
@@ -188,6 +198,22 @@ fn rows(limit: u32) -> u32 {
 fn body_of<T: Canon>(row: &SqliteRow) -> Result<T, Failure> {
     let bytes: &[u8] = row.try_get(0)?;
     Ok(decode(bytes)?)
+}
+
+fn event_of(row: &SqliteRow) -> Result<Event, Failure> {
+    let number = |column: usize| -> Result<i64, Failure> { Ok(row.try_get(column)?) };
+    let out_of_range = |_| Failure::Broken("an event is numbered out of range".to_owned());
+    let kind: String = row.try_get(3)?;
+    let mandate: Option<Vec<u8>> = row.try_get(5)?;
+    let mandate = mandate.map(|bytes| <[u8; 32]>::try_from(bytes).map(BudgetId));
+    Ok(Event {
+        seq: u64::try_from(number(0)?).map_err(out_of_range)?,
+        number: u16::try_from(number(1)?).map_err(out_of_range)?,
+        at: Micros(number(2)?),
+        kind: kind.parse()?,
+        subject: row.try_get(4)?,
+        mandate: mandate.transpose().map_err(|_| Failure::Broken("a mandate's id has 32 bytes".to_owned()))?,
+    })
 }
 
 pub(crate) fn record_of(row: &SqliteRow) -> Result<(JournalEntry, Effects), Failure> {

@@ -6,6 +6,7 @@ use ledger::budget::Budget;
 use ledger::claim::Claim;
 use ledger::codec::encode;
 use ledger::decision::Decision;
+use ledger::event::Event;
 use ledger::id::{Digest, SpendId};
 use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
@@ -26,6 +27,24 @@ pub(crate) const SUBJECT: Table =
 
 pub(crate) fn subject(spend: SpendId, seq: u64) -> Cells {
     vec![Cell::blob(spend.0), Cell::number(seq)]
+}
+
+pub(crate) const EVENT: Table = Table {
+    name: "event",
+    columns: &["seq", "number", "at", "type", "subject", "mandate"],
+    key_columns: 2,
+    growth: Growth::Append,
+};
+
+pub(crate) fn event(event: &Event) -> Cells {
+    vec![
+        Cell::number(event.seq),
+        Cell::Integer(event.number.into()),
+        Cell::Integer(event.at.0),
+        Cell::text(event.kind),
+        Cell::text(&event.subject),
+        Cell::optional(event.mandate, |mandate| Cell::blob(mandate.0)),
+    ]
 }
 
 pub(crate) const ACCOUNT: Table =

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ledger::account::{Account, Balance, Side};
 use ledger::codec::encode;
 use ledger::effects::Effects;
+use ledger::event;
 use ledger::id::{Digest, TenantId};
 use ledger::money::AssetId;
 use ledger::store::{Document, JournalEntry};
@@ -42,7 +43,7 @@ pub(crate) async fn write(
     write_head(connection, tenant, view, size_before).await?;
     write_documents(connection, tenant, unit.documents).await?;
 
-    let (mut journal, mut subjects, mut claims) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut journal, mut subjects, mut claims, mut told) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut effects = Vec::with_capacity(unit.records.len());
     for record in unit.records {
         let seq = record.entry.seq;
@@ -52,11 +53,13 @@ pub(crate) async fn write(
         }
         let rejection = &record.rejection;
         claims.extend(record.effects.claims.iter().map(|claim| rows::claim(claim, rejection.clone(), seq)));
+        told.extend(event::events(&record.effects).iter().map(rows::event));
         effects.push(record.effects);
     }
     rows::JOURNAL.insert(connection, tenant, journal).await?;
     rows::SUBJECT.insert(connection, tenant, sorted(subjects)).await?;
     rows::CLAIM.insert(connection, tenant, sorted(claims)).await?;
+    rows::EVENT.insert(connection, tenant, told).await?;
 
     // Parents before children: a new child refers to its parent's row.
     let mut budgets: Vec<_> = view.budgets.changed().map(|(_, budget)| budget).collect();

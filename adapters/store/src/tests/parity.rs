@@ -100,6 +100,12 @@ async fn check_reads(store: &crate::SqliteStore, memory: &Memory) {
     assert_eq!(store.open_settlements(&tenant(), 1_000).await.unwrap().len(), settlements.count());
     let records = store.records(&tenant(), 2, 3).await.unwrap();
     assert!(records.iter().map(|(_, effects)| effects).eq(memory.records[2..].iter().take(3)));
+    let expected: Vec<_> = memory.records.iter().flat_map(ledger::event::events).collect();
+    assert_eq!(store.events(&tenant(), None, 1_000).await.unwrap(), expected);
+    for (at, event) in expected.iter().enumerate().step_by(7) {
+        let after = store.events(&tenant(), Some((event.seq, event.number)), 3).await.unwrap();
+        assert!(after.iter().eq(expected[at + 1..].iter().take(3)), "after {}-{}", event.seq, event.number);
+    }
     let mut under: Vec<_> = memory.view.spends.changed().map(|(_, spend)| spend.clone()).collect();
     under.sort_by_key(|spend| std::cmp::Reverse(spend.hold));
     assert_eq!(store.spends_of(&tenant(), stream::ROOT, 1_000).await.unwrap(), under);

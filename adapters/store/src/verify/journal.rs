@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::account::{Account, Balance, Side};
 use ledger::effects::Effects;
+use ledger::event::{Event, events};
 use ledger::id::{Digest, SpendId, TenantId};
 use ledger::journal::SaltKey;
 use ledger::money::AssetId;
@@ -29,6 +30,7 @@ pub(super) struct Book {
     /// The record that made each claim.
     pub claims: BTreeMap<Digest, u64>,
     pub subjects: BTreeSet<(SpendId, u64)>,
+    pub events: Vec<Event>,
     pub legs: u64,
     /// Pending transfers that nothing has ended yet.
     pending: BTreeMap<TransferId, Transfer>,
@@ -123,6 +125,7 @@ fn take_in(book: &mut Book, salt_key: &SaltKey, entry: &JournalEntry, effects: &
     if let Some(spend) = &effects.spend {
         book.subjects.insert((spend.id, seq));
     }
+    book.events.extend(events(effects));
     book.view.absorb(effects, None).map_err(|fault| Stop::at(seq, fault.to_string()))?;
     for (leg, transfer) in (0..).zip(&effects.transfers) {
         post(book, TransferId { seq, leg }, transfer)?;

@@ -60,6 +60,7 @@ pub(super) async fn compare(
     settlements.sort_unstable();
     check.table(&rows::SETTLEMENT, settlements.into_iter()).await?;
     check.table(&rows::SUBJECT, book.subjects.iter().map(|(spend, seq)| rows::subject(*spend, *seq))).await?;
+    check.table(&rows::EVENT, book.events.iter().map(rows::event)).await?;
     check.claims(book).await?;
     check.documents().await?;
     check_balanced(book)?;

@@ -1,0 +1,126 @@
+//! What happened, for those who wait for it: stable names over the records, which only the book reads.
+//!
+//! A function of the record alone, so that an event is durable with what it tells of, or not at all.
+
+use crate::budget::{BudgetKind, BudgetState};
+use crate::codec::canon_names;
+use crate::effects::{Effects, Operation};
+use crate::id::{BudgetId, Micros};
+use crate::settlement::SettlementKey;
+
+canon_names!(
+    /// Names never change their meaning; new ones may come.
+    EventType {
+        ApprovalRequested = 1 "approval.requested",
+        ApprovalDecided = 2 "approval.decided",
+        MandateOpened = 3 "mandate.opened",
+        MandateSuspended = 4 "mandate.suspended",
+        MandateResumed = 5 "mandate.resumed",
+        MandateRevoked = 6 "mandate.revoked",
+        /// The amount is reserved; nothing is signed.
+        PaymentHeld = 7 "payment.held",
+        PaymentVoided = 8 "payment.voided",
+        PaymentExpired = 9 "payment.expired",
+        /// About to be signed, or signed.
+        PaymentCommitted = 10 "payment.committed",
+        PaymentSubmitted = 11 "payment.submitted",
+        PaymentUnknown = 12 "payment.unknown",
+        /// The chain shows the transfer.
+        PaymentSettled = 13 "payment.settled",
+        /// Proved that it can never happen.
+        PaymentReleased = 14 "payment.released",
+        PaymentSpentOtherwise = 15 "payment.spent_otherwise",
+        /// A refusal that its key answers with for ever.
+        RequestRefused = 16 "request.refused",
+        SettlementClaimed = 17 "settlement.claimed",
+        SettlementAbandoned = 18 "settlement.abandoned",
+        SettlementDispatched = 19 "settlement.dispatched",
+        SettlementSettled = 20 "settlement.settled",
+        SettlementFailed = 21 "settlement.failed",
+        WalletFunded = 22 "wallet.funded",
+    }
+);
+
+/// One thing that happened to one subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The record that it tells of, and its place among that record's events.
+    pub seq: u64,
+    pub number: u16,
+    pub at: Micros,
+    pub kind: EventType,
+    /// The id of the payment, mandate or approval; the authorization of a settlement; a wallet.
+    pub subject: String,
+    /// The mandate that it happened under.
+    pub mandate: Option<BudgetId>,
+}
+
+/// The events of a record, in their order.
+pub fn events(effects: &Effects) -> Vec<Event> {
+    let told = told(effects);
+    let event =
+        |(number, (kind, subject, mandate))| Event { seq: effects.seq, number, at: effects.at, kind, subject, mandate };
+    (0..).zip(told).map(event).collect()
+}
+
+type Told = (EventType, String, Option<BudgetId>);
+
+fn told(effects: &Effects) -> Vec<Told> {
+    match effects.operation {
+        Operation::Propose => approval(effects, EventType::ApprovalRequested),
+        Operation::Decide => approval(effects, EventType::ApprovalDecided),
+        Operation::OpenBudget => {
+            let mandates = effects.opened.iter().filter(|budget| budget.kind == BudgetKind::Mandate);
+            mandates.map(|budget| (EventType::MandateOpened, budget.id.to_string(), Some(budget.id))).collect()
+        }
+        Operation::ChangeBudget => {
+            let change = |state| match state {
+                BudgetState::Active => EventType::MandateResumed,
+                BudgetState::Suspended => EventType::MandateSuspended,
+                BudgetState::Revoked => EventType::MandateRevoked,
+            };
+            let states = effects.states.iter();
+            states.map(|state| (change(state.to), state.budget.to_string(), Some(state.budget))).collect()
+        }
+        Operation::Hold => payment(effects, EventType::PaymentHeld),
+        Operation::Void => payment(effects, EventType::PaymentVoided),
+        Operation::Expire => payment(effects, EventType::PaymentExpired),
+        Operation::Commit => payment(effects, EventType::PaymentCommitted),
+        Operation::Submit => payment(effects, EventType::PaymentSubmitted),
+        Operation::Doubt => payment(effects, EventType::PaymentUnknown),
+        Operation::Settle => payment(effects, EventType::PaymentSettled),
+        Operation::Release => payment(effects, EventType::PaymentReleased),
+        Operation::Misspend => payment(effects, EventType::PaymentSpentOtherwise),
+        Operation::Reject => {
+            effects.claims.iter().map(|claim| (EventType::RequestRefused, claim.key.to_string(), None)).collect()
+        }
+        Operation::Claim => settlement(effects, EventType::SettlementClaimed),
+        Operation::Abandon => settlement(effects, EventType::SettlementAbandoned),
+        Operation::Dispatch => settlement(effects, EventType::SettlementDispatched),
+        Operation::Receive => settlement(effects, EventType::SettlementSettled),
+        Operation::Fail => settlement(effects, EventType::SettlementFailed),
+        Operation::Fund => {
+            let funded = effects.transfers.iter();
+            funded.map(|transfer| (EventType::WalletFunded, transfer.debit.to_string(), None)).collect()
+        }
+    }
+}
+
+fn approval(effects: &Effects, kind: EventType) -> Vec<Told> {
+    effects.decision.iter().map(|decision| (kind, decision.id.to_string(), None)).collect()
+}
+
+fn payment(effects: &Effects, kind: EventType) -> Vec<Told> {
+    effects.spend.iter().map(|spend| (kind, spend.id.to_string(), Some(spend.budget))).collect()
+}
+
+fn settlement(effects: &Effects, kind: EventType) -> Vec<Told> {
+    effects.settlement.iter().map(|settlement| (kind, authorization(&settlement.key), None)).collect()
+}
+
+/// Role, CAIP-10 account of the payer, asset and nonce: what makes a settlement the same one.
+fn authorization(key: &SettlementKey) -> String {
+    let authorization = &key.authorization;
+    let nonce: String = authorization.nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}:{}:{}/{}/0x{nonce}", key.role, authorization.network, authorization.payer, authorization.asset)
+}
