@@ -260,3 +260,134 @@ fn the_dev_line_has_a_key_to_prove_with() {
     assert!(LocalKey::from_jwk(key).is_ok(), "a private P-256 JWK");
     assert_eq!(text(agent, "client_id"), "home:shopper");
 }
+
+/// An authorization server of somebody else: metadata, keys, tokens.
+struct Issuer {
+    url: String,
+    keys: std::sync::Arc<std::sync::Mutex<Value>>,
+    key: LocalKey,
+}
+
+impl Issuer {
+    async fn start(listener: tokio::net::TcpListener) -> Self {
+        use axum::routing::get;
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let metadata = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
+        let keys = std::sync::Arc::new(std::sync::Mutex::new(json!({ "keys": [] })));
+        let served = keys.clone();
+        let router = axum::Router::new()
+            .route("/.well-known/oauth-authorization-server", get(move || async move { axum::Json(metadata) }))
+            .route("/keys", get(move || async move { axum::Json(served.lock().unwrap().clone()) }));
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let mut issuer = Self { url, keys, key: LocalKey::from_random(&[1; 32]).unwrap() };
+        issuer.rotate(1);
+        issuer
+    }
+
+    fn rotate(&mut self, seed: u8) {
+        let name = mandates::keys::KeyId::new(format!("k{seed}"));
+        self.key = LocalKey::from_random(&[seed; 32]).unwrap().named(name);
+        *self.keys.lock().unwrap() = json!({ "keys": [self.key.public().to_jwk()] });
+    }
+
+    fn token(&self, audience: &str, subject: &str, bound_to: Option<&LocalKey>) -> String {
+        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": self.key.key_id().as_str() });
+        let mut claims = json!({
+            "iss": self.url, "aud": audience, "sub": subject, "iat": now(), "exp": now() + 300, "jti": new_key(), "client_id": "x",
+        });
+        if let Some(key) = bound_to {
+            claims["cnf"] = json!({ "jkt": key.public().thumbprint() });
+        }
+        sign(&self.key, &header, &claims).unwrap()
+    }
+}
+
+/// Asks until the answer is this one.
+async fn becomes(mut ask: impl AsyncFnMut() -> Result<Value, String>, expected: Result<(), &str>) {
+    let started = std::time::Instant::now();
+    loop {
+        let answer = ask().await;
+        match (&answer, expected) {
+            (Ok(_), Ok(())) => return,
+            (Err(said), Err(code)) if said.contains(code) => return,
+            _ if started.elapsed() > std::time::Duration::from_secs(20) => panic!("{answer:?} is not {expected:?}"),
+            _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// `serve` takes up who is registered while it runs: with a key of their own or by an outside issuer; and lets them go.
+#[tokio::test(flavor = "multi_thread")]
+async fn principals_come_and_go_while_the_service_runs() {
+    use crate::harness::process::run;
+    let chain = Service::start(&["chain", "--port", "0"], &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().display().to_string();
+    let config = folder.path().join("purser.toml");
+    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let purser = |args: &[&str]| {
+        let output = run(args, &[]);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    purser(&["init", "--dir", &dir, "--rpc-url", text(&chain.line, "rpc_url"), "--listen", &listen]);
+    let file = config.display().to_string();
+    purser(&["migrate", "--config", &file]);
+    let serve = Service::start(&["serve", "--config", &file], &[]);
+    let before = std::fs::read_to_string(&config).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer_url = format!("http://{}", listener.local_addr().unwrap());
+    let (own, key) = (folder.path().join("own.jwk").display().to_string(), LocalKey::from_random(&[9; 32]).unwrap());
+    purser(&["principal", "new-key", &own]);
+    let add = ["principal", "add", "--config", &file, "--kind", "agent", "--sponsor", "user"];
+    purser(&[&add[..], &["own", "--jwk", &own]].concat());
+    purser(&[&add[..], &["outside", "--issuer", &issuer_url, "--subject", "abc"]].concat());
+    assert!(!run(&[&add[..], &["plain", "--issuer", "http://idp.example"]].concat(), &[]).status.success());
+
+    let client = purser::client::Client::new(serve.url()).unwrap();
+    let ask = async |credential: &Credential| {
+        let intent =
+            json!({ "user": "user", "description": "x", "currency": "USD", "total": "1", "expires_in_seconds": 60 });
+        let asked = client.call_as(credential, Method::POST, "/v1/mandates/intents", None, Some(intent)).await;
+        asked.map_err(|error| error.to_string())
+    };
+    let jwk: Value = serde_json::from_slice(&std::fs::read(&own).unwrap()).unwrap();
+    let registered = Credential::key("main:own", jwk.as_object().unwrap()).unwrap();
+    becomes(async || ask(&registered).await, Ok(())).await;
+
+    // The issuer is down, then up; a key that it rotates is found.
+    let mut issuer = Issuer {
+        url: issuer_url.clone(),
+        keys: Default::default(),
+        key: LocalKey::from_random(&[1; 32]).unwrap().named(mandates::keys::KeyId::new("k1")),
+    };
+    let by = |token: String| Credential::bound(token, LocalKey::from_random(&[9; 32]).unwrap());
+    let bound = |issuer: &Issuer| issuer.token(serve.url(), "abc", Some(&key));
+    drop(listener);
+    becomes(async || ask(&by(bound(&issuer))).await, Err("issuer_unavailable")).await;
+    let address = issuer_url.trim_start_matches("http://");
+    issuer = Issuer::start(tokio::net::TcpListener::bind(address).await.unwrap()).await;
+    becomes(async || ask(&by(bound(&issuer))).await, Ok(())).await;
+    for (token, code) in [
+        (issuer.token(serve.url(), "abc", None), "dpop_proof_key"),
+        (issuer.token(serve.url(), "stranger", Some(&key)), "principal_unknown"),
+        (issuer.token("http://them", "abc", Some(&key)), "token_invalid"),
+        (issuer.token(serve.url(), "abc", Some(&issuer.key)), "dpop_proof_key"),
+    ] {
+        let refused = ask(&by(token)).await.unwrap_err();
+        assert!(refused.contains(code), "{code}: {refused}");
+    }
+    let bare = reqwest::Client::new().get(format!("{}/v1/approvals", serve.url()));
+    let bare = send(bare.bearer_auth(issuer.token(serve.url(), "abc", Some(&key)))).await;
+    assert_eq!(bare.code(), (401, "token_bound"), "a bound token is no bearer token");
+    issuer.rotate(2);
+    becomes(async || ask(&by(bound(&issuer))).await, Ok(())).await;
+
+    // A file that cannot be read changes nothing; one without them lets them go, tokens and all.
+    let token = bound(&issuer);
+    std::fs::write(&config, "listen = ").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    assert!(ask(&registered).await.is_ok() && ask(&by(token.clone())).await.is_ok());
+    std::fs::write(&config, &before).unwrap();
+    becomes(async || ask(&by(token.clone())).await, Err("token_invalid")).await;
+    becomes(async || ask(&registered).await, Err("principal_unknown")).await;
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ledger::id::CallerKind;
-use purser::world::{AGENT, HOME, MERCHANT, SHOP, USER};
+use purser::world::{AGENT, BYSTANDER, HOME, MERCHANT, NEIGHBOUR, SHOP, USER};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ async fn only_the_user_decides() {
     let path = format!("/v1/approvals/{}/decision", text(&approval, "id"));
     let body = json!({ "decision": "approve", "digest": approval["digest"] });
     let operator = shop.service.token(HOME, "admin", CallerKind::Operator).unwrap();
-    let other_user = shop.service.token(HOME, "somebody", CallerKind::User).unwrap();
+    let other_user = shop.service.token(HOME, NEIGHBOUR, CallerKind::User).unwrap();
     for (token, expected) in
         [(&shop.agent, "only_a_user_decides"), (&operator, "only_a_user_decides"), (&other_user, "not_your_decision")]
     {
@@ -86,7 +86,7 @@ async fn another_agent_tenant_or_role_has_no_mandate_here() {
     let shop = Shop::open().await;
     let mandate = shop.mandate(intent()).await;
     let required = shop.met("/paid/report").await;
-    let stranger = shop.service.token(HOME, "stranger", CallerKind::Agent).unwrap();
+    let stranger = shop.service.token(HOME, BYSTANDER, CallerKind::Agent).unwrap();
     let elsewhere = shop.service.token(SHOP, AGENT, CallerKind::Agent).unwrap();
     for token in [&stranger, &elsewhere] {
         let (status, code, _) = refused(shop.pay_as(token, &mandate, &required, &new_key(), json!({})).await);

@@ -51,6 +51,8 @@ pub struct AuthorizationUse {
 pub struct Receipt {
     pub transaction: B256,
     pub block: Block,
+    /// Whose gas it took, as the node says.
+    pub sender: Address,
     pub success: bool,
     pub gas_used: u64,
     /// Wei a unit of gas, as charged.

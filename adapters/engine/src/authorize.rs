@@ -68,7 +68,7 @@ impl Engine {
         if identity.caller.kind != CallerKind::Agent {
             return Err(forbidden("an agent", identity));
         }
-        let tenant = self.tenant(&identity.tenant)?.clone();
+        let tenant = self.tenant(&identity.tenant)?;
         let offer = self.freeze(&request)?;
         let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &request.key);
         let digest = request_digest(&request, &offer);

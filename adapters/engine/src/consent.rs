@@ -131,6 +131,7 @@ impl Engine {
     /// Puts the question. The agent asks for itself, and only for itself.
     pub async fn propose_intent(&self, identity: &Identity, request: IntentRequest) -> Result<Approval, EngineError> {
         let tenant = self.tenant(&identity.tenant)?;
+        let tenant = tenant.as_ref();
         if identity.caller.kind != CallerKind::Agent {
             return Err(forbidden("an agent", identity));
         }
@@ -229,6 +230,7 @@ impl Engine {
     /// Signs both mandates and opens the node; the approval is used up in the same unit.
     async fn open_mandate(&self, identity: &Identity, document: &IntentDocument) -> Result<(), EngineError> {
         let tenant = self.tenant(&identity.tenant)?;
+        let tenant = tenant.as_ref();
         let parent = self.open_person(tenant, &document.user, &document.currency).await?;
         let minted = self.mint(tenant, document).await?;
         let record = MandateRecord {

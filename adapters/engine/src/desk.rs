@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use alloy_primitives::Address;
 use ledger::id::TenantId;
 use ledger::settlement::SettlementKey;
 use x402::wire::{PaymentPayload, PaymentRequirements};
 
 type Key = (TenantId, SettlementKey);
+type SharedLane = Arc<tokio::sync::Mutex<Lane>>;
 
 /// Settlements whose caller was told "pending" and has not come back.
 const UNDELIVERED_MAX: usize = 100_000;
@@ -18,7 +20,7 @@ pub struct Desk {
     in_hand: Mutex<BTreeMap<Key, Option<Goods>>>,
     /// Settled after their caller was told "pending": the next one to ask is the first to learn it.
     undelivered: Mutex<BTreeSet<Key>>,
-    lanes: Mutex<BTreeMap<TenantId, Arc<tokio::sync::Mutex<Lane>>>>,
+    lanes: Mutex<BTreeMap<(TenantId, Address), SharedLane>>,
 }
 
 /// What a sale is settled with, once its handler has delivered.
@@ -106,7 +108,7 @@ impl Desk {
         locked(&self.undelivered).remove(&(tenant.clone(), key.clone()))
     }
 
-    pub fn lane(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<Lane>> {
-        locked(&self.lanes).entry(tenant.clone()).or_default().clone()
+    pub fn lane(&self, tenant: &TenantId, relayer: Address) -> SharedLane {
+        locked(&self.lanes).entry((tenant.clone(), relayer)).or_default().clone()
     }
 }

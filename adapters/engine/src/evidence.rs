@@ -97,7 +97,7 @@ impl Engine {
 
     pub async fn evidence(&self, identity: &Identity, id: SpendId) -> Result<EvidenceFile, EngineError> {
         let spend = self.own_spend(identity, id).await?;
-        let tenant = self.tenant(&identity.tenant)?.clone();
+        let tenant = self.tenant(&identity.tenant)?;
         let bundle_text = self.document_text(identity, spend.evidence).await?;
         let bundle = self.bundle(identity, &spend).await?;
         let decision = self.store.decision(&identity.tenant, bundle.decision).await?;

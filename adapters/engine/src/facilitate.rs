@@ -65,7 +65,7 @@ impl Engine {
             Err(refusal) => return Ok(VerifyResponse::refused(&refusal, claimed_payer(request))),
         };
         let payer = payment.payer().to_string();
-        if let Err(refusal) = check_payee(role, &payment) {
+        if let Err(refusal) = check_payee(&role, &payment) {
             return Ok(VerifyResponse::refused(&refusal, Some(payer)));
         }
         let claimed = self.claimed_elsewhere(tenant, &payment).await?;
@@ -93,13 +93,13 @@ impl Engine {
             Ok(payment) => payment,
             Err(refusal) => return Ok(refused(&refusal)),
         };
-        if let Err(refusal) = check_payee(role, &payment) {
+        if let Err(refusal) = check_payee(&role, &payment) {
             return Ok(refused(&refusal));
         }
         let authorization = book::authorization(&payment.claim_key())?;
         let carriage = Carriage {
             identity: service(tenant, "facilitator")?,
-            role,
+            role: &role,
             payment,
             key: SettlementKey { role: Role::Facilitator, authorization },
             wait: Duration::from_millis(self.tenant(tenant)?.limits.settle_wait_millis),
@@ -134,7 +134,7 @@ impl Engine {
     /// Claimed by us, nothing sent.
     async fn carry(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
         let tenant = &carriage.identity.tenant;
-        let lane = self.desk.lane(tenant);
+        let lane = self.desk.lane(tenant, carriage.role.relayer.address());
         let mut lane = lane.lock().await;
         let claimed = self.claimed_elsewhere(tenant, &carriage.payment).await?;
         let relayer = carriage.role.relayer.address();
@@ -346,12 +346,14 @@ impl Engine {
     }
 
     fn gas(&self, identity: &Identity, receipt: &Receipt) -> Result<Option<Gas>, EngineError> {
-        let Some(role) = &self.tenant(&identity.tenant)?.facilitator else { return Ok(None) };
+        let Some(role) = self.tenant(&identity.tenant)?.facilitator.clone() else { return Ok(None) };
         let cost = u128::from(receipt.gas_used).checked_mul(receipt.effective_gas_price);
         let cost = cost.ok_or_else(|| EngineError::Broken("gas leaves the range of an amount".into()))?;
         let asset = format!("{}/slip44:60", self.network);
         let asset = asset.parse().map_err(|_| EngineError::Broken("no name for the native asset".into()))?;
-        let wallet = format!("{}:{}", self.network, book::text(role.relayer.address()));
+        // A node may say anything; gas is charged to an account of ours.
+        let payer = if role.former.contains(&receipt.sender) { receipt.sender } else { role.relayer.address() };
+        let wallet = format!("{}:{}", self.network, book::text(payer));
         Ok(Some(Gas { wallet, money: Money { asset, amount: Amount::new(cost) } }))
     }
 
@@ -370,8 +372,8 @@ impl Engine {
         Ok(sum)
     }
 
-    pub(crate) fn facilitator_role(&self, tenant: &TenantId) -> Result<&FacilitatorRole, EngineError> {
-        self.tenant(tenant)?.facilitator.as_ref().ok_or(EngineError::NotConfigured("facilitator"))
+    pub(crate) fn facilitator_role(&self, tenant: &TenantId) -> Result<FacilitatorRole, EngineError> {
+        self.tenant(tenant)?.facilitator.clone().ok_or(EngineError::NotConfigured("facilitator"))
     }
 }
 

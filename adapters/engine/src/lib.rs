@@ -28,7 +28,7 @@ pub mod tenant;
 pub mod verify;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ledger::id::{Caller, TenantId};
 use ledger::store::Store;
@@ -48,6 +48,8 @@ pub struct Identity {
     pub caller: Caller,
 }
 
+type Tenants = BTreeMap<TenantId, Arc<Tenant>>;
+
 /// The ports, and the tenants that they serve. Holds no state that a crash could lose.
 pub struct Engine {
     pub store: Arc<dyn Store>,
@@ -56,7 +58,7 @@ pub struct Engine {
     pub assets: AssetTable,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    tenants: RwLock<Tenants>,
     desk: Desk,
 }
 
@@ -70,19 +72,30 @@ impl Engine {
         entropy: Arc<dyn Entropy>,
         tenants: Vec<Tenant>,
     ) -> Self {
-        let tenants = tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect();
+        let tenants = RwLock::new(by_id(tenants));
         Self { store, chain, network, assets, clock, entropy, tenants, desk: Desk::default() }
     }
 
-    pub fn tenant(&self, id: &TenantId) -> Result<&Arc<Tenant>, EngineError> {
-        self.tenants.get(id).ok_or_else(|| EngineError::NotFound { what: "tenant", id: id.to_string() })
+    /// As it is configured now. Who holds it keeps it as it was, to the end of what they do.
+    pub fn tenant(&self, id: &TenantId) -> Result<Arc<Tenant>, EngineError> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.get(id).cloned().ok_or_else(|| EngineError::NotFound { what: "tenant", id: id.to_string() })
     }
 
-    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
-        self.tenants.values()
+    pub fn tenants(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Takes up another configuration; what is under way ends under the one that it began with.
+    pub fn replace_tenants(&self, tenants: Vec<Tenant>) {
+        *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = by_id(tenants);
     }
 
     fn now_seconds(&self) -> u64 {
         u64::try_from(self.clock.now().seconds()).unwrap_or(0)
     }
+}
+
+fn by_id(tenants: Vec<Tenant>) -> Tenants {
+    tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect()
 }

@@ -312,8 +312,8 @@ impl Engine {
         Ok(if known { Ok(payment) } else { Err(refusal) })
     }
 
-    fn seller(&self, tenant: &TenantId) -> Result<&Seller, EngineError> {
-        self.tenant(tenant)?.seller.as_ref().ok_or(EngineError::NotConfigured("seller"))
+    fn seller(&self, tenant: &TenantId) -> Result<Seller, EngineError> {
+        self.tenant(tenant)?.seller.clone().ok_or(EngineError::NotConfigured("seller"))
     }
 }
 

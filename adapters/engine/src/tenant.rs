@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use ledger::id::{PayeeId, PrincipalId, TenantId, TenantSecret};
 use ledger::journal::SaltKey;
 use ledger::money::Amount;
@@ -92,13 +93,17 @@ impl Default for Limits {
     }
 }
 
+#[derive(Clone)]
 pub struct Seller {
     pub facilitator: Arc<dyn Facilitator>,
     pub payee: PayeeId,
 }
 
+#[derive(Clone)]
 pub struct FacilitatorRole {
     pub relayer: Arc<dyn Relayer>,
+    /// Accounts that relayed before it: what they sent may still be mined, and costs their gas.
+    pub former: Vec<Address>,
     pub payees: AllowedPayees,
 }
 

@@ -70,7 +70,7 @@ impl Engine {
         };
         let merchant_keys = match &request.merchant_jwks {
             Some(jwks) => KeySet::from_jwks(jwks)?,
-            None => merchant_keys(tenant)?,
+            None => merchant_keys(&tenant)?,
         };
         let expected = match (&request.audience, &request.nonce) {
             (Some(audience), Some(nonce)) => Expected::Exactly { audience, nonce },

@@ -1,16 +1,18 @@
 //! The door: a credential in, an identity out; and the token endpoint behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::Identity;
-use ledger::id::AuthMethod;
+use ledger::id::{AuthMethod, CallerKind, PrincipalId, TenantId};
 use mandates::keys::PublicKey;
 
 use crate::assertion::{self, AssertionError};
 use crate::dpop::{self, ProofError, Request, With};
+use crate::issuer::{self, IssuerKeys, Subjects};
 use crate::replay::Replay;
 use crate::same;
-use crate::token::{Binding, Minter, Token, TokenError, Verifier};
+use crate::token::{Binding, Minter, Token, TokenError};
 
 /// How long a token that was got at the endpoint lives. A client asks again; a stolen one is soon worth nothing.
 pub const GRANTED_SECONDS: u32 = 300;
@@ -90,27 +92,50 @@ pub fn client_name(tenant: &str, principal: &str) -> String {
     format!("{tenant}:{principal}")
 }
 
+/// A principal in a role.
+pub type Registered = (TenantId, PrincipalId, CallerKind);
+
+/// Who is registered, and how they prove it. Replaced as a whole when the configuration changes.
+pub struct Register {
+    pub minter: Minter,
+    /// Everybody. A token about somebody who is gone is worth nothing from then on.
+    pub principals: BTreeSet<Registered>,
+    /// Those with a public key, by `client_id`.
+    pub clients: BTreeMap<String, Client>,
+    /// Those of outside issuers.
+    pub subjects: Subjects,
+    pub policy: BearerPolicy,
+}
+
 pub struct Callers {
-    minter: Minter,
-    verifier: Verifier,
-    clients: BTreeMap<String, Client>,
-    policy: BearerPolicy,
+    register: RwLock<Arc<Register>>,
+    issuer_keys: IssuerKeys,
     proofs: Replay,
     assertions: Replay,
 }
 
 impl Callers {
-    pub fn new(minter: Minter, clients: BTreeMap<String, Client>, policy: BearerPolicy) -> Self {
-        let verifier = minter.verifier();
-        Self { minter, verifier, clients, policy, proofs: Replay::default(), assertions: Replay::default() }
+    pub fn new(register: Register) -> Self {
+        let (proofs, assertions) = (Replay::default(), Replay::default());
+        Self { register: RwLock::new(Arc::new(register)), issuer_keys: IssuerKeys::default(), proofs, assertions }
     }
 
-    pub const fn policy(&self) -> BearerPolicy {
-        self.policy
+    /// What was used once stays used.
+    pub fn replace(&self, register: Register) {
+        *self.register.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(register);
     }
 
-    pub fn issuer(&self) -> &str {
-        self.minter.issuer()
+    pub fn register(&self) -> Arc<Register> {
+        self.register.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where keys of outside issuers are learnt.
+    pub const fn issuer_keys(&self) -> &IssuerKeys {
+        &self.issuer_keys
+    }
+
+    pub fn issuer(&self) -> String {
+        self.register().minter.issuer().to_owned()
     }
 
     pub fn identify(
@@ -129,8 +154,9 @@ impl Callers {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(TokenError::Missing.into());
         }
-        let Token { identity, bound_to } = self.verifier.verify(token, request.now)?;
-        match (bound_to, call, self.policy) {
+        let register = self.register();
+        let Token { identity, bound_to } = self.verify(&register, token, request.now)?;
+        match (bound_to, call, register.policy) {
             // RFC 9449 section 7.2: a bound token is no bearer token.
             (Some(_), ..) => Err(TokenError::Scheme.into()),
             (None, Call::Acts, BearerPolicy::Reading) => Err(TokenError::Unbound.into()),
@@ -142,8 +168,9 @@ impl Callers {
         let proof = presented.proof.map_err(|Repeated| ProofError::Malformed)?.ok_or(ProofError::Missing)?;
         let proof = std::str::from_utf8(proof).map_err(|_| ProofError::Malformed)?;
         // The token first: nobody fills the memory of proofs without one of ours.
-        let Token { mut identity, bound_to } = self.verifier.verify(token, request.now)?;
-        let bound_to = bound_to.or_else(|| self.registered_key(&identity)).ok_or(ProofError::Key)?;
+        let register = self.register();
+        let Token { mut identity, bound_to } = self.verify(&register, token, request.now)?;
+        let bound_to = bound_to.or_else(|| register.key_of(&identity)).ok_or(ProofError::Key)?;
         let key = dpop::verify(proof, request, With::Token(token), &self.proofs)?;
         if !same(&key, &bound_to) {
             return Err(ProofError::Key.into());
@@ -152,11 +179,19 @@ impl Callers {
         Ok(identity)
     }
 
-    /// Where bearer tokens are good for everything, one that comes with a proof must come with the key on record.
-    fn registered_key(&self, identity: &Identity) -> Option<String> {
-        let name = client_name(identity.tenant.as_str(), identity.caller.principal.as_str());
-        let client = self.clients.get(&name).filter(|client| client.identity.caller.kind == identity.caller.kind);
-        client.filter(|_| self.policy == BearerPolicy::Everything).map(|client| client.key.thumbprint())
+    /// One of ours, or of an issuer that somebody here is registered with.
+    fn verify(&self, register: &Register, token: &str, now: i64) -> Result<Token, TokenError> {
+        let ours = register.minter.issuer();
+        let outside = if register.subjects.is_empty() { None } else { issuer::claimed(token) };
+        let outside = outside.filter(|claimed| claimed != ours);
+        let outside = outside.and_then(|claimed| register.subjects.get_key_value(&claimed));
+        let token = match outside {
+            Some((issuer, subjects)) => issuer::verify(token, (issuer, ours), subjects, &self.issuer_keys, now)?,
+            None => register.minter.verifier().verify(token, now)?,
+        };
+        let caller = &token.identity.caller;
+        let known = (token.identity.tenant.clone(), caller.principal.clone(), caller.kind);
+        if register.principals.contains(&known) { Ok(token) } else { Err(TokenError::Unregistered) }
     }
 
     /// Client credentials (RFC 6749 section 4.4) by `private_key_jwt`, bound to the key of the proof.
@@ -168,12 +203,22 @@ impl Callers {
         token_id: &str,
     ) -> Result<Granted, GrantError> {
         let name = assertion::claimed_client(assertion).ok_or(AssertionError::Invalid)?;
-        let client = self.clients.get(&name).ok_or(AssertionError::Invalid)?;
-        let audiences = [self.minter.issuer(), request.address];
+        let register = self.register();
+        let client = register.clients.get(&name).ok_or(AssertionError::Invalid)?;
+        let audiences = [register.minter.issuer(), request.address];
         assertion::verify(assertion, &name, &client.key, &audiences, request.now, &self.assertions)?;
         let proof = std::str::from_utf8(proof).map_err(|_| ProofError::Malformed)?;
         let key = dpop::verify(proof, request, With::NoToken, &self.proofs)?;
-        let minted = self.minter.mint(&client.identity, Binding::Key(&key), token_id, request.now, GRANTED_SECONDS);
+        let minted = register.minter.mint(&client.identity, Binding::Key(&key), token_id, request.now, GRANTED_SECONDS);
         Ok(Granted { token: minted.ok_or(GrantError::Signing)?, seconds: GRANTED_SECONDS })
+    }
+}
+
+impl Register {
+    /// Where bearer tokens are good for everything, one that comes with a proof must come with the key on record.
+    fn key_of(&self, identity: &Identity) -> Option<String> {
+        let name = client_name(identity.tenant.as_str(), identity.caller.principal.as_str());
+        let client = self.clients.get(&name).filter(|client| client.identity.caller.kind == identity.caller.kind);
+        client.filter(|_| self.policy == BearerPolicy::Everything).map(|client| client.key.thumbprint())
     }
 }

@@ -1,17 +1,18 @@
 //! Who calls: access tokens, proofs of possession, client assertions.
 //!
 //! The promise: a caller is who its credential says, and a credential that was stolen without its key spends nothing.
-//! Tokens are short-lived and ours alone; a token bound to a key (RFC 9449, DPoP) is worth nothing without a fresh
+//! Tokens are short-lived, ours or of an issuer that the operator named, and good for registered principals only; a token bound to a key (RFC 9449, DPoP) is worth nothing without a fresh
 //! proof by that key for this very request; a proof and an assertion are used once.
 //!
-//! Read in this order: [`callers`] (the door), [`token`] (what we sign), [`dpop`] (proof of possession), [`assertion`] (how a client gets a
-//! token, RFC 7523), [`replay`].
+//! Read in this order: [`callers`] (the door), [`token`] (what we sign), [`issuer`] (what others sign), [`dpop`] (proof of
+//! possession), [`assertion`] (how a client gets a token, RFC 7523), [`replay`].
 //!
 //! What it never does: decide what a caller may do; read a clock; log or repeat anything that a credential contains.
 
 pub mod assertion;
 pub mod callers;
 pub mod dpop;
+pub mod issuer;
 pub mod replay;
 pub mod token;
 

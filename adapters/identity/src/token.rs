@@ -32,6 +32,10 @@ pub enum TokenError {
     Invalid,
     #[error("the token has expired")]
     Expired,
+    #[error("the principal of this token is not registered here")]
+    Unregistered,
+    #[error("the keys of the token's issuer are not known yet")]
+    IssuerUnavailable,
 }
 
 impl TokenError {
@@ -42,6 +46,8 @@ impl TokenError {
             Self::Scheme => "token_bound",
             Self::Invalid => "token_invalid",
             Self::Expired => "token_expired",
+            Self::Unregistered => "principal_unknown",
+            Self::IssuerUnavailable => "issuer_unavailable",
         }
     }
 }
@@ -128,33 +134,44 @@ impl Verifier {
 
     fn read(&self, claims: &Object, now: i64) -> Result<Token, TokenError> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(TokenError::Invalid);
-        let seconds = |name: &str| claims.get(name).and_then(Value::as_i64).ok_or(TokenError::Invalid);
         if text("iss")? != self.issuer || text("aud")? != self.issuer {
             return Err(TokenError::Invalid);
         }
-        let (issued_at, expires_at) = (seconds("iat")?, seconds("exp")?);
-        let lives = expires_at.checked_sub(issued_at).ok_or(TokenError::Invalid)?;
-        if issued_at > now.saturating_add(LEEWAY_SECONDS) || !(0..=LIFE_SECONDS_MAX).contains(&lives) {
-            return Err(TokenError::Invalid);
-        }
-        if now >= expires_at.saturating_add(LEEWAY_SECONDS) {
-            return Err(TokenError::Expired);
-        }
+        in_time(claims, now)?;
         let kind: CallerKind = text("kind")?.parse().map_err(|_| TokenError::Invalid)?;
         if kind == CallerKind::Service {
             return Err(TokenError::Invalid); // a part of the service calls itself in process, never over HTTP
         }
         let principal = text("sub")?.parse().map_err(|_| TokenError::Invalid)?;
         let tenant = text("tenant")?.parse().map_err(|_| TokenError::Invalid)?;
-        let bound_to = match claims.get("cnf") {
-            None => None,
-            Some(confirmation) => {
-                let thumbprint = confirmation.get("jkt").and_then(Value::as_str).ok_or(TokenError::Invalid)?;
-                Some(thumbprint.to_owned())
-            }
-        };
+        let bound_to = confirmation(claims)?;
         let method = if bound_to.is_some() { AuthMethod::Dpop } else { AuthMethod::Bearer };
         Ok(Token { identity: Identity { tenant, caller: Caller { principal, kind, method } }, bound_to })
+    }
+}
+
+/// Issued, not over, and never for long.
+pub(crate) fn in_time(claims: &Object, now: i64) -> Result<(), TokenError> {
+    let seconds = |name: &str| claims.get(name).and_then(Value::as_i64).ok_or(TokenError::Invalid);
+    let (issued_at, expires_at) = (seconds("iat")?, seconds("exp")?);
+    if now >= expires_at.saturating_add(LEEWAY_SECONDS) {
+        return Err(TokenError::Expired);
+    }
+    let lives = expires_at.checked_sub(issued_at).ok_or(TokenError::Invalid)?;
+    if issued_at > now.saturating_add(LEEWAY_SECONDS) || !(0..=LIFE_SECONDS_MAX).contains(&lives) {
+        return Err(TokenError::Invalid);
+    }
+    Ok(())
+}
+
+/// The thumbprint that a token is bound to (RFC 9449 section 6.1). Bound in another way is bound, and not for us to read.
+pub(crate) fn confirmation(claims: &Object) -> Result<Option<String>, TokenError> {
+    match claims.get("cnf") {
+        None => Ok(None),
+        Some(confirmation) => {
+            let thumbprint = confirmation.get("jkt").and_then(Value::as_str).ok_or(TokenError::Invalid)?;
+            Ok(Some(thumbprint.to_owned()))
+        }
     }
 }
 

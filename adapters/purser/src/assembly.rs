@@ -77,11 +77,19 @@ pub fn engine(
     rpc: RpcChain,
     facilitators: FacilitatorMaker<'_>,
 ) -> Result<Engine, AssemblyError> {
-    let tenants = config.tenants.iter().map(|tenant| assemble(config, tenant, ring, &rpc, facilitators));
-    let tenants = tenants.collect::<Result<Vec<_>, _>>()?;
+    let tenants = tenants(config, ring, &rpc, facilitators)?;
     let (network, assets) = (network(&config.chain)?, assets(&config.chain)?);
     let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
     Ok(Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants))
+}
+
+pub fn tenants(
+    config: &Config,
+    ring: &Ring,
+    rpc: &RpcChain,
+    facilitators: FacilitatorMaker<'_>,
+) -> Result<Vec<Tenant>, AssemblyError> {
+    config.tenants.iter().map(|tenant| assemble(config, tenant, ring, rpc, facilitators)).collect()
 }
 
 fn assemble(
@@ -191,13 +199,15 @@ fn seller(tenant: &TenantConfig, facilitators: FacilitatorMaker<'_>) -> Result<O
 
 fn facilitator(tenant: &TenantConfig, ring: &Ring, rpc: &RpcChain) -> Result<Option<FacilitatorRole>, AssemblyError> {
     let Some(config) = &tenant.facilitate else { return Ok(None) };
-    let key = B256::from(ring.secret(&Slot::new(&tenant.id, Purpose::Relayer))?);
+    let slot = Slot::new(&tenant.id, Purpose::Relayer);
+    let key = B256::from(ring.secret(&slot)?);
     let relayer = LocalRelayer::new(rpc.clone(), &key, FeeCaps::default());
     let relayer =
         relayer.map_err(|error| AssemblyError::Tenant { tenant: tenant.id.clone(), why: error.to_string() })?;
     let listed = config.payees.iter().map(|address| address.to_ascii_lowercase()).collect();
     let payees = if config.anyone { AllowedPayees::Anyone } else { AllowedPayees::Listed(listed) };
-    Ok(Some(FacilitatorRole { relayer: Arc::new(relayer), payees }))
+    let former = ring.retired(&slot).map(|key| Ok(key.wallet()?.address())).collect::<Result<_, KeyError>>()?;
+    Ok(Some(FacilitatorRole { relayer: Arc::new(relayer), former, payees }))
 }
 
 /// Keys that everybody knows sign for nobody's money.

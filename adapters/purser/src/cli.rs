@@ -104,8 +104,14 @@ pub struct PrincipalAdd {
     #[arg(long)]
     pub kind: String,
     /// A P-256 JWK; of a private one only the public half is taken.
-    #[arg(long, value_name = "FILE")]
-    pub jwk: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "issuer")]
+    pub jwk: Option<PathBuf>,
+    /// An outside authorization server whose access tokens (RFC 9068, bound by DPoP) it comes with.
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+    /// What the issuer's tokens call it in `sub`; its name where nothing is said.
+    #[arg(long, requires = "issuer")]
+    pub subject: Option<String>,
     /// For an agent: the person who answers for it.
     #[arg(long)]
     pub sponsor: Option<String>,

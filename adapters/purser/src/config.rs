@@ -121,6 +121,18 @@ pub struct PersonConfig {
     /// The public key with which this person's client gets tokens (RFC 7523).
     #[serde(default)]
     pub jwk: Option<mandates::json::Object>,
+    #[serde(default)]
+    pub issuer: Option<IssuerConfig>,
+}
+
+/// An outside authorization server whose access tokens (RFC 9068) this principal comes with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerConfig {
+    /// As its tokens have it in `iss`.
+    pub url: String,
+    /// What its tokens call the principal in `sub`.
+    pub subject: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -129,6 +141,8 @@ pub struct OperatorConfig {
     pub id: String,
     #[serde(default)]
     pub jwk: Option<mandates::json::Object>,
+    #[serde(default)]
+    pub issuer: Option<IssuerConfig>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -139,6 +153,8 @@ pub struct AgentConfig {
     pub sponsor: String,
     #[serde(default)]
     pub jwk: Option<mandates::json::Object>,
+    #[serde(default)]
+    pub issuer: Option<IssuerConfig>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -152,6 +168,8 @@ pub struct MerchantConfig {
     pub website: Option<String>,
     #[serde(default)]
     pub jwk: Option<mandates::json::Object>,
+    #[serde(default)]
+    pub issuer: Option<IssuerConfig>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -262,6 +280,26 @@ impl Config {
     /// Every node, the preferred one first.
     pub fn rpc_urls(&self) -> Vec<String> {
         std::iter::once(&self.chain.rpc_url).chain(&self.chain.fallback_rpc_urls).cloned().collect()
+    }
+
+    /// What a running service cannot take up: the rest may change under it.
+    pub fn fixed(&self) -> Self {
+        let mut fixed = self.clone();
+        for tenant in &mut fixed.tenants {
+            *tenant = TenantConfig {
+                cap: None,
+                people: Vec::new(),
+                agents: Vec::new(),
+                merchants: Vec::new(),
+                operators: Vec::new(),
+                payees: Vec::new(),
+                pegs: Vec::new(),
+                payment_seconds: None,
+                hold_seconds: None,
+                ..tenant.clone()
+            };
+        }
+        fixed
     }
 
     pub fn tenant(&self, id: &str) -> Option<&TenantConfig> {

@@ -19,6 +19,7 @@ pub mod demo;
 pub mod dev;
 pub mod doctor;
 pub mod init;
+pub mod issuers;
 pub mod keys;
 pub mod ledger;
 pub mod opening;

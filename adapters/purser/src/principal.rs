@@ -34,7 +34,7 @@ pub fn add(args: &PrincipalAdd) -> Result<(), String> {
     if crate::service::is_known(tenant, &args.name, kind) && kind != CallerKind::User {
         return Err(format!("tenant {} has {kind} {} already", args.tenant, args.name));
     }
-    let jwk = public_jwk(&args.jwk)?;
+    let jwk = args.jwk.as_deref().map(public_jwk).transpose()?;
     let mut row = Table::new();
     row["id"] = text(&args.name);
     match (kind, &args.sponsor) {
@@ -51,7 +51,16 @@ pub fn add(args: &PrincipalAdd) -> Result<(), String> {
     if let Some(cap) = &args.cap {
         row["cap"] = text(cap);
     }
-    row["jwk"] = Item::Value(Value::InlineTable(jwk));
+    if let Some(jwk) = jwk {
+        row["jwk"] = Item::Value(Value::InlineTable(jwk));
+    }
+    if let Some(issuer) = &args.issuer {
+        crate::issuers::check_url(issuer)?;
+        let mut table = InlineTable::new();
+        table.insert("url", issuer.as_str().into());
+        table.insert("subject", args.subject.as_deref().unwrap_or(&args.name).into());
+        row["issuer"] = Item::Value(Value::InlineTable(table));
+    }
     let list = match kind {
         CallerKind::User => "people",
         CallerKind::Agent => "agents",
@@ -62,7 +71,7 @@ pub fn add(args: &PrincipalAdd) -> Result<(), String> {
     edit(&args.config, &args.tenant, list, row)?;
     Config::read(&args.config).map_err(|error| format!("the file was changed and cannot be read any more: {error}"))?;
     println!(
-        "{kind} {} is registered; its client_id is {}:{}. Restart serve to take it up.",
+        "{kind} {} is registered; its client_id is {}:{}. A running serve takes it up within a second.",
         args.name, args.tenant, args.name
     );
     Ok(())

@@ -1,11 +1,14 @@
 //! `purser serve`: the service from a configuration file.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use chain::rpc::{RpcChain, RpcConfig};
 use serde_json::json;
-use store::Schema;
+use store::{Schema, SqliteStore};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal as listen};
 use x402::chain::Chain;
 
 use crate::assembly::{open_store, refuse_test_keys};
@@ -15,7 +18,11 @@ use crate::opening;
 use crate::operate::master_key;
 use crate::service::Running;
 
+/// How soon a changed file is seen.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), String> {
+    let mut changes = Changes::new(path);
     let config = Config::read(path).map_err(|error| error.to_string())?;
     config.check_for_service().map_err(|error| error.to_string())?;
     let ring = Ring::open(&config.database, master_key(&config)?, Schema::Refuse).await;
@@ -30,12 +37,75 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
         tracing::warn!("opening balances: {error}");
     }
     let listener = TcpListener::bind(config.listen).await.map_err(|error| format!("{}: {error}", config.listen))?;
-    let running = Running::start(&config, &ring, store.clone(), rpc, listener).await?;
+    let running = Running::start(&config, &ring, store.clone(), rpc.clone(), listener).await?;
     println!("{}", json!({ "url": running.url(), "pid": std::process::id(), "database": config.database }));
-    stop.await;
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            () = changes.next() => {}
+        }
+        // What cannot be read or taken up changes nothing: the service goes on as it is.
+        match reload(path, &running, &store, &rpc).await {
+            Ok(()) => tracing::info!("the configuration was taken up"),
+            Err(why) => tracing::error!("the configuration was not taken up: {why}"),
+        }
+    }
     tracing::info!("stopping");
     running.stop().await;
     store.close().await.map_err(|error| error.to_string())
+}
+
+async fn reload(path: &Path, running: &Running, store: &SqliteStore, rpc: &RpcChain) -> Result<(), String> {
+    let config = Config::read(path).map_err(|error| error.to_string())?;
+    config.check_for_service().map_err(|error| error.to_string())?;
+    let ring = Ring::open(&config.database, master_key(&config)?, Schema::Refuse).await;
+    let mut ring = ring.map_err(|error| error.to_string())?;
+    ring.provide(&Slot::all(&config)).await.map_err(|error| error.to_string())?;
+    refuse_test_keys(&config, &ring).map_err(|error| error.to_string())?;
+    running.reload(&config, &ring)?;
+    if let Err(error) = opening::post(&config, &ring, store, rpc).await {
+        tracing::warn!("opening balances: {error}");
+    }
+    Ok(())
+}
+
+/// When to read the configuration again: at SIGHUP, and when its file is another one.
+struct Changes<'a> {
+    path: &'a Path,
+    seen: Option<(u64, u64, SystemTime)>,
+    asked: Option<Signal>,
+}
+
+impl<'a> Changes<'a> {
+    fn new(path: &'a Path) -> Self {
+        Self { path, seen: look(path), asked: listen(SignalKind::hangup()).ok() }
+    }
+
+    async fn next(&mut self) {
+        loop {
+            let asked = async {
+                match &mut self.asked {
+                    Some(signal) => signal.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            if tokio::time::timeout(LOOK_EVERY, asked).await.is_ok() {
+                return;
+            }
+            let found = look(self.path);
+            if found.is_some() && found != self.seen {
+                self.seen = found;
+                return;
+            }
+        }
+    }
+}
+
+/// Which file it is, how long, and when it was written.
+fn look(path: &Path) -> Option<(u64, u64, SystemTime)> {
+    let facts = std::fs::metadata(path).ok()?;
+    Some((facts.ino(), facts.len(), facts.modified().ok()?))
 }
 
 /// A node of another chain would have us sign for it: refused. One that does not answer may come back.

@@ -1,6 +1,6 @@
 //! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use axum::Router;
 use chain::rpc::RpcChain;
 use engine::ports::Facilitator;
 use engine::{Engine, Identity};
-use identity::callers::{BearerPolicy, Callers, Client, client_name};
+use identity::callers::{BearerPolicy, Callers, Client, Register, client_name};
 use identity::token::{Binding, Minter};
 use ledger::id::{AuthMethod, Caller, CallerKind, TenantId};
 use mandates::keys::PublicKey;
@@ -23,8 +23,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use x402::wire::PaymentRequirements;
 
-use crate::assembly::{AssemblyError, assets, engine, network};
-use crate::config::{BearerConfig, Config, TenantConfig};
+use crate::assembly::{AssemblyError, assets, engine, network, tenants};
+use crate::config::{BearerConfig, Config, IssuerConfig, TenantConfig};
+use crate::issuers;
 use crate::keys::{Ring, Slot};
 
 /// How long a foreign facilitator may take to answer; FACILITATOR_TIMEOUT (seconds) in the environment says otherwise.
@@ -36,6 +37,10 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub struct Running {
     url: String,
     engine: Arc<Engine>,
+    callers: Arc<Callers>,
+    rpc: RpcChain,
+    /// What was started with, as far as it cannot change.
+    fixed: Config,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -48,20 +53,35 @@ impl Running {
         rpc: RpcChain,
         listener: TcpListener,
     ) -> Result<Self, String> {
-        let locals = std::sync::Mutex::new(Vec::<Arc<Local>>::new());
-        let maker = |text: &str| make_facilitator(text, &locals);
-        let engine = engine(config, ring, store, rpc, &maker).map_err(|error| error.to_string())?;
-        let engine = Arc::new(engine);
-        for local in locals.into_inner().unwrap_or_default() {
-            local.connect(&engine);
-        }
-        let router = routes(config, ring, &engine)?;
+        let locals = Locals::default();
+        let made = engine(config, ring, store, rpc.clone(), &|text| locals.make(text));
+        let engine = Arc::new(made.map_err(|error| error.to_string())?);
+        locals.connect(&engine);
+        let callers = Arc::new(Callers::new(register(config, ring)?));
+        let router = routes(config, &engine, &callers)?;
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(serve(listener, router, stopped.clone())),
-            tokio::spawn(sweep(engine.clone(), Duration::from_millis(config.sweep_millis.max(50)), stopped)),
+            tokio::spawn(sweep(engine.clone(), Duration::from_millis(config.sweep_millis.max(50)), stopped.clone())),
+            tokio::spawn(issuers::keep_fresh(callers.clone(), stopped)),
         ];
-        Ok(Self { url: config.public_url(), engine, stop, tasks })
+        Ok(Self { url: config.public_url(), engine, callers, rpc, fixed: config.fixed(), stop, tasks })
+    }
+
+    /// Takes up principals, payees, rates, caps, limits and keys; what is under way ends under what it began with.
+    /// Where anything else changed nothing is taken up.
+    pub fn reload(&self, config: &Config, ring: &Ring) -> Result<(), String> {
+        let same = |config: &Config| serde_json::to_value(config).map_err(|error| error.to_string());
+        if same(&self.fixed)? != same(&config.fixed())? {
+            return Err("more changed than a running service takes up; restart it".into());
+        }
+        let register = register(config, ring)?;
+        let locals = Locals::default();
+        let tenants = tenants(config, ring, &self.rpc, &|text| locals.make(text)).map_err(|error| error.to_string())?;
+        locals.connect(&self.engine);
+        self.engine.replace_tenants(tenants);
+        self.callers.replace(register);
+        Ok(())
     }
 
     pub fn url(&self) -> &str {
@@ -83,23 +103,32 @@ impl Running {
     }
 }
 
-fn make_facilitator(
-    text: &str,
-    locals: &std::sync::Mutex<Vec<Arc<Local>>>,
-) -> Result<Arc<dyn Facilitator>, AssemblyError> {
-    let wrong = |why: String| AssemblyError::Tenant { tenant: "sell.facilitator".into(), why };
-    if let Some(tenant) = text.strip_prefix("local:") {
-        let tenant = tenant.parse().map_err(|_| wrong(format!("`{tenant}` is no tenant")))?;
-        let local = Arc::new(Local::new(tenant));
-        locals.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(local.clone());
-        return Ok(local);
+/// Facilitators of this process, which need the engine that needs them.
+#[derive(Default)]
+struct Locals(std::sync::Mutex<Vec<Arc<Local>>>);
+
+impl Locals {
+    fn make(&self, text: &str) -> Result<Arc<dyn Facilitator>, AssemblyError> {
+        let wrong = |why: String| AssemblyError::Tenant { tenant: "sell.facilitator".into(), why };
+        if let Some(tenant) = text.strip_prefix("local:") {
+            let tenant = tenant.parse().map_err(|_| wrong(format!("`{tenant}` is no tenant")))?;
+            let local = Arc::new(Local::new(tenant));
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(local.clone());
+            return Ok(local);
+        }
+        let seconds = std::env::var("FACILITATOR_TIMEOUT").ok().and_then(|text| text.parse().ok());
+        let timeout = Duration::from_secs(seconds.unwrap_or(FACILITATOR_SECONDS));
+        Ok(Arc::new(Remote::new(text, timeout).map_err(wrong)?))
     }
-    let seconds = std::env::var("FACILITATOR_TIMEOUT").ok().and_then(|text| text.parse().ok());
-    let timeout = Duration::from_secs(seconds.unwrap_or(FACILITATOR_SECONDS));
-    Ok(Arc::new(Remote::new(text, timeout).map_err(wrong)?))
+
+    fn connect(self, engine: &Arc<Engine>) {
+        for local in self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            local.connect(engine);
+        }
+    }
 }
 
-fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>) -> Result<Router, String> {
+fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Result<Router, String> {
     let public_url = config.public_url();
     let verifier = config.open_verifier.as_ref().map(|id| id.parse().map_err(|_| format!("`{id}` is no tenant")));
     let mut settings =
@@ -118,37 +147,61 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>) -> Result<Router, 
         let router = server::paid::router(&sold, &public_url, &till).map_err(|error| error.to_string())?;
         paid = paid.merge(router);
     }
-    let callers = Callers::new(
-        minter(config, ring)?,
-        clients(config)?,
-        match config.bearer {
-            BearerConfig::Reading => BearerPolicy::Reading,
-            BearerConfig::Everything => BearerPolicy::Everything,
-        },
-    );
-    let app = App { engine: engine.clone(), callers: Arc::new(callers), settings: Arc::new(settings) };
+    let app = App { engine: engine.clone(), callers: callers.clone(), settings: Arc::new(settings) };
     Ok(server::router(app, paid))
 }
 
-/// Every principal that is registered with a key.
-fn clients(config: &Config) -> Result<BTreeMap<String, Client>, String> {
-    let mut clients = BTreeMap::new();
+/// Every principal of a configuration, and how each proves itself.
+fn register(config: &Config, ring: &Ring) -> Result<Register, String> {
+    let mut register = Register {
+        minter: minter(config, ring)?,
+        principals: BTreeSet::new(),
+        clients: BTreeMap::new(),
+        subjects: BTreeMap::new(),
+        policy: match config.bearer {
+            BearerConfig::Reading => BearerPolicy::Reading,
+            BearerConfig::Everything => BearerPolicy::Everything,
+        },
+    };
     for tenant in &config.tenants {
-        let people = tenant.people.iter().map(|person| (&person.id, CallerKind::User, &person.jwk));
-        let agents = tenant.agents.iter().map(|agent| (&agent.id, CallerKind::Agent, &agent.jwk));
-        let merchants = tenant.merchants.iter().map(|merchant| (&merchant.id, CallerKind::Merchant, &merchant.jwk));
-        let operators = tenant.operators.iter().map(|operator| (&operator.id, CallerKind::Operator, &operator.jwk));
-        for (id, kind, jwk) in people.chain(agents).chain(merchants).chain(operators) {
-            let Some(jwk) = jwk else { continue };
-            let key = PublicKey::from_jwk(jwk).map_err(|error| format!("the key of {id}: {error}"))?;
-            let name = client_name(&tenant.id, id);
-            let client = Client { identity: identity(&tenant.id, id, kind, AuthMethod::Dpop)?, key };
-            if clients.insert(name, client).is_some() {
-                return Err(format!("{id} of tenant {} is registered twice", tenant.id));
-            }
+        let people = tenant.people.iter().map(|one| (&one.id, CallerKind::User, &one.jwk, &one.issuer));
+        let agents = tenant.agents.iter().map(|one| (&one.id, CallerKind::Agent, &one.jwk, &one.issuer));
+        let merchants = tenant.merchants.iter().map(|one| (&one.id, CallerKind::Merchant, &one.jwk, &one.issuer));
+        let operators = tenant.operators.iter().map(|one| (&one.id, CallerKind::Operator, &one.jwk, &one.issuer));
+        for (id, kind, jwk, issuer) in people.chain(agents).chain(merchants).chain(operators) {
+            enter(&mut register, identity(&tenant.id, id, kind, AuthMethod::Dpop)?, jwk.as_ref(), issuer.as_ref())?;
         }
     }
-    Ok(clients)
+    Ok(register)
+}
+
+fn enter(
+    register: &mut Register,
+    identity: Identity,
+    jwk: Option<&mandates::json::Object>,
+    issuer: Option<&IssuerConfig>,
+) -> Result<(), String> {
+    let (tenant, caller) = (&identity.tenant, &identity.caller);
+    let id = &caller.principal;
+    if let Some(jwk) = jwk {
+        let key = PublicKey::from_jwk(jwk).map_err(|error| format!("the key of {id}: {error}"))?;
+        let client = Client { identity: identity.clone(), key };
+        // `client_id` says no kind: a name is one client.
+        if register.clients.insert(client_name(tenant.as_str(), id.as_str()), client).is_some() {
+            return Err(format!("{id} of tenant {tenant} is registered twice"));
+        }
+    }
+    if let Some(issuer) = issuer {
+        issuers::check_url(&issuer.url)?;
+        let subjects = register.subjects.entry(issuer.url.clone()).or_default();
+        if subjects.insert(issuer.subject.clone(), identity.clone()).is_some() {
+            return Err(format!("subject {} of {} is two principals here", issuer.subject, issuer.url));
+        }
+    }
+    if !register.principals.insert((tenant.clone(), id.clone(), caller.kind)) {
+        return Err(format!("{} {id} of tenant {tenant} is registered twice", caller.kind));
+    }
+    Ok(())
 }
 
 fn identity(tenant: &str, principal: &str, kind: CallerKind, method: AuthMethod) -> Result<Identity, String> {

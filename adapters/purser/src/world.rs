@@ -34,6 +34,9 @@ pub const SHOP: &str = "shop";
 pub const CARRIER: &str = "carrier";
 pub const USER: &str = "user";
 pub const AGENT: &str = "shopper";
+/// Others of the same tenant, who have no business with the agent's mandates.
+pub const NEIGHBOUR: &str = "neighbour";
+pub const BYSTANDER: &str = "bystander";
 pub const MERCHANT: &str = "merchant";
 pub const ADMIN: &str = "admin";
 /// What the paid resource contains and nothing else does.
@@ -116,7 +119,7 @@ fn tenant(id: &str) -> TenantConfig {
         people: Vec::new(),
         agents: Vec::new(),
         merchants: Vec::new(),
-        operators: vec![OperatorConfig { id: ADMIN.into(), jwk: None }],
+        operators: vec![OperatorConfig { id: ADMIN.into(), jwk: None, issuer: None }],
         payees: Vec::new(),
         pegs: Vec::new(),
         wallet: None,
@@ -127,6 +130,14 @@ fn tenant(id: &str) -> TenantConfig {
     }
 }
 
+fn person(id: &str) -> PersonConfig {
+    PersonConfig { id: id.into(), cap: None, jwk: None, issuer: None }
+}
+
+fn agent(id: &str, sponsor: &str) -> AgentConfig {
+    AgentConfig { id: id.into(), sponsor: sponsor.into(), jwk: None, issuer: None }
+}
+
 fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, AssemblyError> {
     let network = network(chain)?;
     let key = merchant_key(ring)?;
@@ -135,8 +146,19 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
     let quote = "iso4217:USD".parse().map_err(|_| broken("no dollar".into()))?;
     Ok(TenantConfig {
         cap: Some("10000".into()),
-        people: vec![PersonConfig { id: USER.into(), cap: Some("5000".into()), jwk: client_jwk(HOME, USER, ring)? }],
-        agents: vec![AgentConfig { id: AGENT.into(), sponsor: USER.into(), jwk: client_jwk(HOME, AGENT, ring)? }],
+        people: vec![
+            PersonConfig {
+                id: USER.into(),
+                cap: Some("5000".into()),
+                jwk: client_jwk(HOME, USER, ring)?,
+                issuer: None,
+            },
+            person(NEIGHBOUR),
+        ],
+        agents: vec![
+            AgentConfig { id: AGENT.into(), sponsor: USER.into(), jwk: client_jwk(HOME, AGENT, ring)?, issuer: None },
+            agent(BYSTANDER, NEIGHBOUR),
+        ],
         payees: vec![PayeeConfig {
             id: SHOP.into(),
             merchant_id: SHOP.into(),
@@ -191,12 +213,16 @@ fn shop(options: &WorldOptions) -> TenantConfig {
         max_timeout_seconds: 60,
     });
     TenantConfig {
+        // The same names in another tenant are other principals.
+        people: vec![person(USER)],
+        agents: vec![agent(AGENT, USER)],
         merchants: vec![MerchantConfig {
             id: MERCHANT.into(),
             merchant_id: SHOP.into(),
             name: "Demo Shop".into(),
             website: Some(format!("http://{}", options.listen)),
             jwk: None,
+            issuer: None,
         }],
         sell: Some(SellConfig {
             payee: SHOP.into(),

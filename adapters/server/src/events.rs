@@ -44,9 +44,9 @@ pub async fn list(
     };
     let after = page.cursor.as_deref().map(place).transpose()?;
     let events = app.engine.store.events(&identity.tenant, after, limit).await.map_err(EngineError::from)?;
-    let source = &app.engine.tenant(&identity.tenant)?.issuer;
+    let source = app.engine.tenant(&identity.tenant)?.issuer.clone();
     let cursor = events.last().map(id).or(page.cursor);
-    let events: Vec<Value> = events.iter().map(|event| to_json(event, source)).collect();
+    let events: Vec<Value> = events.iter().map(|event| to_json(event, &source)).collect();
     Ok(ok(json!({ "events": events, "cursor": cursor })))
 }
 

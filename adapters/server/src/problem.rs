@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use identity::callers::CallerError;
 use identity::dpop::ProofError;
+use identity::token::TokenError;
 
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -102,7 +103,9 @@ impl From<EngineError> for Problem {
 impl From<CallerError> for Problem {
     fn from(error: CallerError) -> Self {
         let status = match error {
-            CallerError::Proof(ProofError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
+            CallerError::Proof(ProofError::Busy) | CallerError::Token(TokenError::IssuerUnavailable) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             _ => StatusCode::UNAUTHORIZED,
         };
         let mut problem = Self::new(status, error.code(), error.to_string());

@@ -21,6 +21,7 @@ fn transfer() -> TransferLog {
 
 fn receipt(success: bool, transfers: Vec<TransferLog>) -> Receipt {
     Receipt {
+        sender: Address::ZERO,
         transaction: B256::repeat_byte(1),
         block: block(),
         success,

@@ -54,6 +54,7 @@ pub(super) fn authorization_use(
 
 pub(super) fn receipt_of(receipt: &TransactionReceipt, block: Block) -> Receipt {
     Receipt {
+        sender: receipt.from,
         transaction: receipt.transaction_hash,
         block,
         success: receipt.status(),

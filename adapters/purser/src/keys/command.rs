@@ -49,7 +49,7 @@ pub async fn run(action: &KeysAction) -> Result<(), String> {
         KeysAction::Revoke(revoke) => {
             let (mut ring, slot, _) = open(&revoke.place, Schema::Refuse).await?;
             ring.revoke(&slot, &revoke.kid).await.map_err(say)?;
-            println!("{} is revoked. Restart serve to take it up.", revoke.kid);
+            println!("{} is revoked. Restart serve, or send it SIGHUP.", revoke.kid);
             Ok(())
         }
         KeysAction::Rewrap(args) => rewrap(args).await,
@@ -116,21 +116,25 @@ fn tell(ring: &Ring, slot: &Slot) -> Result<(), String> {
 const fn after_rotation(purpose: &Purpose) -> &'static str {
     match purpose {
         Purpose::Wallet => {
-            "Restart serve. New payments come from the new address: move the old one's balance to it when `purser ledger \
+            "Restart serve, or send it SIGHUP. New payments come from the new address: move the old one's balance to it when `purser ledger \
              balances` shows nothing pending. What the old key signed stays valid until it ends, and a retry gives it again."
         }
         Purpose::Relayer => {
-            "Restart serve. Send gas to the new address. What the old one sent is still followed and sent again as it was."
+            "Restart serve, or send it SIGHUP. Send gas to the new address. What the old one sent is still followed and sent again as it was."
         }
         Purpose::Provider | Purpose::Receipts => {
-            "Restart serve. What the old key signed is still taken until it ends; `purser keys revoke` ends that too."
+            "Restart serve, or send it SIGHUP. What the old key signed is still taken until it ends; `purser keys revoke` ends that too."
         }
         Purpose::Agent(_) => {
-            "Restart serve. Mandates that name the old key are still closed with it; new ones name the new."
+            "Restart serve, or send it SIGHUP. Mandates that name the old key are still closed with it; new ones name the new."
         }
-        Purpose::Merchant(_) => "Restart serve, and give the new public key to those who have the old one on record.",
-        Purpose::Tokens => "Restart serve. Tokens of the old key are refused from then on: callers get new ones.",
-        Purpose::Client(_) | Purpose::TenantSecret | Purpose::JournalSalt => "Restart serve.",
+        Purpose::Merchant(_) => {
+            "Restart serve or send it SIGHUP, and give the new public key to those who have the old one on record."
+        }
+        Purpose::Tokens => {
+            "Restart serve, or send it SIGHUP. Tokens of the old key are refused from then on: callers get new ones."
+        }
+        Purpose::Client(_) | Purpose::TenantSecret | Purpose::JournalSalt => "Restart serve, or send it SIGHUP.",
     }
 }
 

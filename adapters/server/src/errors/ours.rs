@@ -77,6 +77,16 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ("authorization_unwritable", "The payment does not fit into a message.", "Tell the shop: its offer is too long."),
     ("token_missing", "The route is for known callers, and no token came.", "Get one at /oauth/token."),
     ("token_invalid", "The token is not one of this service.", "Get one at /oauth/token."),
+    (
+        "principal_unknown",
+        "The token is good, and nobody of its name is registered here, or not any more.",
+        "The operator registers principals: purser principal add.",
+    ),
+    (
+        "issuer_unavailable",
+        "The keys of the issuer of this token could not be fetched yet.",
+        "Try again; the operator looks at the issuer's address.",
+    ),
     ("token_expired", "The token's time is over.", "Get a new one at /oauth/token."),
     (
         "sender_constraint_required",

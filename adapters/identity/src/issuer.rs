@@ -1,0 +1,237 @@
+//! Access tokens of outside issuers (RFC 9068), read with the keys that the issuer publishes (RFC 7517).
+//!
+//! Only subjects that are registered here are anybody; an issuer vouches for nobody else. Keys come from outside: this
+//! module is told them, and says when it misses one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use engine::Identity;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use ledger::id::AuthMethod;
+use mandates::base64url;
+use mandates::json::Object;
+use serde_json::Value;
+
+use crate::token::{Token, TokenError, confirmation, in_time};
+
+/// Signatures with a public key. A MAC would be verified with a key that everybody can read.
+const ALGORITHMS: [Algorithm; 7] = [
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+    Algorithm::RS256,
+    Algorithm::PS256,
+    Algorithm::RS512,
+    Algorithm::PS512,
+];
+/// Tokens of others carry more than ours; none that is honest is longer.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Who is registered with which issuer: by issuer and subject.
+pub type Subjects = BTreeMap<String, BTreeMap<String, Identity>>;
+
+/// The published keys of every issuer, as far as they were fetched.
+#[derive(Default)]
+pub struct IssuerKeys {
+    sets: RwLock<BTreeMap<String, JwkSet>>,
+    /// Issuers whose set lacked the key that a token names.
+    missed: Mutex<BTreeSet<String>>,
+}
+
+impl IssuerKeys {
+    pub fn learn(&self, issuer: &str, keys: JwkSet) {
+        self.sets.write().unwrap_or_else(PoisonError::into_inner).insert(issuer.to_owned(), keys);
+    }
+
+    pub fn knows(&self, issuer: &str) -> bool {
+        self.sets.read().unwrap_or_else(PoisonError::into_inner).contains_key(issuer)
+    }
+
+    /// Whether a key of this issuer was missed since this was last asked.
+    pub fn take_missed(&self, issuer: &str) -> bool {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).remove(issuer)
+    }
+
+    fn find(&self, issuer: &str, kid: &str) -> Result<DecodingKey, TokenError> {
+        let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
+        let found = sets.get(issuer).map(|set| set.find(kid).map(DecodingKey::from_jwk));
+        match found {
+            Some(Some(key)) => key.map_err(|_| TokenError::Invalid),
+            Some(None) => {
+                self.missed.lock().unwrap_or_else(PoisonError::into_inner).insert(issuer.to_owned());
+                Err(TokenError::Invalid)
+            }
+            None => Err(TokenError::IssuerUnavailable),
+        }
+    }
+}
+
+/// The `iss` that a token claims, unverified: whose keys to look up.
+pub fn claimed(token: &str) -> Option<String> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let payload = base64url::decode(token.split('.').nth(1)?)?;
+    let claims = mandates::json::parse_object(&payload).ok()?;
+    claims.get("iss").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// A token of this issuer for us (`audience`), now, about somebody who is registered.
+pub fn verify(
+    token: &str,
+    (issuer, audience): (&str, &str),
+    subjects: &BTreeMap<String, Identity>,
+    keys: &IssuerKeys,
+    now: i64,
+) -> Result<Token, TokenError> {
+    let invalid = |_| TokenError::Invalid;
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::Invalid);
+    }
+    let header = decode_header(token).map_err(invalid)?;
+    // RFC 9068 section 4: an ID token or a proof of the same issuer is no access token.
+    let kind = header.typ.as_deref().map(|kind| kind.trim_start_matches("application/").to_ascii_lowercase());
+    if kind.as_deref() != Some("at+jwt") || !ALGORITHMS.contains(&header.alg) {
+        return Err(TokenError::Invalid);
+    }
+    let key = keys.find(issuer, header.kid.as_deref().ok_or(TokenError::Invalid)?)?;
+    let mut validation = Validation::new(header.alg);
+    // The library checks the signature alone: it takes a list of issuers for any of them, and its clock is not ours.
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    let claims: Object = decode(token, &key, &validation).map_err(invalid)?.claims;
+    let is_for_us = match claims.get("aud") {
+        Some(Value::String(one)) => one == audience,
+        Some(Value::Array(several)) => several.iter().any(|one| one == audience),
+        _ => false,
+    };
+    if claims.get("iss").and_then(Value::as_str) != Some(issuer) || !is_for_us {
+        return Err(TokenError::Invalid);
+    }
+    in_time(&claims, now)?;
+    // RFC 8693: somebody acts for the subject. That is not the subject, and who it is counts: not read yet, so refused.
+    if claims.contains_key("act") {
+        return Err(TokenError::Invalid);
+    }
+    let subject = claims.get("sub").and_then(Value::as_str).ok_or(TokenError::Invalid)?;
+    let mut identity = subjects.get(subject).cloned().ok_or(TokenError::Unregistered)?;
+    let bound_to = confirmation(&claims)?;
+    identity.caller.method = if bound_to.is_some() { AuthMethod::Dpop } else { AuthMethod::Bearer };
+    Ok(Token { identity, bound_to })
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::id::{Caller, CallerKind};
+    use mandates::keys::{KeyId, LocalKey};
+    use serde_json::json;
+
+    use super::*;
+    use crate::token::sign;
+
+    const NOW: i64 = 1_000_000;
+    const WHERE: (&str, &str) = ("https://idp", "https://us");
+
+    struct Stage {
+        key: LocalKey,
+        keys: IssuerKeys,
+        subjects: BTreeMap<String, Identity>,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let key = LocalKey::from_random(&[7; 32]).unwrap().named(KeyId::new("k1"));
+            let keys = IssuerKeys::default();
+            let jwks = json!({ "keys": [key.public().to_jwk()] });
+            keys.learn(WHERE.0, serde_json::from_value(jwks).unwrap());
+            let caller =
+                Caller { principal: "shopper".parse().unwrap(), kind: CallerKind::Agent, method: AuthMethod::Bearer };
+            let identity = Identity { tenant: "main".parse().unwrap(), caller };
+            Self { key, keys, subjects: BTreeMap::from([("abc".to_owned(), identity)]) }
+        }
+
+        fn check(&self, header: &Value, claims: &Value) -> Result<Token, TokenError> {
+            let token = sign(&self.key, header, claims).unwrap();
+            assert_eq!(claimed(&token).as_deref(), claims["iss"].as_str(), "whose keys to look up");
+            verify(&token, WHERE, &self.subjects, &self.keys, NOW)
+        }
+    }
+
+    fn header() -> Value {
+        json!({ "alg": "ES256", "typ": "at+jwt", "kid": "k1" })
+    }
+
+    fn claims() -> Value {
+        json!({
+            "iss": "https://idp", "aud": "https://us", "sub": "abc", "iat": NOW, "exp": NOW + 300, "jti": "1",
+            "client_id": "x", "cnf": { "jkt": "thumb" },
+        })
+    }
+
+    #[test]
+    fn a_token_that_is_not_of_this_issuer_for_us_now_about_somebody_known_is_refused() {
+        let stage = Stage::new();
+        for (member, value, expected) in [
+            ("iss", json!("https://idp/"), TokenError::Invalid),
+            ("iss", json!(["https://idp"]), TokenError::Invalid),
+            ("aud", json!("https://them"), TokenError::Invalid),
+            ("aud", json!(null), TokenError::Invalid),
+            ("sub", json!("abcd"), TokenError::Unregistered),
+            ("sub", json!(7), TokenError::Invalid),
+            ("exp", json!(NOW - 5), TokenError::Expired),
+            ("exp", json!("soon"), TokenError::Invalid),
+            ("exp", json!(null), TokenError::Invalid),
+            ("exp", json!(NOW + 2 * 24 * 3_600), TokenError::Invalid),
+            ("iat", json!(NOW + 60), TokenError::Invalid),
+            ("act", json!({ "sub": "agent" }), TokenError::Invalid),
+            ("cnf", json!({ "x5t#S256": "thumb" }), TokenError::Invalid),
+            ("cnf", json!("thumb"), TokenError::Invalid),
+        ] {
+            let mut claims = claims();
+            claims[member] = value.clone();
+            let found = stage.check(&header(), &claims).map(|token| token.bound_to);
+            assert_eq!(found, Err(expected), "{member} {value}");
+        }
+        for (member, value) in [
+            ("typ", json!("JWT")),
+            ("typ", json!(null)),
+            ("typ", json!("dpop+jwt")),
+            ("alg", json!("HS256")),
+            ("alg", json!("none")),
+            ("alg", json!("ES384")),
+            ("alg", json!("RS256")),
+            ("kid", json!(null)),
+            ("kid", json!("k2")),
+        ] {
+            let mut header = header();
+            header[member] = value.clone();
+            let found = stage.check(&header, &claims()).map(|token| token.bound_to);
+            assert_eq!(found, Err(TokenError::Invalid), "{member} {value}");
+        }
+        assert!(stage.keys.take_missed(WHERE.0), "an unknown key is worth another look");
+        assert!(!stage.keys.take_missed(WHERE.0), "once");
+        let other = LocalKey::from_random(&[8; 32]).unwrap();
+        let forged = sign(&other, &header(), &claims()).unwrap();
+        assert!(verify(&forged, WHERE, &stage.subjects, &stage.keys, NOW).is_err());
+        let nobody = IssuerKeys::default();
+        let token = sign(&stage.key, &header(), &claims()).unwrap();
+        let found = verify(&token, WHERE, &stage.subjects, &nobody, NOW).map(|token| token.bound_to);
+        assert_eq!(found, Err(TokenError::IssuerUnavailable));
+    }
+
+    #[test]
+    fn a_registered_subject_is_who_it_is_here() {
+        let stage = Stage::new();
+        let token = stage.check(&header(), &claims()).unwrap();
+        assert_eq!((token.identity.caller.principal.as_str(), token.bound_to.as_deref()), ("shopper", Some("thumb")));
+        assert_eq!(token.identity.caller.method, AuthMethod::Dpop);
+        let mut bearer = claims();
+        bearer.as_object_mut().unwrap().remove("cnf");
+        bearer["aud"] = json!(["https://them", "https://us"]);
+        let token = stage.check(&header(), &bearer).unwrap();
+        assert_eq!((token.bound_to, token.identity.caller.method), (None, AuthMethod::Bearer));
+    }
+}

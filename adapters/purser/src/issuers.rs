@@ -1,0 +1,139 @@
+//! The published keys of outside issuers: found by discovery, fetched again when one is missed or they are old.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use identity::callers::Callers;
+use reqwest::Url;
+use serde_json::Value;
+use tokio::sync::watch;
+
+const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// A key that was withdrawn is believed this much longer at most.
+const FRESH: Duration = Duration::from_secs(600);
+/// Tokens with invented kids must not make us hammer an issuer.
+const PAUSE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether an issuer's address can be trusted to be that issuer: TLS, or this machine.
+pub fn check_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("issuer `{text}`: {error}"))?;
+    let is_here = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    match url.scheme() {
+        "https" if is_plain => Ok(url),
+        "http" if is_here && is_plain => Ok(url),
+        _ => Err(format!("an issuer is an https URL without query, fragment or user; `{text}` was given")),
+    }
+}
+
+/// Runs until the service stops.
+pub async fn keep_fresh(callers: Arc<Callers>, mut stopped: watch::Receiver<bool>) {
+    let mut tried = BTreeMap::<String, Instant>::new();
+    let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+    let Ok(http) = http else { return tracing::error!("no HTTP client for the keys of issuers") };
+    loop {
+        for issuer in callers.register().subjects.keys() {
+            let keys = callers.issuer_keys();
+            let age = tried.get(issuer).map(Instant::elapsed);
+            let is_due = match age {
+                None => true,
+                Some(age) if age < PAUSE => false,
+                Some(age) => !keys.knows(issuer) || age > FRESH || keys.take_missed(issuer),
+            };
+            if !is_due {
+                continue;
+            }
+            tried.insert(issuer.clone(), Instant::now());
+            match fetch(&http, issuer).await {
+                Ok(found) => keys.learn(issuer, found),
+                Err(why) => tracing::warn!(issuer, "the keys of an issuer cannot be fetched: {why}"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+async fn fetch(http: &reqwest::Client, issuer: &str) -> Result<jsonwebtoken::jwk::JwkSet, String> {
+    let mut last = String::new();
+    for address in well_known(issuer)? {
+        let document = match json(http, &address).await {
+            Ok(document) => document,
+            Err(why) => {
+                last = why;
+                continue;
+            }
+        };
+        // RFC 8414 section 3.3: metadata that names another issuer is not this one's.
+        if document["issuer"] != issuer {
+            return Err(format!("{address} is about another issuer"));
+        }
+        let address = document["jwks_uri"].as_str().ok_or_else(|| format!("{address} names no jwks_uri"))?;
+        let keys = json(http, &check_url(address)?).await?;
+        return serde_json::from_value(keys).map_err(|_| format!("{address} is no JWK set"));
+    }
+    Err(last)
+}
+
+/// OpenID Connect Discovery 1.0 section 4, then RFC 8414 section 3.1.
+fn well_known(issuer: &str) -> Result<[Url; 2], String> {
+    let url = check_url(issuer)?;
+    let path = url.path().trim_end_matches('/').to_owned();
+    let at = |path: String| {
+        let mut url = url.clone();
+        url.set_path(&path);
+        url
+    };
+    Ok([
+        at(format!("{path}/.well-known/openid-configuration")),
+        at(format!("/.well-known/oauth-authorization-server{path}")),
+    ])
+}
+
+async fn json(http: &reqwest::Client, address: &Url) -> Result<Value, String> {
+    let unreachable = |error: reqwest::Error| format!("{address}: {}", error.without_url());
+    let mut response = http.get(address.clone()).send().await.map_err(unreachable)?;
+    if !response.status().is_success() {
+        return Err(format!("{address} answered {}", response.status()));
+    }
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(unreachable)? {
+        body.extend_from_slice(&part);
+        if body.len() > DOCUMENT_BYTES_MAX {
+            return Err(format!("{address} is longer than {DOCUMENT_BYTES_MAX} bytes"));
+        }
+    }
+    serde_json::from_slice(&body).map_err(|_| format!("{address} is no JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_that_anybody_could_be_is_refused() {
+        for wrong in [
+            "",
+            "idp.example",
+            "http://idp.example",
+            "http://127.0.0.1.evil.example",
+            "http://localhost.evil.example",
+            "ftp://127.0.0.1",
+            "https://user@idp.example",
+            "https://idp.example?x=1",
+            "https://idp.example/#x",
+            "file:///etc/passwd",
+        ] {
+            assert!(check_url(wrong).is_err(), "{wrong}");
+        }
+        let [openid, oauth] = well_known("https://idp.example/realms/a/").unwrap();
+        assert_eq!(openid.as_str(), "https://idp.example/realms/a/.well-known/openid-configuration");
+        assert_eq!(oauth.as_str(), "https://idp.example/.well-known/oauth-authorization-server/realms/a");
+        assert!(well_known("http://127.0.0.1:8080").is_ok());
+    }
+}
