@@ -148,7 +148,7 @@ fn we_buy_from(mut seller: Command) {
         "20000",
         "foreign-content",
     ];
-    let seller = seller.args(arguments).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn();
+    let seller = seller.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn();
     let _seller = Killed(seller.unwrap());
     let deadline = Instant::now() + Duration::from_secs(60);
     while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {

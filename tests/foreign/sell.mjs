@@ -18,3 +18,6 @@ const app = express();
 app.use(paymentMiddleware({ "GET /sold": { accepts, description: "sold", mimeType: "application/json" } }, server));
 app.get("/sold", (_, response) => response.json({ content: marker }));
 app.listen(Number(port), "127.0.0.1");
+
+// Whoever started this, perhaps through a launcher that is killed alone, holds the other end of standard input.
+process.stdin.on("end", () => process.exit()).resume();
