@@ -391,3 +391,83 @@ async fn principals_come_and_go_while_the_service_runs() {
     becomes(async || ask(&by(token.clone())).await, Err("token_invalid")).await;
     becomes(async || ask(&registered).await, Err("principal_unknown")).await;
 }
+
+/// Who calls too often waits, and nobody else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_has_a_bucket_of_their_own() {
+    use purser::config::{LimitsConfig, RateConfig};
+    let slow = |burst| RateConfig { per_second: 1, burst };
+    let limits =
+        LimitsConfig { principal: slow(5), anonymous: slow(3), trusted_proxies: vec!["127.0.0.1".parse().unwrap()] };
+    let shop = Shop::open_with(DevOptions { limits: Some(limits), ..DevOptions::default() }).await;
+    let http = reqwest::Client::new();
+    let call = async |token: Option<&str>, address: &str| {
+        let request = http.get(shop.url("/v1/approvals")).header("x-forwarded-for", address);
+        let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+        let response = request.send().await.unwrap();
+        let wait = response.headers().get("retry-after").map(|value| value.to_str().unwrap().parse::<u64>().unwrap());
+        (response.status().as_u16(), wait)
+    };
+    let limited =
+        |(status, wait): (u16, Option<u64>)| status == 429 && wait.is_some_and(|seconds| (1..=6).contains(&seconds));
+    let operator = shop.service.token(HOME, "admin", CallerKind::Operator).unwrap();
+    for _ in 0..5 {
+        assert_eq!(call(Some(&operator), "192.0.2.1").await.0, 403);
+    }
+    assert!(limited(call(Some(&operator), "192.0.2.2").await), "a principal is one, wherever it calls from");
+    assert_eq!(call(Some(&shop.user), "192.0.2.1").await.0, 200, "another's bucket is full");
+    for number in 0..3 {
+        assert_eq!(call(None, "192.0.2.3").await.0, 401, "{number}");
+    }
+    assert!(limited(call(None, "192.0.2.3").await));
+    assert!(limited(call(Some("junk"), "192.0.2.3").await), "a guess at a token is a call without one");
+    assert!(limited(call(None, "192.0.2.3").await));
+    assert_eq!(call(Some("junk"), "192.0.2.4").await.0, 401, "another address");
+    assert_eq!(call(None, "192.0.2.9, 192.0.2.4").await.0, 401, "whatever it says of others");
+    assert_eq!(call(Some(&shop.user), "192.0.2.3").await.0, 200, "a good token is not held to its address");
+    let body: Value = http
+        .get(shop.url("/v1/approvals"))
+        .header("x-forwarded-for", "192.0.2.3")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!((text(&body, "code"), body["retryable"].as_bool()), ("rate_limited", Some(true)));
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    assert_eq!(call(None, "192.0.2.3").await.0, 401, "a second later there is one more");
+}
+
+/// The figures are for operators, and say nothing of anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_read_the_metrics() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    shop.pay(&mandate, &shop.met("/paid/report").await, &new_key()).await.expect("a payment");
+    let http = reqwest::Client::new();
+    let read = async |token: Option<&str>| {
+        let request = http.get(shop.url("/metrics"));
+        let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    assert_eq!(read(None).await.0, 401);
+    assert_eq!(read(Some(&shop.agent)).await.0, 403);
+    assert_eq!(read(Some(&shop.user)).await.0, 403);
+    let odd = Method::from_bytes(b"INVENTED").unwrap();
+    http.request(odd, shop.url("/nobody/knows/this")).send().await.unwrap();
+    let operator = shop.service.token(HOME, "admin", CallerKind::Operator).unwrap();
+    let (status, said) = read(Some(&operator)).await;
+    assert_eq!(status, 200);
+    for line in [
+        "purser_http_requests_total{route=\"/v1/payments\",method=\"POST\",status=\"201\"} 1",
+        "purser_http_requests_total{route=\"unmatched\",method=\"other\",status=\"404\"} 1",
+        "purser_journal_records{tenant=\"home\"}",
+        "purser_build_info{version=",
+        "# EOF",
+    ] {
+        assert!(said.contains(line), "{line} is missing in {said}");
+    }
+    assert!(!said.contains(&mandate) && !said.contains("INVENTED") && !said.contains("nobody/knows"), "{said}");
+}

@@ -20,7 +20,9 @@ pub struct Decision {
     pub approver: PrincipalId,
     pub requested_by: PrincipalId,
     pub expires_at: Micros,
+    /// The record that put the question.
+    pub asked: u64,
     /// What it opened: an approval opens one thing, once.
     pub opened: Option<BudgetId>,
 }
-canon_struct!(Decision { id, state, subject, approver, requested_by, expires_at, opened });
+canon_struct!(Decision { id, state, subject, approver, requested_by, expires_at, asked, opened });

@@ -4,6 +4,8 @@
 //! changes and the documents that came with it. Money is lost if a store answers before that, answers `Unavailable`
 //! for a unit that was written, or runs two units of one tenant at once.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 
 use crate::account::{Account, Balance};
@@ -12,7 +14,7 @@ use crate::command::Request;
 use crate::decision::{Decision, DecisionState};
 use crate::effects::Effects;
 use crate::event::Event;
-use crate::id::{BudgetId, DecisionId, Digest, PrincipalId, SpendId, TenantId};
+use crate::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use crate::money::AssetId;
 use crate::rejection::Rejection;
 use crate::settlement::{Settlement, SettlementKey};
@@ -118,19 +120,35 @@ pub trait Store: Send + Sync {
         after: Option<SpendId>,
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError>;
-    /// Every spend under a budget node, newest first; at most `limit`.
-    async fn spends_of(&self, tenant: &TenantId, budget: BudgetId, limit: u32) -> Result<Vec<Spend>, StoreError>;
+    /// Every spend under a budget node that was held by one of these records, newest first; at most `limit`.
+    async fn spends_of(
+        &self,
+        tenant: &TenantId,
+        budget: BudgetId,
+        records: Range<u64>,
+        limit: u32,
+    ) -> Result<Vec<Spend>, StoreError>;
     async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
-    /// Questions put to one user, in one state, newest first.
+    /// Questions put to one user by one of these records, in one state, newest first; at most `limit`.
     async fn decisions_of(
         &self,
         tenant: &TenantId,
         approver: &PrincipalId,
         state: DecisionState,
+        records: Range<u64>,
         limit: u32,
     ) -> Result<Vec<Decision>, StoreError>;
 
     async fn balances(&self, tenant: &TenantId) -> Result<Vec<AccountBalance>, StoreError>;
+    /// The same by name and asset, after a place; at most `limit`.
+    async fn balances_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<&(String, String)>,
+        limit: u32,
+    ) -> Result<Vec<AccountBalance>, StoreError>;
+    /// The first record of this instant or later; the number of records where none is.
+    async fn record_at(&self, tenant: &TenantId, at: Micros) -> Result<u64, StoreError>;
     /// Records from `from` on, decoded; at most `limit`.
     async fn records(
         &self,

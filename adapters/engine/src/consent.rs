@@ -4,6 +4,8 @@
 //! binds; an approval opens one mandate, once. A crash between the answer and the mandate loses nothing: the answer
 //! given again, or the next look at it by the person, opens it.
 
+use std::ops::Range;
+
 use ledger::budget::{Budget, BudgetKind, Caps};
 use ledger::command::{Command, OpenBudget, Propose};
 use ledger::decision::{Answer, Decision, DecisionState};
@@ -25,7 +27,6 @@ const DESCRIPTION_CHARS_MAX: usize = 2_000;
 const PAYEES_MAX: usize = 64;
 /// The longest life of an open mandate: AP2 recommends short ones.
 const MANDATE_SECONDS_MAX: u64 = 30 * 24 * 3_600;
-const LISTED_MAX: u32 = 100;
 
 /// What an agent asks a person for: `POST /v1/mandates/intents`. Amounts are decimals in major units.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -184,11 +185,16 @@ impl Engine {
         self.show(identity, decision).await
     }
 
-    /// What waits for this person.
-    pub async fn pending_approvals(&self, identity: &Identity) -> Result<Vec<Approval>, EngineError> {
+    /// The questions that were put to this person by these records, newest first.
+    pub async fn approvals(
+        &self,
+        identity: &Identity,
+        state: DecisionState,
+        records: Range<u64>,
+        limit: u32,
+    ) -> Result<Vec<Approval>, EngineError> {
         let approver = &identity.caller.principal;
-        let state = DecisionState::Pending;
-        let decisions = self.store.decisions_of(&identity.tenant, approver, state, LISTED_MAX).await?;
+        let decisions = self.store.decisions_of(&identity.tenant, approver, state, records, limit).await?;
         let mut approvals = Vec::with_capacity(decisions.len());
         for decision in decisions {
             approvals.push(self.show(identity, decision).await?);

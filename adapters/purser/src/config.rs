@@ -2,7 +2,7 @@
 //! memory.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use engine::rate::Peg;
@@ -31,6 +31,12 @@ pub struct Config {
     /// The tenant whose roots callers without a token verify under; verifying takes a token where none is named.
     #[serde(default)]
     pub open_verifier: Option<String>,
+    /// How often somebody may call.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// Whether `/metrics` takes no token.
+    #[serde(default)]
+    pub open_metrics: bool,
     /// How often what is open is held against the chain.
     #[serde(default = "sweep_millis")]
     pub sweep_millis: u64,
@@ -42,6 +48,40 @@ pub enum BearerConfig {
     #[default]
     Reading,
     Everything,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// For each principal.
+    pub principal: RateConfig,
+    /// For each address that calls without a good token.
+    pub anonymous: RateConfig,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// So many calls a second over time, so many at once; none of either means no limit.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateConfig {
+    pub per_second: u32,
+    pub burst: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let principal = RateConfig { per_second: 100, burst: 200 };
+        Self { principal, anonymous: RateConfig { per_second: 100, burst: 500 }, trusted_proxies: Vec::new() }
+    }
+}
+
+impl LimitsConfig {
+    /// No limit: for a service that plays alone.
+    pub const fn none() -> Self {
+        let none = RateConfig { per_second: 0, burst: 0 };
+        Self { principal: none, anonymous: none, trusted_proxies: Vec::new() }
+    }
 }
 
 const fn sweep_millis() -> u64 {

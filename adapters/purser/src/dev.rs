@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::assembly::{issuer, open_store, salts};
 use crate::cli::DevArgs;
 use crate::client::Client;
-use crate::config::{BearerConfig, Config};
+use crate::config::{BearerConfig, Config, LimitsConfig};
 use crate::dev::home::{Home, Remembered};
 use crate::keys::{Purpose, Ring, Slot};
 use crate::pay::Service;
@@ -45,6 +45,8 @@ pub struct DevOptions {
     pub facilitator: Option<String>,
     /// What unbound tokens are good for; everything where nothing is said.
     pub bearer: Option<BearerConfig>,
+    /// How often somebody may call; as often as they like where nothing is said.
+    pub limits: Option<LimitsConfig>,
     /// A folder that keeps the service over restarts.
     pub data: Option<PathBuf>,
 }
@@ -104,6 +106,7 @@ impl DevService {
         let mut config = config(&world, &ring).map_err(|error| say(&error))?;
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
         config.bearer = options.bearer.unwrap_or(config.bearer);
+        config.limits = options.limits.unwrap_or(config.limits);
         let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| say(&error))?;
         let rpc = RpcChain::in_process(devnet.clone(), RpcConfig::default());
         if !remembered.funded {
@@ -346,6 +349,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         finalized_lag_blocks: args.finalized_lag,
         facilitator: args.facilitator.clone(),
         bearer: None,
+        limits: None,
         data: args.data.clone(),
     };
     let mut service = match DevService::start(options).await {

@@ -1,6 +1,7 @@
 //! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use identity::token::{Binding, Minter};
 use ledger::id::{AuthMethod, Caller, CallerKind, TenantId};
 use mandates::keys::PublicKey;
 use server::facilitator::{Local, Remote};
+use server::limits::{Limiter, Rate, RateLimits};
+use server::metrics::MetricsReaders;
 use server::paid::PaidRoute;
 use server::till::Books;
 use server::{App, Settings};
@@ -24,7 +27,7 @@ use tokio::task::JoinHandle;
 use x402::wire::PaymentRequirements;
 
 use crate::assembly::{AssemblyError, assets, engine, network, tenants};
-use crate::config::{BearerConfig, Config, IssuerConfig, TenantConfig};
+use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig, TenantConfig};
 use crate::issuers;
 use crate::keys::{Ring, Slot};
 
@@ -131,8 +134,9 @@ impl Locals {
 fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Result<Router, String> {
     let public_url = config.public_url();
     let verifier = config.open_verifier.as_ref().map(|id| id.parse().map_err(|_| format!("`{id}` is no tenant")));
+    let metrics = if config.open_metrics { MetricsReaders::Everyone } else { MetricsReaders::Operators };
     let mut settings =
-        Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, ..Settings::default() };
+        Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, metrics, ..Settings::default() };
     let mut paid = Router::new();
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
@@ -147,8 +151,21 @@ fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Resu
         let router = server::paid::router(&sold, &public_url, &till).map_err(|error| error.to_string())?;
         paid = paid.merge(router);
     }
-    let app = App { engine: engine.clone(), callers: callers.clone(), settings: Arc::new(settings) };
-    Ok(server::router(app, paid))
+    let (limiter, metrics) = (Arc::new(Limiter::new(rates(&config.limits))), Arc::default());
+    let (engine, callers, settings) = (engine.clone(), callers.clone(), Arc::new(settings));
+    Ok(server::router(App { engine, callers, settings, limiter, metrics }, paid))
+}
+
+fn rates(config: &LimitsConfig) -> RateLimits {
+    let rate = |rate: RateConfig| {
+        let is_limit = rate.per_second > 0 && rate.burst > 0;
+        is_limit.then_some(Rate { per_second: rate.per_second, burst: rate.burst })
+    };
+    RateLimits {
+        principal: rate(config.principal),
+        anonymous: rate(config.anonymous),
+        trusted_proxies: config.trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
+    }
 }
 
 /// Every principal of a configuration, and how each proves itself.
@@ -242,7 +259,8 @@ async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiv
     let until = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(until).await {
         tracing::error!("the listener failed: {error}");
     }
 }

@@ -24,8 +24,8 @@ use x402::chain::{At, Chain};
 
 use crate::assembly::{AssemblyError, network};
 use crate::config::{
-    AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, MerchantConfig, OperatorConfig,
-    PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig, WalletConfig,
+    AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, LimitsConfig, MerchantConfig,
+    OperatorConfig, PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig, WalletConfig,
 };
 use crate::keys::{KeyError, MasterKey, Purpose, Ring, Slot};
 
@@ -106,6 +106,8 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
         tenants,
         bearer: BearerConfig::Everything,
         open_verifier: Some(HOME.into()),
+        limits: LimitsConfig::none(),
+        open_metrics: false,
         sweep_millis: 250,
     };
     Ok(config)

@@ -1,6 +1,6 @@
 //! The books, for those who answer for them: an operator, or a user of the tenant.
 
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use engine::Identity;
 use engine::error::EngineError;
@@ -10,23 +10,12 @@ use ledger::effects::Effects;
 use ledger::id::CallerKind;
 use ledger::money::Amount;
 use ledger::store::{AccountBalance, JournalEntry};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::App;
 use crate::call::Caller;
+use crate::paging::{List, Paging, cut};
 use crate::problem::{Problem, ok};
-
-const PAGE_MAX: u32 = 500;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Page {
-    #[serde(default)]
-    from: u64,
-    #[serde(default)]
-    limit: Option<u32>,
-}
 
 pub fn may_read(identity: &Identity) -> Result<(), Problem> {
     match identity.caller.kind {
@@ -39,20 +28,23 @@ pub fn may_read(identity: &Identity) -> Result<(), Problem> {
     }
 }
 
-fn limit(page: &Page) -> Result<u32, Problem> {
-    match page.limit.unwrap_or(PAGE_MAX) {
-        limit @ 1..=PAGE_MAX => Ok(limit),
-        other => Err(Problem::invalid("limit", format!("1 to {PAGE_MAX} was expected, {other} came"))),
-    }
-}
-
-#[utoipa::path(get, path = "/v1/ledger/accounts", tag = "ledger",
-    responses((status = 200), (status = 401), (status = 403), (status = 503)))]
-pub async fn accounts(State(app): State<App>, Caller(identity): Caller) -> Result<Response, Problem> {
+#[utoipa::path(get, path = "/v1/ledger/accounts", tag = "ledger", description = "By name and asset.",
+    params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, minimum = 1, maximum = 500)),
+    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
+pub async fn accounts(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     may_read(&identity)?;
-    let balances = app.engine.store.balances(&identity.tenant).await.map_err(EngineError::from)?;
+    let paging = Paging::read(List::Accounts, query.as_deref())?;
+    let page = app.engine.store.balances_after(&identity.tenant, paging.account()?.as_ref(), paging.asked()).await;
+    let mut balances = page.map_err(EngineError::from)?;
+    let more = cut(&mut balances, paging.limit);
+    let next = balances.last().filter(|_| more);
+    let next = next.map(|last| paging.account_cursor(&last.account.to_string(), &last.asset.to_string()));
     let accounts: Vec<Value> = balances.iter().map(account_json).collect();
-    Ok(ok(json!({ "accounts": accounts })))
+    Ok(ok(json!({ "accounts": accounts, "next": next })))
 }
 
 #[utoipa::path(get, path = "/v1/ledger/trial-balance", tag = "ledger",
@@ -94,14 +86,16 @@ fn account_json(entry: &AccountBalance) -> Value {
 }
 
 #[utoipa::path(get, path = "/v1/ledger/transfers", tag = "ledger",
-    params(("from" = Option<u64>, Query, description = "Journal record to start at"), ("limit" = Option<u32>, Query)),
+    description = "Oldest first. `limit` counts journal records; a record has several transfers or none.",
+    params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
+        ("from" = Option<i64>, Query, description = "Unix seconds"), ("to" = Option<i64>, Query, description = "Unix seconds, exclusive")),
     responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
 pub async fn transfers(
     State(app): State<App>,
     Caller(identity): Caller,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (records, next) = records(&app, &identity, page).await?;
+    let (records, next) = records(&app, &identity, &Paging::read(List::Transfers, query.as_deref())?).await?;
     let mut transfers = Vec::new();
     for (_, effects) in &records {
         for (leg, transfer) in effects.transfers.iter().enumerate() {
@@ -115,15 +109,16 @@ pub async fn transfers(
     Ok(ok(json!({ "transfers": transfers, "next": next })))
 }
 
-#[utoipa::path(get, path = "/v1/ledger/journal", tag = "ledger",
-    params(("from" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+#[utoipa::path(get, path = "/v1/ledger/journal", tag = "ledger", description = "Oldest first.",
+    params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
+        ("from" = Option<i64>, Query, description = "Unix seconds"), ("to" = Option<i64>, Query, description = "Unix seconds, exclusive")),
     responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
 pub async fn journal(
     State(app): State<App>,
     Caller(identity): Caller,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (records, next) = records(&app, &identity, page).await?;
+    let (records, next) = records(&app, &identity, &Paging::read(List::Journal, query.as_deref())?).await?;
     let (entries, root) = app.engine.store.head(&identity.tenant).await.map_err(EngineError::from)?;
     let records: Vec<Value> = records
         .iter()
@@ -138,20 +133,15 @@ pub async fn journal(
     Ok(ok(json!({ "records": records, "next": next, "entries": entries, "root": root })))
 }
 
-type Records = (Vec<(JournalEntry, Effects)>, Option<u64>);
+type Records = (Vec<(JournalEntry, Effects)>, Option<String>);
 
-async fn records(
-    app: &App,
-    identity: &Identity,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
-) -> Result<Records, Problem> {
+async fn records(app: &App, identity: &Identity, paging: &Paging) -> Result<Records, Problem> {
     may_read(identity)?;
-    let Query(page) = page.map_err(|error| Problem::invalid("query", crate::problem::shown(&error.body_text())))?;
-    let limit = limit(&page)?;
-    // The store counts in 63 bits; nothing is beyond them.
-    let from = page.from.min(u64::from(u32::MAX) << 24);
-    let records = app.engine.store.records(&identity.tenant, from, limit).await.map_err(EngineError::from)?;
-    let full = u32::try_from(records.len()).is_ok_and(|count| count == limit);
-    let next = records.last().filter(|_| full).map(|(entry, _)| entry.seq.saturating_add(1));
+    let range = paging.oldest_first(app, &identity.tenant).await?;
+    let records = app.engine.store.records(&identity.tenant, range.start, paging.asked()).await;
+    let mut records = records.map_err(EngineError::from)?;
+    records.retain(|(entry, _)| entry.seq < range.end);
+    let more = cut(&mut records, paging.limit);
+    let next = records.last().filter(|_| more).map(|(entry, _)| paging.cursor(entry.seq.saturating_add(1)));
     Ok((records, next))
 }

@@ -12,10 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::App;
+use crate::limits::{BODY_BYTES_MAX, Peer};
 use crate::problem::Problem;
-
-/// The longest body of ours that is read; a chain with a cart and many disclosures stays below it.
-pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The header that carries a proof of possession (RFC 9449).
 pub const DPOP: &str = "dpop";
@@ -25,6 +23,17 @@ pub struct Caller(pub Identity);
 
 /// Whoever calls, for a route that spends, decides, signs or stops something: with a proof of possession.
 pub struct Actor(pub Identity);
+
+/// Who calls, or why nobody known does: for a route that decides itself whether that matters.
+pub struct CallerOrStranger(pub Result<Identity, Problem>);
+
+impl FromRequestParts<App> for CallerOrStranger {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        Ok(Self(identify(parts, app, Call::Reads)))
+    }
+}
 
 /// Whoever calls; without a token, a stranger in the tenant that the configuration names for this.
 pub struct Anyone(pub Identity);
@@ -64,7 +73,19 @@ fn identify(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
     let address = format!("{}{}", app.settings.public_url, parts.uri.path());
     let request = Request { method: parts.method.as_str(), address: &address, now: app.engine.clock.now().seconds() };
     let presented = Presented { authorization, proof: only(parts, DPOP) };
-    let identity = app.callers.identify(call, presented, request)?;
+    let identity = match app.callers.identify(call, presented, request) {
+        Ok(identity) => identity,
+        Err(error) => {
+            // A guess at a token is a call without one.
+            if let Some(peer) = parts.extensions.get::<Peer>()
+                && parts.headers.contains_key(header::AUTHORIZATION)
+            {
+                app.limiter.admit_peer(*peer)?;
+            }
+            return Err(error.into());
+        }
+    };
+    app.limiter.admit(&identity)?;
     tracing::Span::current().record("tenant", identity.tenant.as_str());
     tracing::Span::current().record("principal", identity.caller.principal.as_str());
     Ok(identity)

@@ -41,6 +41,7 @@ fn with_common_answers(mut document: Value) -> Value {
     let common = [
         ("408", "The body did not come in time"),
         ("413", "The body is longer than what is read"),
+        ("429", "Too many calls; Retry-After says when"),
         ("431", "The headers are longer than what is read"),
         ("500", "A defect of this service"),
     ];

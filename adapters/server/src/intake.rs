@@ -8,8 +8,6 @@
 //! is durable and its broadcast that leaves a transaction which is never sent, and whose place at the relayer's
 //! account goes to another. So what a route began belongs to a task of its own.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -18,20 +16,16 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use tracing::Instrument;
 
-use crate::call::BODY_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, BODY_PATIENCE, DISCARDED_BYTES_MAX};
 use crate::problem::Problem;
-
-/// What is thrown away of a body that is too long, before the connection is given up.
-const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(15);
 
 pub async fn intake(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match tokio::time::timeout(PATIENCE, read(body)).await {
+    match tokio::time::timeout(BODY_PATIENCE, read(body)).await {
         Ok(Ok(bytes)) => to_its_end(next, Request::from_parts(parts, Body::from(bytes))).await,
         Ok(Err(problem)) => problem.into_response(),
         Err(_) => {
-            let detail = format!("the whole body within {} s was expected", PATIENCE.as_secs());
+            let detail = format!("the whole body within {} s was expected", BODY_PATIENCE.as_secs());
             Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail).into_response()
         }
     }
@@ -75,6 +69,7 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use axum::routing::post;
     use axum::{Router, middleware};

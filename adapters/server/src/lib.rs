@@ -16,10 +16,13 @@ mod errors;
 mod events;
 pub mod facilitator;
 mod intake;
+pub mod limits;
 mod mandates;
+pub mod metrics;
 mod oauth;
 mod observe;
 mod page;
+mod paging;
 pub mod paid;
 mod payments;
 pub mod problem;
@@ -43,6 +46,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use x402::chain::At;
 
+use crate::limits::Limiter;
+use crate::metrics::{Metrics, MetricsReaders};
 use crate::problem::{Problem, ok};
 
 /// What the routes share.
@@ -51,6 +56,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     pub callers: Arc<Callers>,
     pub settings: Arc<Settings>,
+    pub limiter: Arc<Limiter>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What routes without a caller need to know.
@@ -61,6 +68,7 @@ pub struct Settings {
     pub facilitator: Option<TenantId>,
     /// Whose roots a caller without a token verifies under; `None` where verifying takes a token.
     pub verifier: Option<TenantId>,
+    pub metrics: MetricsReaders,
     /// Priced resources, for discovery.
     pub listing: Vec<Value>,
 }
@@ -105,6 +113,7 @@ pub struct Settings {
         docs::show,
         errors::list,
         errors::show,
+        metrics::show,
         healthz,
         readyz
     )
@@ -113,6 +122,7 @@ struct Documentation;
 
 /// The one route table. `paid` holds the priced routes, which bring their own layers.
 pub fn router(app: App, paid: Router) -> Router {
+    let (limiter, metrics) = (app.limiter.clone(), app.metrics.clone());
     Router::new()
         .route("/v1/mandates/intents", post(mandates::ask))
         .route("/v1/mandates/carts", post(mandates::cart))
@@ -147,16 +157,18 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/docs", get(docs::show))
         .route("/errors", get(errors::list))
         .route("/errors/{code}", get(errors::show))
+        .route("/metrics", get(metrics::show))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(app)
-        .layer(DefaultBodyLimit::max(call::BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .merge(paid)
         .fallback(unknown)
         .layer(middleware::from_fn(intake::intake))
+        .layer(middleware::from_fn_with_state(limiter, limits::admit))
         .layer(middleware::from_fn(explain))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(observe::observe))
+        .layer(middleware::from_fn_with_state(metrics, observe::observe))
 }
 
 async fn unknown(uri: Uri) -> Problem {

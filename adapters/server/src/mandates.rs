@@ -1,12 +1,12 @@
 //! Mandates and the questions to humans.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use engine::consent::{Approval, IntentRequest, MandateView, shown};
 use engine::verify::VerifyRequest;
 use http::StatusCode;
 use ledger::budget::BudgetState;
-use ledger::decision::Answer;
+use ledger::decision::{Answer, DecisionState};
 use ledger::id::{BudgetId, CallerKind, DecisionId, Digest};
 use mandates::json::Object;
 use serde::Deserialize;
@@ -14,9 +14,8 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::call::{Actor, Anyone, Body, Caller, id};
+use crate::paging::{List, Paging, cut};
 use crate::problem::{Problem, created, ok};
-
-const SPENDS_MAX: u32 = 1_000;
 
 #[utoipa::path(post, path = "/v1/mandates/intents", tag = "mandates", request_body = crate::schema::Intent,
     description = "An agent asks a person for an Intent mandate. Amounts are decimals in major units.",
@@ -34,15 +33,31 @@ pub async fn ask(
 }
 
 #[utoipa::path(get, path = "/v1/approvals", tag = "approvals",
-    responses((status = 200, description = "What waits for the calling user"), (status = 401), (status = 403), (status = 503)))]
-pub async fn pending(State(app): State<App>, Caller(identity): Caller) -> Result<Response, Problem> {
+    description = "What was put to the calling user, newest first; what waits where no state is named.",
+    params(("state" = Option<String>, Query, description = "pending, approved or denied"),
+        ("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
+        ("from" = Option<i64>, Query, description = "Unix seconds"), ("to" = Option<i64>, Query, description = "Unix seconds, exclusive")),
+    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
+pub async fn pending(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     if identity.caller.kind != CallerKind::User {
         let detail = format!("a user has approvals; the caller is of kind {}", identity.caller.kind);
         return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
     }
-    let approvals = app.engine.pending_approvals(&identity).await?;
+    let paging = Paging::read(List::Approvals, query.as_deref())?;
+    let state: DecisionState = paging.state.as_deref().unwrap_or("pending").parse().map_err(|_| {
+        let found = crate::problem::shown(paging.state.as_deref().unwrap_or_default());
+        Problem::invalid("state", format!("pending, approved or denied was expected, {found} came"))
+    })?;
+    let records = paging.newest_first(&app, &identity.tenant).await?;
+    let mut approvals = app.engine.approvals(&identity, state, records, paging.asked()).await?;
+    let more = cut(&mut approvals, paging.limit);
+    let next = approvals.last().filter(|_| more).map(|last| paging.cursor(last.decision.asked));
     let approvals: Vec<Value> = approvals.iter().map(|approval| approval_json(&app, approval)).collect();
-    Ok(ok(json!({ "approvals": approvals })))
+    Ok(ok(json!({ "approvals": approvals, "next": next })))
 }
 
 #[utoipa::path(get, path = "/v1/approvals/{id}", tag = "approvals", params(("id" = String, Path)),
@@ -148,19 +163,28 @@ pub async fn show(
     Ok(ok(mandate_json(&app.engine.mandate(&identity, id(&text)?).await?)))
 }
 
-#[utoipa::path(get, path = "/v1/mandates/{id}/spend", tag = "mandates", params(("id" = String, Path)),
-    responses((status = 200), (status = 401), (status = 404), (status = 503)))]
+#[utoipa::path(get, path = "/v1/mandates/{id}/spend", tag = "mandates",
+    description = "The mandate with its figures, and its spends, newest first.",
+    params(("id" = String, Path), ("cursor" = Option<String>, Query),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
+        ("from" = Option<i64>, Query, description = "Unix seconds"), ("to" = Option<i64>, Query, description = "Unix seconds, exclusive")),
+    responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 503)))]
 pub async fn spend(
     State(app): State<App>,
     Caller(identity): Caller,
     Path(text): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let view = app.engine.mandate(&identity, id::<BudgetId>(&text)?).await?;
-    let spends = app.engine.store.spends_of(&identity.tenant, view.budget.id, SPENDS_MAX).await;
-    let spends = spends.map_err(engine::error::EngineError::from)?;
-    let spends: Vec<Value> = spends.iter().map(crate::payments::spend_json).collect();
+    let paging = Paging::read(List::Spends, query.as_deref())?;
+    let records = paging.newest_first(&app, &identity.tenant).await?;
+    let spends = app.engine.store.spends_of(&identity.tenant, view.budget.id, records, paging.asked()).await;
+    let mut spends = spends.map_err(engine::error::EngineError::from)?;
+    let more = cut(&mut spends, paging.limit);
+    let next = spends.last().filter(|_| more).map(|last| paging.cursor(last.hold.seq));
     let mut json = mandate_json(&view);
-    json["spends"] = spends.into();
+    json["spends"] = spends.iter().map(crate::payments::spend_json).collect();
+    json["next"] = next.into();
     Ok(ok(json))
 }
 

@@ -13,10 +13,10 @@ use serde_json::json;
 
 use crate::App;
 use crate::call::{DPOP, bytes, only};
+use crate::limits::FORM_BYTES_MAX;
 use crate::problem::ok;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-const FORM_BYTES_MAX: usize = 16 * 1024;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 

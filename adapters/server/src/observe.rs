@@ -1,14 +1,17 @@
 //! One log line a request, and an id that ties everything about it together.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderValue;
 use tracing::Instrument;
 use tracing::field::Empty;
+
+use crate::metrics::Metrics;
 
 const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -28,7 +31,7 @@ fn request_id(request: &Request) -> String {
         .map_or_else(|| format!("{:x}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)), str::to_owned)
 }
 
-pub async fn observe(request: Request, next: Next) -> Response {
+pub async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let method = request.method().clone();
     // The route, not the path: paths and queries carry what people look at.
@@ -37,7 +40,9 @@ pub async fn observe(request: Request, next: Next) -> Response {
         tracing::info_span!("request", id = %id, method = %method, route = %route, tenant = Empty, principal = Empty);
     let started = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let took = started.elapsed();
+    metrics.answered(&route, &method, response.status(), took);
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::info!(status = response.status().as_u16(), micros, "answered"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);

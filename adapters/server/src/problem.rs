@@ -133,8 +133,14 @@ impl IntoResponse for Problem {
             };
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        match (self.status, self.values.get("retry_after").and_then(Value::as_u64)) {
+            (_, Some(seconds)) => {
+                headers.insert(header::RETRY_AFTER, seconds.into());
+            }
+            (StatusCode::SERVICE_UNAVAILABLE, None) => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+            _ => {}
         }
         response
     }

@@ -156,10 +156,11 @@ CREATE TABLE decision (
     id       BLOB NOT NULL CHECK (length(id) = 32),
     approver TEXT NOT NULL,
     state    TEXT NOT NULL,
+    asked    INTEGER NOT NULL,
     body     BLOB NOT NULL,
     PRIMARY KEY (tenant, id)
 ) STRICT;
-CREATE INDEX decision_approver ON decision (tenant, approver, state);
+CREATE INDEX decision_approver ON decision (tenant, approver, state, asked);
 
 -- Documents are linked to by digest. The seal covers the kind, which the digest does not.
 CREATE TABLE document (

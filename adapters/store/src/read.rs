@@ -1,5 +1,7 @@
 //! The reads of the port, on connections that cannot write. Each sees the last commit, whole.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use ledger::budget::Budget;
 use ledger::codec::{Canon, decode};
@@ -83,12 +85,20 @@ impl Store for SqliteStore {
         self.bodies(sqlx::query(text).bind(tenant.as_str()).bind(after).bind(rows(limit))).await
     }
 
-    async fn spends_of(&self, tenant: &TenantId, budget: BudgetId, limit: u32) -> Result<Vec<Spend>, StoreError> {
+    async fn spends_of(
+        &self,
+        tenant: &TenantId,
+        budget: BudgetId,
+        records: Range<u64>,
+        limit: u32,
+    ) -> Result<Vec<Spend>, StoreError> {
         let text = "WITH RECURSIVE under (id) AS (
                  SELECT ?2 UNION SELECT b.id FROM budget b JOIN under u ON b.tenant = ?1 AND b.parent = u.id)
              SELECT s.body FROM under u CROSS JOIN spend s INDEXED BY spend_budget ON s.tenant = ?1 AND s.budget = u.id
-             ORDER BY s.held_seq DESC LIMIT ?3";
-        self.bodies(sqlx::query(text).bind(tenant.as_str()).bind(budget.0.to_vec()).bind(rows(limit))).await
+                 AND s.held_seq >= ?3 AND s.held_seq < ?4
+             ORDER BY s.held_seq DESC LIMIT ?5";
+        let query = sqlx::query(text).bind(tenant.as_str()).bind(budget.0.to_vec());
+        self.bodies(query.bind(place(records.start)).bind(place(records.end)).bind(rows(limit))).await
     }
 
     async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
@@ -102,13 +112,14 @@ impl Store for SqliteStore {
         tenant: &TenantId,
         approver: &PrincipalId,
         state: DecisionState,
+        records: Range<u64>,
         limit: u32,
     ) -> Result<Vec<Decision>, StoreError> {
-        // Rows are numbered in the order in which they were first written.
         let text = "SELECT body FROM decision INDEXED BY decision_approver
-             WHERE tenant = ?1 AND approver = ?2 AND state = ?3 ORDER BY rowid DESC LIMIT ?4";
+             WHERE tenant = ?1 AND approver = ?2 AND state = ?3 AND asked >= ?4 AND asked < ?5
+             ORDER BY asked DESC LIMIT ?6";
         let query = sqlx::query(text).bind(tenant.as_str()).bind(approver.as_str()).bind(state.as_str());
-        self.bodies(query.bind(rows(limit))).await
+        self.bodies(query.bind(place(records.start)).bind(place(records.end)).bind(rows(limit))).await
     }
 
     async fn balances(&self, tenant: &TenantId) -> Result<Vec<AccountBalance>, StoreError> {
@@ -116,14 +127,37 @@ impl Store for SqliteStore {
              FROM account a JOIN account_balance b ON b.tenant = a.tenant AND b.account = a.id
              WHERE a.tenant = ?1 ORDER BY a.name, a.asset";
         let found = sqlx::query(text).bind(tenant.as_str()).fetch_all(&self.shared.readers).await;
-        let balance = |row: &SqliteRow| {
-            Ok(AccountBalance {
-                account: load::text_of(row, 0)?,
-                asset: load::text_of(row, 1)?,
-                balance: load::balance(row, 2)?,
-            })
-        };
-        Ok(found.map_err(Failure::from)?.iter().map(balance).collect::<Result<_, Failure>>()?)
+        Ok(found.map_err(Failure::from)?.iter().map(balance_of).collect::<Result<_, Failure>>()?)
+    }
+
+    async fn balances_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<&(String, String)>,
+        limit: u32,
+    ) -> Result<Vec<AccountBalance>, StoreError> {
+        let text = "SELECT a.name, a.asset, b.debit_posted, b.credit_posted, b.debit_pending, b.credit_pending
+             FROM account a JOIN account_balance b ON b.tenant = a.tenant AND b.account = a.id
+             WHERE a.tenant = ?1 AND (a.name, a.asset) > (?2, ?3) ORDER BY a.name, a.asset LIMIT ?4";
+        // No account has an empty name: before all of them.
+        let (name, asset) = after.map_or(("", ""), |(name, asset)| (name, asset));
+        let query = sqlx::query(text).bind(tenant.as_str()).bind(name).bind(asset).bind(rows(limit));
+        let found = query.fetch_all(&self.shared.readers).await.map_err(Failure::from)?;
+        Ok(found.iter().map(balance_of).collect::<Result<_, Failure>>()?)
+    }
+
+    /// Time within a tenant only rises, so the place is found by halving.
+    async fn record_at(&self, tenant: &TenantId, at: Micros) -> Result<u64, StoreError> {
+        let (mut low, mut high) = (0, self.head(tenant).await?.0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let found = self.records(tenant, middle, 1).await?;
+            match found.first() {
+                Some((_, effects)) if effects.at < at => low = middle.saturating_add(1),
+                _ => high = middle,
+            }
+        }
+        Ok(low)
     }
 
     async fn records(
@@ -189,6 +223,16 @@ impl SqliteStore {
         let found = query.fetch_all(&self.shared.readers).await.map_err(Failure::from)?;
         Ok(found.iter().map(body_of).collect::<Result<_, Failure>>()?)
     }
+}
+
+/// A record's number as SQLite counts; nothing is beyond its integers.
+fn place(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+fn balance_of(row: &SqliteRow) -> Result<AccountBalance, Failure> {
+    let (account, asset) = (load::text_of(row, 0)?, load::text_of(row, 1)?);
+    Ok(AccountBalance { account, asset, balance: load::balance(row, 2)? })
 }
 
 fn rows(limit: u32) -> u32 {

@@ -226,14 +226,19 @@ pub(crate) fn settlement(settlement: &Settlement) -> Cells {
     cells
 }
 
-pub(crate) const DECISION: Table =
-    Table { name: "decision", columns: &["id", "approver", "state", "body"], key_columns: 1, growth: Growth::Replace };
+pub(crate) const DECISION: Table = Table {
+    name: "decision",
+    columns: &["id", "approver", "state", "asked", "body"],
+    key_columns: 1,
+    growth: Growth::Replace,
+};
 
 pub(crate) fn decision(decision: &Decision) -> Cells {
     vec![
         Cell::blob(decision.id.0),
         Cell::text(&decision.approver),
         Cell::text(decision.state),
+        Cell::number(decision.asked),
         Cell::Blob(encode(decision)),
     ]
 }

@@ -27,6 +27,7 @@ impl Draft<'_> {
             approver: propose.approver.clone(),
             requested_by: self.request.caller.principal.clone(),
             expires_at: propose.expires_at,
+            asked: effects.seq,
             opened: None,
         });
         done(effects)

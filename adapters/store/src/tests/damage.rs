@@ -124,7 +124,7 @@ async fn rows_added_or_taken_away_are_found() {
         "DELETE FROM account_balance WHERE account = 1",
         "DELETE FROM record_subject WHERE seq = (SELECT max(seq) FROM record_subject)",
         "DELETE FROM head",
-        "INSERT INTO decision SELECT tenant, randomblob(32), approver, state, body FROM decision LIMIT 1",
+        "INSERT INTO decision SELECT tenant, randomblob(32), approver, state, asked, body FROM decision LIMIT 1",
         "INSERT INTO record_subject SELECT tenant, spend, 0 FROM record_subject LIMIT 1",
         "INSERT INTO account SELECT tenant, id + 50, name || 'x', asset FROM account LIMIT 1",
         "INSERT INTO claim SELECT tenant, randomblob(32), request, outcome, rejection, seq FROM claim LIMIT 1",

@@ -1,5 +1,6 @@
 //! The same commands give the same answers and the same root, however they fall into units of work.
 
+use ledger::id::Micros;
 use ledger::rejection::Rejection;
 use ledger::store::{Freshness, Store as _, StoreError};
 use proptest::prelude::*;
@@ -74,6 +75,10 @@ proptest! {
     }
 }
 
+fn frontier_of(memory: &Memory) -> u64 {
+    memory.view.head.frontier.size()
+}
+
 async fn check_reads(store: &crate::SqliteStore, memory: &Memory) {
     for (id, budget) in memory.view.budgets.changed() {
         assert_eq!(store.budget(&tenant(), *id).await.unwrap().as_ref(), Some(budget));
@@ -108,9 +113,32 @@ async fn check_reads(store: &crate::SqliteStore, memory: &Memory) {
     }
     let mut under: Vec<_> = memory.view.spends.changed().map(|(_, spend)| spend.clone()).collect();
     under.sort_by_key(|spend| std::cmp::Reverse(spend.hold));
-    assert_eq!(store.spends_of(&tenant(), stream::ROOT, 1_000).await.unwrap(), under);
+    assert_eq!(store.spends_of(&tenant(), stream::ROOT, 0..u64::MAX, 1_000).await.unwrap(), under);
+    if let Some(middle) = under.get(under.len() / 2).map(|spend| spend.hold.seq) {
+        let newer: Vec<_> = under.iter().filter(|spend| spend.hold.seq >= middle).cloned().collect();
+        assert_eq!(store.spends_of(&tenant(), stream::ROOT, middle..u64::MAX, 1_000).await.unwrap(), newer);
+        let older: Vec<_> = under.iter().filter(|spend| spend.hold.seq < middle).take(2).cloned().collect();
+        assert_eq!(store.spends_of(&tenant(), stream::ROOT, 0..middle, 2).await.unwrap(), older);
+    }
+    for record in memory.records.iter().step_by(11) {
+        let before = Micros(record.at.0 - 1);
+        let later =
+            memory.records.iter().find(|later| later.at > record.at).map_or(frontier_of(memory), |later| later.seq);
+        assert_eq!(store.record_at(&tenant(), record.at).await.unwrap(), record.seq);
+        assert!(store.record_at(&tenant(), before).await.unwrap() <= record.seq);
+        assert_eq!(store.record_at(&tenant(), record.at.plus_micros(1)).await.unwrap(), later);
+    }
+    let (mut paged, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.balances_after(&tenant(), after.as_ref(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.account.to_string(), last.asset.to_string()));
+        paged.extend(page.iter().map(|entry| format!("{entry:?}")));
+    }
+    let whole = store.balances(&tenant()).await.unwrap();
+    assert_eq!(paged, whole.iter().map(|entry| format!("{entry:?}")).collect::<Vec<_>>());
     under.retain(|spend| spend.budget == stream::mandate(0));
-    assert_eq!(store.spends_of(&tenant(), stream::mandate(0), 1_000).await.unwrap(), under);
+    assert_eq!(store.spends_of(&tenant(), stream::mandate(0), 0..u64::MAX, 1_000).await.unwrap(), under);
 }
 
 /// serde's tagged enums lose numbers under serde_json's `arbitrary_precision`; a kept refusal must come back whole.
