@@ -30,7 +30,7 @@ pub fn may_read(identity: &Identity) -> Result<(), Problem> {
 
 #[utoipa::path(get, path = "/v1/ledger/accounts", tag = "ledger", description = "By name and asset.",
     params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, minimum = 1, maximum = 500)),
-    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Accounts), (status = 400), (status = 401), (status = 403), (status = 503)))]
 pub async fn accounts(
     State(app): State<App>,
     Caller(identity): Caller,
@@ -48,7 +48,7 @@ pub async fn accounts(
 }
 
 #[utoipa::path(get, path = "/v1/ledger/trial-balance", tag = "ledger",
-    responses((status = 200), (status = 401), (status = 403), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::TrialBalance), (status = 401), (status = 403), (status = 503)))]
 pub async fn trial_balance(State(app): State<App>, Caller(identity): Caller) -> Result<Response, Problem> {
     may_read(&identity)?;
     let balances = app.engine.store.balances(&identity.tenant).await.map_err(EngineError::from)?;
@@ -89,7 +89,7 @@ fn account_json(entry: &AccountBalance) -> Value {
     description = "Oldest first. `limit` counts journal records; a record has several transfers or none.",
     params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
         ("from" = Option<i64>, Query, description = "Unix seconds"), ("to" = Option<i64>, Query, description = "Unix seconds, exclusive")),
-    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Transfers), (status = 400), (status = 401), (status = 403), (status = 503)))]
 pub async fn transfers(
     State(app): State<App>,
     Caller(identity): Caller,
@@ -112,7 +112,7 @@ pub async fn transfers(
 #[utoipa::path(get, path = "/v1/ledger/journal", tag = "ledger", description = "Oldest first.",
     params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
         ("from" = Option<i64>, Query, description = "Unix seconds"), ("to" = Option<i64>, Query, description = "Unix seconds, exclusive")),
-    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Journal), (status = 400), (status = 401), (status = 403), (status = 503)))]
 pub async fn journal(
     State(app): State<App>,
     Caller(identity): Caller,

@@ -57,7 +57,34 @@ fn with_common_answers(mut document: Value) -> Value {
             }
         }
     }
+    document["components"]["securitySchemes"] = json!({
+        "dpop": { "type": "http", "scheme": "DPoP", "description": "A token of /oauth/token and a proof (RFC 9449)." },
+        "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "For reading." },
+    });
+    for (path, item) in document["paths"].as_object_mut().into_iter().flatten() {
+        // The token endpoint and the facilitator have shapes of their own.
+        if path.starts_with("/v1/") || path == "/metrics" {
+            item.as_object_mut().into_iter().flat_map(|item| item.values_mut()).for_each(describe_refusals);
+        }
+        // Open where the configuration says so.
+        if let Some(open) = ["/v1/mandates/verify", "/metrics"].iter().find(|open| *open == path) {
+            let operation = if *open == "/metrics" { "get" } else { "post" };
+            item[operation]["security"] = json!([{ "dpop": [] }, { "bearer": [] }, {}]);
+        }
+    }
     document
+}
+
+/// Every refusal of ours is a problem document, and every one that wants a caller takes either kind of token.
+fn describe_refusals(operation: &mut Value) {
+    operation["security"] = json!([{ "dpop": [] }, { "bearer": [] }]);
+    let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
+    for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+        // What hyper refuses before we see it has no body.
+        if status.starts_with(['4', '5']) && status != "431" {
+            response["content"] = json!({ "application/problem+json": problem });
+        }
+    }
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {

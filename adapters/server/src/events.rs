@@ -18,7 +18,7 @@ use crate::problem::{Problem, ok};
     description = "What happened, oldest first, after the cursor. `cursor` of the answer goes on from its end, also when nothing came. An event is durable with what it tells of, and is given again to whoever asks again.",
     params(("cursor" = Option<String>, Query),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500)),
-    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Events), (status = 400), (status = 401), (status = 403), (status = 503)))]
 pub async fn list(
     State(app): State<App>,
     Caller(identity): Caller,

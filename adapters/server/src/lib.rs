@@ -116,7 +116,8 @@ pub struct Settings {
         metrics::show,
         healthz,
         readyz
-    )
+    ),
+    components(schemas(schema::answers::Problem))
 )]
 struct Documentation;
 

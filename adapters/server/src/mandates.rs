@@ -19,7 +19,7 @@ use crate::problem::{Problem, created, ok};
 
 #[utoipa::path(post, path = "/v1/mandates/intents", tag = "mandates", request_body = crate::schema::Intent,
     description = "An agent asks a person for an Intent mandate. Amounts are decimals in major units.",
-    responses((status = 202, description = "The question was put; a person decides"), (status = 400), (status = 401),
+    responses((status = 202, description = "The question was put; a person decides", body = crate::schema::answers::Asked), (status = 400), (status = 401),
         (status = 403), (status = 404), (status = 409), (status = 413), (status = 503)))]
 pub async fn ask(
     State(app): State<App>,
@@ -37,7 +37,7 @@ pub async fn ask(
     params(("state" = Option<String>, Query, description = "pending, approved or denied"),
         ("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
         ("from" = Option<i64>, Query, description = "Unix seconds"), ("to" = Option<i64>, Query, description = "Unix seconds, exclusive")),
-    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Approvals), (status = 400), (status = 401), (status = 403), (status = 503)))]
 pub async fn pending(
     State(app): State<App>,
     Caller(identity): Caller,
@@ -61,7 +61,7 @@ pub async fn pending(
 }
 
 #[utoipa::path(get, path = "/v1/approvals/{id}", tag = "approvals", params(("id" = String, Path)),
-    responses((status = 200), (status = 401), (status = 404), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Approval), (status = 401), (status = 404), (status = 503)))]
 pub async fn approval(
     State(app): State<App>,
     Caller(identity): Caller,
@@ -81,7 +81,7 @@ pub struct DecisionBody {
 
 #[utoipa::path(post, path = "/v1/approvals/{id}/decision", tag = "approvals", params(("id" = String, Path)),
     request_body = crate::schema::Decision, description = "Only a user decides, and only on exactly what the digest names.",
-    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
+    responses((status = 200, body = crate::schema::answers::Decided), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
         (status = 413), (status = 422), (status = 503)))]
 pub async fn decide(
     State(app): State<App>,
@@ -125,7 +125,7 @@ pub struct CartBody {
 
 #[utoipa::path(post, path = "/v1/mandates/carts", tag = "mandates", request_body = crate::schema::Cart,
     description = "A merchant has its UCP checkout signed: AP2's checkout_jwt.",
-    responses((status = 201), (status = 400), (status = 401), (status = 403), (status = 404), (status = 413),
+    responses((status = 201, body = crate::schema::answers::SignedCart), (status = 400), (status = 401), (status = 403), (status = 404), (status = 413),
         (status = 422), (status = 503)))]
 pub async fn cart(
     State(app): State<App>,
@@ -154,7 +154,7 @@ pub async fn verify(
 }
 
 #[utoipa::path(get, path = "/v1/mandates/{id}", tag = "mandates", params(("id" = String, Path)),
-    responses((status = 200), (status = 401), (status = 404), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Mandate), (status = 401), (status = 404), (status = 503)))]
 pub async fn show(
     State(app): State<App>,
     Caller(identity): Caller,
@@ -168,7 +168,7 @@ pub async fn show(
     params(("id" = String, Path), ("cursor" = Option<String>, Query),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
         ("from" = Option<i64>, Query, description = "Unix seconds"), ("to" = Option<i64>, Query, description = "Unix seconds, exclusive")),
-    responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::MandateSpends), (status = 400), (status = 401), (status = 404), (status = 503)))]
 pub async fn spend(
     State(app): State<App>,
     Caller(identity): Caller,
@@ -189,19 +189,19 @@ pub async fn spend(
 }
 
 #[utoipa::path(post, path = "/v1/mandates/{id}/revoke", tag = "mandates", params(("id" = String, Path)),
-    responses((status = 200), (status = 401), (status = 403), (status = 404), (status = 409), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Mandate), (status = 401), (status = 403), (status = 404), (status = 409), (status = 503)))]
 pub async fn revoke(app: State<App>, actor: Actor, path: Path<String>) -> Result<Response, Problem> {
     change(app, actor, path, BudgetState::Revoked).await
 }
 
 #[utoipa::path(post, path = "/v1/mandates/{id}/suspend", tag = "mandates", params(("id" = String, Path)),
-    responses((status = 200), (status = 401), (status = 403), (status = 404), (status = 409), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Mandate), (status = 401), (status = 403), (status = 404), (status = 409), (status = 503)))]
 pub async fn suspend(app: State<App>, actor: Actor, path: Path<String>) -> Result<Response, Problem> {
     change(app, actor, path, BudgetState::Suspended).await
 }
 
 #[utoipa::path(post, path = "/v1/mandates/{id}/resume", tag = "mandates", params(("id" = String, Path)),
-    responses((status = 200), (status = 401), (status = 403), (status = 404), (status = 409), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Mandate), (status = 401), (status = 403), (status = 404), (status = 409), (status = 503)))]
 pub async fn resume(app: State<App>, actor: Actor, path: Path<String>) -> Result<Response, Problem> {
     change(app, actor, path, BudgetState::Active).await
 }

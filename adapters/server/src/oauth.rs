@@ -24,7 +24,7 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
     request_body(content = String, content_type = "application/x-www-form-urlencoded",
         description = "grant_type=client_credentials, client_assertion_type, client_assertion; and a DPoP header."),
     params(("DPoP" = String, Header, description = "A proof without `ath` (RFC 9449 section 5).")),
-    responses((status = 200), (status = 400), (status = 401), (status = 413), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::AccessToken), (status = 400), (status = 401), (status = 413), (status = 503)))]
 pub async fn token(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(Some(proof)) = only(&parts, DPOP) else {

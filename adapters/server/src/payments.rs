@@ -42,7 +42,7 @@ pub struct PaymentBody {
 #[utoipa::path(post, path = "/v1/payments", tag = "payments", request_body = crate::schema::Payment,
     params(("Idempotency-Key" = String, Header, description = "The same purchase, the same key: the same authorization again.")),
     description = "A mandate and a 402 become a hold and a PAYMENT-SIGNATURE.",
-    responses((status = 201), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
+    responses((status = 201, body = crate::schema::answers::Authorized), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
         (status = 413), (status = 422), (status = 503)))]
 pub async fn pay(
     State(app): State<App>,
@@ -93,7 +93,7 @@ fn required(body: &PaymentBody) -> Result<PaymentRequired, Problem> {
 }
 
 #[utoipa::path(get, path = "/v1/payments/{id}", tag = "payments", params(("id" = String, Path)),
-    responses((status = 200), (status = 401), (status = 404), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Spend), (status = 401), (status = 404), (status = 503)))]
 pub async fn show(
     State(app): State<App>,
     Caller(identity): Caller,
@@ -115,7 +115,7 @@ pub struct OutcomeBody {
 
 #[utoipa::path(post, path = "/v1/payments/{id}/outcome", tag = "payments", params(("id" = String, Path)),
     request_body = crate::schema::Outcome, description = "What the seller answered: a reason to look at the chain, never a result.",
-    responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Spend), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 503)))]
 pub async fn outcome(
     State(app): State<App>,
     Actor(identity): Actor,
@@ -130,7 +130,7 @@ pub async fn outcome(
 }
 
 #[utoipa::path(post, path = "/v1/payments/{id}/void", tag = "payments", params(("id" = String, Path)),
-    responses((status = 200), (status = 401), (status = 404), (status = 409), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Spend), (status = 401), (status = 404), (status = 409), (status = 503)))]
 pub async fn void(
     State(app): State<App>,
     Actor(identity): Actor,

@@ -1,7 +1,9 @@
-//! The shapes of request bodies, for the OpenAPI document. The routes read them with types of their own; a test holds
-//! the two together by sending what is documented.
+//! The shapes of requests and answers, for the OpenAPI document. The routes read and write them with types of their own;
+//! tests hold the two together, by sending what is documented and by checking what comes back.
 
 #![allow(dead_code, reason = "documentation only: nothing is ever read into these")]
+
+pub mod answers;
 
 use serde_json::{Map, Value};
 use utoipa::ToSchema;

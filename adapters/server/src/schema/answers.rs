@@ -1,0 +1,258 @@
+//! The shapes of answers. A foreign fuzzer holds the running service to them (`tests/the_document_is_true.rs`).
+
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// RFC 9457. `code` is stable, `type` leads to a page about it; the refusal's own values stand beside.
+#[derive(ToSchema)]
+pub struct Problem {
+    r#type: String,
+    title: String,
+    status: u16,
+    code: String,
+    /// A sentence with what was expected and what came.
+    detail: String,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// The member, header or parameter that is meant.
+    field: Option<String>,
+}
+
+/// One payment under a mandate. Amounts are atomic units, times unix seconds.
+#[derive(ToSchema)]
+pub struct Spend {
+    id: String,
+    /// held, committed, submitted, settled, unknown, released, voided, expired or spent_otherwise
+    state: String,
+    mandate: String,
+    #[schema(pattern = "^[0-9]+$")]
+    amount: String,
+    /// CAIP-19.
+    asset: String,
+    authority: Units,
+    payee: String,
+    pay_to: String,
+    payer: String,
+    /// CAIP-2.
+    network: String,
+    #[schema(pattern = "^0x[0-9a-f]{64}$")]
+    nonce: String,
+    valid_before: i64,
+    transaction: Option<String>,
+}
+
+/// What a payment takes from the budget, in the units of the budget's currency.
+#[derive(ToSchema)]
+pub struct Units {
+    #[schema(pattern = "^[0-9]+$")]
+    units: String,
+}
+
+/// A spend and the header that pays it.
+#[derive(ToSchema)]
+pub struct Authorized {
+    #[serde(flatten)]
+    spend: Spend,
+    /// The value of PAYMENT-SIGNATURE.
+    payment_signature: String,
+}
+
+/// An amount for people in major units, and the units that the book counts in.
+#[derive(ToSchema)]
+pub struct Figure {
+    amount: String,
+    #[schema(pattern = "^[0-9]+$")]
+    units: String,
+}
+
+#[derive(ToSchema)]
+pub struct Occurrences {
+    used: u64,
+    limit: Option<u64>,
+}
+
+/// A mandate and its figures: posted + held <= cap, here and at every ancestor.
+#[derive(ToSchema)]
+pub struct Mandate {
+    id: String,
+    /// active, suspended or revoked
+    state: String,
+    agent: String,
+    user: String,
+    currency: String,
+    /// required or optional
+    cart: String,
+    expires_at: i64,
+    cap: Option<Figure>,
+    per_payment: Option<Figure>,
+    held: Figure,
+    posted: Figure,
+    available: Option<Figure>,
+    payments: Occurrences,
+    /// The open payment mandate (SD-JWT).
+    payment: String,
+    /// The open checkout mandate (SD-JWT), for merchants.
+    checkout: String,
+}
+
+#[derive(ToSchema)]
+pub struct MandateSpends {
+    #[serde(flatten)]
+    mandate: Mandate,
+    spends: Vec<Spend>,
+    /// The cursor of what follows.
+    next: Option<String>,
+}
+
+/// A question to a person, and where it stands.
+#[derive(ToSchema)]
+pub struct Approval {
+    id: String,
+    url: String,
+    /// pending, approved or denied
+    state: String,
+    /// SHA-256 of the document: what an answer names.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    digest: String,
+    approver: String,
+    requested_by: String,
+    expires_at: i64,
+    document: Map<String, Value>,
+    /// What it opened.
+    mandate: Option<String>,
+}
+
+#[derive(ToSchema)]
+pub struct Asked {
+    approval: Approval,
+}
+
+#[derive(ToSchema)]
+pub struct Decided {
+    approval: Approval,
+    mandate: Option<String>,
+}
+
+#[derive(ToSchema)]
+pub struct Approvals {
+    approvals: Vec<Approval>,
+    next: Option<String>,
+}
+
+/// AP2's Cart mandate.
+#[derive(ToSchema)]
+pub struct SignedCart {
+    id: String,
+    checkout_jwt: String,
+    checkout_hash: String,
+    total: String,
+    currency: String,
+}
+
+#[derive(ToSchema)]
+pub struct Account {
+    account: String,
+    asset: String,
+    /// Signed, on the account's own side.
+    #[schema(pattern = "^-?[0-9]+$")]
+    balance: String,
+    debit_posted: String,
+    credit_posted: String,
+    debit_pending: String,
+    credit_pending: String,
+}
+
+#[derive(ToSchema)]
+pub struct Accounts {
+    accounts: Vec<Account>,
+    next: Option<String>,
+}
+
+#[derive(ToSchema)]
+pub struct Total {
+    asset: String,
+    debits: String,
+    credits: String,
+}
+
+#[derive(ToSchema)]
+pub struct TrialBalance {
+    balanced: bool,
+    assets: Vec<Total>,
+    accounts: Vec<Account>,
+}
+
+/// One row, balanced by construction.
+#[derive(ToSchema)]
+pub struct Transfer {
+    seq: u64,
+    leg: u64,
+    at: i64,
+    code: String,
+    debit: String,
+    credit: String,
+    asset: String,
+    amount: String,
+    /// pending, posted or void
+    layer: String,
+}
+
+#[derive(ToSchema)]
+pub struct Transfers {
+    transfers: Vec<Transfer>,
+    next: Option<String>,
+}
+
+#[derive(ToSchema)]
+pub struct Record {
+    seq: u64,
+    at: i64,
+    operation: String,
+    caller: String,
+    kind: String,
+    spend: Option<String>,
+    leaf: String,
+}
+
+#[derive(ToSchema)]
+pub struct Journal {
+    records: Vec<Record>,
+    next: Option<String>,
+    entries: u64,
+    /// Of the RFC 6962 tree over all of them.
+    root: String,
+}
+
+#[derive(ToSchema)]
+pub struct EventData {
+    mandate: Option<String>,
+    record: u64,
+}
+
+/// CloudEvents 1.0.
+#[derive(ToSchema)]
+pub struct Event {
+    specversion: String,
+    id: String,
+    source: String,
+    r#type: String,
+    subject: String,
+    time: Option<String>,
+    data: EventData,
+}
+
+#[derive(ToSchema)]
+pub struct Events {
+    events: Vec<Event>,
+    /// Goes on from here, also when nothing came.
+    cursor: Option<String>,
+}
+
+/// RFC 6749 section 5.1.
+#[derive(ToSchema)]
+pub struct AccessToken {
+    access_token: String,
+    /// DPoP
+    token_type: String,
+    expires_in: u64,
+}
