@@ -224,6 +224,134 @@ async fn junk_payment_headers_are_refused() {
     assert!(exposed.contains("PAYMENT-REQUIRED"), "{exposed}");
 }
 
+/// Amounts, schemes, chains and payees that make no sense, in every place where one comes in.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_make_no_sense_are_refused() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    let amounts = [
+        json!("0x10"),
+        json!("-1"),
+        json!("+1"),
+        json!("1e3"),
+        json!("1.0"),
+        json!("NaN"),
+        json!("Infinity"),
+        json!(""),
+        json!(" 1"),
+        json!("1 "),
+        json!("01"),
+        json!("0"),
+        json!("1_000"),
+        json!("\u{0661}"),
+        json!(10_000),
+        json!(-1),
+        json!(null),
+        json!(["1"]),
+        json!("340282366920938463463374607431768211456"),
+        json!("9".repeat(100)),
+    ];
+    let others = [
+        ("scheme", json!("upto")),
+        ("scheme", json!("EXACT")),
+        ("scheme", json!("")),
+        ("scheme", json!(1)),
+        ("network", json!("eip155:8453")),
+        ("network", json!("eip155:0")),
+        ("network", json!("base")),
+        ("network", json!("solana:x")),
+        ("network", json!("eip155:31337 ")),
+        ("asset", json!("0x0000000000000000000000000000000000000001")),
+        ("asset", json!("USDC")),
+        ("asset", json!("")),
+        ("payTo", json!("0x0000000000000000000000000000000000000000")),
+        ("payTo", json!("0xzz")),
+        ("payTo", json!("")),
+        ("payTo", json!(7)),
+        ("maxTimeoutSeconds", json!(0)),
+        ("maxTimeoutSeconds", json!(-1)),
+        ("maxTimeoutSeconds", json!(1e30)),
+        ("maxTimeoutSeconds", json!("60")),
+        ("extra", json!(null)),
+        ("extra", json!({ "name": "USD Coin", "version": "9" })),
+        ("extra", json!([])),
+    ];
+    let wrong = amounts.iter().map(|amount| ("amount", amount.clone())).chain(others);
+    let good = serde_json::to_value(shop.met("/paid/report").await).unwrap();
+    let http = reqwest::Client::new();
+    for (number, (member, value)) in wrong.enumerate() {
+        let mut required = good.clone();
+        required["accepts"][0][member] = value.clone();
+        let body = json!({ "mandate": mandate, "payment_required": required });
+        let paying = http
+            .post(shop.url("/v1/payments"))
+            .bearer_auth(&shop.agent)
+            .header("Idempotency-Key", format!("w{number}"));
+        let answer = paying.json(&body).send().await.unwrap();
+        let status = answer.status();
+        let said: Value = answer.json().await.unwrap();
+        // A null or missing `extra` falls back to the trusted table.
+        if member == "extra" && value.is_null() {
+            continue;
+        }
+        assert!(status.is_client_error() && said["code"].is_string(), "{member} = {value}: {status} {said}");
+        let detail = text(&said, "detail");
+        assert!(detail.len() < 1_000, "what came is repeated within bounds: {detail}");
+        // The same to the facilitator: an answer in its own shape, and nothing claimed.
+        let requirements = &required["accepts"][0];
+        let payload = json!({ "x402Version": 2, "accepted": requirements, "payload": {} });
+        let body = json!({ "x402Version": 2, "paymentPayload": payload, "paymentRequirements": requirements });
+        for path in ["/verify", "/settle"] {
+            let answer = http.post(shop.url(path)).json(&body).send().await.unwrap();
+            let status = answer.status().as_u16();
+            let said: Value = answer.json().await.unwrap();
+            let refused = said["isValid"] == false || said["success"] == false || said["code"].is_string();
+            assert!((status == 200 || status == 400) && refused, "{path} {member} = {value}: {status} {said}");
+        }
+    }
+    for amount in &amounts {
+        // A decimal in major units.
+        if *amount == json!("1.0") {
+            continue;
+        }
+        for member in ["total", "per_payment"] {
+            let mut asked = intent();
+            asked[member] = amount.clone();
+            let answer = shop.call(Method::POST, "/v1/mandates/intents", &shop.agent, Some(asked)).await;
+            if member == "per_payment" && amount.is_null() {
+                continue;
+            }
+            assert!(answer.is_err(), "{member} = {amount} was taken: {answer:?}");
+        }
+    }
+    let figures = shop.figures(&mandate).await;
+    assert_eq!((&figures["held"]["units"], &figures["payments"]["used"]), (&json!("0"), &json!(0)), "nothing is held");
+}
+
+/// A megabyte of headers is refused before anybody reads it, and the service lives on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_megabyte_of_headers_is_refused() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let shop = Shop::open().await;
+    let address = shop.url("").trim_start_matches("http://").to_owned();
+    let megabyte = "x".repeat(1024 * 1024);
+    for (path, line) in [
+        ("/v1/payments", format!("x-junk: {megabyte}")),
+        ("/paid/report", format!("payment-signature: {megabyte}")),
+        ("/v1/approvals", format!("authorization: Bearer {megabyte}")),
+        ("/healthz", "x: y\r\n".repeat(200_000).trim_end().to_owned()),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        // The other side may hang up in the middle of it.
+        let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n{line}\r\n\r\n").as_bytes()).await;
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said).await;
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 431"), "{path}: {said:.200}");
+    }
+    assert_eq!(shop.client.fetch("GET", &shop.url("/healthz"), None).await.unwrap().status.as_u16(), 200);
+}
+
 /// A value of the type that the document states.
 fn dummy(property: &Value) -> Value {
     let stated = &property["type"];

@@ -79,10 +79,12 @@ pub fn authority_digits(currency: &str) -> Result<u32, RateError> {
     exponent(currency).map(|exponent| exponent.saturating_add(AUTHORITY_EXTRA_DIGITS))
 }
 
-/// Digits, at most one point between digits, above zero: no sign, no exponent, no separator, which the library takes.
+/// Digits, at most one point between digits, above zero: no sign, no exponent, no separator, which the library takes, and
+/// no zero in front, which people read past.
 fn plain_decimal(text: &str) -> Option<Decimal> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if !plain || text.starts_with('.') || text.ends_with('.') {
+    let padded = text.strip_prefix('0').is_some_and(|rest| !rest.starts_with('.'));
+    if !plain || padded || text.starts_with('.') || text.ends_with('.') {
         return None;
     }
     text.parse::<Decimal>().ok().map(|value| value.normalize()).filter(|value| *value > Decimal::ZERO)
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn major_units_are_read_exactly() {
-        for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "0", "0.00", "1,5", " 1", "0.000000001", "1_0"] {
+        for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "0", "0.00", "1,5", " 1", "0.000000001", "1_0", "01", "00.5", "007"] {
             assert!(authority_from_major(text, "USD").is_err(), "{text:?} was taken");
         }
         assert_eq!(authority_from_major("19.99", "USD"), Ok(Amount::new(1_999_000_000)));
