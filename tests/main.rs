@@ -17,6 +17,7 @@ mod keys_are_replaced;
 mod never_over_the_limit;
 mod never_twice;
 mod no_spend_without_a_mandate;
+mod nodes_fail;
 mod the_document_is_true;
 mod tidy;
 mod walkthrough;

@@ -3,6 +3,7 @@
 pub mod process;
 pub mod rpc_proxy;
 pub mod shop;
+pub mod world;
 
 use std::path::PathBuf;
 

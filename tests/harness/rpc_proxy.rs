@@ -7,16 +7,39 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 #[derive(Default)]
 struct Rules {
     withheld: Mutex<BTreeSet<String>>,
+    fault: Mutex<Option<Fault>>,
     seen: Mutex<BTreeMap<String, u64>>,
+}
+
+/// What is wrong with a node. The call never reaches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It takes the call and says nothing.
+    Silent,
+    /// 500 and a page.
+    Broken,
+    /// 429, as public nodes answer.
+    Busy,
+    /// Not JSON.
+    Garbage,
+    /// JSON of another call.
+    Nonsense,
+    /// Its answer ends in the middle.
+    Cut,
+    /// A JSON-RPC error with data, whatever was asked.
+    Refuses,
+    /// Ethereum, it says.
+    OtherChain,
 }
 
 #[derive(Clone)]
@@ -46,6 +69,11 @@ impl RpcProxy {
         self.rules.withheld.lock().unwrap().clear();
     }
 
+    /// From now on everything is answered like this; `None` for rightly.
+    pub fn suffer(&self, fault: Option<Fault>) {
+        *self.rules.fault.lock().unwrap() = fault;
+    }
+
     pub fn seen(&self, method: &str) -> u64 {
         self.rules.seen.lock().unwrap().get(method).copied().unwrap_or_default()
     }
@@ -64,9 +92,30 @@ impl RpcProxy {
     }
 }
 
+async fn suffered(fault: Fault, id: &Value) -> Response {
+    let json = |value: Value| ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response();
+    match fault {
+        Fault::Silent => std::future::pending().await,
+        Fault::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "<html>down for maintenance</html>").into_response(),
+        Fault::Busy => (StatusCode::TOO_MANY_REQUESTS, "slow down").into_response(),
+        Fault::Garbage => ([(CONTENT_TYPE, "application/json")], "no JSON").into_response(),
+        Fault::Nonsense => json(json!({ "jsonrpc": "2.0", "id": "another", "result": [] })),
+        Fault::Cut => ([(CONTENT_TYPE, "application/json")], "{\"jsonrpc\":\"2.0\",\"id\":1,\"resu").into_response(),
+        Fault::Refuses => {
+            let error = json!({ "code": -32_000, "message": "not today", "data": { "why": "x".repeat(10_000) } });
+            json(json!({ "jsonrpc": "2.0", "id": id, "error": error }))
+        }
+        Fault::OtherChain => json(json!({ "jsonrpc": "2.0", "id": id, "result": "0x1" })),
+    }
+}
+
 async fn forward(State(proxy): State<RpcProxy>, body: Bytes) -> Response {
     let call: Value = serde_json::from_slice(&body).unwrap_or_default();
     let method = call["method"].as_str().unwrap_or_default().to_owned();
+    let fault = *proxy.rules.fault.lock().unwrap();
+    if let Some(fault) = fault.filter(|fault| *fault != Fault::OtherChain || method == "eth_chainId") {
+        return suffered(fault, &call["id"]).await;
+    }
     let request = reqwest::Client::new().post(&proxy.upstream).header(CONTENT_TYPE, "application/json").body(body);
     let answer = request.send().await.unwrap().bytes().await.unwrap();
     *proxy.rules.seen.lock().unwrap().entry(method.clone()).or_default() += 1;

@@ -111,10 +111,12 @@ impl EngineError {
             }
             Self::Forbidden { .. } => Kind::Forbidden,
             Self::NotFound { .. } => Kind::NotFound,
-            Self::ChainUnavailable(_) | Self::StoreUnavailable(_) | Self::OutcomeUnknown(_) | Self::Signer(_) => {
-                Kind::Unavailable
-            }
-            Self::ChainRefused(_) => Kind::Refused,
+            // A node that refuses is no verdict on what the caller asked, either.
+            Self::ChainUnavailable(_)
+            | Self::ChainRefused(_)
+            | Self::StoreUnavailable(_)
+            | Self::OutcomeUnknown(_)
+            | Self::Signer(_) => Kind::Unavailable,
             Self::NotConfigured(_) => Kind::NotFound,
             Self::Broken(_) => Kind::Internal,
         }

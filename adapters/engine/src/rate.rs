@@ -149,7 +149,24 @@ mod tests {
 
     #[test]
     fn major_units_are_read_exactly() {
-        for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "0", "0.00", "1,5", " 1", "0.000000001", "1_0", "01", "00.5", "007"] {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1e3",
+            "0",
+            "0.00",
+            "1,5",
+            " 1",
+            "0.000000001",
+            "1_0",
+            "01",
+            "00.5",
+            "007",
+        ] {
             assert!(authority_from_major(text, "USD").is_err(), "{text:?} was taken");
         }
         assert_eq!(authority_from_major("19.99", "USD"), Ok(Amount::new(1_999_000_000)));

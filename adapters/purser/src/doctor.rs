@@ -1,12 +1,13 @@
 //! `purser doctor`: a line each, PASS or FAIL with the mend. Exit 1 when anything fails.
 
 use std::path::Path;
+use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
 use chain::rpc::{RpcChain, RpcConfig};
 use ledger::store::Store;
 use store::Schema;
-use x402::chain::{At, Chain};
+use x402::chain::{At, Chain, ChainError};
 use x402::exact::TokenDomain;
 
 use crate::assembly::{assets, network, open_store, refuse_test_keys};
@@ -16,6 +17,8 @@ use crate::operate::master_key;
 
 /// Clocks further apart than this make payments that are dead on arrival.
 const CLOCK_SECONDS_MAX: u64 = 30;
+/// A node that takes longer keeps buyers waiting.
+const NODE_PATIENCE: Duration = Duration::from_secs(5);
 /// Gas for about a hundred settlements at one gwei.
 const RELAYER_WEI_MIN: u128 = 10_000_000_000_000_000;
 
@@ -56,14 +59,32 @@ pub async fn run(path: &Path) -> Result<bool, String> {
     };
     keys(&mut report, &config, &ring);
     database(&mut report, &config, &ring).await;
-    chain_facts(&mut report, &config).await;
-    let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
+    let Some(rpc) = nodes(&mut report, &config).await else {
+        report.line("clock, assets, purses", Err("not looked at: no node is fit to be asked".into()));
+        return Ok(false);
+    };
     clock(&mut report, &rpc).await;
     token_facts(&mut report, &config, &rpc).await;
     for tenant in &config.tenants {
         purses(&mut report, &config, tenant, &ring, &rpc).await;
     }
     Ok(report.sound)
+}
+
+fn patience() -> RpcConfig {
+    RpcConfig { timeout: NODE_PATIENCE, ..RpcConfig::default() }
+}
+
+/// With the code that a payment would be refused with.
+fn told(error: &ChainError) -> String {
+    match error {
+        ChainError::Unavailable(_) => format!("chain_unavailable: {error}; start the node or correct rpc_url"),
+        ChainError::Reverted { .. } | ChainError::Refused { .. } => {
+            format!(
+                "chain_refused: {error}; the node answers and does not serve this: ask its operator, or take another"
+            )
+        }
+    }
 }
 
 fn keys(report: &mut Report, config: &Config, ring: &Ring) {
@@ -92,25 +113,31 @@ async fn database(report: &mut Report, config: &Config, ring: &Ring) {
     let _ = store.close().await;
 }
 
-async fn chain_facts(report: &mut Report, config: &Config) {
+/// Every node by itself; those that answer for the right chain, to go on with.
+async fn nodes(report: &mut Report, config: &Config) -> Option<RpcChain> {
+    let mut fit = Vec::new();
     for (number, url) in config.rpc_urls().iter().enumerate() {
         // The URL may hold a provider's key: it is named by its place.
         let what = format!("node {}", number + 1);
-        let result = match RpcChain::http(url, RpcConfig::default()) {
+        let result = match RpcChain::http(url, patience()) {
             Err(error) => Err(error.to_string()),
             Ok(rpc) => match rpc.chain_id().await {
-                Ok(found) if found == config.chain.chain_id => Ok(format!("chain {found}")),
+                Ok(found) if found == config.chain.chain_id => {
+                    fit.push(url.clone());
+                    Ok(format!("chain {found}"))
+                }
                 Ok(found) => {
                     let expected = config.chain.chain_id;
                     Err(format!(
                         "chain_id_mismatch: chain {found}, {expected} was expected; correct rpc_url or chain_id"
                     ))
                 }
-                Err(error) => Err(format!("chain_unavailable: {error}; start the node or correct rpc_url")),
+                Err(error) => Err(told(&error)),
             },
         };
         report.line(&what, result);
     }
+    if fit.is_empty() { None } else { RpcChain::http_any(&fit, patience()).ok() }
 }
 
 async fn clock(report: &mut Report, rpc: &RpcChain) {
@@ -122,7 +149,7 @@ async fn clock(report: &mut Report, rpc: &RpcChain) {
         Ok(block) => {
             Err(format!("the head is of {}, it is {now} here; set the clock, or the node is behind", block.timestamp))
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(told(&error)),
     };
     report.line("clock", result);
 }
@@ -148,7 +175,10 @@ async fn token_facts(report: &mut Report, config: &Config, rpc: &RpcChain) {
                 Err(format!("it says {} decimals, the table {}; do not use it", facts.decimals, asset.decimals))
             }
             Ok(facts) => Ok(format!("{} {}, {} decimals", facts.name, facts.version, facts.decimals)),
-            Err(error) => Err(format!("{error}; is it deployed on this chain?")),
+            Err(ChainError::Reverted { reason, .. }) => {
+                Err(format!("chain_refused: {reason}; is it deployed on this chain?"))
+            }
+            Err(error) => Err(told(&error)),
         };
         report.line(&format!("asset {}", asset.address), result);
     }
@@ -173,7 +203,7 @@ async fn purses(report: &mut Report, config: &Config, tenant: &TenantConfig, rin
             Ok(owner) => match rpc.native_balance(owner).await {
                 Ok(wei) if wei >= U256::from(RELAYER_WEI_MIN) => Ok(format!("{owner} has {wei} wei for gas")),
                 Ok(wei) => Err(format!("{owner} has {wei} wei, {RELAYER_WEI_MIN} or more were expected; send it some")),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(told(&error)),
             },
         };
         report.line(&format!("relayer of {}", tenant.id), result);
@@ -185,7 +215,7 @@ async fn balances(config: &Config, rpc: &RpcChain, owner: Address) -> Result<Str
     let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
     let mut held = Vec::new();
     for asset in table.iter().filter(|asset| asset.network == network) {
-        let balance = rpc.balance_of(asset.address, owner, At::Latest).await.map_err(|error| error.to_string())?;
+        let balance = rpc.balance_of(asset.address, owner, At::Latest).await.map_err(|error| told(&error))?;
         if !balance.is_zero() {
             held.push(format!("{balance} of {}", asset.name));
         }

@@ -33,7 +33,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "No node of the chain gives a usable answer. Nothing is known to have happened.",
         "Try again with the same key; the operator runs `purser doctor`.",
     ),
-    ("chain_refused", "The node understood and refused.", "Look at the sentence; `purser doctor` names what it can."),
+    (
+        "chain_refused",
+        "The node answers, and does not serve what is needed. Nothing is known to have happened.",
+        "Try again with the same key; the operator runs `purser doctor`.",
+    ),
     ("store_unavailable", "The database cannot be used now. Nothing was written.", "Try again with the same key."),
     (
         "outcome_unknown",
