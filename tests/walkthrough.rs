@@ -107,7 +107,23 @@ fn pay_buys_once_a_key() {
         run(&args.iter().map(String::as_str).collect::<Vec<_>>(), &[])
     };
     let url = text(&dev.line["paid"], "url");
+    let command = dev.line["pay"]["command"].as_array().expect("a command");
+    let preview: Vec<&str> = command.iter().skip(1).map(|part| part.as_str().unwrap()).collect();
+    let preview: Vec<String> = preview.iter().map(|part| part.replace("{url}", url).replace("{key}", "one")).collect();
+    let preview: Vec<&str> = preview.iter().map(String::as_str).chain(["--preview"]).collect();
+    let looked = run(&preview, &[]);
+    let told = String::from_utf8_lossy(&looked.stderr).into_owned();
+    assert_eq!((looked.status.code(), looked.stdout.len()), (Some(3), 0), "{told}");
+    assert!(told.contains("asks for 10000 of USD Coin on eip155:31337") && told.contains("5.00 of 5.00 USD"), "{told}");
     let (first, second) = (pay(url, "one"), pay(url, "one"));
+    let told = String::from_utf8_lossy(&first.stderr).into_owned();
+    let steps = ["asks for 10000", "is signed", "the seller answered 200", "is settled", "names the same transaction"];
+    let places: Vec<Option<usize>> = steps.iter().map(|step| told.find(step)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{told}");
+    assert!(
+        told.contains("4.99 of 5.00 USD are left, 1 of 1000 payments are made"),
+        "a preview had held nothing: {told}"
+    );
     assert!(first.status.success() && stdout(&first).contains(text(&dev.line["paid"], "marker")));
     assert_eq!(
         (second.status.code(), stdout(&second)),

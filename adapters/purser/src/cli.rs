@@ -303,6 +303,9 @@ pub struct PayArgs {
     pub idempotency_key: String,
     #[arg(long, default_value = "GET")]
     pub method: String,
+    /// Show what is asked and what the mandate has left, and pay nothing. Exit 3.
+    #[arg(long)]
+    pub preview: bool,
     /// The merchant's signed checkout.
     #[arg(long, value_name = "FILE")]
     pub cart: Option<PathBuf>,

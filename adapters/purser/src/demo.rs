@@ -194,7 +194,7 @@ async fn purchase(story: &mut Story, actors: &Actors) -> Result<Bought, DemoErro
         key: "demo-purchase-1".into(),
         cart: Some(cart.clone()),
     };
-    let bought = buy(&actors.client, &Credential::bearer(&actors.agent), &order).await?;
+    let bought = buy(&actors.client, &Credential::bearer(&actors.agent), &order, &|_| ()).await?;
     let payment = bought.payment.ok_or(DemoError::Missing("payment", "the purchase".into()))?;
     let body = String::from_utf8_lossy(&bought.fetched.body).into_owned();
     story.say(format!("hold {}: limit, claims, books and journal in one unit of work", short(&text(&payment, "id")?)));

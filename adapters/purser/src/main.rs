@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use purser::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
+use purser::pay::Ended;
 use purser::verify::Judged;
 use purser::{
     approve, bench, chain_command, demo, dev, doctor, init, keys, operate, pay, principal, serve, stop, telemetry,
@@ -70,7 +71,11 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,
-        Command::Pay(args) => Ok(if pay::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Pay(args) => Ok(match pay::run(&args).await? {
+            Ended::Delivered => ExitCode::SUCCESS,
+            Ended::Refused => ExitCode::FAILURE,
+            Ended::Previewed => ExitCode::from(3),
+        }),
         Command::Verify(args) => Ok(match verify::run(&args) {
             Ok(Judged::Valid) => ExitCode::SUCCESS,
             Ok(Judged::Invalid) => ExitCode::from(1),

@@ -1,9 +1,13 @@
-//! `purser pay`: fetch, and settle a 402 under a mandate on the way. Exit 0 only on a 200.
+//! `purser pay`: fetch, and settle a 402 under a mandate on the way. Exit 0 only on a 200; 3 after a preview.
+//!
+//! What was bought goes to standard output and nothing else does. What is asked, signed, answered and seen on the chain
+//! is told on standard error, as it happens; texts of the seller's without anything that a terminal would obey.
 
 use async_trait::async_trait;
 use payer::{Asked, Fetched, Payer, PayerError, Payment, Reported, Wallet};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use x402::wire::{PaymentRequired, SettleResponse, WireError, read_header};
 
 use crate::cli::PayArgs;
 use crate::client::{Client, ClientError, TIMEOUT};
@@ -34,7 +38,11 @@ struct ServiceWallet<'a> {
     credential: &'a Credential,
     mandate: &'a str,
     cart: Option<&'a str>,
+    tell: Tell<'a>,
 }
+
+/// Hears what happens.
+pub type Tell<'a> = &'a (dyn Fn(String) + Sync);
 
 #[async_trait]
 impl Wallet for ServiceWallet<'_> {
@@ -42,6 +50,7 @@ impl Wallet for ServiceWallet<'_> {
     type Error = ClientError;
 
     async fn pay(&self, asked: Asked<'_>) -> Result<Payment, ClientError> {
+        (self.tell)(format!("{} asks for {}", plain(asked.url), offers(asked.required)));
         let body = json!({
             "mandate": self.mandate,
             "payment_required_header": asked.header,
@@ -52,10 +61,14 @@ impl Wallet for ServiceWallet<'_> {
         let path = "/v1/payments";
         let payment = self.service.call_as(self.credential, Method::POST, path, Some(asked.key), Some(body)).await?;
         let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (amount, asset, pay_to, ends) = (text("amount"), text("asset"), text("pay_to"), &payment["valid_before"]);
+        (self.tell)(format!("payment {}: {amount} of {asset} to {pay_to} is signed, good until {ends}", text("id")));
         Ok(Payment { id: text("id"), header: text("payment_signature") })
     }
 
     async fn look(&self, payment: &Payment, reported: Reported<'_>) -> Result<Value, ClientError> {
+        let answered = reported.status.map_or_else(|| "nothing".to_owned(), |status| status.to_string());
+        (self.tell)(format!("the seller answered {answered}; looking at the chain"));
         let outcome = json!({ "payment_response": reported.response, "status": reported.status });
         let path = format!("/v1/payments/{}/outcome", payment.id);
         self.service.call_as(self.credential, Method::POST, &path, None, Some(outcome)).await
@@ -63,9 +76,14 @@ impl Wallet for ServiceWallet<'_> {
 }
 
 /// Meets the 402, pays once, tells the service how it ended.
-pub async fn buy(service: &Client, credential: &Credential, purchase: &Purchase) -> Result<Bought, ClientError> {
+pub async fn buy(
+    service: &Client,
+    credential: &Credential,
+    purchase: &Purchase,
+    tell: Tell<'_>,
+) -> Result<Bought, ClientError> {
     let cart = purchase.cart.as_deref();
-    let wallet = ServiceWallet { service, credential, mandate: &purchase.mandate, cart };
+    let wallet = ServiceWallet { service, credential, mandate: &purchase.mandate, cart, tell };
     let payer = Payer::new(wallet, TIMEOUT).map_err(said)?;
     let wanted = payer::Purchase {
         method: purchase.method.clone(),
@@ -124,8 +142,16 @@ fn service(args: &PayArgs) -> Result<Service, String> {
     Ok(Service { url: variable("PURSER_URL")?, token: Some(variable("PURSER_TOKEN")?), client_id: None, key: None })
 }
 
-/// Prints the body on standard output and what it cost on standard error. `Ok(true)` on a 200.
-pub async fn run(args: &PayArgs) -> Result<bool, String> {
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Delivered,
+    Refused,
+    /// Looked at; nothing was signed.
+    Previewed,
+}
+
+pub async fn run(args: &PayArgs) -> Result<Ended, String> {
     let cart = match &args.cart {
         Some(path) => Some(std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?),
         None => None,
@@ -138,24 +164,100 @@ pub async fn run(args: &PayArgs) -> Result<bool, String> {
         cart: cart.map(|text| text.trim().to_owned()),
     };
     let service = service(args)?;
-    let purser = Client::new(&service.url).map_err(|error| error.to_string())?;
-    let bought = buy(&purser, &service.credential()?, &purchase).await.map_err(|error| error.to_string())?;
+    let (purser, credential) = (Client::new(&service.url).map_err(|error| error.to_string())?, service.credential()?);
+    if args.preview {
+        preview(&purser, &credential, &purchase).await?;
+        return Ok(Ended::Previewed);
+    }
+    let tell = |line: String| eprintln!("{line}");
+    let bought = buy(&purser, &credential, &purchase, &tell).await.map_err(|error| error.to_string())?;
     if let Some(payment) = &bought.payment {
-        let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-        eprintln!(
-            "payment {} is {}: {} of {} to {}",
-            text("id"),
-            text("state"),
-            text("amount"),
-            text("asset"),
-            text("pay_to")
-        );
-        eprintln!("transaction {}", text("transaction"));
+        receipt(payment, &bought.fetched);
+        eprintln!("{}", left(&purser, &credential, &purchase.mandate).await?);
     }
     use std::io::Write;
     std::io::stdout().write_all(&bought.fetched.body).map_err(|error| error.to_string())?;
-    if bought.fetched.status != StatusCode::OK {
-        eprintln!("the seller answered {}", bought.fetched.status.as_u16());
+    if bought.fetched.status == StatusCode::OK {
+        return Ok(Ended::Delivered);
     }
-    Ok(bought.fetched.status == StatusCode::OK)
+    eprintln!("the seller answered {}", bought.fetched.status.as_u16());
+    Ok(Ended::Refused)
+}
+
+/// What would be asked, and what the mandate has left for it. Nothing is held and nothing is signed.
+async fn preview(service: &Client, credential: &Credential, purchase: &Purchase) -> Result<(), String> {
+    let met = service.fetch(&purchase.method, &purchase.url, None).await.map_err(|error| error.to_string())?;
+    match (met.status, met.header("payment-required")) {
+        (StatusCode::PAYMENT_REQUIRED, Some(header)) => {
+            let required: Result<PaymentRequired, WireError> = read_header(header.as_bytes());
+            let required = required.map_err(|error| error.to_string())?;
+            eprintln!("{} asks for {}", plain(&purchase.url), offers(&required));
+        }
+        (status, _) => eprintln!("{} answers {} without asking for a payment", plain(&purchase.url), status.as_u16()),
+    }
+    eprintln!("{}", left(service, credential, &purchase.mandate).await?);
+    Ok(())
+}
+
+/// What the mandate has left.
+async fn left(service: &Client, credential: &Credential, mandate: &str) -> Result<String, String> {
+    let path = format!("/v1/mandates/{mandate}");
+    let view = service.call_as(credential, Method::GET, &path, None, None).await.map_err(|error| error.to_string())?;
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let (state, currency) = (text(&view["state"]), text(&view["currency"]));
+    let (cap, available) = (text(&view["cap"]["amount"]), text(&view["available"]["amount"]));
+    let used = view["payments"]["used"].as_u64().unwrap_or_default();
+    let of = view["payments"]["limit"].as_u64().map_or_else(String::new, |limit| format!(" of {limit}"));
+    Ok(format!("the mandate is {state}: {available} of {cap} {currency} are left, {used}{of} payments are made"))
+}
+
+/// What the chain shows, and whether the seller says the same of it.
+fn receipt(payment: &Value, fetched: &Fetched) {
+    let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let (id, state, transaction) = (text("id"), text("state"), text("transaction"));
+    eprintln!("payment {id} is {state}: {} of {} to {}", text("amount"), text("asset"), text("pay_to"));
+    eprintln!("transaction {transaction}");
+    let said: Option<Result<SettleResponse, WireError>> =
+        fetched.header("payment-response").map(|header| read_header(header.as_bytes()));
+    match said {
+        None => eprintln!("the seller gave no receipt"),
+        Some(Err(error)) => eprintln!("the seller's receipt cannot be read: {error}"),
+        Some(Ok(said)) if said.success && said.transaction.eq_ignore_ascii_case(&transaction) => {
+            eprintln!("the seller's receipt names the same transaction");
+        }
+        Some(Ok(said)) if said.success => {
+            eprintln!("WARNING: the seller's receipt names transaction {}", plain(&said.transaction));
+        }
+        Some(Ok(_)) => eprintln!("WARNING: the seller's receipt says that the payment failed"),
+    }
+}
+
+/// At most three, for people; the service decides which one is paid, if any.
+fn offers(required: &PaymentRequired) -> String {
+    let shown = required.accepts.iter().take(3).map(|offer| {
+        let name = offer.extra.as_ref().and_then(|extra| extra.get("name")).and_then(Value::as_str);
+        let (name, network) = (plain(name.unwrap_or(&offer.asset)), plain(&offer.network));
+        format!("{} of {name} on {network} to {}", plain(&offer.amount), plain(&offer.pay_to))
+    });
+    let shown = shown.collect::<Vec<_>>().join(", or ");
+    match required.accepts.len().saturating_sub(3) {
+        0 => shown,
+        more => format!("{shown}, or {more} others"),
+    }
+}
+
+/// A seller's text on our terminal: short, and without what a terminal obeys or an eye reads wrongly.
+fn plain(text: &str) -> String {
+    text.chars().take(100).map(|letter| if (' '..='~').contains(&letter) { letter } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sellers_text_cannot_move_the_cursor() {
+        assert_eq!(plain("\u{1b}[2J\r\nok \u{202e}evil\u{0}"), "?[2J??ok ?evil?");
+        assert_eq!(plain(&"x".repeat(1_000)).len(), 100);
+    }
 }

@@ -33,7 +33,7 @@ pub(super) async fn refuse(story: &mut Story, actors: &Actors, bought: &Bought) 
     let pay = async |mandate: &str, path: &str, key: &str, cart: Option<String>| {
         let url = format!("{}{path}", actors.url);
         let purchase = Purchase { url, method: "GET".into(), mandate: mandate.into(), key: key.into(), cart };
-        buy(&actors.client, &Credential::bearer(&actors.agent), &purchase)
+        buy(&actors.client, &Credential::bearer(&actors.agent), &purchase, &|_| ())
             .await
             .map(|bought| format!("{}: served", bought.fetched.status))
     };
