@@ -50,7 +50,7 @@ async fn a_stranger_sets_it_up_and_buys() {
     let chain = Service::start(&["chain", "--port", "0"], &[]);
     let here = Folder { folder: tempfile::tempdir().unwrap(), chain };
     let dir = here.folder.path().display().to_string();
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let listen = crate::harness::free_address().to_string();
     here.purser(&["init", "--dir", &dir, "--rpc-url", text(&here.chain.line, "rpc_url"), "--listen", &listen]);
     assert!(!run(&["init", "--dir", &dir], &[]).status.success(), "what is there is not overwritten");
     let config = here.config();

@@ -324,7 +324,7 @@ async fn principals_come_and_go_while_the_service_runs() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().display().to_string();
     let config = folder.path().join("purser.toml");
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let listen = crate::harness::free_address().to_string();
     let purser = |args: &[&str]| {
         let output = run(args, &[]);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -137,7 +137,7 @@ fn we_buy_from(mut seller: Command) {
     let dev = Service::dev();
     let pay_to = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
     let asset = &dev.line["chain"]["asset"];
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = crate::harness::free_address().port().to_string();
     let arguments = [
         &port,
         dev.url(),

@@ -23,7 +23,7 @@ impl World {
         let chain = Service::start(&["chain", "--port", "0"], &[]);
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().display().to_string();
-        let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let listen = crate::harness::free_address().to_string();
         let mut world = Self { folder, chain, serve: None, jwk: Value::Null };
         world.purser(&["init", "--dir", &dir, "--rpc-url", text(&world.chain.line, "rpc_url"), "--listen", &listen]);
         let toml = std::fs::read_to_string(world.file("purser.toml")).unwrap();

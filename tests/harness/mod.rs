@@ -23,6 +23,18 @@ pub fn foreign(name: &str) -> PathBuf {
     command
 }
 
+/// An address that nobody listens at, for a program that is told where to listen before it does. Outside the range that
+/// the system gives out by itself, so that no other test's connection takes it meanwhile.
+pub fn free_address() -> std::net::SocketAddr {
+    use std::hash::{BuildHasher, RandomState};
+    loop {
+        let port = u16::try_from(10_000 + RandomState::new().hash_one(std::process::id()) % 20_000).unwrap();
+        if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
+}
+
 /// The member of an answer, as text; a missing one fails the test and shows the answer.
 pub fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("no text `{name}` in {value}"))

@@ -25,7 +25,7 @@ pub struct Service {
 impl Service {
     pub fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(purser());
-        command.args(args).envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.args(args).envs(env.iter().copied()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("purser starts");
         let stdout = child.stdout.take().expect("its standard output");
         let mut first = String::new();

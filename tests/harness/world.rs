@@ -50,7 +50,7 @@ impl World {
         let chain = Service::start(&["chain", "--port", "0", "--finalized-lag", "2", "--block-millis", "200"], &[]);
         let proxy = RpcProxy::start(text(&chain.line, "rpc_url")).await;
         let folder = tempfile::tempdir().unwrap();
-        let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listen = super::free_address();
         let master = MasterKey::random().unwrap();
         let options = WorldOptions {
             listen,

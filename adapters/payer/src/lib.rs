@@ -144,6 +144,10 @@ impl<W: Wallet> Payer<W> {
             return Ok(Bought { fetched: met, paid: None });
         }
         let not_payable = |why: String| PayerError::NotPayable { url: purchase.url.clone(), why };
+        // Two would let a seller show one price to us and another to whoever reads the other one.
+        if met.headers.get_all(PAYMENT_REQUIRED).iter().nth(1).is_some() {
+            return Err(not_payable("it stands several times".into()));
+        }
         let header = met.header(PAYMENT_REQUIRED).ok_or_else(|| not_payable("there is none".into()))?;
         let required: Result<PaymentRequired, WireError> = read_header(header.as_bytes());
         let required = required.map_err(|error| not_payable(error.to_string()))?;

@@ -66,6 +66,10 @@ async fn behave(State(visits): State<Arc<AtomicUsize>>, request: Request) -> Res
         ("/free", _) => answer(200).body("free".into()).unwrap(),
         ("/loop", _) => need(),
         ("/bare", _) => answer(402).body(Body::empty()).unwrap(),
+        ("/both", _) => {
+            let twice = answer(402).header(PAYMENT_REQUIRED, offer()).header(PAYMENT_REQUIRED, offer());
+            twice.body(Body::empty()).unwrap()
+        }
         ("/junk", _) => answer(402).header(PAYMENT_REQUIRED, "!!!").body(Body::empty()).unwrap(),
         ("/away", Some(_)) => answer(302).header("location", "/stolen").body(Body::empty()).unwrap(),
         ("/silent", Some(_)) => {
@@ -133,7 +137,7 @@ async fn a_payment_does_not_follow_a_redirect() {
 #[tokio::test]
 async fn what_cannot_be_read_is_not_paid() {
     let stage = stage(Counting::default()).await;
-    for path in ["/bare", "/junk"] {
+    for path in ["/bare", "/junk", "/both"] {
         assert_eq!(stage.fetch(path).await.unwrap_err().code(), "not_payable", "{path}");
     }
     let nowhere = Purchase { method: "GET".into(), url: "http://127.0.0.1:1/".into(), ..Purchase::default() };

@@ -71,7 +71,16 @@ impl Wallet for ServiceWallet<'_> {
         (self.tell)(format!("the seller answered {answered}; looking at the chain"));
         let outcome = json!({ "payment_response": reported.response, "status": reported.status });
         let path = format!("/v1/payments/{}/outcome", payment.id);
-        self.service.call_as(self.credential, Method::POST, &path, None, Some(outcome)).await
+        let outcome = self.service.call_as(self.credential, Method::POST, &path, None, Some(outcome)).await?;
+        let text = |name: &str| outcome.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+        let (id, state, amount, asset) = (text("id"), text("state"), text("amount"), text("asset"));
+        (self.tell)(format!("payment {id} is {state}: {amount} of {asset} to {}", text("pay_to")));
+        (self.tell)(if state == "settled" {
+            format!("transaction {}", text("transaction"))
+        } else {
+            "the chain does not show it yet; the amount stays held until it does or cannot any more".to_owned()
+        });
+        Ok(outcome)
     }
 }
 
@@ -214,14 +223,18 @@ async fn left(service: &Client, credential: &Credential, mandate: &str) -> Resul
 /// What the chain shows, and whether the seller says the same of it.
 fn receipt(payment: &Value, fetched: &Fetched) {
     let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-    let (id, state, transaction) = (text("id"), text("state"), text("transaction"));
-    eprintln!("payment {id} is {state}: {} of {} to {}", text("amount"), text("asset"), text("pay_to"));
-    eprintln!("transaction {transaction}");
+    let (state, transaction) = (text("state"), text("transaction"));
     let said: Option<Result<SettleResponse, WireError>> =
         fetched.header("payment-response").map(|header| read_header(header.as_bytes()));
     match said {
         None => eprintln!("the seller gave no receipt"),
         Some(Err(error)) => eprintln!("the seller's receipt cannot be read: {error}"),
+        Some(Ok(said)) if said.success && state != "settled" => {
+            eprintln!(
+                "WARNING: the seller's receipt names {}, which is not seen on the chain",
+                plain(&said.transaction)
+            );
+        }
         Some(Ok(said)) if said.success && said.transaction.eq_ignore_ascii_case(&transaction) => {
             eprintln!("the seller's receipt names the same transaction");
         }

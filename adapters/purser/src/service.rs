@@ -1,7 +1,7 @@
 //! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Running {
         let router = routes(config, &engine, &callers)?;
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
-            tokio::spawn(serve(listener, router, stopped.clone())),
+            tokio::spawn(server::listen::serve(listener, router, until(stopped.clone()))),
             tokio::spawn(sweep(engine.clone(), Duration::from_millis(config.sweep_millis.max(50)), stopped.clone())),
             tokio::spawn(issuers::keep_fresh(callers.clone(), stopped)),
         ];
@@ -255,14 +255,8 @@ fn paid_routes(config: &Config, tenant: &TenantConfig) -> Result<Vec<PaidRoute>,
     Ok(paid.collect())
 }
 
-async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let until = async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(until).await {
-        tracing::error!("the listener failed: {error}");
-    }
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Holds what is open against the chain: at once, then again and again.

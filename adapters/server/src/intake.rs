@@ -8,20 +8,23 @@
 //! is durable and its broadcast that leaves a transaction which is never sent, and whose place at the relayer's
 //! account goes to another. So what a route began belongs to a task of its own.
 
+use std::sync::Arc;
+
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use tracing::Instrument;
 
-use crate::limits::{BODY_BYTES_MAX, BODY_PATIENCE, DISCARDED_BYTES_MAX};
+use crate::limits::{BODY_BYTES_MAX, BODY_PATIENCE, DISCARDED_BYTES_MAX, Peer, Share, Unread};
 use crate::problem::Problem;
 
-pub async fn intake(request: Request, next: Next) -> Response {
+pub async fn intake(State(unread): State<Arc<Unread>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match tokio::time::timeout(BODY_PATIENCE, read(body)).await {
+    let share = unread.share(parts.extensions.get::<Peer>().copied());
+    match tokio::time::timeout(BODY_PATIENCE, read(body, share)).await {
         Ok(Ok(bytes)) => to_its_end(next, Request::from_parts(parts, Body::from(bytes))).await,
         Ok(Err(problem)) => problem.into_response(),
         Err(_) => {
@@ -45,7 +48,7 @@ async fn to_its_end(next: Next, request: Request) -> Response {
     }
 }
 
-async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
+async fn read(mut body: Body, mut share: Share<'_>) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -53,6 +56,12 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
         let Ok(data) = frame.into_data() else { continue };
         length = length.saturating_add(data.len());
         if length <= BODY_BYTES_MAX {
+            if !share.grow(data.len()) {
+                let detail = "room for this body was expected, too many are under way; try again";
+                let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
+                problem.retryable = true;
+                return Err(problem);
+            }
             bytes.extend_from_slice(&data);
         } else if length > DISCARDED_BYTES_MAX {
             break;
@@ -67,7 +76,6 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
@@ -99,7 +107,10 @@ mod tests {
             waits.notified().await;
             ends.store(true, Ordering::SeqCst);
         });
-        let mut client = connect(Router::new().route("/", route).layer(middleware::from_fn(intake))).await;
+        let mut client = connect(
+            Router::new().route("/", route).layer(middleware::from_fn_with_state(Arc::<Unread>::default(), intake)),
+        )
+        .await;
         client.write_all(CALL).await.unwrap();
         began.notified().await;
         drop(client);
@@ -122,7 +133,7 @@ mod tests {
         }
         let router = Router::new()
             .route("/", post(broken))
-            .layer(middleware::from_fn(intake))
+            .layer(middleware::from_fn_with_state(Arc::<Unread>::default(), intake))
             .layer(CatchPanicLayer::custom(crate::panicked));
         let mut client = connect(router).await;
         client.write_all(CALL).await.unwrap();

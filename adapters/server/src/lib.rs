@@ -17,6 +17,7 @@ mod events;
 pub mod facilitator;
 mod intake;
 pub mod limits;
+pub mod listen;
 mod mandates;
 pub mod metrics;
 mod oauth;
@@ -46,7 +47,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use x402::chain::At;
 
-use crate::limits::Limiter;
+use crate::limits::{Limiter, Unread};
 use crate::metrics::{Metrics, MetricsReaders};
 use crate::problem::{Problem, ok};
 
@@ -165,7 +166,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .merge(paid)
         .fallback(unknown)
-        .layer(middleware::from_fn(intake::intake))
+        .layer(middleware::from_fn_with_state(Arc::<Unread>::default(), intake::intake))
         .layer(middleware::from_fn_with_state(limiter, limits::admit))
         .layer(middleware::from_fn(explain))
         .layer(CatchPanicLayer::custom(panicked))

@@ -1,11 +1,12 @@
 //! Every bound of the HTTP surface, in one place; and how often somebody may call.
 //!
-//! Depth and duplicate members of JSON are bounded by its reader (`mandates::json`), header bytes by hyper (about
-//! 400 KiB, answered with a bare 431).
+//! Depth and duplicate members of JSON are bounded by its reader (`mandates::json`).
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -22,6 +23,15 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a whole body may take.
 pub const BODY_PATIENCE: Duration = Duration::from_secs(15);
+/// Connected at once; whoever comes then waits to be taken.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// How long a connection may take to say what it wants, or wait before it wants something again.
+pub const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+/// All header lines of a request; hyper answers with a bare 431 beyond.
+pub const HEADER_BYTES_MAX: usize = 128 * 1024;
+/// Of bodies that are not read to their end yet, all together and of one address.
+pub const UNREAD_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub const UNREAD_BYTES_OF_A_PEER_MAX: usize = 32 * 1024 * 1024;
 /// The form of the token endpoint.
 pub const FORM_BYTES_MAX: usize = 16 * 1024;
 pub const PAGE_DEFAULT: u32 = 100;
@@ -132,6 +142,63 @@ fn caller(connected: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr 
     caller
 }
 
+/// The memory that bodies under way take, bounded for all and for each address.
+#[derive(Debug, Default)]
+pub struct Unread(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    total: usize,
+    peers: HashMap<Option<Peer>, usize>,
+}
+
+/// Some of that memory; given back when it is dropped.
+#[derive(Debug)]
+pub struct Share<'a> {
+    unread: &'a Unread,
+    peer: Option<Peer>,
+    bytes: usize,
+}
+
+impl Unread {
+    pub fn share(&self, peer: Option<Peer>) -> Share<'_> {
+        Share { unread: self, peer, bytes: 0 }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share<'_> {
+    /// `false` when there is no room for as many more.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let mut held = self.unread.held();
+        let total = held.total.saturating_add(bytes);
+        let peers = held.peers.get(&self.peer).copied().unwrap_or_default().saturating_add(bytes);
+        if total > UNREAD_BYTES_MAX || peers > UNREAD_BYTES_OF_A_PEER_MAX {
+            return false;
+        }
+        held.total = total;
+        held.peers.insert(self.peer, peers);
+        self.bytes = self.bytes.saturating_add(bytes);
+        true
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let mut held = self.unread.held();
+        held.total = held.total.saturating_sub(self.bytes);
+        let left = held.peers.get(&self.peer).copied().unwrap_or_default().saturating_sub(self.bytes);
+        if left == 0 {
+            held.peers.remove(&self.peer);
+        } else {
+            held.peers.insert(self.peer, left);
+        }
+    }
+}
+
 /// A bucket for each of so many hashes of a key: bounded by construction, whoever calls from wherever. Two keys share a
 /// bucket by chance only, since nobody outside knows the hash.
 #[derive(Debug)]
@@ -207,6 +274,24 @@ mod tests {
             let _ = buckets.draw_at(&Peer::of(IpAddr::from(number.to_be_bytes())), 0);
         }
         assert_eq!(buckets.cells.len(), CELLS);
+    }
+
+    #[test]
+    fn bodies_under_way_have_their_room_and_give_it_back() {
+        let unread = Unread::default();
+        let peer = |number: u8| Some(Peer::of(IpAddr::from([192, 0, 2, number])));
+        let mut shares: Vec<_> = (0..8).map(|number| unread.share(peer(number))).collect();
+        for share in &mut shares {
+            assert!(share.grow(UNREAD_BYTES_OF_A_PEER_MAX - 1) && share.grow(1), "a peer's whole room");
+            assert!(!share.grow(1), "and no more");
+        }
+        assert!(!unread.share(peer(0)).grow(1), "not on another connection either");
+        assert!(!unread.share(peer(9)).grow(1), "all of it is taken");
+        shares.truncate(1);
+        assert!(unread.share(peer(9)).grow(1), "what is dropped is free again");
+        assert!(!unread.share(peer(0)).grow(1));
+        drop(shares);
+        assert!(unread.held().peers.is_empty() && unread.held().total == 0, "nothing is remembered of anybody");
     }
 
     #[test]
