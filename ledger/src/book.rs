@@ -48,6 +48,10 @@ pub fn wants(view: &View, request: &Request) -> Keys {
             if let Some(pin) = &hold.pin {
                 keys.claim(view, &spending::payee(pin));
             }
+            if let Some(named) = hold.again_after {
+                keys.claim(view, &ClaimKey::Follows(named));
+                keys.spend(view, named);
+            }
             keys.spend(view, hold.spend);
             keys.budget(view, hold.budget);
             keys.purchase(view, PurchaseKey { budget: hold.budget, purchase: hold.purchase });

@@ -16,6 +16,8 @@ pub enum ClaimKey {
     Leaf { mandate: BudgetId, nonce: String },
     /// Whom an origin is paid through, from the first payment on.
     Payee { origin: String, network: String },
+    /// The purchase of the same thing that deliberately comes after this one: one does.
+    Follows(SpendId),
 }
 
 impl ClaimKey {
@@ -25,6 +27,7 @@ impl ClaimKey {
             Self::Authorization(_) => "authorization",
             Self::Leaf { .. } => "leaf",
             Self::Payee { .. } => "payee",
+            Self::Follows(_) => "follows",
         }
     }
 
@@ -57,6 +60,10 @@ impl Canon for ClaimKey {
                 origin.write(out);
                 network.write(out);
             }
+            Self::Follows(spend) => {
+                out.push(5);
+                spend.write(out);
+            }
         }
     }
 
@@ -70,6 +77,7 @@ impl Canon for ClaimKey {
             2 => Canon::read(input).map(Self::Authorization),
             3 => Ok(Self::Leaf { mandate: Canon::read(input)?, nonce: Canon::read(input)? }),
             4 => Ok(Self::Payee { origin: Canon::read(input)?, network: Canon::read(input)? }),
+            5 => Canon::read(input).map(Self::Follows),
             other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
         }
     }

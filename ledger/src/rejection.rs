@@ -114,6 +114,10 @@ rejections! {
         "{budget} is {found}; a change to {expected} is not possible",
     39 "payee_changed" PayeeChanged { origin: String, expected: Digest, found: Digest } final
         "{origin} was first paid through {expected} (digest of the address) and now asks for {found}",
+    40 "again_after_elsewhere" AgainAfterElsewhere { spend: SpendId } final
+        "`again_after` names {spend}, which is of another purchase or another mandate",
+    41 "again_after_used" AgainAfterUsed { spend: SpendId, by: String } final
+        "{spend} was followed by {by} already; a further purchase names that one",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

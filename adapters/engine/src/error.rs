@@ -165,6 +165,8 @@ const fn kind_of(code: RejectionCode) -> Kind {
         | RejectionCode::SpendReleased
         | RejectionCode::PurchaseUnresolved
         | RejectionCode::AgainAfterMismatch
+        | RejectionCode::AgainAfterElsewhere
+        | RejectionCode::AgainAfterUsed
         | RejectionCode::AuthorizationClaimed
         | RejectionCode::MandateConsumed
         | RejectionCode::MandateExists

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
 use tracing::Instrument;
@@ -87,6 +87,11 @@ where
     if resource_url.len() > URL_BYTES_MAX {
         let message = format!("the resource's address: at most {URL_BYTES_MAX} bytes, found {}", resource_url.len());
         return answer::problem(StatusCode::URI_TOO_LONG, "resource_url_too_long", &message, Again::Never);
+    }
+    // An answer to HEAD has no body (RFC 9110 section 9.3.2): nothing is sold for it, whatever is offered.
+    if parts.method == Method::HEAD {
+        parts.headers.remove(PAYMENT_SIGNATURE);
+        parts.headers.remove(X_PAYMENT);
     }
     let Presented { key, payload, requirements } = match presented::read(&parts.headers, &price, &resource_url) {
         Ok(presented) => presented,

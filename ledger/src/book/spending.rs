@@ -142,15 +142,27 @@ impl Draft<'_> {
     /// Agents draw new keys when they retry: while a purchase is open, another one of the same thing must be meant.
     fn check_open_purchase(&self, hold: &Hold) -> Result<(), Refusal> {
         let key = PurchaseKey { budget: hold.budget, purchase: hold.purchase };
-        let Some(open) = self.view.open_purchases.find(&key)? else { return Ok(()) };
-        let Some(first) = open.first().copied() else { return Ok(()) };
-        match hold.again_after {
-            Some(named) if open.contains(&named) => Ok(()),
-            Some(named) => Err(Rejection::AgainAfterMismatch { expected: first, found: named }.into()),
-            None => {
-                let state = self.view.spends.find(&first).ok().flatten().map_or("open", |spend| spend.state.as_str());
-                Err(Rejection::PurchaseUnresolved { spend: first, state: state.to_owned() }.into())
+        let open = self.view.open_purchases.find(&key)?;
+        let first = open.and_then(|open| open.first().copied());
+        let Some(named) = hold.again_after else {
+            let Some(first) = first else { return Ok(()) };
+            let state = self.view.spends.find(&first).ok().flatten().map_or("open", |spend| spend.state.as_str());
+            return Err(Rejection::PurchaseUnresolved { spend: first, state: state.to_owned() }.into());
+        };
+        let found = self.view.spends.find(&named)?.ok_or(Rejection::SpendUnknown { spend: named })?;
+        if found.budget != hold.budget || found.purchase != hold.purchase {
+            return Err(Rejection::AgainAfterElsewhere { spend: named }.into());
+        }
+        // One comes after another: of two that were meant as the same second purchase, one is.
+        if let Some(follower) = self.view.claims.find(&ClaimKey::Follows(named).digest())? {
+            let by = claimant(&follower.claim.outcome);
+            return Err(Rejection::AgainAfterUsed { spend: named, by }.into());
+        }
+        match first {
+            Some(first) if open.is_some_and(|open| !open.contains(&named)) => {
+                Err(Rejection::AgainAfterMismatch { expected: first, found: named }.into())
             }
+            _ => Ok(()),
         }
     }
 
@@ -169,7 +181,9 @@ impl Draft<'_> {
     }
 
     fn claims_of(&self, hold: &Hold) -> Vec<Claim> {
-        let keys = [idempotency(self.request, hold), ClaimKey::Authorization(hold.authorization.clone()), leaf(hold)];
+        let mut keys =
+            vec![idempotency(self.request, hold), ClaimKey::Authorization(hold.authorization.clone()), leaf(hold)];
+        keys.extend(hold.again_after.map(ClaimKey::Follows));
         let claim = |key: &ClaimKey| Claim {
             key: key.digest(),
             request: hold.request,

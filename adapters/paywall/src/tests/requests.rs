@@ -173,3 +173,18 @@ fn a_price_that_nobody_can_pay_is_refused_when_the_route_is_built() {
     }
     assert_eq!(build(vec![offer()], url), Ok(()));
 }
+
+/// Nobody is charged for an answer that has no body.
+#[tokio::test]
+async fn head_is_never_paid_for() {
+    let shop = Shop::new(Goods::Text, Fate::Settles);
+    let paid = |method| {
+        let request = Request::builder().method(method).uri("/goods");
+        request.header("payment-signature", header(&payment("/goods", 1))).body(Body::empty()).unwrap()
+    };
+    let answer = shop.send(paid(Method::HEAD)).await;
+    answer.assert_withheld();
+    assert_eq!((answer.status, shop.runs()), (StatusCode::PAYMENT_REQUIRED, 0));
+    assert_eq!(shop.send(paid(Method::GET)).await.status, StatusCode::OK, "and the payment is still good");
+    assert_eq!(shop.runs(), 1);
+}

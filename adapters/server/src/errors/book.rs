@@ -49,6 +49,12 @@ super::abouts! { RejectionCode,
     AgainAfterMismatch =>
         "`again_after` names another spend than the one that is under way.",
         "Name the spend that the refusal shows.";
+    AgainAfterElsewhere =>
+        "`again_after` names a spend that bought something else, or under another mandate.",
+        "Leave it out, or name the spend of this very purchase.";
+    AgainAfterUsed =>
+        "Another purchase was made to follow the spend that `again_after` names.",
+        "If a further one is really meant, name the spend that the refusal shows.";
     AuthorizationClaimed =>
         "Another payment has this very authorization (network, token, payer, nonce).",
         "Nothing needs to be done: the first one goes on. A new purchase needs a new key.";

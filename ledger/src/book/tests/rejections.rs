@@ -189,7 +189,25 @@ fn hold_cases() -> Vec<Case> {
             first(),
             0,
             but(2, 1, |hold| (hold.purchase, hold.again_after) = (Digest::of(&[b'p', 1]), Some(spend(3)))),
+            Code::SpendUnknown,
+        ),
+        (first(), 0, but(2, 1, |hold| hold.again_after = Some(spend(1))), Code::AgainAfterElsewhere),
+        (first(), 0, holds(Hold { again_after: Some(spend(1)), ..hold(2, mandate(1), 1) }), Code::AgainAfterElsewhere),
+        (
+            vec![plain(1, 1), void(1), but(2, 1, |hold| hold.purchase = Digest::of(&[b'p', 1]))],
+            0,
+            but(3, 1, |hold| (hold.purchase, hold.again_after) = (Digest::of(&[b'p', 1]), Some(spend(1)))),
             Code::AgainAfterMismatch,
+        ),
+        // Two that are meant as the same second purchase, under keys of their own: one is.
+        (
+            vec![
+                plain(1, 1),
+                but(2, 1, |hold| (hold.purchase, hold.again_after) = (Digest::of(&[b'p', 1]), Some(spend(1)))),
+            ],
+            0,
+            but(3, 1, |hold| (hold.purchase, hold.again_after) = (Digest::of(&[b'p', 1]), Some(spend(1)))),
+            Code::AgainAfterUsed,
         ),
         (first(), 0, but(2, 1, |hold| hold.authorization = authorization(1)), Code::AuthorizationClaimed),
         (first(), 0, but(2, 1, |hold| hold.leaf_nonce = "leaf-1".to_owned()), Code::MandateConsumed),
