@@ -125,11 +125,17 @@ impl World {
 
     /// Authorizes the paid resource and presents it to nobody.
     async fn authorize(&self, mandate: &str, key: &str) -> Result<Value, String> {
+        self.authorize_at(mandate, key, "/paid/hello").await
+    }
+
+    /// The same price for another thing.
+    async fn authorize_at(&self, mandate: &str, key: &str, path: &str) -> Result<Value, String> {
         let challenge = reqwest::get(format!("{}/paid/hello", self.url())).await.unwrap();
         let required = STANDARD.decode(challenge.headers()["payment-required"].as_bytes()).unwrap();
-        let required: Value = serde_json::from_slice(&required).unwrap();
+        let mut required: Value = serde_json::from_slice(&required).unwrap();
+        required["resource"]["url"] = format!("{}{path}", self.url()).into();
         let body = json!({
-            "mandate": mandate, "payment_required": required, "method": "GET", "url": format!("{}/paid/hello", self.url()),
+            "mandate": mandate, "payment_required": required, "method": "GET", "url": format!("{}{path}", self.url()),
         });
         self.call(Method::POST, "/v1/payments", Some(key), Some(body)).await
     }
@@ -146,6 +152,7 @@ async fn a_wallet_is_rotated_with_authorizations_outstanding() {
     let mandate = world.approve(&world.ask().await);
     let first = world.authorize(&mandate, "first").await.unwrap();
     let old = world.address("wallet");
+    world.authorize_at(&mandate, "left", "/paid/other").await.expect("one that nobody presents");
     assert_eq!(text(&first, "payer"), old.to_ascii_lowercase());
 
     world.on_config(&["keys", "rotate", "--purpose", "wallet"]);
@@ -175,8 +182,9 @@ async fn a_wallet_is_rotated_with_authorizations_outstanding() {
     let retired = world.keys("wallet").into_iter().find(|key| key["state"] == "retired").unwrap();
     world.on_config(&["keys", "revoke", "--purpose", "wallet", "--kid", text(&retired, "kid")]);
     world.restart();
-    let refused = world.authorize(&mandate, "first").await.unwrap_err();
+    let refused = world.authorize_at(&mandate, "left", "/paid/other").await.unwrap_err();
     assert!(refused.contains("signer_unavailable"), "{refused}");
+    assert!(world.call(Method::GET, &evidence, None, None).await.is_ok(), "what was paid can still be proved");
     world.stop();
     assert!(world.on_config(&["ledger", "verify"]).contains("records verified"));
     assert!(world.on_config(&["ledger", "balances"]).contains("balanced"));

@@ -155,8 +155,9 @@ fn agents(tenant: &TenantConfig, ring: &Ring) -> Result<BTreeMap<ledger::id::Pri
 
 /// Its active key pays; those that paid before it sign again what they signed, and nothing else.
 fn wallet(ring: &Ring, slot: &Slot) -> Result<LocalWallet, AssemblyError> {
-    let retired = ring.retired(slot).map(crate::keys::ring::Key::wallet).collect::<Result<_, KeyError>>()?;
-    Ok(LocalWallet::new(ring.active(slot)?.wallet()?, retired))
+    let keys = ring.keys().iter().filter(|key| key.slot == *slot).map(|key| Ok((key.wallet()?, key.sealed.state)));
+    let keys = keys.collect::<Result<Vec<_>, KeyError>>()?;
+    Ok(LocalWallet::new(keys).ok_or_else(|| KeyError::Missing(slot.clone()))?)
 }
 
 fn merchants(

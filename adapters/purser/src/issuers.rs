@@ -8,6 +8,7 @@ use identity::callers::Callers;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::watch;
+use url::Host;
 
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,11 +74,28 @@ async fn fetch(http: &reqwest::Client, issuer: &str) -> Result<jsonwebtoken::jwk
         if document["issuer"] != issuer {
             return Err(format!("{address} is about another issuer"));
         }
-        let address = document["jwks_uri"].as_str().ok_or_else(|| format!("{address} names no jwks_uri"))?;
-        let keys = json(http, &check_url(address)?).await?;
-        return serde_json::from_value(keys).map_err(|_| format!("{address} is no JWK set"));
+        let named = document["jwks_uri"].as_str().ok_or_else(|| format!("{address} names no jwks_uri"))?;
+        let keys = json(http, &check_keys_url(&address, named)?).await?;
+        return serde_json::from_value(keys).map_err(|_| format!("{named} is no JWK set"));
     }
     Err(last)
+}
+
+/// What an issuer elsewhere names is elsewhere, too: it does not make us ask this machine or its neighbours.
+fn check_keys_url(metadata: &Url, named: &str) -> Result<Url, String> {
+    let url = check_url(named)?;
+    let is_inside = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_private() || address.is_loopback() || address.is_link_local(),
+        Some(Host::Ipv6(address)) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => true,
+    };
+    if is_inside && url.host() != metadata.host() {
+        return Err(format!("{metadata} names keys at {named}, which is not for it to name"));
+    }
+    Ok(url)
 }
 
 /// OpenID Connect Discovery 1.0 section 4, then RFC 8414 section 3.1.
@@ -135,5 +153,28 @@ mod tests {
         assert_eq!(openid.as_str(), "https://idp.example/realms/a/.well-known/openid-configuration");
         assert_eq!(oauth.as_str(), "https://idp.example/.well-known/oauth-authorization-server/realms/a");
         assert!(well_known("http://127.0.0.1:8080").is_ok());
+    }
+
+    #[test]
+    fn an_issuer_does_not_send_us_to_our_neighbours() {
+        let there = Url::parse("https://idp.example/.well-known/openid-configuration").unwrap();
+        for wrong in [
+            "http://127.0.0.1:8080/keys",
+            "http://localhost/keys",
+            "https://localhost/keys",
+            "https://x.localhost/keys",
+            "https://10.1.2.3/keys",
+            "https://192.168.0.1/keys",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::1]/keys",
+            "https://[fd00::1]/keys",
+            "https://[fe80::1]/keys",
+            "http://idp.example/keys",
+        ] {
+            assert!(check_keys_url(&there, wrong).is_err(), "{wrong}");
+        }
+        assert!(check_keys_url(&there, "https://keys.idp.example/jwks").is_ok());
+        let here = Url::parse("http://127.0.0.1:9000/.well-known/openid-configuration").unwrap();
+        assert!(check_keys_url(&here, "http://127.0.0.1:9000/keys").is_ok());
     }
 }

@@ -44,6 +44,7 @@ fn with_common_answers(mut document: Value) -> Value {
         ("429", "Too many calls; Retry-After says when"),
         ("431", "The headers are longer than what is read"),
         ("500", "A defect of this service"),
+        ("503", "A part that is needed does not answer, or too much is under way; Retry-After says when"),
     ];
     let items = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
     for operation in items.flat_map(|item| item.as_object_mut()).flat_map(|item| item.values_mut()) {

@@ -18,7 +18,7 @@ pub enum KeyState {
     Active,
     /// For what was begun with it, and for nothing new.
     Retired,
-    /// For nothing.
+    /// For nothing that could still pay or be taken for good.
     Revoked,
 }
 

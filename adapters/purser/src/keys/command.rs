@@ -185,7 +185,7 @@ async fn rewrap(args: &KeysRewrap) -> Result<(), String> {
     let count = Ring::rewrap(&config.database, &old, &new).await.map_err(|error| error.to_string())?;
     println!("{count} keys are sealed again, under master key {} instead of {}", new.id(), old.id());
     println!(
-        "Now name {} in master_key_file; the old master key opens nothing here.",
+        "Now name {} in master_key_file, or put it into PURSER_MASTER_KEY; the old master key opens nothing here.",
         args.new_master_key_file.display()
     );
     println!("Backups from before are still under the old one: keep it as long as you keep them.");

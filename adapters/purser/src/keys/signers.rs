@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use engine::ports::{MandateSigner, SignError, WalletSigner};
-use ledger::spend::Spend;
+use ledger::spend::{Spend, SpendState};
 use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
+use store::keys::KeyState;
 use x402::exact::WalletKey;
 use x402::select::Unsigned as UnsignedPayment;
 use x402::wire::PaymentPayload;
@@ -29,16 +30,17 @@ impl MandateSigner for LocalSigner {
 /// A wallet whose keys are in memory: one that pays, and those that paid before it.
 pub struct LocalWallet {
     active: String,
-    keys: BTreeMap<String, WalletKey>,
+    keys: BTreeMap<String, (WalletKey, KeyState)>,
 }
 
 impl LocalWallet {
-    pub fn new(active: WalletKey, retired: Vec<WalletKey>) -> Self {
-        let named = |key: WalletKey| (format!("{:#x}", key.address()), key);
-        let (address, active) = named(active);
-        let mut keys: BTreeMap<String, WalletKey> = retired.into_iter().map(named).collect();
-        keys.insert(address.clone(), active);
-        Self { active: address, keys }
+    /// `None` where no key is active.
+    pub fn new(keys: impl IntoIterator<Item = (WalletKey, KeyState)>) -> Option<Self> {
+        let named = |(key, state): (WalletKey, KeyState)| (format!("{:#x}", key.address()), (key, state));
+        let keys: BTreeMap<String, (WalletKey, KeyState)> = keys.into_iter().map(named).collect();
+        let active = keys.iter().find(|(_, (_, state))| *state == KeyState::Active);
+        let active = active.map(|(address, _)| address.clone())?;
+        Some(Self { active, keys })
     }
 }
 
@@ -52,14 +54,19 @@ impl WalletSigner for LocalWallet {
     async fn sign(&self, spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<PaymentPayload, SignError> {
         check_committed(spend, payment)?;
         let payer = &spend.authorization.payer;
-        let key = self.keys.get(payer).ok_or_else(|| SignError::NoKey(payer.clone()))?;
+        let (key, state) = self.keys.get(payer).ok_or_else(|| SignError::NoKey(payer.clone()))?;
+        // What the chain has used up pays nothing more: evidence of it is given also after the key was revoked.
+        let is_over = matches!(spend.state, SpendState::Settled | SpendState::SpentOtherwise);
+        if *state == KeyState::Revoked && !is_over {
+            return Err(SignError::NoKey(payer.clone()));
+        }
         payment.sign(key).map_err(|error| SignError::Refused(error.to_string()))
     }
 }
 
 /// The book comes first: what is signed is what was committed, to the unit and to the second.
 fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), SignError> {
-    use ledger::spend::SpendState::{Committed, Settled, SpentOtherwise, Submitted, Unknown};
+    use SpendState::{Committed, Settled, SpentOtherwise, Submitted, Unknown};
     if !matches!(spend.state, Committed | Submitted | Unknown | Settled | SpentOtherwise) {
         return Err(SignError::Refused(format!("spend {} is {}, committed was expected", spend.id, spend.state)));
     }
