@@ -74,18 +74,25 @@ async fn a_stranger_sets_it_up_and_buys() {
     let jwk: Value = serde_json::from_slice(&std::fs::read(&key).unwrap()).unwrap();
     let agent = Credential::key("main:shopper", jwk.as_object().unwrap()).unwrap();
     let client = Client::new(serve.url()).unwrap();
-    let request = json!({
-        "user": "user", "description": "hello", "currency": "USD", "total": "1.00", "payments": 10, "expires_in_seconds": 600,
-    });
-    let asked = client.call_as(&agent, Method::POST, "/v1/mandates/intents", None, Some(request)).await.unwrap();
-    let approved = here.purser(&["approve", text(&asked["approval"], "id"), "--config", &config]);
-    let mandate = approved.lines().last().unwrap().split(' ').nth(1).unwrap().to_owned();
-
-    // The first 402: no rate is stated, and the refusal has the line to add.
     let service = here.folder.path().join("service.json");
     let file = json!({ "url": serve.url(), "client_id": "main:shopper", "key": jwk });
     std::fs::write(&service, file.to_string()).unwrap();
-    let (url, service) = (format!("{}/paid/hello", serve.url()), service.display().to_string());
+    let service = service.display().to_string();
+    let ask = ["ask", "--description", "hello", "--total", "1.00", "--payments", "10", "--service", &service];
+    let asked = here.purser(&ask);
+    let approved = here.purser(&["approve", asked.trim(), "--config", &config]);
+    let mandate = approved.lines().last().unwrap().split(' ').nth(1).unwrap().to_owned();
+
+    // A no is a no, and no answer is none.
+    let denied = here.purser(&ask);
+    here.purser(&["approve", denied.trim(), "--deny", "--config", &config]);
+    let late = run(&[&ask[..], &["--wait", "1"]].concat(), &[]);
+    assert_eq!((late.status.code(), stdout(&late).lines().count()), (Some(1), 1), "nobody answered");
+    let dear = run(&["ask", "--description", "x", "--total", "1e9", "--service", &service], &[]);
+    assert!(String::from_utf8_lossy(&dear.stderr).contains("amount_malformed"));
+
+    // The first 402: no rate is stated, and the refusal has the line to add.
+    let url = format!("{}/paid/hello", serve.url());
     let pay = ["pay", &url, "--mandate", &mandate, "--idempotency-key", "first", "--service", &service];
     let missing = run(&pay, &[]);
     assert_eq!(missing.status.code(), Some(1));

@@ -47,6 +47,8 @@ pub enum Command {
     Keys(KeysArgs),
     /// A short-lived bearer token for a principal of the configuration.
     Token(TokenArgs),
+    /// Ask a person for a mandate, as an agent.
+    Ask(AskArgs),
     /// Fetch a URL, settling a 402 under a mandate. Exit 0 only on a 200.
     Pay(PayArgs),
 }
@@ -291,6 +293,34 @@ pub struct TokenArgs {
     pub kind: String,
     #[arg(long, default_value_t = 3_600)]
     pub seconds: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// The person who is to decide.
+    #[arg(long, default_value = "user")]
+    pub user: String,
+    /// What it is for, in the agent's own words.
+    #[arg(long)]
+    pub description: String,
+    /// Of all payments together, in major units.
+    #[arg(long)]
+    pub total: String,
+    #[arg(long, default_value = "USD")]
+    pub currency: String,
+    #[arg(long)]
+    pub per_payment: Option<String>,
+    /// How many payments; one where nothing is said.
+    #[arg(long)]
+    pub payments: Option<u64>,
+    #[arg(long, default_value_t = 3_600)]
+    pub expires_in_seconds: u64,
+    /// Wait so many seconds for the answer, and print the mandate's id.
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+    /// As for `pay`.
+    #[arg(long, value_name = "FILE")]
+    pub service: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@
 //! What it never does: no rule about money, mandates or payments is written here.
 
 pub mod approve;
+pub mod ask;
 pub mod assembly;
 pub mod bench;
 pub mod chain_command;

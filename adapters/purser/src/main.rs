@@ -7,7 +7,7 @@ use purser::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use purser::pay::Ended;
 use purser::verify::Judged;
 use purser::{
-    approve, bench, chain_command, demo, dev, doctor, init, keys, operate, pay, principal, serve, stop, telemetry,
+    approve, ask, bench, chain_command, demo, dev, doctor, init, keys, operate, pay, principal, serve, stop, telemetry,
     verify,
 };
 
@@ -71,6 +71,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,
+        Command::Ask(args) => Ok(if ask::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Pay(args) => Ok(match pay::run(&args).await? {
             Ended::Delivered => ExitCode::SUCCESS,
             Ended::Refused => ExitCode::FAILURE,

@@ -3,6 +3,8 @@
 //! What was bought goes to standard output and nothing else does. What is asked, signed, answered and seen on the chain
 //! is told on standard error, as it happens; texts of the seller's without anything that a terminal would obey.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use payer::{Asked, Fetched, Payer, PayerError, Payment, Reported, Wallet};
 use reqwest::{Method, StatusCode};
@@ -131,7 +133,7 @@ pub struct Service {
 }
 
 impl Service {
-    fn credential(&self) -> Result<Credential, String> {
+    pub fn credential(&self) -> Result<Credential, String> {
         match (&self.token, &self.client_id, &self.key) {
             (Some(token), None, None) => Ok(Credential::bearer(token)),
             (None, Some(client_id), Some(key)) => Credential::key(client_id, key),
@@ -140,8 +142,9 @@ impl Service {
     }
 }
 
-fn service(args: &PayArgs) -> Result<Service, String> {
-    if let Some(path) = &args.service {
+/// From a file, or from the environment.
+pub fn service(file: Option<&Path>) -> Result<Service, String> {
+    if let Some(path) = file {
         let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         // The parser's message could repeat the token.
         return serde_json::from_slice(&text)
@@ -172,7 +175,7 @@ pub async fn run(args: &PayArgs) -> Result<Ended, String> {
         key: args.idempotency_key.clone(),
         cart: cart.map(|text| text.trim().to_owned()),
     };
-    let service = service(args)?;
+    let service = service(args.service.as_deref())?;
     let (purser, credential) = (Client::new(&service.url).map_err(|error| error.to_string())?, service.credential()?);
     if args.preview {
         preview(&purser, &credential, &purchase).await?;
