@@ -119,6 +119,7 @@ async fn a_stranger_sets_it_up_and_buys() {
     assert!(serve.stop().is_some());
     assert!(here.purser(&["ledger", "verify", "--config", &config]).contains("records verified"));
     let balances = here.purser(&["ledger", "balances", "--config", &config]);
+    assert!(!balances.contains(" -"), "no wallet is below nothing, the relayer's least of all: {balances}");
     assert!(
         balances.contains(" 990000 ") && balances.contains("balanced"),
         "the opening balance less the price: {balances}"

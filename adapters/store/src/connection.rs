@@ -1,7 +1,10 @@
 //! Connections to the one file: a single writer that syncs every commit, readers that cannot write, and what is
 //! known about the schema.
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -26,6 +29,7 @@ pub enum Schema {
 /// How the writer is opened, again after each fault.
 #[derive(Clone, Debug)]
 pub(crate) struct Opener {
+    path: PathBuf,
     writer: SqliteConnectOptions,
     reader: SqliteConnectOptions,
 }
@@ -49,10 +53,13 @@ impl Opener {
             .pragma("recursive_triggers", "ON")
             .pragma("wal_autocheckpoint", WAL_PAGES.to_string());
         let reader = base.pragma("query_only", "ON");
-        Self { writer, reader }
+        Self { path: path.to_owned(), writer, reader }
     }
 
     pub async fn open(&self, schema: Schema) -> Result<SqliteConnection, Failure> {
+        if schema == Schema::Migrate {
+            self.create()?;
+        }
         let mut connection = SqliteConnection::connect_with(&self.writer).await?;
         if schema == Schema::Migrate {
             MIGRATOR.run_direct(None, &mut connection, false).await.map_err(|error| match error {
@@ -65,6 +72,16 @@ impl Opener {
         // first, so that nothing is answered from what a power cut could still take back.
         sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_all(&mut connection).await?;
         Ok(connection)
+    }
+
+    /// For its owner's eyes only: mandates and payments lie in it. SQLite gives its log the same mode.
+    fn create(&self) -> Result<(), Failure> {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(Failure::Unavailable(format!("{}: {error}", self.path.display())))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub async fn readers(&self, count: u32, timeout: Duration) -> Result<SqlitePool, Failure> {

@@ -128,3 +128,17 @@ async fn migrating_twice_changes_nothing() {
     assert!(store.document(&tenant(), document("none").digest()).await.unwrap().is_none());
     assert_sound(&store).await;
 }
+
+/// Others on the machine read neither the books nor the log of what is being written.
+#[tokio::test]
+async fn the_file_is_for_its_owner() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    let store = place.opened().await;
+    run(&store, holds(stream::hold(1, stream::mandate(0), 100))).await.unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let path = format!("{}{suffix}", place.path.display());
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{path} has mode {mode:o}");
+    }
+}
