@@ -81,8 +81,7 @@ fn describe_refusals(operation: &mut Value) {
     operation["security"] = json!([{ "dpop": [] }, { "bearer": [] }]);
     let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
     for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
-        // What hyper refuses before we see it has no body.
-        if status.starts_with(['4', '5']) && status != "431" {
+        if status.starts_with(['4', '5']) {
             response["content"] = json!({ "application/problem+json": problem });
         }
     }

@@ -50,22 +50,28 @@ async fn to_its_end(next: Next, request: Request) -> Response {
 
 async fn read(mut body: Body, mut share: Share<'_>) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
-    let mut length = 0_usize;
+    let (mut length, mut is_crowded) = (0_usize, false);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::invalid("body", "the body could not be read to its end"))?;
         let Ok(data) = frame.into_data() else { continue };
         length = length.saturating_add(data.len());
         if length <= BODY_BYTES_MAX {
-            if !share.grow(data.len()) {
-                let detail = "room for this body was expected, too many are under way; try again";
-                let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
-                problem.retryable = true;
-                return Err(problem);
+            // Where there is no room it is read on all the same, and thrown away.
+            is_crowded |= !share.grow(data.len());
+            if is_crowded {
+                bytes = Vec::new();
+            } else {
+                bytes.extend_from_slice(&data);
             }
-            bytes.extend_from_slice(&data);
         } else if length > DISCARDED_BYTES_MAX {
             break;
         }
+    }
+    if is_crowded {
+        let detail = "room for this body was expected, too many are under way; try again";
+        let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
+        problem.retryable = true;
+        return Err(problem);
     }
     if length <= BODY_BYTES_MAX {
         return Ok(bytes);

@@ -27,7 +27,7 @@ pub const BODY_PATIENCE: Duration = Duration::from_secs(15);
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// How long a connection may take to say what it wants, or wait before it wants something again.
 pub const HEADER_PATIENCE: Duration = Duration::from_secs(30);
-/// All header lines of a request; hyper answers with a bare 431 beyond.
+/// All header lines of a request.
 pub const HEADER_BYTES_MAX: usize = 128 * 1024;
 /// Of bodies that are not read to their end yet, all together and of one address.
 pub const UNREAD_BYTES_MAX: usize = 256 * 1024 * 1024;

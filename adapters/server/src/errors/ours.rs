@@ -127,6 +127,7 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "The shop's answer is longer than what can be sold, and nothing was charged.",
         "Tell the shop.",
     ),
+    ("headers_too_large", "The header lines are longer than what is read.", "Send fewer or shorter ones."),
     ("busy", "More is under way than there is room for.", "Try again in a moment."),
     ("rate_limited", "Too many calls came in a short time.", "Wait as long as `Retry-After` says."),
     ("body_too_large", "The body is longer than what is read.", "Send a shorter one."),
