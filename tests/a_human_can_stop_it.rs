@@ -3,9 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ledger::id::CallerKind;
+use purser::client::ClientError;
+use purser::world::{HOME, NEIGHBOUR};
 use reqwest::Method;
+use serde_json::{Value, json};
 
-use crate::harness::shop::{Shop, intent};
+use crate::harness::shop::{Shop, code, intent};
+use crate::harness::text;
 
 /// 32 clients pay while the mandate is revoked. What the book held when the call returned is all that it ever holds.
 #[tokio::test(flavor = "multi_thread")]
@@ -54,5 +59,132 @@ async fn nothing_is_reserved_after_a_revocation_returned() {
         // What was held and not yet signed is given back, so the figure may fall; it never rises.
         assert!(after <= at_return, "round {round}: {at_return} when the call returned, {after} later");
         assert_eq!(after, paid, "round {round}: what was answered is what is held");
+    }
+}
+
+async fn kill(shop: &Shop, token: &str, scope: &str) -> Result<Value, ClientError> {
+    shop.call(Method::POST, "/v1/kill", token, Some(json!({ "scope": scope }))).await
+}
+
+async fn lift(shop: &Shop, token: &str, id: &str) -> Result<Value, ClientError> {
+    shop.call(Method::DELETE, &format!("/v1/kill/{id}"), token, None).await
+}
+
+/// Every scope bars a new payment and the signature of a held one; nothing outside it; and it is lifted by who may.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_stopped_stands_still_until_it_is_lifted() {
+    let shop = Shop::open().await;
+    let operator = shop.service.token(HOME, "admin", CallerKind::Operator).unwrap();
+    let mandate = shop.mandate(intent()).await;
+    let own = format!("mandate/{mandate}");
+    let scopes = ["everything", "person/user", "agent/shopper", &own, "payee/shop"];
+    for (number, scope) in scopes.into_iter().enumerate() {
+        let required = shop.met("/paid/report").await;
+        let stop = kill(&shop, &operator, scope).await.unwrap();
+        assert_eq!((text(&stop, "scope"), text(&stop, "state"), text(&stop, "by")), (scope, "closed", "admin"));
+        let again = kill(&shop, &operator, scope).await.unwrap();
+        assert_eq!(again, stop, "twice is as once");
+        let refused = shop.pay(&mandate, &required, &format!("stopped-{number}")).await;
+        assert_eq!(code(refused), "stopped", "{scope}");
+        assert_eq!(
+            code(lift(&shop, &shop.user, text(&stop, "id")).await),
+            if number == 0 || number == 4 { "forbidden" } else { "not_yours_to_lift" }
+        );
+        lift(&shop, &operator, text(&stop, "id")).await.unwrap();
+        assert_eq!(
+            code(shop.pay(&mandate, &required, &format!("stopped-{number}")).await),
+            "stopped",
+            "a key keeps its answer"
+        );
+        let payment = shop.pay(&mandate, &required, &format!("lifted-{number}")).await.expect(scope);
+        assert_eq!(shop.fetch("/paid/report", Some(text(&payment, "payment_signature"))).await.status.as_u16(), 200);
+        let outcome = format!("/v1/payments/{}/outcome", text(&payment, "id"));
+        shop.call(Method::POST, &outcome, &shop.agent, Some(json!({}))).await.unwrap();
+        assert_eq!(code(lift(&shop, &operator, text(&stop, "id")).await), "not_found", "it is lifted");
+    }
+    // What is not within the scope goes on.
+    for scope in
+        ["person/neighbour", "agent/bystander", "payee/another", &format!("mandate/{}", shop.mandate(intent()).await)]
+    {
+        kill(&shop, &operator, scope).await.unwrap();
+    }
+    shop.pay(&mandate, &shop.offer("/free/of/it", 10_000), "beside").await.expect("others were stopped");
+    let stops = shop.call(Method::GET, "/v1/kill", &shop.user, None).await.unwrap();
+    assert_eq!(stops["stops"].as_array().map(Vec::len), Some(4), "{stops}");
+}
+
+/// A person stops what is theirs and nothing else; agents and merchants stop nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_stops_what_is_theirs() {
+    let shop = Shop::open().await;
+    let neighbour = shop.service.token(HOME, NEIGHBOUR, CallerKind::User).unwrap();
+    let mandate = shop.mandate(intent()).await;
+    let own = format!("mandate/{mandate}");
+    for scope in ["everything", "payee/shop", "person/neighbour", "agent/bystander"] {
+        assert_eq!(code(kill(&shop, &shop.user, scope).await), "forbidden", "{scope}");
+    }
+    assert_eq!(code(kill(&shop, &neighbour, &own).await), "not_found", "somebody else's is as if it were not there");
+    for token in [&shop.agent, &shop.merchant] {
+        for scope in ["everything", "agent/shopper", "person/user"] {
+            assert_eq!(code(kill(&shop, token, scope).await), "forbidden", "{scope}");
+        }
+    }
+    for scope in ["", "all", "person/", "agent", "mandate/zz", "tenant/home", "everything/", "person/a b"] {
+        assert_eq!(code(kill(&shop, &shop.user, scope).await), "invalid_request", "{scope}");
+    }
+    let required = shop.met("/paid/report").await;
+    for scope in ["person/user", "agent/shopper", &own] {
+        let stop = kill(&shop, &shop.user, scope).await.unwrap();
+        assert_eq!(code(shop.pay(&mandate, &required, &format!("own-{scope}")).await), "stopped");
+        assert_eq!(code(lift(&shop, &shop.agent, text(&stop, "id")).await), "forbidden", "no agent lifts it");
+        lift(&shop, &shop.user, text(&stop, "id")).await.unwrap();
+    }
+    shop.pay(&mandate, &required, "on").await.expect("lifted");
+}
+
+/// 32 clients pay while everything is stopped: what the book held when the call returned is all that it ever holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_reserved_after_a_kill_returned() {
+    for (round, scope) in ["everything", "agent/shopper", "person/user"].into_iter().enumerate() {
+        let shop = Arc::new(Shop::open().await);
+        let operator = shop.service.token(HOME, "admin", CallerKind::Operator).unwrap();
+        let mut request = intent();
+        (request["payments"], request["total"]) = (100_000.into(), "4000.00".into());
+        let mandate = shop.mandate(request).await;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let mut clients = Vec::new();
+        for client in 0..32 {
+            let (shop, mandate, stopped) = (shop.clone(), mandate.clone(), stopped.clone());
+            clients.push(tokio::spawn(async move {
+                let (mut paid, mut late) = (0_u64, 0_u64);
+                for number in 0..200 {
+                    let was_stopped = stopped.load(Ordering::SeqCst);
+                    let offer = shop.offer(&format!("/k{round}/c{client}/n{number}"), 10_000);
+                    match shop.pay(&mandate, &offer, &format!("k{round}-c{client}-n{number}")).await {
+                        Ok(_) if was_stopped => late += 1,
+                        Ok(_) => paid += 1,
+                        Err(error) => {
+                            assert_eq!(error.code(), Some("stopped"), "{error}");
+                            break;
+                        }
+                    }
+                }
+                (paid, late)
+            }));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        kill(&shop, &operator, scope).await.expect("stopped");
+        let at_return = shop.figures(&mandate).await["payments"]["used"].as_u64().unwrap();
+        stopped.store(true, Ordering::SeqCst);
+        let (mut paid, mut late) = (0, 0);
+        for client in clients {
+            let (ours, theirs) = client.await.unwrap();
+            (paid, late) = (paid + ours, late + theirs);
+        }
+        assert_eq!(late, 0, "{scope}: a payment began after the stop had returned");
+        assert!(paid > 0, "there was something to stop");
+        let after = shop.figures(&mandate).await["payments"]["used"].as_u64().unwrap();
+        assert!(after <= at_return, "{scope}: {at_return} when the call returned, {after} later");
+        assert_eq!(after, paid, "{scope}: what was answered is what is held");
     }
 }

@@ -193,7 +193,8 @@ async fn malformed_input_meets_a_clear_refusal() {
                 }
             }
         }
-        for method in ["TRACE", "PATCH", "DELETE"] {
+        let unknown = ["TRACE", "PATCH", "DELETE"].into_iter();
+        for method in unknown.filter(|method| item.get(method.to_ascii_lowercase()).is_none()) {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let response = http.request(method.clone(), &target).send().await.unwrap();
             assert_eq!(response.status().as_u16(), 405, "{method} {path}");
@@ -411,7 +412,7 @@ async fn the_document_says_what_the_routes_read() {
         let is_protocol = ["/verify", "/settle"].contains(&path.as_str()); // x402 keeps unknown members
         assert_eq!(status == 400 && said.contains("unknown field"), !is_protocol, "{path} {status}: {said}");
     }
-    assert_eq!(bodies, 8, "every body is documented by a schema");
+    assert_eq!(bodies, 9, "every body is documented by a schema");
 }
 
 /// Each figure comes with its peer, of the same run; no figure is asserted here: machines differ, shapes do not.

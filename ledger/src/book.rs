@@ -3,7 +3,9 @@
 //! A unit of work is: load what [`wants`] names until it names nothing, [`apply`], write what came out. Refusals
 //! come in a fixed order (the one the rules are written in), so that two stores give the same answer.
 
+mod claiming;
 mod deciding;
+mod gating;
 mod settling;
 mod spending;
 #[cfg(test)]
@@ -42,23 +44,30 @@ pub fn wants(view: &View, request: &Request) -> Keys {
         }
         Command::ChangeBudget { budget, .. } => keys.budget(view, *budget),
         Command::Hold(hold) => {
-            keys.claim(view, &spending::idempotency(request, hold));
+            keys.claim(view, &claiming::idempotency(request, hold));
             keys.claim(view, &ClaimKey::Authorization(hold.authorization.clone()));
-            keys.claim(view, &spending::leaf(hold));
+            keys.claim(view, &claiming::leaf(hold));
             if let Some(pin) = &hold.pin {
-                keys.claim(view, &spending::payee(pin));
+                keys.claim(view, &claiming::payee(pin));
             }
             if let Some(named) = hold.again_after {
                 keys.claim(view, &ClaimKey::Follows(named));
                 keys.spend(view, named);
             }
+            gating::gates(view, hold.budget, &hold.payee).into_iter().for_each(|scope| keys.gate(view, scope));
             keys.spend(view, hold.spend);
             keys.budget(view, hold.budget);
             keys.purchase(view, PurchaseKey { budget: hold.budget, purchase: hold.purchase });
         }
+        Command::Gate { scope, .. } => keys.gate(view, scope.clone()),
+        Command::Commit { spend } => {
+            keys.spend(view, *spend);
+            if let Ok(Some(found)) = view.spends.find(spend) {
+                gating::gates(view, found.budget, &found.payee).into_iter().for_each(|scope| keys.gate(view, scope));
+            }
+        }
         Command::Void { spend }
         | Command::Expire { spend }
-        | Command::Commit { spend }
         | Command::Submit { spend, .. }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
@@ -96,7 +105,7 @@ pub fn keep_rejection(
     text: &[u8],
 ) -> Result<Option<Effects>, Fault> {
     let Command::Hold(hold) = &request.command else { return Ok(None) };
-    let key = spending::idempotency(request, hold);
+    let key = claiming::idempotency(request, hold);
     if !is_kept(rejection.code()) || view.claims.find(&key.digest())?.is_some() {
         return Ok(None);
     }
@@ -121,6 +130,7 @@ const fn is_kept(code: RejectionCode) -> bool {
             | RejectionCode::MandateExpired
             | RejectionCode::MandateRevoked
             | RejectionCode::MandateSuspended
+            | RejectionCode::Stopped
             | RejectionCode::MandateConsumed
             | RejectionCode::AuthorizationClaimed
     )
@@ -133,6 +143,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Decide { decision, subject, answer } => draft.decide(*decision, *subject, *answer),
         Command::OpenBudget(open) => draft.open_budget(open),
         Command::ChangeBudget { budget, to } => draft.change_budget(*budget, *to),
+        Command::Gate { scope, to } => draft.gate(scope, *to),
         Command::Hold(hold) => draft.hold(hold),
         Command::Void { spend } => draft.void(*spend),
         Command::Expire { spend } => draft.expire(*spend),

@@ -2,6 +2,7 @@
 
 use crate::budget::{BudgetKind, BudgetState, Caps};
 use crate::decision::Answer;
+use crate::gate::{GateState, Scope};
 use crate::id::{
     BudgetId, Caller, DecisionId, Digest, IdempotencyKey, Micros, PayeeId, PrincipalId, RailReference, SpendId,
 };
@@ -29,6 +30,11 @@ pub enum Command {
     ChangeBudget {
         budget: BudgetId,
         to: BudgetState,
+    },
+    /// Stops what is within a scope, or lets it go on.
+    Gate {
+        scope: Scope,
+        to: GateState,
     },
     /// Reserves: signature checked before, limit, claims and books in this unit.
     Hold(Box<Hold>),

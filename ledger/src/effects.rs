@@ -5,6 +5,7 @@ use crate::budget::{Budget, BudgetMove, BudgetState};
 use crate::claim::Claim;
 use crate::codec::{Canon, DecodeError, Reader, canon_names, canon_struct};
 use crate::decision::Decision;
+use crate::gate::Gate;
 use crate::id::{BudgetId, Caller, Digest, Micros, RailReference};
 use crate::settlement::Settlement;
 use crate::spend::{Observation, Spend, UnusedProof};
@@ -34,6 +35,7 @@ canon_names!(
         Fund = 19 "fund",
         /// A refusal that is kept under its key.
         Reject = 20 "reject",
+        Gate = 21 "gate",
     }
 );
 
@@ -109,6 +111,7 @@ pub struct Effects {
     pub spend: Option<Spend>,
     pub settlement: Option<Settlement>,
     pub decision: Option<Decision>,
+    pub gate: Option<Gate>,
     pub transfers: Vec<Transfer>,
     pub fact: Option<Fact>,
 }
@@ -129,6 +132,7 @@ impl Effects {
             spend: None,
             settlement: None,
             decision: None,
+            gate: None,
             transfers: Vec::new(),
             fact: None,
         }
@@ -172,6 +176,7 @@ canon_struct!(Effects {
     spend,
     settlement,
     decision,
+    gate,
     transfers,
     fact,
 });

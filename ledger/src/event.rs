@@ -5,6 +5,7 @@
 use crate::budget::{BudgetKind, BudgetState};
 use crate::codec::canon_names;
 use crate::effects::{Effects, Operation};
+use crate::gate::GateState;
 use crate::id::{BudgetId, Micros};
 use crate::settlement::SettlementKey;
 
@@ -38,6 +39,9 @@ canon_names!(
         SettlementSettled = 20 "settlement.settled",
         SettlementFailed = 21 "settlement.failed",
         WalletFunded = 22 "wallet.funded",
+        /// Nothing is reserved and nothing is signed within the scope.
+        StopSet = 23 "stop.set",
+        StopLifted = 24 "stop.lifted",
     }
 );
 
@@ -81,6 +85,13 @@ fn told(effects: &Effects) -> Vec<Told> {
             };
             let states = effects.states.iter();
             states.map(|state| (change(state.to), state.budget.to_string(), Some(state.budget))).collect()
+        }
+        Operation::Gate => {
+            let kind = |state| match state {
+                GateState::Closed => EventType::StopSet,
+                GateState::Open => EventType::StopLifted,
+            };
+            effects.gate.iter().map(|gate| (kind(gate.state), gate.scope.to_string(), None)).collect()
         }
         Operation::Hold => payment(effects, EventType::PaymentHeld),
         Operation::Void => payment(effects, EventType::PaymentVoided),

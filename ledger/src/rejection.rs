@@ -118,6 +118,10 @@ rejections! {
         "`again_after` names {spend}, which is of another purchase or another mandate",
     41 "again_after_used" AgainAfterUsed { spend: SpendId, by: String } final
         "{spend} was followed by {by} already; a further purchase names that one",
+    42 "stopped" Stopped { scope: String, by: String, since: i64 } transient
+        "{scope} is stopped, by {by} since {since}; nothing is reserved and nothing is signed",
+    43 "not_yours_to_lift" NotYoursToLift { scope: String, expected: String, found: String } final
+        "the stop of {scope} is for a caller of kind {expected} to lift, {found} asked",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

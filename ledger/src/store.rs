@@ -14,6 +14,7 @@ use crate::command::Request;
 use crate::decision::{Decision, DecisionState};
 use crate::effects::Effects;
 use crate::event::Event;
+use crate::gate::Gate;
 use crate::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use crate::money::AssetId;
 use crate::rejection::Rejection;
@@ -138,6 +139,9 @@ pub trait Store: Send + Sync {
         records: Range<u64>,
         limit: u32,
     ) -> Result<Vec<Decision>, StoreError>;
+
+    /// What is stopped, by scope.
+    async fn closed_gates(&self, tenant: &TenantId) -> Result<Vec<Gate>, StoreError>;
 
     async fn balances(&self, tenant: &TenantId) -> Result<Vec<AccountBalance>, StoreError>;
     /// The same by name and asset, after a place; at most `limit`.

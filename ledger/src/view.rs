@@ -6,6 +6,7 @@ use crate::budget::Budget;
 use crate::claim::{Claim, ClaimKey};
 use crate::decision::Decision;
 use crate::effects::Effects;
+use crate::gate::{Gate, Scope};
 use crate::id::{BudgetId, DecisionId, Digest, Micros, SpendId};
 use crate::journal::{self, Frontier, SaltKey};
 use crate::rejection::{Fault, Rejection};
@@ -92,6 +93,7 @@ pub struct View {
     pub claims: Shelf<Digest, StoredClaim>,
     pub settlements: Shelf<SettlementKey, Settlement>,
     pub decisions: Shelf<DecisionId, Decision>,
+    pub gates: Shelf<Scope, Gate>,
     /// Spends of a purchase on which money may still move.
     pub open_purchases: Shelf<PurchaseKey, BTreeSet<SpendId>>,
 }
@@ -104,6 +106,7 @@ pub struct Keys {
     pub claims: BTreeSet<Digest>,
     pub settlements: BTreeSet<SettlementKey>,
     pub decisions: BTreeSet<DecisionId>,
+    pub gates: BTreeSet<Scope>,
     pub purchases: BTreeSet<PurchaseKey>,
 }
 
@@ -114,6 +117,7 @@ impl Keys {
             && self.claims.is_empty()
             && self.settlements.is_empty()
             && self.decisions.is_empty()
+            && self.gates.is_empty()
             && self.purchases.is_empty()
     }
 
@@ -161,6 +165,12 @@ impl Keys {
         }
     }
 
+    pub fn gate(&mut self, view: &View, scope: Scope) {
+        if !view.gates.is_loaded(&scope) {
+            self.gates.insert(scope);
+        }
+    }
+
     /// The first open spend too: a refusal names its state, and must name the same one whatever else was loaded.
     pub fn purchase(&mut self, view: &View, key: PurchaseKey) {
         match view.open_purchases.find(&key) {
@@ -203,6 +213,9 @@ impl View {
         }
         if let Some(decision) = &effects.decision {
             self.decisions.put(decision.id, decision.clone());
+        }
+        if let Some(gate) = &effects.gate {
+            self.gates.put(gate.scope.clone(), gate.clone());
         }
         self.head.last_at = Some(effects.at);
         Ok(())

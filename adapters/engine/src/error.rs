@@ -154,9 +154,10 @@ pub(crate) fn shortened(text: &str) -> String {
 
 const fn kind_of(code: RejectionCode) -> Kind {
     match code {
-        RejectionCode::OnlyAUserDecides | RejectionCode::NotYourDecision | RejectionCode::OwnerMismatch => {
-            Kind::Forbidden
-        }
+        RejectionCode::OnlyAUserDecides
+        | RejectionCode::NotYourDecision
+        | RejectionCode::NotYoursToLift
+        | RejectionCode::OwnerMismatch => Kind::Forbidden,
         RejectionCode::MandateUnknown
         | RejectionCode::SpendUnknown
         | RejectionCode::DecisionUnknown

@@ -24,6 +24,7 @@ pub mod ports;
 pub mod rate;
 pub mod reconcile;
 pub mod sell;
+pub mod stop;
 pub mod tenant;
 pub mod verify;
 

@@ -16,6 +16,7 @@ mod errors;
 mod events;
 pub mod facilitator;
 mod intake;
+mod kill;
 pub mod limits;
 pub mod listen;
 mod mandates;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
 use engine::Engine;
 use http::{StatusCode, Uri};
@@ -102,6 +103,9 @@ pub struct Settings {
         books::transfers,
         books::journal,
         events::list,
+        kill::stop,
+        kill::list,
+        kill::lift,
         oauth::token,
         oauth::metadata,
         carrier::verify,
@@ -147,6 +151,8 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/v1/ledger/transfers", get(books::transfers))
         .route("/v1/ledger/journal", get(books::journal))
         .route("/v1/events", get(events::list))
+        .route("/v1/kill", post(kill::stop).get(kill::list))
+        .route("/v1/kill/{id}", delete(kill::lift))
         .route("/oauth/token", post(oauth::token))
         .route("/.well-known/oauth-authorization-server", get(oauth::metadata))
         .route("/verify", post(carrier::verify))

@@ -54,6 +54,14 @@ pub struct Decision {
     digest: String,
 }
 
+/// What to stop.
+#[derive(ToSchema)]
+pub struct Kill {
+    /// `everything`, `person/NAME`, `agent/NAME`, `mandate/ID` or `payee/NAME`.
+    #[schema(example = "agent/shopper")]
+    scope: String,
+}
+
 /// A UCP checkout (2026-04-08) to be signed.
 #[derive(ToSchema)]
 pub struct Cart {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ledger::account::{Account, Balance};
 use ledger::claim::{Claim, ClaimOutcome};
 use ledger::codec::{Canon, decode};
+use ledger::gate::{Gate, Scope};
 use ledger::id::{Digest, Micros, SpendId, TenantId};
 use ledger::journal::Frontier;
 use ledger::money::{Amount, AssetId};
@@ -64,6 +65,7 @@ pub(crate) async fn keys(
         let decision = owned(found.remove(&id.0[..]), |decision: &ledger::decision::Decision| decision.id == *id)?;
         view.decisions.load(*id, decision);
     }
+    gates(connection, tenant, &keys.gates, view).await?;
     claims(connection, tenant, &keys.claims, view).await?;
     settlements(connection, tenant, keys, view).await?;
     purchases(connection, tenant, &keys.purchases, view).await
@@ -92,6 +94,27 @@ async fn bodies(
     };
     let rows = look_up(connection, tenant, ids, text).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+async fn gates(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    wanted: &BTreeSet<Scope>,
+    view: &mut View,
+) -> Result<(), Failure> {
+    let text = |rows: usize| format!("SELECT body FROM gate WHERE tenant = ? AND scope IN ({})", list(rows, "?"));
+    let cells = wanted.iter().map(|scope| vec![Cell::text(scope)]).collect();
+    for row in look_up(connection, tenant, cells, text).await? {
+        let gate: Gate = decode(row.try_get(0)?)?;
+        if !wanted.contains(&gate.scope) {
+            return Err(Failure::Broken("a row holds a gate of another scope".to_owned()));
+        }
+        view.gates.load(gate.scope.clone(), Some(gate));
+    }
+    for scope in wanted {
+        view.gates.load(scope.clone(), None);
+    }
+    Ok(())
 }
 
 async fn claims(

@@ -8,6 +8,7 @@ use ledger::codec::{Canon, decode};
 use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
 use ledger::event::Event;
+use ledger::gate::Gate;
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
@@ -120,6 +121,11 @@ impl Store for SqliteStore {
              ORDER BY asked DESC LIMIT ?6";
         let query = sqlx::query(text).bind(tenant.as_str()).bind(approver.as_str()).bind(state.as_str());
         self.bodies(query.bind(place(records.start)).bind(place(records.end)).bind(rows(limit))).await
+    }
+
+    async fn closed_gates(&self, tenant: &TenantId) -> Result<Vec<Gate>, StoreError> {
+        let text = "SELECT body FROM gate WHERE tenant = ?1 AND state = 'closed' ORDER BY scope LIMIT ?2";
+        self.bodies(sqlx::query(text).bind(tenant.as_str()).bind(READ_ROWS_MAX)).await
     }
 
     async fn balances(&self, tenant: &TenantId) -> Result<Vec<AccountBalance>, StoreError> {

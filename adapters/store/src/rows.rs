@@ -7,6 +7,7 @@ use ledger::claim::Claim;
 use ledger::codec::encode;
 use ledger::decision::Decision;
 use ledger::event::Event;
+use ledger::gate::Gate;
 use ledger::id::{Digest, SpendId};
 use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
@@ -45,6 +46,13 @@ pub(crate) fn event(event: &Event) -> Cells {
         Cell::text(&event.subject),
         Cell::optional(event.mandate, |mandate| Cell::blob(mandate.0)),
     ]
+}
+
+pub(crate) const GATE: Table =
+    Table { name: "gate", columns: &["scope", "state", "body"], key_columns: 1, growth: Growth::Replace };
+
+pub(crate) fn gate(gate: &Gate) -> Cells {
+    vec![Cell::text(&gate.scope), Cell::text(gate.state), Cell::Blob(encode(gate))]
 }
 
 pub(crate) const ACCOUNT: Table =

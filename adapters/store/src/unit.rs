@@ -106,6 +106,7 @@ fn merge(mut all: Keys, one: Keys) -> Keys {
     all.claims.extend(one.claims);
     all.settlements.extend(one.settlements);
     all.decisions.extend(one.decisions);
+    all.gates.extend(one.gates);
     all.purchases.extend(one.purchases);
     all
 }
@@ -199,7 +200,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Fail { settlement, .. } => {
             answer.settlement = view.settlements.find(settlement).ok().flatten().cloned();
         }
-        Command::Fund { .. } => {}
+        Command::Fund { .. } | Command::Gate { .. } => {}
     }
     if let Some(spend) = &answer.spend {
         answer.budget = budget(spend.budget);

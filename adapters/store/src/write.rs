@@ -71,6 +71,9 @@ pub(crate) async fn write(
     rows::SETTLEMENT.insert(connection, tenant, settlements).await?;
     let decisions = view.decisions.changed().map(|(_, decision)| rows::decision(decision)).collect();
     rows::DECISION.insert(connection, tenant, decisions).await?;
+    // In the order of the key, which is the scope's text.
+    let gates = sorted(view.gates.changed().map(|(_, gate)| rows::gate(gate)).collect());
+    rows::GATE.insert(connection, tenant, gates).await?;
     write_transfers(connection, tenant, &effects).await
 }
 

@@ -1,32 +1,14 @@
 //! The wallet's rules: what is held, signed, settled, released.
 
-use super::{Draft, Outcome, claimant, done, unknown_budget, unknown_spend};
+use super::{Draft, Outcome, done, unknown_budget, unknown_spend};
 use crate::account::Account;
 use crate::budget::{Budget, BudgetKind, BudgetMove, BudgetState, BudgetStep};
-use crate::claim::{Claim, ClaimKey, ClaimOutcome};
-use crate::command::{Hold, Pin, ReleaseProof, Request};
+use crate::command::{Hold, ReleaseProof};
 use crate::effects::{Fact, Operation};
-use crate::id::{CallerKind, Digest, RailReference, SpendId};
+use crate::id::{CallerKind, RailReference, SpendId};
 use crate::rejection::{Fault, Refusal, Rejection};
 use crate::spend::{Observation, Spend, SpendState};
 use crate::transfer::{Layer, Resolves, Transfer, TransferCode, TransferId};
-use crate::view::PurchaseKey;
-
-pub(super) fn idempotency(request: &Request, hold: &Hold) -> ClaimKey {
-    ClaimKey::Idempotency {
-        principal: request.caller.principal.clone(),
-        operation: hold.operation.clone(),
-        key: hold.key.clone(),
-    }
-}
-
-pub(super) fn leaf(hold: &Hold) -> ClaimKey {
-    ClaimKey::Leaf { mandate: hold.budget, nonce: hold.leaf_nonce.clone() }
-}
-
-pub(super) fn payee(pin: &Pin) -> ClaimKey {
-    ClaimKey::Payee { origin: pin.origin.clone(), network: pin.network.clone() }
-}
 
 impl Draft<'_> {
     pub(super) fn hold(&self, hold: &Hold) -> Result<Outcome, Refusal> {
@@ -37,6 +19,7 @@ impl Draft<'_> {
             return Err(Rejection::AmountZero { found: hold.money.amount.min(hold.authority.amount) }.into());
         }
         let path = self.path_of(hold)?;
+        self.check_gates(hold.budget, &hold.payee)?;
         let pinned = self.check_payee(hold)?;
         self.check_open_purchase(hold)?;
         self.check_claims(hold)?;
@@ -68,26 +51,6 @@ impl Draft<'_> {
         effects.transfers = vec![purchase_leg(&spend, TransferCode::Hold, Layer::Pending)];
         effects.spend = Some(spend);
         done(effects)
-    }
-
-    /// The same key gets the same answer, for ever.
-    fn answer_of_key(&self, hold: &Hold) -> Result<Option<Outcome>, Refusal> {
-        let key = idempotency(self.request, hold);
-        let Some(found) = self.view.claims.find(&key.digest())? else { return Ok(None) };
-        if found.claim.request != hold.request {
-            return Err(Rejection::IdempotencyKeyReused { first: found.claim.request, found: hold.request }.into());
-        }
-        if let ClaimOutcome::Rejected { .. } = &found.claim.outcome {
-            let kept = found.rejection.clone();
-            return Err(kept.ok_or_else(|| Fault::NotLoaded("the text of a kept refusal".into()))?.into());
-        }
-        match self.view.spends.find(&hold.spend)?.map(|spend| spend.state) {
-            Some(SpendState::Released | SpendState::Voided | SpendState::Expired) => {
-                Err(Rejection::SpendReleased { spend: hold.spend }.into())
-            }
-            Some(_) => Ok(Some(Outcome::Known)),
-            None => Err(Fault::Broken(format!("the key names spend {}, which is not there", hold.spend)).into()),
-        }
     }
 
     /// The nodes that this hold debits, leaf first, each one able to take part at all.
@@ -122,74 +85,6 @@ impl Draft<'_> {
             }
         }
         Ok(path)
-    }
-
-    /// First contact pins the address; a later change is not the agent's to accept.
-    fn check_payee(&self, hold: &Hold) -> Result<Option<Claim>, Refusal> {
-        let Some(pin) = &hold.pin else { return Ok(None) };
-        let key = payee(pin).digest();
-        let found = Digest::of(hold.pay_to.as_bytes());
-        match self.view.claims.find(&key)? {
-            Some(known) if known.claim.request != found => {
-                let (origin, expected) = (pin.origin.clone(), known.claim.request);
-                Err(Rejection::PayeeChanged { origin, expected, found }.into())
-            }
-            Some(_) => Ok(None),
-            None => Ok(Some(Claim { key, request: found, outcome: ClaimOutcome::Spend(hold.spend) })),
-        }
-    }
-
-    /// Agents draw new keys when they retry: while a purchase is open, another one of the same thing must be meant.
-    fn check_open_purchase(&self, hold: &Hold) -> Result<(), Refusal> {
-        let key = PurchaseKey { budget: hold.budget, purchase: hold.purchase };
-        let open = self.view.open_purchases.find(&key)?;
-        let first = open.and_then(|open| open.first().copied());
-        let Some(named) = hold.again_after else {
-            let Some(first) = first else { return Ok(()) };
-            let state = self.view.spends.find(&first).ok().flatten().map_or("open", |spend| spend.state.as_str());
-            return Err(Rejection::PurchaseUnresolved { spend: first, state: state.to_owned() }.into());
-        };
-        let found = self.view.spends.find(&named)?.ok_or(Rejection::SpendUnknown { spend: named })?;
-        if found.budget != hold.budget || found.purchase != hold.purchase {
-            return Err(Rejection::AgainAfterElsewhere { spend: named }.into());
-        }
-        // One comes after another: of two that were meant as the same second purchase, one is.
-        if let Some(follower) = self.view.claims.find(&ClaimKey::Follows(named).digest())? {
-            let by = claimant(&follower.claim.outcome);
-            return Err(Rejection::AgainAfterUsed { spend: named, by }.into());
-        }
-        match first {
-            Some(first) if open.is_some_and(|open| !open.contains(&named)) => {
-                Err(Rejection::AgainAfterMismatch { expected: first, found: named }.into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_claims(&self, hold: &Hold) -> Result<(), Refusal> {
-        if self.view.claims.find(&leaf(hold).digest())?.is_some() {
-            return Err(Rejection::MandateConsumed { mandate: hold.budget }.into());
-        }
-        let authorization = ClaimKey::Authorization(hold.authorization.clone());
-        if let Some(found) = self.view.claims.find(&authorization.digest())? {
-            return Err(Rejection::AuthorizationClaimed { spend: claimant(&found.claim.outcome) }.into());
-        }
-        if let Some(found) = self.view.spends.find(&hold.spend)? {
-            return Err(Fault::Broken(format!("spend {} is there without its key", found.id)).into());
-        }
-        Ok(())
-    }
-
-    fn claims_of(&self, hold: &Hold) -> Vec<Claim> {
-        let mut keys =
-            vec![idempotency(self.request, hold), ClaimKey::Authorization(hold.authorization.clone()), leaf(hold)];
-        keys.extend(hold.again_after.map(ClaimKey::Follows));
-        let claim = |key: &ClaimKey| Claim {
-            key: key.digest(),
-            request: hold.request,
-            outcome: ClaimOutcome::Spend(hold.spend),
-        };
-        keys.iter().map(claim).collect()
     }
 
     pub(super) fn void(&self, spend: SpendId) -> Result<Outcome, Refusal> {
@@ -235,6 +130,7 @@ impl Draft<'_> {
                 BudgetState::Revoked => return Err(Rejection::MandateRevoked { budget: node.id }.into()),
             }
         }
+        self.check_gates(found.budget, &found.payee)?;
         let mut effects = self.effects(Operation::Commit);
         let mut issue = purchase_leg(found, TransferCode::Issue, Layer::Posted);
         issue.resolves = Some(Resolves { transfer: found.hold, amount: found.money.amount });

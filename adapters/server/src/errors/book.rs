@@ -55,6 +55,12 @@ super::abouts! { RejectionCode,
     AgainAfterUsed =>
         "Another purchase was made to follow the spend that `again_after` names.",
         "If a further one is really meant, name the spend that the refusal shows.";
+    Stopped =>
+        "A human stopped the tenant, the person, the agent, the mandate or the payee that this concerns.",
+        "Ask whoever stopped it; they lift it with DELETE /v1/kill/{id}.";
+    NotYoursToLift =>
+        "An operator stopped this, and only an operator lets it go on.",
+        "Ask an operator.";
     AuthorizationClaimed =>
         "Another payment has this very authorization (network, token, payer, nonce).",
         "Nothing needs to be done: the first one goes on. A new purchase needs a new key.";

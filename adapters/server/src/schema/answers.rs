@@ -248,6 +248,23 @@ pub struct Events {
     cursor: Option<String>,
 }
 
+/// While it stands nothing is reserved and nothing is signed within its scope.
+#[derive(ToSchema)]
+pub struct Stop {
+    id: String,
+    scope: String,
+    /// closed, or open when it was lifted
+    state: Option<String>,
+    by: Option<String>,
+    kind: Option<String>,
+    since: Option<i64>,
+}
+
+#[derive(ToSchema)]
+pub struct Stops {
+    stops: Vec<Stop>,
+}
+
 /// RFC 6749 section 5.1.
 #[derive(ToSchema)]
 pub struct AccessToken {

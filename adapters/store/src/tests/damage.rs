@@ -1,6 +1,7 @@
 //! A byte flipped in the file, past every guard: `verify` finds it.
 
 use ledger::command::Command;
+use ledger::gate::{GateState, Scope};
 use ledger::settlement::Role;
 use ledger::store::{Store as _, Verification, Work};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
@@ -19,6 +20,9 @@ async fn filled(place: &Place) -> crate::SqliteStore {
     run(&store, on(Command::Settle { spend: one, seen: stream::seen(20) })).await.unwrap();
     run(&store, on(Command::Void { spend: stream::spend(2) })).await.unwrap();
     run(&store, on(Command::Claim(Box::new(stream::claim(1, Role::Seller, 5))))).await.unwrap();
+    run(&store, on(Command::Gate { scope: Scope::Payee("nobody".parse().unwrap()), to: GateState::Closed }))
+        .await
+        .unwrap();
     assert!(run(&store, holds(stream::hold(9, stream::mandate(0), 9_999))).await.is_err());
     store
 }

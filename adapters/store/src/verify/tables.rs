@@ -59,6 +59,9 @@ pub(super) async fn compare(
     let mut settlements: Vec<_> = view.settlements.changed().map(|(_, found)| rows::settlement(found)).collect();
     settlements.sort_unstable();
     check.table(&rows::SETTLEMENT, settlements.into_iter()).await?;
+    let mut gates: Vec<_> = view.gates.changed().map(|(_, gate)| rows::gate(gate)).collect();
+    gates.sort_unstable();
+    check.table(&rows::GATE, gates.into_iter()).await?;
     check.table(&rows::SUBJECT, book.subjects.iter().map(|(spend, seq)| rows::subject(*spend, *seq))).await?;
     check.table(&rows::EVENT, book.events.iter().map(rows::event)).await?;
     check.claims(book).await?;

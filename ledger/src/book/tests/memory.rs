@@ -64,6 +64,7 @@ impl Memory {
             keys.claims.into_iter().for_each(|key| self.view.claims.load(key, None));
             keys.settlements.into_iter().for_each(|key| self.view.settlements.load(key, None));
             keys.decisions.into_iter().for_each(|key| self.view.decisions.load(key, None));
+            keys.gates.into_iter().for_each(|key| self.view.gates.load(key, None));
             keys.purchases.into_iter().for_each(|key| self.view.open_purchases.load(key, None));
         }
         panic!("the book asks for ever: {request:?}");

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::memory::Told;
 use crate::account::{Account, Balance, Side};
-use crate::budget::{BudgetState, Caps};
+use crate::budget::{BudgetKind, BudgetState, Caps};
 use crate::command::{Command, Hold, ReleaseProof, Request};
+use crate::gate::GateState;
 use crate::id::{BudgetId, Digest, Micros, SpendId};
 use crate::money::AssetId;
 use crate::rejection::Rejection;
@@ -23,12 +24,15 @@ enum Life {
 
 struct Node {
     parent: Option<BudgetId>,
+    kind: BudgetKind,
+    holder: String,
     caps: Caps,
     state: BudgetState,
 }
 
 struct Bought {
     leaf: BudgetId,
+    payee: String,
     authority: u128,
     money: u128,
     life: Life,
@@ -44,6 +48,7 @@ pub struct Model {
     leaves: BTreeSet<(BudgetId, String)>,
     balances: BTreeMap<(Account, AssetId), Balance>,
     pending: BTreeSet<TransferId>,
+    closed: BTreeSet<String>,
     last_at: Option<Micros>,
 }
 
@@ -63,7 +68,9 @@ impl Model {
         };
         match &request.command {
             Command::OpenBudget(open) => {
-                let node = Node { parent: open.parent, caps: open.caps.clone(), state: BudgetState::Active };
+                let (kind, holder) = (open.kind, open.holder.to_string());
+                let node =
+                    Node { parent: open.parent, kind, holder, caps: open.caps.clone(), state: BudgetState::Active };
                 assert!(self.nodes.insert(open.id, node).is_none(), "a budget opened twice");
             }
             Command::ChangeBudget { budget, to } => {
@@ -71,10 +78,18 @@ impl Model {
                 assert_ne!(node.state, BudgetState::Revoked, "revoked is for ever");
                 node.state = *to;
             }
+            Command::Gate { scope, to: GateState::Closed } => {
+                assert!(self.closed.insert(scope.to_string()), "{scope} was closed twice");
+            }
+            Command::Gate { scope, to: GateState::Open } => {
+                assert!(self.closed.remove(&scope.to_string()), "{scope} was not closed");
+            }
             Command::Void { spend } | Command::Expire { spend } => life(self, spend, &[Life::Held], Life::Gone),
             Command::Commit { spend } => {
                 let path = self.path(self.spends[spend].leaf);
                 assert!(path.iter().all(|id| self.nodes[id].state == BudgetState::Active), "signed under a stop");
+                let (leaf, payee) = (self.spends[spend].leaf, self.spends[spend].payee.clone());
+                assert_eq!(self.barred(leaf, &payee), None, "signed past a closed gate");
                 life(self, spend, &[Life::Held], Life::Signed);
             }
             Command::Submit { spend, .. } | Command::Doubt { spend } => {
@@ -138,6 +153,7 @@ impl Model {
                 | Rejection::MandateExpired { .. }
                 | Rejection::MandateRevoked { .. }
                 | Rejection::MandateSuspended { .. }
+                | Rejection::Stopped { .. }
                 | Rejection::MandateConsumed { .. }
                 | Rejection::AuthorizationClaimed { .. }),
             ) => {
@@ -155,6 +171,7 @@ impl Model {
     fn take_hold(&mut self, at: Micros, hold: &Hold) {
         let path = self.path(hold.budget);
         assert!(!path.is_empty(), "a hold under nothing");
+        assert_eq!(self.barred(hold.budget, hold.payee.as_str()), None, "a hold past a closed gate");
         for id in &path {
             let node = &self.nodes[id];
             assert_eq!(node.state, BudgetState::Active, "a hold past a stop");
@@ -167,6 +184,7 @@ impl Model {
         assert!(self.leaves.insert((hold.budget, hold.leaf_nonce.clone())), "a closed mandate twice");
         let bought = Bought {
             leaf: hold.budget,
+            payee: hold.payee.to_string(),
             authority: hold.authority.amount.get(),
             money: hold.money.amount.get(),
             life: Life::Held,
@@ -183,6 +201,10 @@ impl Model {
                 assert_eq!(cap.get() - available.get(), self.used(*budget), "the sentence is not true");
             }
             Rejection::OccurrencesExhausted { budget, used, .. } => assert_eq!(self.count(*budget), *used),
+            Rejection::Stopped { scope, .. } => {
+                assert!(self.closed.contains(scope), "refused for {scope}, which is open");
+                assert!(self.barred(hold.budget, hold.payee.as_str()).is_some(), "refused though nothing bars it");
+            }
             Rejection::MandateUnknown { .. } => assert!(path.is_empty()),
             Rejection::MandateSuspended { budget } => {
                 assert_eq!(self.nodes[budget].state, BudgetState::Suspended);
@@ -248,6 +270,18 @@ impl Model {
             next = node.parent;
         }
         path
+    }
+
+    /// A closed gate that a payment would pass, written once more.
+    fn barred(&self, leaf: BudgetId, payee: &str) -> Option<String> {
+        let path = self.path(leaf);
+        let named = path.iter().map(|id| match self.nodes[id].kind {
+            BudgetKind::Person => format!("person/{}", self.nodes[id].holder),
+            _ => format!("mandate/{id}"),
+        });
+        let agent = path.first().map(|leaf| format!("agent/{}", self.nodes[leaf].holder));
+        let mut all = named.chain(agent).chain(["everything".to_owned(), format!("payee/{payee}")]);
+        all.find(|scope| self.closed.contains(scope))
     }
 
     fn under(&self, id: BudgetId) -> impl Iterator<Item = &Bought> {

@@ -3,15 +3,16 @@
 use super::memory::Told;
 use super::opened;
 use super::stream::{
-    PAY_TO, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, by, caller, claim, decide, hold, mandate, money,
-    open, propose, seen, service, settlement, spend, total, unused, user,
+    PAY_TO, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, by, caller, claim, decide, gate, hold, mandate,
+    money, open, propose, seen, service, settlement, spend, total, unused, user,
 };
 use crate::budget::{BudgetKind, BudgetState, Caps};
 use crate::command::{Command, FailureProof, Hold, Pin, Propose, ReleaseProof, Request};
 use crate::decision::Answer;
+use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, CallerKind, DecisionId, Digest, Micros};
 use crate::money::Amount;
-use crate::rejection::RejectionCode as Code;
+use crate::rejection::{Rejection, RejectionCode as Code};
 use crate::settlement::Role;
 
 /// What happened before, the clock in seconds after the start, what is asked, and how it is refused.
@@ -299,10 +300,61 @@ pub(super) fn at(seconds: i64) -> Micros {
     START.plus_micros(seconds * 1_000_000)
 }
 
+/// Each scope bars a hold, and a signature of what was held before.
+fn gate_cases() -> Vec<Case> {
+    let close = |number| by(user(), gate(number, GateState::Closed));
+    let mut cases: Vec<Case> = (0..5)
+        .flat_map(|number| {
+            [
+                (vec![close(number)], 0, plain(1, 1), Code::Stopped),
+                (vec![plain(1, 1), close(number)], 0, commit(1), Code::Stopped),
+            ]
+        })
+        .collect();
+    cases.push((
+        vec![by(service(), gate(0, GateState::Closed))],
+        0,
+        by(user(), gate(0, GateState::Open)),
+        Code::NotYoursToLift,
+    ));
+    cases
+}
+
+/// What is not in the scope goes on; what is signed goes its way; an open gate is as none.
+#[test]
+fn a_gate_bars_what_is_in_its_scope_and_nothing_else() {
+    let closed = |scope| by(user(), Command::Gate { scope, to: GateState::Closed });
+    let other = |kind: &str| format!("{kind}/somebody-else").parse().unwrap();
+    let mut memory = opened();
+    for request in [
+        closed(other("person")),
+        closed(other("agent")),
+        closed(other("payee")),
+        closed(Scope::Mandate(mandate(1))),
+        plain(1, 1),
+        commit(1),
+        closed(Scope::Everything),
+    ] {
+        assert!(matches!(memory.run(START, &request), Told::New(_)), "{request:?}");
+    }
+    assert_eq!(memory.run(START, &closed(Scope::Everything)), Told::Known, "closed is closed");
+    let settle = on(Command::Settle { spend: spend(1), seen: seen(1) });
+    assert!(matches!(memory.run(START, &settle), Told::New(_)), "an uncleared cheque is cleared");
+    assert!(matches!(memory.run(START, &plain(2, 1)), Told::Rejected(Rejection::Stopped { .. })));
+    let open = by(user(), gate(0, GateState::Open));
+    assert!(matches!(memory.run(START, &open), Told::New(_)));
+    assert_eq!(memory.run(START, &open), Told::Known);
+    assert!(matches!(memory.run(START, &plain(3, 1)), Told::New(_)));
+    assert!(
+        matches!(memory.run(START, &plain(2, 1)), Told::Rejected(Rejection::Stopped { .. })),
+        "a key keeps its answer"
+    );
+}
+
 #[test]
 fn each_refusal_has_its_name_and_changes_no_money() {
     let mut seen = std::collections::BTreeSet::new();
-    let groups = [budget_cases(), decision_cases(), hold_cases(), spend_cases(), settlement_cases()];
+    let groups = [budget_cases(), decision_cases(), hold_cases(), gate_cases(), spend_cases(), settlement_cases()];
     for (number, (before, seconds, request, code)) in groups.into_iter().flatten().enumerate() {
         let mut memory = opened();
         for request in &before {

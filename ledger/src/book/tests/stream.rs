@@ -6,6 +6,7 @@ use ledger::command::{
     ClaimSettlement, Command, FailureProof, Gas, Hold, OpenBudget, Pin, Propose, ReleaseProof, Request,
 };
 use ledger::decision::Answer;
+use ledger::gate::{GateState, Scope};
 use ledger::id::{AuthMethod, BudgetId, Caller, CallerKind, DecisionId, Digest, Micros, SpendId};
 use ledger::money::{Amount, AssetId};
 use ledger::settlement::{Role, SettlementKey};
@@ -288,7 +289,7 @@ fn on_settlement() -> impl Strategy<Value = Request> {
 }
 
 fn on_budget() -> impl Strategy<Value = Request> {
-    (0..5_u8, 0..8_u8, 1..2_000_u128).prop_map(|(number, what, cap)| {
+    (0..5_u8, 0..12_u8, 1..2_000_u128).prop_map(|(number, what, cap)| {
         let budget = if number == 4 { PERSON } else { mandate(number) };
         let change = |to| by(user(), Command::ChangeBudget { budget, to });
         match what {
@@ -296,10 +297,27 @@ fn on_budget() -> impl Strategy<Value = Request> {
             1..=3 => change(BudgetState::Active),
             4 if number == 3 => change(BudgetState::Revoked),
             5 => propose(number + 4),
+            8 => by(if cap % 3 == 0 { service() } else { user() }, gate(number, GateState::Closed)),
+            9..=11 => by(if cap % 2 == 0 { service() } else { user() }, gate(number, GateState::Open)),
             6 => decide(number + 4, if cap % 2 == 0 { Answer::Approve } else { Answer::Deny }),
             _ => open(mandate(number + 4), Some(PERSON), BudgetKind::Mandate, total(cap), Some(number + 4)),
         }
     })
+}
+
+/// One of the things that can be stopped.
+pub fn scope(number: u8) -> Scope {
+    match number {
+        0 => Scope::Everything,
+        1 => Scope::Person("user-1".parse().unwrap()),
+        2 => Scope::Agent("agent-1".parse().unwrap()),
+        3 => Scope::Mandate(mandate(0)),
+        _ => Scope::Payee("shop".parse().unwrap()),
+    }
+}
+
+pub fn gate(number: u8, to: GateState) -> Command {
+    Command::Gate { scope: scope(number), to }
 }
 
 /// A whole stream, after the preamble.

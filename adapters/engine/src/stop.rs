@@ -1,0 +1,48 @@
+//! Stopping: one call, any scope. Effective when it returns: nothing is reserved and nothing is signed within the scope
+//! from then on. What is signed already is an uncleared cheque, stays held, and is followed to its end.
+
+use ledger::command::Command;
+use ledger::gate::{Gate, GateState, Scope};
+use ledger::id::CallerKind;
+
+use crate::consent::forbidden;
+use crate::error::EngineError;
+use crate::{Engine, Identity};
+
+impl Engine {
+    pub async fn stop(&self, identity: &Identity, scope: Scope) -> Result<(), EngineError> {
+        self.turn(identity, scope, GateState::Closed).await
+    }
+
+    pub async fn lift(&self, identity: &Identity, scope: Scope) -> Result<(), EngineError> {
+        self.turn(identity, scope, GateState::Open).await
+    }
+
+    async fn turn(&self, identity: &Identity, scope: Scope, to: GateState) -> Result<(), EngineError> {
+        if !self.may_turn(identity, &scope).await? {
+            return Err(forbidden("an operator, or the person whom it concerns,", identity));
+        }
+        self.run(identity, Command::Gate { scope, to }, Vec::new()).await.map(|_| ())
+    }
+
+    /// An operator may stop anything, a person what is theirs: themselves, their agents, their mandates.
+    async fn may_turn(&self, identity: &Identity, scope: &Scope) -> Result<bool, EngineError> {
+        let (tenant, caller) = (self.tenant(&identity.tenant)?, &identity.caller);
+        match caller.kind {
+            CallerKind::Operator | CallerKind::Service => return Ok(true),
+            CallerKind::User => {}
+            CallerKind::Agent | CallerKind::Merchant => return Ok(false),
+        }
+        Ok(match scope {
+            Scope::Everything | Scope::Payee(_) => false,
+            Scope::Person(person) => *person == caller.principal,
+            Scope::Agent(agent) => tenant.agents.get(agent).is_some_and(|agent| agent.sponsor == caller.principal),
+            Scope::Mandate(mandate) => self.mandate(identity, *mandate).await?.record.user == caller.principal,
+        })
+    }
+
+    /// What is stopped, for those who may see the books.
+    pub async fn stops(&self, identity: &Identity) -> Result<Vec<Gate>, EngineError> {
+        Ok(self.store.closed_gates(&identity.tenant).await?)
+    }
+}

@@ -1,0 +1,98 @@
+//! Gates: what a human closed. While one is closed nothing is reserved and nothing is signed within its scope; what is
+//! signed already is an uncleared cheque and goes its way.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::codec::{Canon, DecodeError, Reader, canon_names, canon_struct};
+use crate::id::{BudgetId, Caller, Digest, Micros, PayeeId, PrincipalId};
+
+canon_names!(GateState { Open = 1 "open", Closed = 2 "closed" });
+
+/// What a gate bars.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// The whole tenant.
+    Everything,
+    /// Every mandate of a person.
+    Person(PrincipalId),
+    /// Every mandate that an agent holds.
+    Agent(PrincipalId),
+    /// A mandate and everything below it.
+    Mandate(BudgetId),
+    /// Every payment to a payee, whoever pays.
+    Payee(PayeeId),
+}
+
+impl Scope {
+    /// A name of fixed width for addresses.
+    pub fn id(&self) -> Digest {
+        Digest::of_parts("purser/gate/1", &[self.to_string().as_bytes()])
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("everything"),
+            Self::Person(name) => write!(f, "person/{name}"),
+            Self::Agent(name) => write!(f, "agent/{name}"),
+            Self::Mandate(id) => write!(f, "mandate/{id}"),
+            Self::Payee(name) => write!(f, "payee/{name}"),
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = DecodeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || DecodeError::Value { what: "a scope", found: text.to_owned() };
+        match text.split_once('/') {
+            None if text == "everything" => Ok(Self::Everything),
+            Some(("person", name)) => name.parse().map(Self::Person).map_err(|_| wrong()),
+            Some(("agent", name)) => name.parse().map(Self::Agent).map_err(|_| wrong()),
+            Some(("mandate", id)) => id.parse().map(Self::Mandate).map_err(|_| wrong()),
+            Some(("payee", name)) => name.parse().map(Self::Payee).map_err(|_| wrong()),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl Canon for Scope {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.to_string().write(out);
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        String::read(input)?.parse()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    pub scope: Scope,
+    pub state: GateState,
+    /// Who closed it last. What an operator closed an operator opens.
+    pub closed_by: Caller,
+    pub since: Micros,
+}
+canon_struct!(Gate { scope, state, closed_by, since });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_read_as_it_is_written() {
+        for text in ["", "all", "everything/", "person/", "person", "agent/a b", "mandate/ab", "payee/", "x/y", "/"] {
+            assert!(text.parse::<Scope>().is_err(), "{text}");
+        }
+        let mandate = format!("mandate/{}", "ab".repeat(32));
+        for text in ["everything", "person/ann", "agent/a/b", "payee/x402:http://127.0.0.1:1", &mandate] {
+            let scope: Scope = text.parse().unwrap();
+            assert_eq!(scope.to_string(), text);
+            assert_eq!(crate::codec::decode::<Scope>(&crate::codec::encode(&scope)).unwrap(), scope);
+        }
+    }
+}
