@@ -100,15 +100,29 @@ fn section(path: &str, method: &str, operation: &Value, document: &Value) -> Str
     let mut section = format!("<h3 id=\"{method}-{path}\"><code>{method} {path}</code></h3>");
     section.push_str(&format!("<p>{}</p>", escaped(text(operation, "description"))));
     let inputs: String = operation["parameters"].as_array().into_iter().flatten().map(parameter).collect();
-    let reference = text(&operation["requestBody"]["content"]["application/json"]["schema"], "$ref");
-    let fields = document.pointer(reference.trim_start_matches('#')).filter(|_| !reference.is_empty());
-    let fields: String = fields.map(|schema| members(&schema["properties"]).map(field).collect()).unwrap_or_default();
-    if !inputs.is_empty() || !fields.is_empty() {
-        section.push_str(&format!("<table>{inputs}{fields}</table>"));
+    let asked = fields(&operation["requestBody"]["content"]["application/json"]["schema"], document);
+    if !inputs.is_empty() || !asked.is_empty() {
+        section.push_str(&format!("<table>{inputs}{asked}</table>"));
+    }
+    let given = members(&operation["responses"]).filter(|(status, _)| status.starts_with('2'));
+    let given: String =
+        given.map(|(_, response)| fields(&response["content"]["application/json"]["schema"], document)).collect();
+    if !given.is_empty() {
+        section.push_str(&format!("<p>Gives:</p><table>{given}</table>"));
     }
     let statuses: Vec<String> = members(&operation["responses"]).map(|(status, _)| escaped(status)).collect();
     section.push_str(&format!("<p>Answers {}.</p>", statuses.join(", ")));
     section
+}
+
+/// The members of a schema, of what it refers to, and of all that it is put together of.
+fn fields(schema: &Value, document: &Value) -> String {
+    let referred = schema["$ref"].as_str().and_then(|name| document.pointer(name.trim_start_matches('#')));
+    if let Some(referred) = referred {
+        return fields(referred, document);
+    }
+    let parts = schema["allOf"].as_array().into_iter().flatten().map(|part| fields(part, document));
+    parts.chain(members(&schema["properties"]).map(field)).collect()
 }
 
 fn parameter(parameter: &Value) -> String {
@@ -137,6 +151,17 @@ mod tests {
             assert!(documented.contains(route), "{route} is served and not documented");
         }
         assert_eq!(routes.len(), documented.len(), "{documented:?}");
+    }
+
+    #[test]
+    fn the_page_shows_what_goes_in_and_what_comes_out() {
+        let document = document().unwrap();
+        let payments = section("/v1/payments", "post", &document["paths"]["/v1/payments"]["post"], &document);
+        let (asked, given) = payments.split_once("<p>Gives:</p>").unwrap();
+        assert!(asked.contains("<code>payment_required</code>") && !asked.contains("<code>nonce</code>"), "{asked}");
+        for member in ["payment_signature", "nonce", "valid_before"] {
+            assert!(given.contains(&format!("<code>{member}</code>")), "{member}: {given}");
+        }
     }
 
     #[test]
