@@ -62,7 +62,7 @@ async fn a_mandate_that_does_not_stand_pays_nothing() {
     let unknown = "ab".repeat(32);
     assert_eq!(code(shop.pay(&unknown, &required, &new_key()).await), "not_found");
     let mut brief = intent();
-    brief["expires_in_seconds"] = 1.into();
+    brief["expires_in_seconds"] = 2.into();
     let expired = shop.mandate(brief).await;
     let revoked = shop.mandate(intent()).await;
     shop.call(Method::POST, &format!("/v1/mandates/{revoked}/revoke"), &shop.user, None).await.expect("revoked");
@@ -77,7 +77,7 @@ async fn a_mandate_that_does_not_stand_pays_nothing() {
     assert_eq!(refused(by_agent).0, 403, "an agent does not take back what was stopped");
     shop.call(Method::POST, &format!("/v1/mandates/{suspended}/resume"), &shop.user, None).await.expect("resumed");
     shop.pay(&suspended, &required, &new_key()).await.expect("it stands again");
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
     assert_eq!(code(shop.pay(&expired, &required, &new_key()).await), "mandate_expired");
 }
 

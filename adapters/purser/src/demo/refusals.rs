@@ -58,8 +58,9 @@ pub(super) async fn refuse(story: &mut Story, actors: &Actors, bought: &Bought) 
 
     note("replayed payment, for another resource", "payment_used_for_other_resource", replay(actors, bought).await);
 
-    let short_lived = new_mandate(intent("5.00", "3.00", 20, 1)).await?;
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    // Two seconds: one may be over while the answer to the question is under way.
+    let short_lived = new_mandate(intent("5.00", "3.00", 20, 2)).await?;
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
     note("expired mandate", "mandate_expired", pay(&short_lived, "/paid/report", "demo-expired", None).await);
 
     let path = format!("/v1/mandates/{}/revoke", bought.mandate);
