@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ledger::id::CallerKind;
 use purser::client::ClientError;
-use purser::world::{HOME, NEIGHBOUR};
+use purser::world::{CARRIER, HOME, MARKER, NEIGHBOUR, SHOP, shop_address};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -186,5 +186,35 @@ async fn nothing_is_reserved_after_a_kill_returned() {
         let after = shop.figures(&mandate).await["payments"]["used"].as_u64().unwrap();
         assert!(after <= at_return, "{scope}: {at_return} when the call returned, {after} later");
         assert_eq!(after, paid, "{scope}: what was answered is what is held");
+    }
+}
+
+/// A shop that is stopped takes no payment, and a carrier carries none; what was signed for them is good when they go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_tenant_sells_nothing_and_carries_nothing() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    for (tenant, path) in [(SHOP, "/paid/report"), (CARRIER, "/paid/note")] {
+        let operator = shop.service.token(tenant, "admin", CallerKind::Operator).unwrap();
+        let payment = shop.pay(&mandate, &shop.met(path).await, tenant).await.unwrap();
+        let signature = text(&payment, "payment_signature");
+        let stop = kill(&shop, &operator, "everything").await.unwrap();
+        let answer = shop.fetch(path, Some(signature)).await;
+        assert_eq!(answer.status.as_u16(), if tenant == SHOP { 503 } else { 402 }, "{tenant}");
+        assert!(!String::from_utf8_lossy(&answer.body).contains(MARKER), "{tenant}");
+        assert_eq!(
+            shop.transfers(&shop.wallet(), &format!("{:#x}", shop_address())).len(),
+            usize::from(tenant == CARRIER)
+        );
+        lift(&shop, &operator, text(&stop, "id")).await.unwrap();
+        let mut answer = shop.fetch(path, Some(signature)).await;
+        for _ in 0..40 {
+            if answer.status.as_u16() == 200 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            answer = shop.fetch(path, Some(signature)).await;
+        }
+        assert_eq!(answer.status.as_u16(), 200, "{tenant}: {}", String::from_utf8_lossy(&answer.body));
     }
 }

@@ -14,6 +14,7 @@ mod tests;
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
 use crate::command::{Command, Request};
 use crate::effects::{Effects, Operation};
+use crate::gate::Scope;
 use crate::id::{BudgetId, Digest, Micros, SpendId};
 use crate::rejection::{Fault, Refusal, Rejection, RejectionCode};
 use crate::view::{Keys, PurchaseKey, View};
@@ -73,7 +74,10 @@ pub fn wants(view: &View, request: &Request) -> Keys {
         | Command::Settle { spend, .. }
         | Command::Release { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
-        Command::Claim(claim) => keys.settlement(view, &claim.key),
+        Command::Claim(claim) => {
+            keys.settlement(view, &claim.key);
+            keys.gate(view, Scope::Everything);
+        }
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
         | Command::Receive { settlement, .. }

@@ -12,7 +12,7 @@ canon_names!(GateState { Open = 1 "open", Closed = 2 "closed" });
 /// What a gate bars.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// The whole tenant.
+    /// The whole tenant: it pays nothing, sells nothing and carries nothing.
     Everything,
     /// Every mandate of a person.
     Person(PrincipalId),

@@ -1,17 +1,19 @@
 //! Running a command, and the translation between what a rail calls things and what the book calls them.
 
-use ledger::command::{Command, Request};
+use ledger::command::{Command, Gas, Request};
 use ledger::id::{AuthMethod, Caller, CallerKind, RailReference, TenantId};
 use ledger::money::Amount;
 use ledger::spend::{Authorization, Observation, Spend, UnusedProof};
 use ledger::store::{Answer, Document, Work};
-use x402::chain::Block;
+use ledger::transfer::Money;
+use x402::chain::{Block, Receipt};
 use x402::network::Network;
 use x402::settlement::{ClaimKey, Expected};
 
 use alloy_primitives::{Address, B256, U256};
 
 use crate::error::EngineError;
+use crate::tenant::FacilitatorRole;
 use crate::{Engine, Identity};
 
 impl Engine {
@@ -107,4 +109,15 @@ pub fn expected(
         value: U256::from(amount.get()),
         valid_before: u64::try_from(valid_before).map_err(|_| broken("an expiry"))?,
     })
+}
+
+/// What a settlement took, charged to an account of the tenant's.
+pub fn gas(role: &FacilitatorRole, network: Network, receipt: &Receipt) -> Result<Gas, EngineError> {
+    let cost = u128::from(receipt.gas_used).checked_mul(receipt.effective_gas_price);
+    let cost = cost.ok_or_else(|| EngineError::Broken("gas leaves the range of an amount".into()))?;
+    let asset = format!("{network}/slip44:60");
+    let asset = asset.parse().map_err(|_| EngineError::Broken("no name for the native asset".into()))?;
+    // A node may say anything of who sent it.
+    let payer = if role.former.contains(&receipt.sender) { receipt.sender } else { role.relayer.address() };
+    Ok(Gas { wallet: format!("{network}:{}", text(payer)), money: Money { asset, amount: Amount::new(cost) } })
 }

@@ -12,6 +12,7 @@ use alloy_primitives::Bytes;
 use ledger::command::{ClaimSettlement, Command, FailureProof, Gas};
 use ledger::id::{Digest, TenantId};
 use ledger::money::Amount;
+use ledger::rejection::Rejection;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
 use ledger::transfer::Money;
@@ -104,7 +105,14 @@ impl Engine {
             key: SettlementKey { role: Role::Facilitator, authorization },
             wait: Duration::from_millis(self.tenant(tenant)?.limits.settle_wait_millis),
         };
-        let (freshness, settlement) = self.claim_carriage(&carriage).await?;
+        let (freshness, settlement) = match self.claim_carriage(&carriage).await {
+            // Nothing was begun, and nothing will be: a plain no, so that whoever sells gives the payment back.
+            Err(EngineError::Book(rejection @ Rejection::Stopped { .. })) => {
+                let expected = "a facilitator that carries";
+                return Ok(refused(&Refusal::new(Reason::InvalidPaymentRequirements, "network", expected, rejection)));
+            }
+            other => other?,
+        };
         let resumable = freshness == Freshness::New || settlement.state == SettlementState::Claimed;
         if resumable && let Some(_in_hand) = self.desk.take(tenant, &carriage.key) {
             return self.carry(&carriage).await;
@@ -346,15 +354,8 @@ impl Engine {
     }
 
     fn gas(&self, identity: &Identity, receipt: &Receipt) -> Result<Option<Gas>, EngineError> {
-        let Some(role) = self.tenant(&identity.tenant)?.facilitator.clone() else { return Ok(None) };
-        let cost = u128::from(receipt.gas_used).checked_mul(receipt.effective_gas_price);
-        let cost = cost.ok_or_else(|| EngineError::Broken("gas leaves the range of an amount".into()))?;
-        let asset = format!("{}/slip44:60", self.network);
-        let asset = asset.parse().map_err(|_| EngineError::Broken("no name for the native asset".into()))?;
-        // A node may say anything; gas is charged to an account of ours.
-        let payer = if role.former.contains(&receipt.sender) { receipt.sender } else { role.relayer.address() };
-        let wallet = format!("{}:{}", self.network, book::text(payer));
-        Ok(Some(Gas { wallet, money: Money { asset, amount: Amount::new(cost) } }))
+        let role = self.tenant(&identity.tenant)?.facilitator.clone();
+        role.map(|role| book::gas(&role, self.network, receipt)).transpose()
     }
 
     /// What else this payer has signed here that is claimed and not settled: each alone may be covered, all not.

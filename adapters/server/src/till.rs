@@ -71,6 +71,10 @@ fn refusal(error: EngineError) -> Refusal {
     match error {
         EngineError::Payment(refusal) => refusal.into(),
         EngineError::Book(Rejection::PaymentUsedForOtherResource { .. }) => Refusal::UsedForOtherResource,
+        // Whoever has signed already shall not sign again: the same payment is good when it goes on.
+        EngineError::Book(rejection @ Rejection::Stopped { .. }) => {
+            Refusal::Unavailable { message: rejection.to_string() }
+        }
         EngineError::Book(rejection) => {
             Refusal::Policy { code: rejection.code().as_str(), message: rejection.to_string() }
         }

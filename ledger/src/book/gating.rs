@@ -25,13 +25,17 @@ pub(super) fn gates(view: &View, mandate: BudgetId, payee: &PayeeId) -> Vec<Scop
 
 impl Draft<'_> {
     pub(super) fn check_gates(&self, mandate: BudgetId, payee: &PayeeId) -> Result<(), Refusal> {
-        for scope in gates(self.view, mandate, payee) {
-            if let Some(gate) = self.view.gates.find(&scope)?.filter(|gate| gate.state == GateState::Closed) {
+        gates(self.view, mandate, payee).iter().try_for_each(|scope| self.check_gate(scope))
+    }
+
+    pub(super) fn check_gate(&self, scope: &Scope) -> Result<(), Refusal> {
+        match self.view.gates.find(scope)?.filter(|gate| gate.state == GateState::Closed) {
+            Some(gate) => {
                 let (scope, by) = (scope.to_string(), gate.closed_by.principal.to_string());
-                return Err(Rejection::Stopped { scope, by, since: gate.since.seconds() }.into());
+                Err(Rejection::Stopped { scope, by, since: gate.since.seconds() }.into())
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn gate(&self, scope: &Scope, to: GateState) -> Result<Outcome, Refusal> {

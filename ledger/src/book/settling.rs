@@ -4,6 +4,7 @@ use super::{Draft, Outcome, done};
 use crate::account::Account;
 use crate::command::{ClaimSettlement, FailureProof, Gas};
 use crate::effects::{Effects, Fact, Operation};
+use crate::gate::Scope;
 use crate::id::{Digest, RailReference};
 use crate::rejection::{Refusal, Rejection};
 use crate::settlement::{Role, Settlement, SettlementKey, SettlementState};
@@ -25,6 +26,8 @@ impl Draft<'_> {
                 return Ok(Outcome::Known);
             }
         }
+        // What was begun before a stop ends; nothing is begun under it.
+        self.check_gate(&Scope::Everything)?;
         let mut effects = self.effects(Operation::Claim);
         let pending = match claim.key.role {
             Role::Seller => {

@@ -78,6 +78,7 @@ impl Model {
                 assert_ne!(node.state, BudgetState::Revoked, "revoked is for ever");
                 node.state = *to;
             }
+            Command::Claim(_) => assert!(!self.closed.contains("everything"), "claimed under a stop"),
             Command::Gate { scope, to: GateState::Closed } => {
                 assert!(self.closed.insert(scope.to_string()), "{scope} was closed twice");
             }

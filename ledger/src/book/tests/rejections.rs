@@ -311,6 +311,7 @@ fn gate_cases() -> Vec<Case> {
             ]
         })
         .collect();
+    cases.push((vec![close(0)], 0, claims(1, 5), Code::Stopped));
     cases.push((
         vec![by(service(), gate(0, GateState::Closed))],
         0,
