@@ -62,7 +62,7 @@ fn sqlite3(file: &Path, sql: &str) -> (bool, String) {
 async fn the_database_itself_refuses_to_change_what_was_written() {
     let shop = Shop::open().await;
     mixed_run(&shop).await;
-    let file = shop.service.database();
+    let file = shop.service.database().file().unwrap();
     let (readable, rows) = sqlite3(file, "SELECT count(*) FROM journal");
     assert!(readable && rows.trim().parse::<u32>().unwrap() > 10, "{rows}");
     for sql in [
@@ -87,7 +87,7 @@ async fn the_database_itself_refuses_to_change_what_was_written() {
 async fn a_flipped_byte_is_found() {
     let shop = Shop::open().await;
     mixed_run(&shop).await;
-    let file = shop.service.database();
+    let file = shop.service.database().file().unwrap();
     let (checkpointed, said) = sqlite3(file, "PRAGMA wal_checkpoint(TRUNCATE)");
     assert!(checkpointed, "{said}");
     let folder = tempfile::tempdir().unwrap();
@@ -105,7 +105,8 @@ async fn a_flipped_byte_is_found() {
     handle.write_all(&[bytes[usize::try_from(middle).unwrap()] ^ 1]).unwrap();
     drop(handle);
     let salts = shop.service.salts().expect("the salts");
-    let opened = store::SqliteStore::open(&copy, salts, store::Options::new(store::Schema::Refuse)).await.unwrap();
+    let opened =
+        store::SqlStore::open(copy.as_path(), salts, store::Options::new(store::Schema::Refuse)).await.unwrap();
     match opened.verify(&shop.service.tenant(HOME).unwrap()).await {
         Ok(Verification::Broken { seq, reason }) => assert_eq!(seq, 6, "it says where: {reason}"),
         other => panic!("a flipped byte was not found: {other:?}"),

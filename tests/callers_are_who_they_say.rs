@@ -231,7 +231,7 @@ async fn serve_refuses_to_take_bearer_tokens_for_everything_off_the_devnet() {
     let master = purser::keys::MasterKey::random().unwrap();
     let options = purser::world::WorldOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
-        database: folder.path().join("purser.sqlite"),
+        database: folder.path().join("purser.sqlite").into(),
         rpc_url: "http://127.0.0.1:1".into(),
         facilitator: purser::world::local_facilitator(),
     };

@@ -14,7 +14,7 @@ use crate::harness::world::World;
 
 /// Takes the database's write lock as another program would, and keeps it while it lives.
 async fn lock(world: &World) -> Option<SqliteConnection> {
-    let url = format!("sqlite://{}", world.config.database.display());
+    let url = format!("sqlite://{}", world.config.database);
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
     sqlx::query("PRAGMA busy_timeout = 0").execute(&mut connection).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(2);

@@ -54,7 +54,7 @@ impl World {
         let master = MasterKey::random().unwrap();
         let options = WorldOptions {
             listen,
-            database: folder.path().join("purser.sqlite"),
+            database: folder.path().join("purser.sqlite").into(),
             rpc_url: proxy.url.clone(),
             facilitator: local_facilitator(),
         };

@@ -17,7 +17,7 @@ use ledger::journal::SaltKey;
 use ledger::money::Amount;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
-use store::{Options, Schema, SqliteStore};
+use store::{Options, Schema, SqlStore};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
 
 use crate::config::{ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, TenantConfig};
@@ -66,14 +66,14 @@ pub fn salts(config: &Config, ring: &Ring) -> Result<HashMap<TenantId, SaltKey>,
     config.tenants.iter().map(salt).collect()
 }
 
-pub async fn open_store(config: &Config, ring: &Ring, schema: Schema) -> Result<SqliteStore, AssemblyError> {
-    Ok(SqliteStore::open(&config.database, salts(config, ring)?, Options::new(schema)).await?)
+pub async fn open_store(config: &Config, ring: &Ring, schema: Schema) -> Result<SqlStore, AssemblyError> {
+    Ok(SqlStore::open(config.database.clone(), salts(config, ring)?, Options::new(schema)).await?)
 }
 
 pub fn engine(
     config: &Config,
     ring: &Ring,
-    store: SqliteStore,
+    store: SqlStore,
     rpc: RpcChain,
     facilitators: FacilitatorMaker<'_>,
 ) -> Result<Engine, AssemblyError> {

@@ -155,6 +155,9 @@ pub struct DevArgs {
     /// A folder that keeps ids, keys, ports and money over restarts; made where there is none.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// An empty PostgreSQL database for the books, instead of a SQLite file.
+    #[arg(long, value_name = "URL")]
+    pub database: Option<store::Location>,
     /// Print shell exports instead of the line. Where a service runs in DIR already, print its exports and end.
     #[arg(long, conflicts_with = "json")]
     pub env: bool,

@@ -9,6 +9,7 @@ use engine::rate::Peg;
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use serde::{Deserialize, Serialize};
+use store::{Location, LocationError};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,8 +18,8 @@ pub struct Config {
     /// How others reach this service; `http://{listen}` where nothing is said.
     #[serde(default)]
     pub public_url: Option<String>,
-    /// The SQLite file.
-    pub database: PathBuf,
+    /// A SQLite file, or the address of a PostgreSQL database (`postgres://…`); `DATABASE_URL` in the environment wins.
+    pub database: Location,
     /// A file with the master key in hexadecimal; `PURSER_MASTER_KEY` in the environment wins.
     #[serde(default)]
     pub master_key_file: Option<PathBuf>,
@@ -294,7 +295,13 @@ impl Config {
         if !path.is_file() {
             return Err(unreadable("there is no such file".into()));
         }
-        Figment::new().merge(Toml::file_exact(path)).extract().map_err(|error| unreadable(error.to_string()))
+        let read = Figment::new().merge(Toml::file_exact(path)).extract();
+        let mut config: Self = read.map_err(|error| unreadable(error.to_string()))?;
+        if let Ok(url) = std::env::var("DATABASE_URL") {
+            config.database =
+                url.parse().map_err(|error: LocationError| unreadable(format!("DATABASE_URL: {error}")))?;
+        }
+        Ok(config)
     }
 
     pub fn public_url(&self) -> String {

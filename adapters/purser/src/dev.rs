@@ -16,7 +16,7 @@ use ledger::id::{CallerKind, TenantId};
 use ledger::journal::SaltKey;
 use mandates::keys::{KeySet, LocalKey};
 use serde_json::{Value, json};
-use store::{Schema, SqliteStore};
+use store::{Location, Schema, SqlStore};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -49,6 +49,8 @@ pub struct DevOptions {
     pub limits: Option<LimitsConfig>,
     /// A folder that keeps the service over restarts.
     pub data: Option<PathBuf>,
+    /// Another place for the books than a file in that folder.
+    pub database: Option<Location>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +74,7 @@ pub struct DevService {
     running: Running,
     config: Config,
     ring: Ring,
-    store: SqliteStore,
+    store: SqlStore,
     rpc: RpcChain,
     rpc_url: String,
     chain_stop: Option<oneshot::Sender<()>>,
@@ -99,7 +101,7 @@ impl DevService {
         let port = if options.port == 0 { remembered.port } else { options.port };
         let listener = listen("port", port, remembered.port).await?;
         let listen: SocketAddr = listener.local_addr().map_err(|error| say(&error))?;
-        let database = home.file("purser.sqlite");
+        let database = options.database.unwrap_or_else(|| home.file("purser.sqlite").into());
         let facilitator = options.facilitator.unwrap_or_else(local_facilitator);
         let world = WorldOptions { listen, database, rpc_url: rpc_url.clone(), facilitator };
         let mut ring = world::ring(&world.database, home.master_key()?).await.map_err(|error| say(&error))?;
@@ -154,7 +156,7 @@ impl DevService {
         &self.devnet
     }
 
-    pub fn store(&self) -> &SqliteStore {
+    pub fn store(&self) -> &SqlStore {
         &self.store
     }
 
@@ -172,7 +174,7 @@ impl DevService {
         self.wallet
     }
 
-    pub fn database(&self) -> &Path {
+    pub fn database(&self) -> &Location {
         &self.config.database
     }
 
@@ -222,7 +224,7 @@ impl DevService {
             "openapi_url": format!("{url}/openapi.json"),
             "pid": std::process::id(),
             "service_file": service,
-            "database": self.config.database,
+            "database": self.config.database.to_string(),
             "chain": {
                 "rpc_url": self.rpc_url,
                 "network": format!("eip155:{}", self.config.chain.chain_id),
@@ -351,6 +353,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         bearer: None,
         limits: None,
         data: args.data.clone(),
+        database: args.database.clone(),
     };
     let mut service = match DevService::start(options).await {
         // Another shell asks the one that runs.

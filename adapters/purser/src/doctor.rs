@@ -103,7 +103,7 @@ async fn database(report: &mut Report, config: &Config, ring: &Ring) {
         Ok(store) => store,
         Err(error) => return report.line("database", Err(error.to_string())),
     };
-    report.line("database", Ok(config.database.display().to_string()));
+    report.line("database", Ok(config.database.to_string()));
     for tenant in &config.tenants {
         let Ok(id) = tenant.id.parse() else { continue };
         let head = store.head(&id).await;

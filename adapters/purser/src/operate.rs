@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ledger::id::TenantId;
 use ledger::store::{Store, Verification};
-use store::{Schema, SqliteStore};
+use store::{Schema, SqlStore};
 
 use crate::assembly::open_store;
 use crate::cli::{LedgerScope, TokenArgs};
@@ -34,7 +34,7 @@ pub async fn migrate(path: &Path) -> Result<(), String> {
     let config = Config::read(path).map_err(|error| error.to_string())?;
     let mut ring = ring(&config, Schema::Migrate).await?;
     ring.provide(&Slot::all(&config)).await.map_err(|error| error.to_string())?;
-    println!("{} is up to date", config.database.display());
+    println!("{} is up to date", config.database);
     Ok(())
 }
 
@@ -51,7 +51,7 @@ pub async fn token(args: &TokenArgs) -> Result<(), String> {
     Ok(())
 }
 
-async fn open(scope: &LedgerScope) -> Result<(SqliteStore, Vec<TenantId>), String> {
+async fn open(scope: &LedgerScope) -> Result<(SqlStore, Vec<TenantId>), String> {
     let config = Config::read(&scope.config).map_err(|error| error.to_string())?;
     let ring = ring(&config, Schema::Refuse).await?;
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;

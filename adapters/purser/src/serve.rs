@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use chain::rpc::{RpcChain, RpcConfig};
 use serde_json::json;
-use store::{Schema, SqliteStore};
+use store::{Schema, SqlStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal as listen};
 use x402::chain::Chain;
@@ -38,7 +38,7 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
     }
     let listener = TcpListener::bind(config.listen).await.map_err(|error| format!("{}: {error}", config.listen))?;
     let running = Running::start(&config, &ring, store.clone(), rpc.clone(), listener).await?;
-    println!("{}", json!({ "url": running.url(), "pid": std::process::id(), "database": config.database }));
+    println!("{}", json!({ "url": running.url(), "pid": std::process::id(), "database": config.database.to_string() }));
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
@@ -56,7 +56,7 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
     store.close().await.map_err(|error| error.to_string())
 }
 
-async fn reload(path: &Path, running: &Running, store: &SqliteStore, rpc: &RpcChain) -> Result<(), String> {
+async fn reload(path: &Path, running: &Running, store: &SqlStore, rpc: &RpcChain) -> Result<(), String> {
     let config = Config::read(path).map_err(|error| error.to_string())?;
     config.check_for_service().map_err(|error| error.to_string())?;
     let ring = Ring::open(&config.database, master_key(&config)?, Schema::Refuse).await;

@@ -20,7 +20,7 @@ use server::metrics::MetricsReaders;
 use server::paid::PaidRoute;
 use server::till::Books;
 use server::{App, Settings};
-use store::SqliteStore;
+use store::SqlStore;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -52,7 +52,7 @@ impl Running {
     pub async fn start(
         config: &Config,
         ring: &Ring,
-        store: SqliteStore,
+        store: SqlStore,
         rpc: RpcChain,
         listener: TcpListener,
     ) -> Result<Self, String> {

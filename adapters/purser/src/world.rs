@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
@@ -19,7 +19,7 @@ use ledger::store::{Store, Work};
 use ledger::transfer::Money;
 use mandates::json::Object;
 use mandates::keys::LocalKey;
-use store::{Schema, SqliteStore};
+use store::{Location, Schema, SqlStore};
 use x402::chain::{At, Chain};
 
 use crate::assembly::{AssemblyError, network};
@@ -70,7 +70,7 @@ pub fn local_facilitator() -> String {
 #[derive(Clone, Debug)]
 pub struct WorldOptions {
     pub listen: SocketAddr,
-    pub database: PathBuf,
+    pub database: Location,
     pub rpc_url: String,
     /// `local:carrier`, or the URL of a foreign facilitator.
     pub facilitator: String,
@@ -178,7 +178,7 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
 }
 
 /// The keys that the demo's configuration shows the public halves of.
-pub async fn ring(database: &Path, master: MasterKey) -> Result<Ring, KeyError> {
+pub async fn ring(database: &Location, master: MasterKey) -> Result<Ring, KeyError> {
     let mut ring = Ring::open(database, master, Schema::Migrate).await?;
     ring.provide(&[client_slot(HOME, USER), client_slot(HOME, AGENT), merchant_slot()]).await?;
     Ok(ring)
@@ -259,7 +259,7 @@ pub async fn fund(
     ring: &Ring,
     devnet: &Devnet,
     rpc: &RpcChain,
-    store: &SqliteStore,
+    store: &SqlStore,
 ) -> Result<(), AssemblyError> {
     let network = network(&config.chain)?;
     let broken = |why: String| AssemblyError::Tenant { tenant: HOME.into(), why };

@@ -2,15 +2,13 @@
 //!
 //! Every change is one transaction that first reads all rows: two processes that draw the same key at once agree.
 
-use std::path::Path;
-
 use ledger::store::StoreError;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection as _, Row as _, SqliteConnection};
 
-use crate::connection::{Opener, Schema, roll_back};
+use crate::cell::{Cell, Row};
+use crate::connection::{Connection, Dialect, Opener, Schema};
 use crate::failure::Failure;
 use crate::limits;
+use crate::location::Location;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
@@ -53,11 +51,11 @@ pub struct SealedKey {
 }
 
 /// The table, over a connection of its own.
-pub struct KeyTable(SqliteConnection);
+pub struct KeyTable(Connection);
 
 impl KeyTable {
-    pub async fn open(path: &Path, schema: Schema) -> Result<Self, StoreError> {
-        let opener = Opener::new(path, schema, limits::BUSY_TIMEOUT_DEFAULT);
+    pub async fn open(location: &Location, schema: Schema) -> Result<Self, StoreError> {
+        let opener = Opener::new(location, schema, limits::BUSY_TIMEOUT_DEFAULT);
         Ok(Self(opener.open(schema).await?))
     }
 
@@ -67,8 +65,8 @@ impl KeyTable {
 
     /// Whether this tenant's journal has records already.
     pub async fn has_book(&mut self, tenant: &str) -> Result<bool, StoreError> {
-        let found = sqlx::query("SELECT 1 FROM head WHERE tenant = ?").bind(tenant).fetch_optional(&mut self.0).await;
-        Ok(found.map_err(Failure::from)?.is_some())
+        let text = "SELECT size FROM head WHERE tenant = $1 AND size > 0";
+        Ok(self.0.fetch_one(text, [Cell::text(tenant)]).await?.is_some())
     }
 
     /// Reads all rows, writes those that `decide` gives, in their order, and commits; returns all rows as they are then.
@@ -76,71 +74,78 @@ impl KeyTable {
         &mut self,
         decide: impl FnOnce(&[SealedKey]) -> Result<Vec<SealedKey>, E>,
     ) -> Result<Vec<SealedKey>, E> {
-        let say = |error: sqlx::Error| StoreError::from(Failure::from(error));
-        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.0).await.map_err(say)?;
-        let changed =
-            match rows(&mut self.0).await.map_err(StoreError::from).map_err(E::from).and_then(|rows| decide(&rows)) {
+        self.0.begin().await.map_err(StoreError::from)?;
+        let changed = match locked_rows(&mut self.0).await.map_err(StoreError::from).map_err(E::from) {
+            Ok(rows) => match decide(&rows) {
                 Ok(changed) => write(&mut self.0, &changed).await.map_err(StoreError::from).map_err(E::from),
                 Err(error) => Err(error),
-            };
+            },
+            Err(error) => Err(error),
+        };
         if let Err(error) = changed {
-            roll_back(&mut self.0).await.map_err(StoreError::from)?;
+            self.0.roll_back().await.map_err(StoreError::from)?;
             return Err(error);
         }
-        let unknown = |error: sqlx::Error| StoreError::Unknown(format!("the keys may be written or not: {error}"));
-        sqlx::raw_sql("COMMIT").execute(&mut self.0).await.map_err(unknown)?;
+        self.0.commit().await.map_err(|failure| match failure {
+            Failure::Unknown(why) => StoreError::Unknown(format!("the keys may be written or not: {why}")),
+            other => other.into(),
+        })?;
         Ok(rows(&mut self.0).await.map_err(StoreError::from)?)
     }
 
     pub async fn close(self) -> Result<(), StoreError> {
-        Ok(self.0.close().await.map_err(Failure::from)?)
+        Ok(self.0.close().await?)
     }
 }
 
-async fn rows(connection: &mut SqliteConnection) -> Result<Vec<SealedKey>, Failure> {
-    let rows = sqlx::query(
-        "SELECT tenant, purpose, kid, state, created_at, ended_at, master, data_key, secret FROM sealed_key
-         ORDER BY tenant, purpose, created_at, kid",
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(read).collect()
+/// Nobody else changes keys until the transaction ends.
+async fn locked_rows(connection: &mut Connection) -> Result<Vec<SealedKey>, Failure> {
+    if connection.dialect() == Dialect::Postgres {
+        connection.run("LOCK TABLE sealed_key IN SHARE ROW EXCLUSIVE MODE").await?;
+    }
+    rows(connection).await
 }
 
-fn read(row: &SqliteRow) -> Result<SealedKey, Failure> {
-    let state: String = row.try_get(3)?;
+async fn rows(connection: &mut Connection) -> Result<Vec<SealedKey>, Failure> {
+    let text = "SELECT tenant, purpose, kid, state, created_at, ended_at, master, data_key, secret FROM sealed_key
+         ORDER BY tenant, purpose, created_at, kid";
+    connection.fetch(text, []).await?.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<SealedKey, Failure> {
+    let text = |column| row.text(column).map(str::to_owned);
     Ok(SealedKey {
-        tenant: row.try_get(0)?,
-        purpose: row.try_get(1)?,
-        kid: row.try_get(2)?,
-        state: KeyState::parse(&state)?,
-        created_at: row.try_get(4)?,
-        ended_at: row.try_get(5)?,
-        master: row.try_get(6)?,
-        data_key: row.try_get(7)?,
-        secret: row.try_get(8)?,
+        tenant: text(0)?,
+        purpose: text(1)?,
+        kid: text(2)?,
+        state: KeyState::parse(row.text(3)?)?,
+        created_at: row.integer(4)?,
+        ended_at: row.optional_integer(5)?,
+        master: text(6)?,
+        data_key: row.blob(7)?.to_vec(),
+        secret: row.blob(8)?.to_vec(),
     })
 }
 
-async fn write(connection: &mut SqliteConnection, keys: &[SealedKey]) -> Result<(), Failure> {
+async fn write(connection: &mut Connection, keys: &[SealedKey]) -> Result<(), Failure> {
     for key in keys {
-        sqlx::query(
+        let text =
             "INSERT INTO sealed_key (tenant, purpose, kid, state, created_at, ended_at, master, data_key, secret)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (tenant, purpose, kid) DO UPDATE SET state = excluded.state, ended_at = excluded.ended_at,
-                 master = excluded.master, data_key = excluded.data_key",
-        )
-        .bind(&key.tenant)
-        .bind(&key.purpose)
-        .bind(&key.kid)
-        .bind(key.state.as_str())
-        .bind(key.created_at)
-        .bind(key.ended_at)
-        .bind(&key.master)
-        .bind(&key.data_key)
-        .bind(&key.secret)
-        .execute(&mut *connection)
-        .await?;
+                 master = excluded.master, data_key = excluded.data_key";
+        let cells = [
+            Cell::text(&key.tenant),
+            Cell::text(&key.purpose),
+            Cell::text(&key.kid),
+            Cell::text(key.state.as_str()),
+            Cell::Integer(key.created_at),
+            Cell::optional(key.ended_at, Cell::Integer),
+            Cell::text(&key.master),
+            Cell::blob(&key.data_key),
+            Cell::blob(&key.secret),
+        ];
+        connection.execute(text, cells).await?;
     }
     Ok(())
 }

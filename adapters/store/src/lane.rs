@@ -2,55 +2,131 @@
 //! callers share one sync of the disk. A caller that goes away never takes its unit with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::id::TenantId;
 use ledger::journal::SaltKey;
 use ledger::store::{Answer, StoreError, Work};
-use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::Clock;
-use crate::connection::{Opener, Schema};
+use crate::connection::{Connection, Dialect, Opener};
 use crate::failure::Failure;
-use crate::limits::UNIT_DOCUMENT_BYTES_MAX;
-use crate::unit::{Answers, Place, attempt};
+use crate::limits::{COMMIT_SEARCHES, UNIT_ATTEMPTS, UNIT_DOCUMENT_BYTES_MAX};
+use crate::unit::{self, Answers, Ended, Place, attempt};
 
-/// The one connection that writes. SQLite has one writer, so all lanes take turns at it.
+/// A connection that writes. SQLite has one writer, so all lanes take turns at it; in PostgreSQL each lane has its own.
 pub(crate) struct Writer {
     opener: Opener,
+    skew_max: Option<Duration>,
     /// `None` after a fault: opened again by the next unit.
-    connection: Mutex<Option<SqliteConnection>>,
+    connection: Mutex<Option<Connection>>,
 }
 
 impl Writer {
-    pub fn new(opener: Opener, connection: SqliteConnection) -> Self {
-        Self { opener, connection: Mutex::new(Some(connection)) }
+    pub fn new(opener: Opener, skew_max: Option<Duration>, connection: Option<Connection>) -> Self {
+        Self { opener, skew_max, connection: Mutex::new(connection) }
     }
 
+    /// A new connection, to a database that goes by the same time: its instants and ours end up in one journal.
+    async fn reopen(&self, clock: &Clock) -> Result<Connection, Failure> {
+        let mut connection = self.opener.reopen().await?;
+        let (Some(skew_max), Dialect::Postgres) = (self.skew_max, connection.dialect()) else { return Ok(connection) };
+        let before = clock();
+        let text = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let row = connection.fetch_one(text, []).await?;
+        let there = row.map_or(Ok(0), |row| row.integer(0))?;
+        let slack = i64::try_from(skew_max.as_micros()).unwrap_or(i64::MAX);
+        let (earliest, latest) = (before.0.saturating_sub(slack), clock().0.saturating_add(slack));
+        if (earliest..=latest).contains(&there) {
+            return Ok(connection);
+        }
+        discard(connection).await;
+        let here = before.0;
+        Err(Failure::Unavailable(format!("clock_jump: it is {here} here and {there} in the database (microseconds)")))
+    }
+
+    /// Runs a unit of work to its end: again where another was in the way, and found again where its COMMIT was not
+    /// answered.
     async fn attempt(&self, place: &Place<'_>, works: &[Work]) -> Result<Answers, Failure> {
         let mut slot = self.connection.lock().await;
+        let mut waits = UNIT_ATTEMPTS.into_iter();
+        loop {
+            let failure = match self.once(&mut slot, place, works).await {
+                Ok(Ended::Answered(answers)) => return Ok(answers),
+                Ok(Ended::InDoubt(doubt)) => match self.was_committed(&mut slot, place, &doubt).await? {
+                    true => return Ok(doubt.answers),
+                    false => Failure::Again(doubt.reason),
+                },
+                Err(failure) => failure,
+            };
+            let Failure::Again(reason) = failure else { return Err(failure) };
+            let Some(wait) = waits.next() else { return Err(Failure::Unavailable(reason)) };
+            tracing::info!(tenant = %place.tenant, %reason, "a unit of work is run again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn once(&self, slot: &mut Option<Connection>, place: &Place<'_>, works: &[Work]) -> Result<Ended, Failure> {
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => self.opener.open(Schema::Refuse).await?,
+            None => self.reopen(place.clock).await?,
         };
         let result = attempt(&mut connection, place, works).await;
         match &result {
-            Ok(_) | Err(Failure::Refused(_)) => *slot = Some(connection),
-            // Opened anew: whatever state it was in, the next unit starts from what is in the file.
-            Err(Failure::Unavailable(_) | Failure::Broken(_) | Failure::Unknown(_)) => {
-                if let Err(error) = connection.close().await {
-                    tracing::warn!(reason = %error, "the writing connection did not close");
-                }
-            }
+            Ok(Ended::Answered(_)) | Err(Failure::Refused(_)) => *slot = Some(connection),
+            // Opened anew: whatever state it was in, the next unit starts from what is in the database.
+            _ => discard(connection).await,
         }
         result
     }
 
+    /// Looks for a unit whose COMMIT was not answered. The tenant's lock is waited for, so a backend that still works at
+    /// it has ended either way; and a row is written, so that the answer is as durable as any.
+    async fn was_committed(
+        &self,
+        slot: &mut Option<Connection>,
+        place: &Place<'_>,
+        doubt: &unit::Doubt,
+    ) -> Result<bool, Failure> {
+        for wait in COMMIT_SEARCHES {
+            match self.search(place, doubt.unit).await {
+                Ok((found, connection)) => {
+                    *slot = Some(connection);
+                    tracing::warn!(tenant = %place.tenant, found, reason = doubt.reason, "the answer to a commit was lost");
+                    return Ok(found);
+                }
+                Err(failure) => {
+                    tracing::warn!(tenant = %place.tenant, reason = ?failure, "a commit in doubt is still searched for");
+                }
+            }
+            tokio::time::sleep(wait).await;
+        }
+        Err(Failure::Unknown(doubt.reason.clone()))
+    }
+
+    async fn search(&self, place: &Place<'_>, unit: unit::UnitId) -> Result<(bool, Connection), Failure> {
+        let mut connection = self.opener.reopen().await?;
+        match unit::find(&mut connection, place.tenant, unit).await {
+            Ok(found) => Ok((found, connection)),
+            Err(failure) => {
+                discard(connection).await;
+                Err(failure)
+            }
+        }
+    }
+
     pub async fn close(&self) -> Result<(), Failure> {
         match self.connection.lock().await.take() {
-            Some(connection) => Ok(connection.close().await?),
+            Some(connection) => connection.close().await,
             None => Ok(()),
         }
+    }
+}
+
+async fn discard(connection: Connection) {
+    if let Err(failure) = connection.close().await {
+        tracing::debug!(reason = ?failure, "a writing connection did not close");
     }
 }
 

@@ -1,23 +1,27 @@
-//! The books on disk: `ledger::store::Store` over one SQLite file.
+//! The books on disk: `ledger::store::Store` over one SQLite file or one PostgreSQL database.
 //!
-//! The promise: what was answered is on the disk (WAL, synchronous FULL); a tenant's units of work run one after
-//! another, each the product of `ledger::book` alone; the journal, transfers, claims and documents are append-only by
-//! the database itself; and `verify` finds any byte that is not what the journal says.
+//! The promise: what was answered is on the disk (SQLite: WAL, synchronous FULL; PostgreSQL: as durable as its
+//! `synchronous_commit`); a tenant's units of work run one after another, also those of several processes, each the
+//! product of `ledger::book` alone; the journal, transfers, claims and documents are append-only by the database itself;
+//! and `verify` finds any byte that is not what the journal says. The same commands give the same rows and the same root
+//! in both.
 //!
-//! Read in this order: `migrations/0001_book.sql`, [`SqliteStore`] here, `lane` (queue and writer), `unit` (one unit of
-//! work), `load` and `write` (what goes in and out), `rows` and `table` (how things lie in tables), `read`, `verify`;
-//! `keys` beside them.
+//! Read in this order: `migrations/*/0001_book.sql`, [`SqlStore`] here, `lane` (queue and writer), `unit` (one unit of
+//! work), `load` and `write` (what goes in and out), `rows` and `table` (how things lie in tables), `cell` and
+//! `connection` (where the engines differ), `read`, `verify`; `keys` beside them.
 //!
 //! What it never does: no money rule, no check of a signature, no opening of a sealed key, no decision what a document
 //! means. It never updates or deletes a journal row, never answers before COMMIT, and never takes a failed COMMIT for a
 //! failed command.
 
+mod cell;
 mod connection;
 mod failure;
 pub mod keys;
 mod lane;
 pub mod limits;
 mod load;
+mod location;
 mod read;
 mod rows;
 mod table;
@@ -28,20 +32,19 @@ mod verify;
 mod write;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ledger::id::{Micros, TenantId};
 use ledger::journal::SaltKey;
 use ledger::store::{Answer, StoreError, Work};
-use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::connection::Opener;
 pub use crate::connection::Schema;
+use crate::connection::{Dialect, Opener, Readers};
 use crate::lane::{Lane, Waiting, Writer};
+pub use crate::location::{Location, LocationError};
 
 /// What time it is. Asked after the tenant's lock is taken.
 pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
@@ -88,6 +91,9 @@ pub struct Options {
     /// How long a unit waits for another process's write lock before it answers `Unavailable`.
     pub busy_timeout: Duration,
     pub readers: u32,
+    /// How far the clock here and the database's may be apart, where the database has one of its own; `None` where the
+    /// clock here is not the time.
+    pub skew_max: Option<Duration>,
     /// Commands that share one unit of work at most.
     pub unit_commands_max: usize,
     pub clock: Clock,
@@ -99,21 +105,24 @@ impl Options {
             schema,
             busy_timeout: limits::BUSY_TIMEOUT_DEFAULT,
             readers: limits::READERS_DEFAULT,
+            skew_max: Some(limits::CLOCK_SKEW_MAX),
             unit_commands_max: limits::UNIT_COMMANDS_MAX,
             clock: wall_clock(),
         }
     }
 }
 
-/// One SQLite file with the books of every tenant. Cheap to clone; the clones share their lanes.
+/// One database with the books of every tenant. Cheap to clone; the clones share their lanes.
 #[derive(Clone)]
-pub struct SqliteStore {
+pub struct SqlStore {
     shared: Arc<Shared>,
 }
 
 struct Shared {
+    opener: Opener,
+    /// SQLite's one writer.
     writer: Arc<Writer>,
-    readers: SqlitePool,
+    readers: Readers,
     salts: Salts,
     options: Options,
     lanes: Mutex<Lanes>,
@@ -124,30 +133,34 @@ struct Lanes {
     is_closed: bool,
     queues: HashMap<TenantId, mpsc::Sender<Waiting>>,
     tasks: Vec<JoinHandle<()>>,
+    writers: Vec<Arc<Writer>>,
 }
 
-impl SqliteStore {
-    pub async fn open(path: impl AsRef<Path>, salts: impl Into<Salts>, options: Options) -> Result<Self, StoreError> {
-        let opener = Opener::new(path.as_ref(), options.schema, options.busy_timeout);
+impl SqlStore {
+    pub async fn open(
+        location: impl Into<Location>,
+        salts: impl Into<Salts>,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let opener = Opener::new(&location.into(), options.schema, options.busy_timeout);
         let connection = opener.open(options.schema).await?;
         let readers = opener.readers(options.readers, options.busy_timeout).await?;
-        let shared = Shared {
-            writer: Arc::new(Writer::new(opener, connection)),
-            readers,
-            salts: salts.into(),
-            options,
-            lanes: Mutex::default(),
-        };
+        let writer = Arc::new(Writer::new(opener.clone(), options.skew_max, Some(connection)));
+        let shared = Shared { opener, writer, readers, salts: salts.into(), options, lanes: Mutex::default() };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.shared.opener.dialect()
     }
 
     /// Finishes what waits, takes nothing new, closes the file. Reads fail afterwards too.
     pub async fn close(&self) -> Result<(), StoreError> {
-        let tasks = {
+        let (tasks, writers) = {
             let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
             lanes.is_closed = true;
             lanes.queues.clear();
-            std::mem::take(&mut lanes.tasks)
+            (std::mem::take(&mut lanes.tasks), std::mem::take(&mut lanes.writers))
         };
         for task in tasks {
             if let Err(error) = task.await {
@@ -155,6 +168,9 @@ impl SqliteStore {
             }
         }
         self.shared.readers.close().await;
+        for writer in writers {
+            writer.close().await?;
+        }
         Ok(self.shared.writer.close().await?)
     }
 
@@ -176,10 +192,16 @@ impl SqliteStore {
         if let Some(queue) = lanes.queues.get(tenant).filter(|queue| !queue.is_closed()) {
             return Ok(queue.clone());
         }
+        let salt_key = self.shared.salts.find(tenant)?;
+        let writer = match self.dialect() {
+            Dialect::Sqlite => self.shared.writer.clone(),
+            Dialect::Postgres => Arc::new(Writer::new(self.shared.opener.clone(), self.shared.options.skew_max, None)),
+        };
+        lanes.writers.push(writer.clone());
         let lane = Lane {
             tenant: tenant.clone(),
-            salt_key: self.shared.salts.find(tenant)?,
-            writer: self.shared.writer.clone(),
+            salt_key,
+            writer,
             clock: self.shared.options.clock.clone(),
             unit_commands_max: self.shared.options.unit_commands_max.clamp(1, limits::UNIT_COMMANDS_MAX),
         };

@@ -9,6 +9,29 @@ pub const UNIT_COMMANDS_MAX: usize = 512;
 /// Bytes of documents in one unit, beyond which no further command joins it.
 pub const UNIT_DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// How long a unit waits before it runs again, where another was in its way or the connection went away.
+pub const UNIT_ATTEMPTS: [Duration; 6] = [
+    Duration::from_millis(5),
+    Duration::from_millis(25),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
+/// The same between searches for a unit whose COMMIT was not answered: a server takes some seconds to come back.
+pub const COMMIT_SEARCHES: [Duration; 8] = [
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+/// How far the clocks of this machine and of the database may be apart.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(2);
+
 pub const DOCUMENTS_MAX: usize = 32;
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 pub const DOCUMENT_KIND_BYTES_MAX: usize = 64;

@@ -6,61 +6,80 @@ use ledger::account::{Account, Balance};
 use ledger::claim::{Claim, ClaimOutcome};
 use ledger::codec::{Canon, decode};
 use ledger::gate::{Gate, Scope};
-use ledger::id::{Digest, Micros, SpendId, TenantId};
+use ledger::id::{BudgetId, Digest, Micros, SpendId, TenantId};
 use ledger::journal::Frontier;
-use ledger::money::{Amount, AssetId};
+use ledger::money::AssetId;
 use ledger::rejection::Rejection;
 use ledger::settlement::Settlement;
 use ledger::view::{Head, Keys, PurchaseKey, StoredClaim, View};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
+use crate::cell::{Cell, Cells, Row};
+use crate::connection::{Connection, Dialect};
 use crate::failure::Failure;
-use crate::limits::LOOK_UP_KEYS;
 use crate::rows;
-use crate::table::{Cell, Cells, bind};
+use crate::table::LookUp;
 
 /// Where the journal stands, checked against itself; an empty head where there is none yet.
-pub(crate) async fn head(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Head, Failure> {
-    let row = sqlx::query("SELECT size, frontier, root, last_at FROM head WHERE tenant = ?1")
-        .bind(tenant.as_str())
-        .fetch_optional(connection)
-        .await?;
+pub(crate) async fn head(connection: &mut Connection, tenant: &TenantId) -> Result<Head, Failure> {
+    let text = "SELECT size, frontier, root, last_at FROM head WHERE tenant = $1";
+    head_of(connection.fetch_one(text, [Cell::text(tenant)]).await?, tenant)
+}
+
+/// The same, and nobody else's until the unit of work ends. What is read after it is read in later statements: one that
+/// waits for the lock sees the rows as they were before it waited.
+pub(crate) async fn locked_head(connection: &mut Connection, tenant: &TenantId) -> Result<Head, Failure> {
+    if connection.dialect() == Dialect::Sqlite {
+        // The whole file is this unit's already.
+        return head(connection, tenant).await;
+    }
+    let text = "SELECT size, frontier, root, last_at FROM head WHERE tenant = $1 FOR NO KEY UPDATE";
+    if let Some(row) = connection.fetch_one(text, [Cell::text(tenant)]).await? {
+        return head_of(Some(row), tenant);
+    }
+    // The first unit of a tenant makes the row that it locks.
+    let empty = Frontier::default();
+    let zero =
+        "INSERT INTO head (tenant, size, frontier, root, last_at) VALUES ($1, 0, $2, $3, $4) ON CONFLICT DO NOTHING";
+    let (frontier, root) = (Cell::Blob(ledger::codec::encode(&empty)), Cell::blob(empty.root().0));
+    connection.execute(zero, [Cell::text(tenant), frontier, root, Cell::Integer(i64::MIN)]).await?;
+    head_of(connection.fetch_one(text, [Cell::text(tenant)]).await?, tenant)
+}
+
+fn head_of(row: Option<Row>, tenant: &TenantId) -> Result<Head, Failure> {
     let Some(row) = row else { return Ok(Head::default()) };
-    let (size, root): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(2)?);
-    let frontier: Frontier = decode(row.try_get(1)?)?;
-    let is_sound = frontier.is_sound() && Ok(frontier.size()) == u64::try_from(size) && frontier.root().0[..] == root;
-    if !is_sound {
-        let found = hex::encode(root);
+    let (size, root) = (row.number(0)?, row.digest(2)?);
+    let frontier: Frontier = row.decoded(1)?;
+    if !frontier.is_sound() || frontier.size() != size || frontier.root() != root {
         return Err(Failure::Broken(format!(
-            "the head of {tenant} says {size} records and root {found}, its frontier {} and {}",
+            "the head of {tenant} says {size} records and root {root}, its frontier {} and {}",
             frontier.size(),
             frontier.root()
         )));
     }
-    Ok(Head { frontier, last_at: Some(Micros(row.try_get(3)?)) })
+    let last_at = (size > 0).then(|| row.integer(3).map(Micros)).transpose()?;
+    Ok(Head { frontier, last_at })
 }
 
 pub(crate) async fn keys(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     keys: &Keys,
     view: &mut View,
 ) -> Result<(), Failure> {
     let ids = keys.budgets.iter().map(|id| vec![Cell::blob(id.0)]).collect();
-    let mut found = bodies(connection, tenant, "SELECT id, body FROM budget", ids).await?;
+    let mut found = bodies(connection, tenant, &rows::FIND_BUDGETS, ids).await?;
     for id in &keys.budgets {
         let budget = owned(found.remove(&id.0[..]), |budget: &ledger::budget::Budget| budget.id == *id)?;
         view.budgets.load(*id, budget);
     }
     let ids = keys.spends.iter().map(|id| vec![Cell::blob(id.0)]).collect();
-    let mut found = bodies(connection, tenant, "SELECT id, body FROM spend", ids).await?;
+    let mut found = bodies(connection, tenant, &rows::FIND_SPENDS, ids).await?;
     for id in &keys.spends {
         let spend = owned(found.remove(&id.0[..]), |spend: &ledger::spend::Spend| spend.id == *id)?;
         view.spends.load(*id, spend);
     }
     let ids = keys.decisions.iter().map(|id| vec![Cell::blob(id.0)]).collect();
-    let mut found = bodies(connection, tenant, "SELECT id, body FROM decision", ids).await?;
+    let mut found = bodies(connection, tenant, &rows::FIND_DECISIONS, ids).await?;
     for id in &keys.decisions {
         let decision = owned(found.remove(&id.0[..]), |decision: &ledger::decision::Decision| decision.id == *id)?;
         view.decisions.load(*id, decision);
@@ -83,29 +102,24 @@ fn owned<T: Canon>(body: Option<Vec<u8>>, is_named: impl FnOnce(&T) -> bool) -> 
 }
 
 async fn bodies(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
-    select: &str,
+    look_up: &LookUp,
     ids: Vec<Cells>,
 ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Failure> {
-    let text = |rows: usize| {
-        let variables = list(rows, "?");
-        format!("{select} WHERE tenant = ? AND id IN ({variables})")
-    };
-    let rows = look_up(connection, tenant, ids, text).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let rows = look_up.find(connection, tenant, ids).await?;
+    rows.iter().map(|row| Ok((row.blob(0)?.to_vec(), row.blob(1)?.to_vec()))).collect()
 }
 
 async fn gates(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     wanted: &BTreeSet<Scope>,
     view: &mut View,
 ) -> Result<(), Failure> {
-    let text = |rows: usize| format!("SELECT body FROM gate WHERE tenant = ? AND scope IN ({})", list(rows, "?"));
     let cells = wanted.iter().map(|scope| vec![Cell::text(scope)]).collect();
-    for row in look_up(connection, tenant, cells, text).await? {
-        let gate: Gate = decode(row.try_get(0)?)?;
+    for row in rows::FIND_GATES.find(connection, tenant, cells).await? {
+        let gate: Gate = row.decoded(0)?;
         if !wanted.contains(&gate.scope) {
             return Err(Failure::Broken("a row holds a gate of another scope".to_owned()));
         }
@@ -118,21 +132,16 @@ async fn gates(
 }
 
 async fn claims(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     wanted: &BTreeSet<Digest>,
     view: &mut View,
 ) -> Result<(), Failure> {
-    let text = |rows: usize| {
-        let variables = list(rows, "?");
-        format!("SELECT key, request, outcome, rejection FROM claim WHERE tenant = ? AND key IN ({variables})")
-    };
     let cells = wanted.iter().map(|key| vec![Cell::blob(key.0)]).collect();
-    let rows = look_up(connection, tenant, cells, text).await?;
-    for row in &rows {
-        let outcome: ClaimOutcome = decode(row.try_get(2)?)?;
-        let rejection = kept(&outcome, row.try_get(3)?)?;
-        let claim = Claim { key: digest(row, 0)?, request: digest(row, 1)?, outcome };
+    for row in &rows::FIND_CLAIMS.find(connection, tenant, cells).await? {
+        let outcome: ClaimOutcome = row.decoded(2)?;
+        let rejection = kept(&outcome, row.optional_text(3)?)?;
+        let claim = Claim { key: row.digest(0)?, request: row.digest(1)?, outcome };
         view.claims.load(claim.key, Some(StoredClaim { claim, rejection }));
     }
     for key in wanted {
@@ -145,7 +154,7 @@ async fn claims(
 ///
 /// Read as a value first: serde's tagged enums and serde_json's `arbitrary_precision`, which another crate of the
 /// graph switches on, do not agree about numbers.
-pub(crate) fn kept(outcome: &ClaimOutcome, text: Option<String>) -> Result<Option<Rejection>, Failure> {
+pub(crate) fn kept(outcome: &ClaimOutcome, text: Option<&str>) -> Result<Option<Rejection>, Failure> {
     match (outcome, text) {
         (ClaimOutcome::Spend(_), None) => Ok(None),
         (ClaimOutcome::Rejected { code, text: expected }, Some(text)) => {
@@ -153,7 +162,7 @@ pub(crate) fn kept(outcome: &ClaimOutcome, text: Option<String>) -> Result<Optio
             if found != *expected {
                 return Err(Failure::Broken(format!("the text of a kept refusal is {found}, {expected} was recorded")));
             }
-            let parsed = serde_json::from_str::<serde_json::Value>(&text).and_then(serde_json::from_value::<Rejection>);
+            let parsed = serde_json::from_str::<serde_json::Value>(text).and_then(serde_json::from_value::<Rejection>);
             let rejection =
                 parsed.map_err(|error| Failure::Broken(format!("a kept refusal cannot be read: {error}")))?;
             if rejection.code() != *code {
@@ -169,22 +178,14 @@ pub(crate) fn kept(outcome: &ClaimOutcome, text: Option<String>) -> Result<Optio
 }
 
 async fn settlements(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     keys: &Keys,
     view: &mut View,
 ) -> Result<(), Failure> {
-    let text = |rows: usize| {
-        let tuples = list(rows, "(?, ?, ?, ?, ?)");
-        format!(
-            "WITH place (tenant) AS (SELECT ?), wanted (role, network, asset, payer, nonce) AS (VALUES {tuples})
-             SELECT s.body FROM place p CROSS JOIN wanted w CROSS JOIN settlement s ON s.tenant = p.tenant AND s.role = w.role
-             AND s.network = w.network AND s.asset = w.asset AND s.payer = w.payer AND s.nonce = w.nonce"
-        )
-    };
     let cells = keys.settlements.iter().map(rows::settlement_key).collect();
-    for row in look_up(connection, tenant, cells, text).await? {
-        let settlement: Settlement = decode(row.try_get(0)?)?;
+    for row in rows::FIND_SETTLEMENTS.find(connection, tenant, cells).await? {
+        let settlement: Settlement = row.decoded(0)?;
         if !keys.settlements.contains(&settlement.key) {
             return Err(Failure::Broken("a row holds a settlement of another name".to_owned()));
         }
@@ -197,24 +198,16 @@ async fn settlements(
 }
 
 async fn purchases(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     wanted: &BTreeSet<PurchaseKey>,
     view: &mut View,
 ) -> Result<(), Failure> {
-    let text = |rows: usize| {
-        let tuples = list(rows, "(?, ?)");
-        format!(
-            "WITH place (tenant) AS (SELECT ?), wanted (budget, purchase) AS (VALUES {tuples})
-             SELECT s.budget, s.purchase, s.id FROM place p CROSS JOIN wanted w CROSS JOIN spend s INDEXED BY spend_purchase
-             ON s.tenant = p.tenant AND s.budget = w.budget AND s.purchase = w.purchase AND s.open = 1"
-        )
-    };
-    let cells = wanted.iter().map(|key| vec![Cell::blob(key.budget.0), Cell::blob(key.purchase.0)]).collect::<Vec<_>>();
+    let cells = wanted.iter().map(|key| vec![Cell::blob(key.budget.0), Cell::blob(key.purchase.0)]).collect();
     let mut open: BTreeMap<PurchaseKey, BTreeSet<SpendId>> = BTreeMap::new();
-    for row in look_up(connection, tenant, cells, text).await? {
-        let key = PurchaseKey { budget: ledger::id::BudgetId(digest(&row, 0)?.0), purchase: digest(&row, 1)? };
-        open.entry(key).or_default().insert(SpendId(digest(&row, 2)?.0));
+    for row in rows::FIND_PURCHASES.find(connection, tenant, cells).await? {
+        let key = PurchaseKey { budget: BudgetId(row.array(0)?), purchase: row.digest(1)? };
+        open.entry(key).or_default().insert(SpendId(row.array(2)?));
     }
     for key in wanted {
         view.open_purchases.load(key.clone(), open.remove(key));
@@ -229,91 +222,26 @@ pub(crate) struct FoundAccount {
 }
 
 pub(crate) async fn accounts(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     wanted: &BTreeSet<(Account, AssetId)>,
 ) -> Result<BTreeMap<(Account, AssetId), FoundAccount>, Failure> {
-    let text = |rows: usize| {
-        let tuples = list(rows, "(?, ?)");
-        format!(
-            "WITH place (tenant) AS (SELECT ?), wanted (name, asset) AS (VALUES {tuples})
-             SELECT a.id, a.name, a.asset, b.debit_posted, b.credit_posted, b.debit_pending, b.credit_pending
-             FROM place p CROSS JOIN wanted w CROSS JOIN account a ON a.tenant = p.tenant AND a.name = w.name AND a.asset = w.asset
-             JOIN account_balance b ON b.tenant = p.tenant AND b.account = a.id"
-        )
-    };
     let cells = wanted.iter().map(|(account, asset)| vec![Cell::text(account), Cell::text(asset)]).collect();
-    let rows = look_up(connection, tenant, cells, text).await?;
-    rows.iter()
-        .map(|row| {
-            let key = (text_of(row, 1)?, text_of(row, 2)?);
-            Ok((key, FoundAccount { id: row.try_get(0)?, balance: balance(row, 3)? }))
-        })
-        .collect()
-}
-
-pub(crate) fn balance(row: &SqliteRow, first: usize) -> Result<Balance, Failure> {
-    Ok(Balance {
-        debit_posted: amount(row, first)?,
-        credit_posted: amount(row, first + 1)?,
-        debit_pending: amount(row, first + 2)?,
-        credit_pending: amount(row, first + 3)?,
-    })
+    let rows = rows::FIND_ACCOUNTS.find(connection, tenant, cells).await?;
+    let found = |row: &Row| {
+        let key = (row.parsed(1)?, row.parsed(2)?);
+        Ok((key, FoundAccount { id: row.integer(0)?, balance: row.balance(3)? }))
+    };
+    rows.iter().map(found).collect()
 }
 
 /// Which of these digests are stored already.
 pub(crate) async fn documents(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     wanted: impl Iterator<Item = &Digest>,
 ) -> Result<BTreeSet<Digest>, Failure> {
-    let text = |rows: usize| {
-        let variables = list(rows, "?");
-        format!("SELECT digest FROM document WHERE tenant = ? AND digest IN ({variables})")
-    };
     let cells = wanted.map(|digest| vec![Cell::blob(digest.0)]).collect();
-    let rows = look_up(connection, tenant, cells, text).await?;
-    rows.iter().map(|row| digest(row, 0)).collect()
-}
-
-/// Asks for many keys in as few statements as the fixed sizes allow; the first variable is the tenant. A row may come
-/// twice, where a key was repeated to fill a statement.
-async fn look_up(
-    connection: &mut SqliteConnection,
-    tenant: &TenantId,
-    keys: Vec<Cells>,
-    text: impl Fn(usize) -> String,
-) -> Result<Vec<SqliteRow>, Failure> {
-    let mut found = Vec::new();
-    let largest = LOOK_UP_KEYS.into_iter().max().unwrap_or(1);
-    for keys in keys.chunks(largest) {
-        let size = LOOK_UP_KEYS.into_iter().find(|size| *size >= keys.len()).unwrap_or(largest);
-        let fill = keys.last().into_iter().cycle().take(size.saturating_sub(keys.len()));
-        let query = sqlx::query(AssertSqlSafe(text(size))).bind(tenant.as_str());
-        let query = keys.iter().chain(fill).flatten().cloned().fold(query, bind);
-        found.extend(query.fetch_all(&mut *connection).await?);
-    }
-    Ok(found)
-}
-
-fn list(rows: usize, item: &str) -> String {
-    vec![item; rows].join(", ")
-}
-
-fn bytes<const N: usize>(row: &SqliteRow, column: usize) -> Result<[u8; N], Failure> {
-    let found: &[u8] = row.try_get(column)?;
-    found.try_into().map_err(|_| Failure::Broken(format!("{N} bytes were expected, {} are stored", found.len())))
-}
-
-pub(crate) fn digest(row: &SqliteRow, column: usize) -> Result<Digest, Failure> {
-    bytes(row, column).map(Digest)
-}
-
-fn amount(row: &SqliteRow, column: usize) -> Result<Amount, Failure> {
-    bytes(row, column).map(Amount::from_be_bytes)
-}
-
-pub(crate) fn text_of<T: std::str::FromStr>(row: &SqliteRow, column: usize) -> Result<T, Failure> {
-    let text: &str = row.try_get(column)?;
-    text.parse().map_err(|_| Failure::Broken(format!("`{text}` is not what column {column} holds")))
+    let rows = rows::FIND_DOCUMENTS.find(connection, tenant, cells).await?;
+    rows.iter().map(|row| row.digest(0)).collect()
 }

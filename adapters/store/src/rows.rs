@@ -14,17 +14,27 @@ use ledger::spend::Spend;
 use ledger::store::{Document, JournalEntry};
 use ledger::transfer::{Transfer, TransferId};
 
-use crate::table::{Cell, Cells, Growth, Table};
+use crate::cell::{Cell, Cells};
+use crate::table::Kind::{Blob, Integer, Text};
+use crate::table::{Growth, LookUp, Table};
 
-pub(crate) const JOURNAL: Table =
-    Table { name: "journal", columns: &["seq", "bytes", "leaf"], key_columns: 1, growth: Growth::Append };
+pub(crate) const JOURNAL: Table = Table {
+    name: "journal",
+    columns: &[("seq", Integer), ("bytes", Blob), ("leaf", Blob)],
+    key_columns: 1,
+    growth: Growth::Append,
+};
 
 pub(crate) fn journal(entry: JournalEntry) -> Cells {
     vec![Cell::number(entry.seq), Cell::Blob(entry.bytes), Cell::blob(entry.leaf.0)]
 }
 
-pub(crate) const SUBJECT: Table =
-    Table { name: "record_subject", columns: &["spend", "seq"], key_columns: 2, growth: Growth::Append };
+pub(crate) const SUBJECT: Table = Table {
+    name: "record_subject",
+    columns: &[("spend", Blob), ("seq", Integer)],
+    key_columns: 2,
+    growth: Growth::Append,
+};
 
 pub(crate) fn subject(spend: SpendId, seq: u64) -> Cells {
     vec![Cell::blob(spend.0), Cell::number(seq)]
@@ -32,7 +42,14 @@ pub(crate) fn subject(spend: SpendId, seq: u64) -> Cells {
 
 pub(crate) const EVENT: Table = Table {
     name: "event",
-    columns: &["seq", "number", "at", "type", "subject", "mandate"],
+    columns: &[
+        ("seq", Integer),
+        ("number", Integer),
+        ("at", Integer),
+        ("type", Text),
+        ("subject", Text),
+        ("mandate", Blob),
+    ],
     key_columns: 2,
     growth: Growth::Append,
 };
@@ -48,19 +65,33 @@ pub(crate) fn event(event: &Event) -> Cells {
     ]
 }
 
-pub(crate) const GATE: Table =
-    Table { name: "gate", columns: &["scope", "state", "body"], key_columns: 1, growth: Growth::Replace };
+pub(crate) const GATE: Table = Table {
+    name: "gate",
+    columns: &[("scope", Text), ("state", Text), ("body", Blob)],
+    key_columns: 1,
+    growth: Growth::Replace,
+};
 
 pub(crate) fn gate(gate: &Gate) -> Cells {
     vec![Cell::text(&gate.scope), Cell::text(gate.state), Cell::Blob(encode(gate))]
 }
 
-pub(crate) const ACCOUNT: Table =
-    Table { name: "account", columns: &["id", "name", "asset"], key_columns: 1, growth: Growth::Append };
+pub(crate) const ACCOUNT: Table = Table {
+    name: "account",
+    columns: &[("id", Integer), ("name", Text), ("asset", Text)],
+    key_columns: 1,
+    growth: Growth::Append,
+};
 
 pub(crate) const BALANCE: Table = Table {
     name: "account_balance",
-    columns: &["account", "debit_posted", "credit_posted", "debit_pending", "credit_pending"],
+    columns: &[
+        ("account", Integer),
+        ("debit_posted", Blob),
+        ("credit_posted", Blob),
+        ("debit_pending", Blob),
+        ("credit_pending", Blob),
+    ],
     key_columns: 1,
     growth: Growth::Replace,
 };
@@ -78,17 +109,17 @@ pub(crate) fn balance(account: i64, balance: &Balance) -> Cells {
 pub(crate) const TRANSFER: Table = Table {
     name: "transfer",
     columns: &[
-        "seq",
-        "leg",
-        "code",
-        "debit",
-        "credit",
-        "asset",
-        "amount",
-        "layer",
-        "resolves_seq",
-        "resolves_leg",
-        "resolves_amount",
+        ("seq", Integer),
+        ("leg", Integer),
+        ("code", Text),
+        ("debit", Integer),
+        ("credit", Integer),
+        ("asset", Text),
+        ("amount", Blob),
+        ("layer", Text),
+        ("resolves_seq", Integer),
+        ("resolves_leg", Integer),
+        ("resolves_amount", Blob),
     ],
     key_columns: 2,
     growth: Growth::Append,
@@ -113,7 +144,7 @@ pub(crate) fn transfer(id: TransferId, transfer: &Transfer, debit: i64, credit: 
 
 pub(crate) const CLAIM: Table = Table {
     name: "claim",
-    columns: &["key", "request", "outcome", "rejection", "seq"],
+    columns: &[("key", Blob), ("request", Blob), ("outcome", Blob), ("rejection", Text), ("seq", Integer)],
     key_columns: 1,
     growth: Growth::Append,
 };
@@ -131,19 +162,19 @@ pub(crate) fn claim(claim: &Claim, rejection: Option<String>, seq: u64) -> Cells
 pub(crate) const BUDGET: Table = Table {
     name: "budget",
     columns: &[
-        "id",
-        "parent",
-        "kind",
-        "state",
-        "holder",
-        "asset",
-        "cap",
-        "per_payment",
-        "held",
-        "posted",
-        "used",
-        "count",
-        "body",
+        ("id", Blob),
+        ("parent", Blob),
+        ("kind", Text),
+        ("state", Text),
+        ("holder", Text),
+        ("asset", Text),
+        ("cap", Blob),
+        ("per_payment", Blob),
+        ("held", Blob),
+        ("posted", Blob),
+        ("used", Blob),
+        ("count", Integer),
+        ("body", Blob),
     ],
     key_columns: 1,
     growth: Growth::Replace,
@@ -171,20 +202,20 @@ pub(crate) fn budget(budget: &Budget) -> Cells {
 pub(crate) const SPEND: Table = Table {
     name: "spend",
     columns: &[
-        "id",
-        "state",
-        "open",
-        "budget",
-        "purchase",
-        "authority",
-        "asset",
-        "amount",
-        "network",
-        "authorization_asset",
-        "payer",
-        "nonce",
-        "held_seq",
-        "body",
+        ("id", Blob),
+        ("state", Text),
+        ("open", Integer),
+        ("budget", Blob),
+        ("purchase", Blob),
+        ("authority", Blob),
+        ("asset", Text),
+        ("amount", Blob),
+        ("network", Text),
+        ("authorization_asset", Text),
+        ("payer", Text),
+        ("nonce", Blob),
+        ("held_seq", Integer),
+        ("body", Blob),
     ],
     key_columns: 1,
     growth: Growth::Replace,
@@ -211,7 +242,16 @@ pub(crate) fn spend(spend: &Spend) -> Cells {
 
 pub(crate) const SETTLEMENT: Table = Table {
     name: "settlement",
-    columns: &["role", "network", "asset", "payer", "nonce", "state", "open", "body"],
+    columns: &[
+        ("role", Text),
+        ("network", Text),
+        ("asset", Text),
+        ("payer", Text),
+        ("nonce", Blob),
+        ("state", Text),
+        ("open", Integer),
+        ("body", Blob),
+    ],
     key_columns: 5,
     growth: Growth::Replace,
 };
@@ -236,7 +276,7 @@ pub(crate) fn settlement(settlement: &Settlement) -> Cells {
 
 pub(crate) const DECISION: Table = Table {
     name: "decision",
-    columns: &["id", "approver", "state", "asked", "body"],
+    columns: &[("id", Blob), ("approver", Text), ("state", Text), ("asked", Integer), ("body", Blob)],
     key_columns: 1,
     growth: Growth::Replace,
 };
@@ -251,8 +291,12 @@ pub(crate) fn decision(decision: &Decision) -> Cells {
     ]
 }
 
-pub(crate) const DOCUMENT: Table =
-    Table { name: "document", columns: &["digest", "kind", "bytes", "seal"], key_columns: 1, growth: Growth::Append };
+pub(crate) const DOCUMENT: Table = Table {
+    name: "document",
+    columns: &[("digest", Blob), ("kind", Text), ("bytes", Blob), ("seal", Blob)],
+    key_columns: 1,
+    growth: Growth::Append,
+};
 
 pub(crate) fn document(digest: Digest, document: Document) -> Cells {
     let seal = document_seal(digest, &document.kind);
@@ -263,3 +307,40 @@ pub(crate) fn document(digest: Digest, document: Document) -> Cells {
 pub(crate) fn document_seal(digest: Digest, kind: &str) -> Digest {
     Digest::of_parts("purser/document/1", &[&digest.0, kind.as_bytes()])
 }
+
+pub(crate) const FIND_BUDGETS: LookUp =
+    LookUp { table: "budget", select: "t.id, t.body", key: &[("id", Blob)], index: None, more: "" };
+pub(crate) const FIND_SPENDS: LookUp = LookUp { table: "spend", ..FIND_BUDGETS };
+pub(crate) const FIND_DECISIONS: LookUp = LookUp { table: "decision", ..FIND_BUDGETS };
+pub(crate) const FIND_GATES: LookUp =
+    LookUp { table: "gate", select: "t.body", key: &[("scope", Text)], index: None, more: "" };
+pub(crate) const FIND_DOCUMENTS: LookUp =
+    LookUp { table: "document", select: "t.digest", key: &[("digest", Blob)], index: None, more: "" };
+pub(crate) const FIND_CLAIMS: LookUp = LookUp {
+    table: "claim",
+    select: "t.key, t.request, t.outcome, t.rejection",
+    key: &[("key", Blob)],
+    index: None,
+    more: "",
+};
+pub(crate) const FIND_SETTLEMENTS: LookUp = LookUp {
+    table: "settlement",
+    select: "t.body",
+    key: &[("role", Text), ("network", Text), ("asset", Text), ("payer", Text), ("nonce", Blob)],
+    index: None,
+    more: "",
+};
+pub(crate) const FIND_PURCHASES: LookUp = LookUp {
+    table: "spend",
+    select: "t.budget, t.purchase, t.id",
+    key: &[("budget", Blob), ("purchase", Blob)],
+    index: Some("spend_purchase"),
+    more: "AND t.open = 1",
+};
+pub(crate) const FIND_ACCOUNTS: LookUp = LookUp {
+    table: "account",
+    select: "t.id, t.name, t.asset, b.debit_posted, b.credit_posted, b.debit_pending, b.credit_pending",
+    key: &[("name", Text), ("asset", Text)],
+    index: None,
+    more: "JOIN account_balance b ON b.tenant = t.tenant AND b.account = t.id",
+};

@@ -1,12 +1,14 @@
-//! A table as data: how rows go in, in bulk, and how they come out again to be compared. Writing and verifying use
-//! the same descriptions, so that a column that is written is a column that is checked.
+//! A table as data: how rows go in, in bulk, how they are looked up by many keys at once, and how they come out again to
+//! be compared. Writing and verifying use the same descriptions, so that a column that is written is a column that is
+//! checked. Here alone the engines differ in how many values reach one statement: SQLite takes a variable a value,
+//! PostgreSQL a list a column.
 
 use ledger::id::TenantId;
-use ledger::money::Amount;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqliteConnection, TypeInfo as _, ValueRef as _};
 
-use crate::limits::INSERT_ROWS;
+use crate::cell::{Cell, Cells, Row};
+use crate::connection::{Connection, Dialect};
+use crate::failure::Failure;
+use crate::limits::{INSERT_ROWS, LOOK_UP_KEYS};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Growth {
@@ -23,123 +25,217 @@ pub(crate) enum Start {
     After,
 }
 
-/// The tenant is the first column of every table and is not named here.
-pub(crate) struct Table {
-    pub name: &'static str,
-    pub columns: &'static [&'static str],
-    /// How many of the first columns are the key.
-    pub key_columns: usize,
-    pub growth: Growth,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Integer,
+    Text,
+    Blob,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Cell {
-    Null,
-    Integer(i64),
-    Text(String),
-    Blob(Vec<u8>),
-}
-
-impl Cell {
-    /// A number past SQLite's integers becomes the largest one: a journal sequence of that size is refused by the
-    /// journal's own trigger, and nothing else comes near.
-    pub fn number(value: u64) -> Self {
-        Self::Integer(i64::try_from(value).unwrap_or(i64::MAX))
-    }
-
-    pub fn amount(value: Amount) -> Self {
-        Self::Blob(value.to_be_bytes().to_vec())
-    }
-
-    pub fn text(value: impl ToString) -> Self {
-        Self::Text(value.to_string())
-    }
-
-    pub fn blob(value: impl AsRef<[u8]>) -> Self {
-        Self::Blob(value.as_ref().to_vec())
-    }
-
-    pub fn flag(value: bool) -> Self {
-        Self::Integer(i64::from(value))
-    }
-
-    pub fn optional<T>(value: Option<T>, cell: impl FnOnce(T) -> Self) -> Self {
-        value.map_or(Self::Null, cell)
-    }
-}
-
-pub(crate) type Cells = Vec<Cell>;
-
-impl Table {
-    fn insert_text(&self, rows: usize) -> String {
-        let mut text = format!("INSERT INTO {} (tenant, {}) VALUES ", self.name, self.columns.join(", "));
-        // Plain `?`: SQLite looks a numbered variable's name up in a list, which in a long statement is most of the work.
-        let row = format!("(?{})", ", ?".repeat(self.columns.len()));
-        text.push_str(&vec![row; rows].join(", "));
-        if self.growth == Growth::Replace {
-            let (key, rest) = self.columns.split_at(self.key_columns);
-            let sets = rest.iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();
-            text.push_str(&format!(" ON CONFLICT (tenant, {}) DO UPDATE SET {}", key.join(", "), sets.join(", ")));
+impl Kind {
+    const fn list(self) -> &'static str {
+        match self {
+            Self::Integer => "bigint[]",
+            Self::Text => "text[]",
+            Self::Blob => "bytea[]",
         }
-        text
+    }
+}
+
+/// The values of one column, for a statement that takes them all.
+pub(crate) enum Column {
+    Integers(Vec<Option<i64>>),
+    Texts(Vec<Option<String>>),
+    Blobs(Vec<Option<Vec<u8>>>),
+}
+
+impl Column {
+    fn empty(kind: Kind, rows: usize) -> Self {
+        match kind {
+            Kind::Integer => Self::Integers(Vec::with_capacity(rows)),
+            Kind::Text => Self::Texts(Vec::with_capacity(rows)),
+            Kind::Blob => Self::Blobs(Vec::with_capacity(rows)),
+        }
     }
 
-    /// The rows of a tenant in the order of the key, from the first or from the one after a key; variables: the
-    /// tenant, the key's cells, how many.
-    pub fn page_text(&self, start: Start) -> String {
-        let key = self.columns.split_at(self.key_columns).0.join(", ");
-        let after = match start {
-            Start::First => String::new(),
-            Start::After => format!(" AND ({key}) > ({})", vec!["?"; self.key_columns].join(", ")),
-        };
-        let (name, columns) = (self.name, self.columns.join(", "));
-        format!("SELECT {columns} FROM {name} WHERE tenant = ?{after} ORDER BY {key} LIMIT ?")
-    }
-
-    pub async fn insert(
-        &self,
-        connection: &mut SqliteConnection,
-        tenant: &TenantId,
-        rows: Vec<Cells>,
-    ) -> Result<(), sqlx::Error> {
-        let mut rows = rows.into_iter();
-        while let Some(size) = INSERT_ROWS.into_iter().find(|size| *size <= rows.len()) {
-            let mut query = sqlx::query(AssertSqlSafe(self.insert_text(size)));
-            for row in rows.by_ref().take(size) {
-                query = row.into_iter().fold(query.bind(tenant.as_str()), bind);
-            }
-            query.execute(&mut *connection).await?;
+    fn push(&mut self, cell: Cell) -> Result<(), Failure> {
+        match (self, cell) {
+            (Self::Integers(values), Cell::Integer(value)) => values.push(Some(value)),
+            (Self::Texts(values), Cell::Text(value)) => values.push(Some(value)),
+            (Self::Blobs(values), Cell::Blob(value)) => values.push(Some(value)),
+            (Self::Integers(values), Cell::Null) => values.push(None),
+            (Self::Texts(values), Cell::Null) => values.push(None),
+            (Self::Blobs(values), Cell::Null) => values.push(None),
+            (_, cell) => return Err(Failure::Broken(format!("{cell:?} is of another kind than its column"))),
         }
         Ok(())
     }
 }
 
-pub(crate) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+fn columns(named: &[(&str, Kind)], rows: Vec<Cells>) -> Result<Vec<Column>, Failure> {
+    let mut columns: Vec<Column> = named.iter().map(|(_, kind)| Column::empty(*kind, rows.len())).collect();
+    for row in rows {
+        for (column, cell) in columns.iter_mut().zip(row) {
+            column.push(cell)?;
+        }
+    }
+    Ok(columns)
+}
 
-pub(crate) fn bind(query: Query<'_>, cell: Cell) -> Query<'_> {
-    match cell {
-        Cell::Null => query.bind(None::<i64>),
-        Cell::Integer(value) => query.bind(value),
-        Cell::Text(value) => query.bind(value),
-        Cell::Blob(value) => query.bind(value),
+fn names(named: &[(&'static str, Kind)]) -> Vec<&'static str> {
+    named.iter().map(|(name, _)| *name).collect()
+}
+
+/// `UNNEST($2::bigint[], $3::text[], …)`; the first variable is the tenant.
+fn unnest(named: &[(&str, Kind)]) -> String {
+    let lists = named.iter().zip(2..).map(|((_, kind), place)| format!("${place}::{}", kind.list()));
+    format!("UNNEST({})", lists.collect::<Vec<_>>().join(", "))
+}
+
+/// The tenant is the first column of every table and is not named here.
+pub(crate) struct Table {
+    pub name: &'static str,
+    pub columns: &'static [(&'static str, Kind)],
+    /// How many of the first columns are the key.
+    pub key_columns: usize,
+    pub growth: Growth,
+}
+
+impl Table {
+    pub fn column_names(&self) -> Vec<&'static str> {
+        names(self.columns)
+    }
+
+    fn on_conflict(&self) -> String {
+        if self.growth == Growth::Append {
+            return String::new();
+        }
+        let (key, rest) = self.columns.split_at(self.key_columns);
+        let sets = names(rest).iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();
+        format!(" ON CONFLICT (tenant, {}) DO UPDATE SET {}", names(key).join(", "), sets.join(", "))
+    }
+
+    fn insert_values(&self, rows: usize) -> String {
+        // Plain `?`: SQLite looks a numbered variable's name up in a list, which in a long statement is most of the work.
+        let row = format!("(?{})", ", ?".repeat(self.columns.len()));
+        let (name, columns) = (self.name, self.column_names().join(", "));
+        let rows = vec![row; rows].join(", ");
+        format!("INSERT INTO {name} (tenant, {columns}) VALUES {rows}{}", self.on_conflict())
+    }
+
+    fn insert_lists(&self) -> String {
+        let (name, columns) = (self.name, self.column_names().join(", "));
+        let (lists, on_conflict) = (unnest(self.columns), self.on_conflict());
+        format!("INSERT INTO {name} (tenant, {columns}) SELECT $1, added.* FROM {lists} AS added{on_conflict}")
+    }
+
+    /// The rows of a tenant in the order of the key, from the first or from the one after a key; variables: the
+    /// tenant, the key's cells, how many.
+    pub fn page_text(&self, start: Start) -> String {
+        let key = names(self.columns.split_at(self.key_columns).0).join(", ");
+        let place = |number: usize| format!("${number}");
+        let (after, limit) = match start {
+            Start::First => (String::new(), place(2)),
+            Start::After => {
+                let variables = (2..).take(self.key_columns).map(place).collect::<Vec<_>>().join(", ");
+                (format!(" AND ({key}) > ({variables})"), place(self.key_columns.saturating_add(2)))
+            }
+        };
+        let (name, columns) = (self.name, self.column_names().join(", "));
+        format!("SELECT {columns} FROM {name} WHERE tenant = $1{after} ORDER BY {key} LIMIT {limit}")
+    }
+
+    pub async fn insert(
+        &self,
+        connection: &mut Connection,
+        tenant: &TenantId,
+        rows: Vec<Cells>,
+    ) -> Result<(), Failure> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let place = Cell::text(tenant);
+        if connection.dialect() == Dialect::Postgres {
+            let columns = columns(self.columns, rows)?;
+            return connection.execute_columns(self.insert_lists(), place, columns).await.map(drop);
+        }
+        let mut rows = rows.into_iter();
+        while let Some(size) = INSERT_ROWS.into_iter().find(|size| *size <= rows.len()) {
+            let cells = rows.by_ref().take(size).flat_map(|row| std::iter::once(place.clone()).chain(row));
+            let cells: Cells = cells.collect();
+            connection.execute(self.insert_values(size), cells).await?;
+        }
+        Ok(())
     }
 }
 
-/// The cells of a row as they are, without any conversion that could hide a difference.
-pub(crate) fn cells(row: &SqliteRow) -> Result<Cells, sqlx::Error> {
-    (0..row.len())
-        .map(|column| {
-            let value = row.try_get_raw(column)?;
-            if value.is_null() {
-                return Ok(Cell::Null);
-            }
-            let kind = value.type_info().name().to_owned();
-            match kind.as_str() {
-                "INTEGER" => row.try_get(column).map(Cell::Integer),
-                "TEXT" => row.try_get(column).map(Cell::Text),
-                "BLOB" => row.try_get(column).map(Cell::Blob),
-                other => Err(sqlx::Error::Decode(format!("a value of type {other}").into())),
-            }
-        })
-        .collect()
+/// A question about many keys of one table, named `t` in what is selected.
+pub(crate) struct LookUp {
+    pub table: &'static str,
+    pub select: &'static str,
+    pub key: &'static [(&'static str, Kind)],
+    /// For SQLite, which has to be told.
+    pub index: Option<&'static str>,
+    /// What else must hold of `t`, or is joined to it.
+    pub more: &'static str,
+}
+
+impl LookUp {
+    fn conditions(&self) -> String {
+        let equal = self.key.iter().map(|(name, _)| format!(" AND t.{name} = w.{name}"));
+        equal.collect()
+    }
+
+    /// SQLite: the wanted keys as a list of values, in whose order the table is probed.
+    fn values(&self, keys: usize) -> String {
+        let (table, select, more) = (self.table, self.select, self.more);
+        if let ([(name, _)], None) = (self.key, self.index) {
+            let variables = vec!["?"; keys].join(", ");
+            return format!("SELECT {select} FROM {table} t WHERE t.tenant = ? AND t.{name} IN ({variables}) {more}");
+        }
+        let key = format!("(?{})", ", ?".repeat(self.key.len().saturating_sub(1)));
+        let (wanted, names) = (vec![key; keys].join(", "), names(self.key).join(", "));
+        let index = self.index.map(|index| format!(" INDEXED BY {index}")).unwrap_or_default();
+        format!(
+            "WITH place (tenant) AS (SELECT ?), w ({names}) AS (VALUES {wanted})
+             SELECT {select} FROM place p CROSS JOIN w CROSS JOIN {table} t{index} ON t.tenant = p.tenant{} {more}",
+            self.conditions()
+        )
+    }
+
+    fn lists(&self) -> String {
+        let (table, select, more) = (self.table, self.select, self.more);
+        let (lists, names) = (unnest(self.key), names(self.key).join(", "));
+        format!(
+            "SELECT {select} FROM {lists} AS w ({names}) JOIN {table} t ON t.tenant = $1{} {more}",
+            self.conditions()
+        )
+    }
+
+    /// Asks in as few statements as the fixed sizes allow. A row may come twice, where a key was repeated to fill a
+    /// statement.
+    pub async fn find(
+        &self,
+        connection: &mut Connection,
+        tenant: &TenantId,
+        keys: Vec<Cells>,
+    ) -> Result<Vec<Row>, Failure> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let place = Cell::text(tenant);
+        if connection.dialect() == Dialect::Postgres {
+            return connection.fetch_columns(self.lists(), place, columns(self.key, keys)?).await;
+        }
+        let mut found = Vec::new();
+        let largest = LOOK_UP_KEYS.into_iter().max().unwrap_or(1);
+        for keys in keys.chunks(largest) {
+            let size = LOOK_UP_KEYS.into_iter().find(|size| *size >= keys.len()).unwrap_or(largest);
+            let fill = keys.last().into_iter().cycle().take(size.saturating_sub(keys.len()));
+            let cells = std::iter::once(place.clone()).chain(keys.iter().chain(fill).flatten().cloned());
+            let cells: Cells = cells.collect();
+            found.extend(connection.fetch(self.values(size), cells).await?);
+        }
+        Ok(found)
+    }
 }

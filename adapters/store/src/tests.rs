@@ -1,16 +1,20 @@
-//! The store against the book in memory, against many callers, against the `sqlite3` shell, and against a flipped byte.
+//! The store against the book in memory, against many callers, against the engines' own shells, and against a flipped
+//! byte. What is the store's contract is asked of both engines.
 
+mod cluster;
 mod concurrency;
+mod cut;
 mod damage;
 mod durability;
 mod guards;
 #[path = "../../../ledger/src/book/tests/memory.rs"]
 mod memory;
 mod parity;
+mod postgres;
 #[path = "../../../ledger/src/book/tests/stream.rs"]
 mod stream;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -23,7 +27,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::{Clock, Options, Salts, Schema, SqliteStore};
+use self::cluster::Cluster;
+use crate::{Clock, Location, Options, Salts, Schema, SqlStore};
 
 fn tenant() -> TenantId {
     "acme".parse().unwrap()
@@ -55,27 +60,73 @@ impl Dial {
     }
 }
 
+/// Each of these is a test on SQLite and a test on PostgreSQL.
+macro_rules! on_both_engines {
+    ($flavor:literal: $($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(
+                #[tokio::test(flavor = $flavor)]
+                async fn $name() {
+                    super::$name(super::Place::new()).await;
+                }
+            )*
+        }
+        mod on_postgres {
+            $(
+                #[tokio::test(flavor = $flavor)]
+                async fn $name() {
+                    super::$name(super::Place::postgres()).await;
+                }
+            )*
+        }
+    };
+}
+use on_both_engines;
+
 struct Place {
-    // Dropped last: it is the folder of the file.
-    path: PathBuf,
+    location: Location,
     dial: Dial,
+    // Dropped last: where the books are.
+    cluster: Option<Cluster>,
     _folder: TempDir,
 }
 
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { path: folder.path().join("book.db"), dial: Dial::new(), _folder: folder }
+        let location = Location::Sqlite(folder.path().join("book.db"));
+        Self { location, dial: Dial::new(), cluster: None, _folder: folder }
     }
 
-    async fn open(&self, schema: Schema) -> Result<SqliteStore, StoreError> {
+    fn postgres() -> Self {
+        let cluster = Cluster::start(cluster::QUICK);
+        let location = cluster.url(&cluster.create()).parse().unwrap();
+        Self { location, cluster: Some(cluster), ..Self::new() }
+    }
+
+    /// Another place beside this one: a folder, or a database of the same server.
+    fn fresh(&mut self) {
+        self.dial = Dial::new();
+        match &self.cluster {
+            Some(cluster) => self.location = cluster.url(&cluster.create()).parse().unwrap(),
+            None => *self = Self::new(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.location.file().unwrap()
+    }
+
+    async fn open(&self, schema: Schema) -> Result<SqlStore, StoreError> {
         let clock = self.dial.clock();
         let busy_timeout = Duration::from_millis(300);
-        SqliteStore::open(&self.path, salts(), Options { clock, busy_timeout, ..Options::new(schema) }).await
+        let skew_max = None; // the dial is not the time
+        let options = Options { clock, busy_timeout, skew_max, ..Options::new(schema) };
+        SqlStore::open(self.location.clone(), salts(), options).await
     }
 
     /// A store with the preamble of the streams in it.
-    async fn opened(&self) -> SqliteStore {
+    async fn opened(&self) -> SqlStore {
         let store = self.open(Schema::Migrate).await.unwrap();
         for request in stream::preamble() {
             store.run(&tenant(), work(request)).await.unwrap();
@@ -85,7 +136,7 @@ impl Place {
 
     /// As the `sqlite3` shell comes to it: SQLite's own defaults, none of ours.
     async fn shell(&self) -> SqliteConnection {
-        shell(&self.path).await
+        shell(self.path()).await
     }
 }
 
@@ -110,11 +161,11 @@ fn document(text: &str) -> Document {
     Document { kind: "note".to_owned(), bytes: text.as_bytes().to_vec() }
 }
 
-async fn run(store: &SqliteStore, work: Work) -> Result<Answer, StoreError> {
+async fn run(store: &SqlStore, work: Work) -> Result<Answer, StoreError> {
     store.run(&tenant(), work).await
 }
 
-async fn assert_sound(store: &SqliteStore) -> u64 {
+async fn assert_sound(store: &SqlStore) -> u64 {
     match store.verify(&tenant()).await.unwrap() {
         Verification::Sound { entries, root } => {
             assert_eq!(store.head(&tenant()).await.unwrap(), (entries, root));

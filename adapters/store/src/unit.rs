@@ -8,10 +8,10 @@ use ledger::journal::SaltKey;
 use ledger::rejection::{Refusal, Rejection};
 use ledger::store::{Answer, Freshness, StoreError, Work};
 use ledger::view::{Keys, View};
-use sqlx::SqliteConnection;
 
 use crate::Clock;
-use crate::connection::roll_back;
+use crate::cell::Cell;
+use crate::connection::{Connection, Dialect};
 use crate::failure::Failure;
 use crate::limits::LOAD_ROUNDS_MAX;
 use crate::load;
@@ -26,33 +26,72 @@ pub(crate) struct Place<'a> {
     pub clock: &'a Clock,
 }
 
+/// What became of a unit.
+pub(crate) enum Ended {
+    Answered(Answers),
+    InDoubt(Doubt),
+}
+
+/// COMMIT was sent and not answered; these are the answers if it was heard.
+pub(crate) struct Doubt {
+    pub unit: UnitId,
+    pub answers: Answers,
+    pub reason: String,
+}
+
+/// A name that a unit writes down with itself, where a server can lose the answer to a COMMIT and be asked later.
+pub(crate) type UnitId = [u8; 16];
+
 /// Runs the commands in one unit, each with an answer of its own. On `Err` nothing was written, unless it says
-/// [`Failure::Unknown`]; on `Unavailable` and `Unknown` the connection may be unusable.
-pub(crate) async fn attempt(
-    connection: &mut SqliteConnection,
-    place: &Place<'_>,
-    works: &[Work],
-) -> Result<Answers, Failure> {
-    // IMMEDIATE takes SQLite's one write lock now: a read that turns into a write later fails at once.
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    match judge_and_write(connection, place, works).await {
-        Ok((answers, Change::Something)) => match sqlx::raw_sql("COMMIT").execute(&mut *connection).await {
-            Ok(_) => Ok(answers),
-            Err(error) => Err(Failure::Unknown(error.to_string())),
+/// [`Failure::Unknown`]; on `Unavailable`, `Again` and `Unknown` the connection may be unusable.
+pub(crate) async fn attempt(connection: &mut Connection, place: &Place<'_>, works: &[Work]) -> Result<Ended, Failure> {
+    let unit = match connection.dialect() {
+        Dialect::Postgres => Some(random()?),
+        Dialect::Sqlite => None,
+    };
+    connection.begin().await?;
+    match judge_and_write(connection, place, works, unit).await {
+        Ok((answers, Change::Something)) => match (connection.commit().await, unit) {
+            (Ok(()), _) => Ok(Ended::Answered(answers)),
+            (Err(Failure::Unknown(reason)), Some(unit)) => Ok(Ended::InDoubt(Doubt { unit, answers, reason })),
+            (Err(failure), _) => Err(failure),
         },
         Ok((answers, Change::Nothing)) => {
-            roll_back(connection).await?;
-            Ok(answers)
+            connection.roll_back().await?;
+            Ok(Ended::Answered(answers))
         }
         Err(failure) => {
-            // SQLite may have rolled back by itself; the answer is the first failure either way, and a connection
+            // The engine may have rolled back by itself; the answer is the first failure either way, and a connection
             // that is still inside a unit fails its next BEGIN and is replaced.
-            if let Err(second) = roll_back(connection).await {
-                tracing::warn!(tenant = %place.tenant, reason = ?second, "a unit of work could not be rolled back");
+            if let Err(second) = connection.roll_back().await {
+                tracing::debug!(tenant = %place.tenant, reason = ?second, "a unit of work could not be rolled back");
             }
             Err(failure)
         }
     }
+}
+
+fn random() -> Result<UnitId, Failure> {
+    let mut id = UnitId::default();
+    getrandom::fill(&mut id).map_err(|error| Failure::Unavailable(format!("no randomness: {error}")))?;
+    Ok(id)
+}
+
+/// Whether a unit was committed, and a row of our own written after it: under synchronous replication a commit whose
+/// wait was cancelled is seen here and may be missing there, and only a later commit that writes waits for both.
+pub(crate) async fn find(connection: &mut Connection, tenant: &TenantId, unit: UnitId) -> Result<bool, Failure> {
+    connection.begin().await?;
+    let head = load::locked_head(connection, tenant).await?;
+    let text = "SELECT size FROM unit WHERE tenant = $1 AND id = $2";
+    let found = connection.fetch_one(text, [Cell::text(tenant), Cell::blob(unit)]).await?.is_some();
+    mark(connection, tenant, random()?, head.frontier.size()).await?;
+    connection.commit().await?;
+    Ok(found)
+}
+
+async fn mark(connection: &mut Connection, tenant: &TenantId, unit: UnitId, size: u64) -> Result<(), Failure> {
+    let text = "INSERT INTO unit (tenant, id, size) VALUES ($1, $2, $3)";
+    connection.execute(text, [Cell::text(tenant), Cell::blob(unit), Cell::number(size)]).await.map(drop)
 }
 
 enum Change {
@@ -61,11 +100,12 @@ enum Change {
 }
 
 async fn judge_and_write(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     works: &[Work],
+    id: Option<UnitId>,
 ) -> Result<(Answers, Change), Failure> {
-    let mut view = View { head: load::head(connection, place.tenant).await?, ..View::default() };
+    let mut view = View { head: load::locked_head(connection, place.tenant).await?, ..View::default() };
     let size_before = view.head.frontier.size();
     let requests = || works.iter().map(|work| &work.request);
     load_wanted(connection, place.tenant, &mut view, requests()).await?;
@@ -77,15 +117,20 @@ async fn judge_and_write(
         load_wanted(connection, place.tenant, &mut view, std::iter::once(&work.request)).await?;
         answers.push(judge(&mut view, place, work, &mut unit)?);
     }
+    // An answer from what is there already is as durable as what it is read from: where that is another machine's, a
+    // row is written all the same, and its COMMIT waits for both.
+    if let Some(id) = id {
+        mark(connection, place.tenant, id, view.head.frontier.size()).await?;
+    }
     if unit.records.is_empty() {
-        return Ok((answers, Change::Nothing));
+        return Ok((answers, if id.is_some() { Change::Something } else { Change::Nothing }));
     }
     write(connection, place.tenant, &view, size_before, unit).await?;
     Ok((answers, Change::Something))
 }
 
 async fn load_wanted(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     view: &mut View,
     requests: impl Iterator<Item = &Request> + Clone,

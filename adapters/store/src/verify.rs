@@ -8,10 +8,8 @@ mod tables;
 use ledger::id::TenantId;
 use ledger::journal::SaltKey;
 use ledger::store::{StoreError, Verification};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Row as _, SqlitePool};
 
-use crate::connection::check_schema;
+use crate::connection::{Connection, Opener, check_integrity, check_schema};
 use crate::failure::Failure;
 use crate::load;
 
@@ -37,23 +35,56 @@ impl Stop {
     }
 }
 
-pub(crate) async fn verify(
-    readers: &SqlitePool,
-    tenant: &TenantId,
-    salt_key: &SaltKey,
-) -> Result<Verification, StoreError> {
-    match check(readers, tenant, salt_key).await {
+pub(crate) async fn verify(opener: &Opener, tenant: &TenantId, salt_key: &SaltKey) -> Result<Verification, StoreError> {
+    told(check(opener, tenant, salt_key).await)
+}
+
+fn told(found: Result<Verification, Stop>) -> Result<Verification, StoreError> {
+    match found {
         Ok(verification) => Ok(verification),
         Err(Stop::Break { seq, reason }) => Ok(Verification::Broken { seq, reason }),
         Err(Stop::Failed(error)) => Err(error),
     }
 }
 
-async fn check(readers: &SqlitePool, tenant: &TenantId, salt_key: &SaltKey) -> Result<Verification, Stop> {
-    // One transaction: one snapshot, whatever is written meanwhile.
-    let mut snapshot = readers.begin().await.map_err(|error| Stop::reading(0, error))?;
-    let connection: &mut SqliteConnection = &mut snapshot;
-    check_file(connection).await?;
+/// The books alone, where nobody looks at the schema around them.
+#[cfg(test)]
+pub(crate) async fn check_books(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    salt_key: &SaltKey,
+) -> Result<Verification, StoreError> {
+    told(check_tables(connection, tenant, salt_key).await)
+}
+
+async fn check(opener: &Opener, tenant: &TenantId, salt_key: &SaltKey) -> Result<Verification, Stop> {
+    // One transaction on a connection of its own: one snapshot, whatever is written meanwhile, and gone with it.
+    let mut connection = opener.reader().await.map_err(|failure| Stop::reading(0, failure))?;
+    connection.begin_snapshot().await.map_err(|failure| Stop::reading(0, failure))?;
+    let found = check_snapshot(&mut connection, tenant, salt_key).await;
+    if let Err(failure) = connection.close().await {
+        tracing::warn!(reason = ?failure, "the verifying connection did not close");
+    }
+    found
+}
+
+async fn check_snapshot(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    salt_key: &SaltKey,
+) -> Result<Verification, Stop> {
+    check_schema(connection).await.map_err(|failure| Stop::reading(0, failure))?;
+    if let Some(damage) = check_integrity(connection).await.map_err(|failure| Stop::reading(0, failure))? {
+        return Err(Stop::at(0, damage));
+    }
+    check_tables(connection, tenant, salt_key).await
+}
+
+async fn check_tables(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    salt_key: &SaltKey,
+) -> Result<Verification, Stop> {
     let head = load::head(connection, tenant).await.map_err(|failure| Stop::reading(0, failure))?;
     let accounts = tables::accounts(connection, tenant).await?;
     let book = journal::replay(connection, tenant, salt_key, &accounts).await?;
@@ -68,24 +99,4 @@ async fn check(readers: &SqlitePool, tenant: &TenantId, salt_key: &SaltKey) -> R
     }
     tables::compare(connection, tenant, &book, &accounts).await?;
     Ok(Verification::Sound { entries, root: head.frontier.root() })
-}
-
-/// The file as SQLite sees it: pages, indexes, constraints, references, and the guards themselves.
-async fn check_file(connection: &mut SqliteConnection) -> Result<(), Stop> {
-    check_schema(connection).await.map_err(|failure| Stop::reading(0, failure))?;
-    let rows = sqlx::query("PRAGMA integrity_check(1)").fetch_all(&mut *connection).await;
-    for row in rows.map_err(|error| Stop::reading(0, error))? {
-        let found: String = row.try_get(0).map_err(|error| Stop::reading(0, error))?;
-        if found != "ok" {
-            return Err(Stop::at(0, format!("the file is damaged: {found}")));
-        }
-    }
-    let rows = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *connection).await;
-    match rows.map_err(|error| Stop::reading(0, error))?.first() {
-        None => Ok(()),
-        Some(row) => {
-            let table: String = row.try_get(0).map_err(|error| Stop::reading(0, error))?;
-            Err(Stop::at(0, format!("a row of {table} refers to one that is not there")))
-        }
-    }
 }

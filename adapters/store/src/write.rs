@@ -11,12 +11,12 @@ use ledger::money::AssetId;
 use ledger::store::{Document, JournalEntry};
 use ledger::transfer::TransferId;
 use ledger::view::View;
-use sqlx::{Row as _, SqliteConnection};
 
+use crate::cell::{Cell, Cells};
+use crate::connection::{Connection, Dialect};
 use crate::failure::Failure;
 use crate::load::{self, FoundAccount};
 use crate::rows;
-use crate::table::{Cell, Cells};
 
 /// One record of the unit.
 pub(crate) struct Written {
@@ -34,7 +34,7 @@ pub(crate) struct Ledgered {
 }
 
 pub(crate) async fn write(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     view: &View,
     size_before: u64,
@@ -84,49 +84,40 @@ fn sorted(mut rows: Vec<Cells>) -> Vec<Cells> {
 }
 
 async fn write_head(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     view: &View,
     size_before: u64,
 ) -> Result<(), Failure> {
     let frontier = &view.head.frontier;
-    let size = i64::try_from(frontier.size()).map_err(|_| Failure::Broken("the journal is full".to_owned()))?;
+    let size = Cell::number(frontier.size());
     let last_at = view.head.last_at.ok_or_else(|| Failure::Broken("a record without a time".to_owned()))?;
-    let text = if size_before == 0 {
-        "INSERT INTO head (size, frontier, root, last_at, tenant) VALUES (?1, ?2, ?3, ?4, ?5)"
+    // In PostgreSQL the row was made when it was locked.
+    let text = if size_before == 0 && connection.dialect() == Dialect::Sqlite {
+        "INSERT INTO head (size, frontier, root, last_at, tenant) VALUES ($1, $2, $3, $4, $5)"
     } else {
-        "UPDATE head SET size = ?1, frontier = ?2, root = ?3, last_at = ?4 WHERE tenant = ?5"
+        "UPDATE head SET size = $1, frontier = $2, root = $3, last_at = $4 WHERE tenant = $5"
     };
-    let done = sqlx::query(text)
-        .bind(size)
-        .bind(encode(frontier))
-        .bind(frontier.root().0.to_vec())
-        .bind(last_at.0)
-        .bind(tenant.as_str())
-        .execute(connection)
-        .await?;
-    match done.rows_affected() {
+    let (encoded, root) = (Cell::Blob(encode(frontier)), Cell::blob(frontier.root().0));
+    let cells = [size, encoded, root, Cell::Integer(last_at.0), Cell::text(tenant)];
+    match connection.execute(text, cells).await? {
         1 => Ok(()),
         other => Err(Failure::Broken(format!("one head of {tenant} was to be written, {other} were"))),
     }
 }
 
 async fn write_documents(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     documents: BTreeMap<Digest, Document>,
 ) -> Result<(), Failure> {
     let known = load::documents(connection, tenant, documents.keys()).await?;
     let new = documents.into_iter().filter(|(digest, _)| !known.contains(digest));
     let rows = new.map(|(digest, document)| rows::document(digest, document)).collect();
-    Ok(rows::DOCUMENT.insert(connection, tenant, rows).await?)
+    rows::DOCUMENT.insert(connection, tenant, rows).await
 }
 
-async fn write_transfers(
-    connection: &mut SqliteConnection,
-    tenant: &TenantId,
-    effects: &[Effects],
-) -> Result<(), Failure> {
+async fn write_transfers(connection: &mut Connection, tenant: &TenantId, effects: &[Effects]) -> Result<(), Failure> {
     let transfers = effects.iter().flat_map(|effects| &effects.transfers);
     let touched: BTreeSet<(Account, AssetId)> = transfers
         .flat_map(|transfer| [&transfer.debit, &transfer.credit].map(|side| (side.clone(), transfer.asset.clone())))
@@ -155,12 +146,12 @@ async fn write_transfers(
     }
     rows::TRANSFER.insert(connection, tenant, rows).await?;
     let balances = accounts.values().map(|account| rows::balance(account.id, &account.balance)).collect();
-    Ok(rows::BALANCE.insert(connection, tenant, sorted(balances)).await?)
+    rows::BALANCE.insert(connection, tenant, sorted(balances)).await
 }
 
 /// Gives numbers to accounts that are named for the first time.
 async fn open_accounts(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     touched: BTreeSet<(Account, AssetId)>,
     accounts: &mut BTreeMap<(Account, AssetId), FoundAccount>,
@@ -169,16 +160,14 @@ async fn open_accounts(
     if new.is_empty() {
         return Ok(());
     }
-    let row = sqlx::query("SELECT coalesce(max(id), 0) FROM account WHERE tenant = ?1")
-        .bind(tenant.as_str())
-        .fetch_one(&mut *connection)
-        .await?;
-    let mut id: i64 = row.try_get(0)?;
+    let text = "SELECT coalesce(max(id), 0) FROM account WHERE tenant = $1";
+    let last = connection.fetch_one(text, [Cell::text(tenant)]).await?;
+    let mut id = last.map_or(Ok(0), |row| row.integer(0))?;
     let mut opened = Vec::with_capacity(new.len());
     for (account, asset) in new {
         id = id.saturating_add(1);
         opened.push(vec![Cell::Integer(id), Cell::text(&account), Cell::text(&asset)]);
         accounts.insert((account, asset), FoundAccount { id, balance: Balance::default() });
     }
-    Ok(rows::ACCOUNT.insert(connection, tenant, opened).await?)
+    rows::ACCOUNT.insert(connection, tenant, opened).await
 }

@@ -15,7 +15,7 @@ use ledger::spend::Authorization;
 use ledger::store::{Store, Work};
 use ledger::transfer::Money;
 use serde_json::json;
-use store::{Options, Schema, SqliteStore};
+use store::{Options, Schema, SqlStore};
 
 use super::{Better, Row, median};
 
@@ -27,7 +27,7 @@ const NAIVE_CALLERS: usize = 64;
 const NAIVE_SPENDS: u64 = 512;
 
 struct Bench {
-    store: SqliteStore,
+    store: SqlStore,
     tenant: TenantId,
     mandate: BudgetId,
     _folder: tempfile::TempDir,
@@ -38,7 +38,7 @@ fn caller(kind: CallerKind, name: &str) -> Result<Caller, String> {
     Ok(Caller { principal, kind, method: AuthMethod::Internal })
 }
 
-async fn run(store: &SqliteStore, tenant: &TenantId, caller: Caller, command: Command) -> Result<(), String> {
+async fn run(store: &SqlStore, tenant: &TenantId, caller: Caller, command: Command) -> Result<(), String> {
     let work = Work { request: Request { caller, command }, documents: Vec::new() };
     store.run(tenant, work).await.map(|_| ()).map_err(|error| error.to_string())
 }
@@ -50,7 +50,7 @@ impl Bench {
         let tenant: TenantId = "bench".parse().map_err(|_| "a tenant")?;
         let salts = HashMap::from([(tenant.clone(), SaltKey::new([1; 32]))]);
         let options = Options { unit_commands_max, ..Options::new(Schema::Migrate) };
-        let store = SqliteStore::open(folder.path().join("bench.sqlite"), salts, options).await;
+        let store = SqlStore::open(folder.path().join("bench.sqlite"), salts, options).await;
         let store = store.map_err(|error| error.to_string())?;
         let asset = "iso4217:USD".parse().map_err(|_| "an asset")?;
         let holder: ledger::id::PrincipalId = "agent".parse().map_err(|_| "a principal")?;

@@ -1,6 +1,5 @@
 //! The open keys of this process, and every change to those that lie in the database.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alloy_primitives::Address;
@@ -9,8 +8,8 @@ use ledger::id::Micros;
 use mandates::base64url;
 use mandates::keys::{KeyId, LocalKey, PublicKey};
 use sha2::{Digest as _, Sha256};
-use store::Schema;
 use store::keys::{KeyState, KeyTable, SealedKey};
+use store::{Location, Schema};
 use x402::exact::WalletKey;
 use zeroize::Zeroizing;
 
@@ -30,19 +29,19 @@ pub struct Key {
 }
 
 pub struct Ring {
-    database: PathBuf,
+    database: Location,
     master: MasterKey,
     keys: Vec<Key>,
 }
 
 impl Ring {
     /// Opens every key of the database, or says which one does not open.
-    pub async fn open(database: &Path, master: MasterKey, schema: Schema) -> Result<Self, KeyError> {
+    pub async fn open(database: &Location, master: MasterKey, schema: Schema) -> Result<Self, KeyError> {
         let mut table = KeyTable::open(database, schema).await?;
         let rows = table.rows().await?;
         table.close().await?;
         let keys = open_all(&master, &rows)?;
-        Ok(Self { database: database.to_owned(), master, keys })
+        Ok(Self { database: database.clone(), master, keys })
     }
 
     /// Draws what lacks, durably, in one transaction. What another process drew meanwhile is taken as it is.
@@ -120,7 +119,7 @@ impl Ring {
     }
 
     /// Seals every data key under another master key, all or none; what is under it already stays. Returns how many.
-    pub async fn rewrap(database: &Path, from: &MasterKey, to: &MasterKey) -> Result<usize, KeyError> {
+    pub async fn rewrap(database: &Location, from: &MasterKey, to: &MasterKey) -> Result<usize, KeyError> {
         let mut table = KeyTable::open(database, Schema::Refuse).await?;
         let mut count = 0;
         let rows = table.change(|rows| {

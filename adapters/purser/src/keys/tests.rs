@@ -1,10 +1,8 @@
 //! What somebody with the database and without the master key can do: nothing that goes unnoticed.
 
-use std::path::PathBuf;
-
 use sqlx::{Connection as _, SqliteConnection};
-use store::Schema;
 use store::keys::{KeyState, KeyTable, SealedKey};
+use store::{Location, Schema};
 
 use super::ring::draw;
 use super::{KeyError, MasterKey, Purpose, Ring, Slot, envelope};
@@ -19,8 +17,8 @@ impl Vault {
         Self { folder: tempfile::tempdir().unwrap(), master: MasterKey::random().unwrap() }
     }
 
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("keys.sqlite")
+    fn path(&self) -> Location {
+        self.folder.path().join("keys.sqlite").into()
     }
 
     async fn ring(&self) -> Result<Ring, KeyError> {
@@ -45,7 +43,7 @@ impl Vault {
 
     /// Past the guards, as somebody with the file and a hex editor.
     async fn damage(&self, sql: &str) {
-        let url = format!("sqlite://{}", self.path().display());
+        let url = format!("sqlite://{}", self.path());
         let mut connection = SqliteConnection::connect(&url).await.unwrap();
         let guards = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'sealed_key'";
         let guards: Vec<(String, String)> = sqlx::query_as(guards).fetch_all(&mut connection).await.unwrap();
@@ -251,7 +249,7 @@ async fn a_book_without_its_keys_is_not_given_others() {
     let vault = Vault::new();
     let mut ring = vault.ring().await.unwrap();
     let salt = Slot::new("main", Purpose::JournalSalt);
-    let url = format!("sqlite://{}", vault.path().display());
+    let url = format!("sqlite://{}", vault.path());
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
     sqlx::raw_sql("INSERT INTO head VALUES ('main', 1, x'00', zeroblob(32), 1)")
         .execute(&mut connection)

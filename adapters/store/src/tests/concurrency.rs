@@ -10,21 +10,30 @@ use ledger::rejection::Rejection;
 use ledger::store::{Freshness, Store as _, StoreError, Work};
 use tokio::task::JoinSet;
 
-use super::{Place, assert_sound, document, holds, on, run, stream, tenant};
+use super::{Place, assert_sound, document, holds, on, on_both_engines, run, stream, tenant};
+
+on_both_engines!(
+    "multi_thread":
+    two_hundred_holds_against_a_budget_for_fifty,
+    one_key_from_forty_callers_is_one_purchase,
+    two_stores_on_one_file_never_pass_the_cap_together,
+    a_caller_that_goes_away_leaves_its_unit_behind_whole,
+    a_command_that_the_database_refuses_does_not_harm_its_neighbours,
+    tenants_have_books_of_their_own,
+    documents_become_durable_with_what_is_new_and_only_then,
+);
 
 /// Holds of 10 under a mandate of 500: fifty fit.
 fn small_hold(number: u8) -> Work {
     holds(stream::hold(number, stream::mandate(0), 10))
 }
 
-async fn used(store: &crate::SqliteStore, id: BudgetId) -> (u128, u128) {
+async fn used(store: &crate::SqlStore, id: BudgetId) -> (u128, u128) {
     let budget = store.budget(&tenant(), id).await.unwrap().unwrap();
     (budget.used().unwrap().get(), budget.caps.total.unwrap().get())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_hundred_holds_against_a_budget_for_fifty() {
-    let place = Place::new();
+async fn two_hundred_holds_against_a_budget_for_fifty(place: Place) {
     let store = place.opened().await;
     let is_over = Arc::new(AtomicBool::new(false));
     let sampler = tokio::spawn({
@@ -67,9 +76,7 @@ async fn two_hundred_holds_against_a_budget_for_fifty() {
     assert_sound(&store).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_key_from_forty_callers_is_one_purchase() {
-    let place = Place::new();
+async fn one_key_from_forty_callers_is_one_purchase(place: Place) {
     let store = place.opened().await;
     let mut callers = JoinSet::new();
     for _ in 0..40 {
@@ -83,9 +90,7 @@ async fn one_key_from_forty_callers_is_one_purchase() {
     assert_sound(&store).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_stores_on_one_file_never_pass_the_cap_together() {
-    let place = Place::new();
+async fn two_stores_on_one_file_never_pass_the_cap_together(place: Place) {
     let one = place.opened().await;
     let two = place.open(crate::Schema::Refuse).await.unwrap();
     let mut callers = JoinSet::new();
@@ -101,9 +106,7 @@ async fn two_stores_on_one_file_never_pass_the_cap_together() {
     assert_sound(&two).await;
 }
 
-#[tokio::test]
-async fn a_caller_that_goes_away_leaves_its_unit_behind_whole() {
-    let place = Place::new();
+async fn a_caller_that_goes_away_leaves_its_unit_behind_whole(place: Place) {
     let store = place.opened().await;
     let mut going = Box::pin(run(&store, small_hold(1)));
     // Polled once: it is in the queue. Then the caller is gone.
@@ -115,9 +118,7 @@ async fn a_caller_that_goes_away_leaves_its_unit_behind_whole() {
     assert_sound(&store).await;
 }
 
-#[tokio::test]
-async fn a_command_that_the_database_refuses_does_not_harm_its_neighbours() {
-    let place = Place::new();
+async fn a_command_that_the_database_refuses_does_not_harm_its_neighbours(place: Place) {
     let store = place.opened().await;
     let mut callers = JoinSet::new();
     for number in 0..9_u8 {
@@ -142,9 +143,7 @@ async fn a_command_that_the_database_refuses_does_not_harm_its_neighbours() {
     assert_sound(&store).await;
 }
 
-#[tokio::test]
-async fn tenants_have_books_of_their_own() {
-    let place = Place::new();
+async fn tenants_have_books_of_their_own(place: Place) {
     let store = place.opened().await;
     let other = "other-tenant".parse().unwrap();
     assert!(store.budget(&other, stream::ROOT).await.unwrap().is_none());
@@ -158,9 +157,7 @@ async fn tenants_have_books_of_their_own() {
     assert_sound(&store).await;
 }
 
-#[tokio::test]
-async fn documents_become_durable_with_what_is_new_and_only_then() {
-    let place = Place::new();
+async fn documents_become_durable_with_what_is_new_and_only_then(place: Place) {
     let store = place.opened().await;
     let with = |number, text: &str| Work { documents: vec![document(text)], ..small_hold(number) };
     run(&store, with(1, "one")).await.unwrap();

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use super::{Place, assert_sound, document, holds, on, run, stream, tenant};
 use crate::Schema;
 
-async fn filled(place: &Place) -> crate::SqliteStore {
+async fn filled(place: &Place) -> crate::SqlStore {
     let store = place.opened().await;
     for number in 1..6 {
         let held = holds(stream::hold(number, stream::mandate(0), 20));
@@ -61,7 +61,7 @@ async fn every_column_of_every_table_is_checked() {
     let store = filled(&place).await;
     assert_sound(&store).await;
     store.close().await.unwrap();
-    let whole = std::fs::read(&place.path).unwrap();
+    let whole = std::fs::read(place.path()).unwrap();
 
     let mut shell = place.shell().await;
     let columns = sqlx::query(
@@ -98,7 +98,7 @@ async fn every_column_of_every_table_is_checked() {
         let found = broken(&place).await;
         assert!(found.is_some(), "{table}.{column} was changed and the book is called sound");
         tried += 1;
-        std::fs::write(&place.path, &whole).unwrap();
+        std::fs::write(place.path(), &whole).unwrap();
     }
     assert!(tried > 60, "only {tried} columns were tried");
     assert_eq!(broken(&place).await, None, "the file was not restored");
@@ -153,15 +153,12 @@ async fn a_dropped_guard_is_found_while_serving() {
 }
 
 /// Every row of every table as the file has it; `None` where SQLite cannot read it.
-async fn dump(place: &Place) -> Option<Vec<crate::table::Cells>> {
-    let mut shell = place.shell().await;
-    let tables = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
+async fn dump(place: &Place) -> Option<Vec<crate::cell::Row>> {
+    let mut shell = crate::connection::Connection::Sqlite(place.shell().await);
+    let tables = shell.fetch("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name", []).await.ok()?;
     let mut rows = Vec::new();
-    for table in tables.fetch_all(&mut shell).await.ok()? {
-        let all = AssertSqlSafe(format!("SELECT * FROM {}", table.get::<String, _>(0)));
-        for row in sqlx::query(all).fetch_all(&mut shell).await.ok()? {
-            rows.push(crate::table::cells(&row).ok()?);
-        }
+    for table in tables {
+        rows.extend(shell.fetch(format!("SELECT * FROM {}", table.text(0).ok()?), []).await.ok()?);
     }
     shell.close().await.ok()?;
     Some(rows)
@@ -172,7 +169,7 @@ async fn dump(place: &Place) -> Option<Vec<crate::table::Cells>> {
 async fn a_flipped_byte_in_the_file_is_found() {
     let place = Place::new();
     filled(&place).await.close().await.unwrap();
-    let whole = std::fs::read(&place.path).unwrap();
+    let whole = std::fs::read(place.path()).unwrap();
     let rows = dump(&place).await;
     let texts: [&[u8]; 6] = [b"evidence-3", b"agent-1", b"payable/shop", b"eip155:31337", b"amount_exceeds", b"0x77"];
     for text in texts {
@@ -182,7 +179,7 @@ async fn a_flipped_byte_in_the_file_is_found() {
         for at in places.into_iter().rev().take(40) {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x01;
-            std::fs::write(&place.path, &bytes).unwrap();
+            std::fs::write(place.path(), &bytes).unwrap();
             // What a row left behind when it moved is in the file and in no row.
             let is_used = dump(&place).await != rows;
             let found = broken(&place).await;

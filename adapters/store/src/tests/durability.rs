@@ -5,12 +5,18 @@ use ledger::rejection::Rejection;
 use ledger::store::{Freshness, Store as _, StoreError};
 use sqlx::Connection as _;
 
-use super::{Place, assert_sound, document, holds, on, run, stream, tenant};
+use super::{Place, assert_sound, document, holds, on, on_both_engines, run, stream, tenant};
 use crate::Schema;
 
-#[tokio::test]
-async fn a_kept_refusal_answers_the_same_after_reopening() {
-    let place = Place::new();
+on_both_engines!(
+    "current_thread":
+    a_kept_refusal_answers_the_same_after_reopening,
+    dropped_without_closing_everything_answered_is_there,
+    a_closed_store_takes_nothing_and_finishes_what_waits,
+    migrating_twice_changes_nothing,
+);
+
+async fn a_kept_refusal_answers_the_same_after_reopening(place: Place) {
     let store = place.opened().await;
     run(&store, holds(stream::hold(1, stream::mandate(0), 500))).await.unwrap();
     let first = run(&store, holds(stream::hold(2, stream::mandate(0), 100))).await.unwrap_err();
@@ -28,9 +34,7 @@ async fn a_kept_refusal_answers_the_same_after_reopening() {
     assert_sound(&store).await;
 }
 
-#[tokio::test]
-async fn dropped_without_closing_everything_answered_is_there() {
-    let place = Place::new();
+async fn dropped_without_closing_everything_answered_is_there(place: Place) {
     let store = place.opened().await;
     let held = run(&store, holds(stream::hold(1, stream::mandate(0), 7))).await.unwrap();
     let head = store.head(&tenant()).await.unwrap();
@@ -63,9 +67,7 @@ async fn a_lock_held_from_outside_is_unavailable_and_writes_nothing() {
     assert_sound(&store).await;
 }
 
-#[tokio::test]
-async fn a_closed_store_takes_nothing_and_finishes_what_waits() {
-    let place = Place::new();
+async fn a_closed_store_takes_nothing_and_finishes_what_waits(place: Place) {
     let store = place.opened().await;
     let waiting = tokio::spawn({
         let store = store.clone();
@@ -84,13 +86,13 @@ async fn serving_refuses_a_file_that_is_not_there_or_not_ours() {
     let place = Place::new();
     let refused = place.open(Schema::Refuse).await.err();
     assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
-    assert!(!place.path.exists(), "a refused file was created");
+    assert!(!place.path().exists(), "a refused file was created");
 
-    std::fs::write(&place.path, b"").unwrap();
+    std::fs::write(place.path(), b"").unwrap();
     let refused = place.open(Schema::Refuse).await.err();
     assert!(matches!(refused, Some(StoreError::Broken(_))), "an empty file was served: {refused:?}");
 
-    std::fs::write(&place.path, vec![b'x'; 8_192]).unwrap();
+    std::fs::write(place.path(), vec![b'x'; 8_192]).unwrap();
     for schema in [Schema::Refuse, Schema::Migrate] {
         let refused = place.open(schema).await.err();
         assert!(matches!(refused, Some(StoreError::Broken(_))), "a text file was opened: {refused:?}");
@@ -117,9 +119,7 @@ async fn serving_refuses_a_schema_that_it_does_not_know() {
     }
 }
 
-#[tokio::test]
-async fn migrating_twice_changes_nothing() {
-    let place = Place::new();
+async fn migrating_twice_changes_nothing(place: Place) {
     let store = place.opened().await;
     let head = store.head(&tenant()).await.unwrap();
     store.close().await.unwrap();
@@ -137,7 +137,7 @@ async fn the_file_is_for_its_owner() {
     let store = place.opened().await;
     run(&store, holds(stream::hold(1, stream::mandate(0), 100))).await.unwrap();
     for suffix in ["", "-wal", "-shm"] {
-        let path = format!("{}{suffix}", place.path.display());
+        let path = format!("{}{suffix}", place.path().display());
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{path} has mode {mode:o}");
     }

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::{Place, assert_sound, document, holds, on, run, stream};
 
 /// A book with a row in every table.
-async fn filled(place: &Place) -> crate::SqliteStore {
+async fn filled(place: &Place) -> crate::SqlStore {
     let store = place.opened().await;
     let held = holds(stream::hold(1, stream::mandate(0), 100));
     run(&store, Work { documents: vec![document("evidence")], ..held }).await.unwrap();
@@ -108,7 +108,8 @@ async fn an_authorization_is_claimed_once_by_the_database_itself() {
 async fn readers_cannot_write() {
     let place = Place::new();
     let store = filled(&place).await;
-    let result = sqlx::raw_sql("UPDATE decision SET state = 'approved'").execute(&store.shared.readers).await;
+    let mut reader = store.shared.readers.acquire().await.unwrap();
+    let result = reader.run("UPDATE decision SET state = 'approved'").await;
     assert!(result.is_err(), "a reader wrote");
     assert_sound(&store).await;
 }
@@ -119,7 +120,7 @@ async fn a_key_never_changes_and_never_vanishes() {
     use crate::Schema;
     use crate::keys::{KeyState, KeyTable, SealedKey};
     let place = Place::new();
-    let mut table = KeyTable::open(&place.path, Schema::Migrate).await.unwrap();
+    let mut table = KeyTable::open(&place.location, Schema::Migrate).await.unwrap();
     let key = |kid: &str, state: KeyState| SealedKey {
         tenant: "t".into(),
         purpose: "wallet".into(),

@@ -12,13 +12,13 @@ use ledger::money::AssetId;
 use ledger::store::JournalEntry;
 use ledger::transfer::{Layer, Transfer, TransferId};
 use ledger::view::View;
-use sqlx::{Row as _, SqliteConnection};
 
 use super::Stop;
+use crate::cell::{Cell, Cells};
+use crate::connection::Connection;
 use crate::limits::VERIFY_PAGE_RECORDS;
 use crate::read::record_of;
 use crate::rows;
-use crate::table::{Cells, cells};
 
 pub(super) type AccountIds = BTreeMap<(Account, AssetId), i64>;
 
@@ -37,7 +37,7 @@ pub(super) struct Book {
 }
 
 pub(super) async fn replay(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     salt_key: &SaltKey,
     accounts: &AccountIds,
@@ -68,16 +68,10 @@ pub(super) async fn replay(
     Ok(book)
 }
 
-async fn page(
-    connection: &mut SqliteConnection,
-    tenant: &TenantId,
-    from: u64,
-) -> Result<Vec<(JournalEntry, Effects)>, Stop> {
-    let first = i64::try_from(from).map_err(|_| Stop::at(from, "the journal is longer than a journal can be"))?;
-    let text = "SELECT seq, bytes, leaf FROM journal WHERE tenant = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3";
-    let limit = i64::try_from(VERIFY_PAGE_RECORDS).unwrap_or(i64::MAX);
-    let query = sqlx::query(text).bind(tenant.as_str()).bind(first).bind(limit);
-    let rows = query.fetch_all(connection).await.map_err(|error| Stop::reading(from, error))?;
+async fn page(connection: &mut Connection, tenant: &TenantId, from: u64) -> Result<Vec<(JournalEntry, Effects)>, Stop> {
+    let text = "SELECT seq, bytes, leaf FROM journal WHERE tenant = $1 AND seq >= $2 ORDER BY seq LIMIT $3";
+    let cells = [Cell::text(tenant), Cell::number(from), Cell::number(VERIFY_PAGE_RECORDS)];
+    let rows = connection.fetch(text, cells).await.map_err(|failure| Stop::reading(from, failure))?;
     let mut records = Vec::with_capacity(rows.len());
     for (row, seq) in rows.iter().zip(from..) {
         records.push(record_of(row).map_err(|failure| Stop::reading(seq, failure))?);
@@ -85,20 +79,12 @@ async fn page(
     Ok(records)
 }
 
-async fn transfers(
-    connection: &mut SqliteConnection,
-    tenant: &TenantId,
-    first: u64,
-    last: u64,
-) -> Result<Vec<Cells>, Stop> {
-    let bound = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
-    let text = format!(
-        "SELECT {} FROM transfer WHERE tenant = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq, leg",
-        rows::TRANSFER.columns.join(", ")
-    );
-    let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant.as_str()).bind(bound(first)).bind(bound(last));
-    let found = query.fetch_all(connection).await.map_err(|error| Stop::reading(first, error))?;
-    found.iter().map(|row| cells(row).map_err(|error| Stop::reading(first, error))).collect()
+async fn transfers(connection: &mut Connection, tenant: &TenantId, first: u64, last: u64) -> Result<Vec<Cells>, Stop> {
+    let columns = rows::TRANSFER.column_names().join(", ");
+    let text = format!("SELECT {columns} FROM transfer WHERE tenant = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq, leg");
+    let cells = [Cell::text(tenant), Cell::number(first), Cell::number(last)];
+    let found = connection.fetch(text, cells).await.map_err(|failure| Stop::reading(first, failure))?;
+    Ok(found.into_iter().map(|row| row.0).collect())
 }
 
 fn take_in(book: &mut Book, salt_key: &SaltKey, entry: &JournalEntry, effects: &Effects) -> Result<(), Stop> {
@@ -178,9 +164,8 @@ fn expected_rows(effects: &Effects, accounts: &AccountIds) -> Result<Vec<(Transf
 }
 
 /// How many rows of a table are this tenant's.
-pub(super) async fn count(connection: &mut SqliteConnection, tenant: &TenantId, table: &str) -> Result<u64, Stop> {
-    let text = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE tenant = ?1"));
-    let row = sqlx::query(text).bind(tenant.as_str()).fetch_one(connection).await;
-    let count: i64 = row.and_then(|row| row.try_get(0)).map_err(|error| Stop::reading(0, error))?;
-    Ok(u64::try_from(count).unwrap_or(0))
+pub(super) async fn count(connection: &mut Connection, tenant: &TenantId, table: &str) -> Result<u64, Stop> {
+    let text = format!("SELECT count(*) FROM {table} WHERE tenant = $1");
+    let row = connection.fetch_one(text, [Cell::text(tenant)]).await.map_err(|failure| Stop::reading(0, failure))?;
+    row.map_or(Ok(0), |row| row.number(0)).map_err(|failure| Stop::reading(0, failure))
 }

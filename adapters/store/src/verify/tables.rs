@@ -7,29 +7,26 @@ use ledger::id::{BudgetId, TenantId};
 use ledger::money::Amount;
 use ledger::spend::{Spend, SpendState};
 use ledger::store::Document;
-use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
 use super::Stop;
 use super::journal::{AccountIds, Book, count};
+use crate::cell::{Cell, Cells};
+use crate::connection::Connection;
 use crate::limits::{VERIFY_PAGE_DOCUMENTS, VERIFY_PAGE_ROWS};
 use crate::load;
 use crate::rows;
-use crate::table::{Cell, Cells, Start, Table, bind, cells};
+use crate::table::{Start, Table};
 
-pub(super) async fn accounts(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<AccountIds, Stop> {
-    let text = "SELECT name, asset, id FROM account WHERE tenant = ?1 ORDER BY id";
-    let found = sqlx::query(text).bind(tenant.as_str()).fetch_all(connection).await;
-    let mut accounts = AccountIds::new();
-    for row in found.map_err(|error| Stop::reading(0, error))? {
-        let broken = |failure| Stop::reading(0, failure);
-        let key = (load::text_of(&row, 0).map_err(broken)?, load::text_of(&row, 1).map_err(broken)?);
-        accounts.insert(key, row.try_get(2).map_err(|error| Stop::reading(0, error))?);
-    }
-    Ok(accounts)
+pub(super) async fn accounts(connection: &mut Connection, tenant: &TenantId) -> Result<AccountIds, Stop> {
+    let text = "SELECT name, asset, id FROM account WHERE tenant = $1 ORDER BY id";
+    let found = connection.fetch(text, [Cell::text(tenant)]).await;
+    let accounts =
+        found.and_then(|rows| rows.iter().map(|row| Ok(((row.parsed(0)?, row.parsed(1)?), row.integer(2)?))).collect());
+    accounts.map_err(|failure| Stop::reading(0, failure))
 }
 
 pub(super) async fn compare(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     book: &Book,
     accounts: &AccountIds,
@@ -71,7 +68,7 @@ pub(super) async fn compare(
 }
 
 struct Check<'a> {
-    connection: &'a mut SqliteConnection,
+    connection: &'a mut Connection,
     tenant: &'a TenantId,
     entries: u64,
 }
@@ -101,22 +98,20 @@ impl Check<'_> {
 
     async fn page(&mut self, table: &Table, after: Option<Cells>) -> Result<Vec<Cells>, Stop> {
         let start = if after.is_some() { Start::After } else { Start::First };
-        let query = sqlx::query(AssertSqlSafe(table.page_text(start))).bind(self.tenant.as_str());
         let key = after.into_iter().flat_map(|row| row.into_iter().take(table.key_columns));
-        let query = key.fold(query, bind).bind(if table.name == rows::DOCUMENT.name {
-            VERIFY_PAGE_DOCUMENTS
-        } else {
-            VERIFY_PAGE_ROWS
-        });
-        let rows = query.fetch_all(&mut *self.connection).await.map_err(|error| Stop::reading(self.entries, error))?;
-        rows.iter().map(|row| cells(row).map_err(|error| Stop::reading(self.entries, error))).collect()
+        let limit = if table.name == rows::DOCUMENT.name { VERIFY_PAGE_DOCUMENTS } else { VERIFY_PAGE_ROWS };
+        let cells = std::iter::once(Cell::text(self.tenant)).chain(key).chain([Cell::Integer(limit.into())]);
+        let cells: Cells = cells.collect();
+        let found = self.connection.fetch(table.page_text(start), cells).await;
+        let rows = found.map_err(|failure| Stop::reading(self.entries, failure))?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
     fn differs(&self, table: &Table, expected: &Cells, found: &Cells) -> Stop {
         let key = expected.iter().take(table.key_columns).map(printed).collect::<Vec<_>>().join(", ");
         let pairs = table.columns.iter().zip(expected.iter().zip(found));
         let reason = match pairs.into_iter().find(|(_, (expected, found))| expected != found) {
-            Some((column, (expected, found))) => format!(
+            Some(((column, _), (expected, found))) => format!(
                 "{} ({key}): {column} is {}, the journal says {}",
                 table.name,
                 printed(found),
@@ -145,7 +140,7 @@ impl Check<'_> {
                 if row != found {
                     return Err(self.differs(&rows::CLAIM, &row, &found));
                 }
-                load::kept(&stored.claim.outcome, text).map_err(|failure| Stop::reading(seq, failure))?;
+                load::kept(&stored.claim.outcome, text.as_deref()).map_err(|failure| Stop::reading(seq, failure))?;
             }
             page = self.page(&rows::CLAIM, Some(last)).await?;
         }

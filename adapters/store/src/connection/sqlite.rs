@@ -1,6 +1,6 @@
-//! Connections to the one file: a single writer that syncs every commit, readers that cannot write, and what is
-//! known about the schema.
+//! SQLite: one file, a single writer that syncs every commit, readers that cannot write.
 
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -8,22 +8,62 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::SqlitePoolOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Connection as _, Row as _, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{
+    Connection as _, Executor as _, Row as _, Sqlite, SqliteConnection, SqlitePool, TypeInfo as _, ValueRef as _,
+};
 
+use super::{Schema, migration, ours};
+use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 use crate::limits::{STATEMENTS_CACHED, WAL_PAGES};
 
-static MIGRATOR: Migrator = sqlx::migrate!();
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// What to do about the schema that is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schema {
-    /// Create the file if there is none, and bring it up to date. For `init`, `migrate` and `dev`.
-    Migrate,
-    /// Refuse a file that is not there or whose schema is not exactly ours. For `serve`.
-    Refuse,
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+fn query(text: Cow<'static, str>, cells: Vec<Cell>) -> Query<'static> {
+    cells.into_iter().fold(sqlx::query(ours(text)), |query, cell| match cell {
+        Cell::Null => query.bind(None::<i64>),
+        Cell::Integer(value) => query.bind(value),
+        Cell::Text(value) => query.bind(value),
+        Cell::Blob(value) => query.bind(value),
+    })
+}
+
+pub(super) async fn fetch(
+    connection: &mut SqliteConnection,
+    text: Cow<'static, str>,
+    cells: Vec<Cell>,
+) -> Result<Vec<Row>, Failure> {
+    connection.fetch_all(query(text, cells)).await?.iter().map(row).collect()
+}
+
+pub(super) async fn execute(
+    connection: &mut SqliteConnection,
+    text: Cow<'static, str>,
+    cells: Vec<Cell>,
+) -> Result<u64, Failure> {
+    Ok(connection.execute(query(text, cells)).await?.rows_affected())
+}
+
+fn row(row: &SqliteRow) -> Result<Row, Failure> {
+    let cell = |column: usize| {
+        let value = row.try_get_raw(column)?;
+        if value.is_null() {
+            return Ok(Cell::Null);
+        }
+        let kind = value.type_info().name().to_owned();
+        match kind.as_str() {
+            "INTEGER" => row.try_get(column).map(Cell::Integer),
+            "TEXT" => row.try_get(column).map(Cell::Text),
+            "BLOB" => row.try_get(column).map(Cell::Blob),
+            other => Err(sqlx::Error::Decode(format!("a value of type {other}").into())),
+        }
+    };
+    Ok(Row((0..row.len()).map(cell).collect::<Result<_, sqlx::Error>>()?))
 }
 
 /// How the writer is opened, again after each fault.
@@ -62,10 +102,7 @@ impl Opener {
         }
         let mut connection = SqliteConnection::connect_with(&self.writer).await?;
         if schema == Schema::Migrate {
-            MIGRATOR.run_direct(None, &mut connection, false).await.map_err(|error| match error {
-                sqlx::migrate::MigrateError::Execute(error) => Failure::from(error),
-                other => Failure::Broken(format!("the schema cannot be brought up to date: {other}")),
-            })?;
+            MIGRATOR.run_direct(None, &mut connection, false).await.map_err(migration)?;
         }
         check_schema(&mut connection).await?;
         // A commit of a process that died may be in the log and not yet on the disk. Folding the log in syncs it
@@ -84,6 +121,10 @@ impl Opener {
         }
     }
 
+    pub async fn reader(&self) -> Result<SqliteConnection, Failure> {
+        Ok(SqliteConnection::connect_with(&self.reader).await?)
+    }
+
     pub async fn readers(&self, count: u32, timeout: Duration) -> Result<SqlitePool, Failure> {
         let options = SqlitePoolOptions::new().max_connections(count.max(1)).acquire_timeout(timeout);
         Ok(options.connect_with(self.reader.clone()).await?)
@@ -91,7 +132,7 @@ impl Opener {
 }
 
 /// Refuses any schema but ours, to the letter: another version, a dropped trigger, a changed constraint.
-pub(crate) async fn check_schema(connection: &mut SqliteConnection) -> Result<(), Failure> {
+pub(in crate::connection) async fn check_schema(connection: &mut SqliteConnection) -> Result<(), Failure> {
     let mut fresh = SqliteConnection::connect_with(&SqliteConnectOptions::new().in_memory(true)).await?;
     MIGRATOR
         .run_direct(None, &mut fresh, false)
@@ -123,7 +164,18 @@ async fn schema_of(connection: &mut SqliteConnection) -> Result<Vec<SchemaItem>,
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
 }
 
-pub(crate) async fn roll_back(connection: &mut SqliteConnection) -> Result<(), Failure> {
-    sqlx::raw_sql("ROLLBACK").execute(connection).await?;
-    Ok(())
+/// Pages, indexes, constraints and references; what is wrong first, where something is.
+pub(in crate::connection) async fn check_integrity(
+    connection: &mut SqliteConnection,
+) -> Result<Option<String>, Failure> {
+    for row in sqlx::query("PRAGMA integrity_check(1)").fetch_all(&mut *connection).await? {
+        let found: String = row.try_get(0)?;
+        if found != "ok" {
+            return Ok(Some(format!("the file is damaged: {found}")));
+        }
+    }
+    let rows = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *connection).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let table: String = row.try_get(0)?;
+    Ok(Some(format!("a row of {table} refers to one that is not there")))
 }

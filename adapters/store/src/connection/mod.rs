@@ -1,0 +1,304 @@
+//! A connection to either engine. Everything above speaks in texts with `$1` variables and in cells; what differs
+//! between the engines is here, in the two files below, and in how a table takes rows in bulk (`table`).
+
+mod postgres;
+mod sqlite;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool};
+
+use crate::cell::{Cell, Row};
+use crate::failure::Failure;
+use crate::location::Location;
+
+/// What to do about the schema that is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// Create the database if there is none, and bring it up to date. For `init`, `migrate` and `dev`.
+    Migrate,
+    /// Refuse a database that is not there or whose schema is not exactly ours. For `serve`.
+    Refuse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// The few words in which the two SQLs differ where rows are read.
+impl Dialect {
+    /// SQLite keeps no figures about its tables: it is told which index to take, and refuses where it is gone.
+    pub fn indexed_by(self, index: &str) -> String {
+        match self {
+            Self::Sqlite => format!("INDEXED BY {index}"),
+            Self::Postgres => String::new(),
+        }
+    }
+
+    /// SQLite's CROSS JOIN keeps the order of the tables as written.
+    pub const fn join(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CROSS JOIN",
+            Self::Postgres => "JOIN",
+        }
+    }
+
+    /// What rows were inserted in the order of.
+    pub const fn insertion(self) -> &'static str {
+        match self {
+            Self::Sqlite => "rowid",
+            Self::Postgres => "place",
+        }
+    }
+}
+
+pub(crate) enum Connection {
+    Sqlite(SqliteConnection),
+    SqliteReader(PoolConnection<Sqlite>),
+    Postgres(PgConnection),
+    PostgresReader(PoolConnection<Postgres>),
+}
+
+enum Raw<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
+}
+
+impl Connection {
+    fn raw(&mut self) -> Raw<'_> {
+        match self {
+            Self::Sqlite(connection) => Raw::Sqlite(connection),
+            Self::SqliteReader(connection) => Raw::Sqlite(connection),
+            Self::Postgres(connection) => Raw::Postgres(connection),
+            Self::PostgresReader(connection) => Raw::Postgres(connection),
+        }
+    }
+
+    pub const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) | Self::SqliteReader(_) => Dialect::Sqlite,
+            Self::Postgres(_) | Self::PostgresReader(_) => Dialect::Postgres,
+        }
+    }
+
+    pub async fn fetch(
+        &mut self,
+        text: impl Into<Cow<'static, str>>,
+        cells: impl Into<Vec<Cell>>,
+    ) -> Result<Vec<Row>, Failure> {
+        let (text, cells) = (text.into(), cells.into());
+        match self.raw() {
+            Raw::Sqlite(connection) => sqlite::fetch(connection, text, cells).await,
+            Raw::Postgres(connection) => postgres::fetch(connection, text, cells).await,
+        }
+    }
+
+    pub async fn fetch_one(
+        &mut self,
+        text: impl Into<Cow<'static, str>>,
+        cells: impl Into<Vec<Cell>>,
+    ) -> Result<Option<Row>, Failure> {
+        Ok(self.fetch(text, cells).await?.into_iter().next())
+    }
+
+    /// How many rows were written.
+    pub async fn execute(
+        &mut self,
+        text: impl Into<Cow<'static, str>>,
+        cells: impl Into<Vec<Cell>>,
+    ) -> Result<u64, Failure> {
+        let (text, cells) = (text.into(), cells.into());
+        match self.raw() {
+            Raw::Sqlite(connection) => sqlite::execute(connection, text, cells).await,
+            Raw::Postgres(connection) => postgres::execute(connection, text, cells).await,
+        }
+    }
+
+    /// One statement for many rows, a list of values a column. PostgreSQL only.
+    pub async fn execute_columns(
+        &mut self,
+        text: String,
+        first: Cell,
+        columns: Vec<crate::table::Column>,
+    ) -> Result<u64, Failure> {
+        match self.raw() {
+            Raw::Postgres(connection) => postgres::execute_columns(connection, text, first, columns).await,
+            Raw::Sqlite(_) => Err(Failure::Broken("SQLite has no lists".to_owned())),
+        }
+    }
+
+    pub async fn fetch_columns(
+        &mut self,
+        text: String,
+        first: Cell,
+        columns: Vec<crate::table::Column>,
+    ) -> Result<Vec<Row>, Failure> {
+        match self.raw() {
+            Raw::Postgres(connection) => postgres::fetch_columns(connection, text, first, columns).await,
+            Raw::Sqlite(_) => Err(Failure::Broken("SQLite has no lists".to_owned())),
+        }
+    }
+
+    /// A text without variables, as it is.
+    pub async fn run(&mut self, text: &'static str) -> Result<(), Failure> {
+        match self.raw() {
+            Raw::Sqlite(connection) => sqlx::raw_sql(text).execute(connection).await.map(drop)?,
+            Raw::Postgres(connection) => sqlx::raw_sql(text).execute(connection).await.map(drop)?,
+        }
+        Ok(())
+    }
+
+    /// SQLite: IMMEDIATE takes its one write lock now, where a read that turns into a write later fails at once.
+    /// PostgreSQL: the head row is the tenant's lock, and it is read first.
+    pub async fn begin(&mut self) -> Result<(), Failure> {
+        match self.dialect() {
+            Dialect::Sqlite => self.run("BEGIN IMMEDIATE").await,
+            Dialect::Postgres => self.run("BEGIN").await,
+        }
+    }
+
+    /// One state of the whole database, whatever is written meanwhile.
+    pub async fn begin_snapshot(&mut self) -> Result<(), Failure> {
+        match self.dialect() {
+            Dialect::Sqlite => self.run("BEGIN").await,
+            Dialect::Postgres => self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+        }
+    }
+
+    /// Whatever goes wrong here, it is not known what was written: except where the database says that it was nothing.
+    pub async fn commit(&mut self) -> Result<(), Failure> {
+        let done = match self.raw() {
+            Raw::Sqlite(connection) => sqlx::raw_sql("COMMIT").execute(connection).await.map(drop),
+            Raw::Postgres(connection) => return postgres::commit(connection).await,
+        };
+        done.map_err(|error| Failure::Unknown(error.to_string()))
+    }
+
+    pub async fn roll_back(&mut self) -> Result<(), Failure> {
+        self.run("ROLLBACK").await
+    }
+
+    pub async fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(connection) => connection.close().await?,
+            Self::Postgres(connection) => connection.close().await?,
+            // Given back to their pools.
+            Self::SqliteReader(_) | Self::PostgresReader(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// How connections are opened, again after each fault.
+#[derive(Clone, Debug)]
+pub(crate) enum Opener {
+    Sqlite(sqlite::Opener),
+    Postgres(postgres::Opener),
+}
+
+pub(crate) enum Readers {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl Opener {
+    pub fn new(location: &Location, schema: Schema, busy_timeout: Duration) -> Self {
+        match location {
+            Location::Sqlite(path) => Self::Sqlite(sqlite::Opener::new(path, schema, busy_timeout)),
+            Location::Postgres(address) => Self::Postgres(postgres::Opener::new(&address.options, busy_timeout)),
+        }
+    }
+
+    pub const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// A connection that writes, and whose commits are durable before they are answered.
+    pub async fn open(&self, schema: Schema) -> Result<Connection, Failure> {
+        match self {
+            Self::Sqlite(opener) => opener.open(schema).await.map(Connection::Sqlite),
+            Self::Postgres(opener) => opener.open(schema).await.map(Connection::Postgres),
+        }
+    }
+
+    /// The same to a database whose schema was looked at already.
+    pub async fn reopen(&self) -> Result<Connection, Failure> {
+        match self {
+            Self::Sqlite(_) => self.open(Schema::Refuse).await,
+            Self::Postgres(opener) => opener.connect().await.map(Connection::Postgres),
+        }
+    }
+
+    /// A reader of its own, outside of the pool, for one long look.
+    pub async fn reader(&self) -> Result<Connection, Failure> {
+        match self {
+            Self::Sqlite(opener) => opener.reader().await.map(Connection::Sqlite),
+            Self::Postgres(opener) => opener.reader().await.map(Connection::Postgres),
+        }
+    }
+
+    pub async fn readers(&self, count: u32, timeout: Duration) -> Result<Readers, Failure> {
+        match self {
+            Self::Sqlite(opener) => opener.readers(count, timeout).await.map(Readers::Sqlite),
+            Self::Postgres(opener) => opener.readers(count, timeout).await.map(Readers::Postgres),
+        }
+    }
+}
+
+impl Readers {
+    pub async fn acquire(&self) -> Result<Connection, Failure> {
+        match self {
+            Self::Sqlite(pool) => Ok(Connection::SqliteReader(pool.acquire().await?)),
+            Self::Postgres(pool) => Ok(Connection::PostgresReader(pool.acquire().await?)),
+        }
+    }
+
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// Refuses any schema but ours: another version, a dropped trigger, a changed constraint.
+pub(crate) async fn check_schema(connection: &mut Connection) -> Result<(), Failure> {
+    match connection.raw() {
+        Raw::Sqlite(connection) => sqlite::check_schema(connection).await,
+        Raw::Postgres(connection) => postgres::check_schema(connection).await,
+    }
+}
+
+/// The database as its own engine sees it: pages, indexes, references.
+pub(crate) async fn check_integrity(connection: &mut Connection) -> Result<Option<String>, Failure> {
+    match connection.raw() {
+        Raw::Sqlite(connection) => sqlite::check_integrity(connection).await,
+        // PostgreSQL checks references as they are written; what a superuser forged differs from the journal.
+        Raw::Postgres(_) => Ok(None),
+    }
+}
+
+fn migration(error: sqlx::migrate::MigrateError) -> Failure {
+    match error {
+        sqlx::migrate::MigrateError::Execute(error) => Failure::from(error),
+        other => Failure::Broken(format!("the schema cannot be brought up to date: {other}")),
+    }
+}
+
+/// A text that is one of ours, whole or put together from ours.
+fn ours(text: Cow<'static, str>) -> AssertSqlSafe<String> {
+    AssertSqlSafe(text.into_owned())
+}
+
+/// What the migrations make of an empty database, to be kept beside them.
+#[cfg(test)]
+pub(crate) async fn catalog_of_migrations(url: &str) -> Result<Vec<String>, Failure> {
+    postgres::catalog_of_migrations(url).await
+}

@@ -1,0 +1,242 @@
+//! PostgreSQL: a server, a connection a lane for writing, readers that cannot write, and roles of which the one that
+//! serves may not change what was written.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Postgres, Row as _, TypeInfo as _, ValueRef as _};
+
+use super::{Schema, migration, ours};
+use crate::cell::{Cell, Row};
+use crate::failure::Failure;
+use crate::limits::STATEMENTS_CACHED;
+use crate::table::Column;
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Tables with their columns, constraints, indexes, guards and the bodies of functions, as the migrations make them.
+const CATALOG: &str = include_str!("postgres_catalog.txt");
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+/// A single NULL is always of a column of numbers here; lists carry their own types.
+fn bind(query: Query<'static>, cell: Cell) -> Query<'static> {
+    match cell {
+        Cell::Null => query.bind(None::<i64>),
+        Cell::Integer(value) => query.bind(value),
+        Cell::Text(value) => query.bind(value),
+        Cell::Blob(value) => query.bind(value),
+    }
+}
+
+fn bind_column(query: Query<'static>, column: Column) -> Query<'static> {
+    match column {
+        Column::Integers(values) => query.bind(values),
+        Column::Texts(values) => query.bind(values),
+        Column::Blobs(values) => query.bind(values),
+    }
+}
+
+fn with_columns(text: String, first: Cell, columns: Vec<Column>) -> Query<'static> {
+    columns.into_iter().fold(bind(sqlx::query(ours(text.into())), first), bind_column)
+}
+
+pub(super) async fn fetch(
+    connection: &mut PgConnection,
+    text: Cow<'static, str>,
+    cells: Vec<Cell>,
+) -> Result<Vec<Row>, Failure> {
+    let query = cells.into_iter().fold(sqlx::query(ours(text)), bind);
+    connection.fetch_all(query).await?.iter().map(row).collect()
+}
+
+pub(super) async fn execute(
+    connection: &mut PgConnection,
+    text: Cow<'static, str>,
+    cells: Vec<Cell>,
+) -> Result<u64, Failure> {
+    let query = cells.into_iter().fold(sqlx::query(ours(text)), bind);
+    Ok(connection.execute(query).await?.rows_affected())
+}
+
+pub(super) async fn execute_columns(
+    connection: &mut PgConnection,
+    text: String,
+    first: Cell,
+    columns: Vec<Column>,
+) -> Result<u64, Failure> {
+    Ok(connection.execute(with_columns(text, first, columns)).await?.rows_affected())
+}
+
+pub(super) async fn fetch_columns(
+    connection: &mut PgConnection,
+    text: String,
+    first: Cell,
+    columns: Vec<Column>,
+) -> Result<Vec<Row>, Failure> {
+    connection.fetch_all(with_columns(text, first, columns)).await?.iter().map(row).collect()
+}
+
+fn row(row: &PgRow) -> Result<Row, Failure> {
+    let cell = |column: usize| {
+        let value = row.try_get_raw(column)?;
+        if value.is_null() {
+            return Ok(Cell::Null);
+        }
+        let kind = value.type_info().name().to_owned();
+        match kind.as_str() {
+            "INT8" => row.try_get(column).map(Cell::Integer),
+            "INT4" => row.try_get::<i32, _>(column).map(|value| Cell::Integer(value.into())),
+            "TEXT" | "NAME" => row.try_get(column).map(Cell::Text),
+            "BYTEA" => row.try_get(column).map(Cell::Blob),
+            other => Err(sqlx::Error::Decode(format!("a value of type {other}").into())),
+        }
+    };
+    Ok(Row((0..row.len()).map(cell).collect::<Result<_, sqlx::Error>>()?))
+}
+
+/// Only what says by its code that the transaction was rolled back has written nothing. A server that goes away
+/// (class 57) may have committed before it went.
+pub(super) async fn commit(connection: &mut PgConnection) -> Result<(), Failure> {
+    match sqlx::raw_sql("COMMIT").execute(connection).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+            if code.starts_with("23") || code.starts_with("40") {
+                return Err(Failure::from(error));
+            }
+            Err(Failure::Unknown(error.to_string()))
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Opener {
+    writer: PgConnectOptions,
+    reader: PgConnectOptions,
+}
+
+/// The options hold a password.
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Opener(postgres://{})", self.writer.get_host())
+    }
+}
+
+impl Opener {
+    pub fn new(options: &PgConnectOptions, busy_timeout: Duration) -> Self {
+        let base = options.clone().application_name("purser").statement_cache_capacity(STATEMENTS_CACHED);
+        let milliseconds = busy_timeout.as_millis().to_string();
+        // Plans are kept for the life of a connection. Made on tables that are still empty they scan, and a fresh
+        // database runs at a quarter of its speed until they reconnect: every look-up here is by a key, so no plan
+        // may scan or hash whole tables. An idle transaction of a dead process gives its locks back.
+        let writer = base.clone().options([
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
+            ("lock_timeout", milliseconds.as_str()),
+            ("statement_timeout", "30000"),
+            ("idle_in_transaction_session_timeout", "15000"),
+            ("tcp_user_timeout", "15000"),
+        ]);
+        let reader = base.options([("default_transaction_read_only", "on"), ("jit", "off"), ("enable_seqscan", "off")]);
+        Self { writer, reader }
+    }
+
+    pub async fn connect(&self) -> Result<PgConnection, Failure> {
+        Ok(PgConnection::connect_with(&self.writer).await?)
+    }
+
+    pub async fn open(&self, schema: Schema) -> Result<PgConnection, Failure> {
+        if schema == Schema::Migrate {
+            // Index builds of a migration may take longer than a unit of work ever should.
+            let patient = self.writer.clone().options([("statement_timeout", "0"), ("lock_timeout", "60000")]);
+            let mut connection = PgConnection::connect_with(&patient).await?;
+            MIGRATOR.run_direct(None, &mut connection, false).await.map_err(migration)?;
+            connection.close().await?;
+        }
+        let mut connection = self.connect().await?;
+        check_schema(&mut connection).await?;
+        Ok(connection)
+    }
+
+    pub async fn reader(&self) -> Result<PgConnection, Failure> {
+        Ok(PgConnection::connect_with(&self.reader).await?)
+    }
+
+    pub async fn readers(&self, count: u32, timeout: Duration) -> Result<PgPool, Failure> {
+        let options = PgPoolOptions::new().max_connections(count.max(1)).acquire_timeout(timeout);
+        Ok(options.connect_with(self.reader.clone()).await?)
+    }
+}
+
+/// Refuses any schema but ours: another version, a column, a constraint, an index or a guard that is gone or is new,
+/// a guard that is switched off, a function whose body is another.
+pub(super) async fn check_schema(connection: &mut PgConnection) -> Result<(), Failure> {
+    let versions = MIGRATOR.iter().map(|migration| migration.version.to_string()).collect::<Vec<_>>().join(", ");
+    let wrong = |problem: String| {
+        Failure::Broken(format!("the schema is not the one of this program (migrations {versions}): {problem}"))
+    };
+    let applied = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
+    let applied = applied.fetch_all(&mut *connection).await.map_err(|error| match &error {
+        sqlx::Error::Database(_) => wrong(format!("it cannot be read: {error}")),
+        _ => Failure::from(error),
+    })?;
+    let applied = applied.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let applied = applied.collect::<Result<Vec<(i64, Vec<u8>)>, sqlx::Error>>()?;
+    let ours = MIGRATOR.iter().map(|migration| (migration.version, migration.checksum.to_vec())).collect::<Vec<_>>();
+    if applied != ours {
+        let found = applied.iter().map(|(version, _)| version.to_string()).collect::<Vec<_>>().join(", ");
+        return Err(wrong(format!("migrations [{found}] are applied, or others of the same numbers")));
+    }
+    let found = catalog(connection).await?;
+    let expected: Vec<&str> = CATALOG.lines().collect();
+    let missing = expected.iter().find(|line| !found.iter().any(|found| found == *line));
+    if let Some(line) = missing {
+        return Err(wrong(format!("`{line}` is missing or changed")));
+    }
+    match found.iter().find(|line| !expected.contains(&line.as_str())) {
+        Some(line) => Err(wrong(format!("`{line}` is unknown"))),
+        None => Ok(()),
+    }
+}
+
+/// A line a thing, in words that mean the same in every version of PostgreSQL.
+async fn catalog(connection: &mut PgConnection) -> Result<Vec<String>, Failure> {
+    let text = "SELECT line FROM (
+        SELECT format('column %s.%s %s%s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+                      CASE WHEN a.attnotnull THEN ' not null' ELSE '' END) AS line
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
+          AND NOT a.attisdropped AND c.relname <> '_sqlx_migrations'
+        UNION ALL
+        SELECT format('constraint %s.%s %s', c.relname, o.conname, o.contype)
+        FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid
+        WHERE o.connamespace = current_schema()::regnamespace AND o.contype IN ('c', 'f', 'p', 'u') AND o.convalidated
+          AND c.relname <> '_sqlx_migrations'
+        UNION ALL
+        SELECT format('index %s.%s%s%s', c.relname, i.relname, CASE WHEN x.indisunique THEN ' unique' ELSE '' END,
+                      CASE WHEN x.indpred IS NULL THEN '' ELSE ' partial' END)
+        FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid
+        WHERE c.relnamespace = current_schema()::regnamespace AND x.indisvalid AND c.relname <> '_sqlx_migrations'
+        UNION ALL
+        SELECT format('guard %s.%s %s %s', c.relname, t.tgname, t.tgtype, t.tgenabled)
+        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+        WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal
+        UNION ALL
+        SELECT format('function %s %s', p.proname, md5(p.prosrc))
+        FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace
+        ) lines ORDER BY line COLLATE \"C\"";
+    let rows = sqlx::query(text).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+#[cfg(test)]
+pub(super) async fn catalog_of_migrations(url: &str) -> Result<Vec<String>, Failure> {
+    let mut connection = PgConnection::connect(url).await?;
+    MIGRATOR.run_direct(None, &mut connection, false).await.map_err(migration)?;
+    catalog(&mut connection).await
+}

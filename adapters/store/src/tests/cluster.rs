@@ -1,0 +1,163 @@
+//! A PostgreSQL server of a test's own: in a temporary folder, on a private socket, without a port, as a user that is
+//! not root; gone with the value, and with the process if that is killed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A test that kills processes needs no disk that was synced.
+pub const QUICK: &[&str] = &["fsync=off", "full_page_writes=off"];
+
+pub struct Cluster {
+    folder: TempDir,
+    name: String,
+    server: Option<Child>,
+    settings: Vec<String>,
+    databases: AtomicU32,
+}
+
+/// Debian keeps the server's programs out of the path.
+fn programs() -> PathBuf {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
+        .unwrap_or_default();
+    found.retain(|bin| bin.join("postgres").exists());
+    found.sort();
+    found.pop().expect("PostgreSQL is needed: Debian's package `postgresql`, which tests/run installs")
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// A program of the server's, as the server's user, ended when this thread ends.
+fn as_server(program: &str) -> Command {
+    let path = programs().join(program);
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command.arg("--pdeathsig=QUIT").arg(path).env("LC_ALL", "C");
+    command
+}
+
+fn done(mut command: Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+impl Cluster {
+    pub fn start(settings: &[&str]) -> Self {
+        let cluster = Self::folder("node", settings);
+        let mut initdb = as_server("initdb");
+        initdb.arg("--pgdata").arg(cluster.data());
+        done({
+            initdb.args(["--auth=trust", "--username=owner", "--no-sync", "--no-instructions", "--encoding=UTF8"]);
+            initdb
+        });
+        cluster.started()
+    }
+
+    fn folder(name: &str, settings: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("purser-pg-").tempdir().unwrap();
+        if is_root() {
+            let mut chown = Command::new("chown");
+            chown.arg("postgres").arg(folder.path());
+            done(chown);
+        }
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        Self { folder, name: name.to_owned(), server: None, settings, databases: AtomicU32::new(0) }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The folder with the socket.
+    pub fn host(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn started(mut self) -> Self {
+        self.launch();
+        self
+    }
+
+    /// Starts the server again after `kill` or `stop`.
+    pub fn launch(&mut self) {
+        let mut server = as_server("postgres");
+        server.arg("-D").arg(self.data()).arg("-k").arg(self.host());
+        let always = ["listen_addresses=", "max_connections=200", "log_min_messages=fatal"];
+        let name = format!("cluster_name={}", self.name);
+        for setting in always.into_iter().chain(self.settings.iter().map(String::as_str)).chain([name.as_str()]) {
+            server.args(["-c", setting]);
+        }
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.server = Some(server.spawn().unwrap());
+        let started = Instant::now();
+        while !self.is_ready() {
+            let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            assert!(started.elapsed() < Duration::from_secs(60), "the server does not start: {}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        let mut ready = Command::new(programs().join("pg_isready"));
+        ready.arg("--quiet").arg("--host").arg(self.host()).status().unwrap().success()
+    }
+
+    /// SIGQUIT: every connection is cut, nothing is finished, what was answered is recovered at the next start.
+    pub fn kill(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        let _ = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status();
+        let _ = server.wait();
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        self.url_as("owner", database)
+    }
+
+    pub fn url_as(&self, user: &str, database: &str) -> String {
+        format!("postgres:///{database}?host={}&user={user}", self.host().display())
+    }
+
+    /// A new, empty database.
+    pub fn create(&self) -> String {
+        self.databases.fetch_add(1, Ordering::Relaxed);
+        let name = self.latest();
+        self.psql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"));
+        name
+    }
+
+    /// The database that was created last.
+    pub fn latest(&self) -> String {
+        format!("book{}", self.databases.load(Ordering::Relaxed))
+    }
+
+    pub fn psql(&self, database: &str, sql: &str) -> String {
+        let output = self.try_psql(database, sql);
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// As the `psql` shell comes to it, with the rights of the owner.
+    pub fn try_psql(&self, database: &str, sql: &str) -> Output {
+        let mut psql = Command::new(programs().join("psql"));
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
+        psql.arg("--host").arg(self.host()).args(["--username=owner", "--dbname", database, "--command", sql]);
+        psql.stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
