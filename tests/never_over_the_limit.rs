@@ -135,3 +135,55 @@ async fn a_kept_refusal_is_the_answer_of_its_key() {
     assert_eq!(text(&first, "state"), "committed");
     assert_eq!(json!(shop.figures(&mandate).await["payments"]["used"]), json!(1));
 }
+
+/// What AP2 cannot say binds all the same: so much a day, so much to one payee, at these hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_credential_cannot_say_binds_in_the_book() {
+    let shop = Shop::open().await;
+    let with = |limits: serde_json::Value, hours: serde_json::Value| {
+        let mut request = intent();
+        (request["total"], request["per_payment"], request["payments"]) = ("1.00".into(), "1.00".into(), 50.into());
+        (request["limits"], request["hours"]) = (limits, hours);
+        request
+    };
+    let day = json!([{ "period": "day", "zone": "Pacific/Kiritimati", "amount": "0.03" },
+        { "period": "rolling", "seconds": 86_400, "payments": 9 }]);
+    let mandate = shop.mandate(with(day, json!(null))).await;
+    for number in 0..3 {
+        shop.pay(&mandate, &shop.offer(&format!("/daily/{number}"), 10_000), &new_key()).await.unwrap();
+    }
+    let offer = shop.offer("/daily/3", 10_000);
+    let (status, refusal, detail) = refused(shop.pay(&mandate, &offer, &new_key()).await);
+    assert_eq!((status, refusal.as_str()), (422, "amount_exceeds_period"));
+    assert!(detail.contains("a day (Pacific/Kiritimati)"), "{detail}");
+    let shown = shop.figures(&mandate).await;
+    assert_eq!(shown["limits"][0]["used"]["amount"], "0.03", "{shown}");
+    assert_eq!(shown["limits"][1]["payments"], json!({ "used": 3, "limit": 9 }), "{shown}");
+
+    let each = json!([{ "period": "total", "each_payee": true, "payments": 1 }]);
+    let mandate = shop.mandate(with(each, json!(null))).await;
+    shop.pay(&mandate, &shop.offer("/each/1", 10_000), &new_key()).await.unwrap();
+    let second = shop.pay(&mandate, &shop.offer("/each/2", 10_000), &new_key()).await;
+    assert_eq!(code(second), "payments_exceed_period");
+
+    // A minute that is not now, whenever this runs: the one that was half a day ago.
+    let now = store::wall_clock()().seconds().rem_euclid(86_400) / 60;
+    let then = (now + 720) % 1_440;
+    let time = |minute: i64| format!("{:02}:{:02}", minute / 60, minute % 60);
+    let hours = json!({ "zone": "UTC", "from": time(then), "to": time((then + 1) % 1_440) });
+    let mandate = shop.mandate(with(json!([]), hours)).await;
+    assert_eq!(code(shop.pay(&mandate, &shop.offer("/hours/1", 10_000), &new_key()).await), "outside_hours");
+
+    for (limits, field) in [
+        (json!([{ "period": "day", "amount": "1" }]), "limits.zone"),
+        (json!([{ "period": "day", "zone": "Mars/Olympus", "amount": "1" }]), "zone"),
+        (json!([{ "period": "rolling", "amount": "1" }]), "limits.seconds"),
+        (json!([{ "period": "total" }]), "limits"),
+        (json!(vec![json!({ "period": "total", "amount": "1" }); 17]), "limits"),
+    ] {
+        let body = Some(with(limits.clone(), json!(null)));
+        let asked = shop.call(reqwest::Method::POST, "/v1/mandates/intents", &shop.agent, body).await;
+        let (status, _, detail) = refused(asked);
+        assert!(status == 400 && detail.contains(field), "{limits}: {status} {detail}");
+    }
+}

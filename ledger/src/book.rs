@@ -28,8 +28,10 @@ pub enum Outcome {
     Known,
 }
 
-/// What must be read before `apply` can judge. Ask again after loading: reading a spend names its budgets.
-pub fn wants(view: &View, request: &Request) -> Keys {
+/// What must be read before `apply` can judge at this instant. Ask again after loading: reading a spend names its
+/// budgets.
+pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> {
+    let at = rising(view, at);
     let mut keys = Keys::default();
     match &request.command {
         Command::Propose(propose) => keys.decision(view, propose.decision),
@@ -58,6 +60,9 @@ pub fn wants(view: &View, request: &Request) -> Keys {
             gating::gates(view, hold.budget, &hold.payee).into_iter().for_each(|scope| keys.gate(view, scope));
             keys.spend(view, hold.spend);
             keys.budget(view, hold.budget);
+            for counted in spending::windows(view, hold, at)? {
+                keys.windows(view, counted.read.into_iter());
+            }
             keys.purchase(view, PurchaseKey { budget: hold.budget, purchase: hold.purchase });
         }
         Command::Gate { scope, .. } => keys.gate(view, scope.clone()),
@@ -84,7 +89,7 @@ pub fn wants(view: &View, request: &Request) -> Keys {
         | Command::Fail { settlement, .. } => keys.settlement(view, settlement),
         Command::Fund { .. } => {}
     }
-    keys
+    Ok(keys)
 }
 
 /// Judges a command and takes its effects into the view. On `Err` the view is as it was.
@@ -131,6 +136,9 @@ const fn is_kept(code: RejectionCode) -> bool {
         RejectionCode::AmountExceedsBudget
             | RejectionCode::AmountExceedsPaymentLimit
             | RejectionCode::OccurrencesExhausted
+            | RejectionCode::AmountExceedsPeriod
+            | RejectionCode::PaymentsExceedPeriod
+            | RejectionCode::OutsideHours
             | RejectionCode::MandateExpired
             | RejectionCode::MandateRevoked
             | RejectionCode::MandateSuspended

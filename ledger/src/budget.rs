@@ -4,6 +4,7 @@
 use crate::codec::{canon_names, canon_struct};
 use crate::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId};
 use crate::money::{Amount, AssetId};
+use crate::window::{Hours, LIMITS_MAX, Limit, LimitError};
 
 /// Longest path from a leaf to the root, both included.
 pub const PATH_NODES_MAX: usize = 16;
@@ -25,8 +26,23 @@ pub struct Caps {
     pub occurrences: Option<u64>,
     /// No hold at or after this instant. Captures of earlier holds are not barred.
     pub expires_at: Option<Micros>,
+    /// What begins anew with a period, and what is for each payee.
+    pub limits: Vec<Limit>,
+    /// When anything may be held at all.
+    pub hours: Option<Hours>,
 }
-canon_struct!(Caps { total, per_payment, occurrences, expires_at });
+canon_struct!(Caps { total, per_payment, occurrences, expires_at, limits, hours });
+
+impl Caps {
+    /// Whether the limits and the hours say something that can be meant.
+    pub fn check(&self) -> Result<(), LimitError> {
+        if self.limits.len() > LIMITS_MAX {
+            return Err(LimitError::TooMany(self.limits.len()));
+        }
+        self.limits.iter().try_for_each(Limit::check)?;
+        self.hours.as_ref().map_or(Ok(()), Hours::check)
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -75,6 +91,17 @@ canon_names!(
     }
 );
 
+impl BudgetStep {
+    /// held, posted and count after the step; `None` where one of them would leave its range.
+    pub fn apply(self, held: Amount, posted: Amount, count: u64, amount: Amount) -> Option<(Amount, Amount, u64)> {
+        Some(match self {
+            Self::Hold => (held.checked_add(amount)?, posted, count.checked_add(1)?),
+            Self::Release => (held.checked_sub(amount)?, posted, count.checked_sub(1)?),
+            Self::Post => (held.checked_sub(amount)?, posted.checked_add(amount)?, count),
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetMove {
     pub budget: BudgetId,
@@ -106,21 +133,9 @@ impl Budget {
             posted: self.posted,
             count: self.count,
         };
-        let mut next = self.clone();
-        match step.step {
-            BudgetStep::Hold => {
-                next.held = self.held.checked_add(step.amount).ok_or_else(impossible)?;
-                next.count = self.count.checked_add(1).ok_or_else(impossible)?;
-            }
-            BudgetStep::Release => {
-                next.held = self.held.checked_sub(step.amount).ok_or_else(impossible)?;
-                next.count = self.count.checked_sub(1).ok_or_else(impossible)?;
-            }
-            BudgetStep::Post => {
-                next.held = self.held.checked_sub(step.amount).ok_or_else(impossible)?;
-                next.posted = self.posted.checked_add(step.amount).ok_or_else(impossible)?;
-            }
-        }
+        let (held, posted, count) =
+            step.step.apply(self.held, self.posted, self.count, step.amount).ok_or_else(impossible)?;
+        let next = Self { held, posted, count, ..self.clone() };
         let used = next.used().ok_or_else(impossible)?;
         match next.caps.total {
             Some(cap) if used > cap => Err(impossible()),

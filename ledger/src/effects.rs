@@ -10,6 +10,7 @@ use crate::id::{BudgetId, Caller, Digest, Micros, RailReference};
 use crate::settlement::Settlement;
 use crate::spend::{Observation, Spend, UnusedProof};
 use crate::transfer::Transfer;
+use crate::window::WindowMove;
 
 canon_names!(
     /// What happened, one name a command.
@@ -108,6 +109,7 @@ pub struct Effects {
     pub opened: Vec<Budget>,
     pub states: Vec<BudgetStateChange>,
     pub moves: Vec<BudgetMove>,
+    pub windows: Vec<WindowMove>,
     pub spend: Option<Spend>,
     pub settlement: Option<Settlement>,
     pub decision: Option<Decision>,
@@ -129,6 +131,7 @@ impl Effects {
             opened: Vec::new(),
             states: Vec::new(),
             moves: Vec::new(),
+            windows: Vec::new(),
             spend: None,
             settlement: None,
             decision: None,
@@ -173,6 +176,7 @@ canon_struct!(Effects {
     opened,
     states,
     moves,
+    windows,
     spend,
     settlement,
     decision,

@@ -122,6 +122,14 @@ rejections! {
         "{scope} is stopped, by {by} since {since}; nothing is reserved and nothing is signed",
     43 "not_yours_to_lift" NotYoursToLift { scope: String, expected: String, found: String } final
         "the stop of {scope} is for a caller of kind {expected} to lift, {found} asked",
+    44 "amount_exceeds_period" AmountExceedsPeriod { budget: BudgetId, limit: String, requested: Amount, available: Amount, cap: Amount } transient
+        "the payment of {requested} exceeds what budget {budget} has left {limit}: {available} of {cap}",
+    45 "payments_exceed_period" PaymentsExceedPeriod { budget: BudgetId, limit: String, used: u64, cap: u64 } transient
+        "budget {budget} allows {cap} payments {limit} and has {used}",
+    46 "outside_hours" OutsideHours { budget: BudgetId, hours: String, now: i64 } transient
+        "budget {budget} pays {hours}; it is {now}",
+    47 "limit_invalid" LimitInvalid { reason: String } final
+        "a limit cannot be taken: {reason}",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

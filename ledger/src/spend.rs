@@ -4,6 +4,7 @@ use crate::codec::{canon_names, canon_struct};
 use crate::id::{BudgetId, Digest, Micros, PayeeId, RailReference, SpendId};
 use crate::money::{Amount, AssetId};
 use crate::transfer::{Money, TransferId};
+use crate::window::WindowKey;
 
 canon_names!(
     SpendState {
@@ -62,6 +63,8 @@ pub struct Spend {
     pub state: SpendState,
     /// The leaf that authorises it.
     pub budget: BudgetId,
+    /// The windows of the instant at which it was held, of every node of the path: whatever becomes of it moves these.
+    pub windows: Vec<WindowKey>,
     /// In the budget's asset; this is what is debited.
     pub authority: Amount,
     /// What moves.
@@ -91,6 +94,7 @@ canon_struct!(Spend {
     id,
     state,
     budget,
+    windows,
     authority,
     money,
     rate,

@@ -20,6 +20,7 @@ use crate::money::AssetId;
 use crate::rejection::Rejection;
 use crate::settlement::{Settlement, SettlementKey};
 use crate::spend::Spend;
+use crate::window::{Window, WindowKey};
 
 /// A document that the ledger links to and never reads: a mandate, a cart, an offer, a signed payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,8 @@ pub trait Store: Send + Sync {
 
     async fn spend(&self, tenant: &TenantId, id: SpendId) -> Result<Option<Spend>, StoreError>;
     async fn budget(&self, tenant: &TenantId, id: BudgetId) -> Result<Option<Budget>, StoreError>;
+    /// Those of these windows that anything was counted in.
+    async fn windows(&self, tenant: &TenantId, keys: Vec<WindowKey>) -> Result<Vec<Window>, StoreError>;
     async fn settlement(&self, tenant: &TenantId, key: &SettlementKey) -> Result<Option<Settlement>, StoreError>;
     async fn decision(&self, tenant: &TenantId, id: DecisionId) -> Result<Option<Decision>, StoreError>;
     async fn document(&self, tenant: &TenantId, digest: Digest) -> Result<Option<Document>, StoreError>;

@@ -13,6 +13,7 @@ use crate::rejection::{Fault, Rejection};
 use crate::settlement::{Settlement, SettlementKey};
 use crate::spend::Spend;
 use crate::store::JournalEntry;
+use crate::window::{Window, WindowKey};
 
 /// Where a tenant's journal stands. Its row is the tenant's lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub struct PurchaseKey {
 pub struct View {
     pub head: Head,
     pub budgets: Shelf<BudgetId, Budget>,
+    pub windows: Shelf<WindowKey, Window>,
     pub spends: Shelf<SpendId, Spend>,
     /// By digest of the key.
     pub claims: Shelf<Digest, StoredClaim>,
@@ -102,6 +104,7 @@ pub struct View {
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     pub budgets: BTreeSet<BudgetId>,
+    pub windows: BTreeSet<WindowKey>,
     pub spends: BTreeSet<SpendId>,
     pub claims: BTreeSet<Digest>,
     pub settlements: BTreeSet<SettlementKey>,
@@ -113,6 +116,7 @@ pub struct Keys {
 impl Keys {
     pub fn is_empty(&self) -> bool {
         self.budgets.is_empty()
+            && self.windows.is_empty()
             && self.spends.is_empty()
             && self.claims.is_empty()
             && self.settlements.is_empty()
@@ -140,6 +144,10 @@ impl Keys {
         }
     }
 
+    pub fn windows(&mut self, view: &View, windows: impl Iterator<Item = WindowKey>) {
+        self.windows.extend(windows.filter(|key| !view.windows.is_loaded(key)));
+    }
+
     pub fn spend(&mut self, view: &View, spend: SpendId) {
         match view.spends.find(&spend) {
             Err(_) => {
@@ -147,6 +155,7 @@ impl Keys {
             }
             Ok(Some(found)) => {
                 self.budget(view, found.budget);
+                self.windows(view, found.windows.iter().cloned());
                 self.purchase(view, PurchaseKey { budget: found.budget, purchase: found.purchase });
             }
             Ok(None) => {}
@@ -188,11 +197,15 @@ impl View {
     /// On `Err` the view is as it was.
     pub fn absorb(&mut self, effects: &Effects, rejection: Option<&Rejection>) -> Result<(), Fault> {
         let budgets = self.moved_budgets(effects)?;
+        let windows = self.moved_windows(effects)?;
         for budget in &effects.opened {
             self.budgets.put(budget.id, budget.clone());
         }
         for budget in budgets {
             self.budgets.put(budget.id, budget);
+        }
+        for window in windows {
+            self.windows.put(window.key.clone(), window);
         }
         for claim in &effects.claims {
             self.claims.put(claim.key, StoredClaim { claim: claim.clone(), rejection: rejection.cloned() });
@@ -219,6 +232,25 @@ impl View {
         }
         self.head.last_at = Some(effects.at);
         Ok(())
+    }
+
+    /// A window is a row from the first payment on that is counted in it.
+    fn moved_windows(&self, effects: &Effects) -> Result<Vec<Window>, Fault> {
+        let mut moved: BTreeMap<&WindowKey, Window> = BTreeMap::new();
+        for step in &effects.windows {
+            let key = &step.key;
+            let node = self.budgets.find(&key.budget)?;
+            let limit = node.and_then(|node| node.caps.limits.get(usize::from(key.limit)));
+            let limit =
+                limit.ok_or_else(|| Fault::Broken(format!("budget {} has no limit {}", key.budget, key.limit)))?;
+            let window = match moved.remove(key) {
+                Some(window) => window,
+                None => self.windows.find(key)?.cloned().unwrap_or_else(|| Window::empty(key.clone())),
+            };
+            let next = window.take(step, limit).map_err(|error| Fault::Broken(error.to_string()))?;
+            moved.insert(key, next);
+        }
+        Ok(moved.into_values().collect())
     }
 
     fn moved_budgets(&self, effects: &Effects) -> Result<Vec<Budget>, Fault> {

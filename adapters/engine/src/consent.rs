@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::book::service;
 use crate::error::EngineError;
+use crate::limits::{self, HoursText, LimitState, LimitText};
 use crate::rate::{authority_from_major, authority_to_major};
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
@@ -47,6 +48,12 @@ pub struct IntentRequest {
     #[serde(default)]
     pub payees: Option<Vec<MerchantText>>,
     pub expires_in_seconds: u64,
+    /// What AP2 cannot say: so much a day, to each payee. It binds here, and stands in no credential.
+    #[serde(default)]
+    pub limits: Vec<LimitText>,
+    /// When anything may be paid; at any time where nothing is said.
+    #[serde(default)]
+    pub hours: Option<HoursText>,
     /// Whether every payment needs a cart that the merchant signed.
     #[serde(default)]
     pub cart: CartDemand,
@@ -87,6 +94,10 @@ pub struct IntentDocument {
     pub payments: u64,
     pub payees: Option<Vec<MerchantText>>,
     pub cart: CartDemand,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<HoursText>,
     /// Unix seconds.
     pub issued_at: i64,
     pub expires_at: i64,
@@ -128,6 +139,12 @@ pub struct MandateView {
     pub record: MandateRecord,
 }
 
+/// The same, with what is used of each limit now.
+pub struct MandateState {
+    pub view: MandateView,
+    pub limits: Vec<LimitState>,
+}
+
 impl Engine {
     /// Puts the question. The agent asks for itself, and only for itself.
     pub async fn propose_intent(&self, identity: &Identity, request: IntentRequest) -> Result<Approval, EngineError> {
@@ -159,6 +176,8 @@ impl Engine {
             payments,
             payees: request.payees,
             cart: request.cart,
+            limits: request.limits,
+            hours: request.hours,
             issued_at: now.seconds(),
             expires_at: now.seconds().saturating_add(lives),
         };
@@ -284,13 +303,13 @@ impl Engine {
         let node = BudgetId::of_person(&tenant.id, person, &asset);
         let own_currency = currency == tenant.currency;
         let levels = [
-            (root, None, BudgetKind::Tenant, identity.caller.principal.clone(), tenant.cap),
-            (node, Some(root), BudgetKind::Person, person.clone(), known.cap),
+            (root, None, BudgetKind::Tenant, identity.caller.principal.clone(), &tenant.caps),
+            (node, Some(root), BudgetKind::Person, person.clone(), &known.caps),
         ];
-        for (id, parent, kind, holder, cap) in levels {
+        for (id, parent, kind, holder, caps) in levels {
             // The configured caps are in the tenant's currency; in another one nothing is granted above a mandate.
-            let total = if own_currency { cap } else { Some(Amount::ZERO) };
-            let caps = Caps { total, ..Caps::default() };
+            let nothing = || Caps { total: Some(Amount::ZERO), ..Caps::default() };
+            let caps = if own_currency { caps.clone() } else { nothing() };
             if self.store.budget(&tenant.id, id).await?.is_none() {
                 let asset = asset.clone();
                 let open = OpenBudget { id, parent, kind, holder, asset, caps, decision: None, document: None };
@@ -303,6 +322,8 @@ impl Engine {
 
 fn check_request(request: &IntentRequest, payments: u64, tenant: &Tenant) -> Result<(), EngineError> {
     let total = authority_from_major(&request.total, &request.currency)?;
+    limits::read(&request.limits, &request.currency)?;
+    request.hours.as_ref().map(HoursText::read).transpose()?;
     if let Some(per_payment) = &request.per_payment
         && authority_from_major(per_payment, &request.currency)? > total
     {
@@ -340,6 +361,8 @@ fn caps(document: &IntentDocument) -> Result<Caps, EngineError> {
         per_payment: per_payment.map(|text| authority_from_major(text, &document.currency)).transpose()?,
         occurrences: Some(document.payments),
         expires_at: Some(Micros::from_seconds(document.expires_at)),
+        limits: limits::read(&document.limits, &document.currency)?,
+        hours: document.hours.as_ref().map(HoursText::read).transpose()?,
     })
 }
 

@@ -18,6 +18,7 @@ mod desk;
 pub mod error;
 pub mod evidence;
 pub mod facilitate;
+pub mod limits;
 mod mandate;
 mod mint;
 pub mod ports;

@@ -4,7 +4,7 @@ use ledger::budget::BudgetState;
 use ledger::command::Command;
 use ledger::id::{BudgetId, CallerKind};
 
-use crate::consent::{MandateRecord, MandateView, forbidden};
+use crate::consent::{MandateRecord, MandateState, MandateView, forbidden};
 use crate::error::EngineError;
 use crate::{Engine, Identity};
 
@@ -27,6 +27,13 @@ impl Engine {
         }
     }
 
+    /// The mandate as its parties look at it.
+    pub async fn mandate_state(&self, identity: &Identity, id: BudgetId) -> Result<MandateState, EngineError> {
+        let view = self.mandate(identity, id).await?;
+        let limits = self.limit_states(&identity.tenant, &view.budget).await?;
+        Ok(MandateState { view, limits })
+    }
+
     /// Stops or restarts a mandate: its person or an operator. Effective at the next reservation and the next
     /// signature; what is signed already is an uncleared cheque and stays held.
     pub async fn change_mandate(
@@ -34,7 +41,7 @@ impl Engine {
         identity: &Identity,
         id: BudgetId,
         to: BudgetState,
-    ) -> Result<MandateView, EngineError> {
+    ) -> Result<MandateState, EngineError> {
         let view = self.mandate(identity, id).await?;
         let caller = &identity.caller;
         let may = match caller.kind {
@@ -48,6 +55,6 @@ impl Engine {
             return Err(forbidden("the person of the mandate or an operator", identity));
         }
         self.run(identity, Command::ChangeBudget { budget: id, to }, Vec::new()).await?;
-        self.mandate(identity, id).await
+        self.mandate_state(identity, id).await
     }
 }

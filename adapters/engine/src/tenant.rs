@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
+use ledger::budget::Caps;
 use ledger::id::{PayeeId, PrincipalId, TenantId, TenantSecret};
 use ledger::journal::SaltKey;
-use ledger::money::Amount;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use x402::chain::Relayer;
@@ -37,8 +37,8 @@ pub struct Tenant {
     pub pegs: Vec<Peg>,
     /// The currency in which people give budgets here.
     pub currency: String,
-    /// The cap of the whole tenant, in units of authority.
-    pub cap: Option<Amount>,
+    /// What the whole tenant may spend, in units of authority.
+    pub caps: Caps,
     pub limits: Limits,
     pub seller: Option<Seller>,
     pub facilitator: Option<FacilitatorRole>,
@@ -46,8 +46,8 @@ pub struct Tenant {
 
 /// A human who answers for agents.
 pub struct Person {
-    /// The cap over all of this person's mandates, in units of authority.
-    pub cap: Option<Amount>,
+    /// What all of this person's mandates may spend together, in units of authority.
+    pub caps: Caps,
 }
 
 /// An agent whose key is held here. It never sees it.

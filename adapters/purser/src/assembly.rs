@@ -7,20 +7,21 @@ use alloy_primitives::B256;
 use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
+use engine::limits::{self, HoursText, LimitText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError};
 use engine::rate::authority_from_major;
 use engine::tenant::{
     Agent, AllowedPayees, FacilitatorRole, Limits, MerchantRole, Payee, Payees, Person, Seller, Tenant,
 };
+use ledger::budget::Caps;
 use ledger::id::{Micros, TenantId, TenantSecret};
 use ledger::journal::SaltKey;
-use ledger::money::Amount;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use store::{Options, Schema, SqlStore};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
 
-use crate::config::{ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, TenantConfig};
+use crate::config::{ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig};
 use crate::keys::signers::LocalWallet;
 use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
 
@@ -104,14 +105,20 @@ fn assemble(
     let set = |purpose| -> Result<KeySet, AssemblyError> {
         KeySet::new(ring.publics(&slot(purpose))?).map_err(|error| wrong(error.to_string()))
     };
-    let cap = |text: &Option<String>| -> Result<Option<Amount>, AssemblyError> {
-        let parsed = text.as_ref().map(|text| authority_from_major(text, &tenant.currency)).transpose();
-        parsed.map_err(|error| wrong(error.to_string()))
+    let caps = |cap: &Option<String>, texts: &[LimitText], hours: &Option<HoursText>| {
+        let total = cap.as_ref().map(|text| authority_from_major(text, &tenant.currency)).transpose();
+        let total = total.map_err(|error| wrong(error.to_string()))?;
+        let limits = limits::read(texts, &tenant.currency).map_err(|error| wrong(error.to_string()))?;
+        let hours = hours.as_ref().map(HoursText::read).transpose().map_err(|error| wrong(error.to_string()))?;
+        Ok::<_, AssemblyError>(Caps { total, limits, hours, ..Caps::default() })
     };
-    let mut limits = Limits::default();
-    limits.payment_seconds = tenant.payment_seconds.unwrap_or(limits.payment_seconds);
-    limits.hold_seconds = tenant.hold_seconds.unwrap_or(limits.hold_seconds);
-    let people = tenant.people.iter().map(|person| Ok((principal(&person.id)?, Person { cap: cap(&person.cap)? })));
+    let mut times = Limits::default();
+    times.payment_seconds = tenant.payment_seconds.unwrap_or(times.payment_seconds);
+    times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);
+    let person = |person: &PersonConfig| {
+        Ok((principal(&person.id)?, Person { caps: caps(&person.cap, &person.limits, &person.hours)? }))
+    };
+    let people = tenant.people.iter().map(person);
     let wallet = match &tenant.wallet {
         Some(_) => Some(Arc::new(wallet(ring, &slot(Purpose::Wallet))?) as _),
         None => None,
@@ -132,8 +139,8 @@ fn assemble(
         wallet,
         pegs: tenant.pegs.clone(),
         currency: tenant.currency.clone(),
-        cap: cap(&tenant.cap)?,
-        limits,
+        caps: caps(&tenant.cap, &tenant.limits, &tenant.hours)?,
+        limits: times,
         seller: seller(tenant, facilitators)?,
         facilitator: facilitator(tenant, ring, rpc)?,
     })

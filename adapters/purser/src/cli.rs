@@ -53,6 +53,10 @@ pub enum Command {
     Pay(PayArgs),
 }
 
+fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     pub name: BenchName,
@@ -316,6 +320,12 @@ pub struct AskArgs {
     /// How many payments; one where nothing is said.
     #[arg(long)]
     pub payments: Option<u64>,
+    /// So much a period, as the API takes it: '{"period":"day","zone":"Europe/Berlin","amount":"20.00"}'. May be repeated.
+    #[arg(long = "limit", value_name = "JSON", value_parser = json)]
+    pub limits: Vec<serde_json::Value>,
+    /// When anything may be paid: '{"zone":"Europe/Berlin","from":"08:00","to":"20:00"}'.
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub hours: Option<serde_json::Value>,
     #[arg(long, default_value_t = 3_600)]
     pub expires_in_seconds: u64,
     /// Wait so many seconds for the answer, and print the mandate's id.

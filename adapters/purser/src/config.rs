@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use engine::limits::{HoursText, LimitText};
 use engine::rate::Peg;
 use figment::Figment;
 use figment::providers::{Format, Toml};
@@ -122,6 +123,12 @@ pub struct TenantConfig {
     /// The cap of the whole tenant in major units; none where nothing is said.
     #[serde(default)]
     pub cap: Option<String>,
+    /// So much, or so many payments, a period or to each payee: of the whole tenant.
+    #[serde(default)]
+    pub limits: Vec<LimitText>,
+    /// When anything may be paid.
+    #[serde(default)]
+    pub hours: Option<HoursText>,
     #[serde(default)]
     pub people: Vec<PersonConfig>,
     #[serde(default)]
@@ -159,6 +166,11 @@ pub struct PersonConfig {
     pub id: String,
     #[serde(default)]
     pub cap: Option<String>,
+    /// The same over all of this person's mandates.
+    #[serde(default)]
+    pub limits: Vec<LimitText>,
+    #[serde(default)]
+    pub hours: Option<HoursText>,
     /// The public key with which this person's client gets tokens (RFC 7523).
     #[serde(default)]
     pub jwk: Option<mandates::json::Object>,
@@ -335,6 +347,8 @@ impl Config {
         for tenant in &mut fixed.tenants {
             *tenant = TenantConfig {
                 cap: None,
+                limits: Vec::new(),
+                hours: None,
                 people: Vec::new(),
                 agents: Vec::new(),
                 merchants: Vec::new(),

@@ -118,6 +118,8 @@ fn tenant(id: &str) -> TenantConfig {
         id: id.into(),
         currency: "USD".into(),
         cap: None,
+        limits: Vec::new(),
+        hours: None,
         people: Vec::new(),
         agents: Vec::new(),
         merchants: Vec::new(),
@@ -133,7 +135,7 @@ fn tenant(id: &str) -> TenantConfig {
 }
 
 fn person(id: &str) -> PersonConfig {
-    PersonConfig { id: id.into(), cap: None, jwk: None, issuer: None }
+    PersonConfig { id: id.into(), cap: None, limits: Vec::new(), hours: None, jwk: None, issuer: None }
 }
 
 fn agent(id: &str, sponsor: &str) -> AgentConfig {
@@ -152,6 +154,8 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
             PersonConfig {
                 id: USER.into(),
                 cap: Some("5000".into()),
+                limits: Vec::new(),
+                hours: None,
                 jwk: client_jwk(HOME, USER, ring)?,
                 issuer: None,
             },

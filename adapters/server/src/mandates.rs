@@ -2,7 +2,8 @@
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use engine::consent::{Approval, IntentRequest, MandateView, shown};
+use engine::consent::{Approval, IntentRequest, MandateState, MandateView, shown};
+use engine::limits::LimitState;
 use engine::verify::VerifyRequest;
 use http::StatusCode;
 use ledger::budget::BudgetState;
@@ -160,7 +161,7 @@ pub async fn show(
     Caller(identity): Caller,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
-    Ok(ok(mandate_json(&app.engine.mandate(&identity, id(&text)?).await?)))
+    Ok(ok(mandate_json(&app.engine.mandate_state(&identity, id(&text)?).await?)))
 }
 
 #[utoipa::path(get, path = "/v1/mandates/{id}/spend", tag = "mandates",
@@ -175,14 +176,14 @@ pub async fn spend(
     Path(text): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let view = app.engine.mandate(&identity, id::<BudgetId>(&text)?).await?;
+    let state = app.engine.mandate_state(&identity, id::<BudgetId>(&text)?).await?;
     let paging = Paging::read(List::Spends, query.as_deref())?;
     let records = paging.newest_first(&app, &identity.tenant).await?;
-    let spends = app.engine.store.spends_of(&identity.tenant, view.budget.id, records, paging.asked()).await;
+    let spends = app.engine.store.spends_of(&identity.tenant, state.view.budget.id, records, paging.asked()).await;
     let mut spends = spends.map_err(engine::error::EngineError::from)?;
     let more = cut(&mut spends, paging.limit);
     let next = spends.last().filter(|_| more).map(|last| paging.cursor(last.hold.seq));
-    let mut json = mandate_json(&view);
+    let mut json = mandate_json(&state);
     json["spends"] = spends.iter().map(crate::payments::spend_json).collect();
     json["next"] = next.into();
     Ok(ok(json))
@@ -216,10 +217,19 @@ async fn change(
 }
 
 /// Amounts for people in major units, and beside them the units that the book counts in.
-fn mandate_json(view: &MandateView) -> Value {
-    let MandateView { budget, record } = view;
+fn mandate_json(state: &MandateState) -> Value {
+    let MandateView { budget, record } = &state.view;
     let major = |amount| shown(amount, &record.currency);
     let figure = |amount: ledger::money::Amount| json!({ "amount": major(amount), "units": amount.to_string() });
+    let limit_json = |state: &LimitState| {
+        let limit = &state.limit;
+        json!({
+            "per": limit.to_string(),
+            "amount": limit.amount.map(figure),
+            "used": state.used.map(|(used, _)| figure(used)),
+            "payments": limit.payments.map(|most| json!({ "used": state.used.map(|(_, count)| count), "limit": most })),
+        })
+    };
     json!({
         "id": budget.id,
         "state": budget.state.as_str(),
@@ -234,6 +244,8 @@ fn mandate_json(view: &MandateView) -> Value {
         "posted": figure(budget.posted),
         "available": budget.available().map(figure),
         "payments": { "used": budget.count, "limit": budget.caps.occurrences },
+        "limits": state.limits.iter().map(limit_json).collect::<Vec<_>>(),
+        "hours": budget.caps.hours.as_ref().map(ToString::to_string),
         "payment": record.payment,
         "checkout": record.checkout,
     })

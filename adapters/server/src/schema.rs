@@ -32,8 +32,51 @@ pub struct Intent {
     payees: Option<Vec<Payee>>,
     #[schema(minimum = 1, maximum = 2_592_000)]
     expires_in_seconds: u64,
+    /// So much, or so many payments, a period or to each payee; binds beside the total.
+    #[schema(max_items = 16)]
+    limits: Option<Vec<Limit>>,
+    /// When anything may be paid; at any time where nothing is said.
+    hours: Option<Hours>,
     /// `required` or `optional`: whether every payment needs a cart that the merchant signed.
     cart: Option<String>,
+}
+
+/// So much, or so many payments, a period.
+#[derive(ToSchema)]
+pub struct Limit {
+    /// `total`, `day`, `week`, `month`, `year` or `rolling`.
+    #[schema(example = "day")]
+    period: String,
+    /// IANA time zone; with day, week, month and year.
+    #[schema(example = "Europe/Berlin")]
+    zone: Option<String>,
+    /// The day from which a month counts; with month.
+    #[schema(minimum = 1, maximum = 31)]
+    from_day: Option<u8>,
+    /// With rolling.
+    #[schema(minimum = 60, maximum = 315_360_000)]
+    seconds: Option<u32>,
+    /// Whether every payee has this limit for itself.
+    each_payee: Option<bool>,
+    /// Decimal, major units. This or `payments`.
+    #[schema(example = "20.00")]
+    amount: Option<String>,
+    payments: Option<u64>,
+}
+
+/// The hours of the day in which anything may be paid.
+#[derive(ToSchema)]
+pub struct Hours {
+    #[schema(example = "Europe/Berlin")]
+    zone: String,
+    /// HH:MM.
+    #[schema(example = "09:00")]
+    from: String,
+    /// HH:MM; earlier than `from` where the hours go past midnight.
+    #[schema(example = "17:30")]
+    to: String,
+    /// `mon` to `sun`; every day where none is named.
+    days: Option<Vec<String>>,
 }
 
 /// AP2 v0.2 Merchant.

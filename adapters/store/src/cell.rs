@@ -128,7 +128,7 @@ impl Row {
         self.array(column).map(Digest)
     }
 
-    fn amount(&self, column: usize) -> Result<Amount, Failure> {
+    pub fn amount(&self, column: usize) -> Result<Amount, Failure> {
         self.array(column).map(Amount::from_be_bytes)
     }
 

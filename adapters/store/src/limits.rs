@@ -43,8 +43,8 @@ pub const LOAD_ROUNDS_MAX: usize = 8;
 pub const INSERT_ROWS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 /// Keys of a look-up; what is left over in one repeats its last key.
 pub const LOOK_UP_KEYS: [usize; 5] = [1, 4, 16, 64, 256];
-/// Prepared statements kept on a connection: eleven tables of nine sizes, eight look-ups of five, and a few.
-pub const STATEMENTS_CACHED: usize = 160;
+/// Prepared statements kept on a connection: twelve tables of nine sizes, nine look-ups of five, and a few.
+pub const STATEMENTS_CACHED: usize = 176;
 
 /// Rows that one read returns at most, whatever was asked for.
 pub const READ_ROWS_MAX: u32 = 1_000;

@@ -12,6 +12,7 @@ use ledger::money::AssetId;
 use ledger::rejection::Rejection;
 use ledger::settlement::Settlement;
 use ledger::view::{Head, Keys, PurchaseKey, StoredClaim, View};
+use ledger::window::WindowKey;
 
 use crate::cell::{Cell, Cells, Row};
 use crate::connection::{Connection, Dialect};
@@ -67,19 +68,20 @@ pub(crate) async fn keys(
     view: &mut View,
 ) -> Result<(), Failure> {
     let ids = keys.budgets.iter().map(|id| vec![Cell::blob(id.0)]).collect();
-    let mut found = bodies(connection, tenant, &rows::FIND_BUDGETS, ids).await?;
+    let mut found = bodies(connection, tenant, &rows::find::BUDGETS, ids).await?;
     for id in &keys.budgets {
         let budget = owned(found.remove(&id.0[..]), |budget: &ledger::budget::Budget| budget.id == *id)?;
         view.budgets.load(*id, budget);
     }
+    windows(connection, tenant, &keys.windows, view).await?;
     let ids = keys.spends.iter().map(|id| vec![Cell::blob(id.0)]).collect();
-    let mut found = bodies(connection, tenant, &rows::FIND_SPENDS, ids).await?;
+    let mut found = bodies(connection, tenant, &rows::find::SPENDS, ids).await?;
     for id in &keys.spends {
         let spend = owned(found.remove(&id.0[..]), |spend: &ledger::spend::Spend| spend.id == *id)?;
         view.spends.load(*id, spend);
     }
     let ids = keys.decisions.iter().map(|id| vec![Cell::blob(id.0)]).collect();
-    let mut found = bodies(connection, tenant, &rows::FIND_DECISIONS, ids).await?;
+    let mut found = bodies(connection, tenant, &rows::find::DECISIONS, ids).await?;
     for id in &keys.decisions {
         let decision = owned(found.remove(&id.0[..]), |decision: &ledger::decision::Decision| decision.id == *id)?;
         view.decisions.load(*id, decision);
@@ -111,6 +113,23 @@ async fn bodies(
     rows.iter().map(|row| Ok((row.blob(0)?.to_vec(), row.blob(1)?.to_vec()))).collect()
 }
 
+async fn windows(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    wanted: &BTreeSet<WindowKey>,
+    view: &mut View,
+) -> Result<(), Failure> {
+    let cells = wanted.iter().map(rows::window_key).collect();
+    for row in rows::find::WINDOWS.find(connection, tenant, cells).await? {
+        let window = rows::window_of(&row)?;
+        view.windows.load(window.key.clone(), Some(window));
+    }
+    for key in wanted {
+        view.windows.load(key.clone(), None);
+    }
+    Ok(())
+}
+
 async fn gates(
     connection: &mut Connection,
     tenant: &TenantId,
@@ -118,7 +137,7 @@ async fn gates(
     view: &mut View,
 ) -> Result<(), Failure> {
     let cells = wanted.iter().map(|scope| vec![Cell::text(scope)]).collect();
-    for row in rows::FIND_GATES.find(connection, tenant, cells).await? {
+    for row in rows::find::GATES.find(connection, tenant, cells).await? {
         let gate: Gate = row.decoded(0)?;
         if !wanted.contains(&gate.scope) {
             return Err(Failure::Broken("a row holds a gate of another scope".to_owned()));
@@ -138,7 +157,7 @@ async fn claims(
     view: &mut View,
 ) -> Result<(), Failure> {
     let cells = wanted.iter().map(|key| vec![Cell::blob(key.0)]).collect();
-    for row in &rows::FIND_CLAIMS.find(connection, tenant, cells).await? {
+    for row in &rows::find::CLAIMS.find(connection, tenant, cells).await? {
         let outcome: ClaimOutcome = row.decoded(2)?;
         let rejection = kept(&outcome, row.optional_text(3)?)?;
         let claim = Claim { key: row.digest(0)?, request: row.digest(1)?, outcome };
@@ -184,7 +203,7 @@ async fn settlements(
     view: &mut View,
 ) -> Result<(), Failure> {
     let cells = keys.settlements.iter().map(rows::settlement_key).collect();
-    for row in rows::FIND_SETTLEMENTS.find(connection, tenant, cells).await? {
+    for row in rows::find::SETTLEMENTS.find(connection, tenant, cells).await? {
         let settlement: Settlement = row.decoded(0)?;
         if !keys.settlements.contains(&settlement.key) {
             return Err(Failure::Broken("a row holds a settlement of another name".to_owned()));
@@ -205,7 +224,7 @@ async fn purchases(
 ) -> Result<(), Failure> {
     let cells = wanted.iter().map(|key| vec![Cell::blob(key.budget.0), Cell::blob(key.purchase.0)]).collect();
     let mut open: BTreeMap<PurchaseKey, BTreeSet<SpendId>> = BTreeMap::new();
-    for row in rows::FIND_PURCHASES.find(connection, tenant, cells).await? {
+    for row in rows::find::PURCHASES.find(connection, tenant, cells).await? {
         let key = PurchaseKey { budget: BudgetId(row.array(0)?), purchase: row.digest(1)? };
         open.entry(key).or_default().insert(SpendId(row.array(2)?));
     }
@@ -227,7 +246,7 @@ pub(crate) async fn accounts(
     wanted: &BTreeSet<(Account, AssetId)>,
 ) -> Result<BTreeMap<(Account, AssetId), FoundAccount>, Failure> {
     let cells = wanted.iter().map(|(account, asset)| vec![Cell::text(account), Cell::text(asset)]).collect();
-    let rows = rows::FIND_ACCOUNTS.find(connection, tenant, cells).await?;
+    let rows = rows::find::ACCOUNTS.find(connection, tenant, cells).await?;
     let found = |row: &Row| {
         let key = (row.parsed(1)?, row.parsed(2)?);
         Ok((key, FoundAccount { id: row.integer(0)?, balance: row.balance(3)? }))
@@ -242,6 +261,6 @@ pub(crate) async fn documents(
     wanted: impl Iterator<Item = &Digest>,
 ) -> Result<BTreeSet<Digest>, Failure> {
     let cells = wanted.map(|digest| vec![Cell::blob(digest.0)]).collect();
-    let rows = rows::FIND_DOCUMENTS.find(connection, tenant, cells).await?;
+    let rows = rows::find::DOCUMENTS.find(connection, tenant, cells).await?;
     rows.iter().map(|row| row.digest(0)).collect()
 }

@@ -1,6 +1,7 @@
 //! The reads of the port, on connections that cannot write. Each sees the last commit, whole.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, Ten
 use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
 use ledger::store::{AccountBalance, Answer, Document, JournalEntry, Store, StoreError, Verification, Work};
+use ledger::window::{Window, WindowKey};
 
 use crate::cell::{Cell, Cells, Row};
 use crate::failure::Failure;
@@ -32,6 +34,15 @@ impl Store for SqlStore {
 
     async fn budget(&self, tenant: &TenantId, id: BudgetId) -> Result<Option<Budget>, StoreError> {
         self.body("SELECT body FROM budget WHERE tenant = $1 AND id = $2", tenant, &id.0).await
+    }
+
+    async fn windows(&self, tenant: &TenantId, keys: Vec<WindowKey>) -> Result<Vec<Window>, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        let cells = keys.iter().map(rows::window_key).collect();
+        let found = rows::find::WINDOWS.find(&mut connection, tenant, cells).await?;
+        // A row may come twice, where a statement was filled up.
+        let windows = found.iter().map(|row| rows::window_of(row).map(|window| (window.key.clone(), window)));
+        Ok(windows.collect::<Result<BTreeMap<_, _>, Failure>>()?.into_values().collect())
     }
 
     async fn settlement(&self, tenant: &TenantId, key: &SettlementKey) -> Result<Option<Settlement>, StoreError> {

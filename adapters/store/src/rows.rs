@@ -1,6 +1,8 @@
 //! How each thing of the ledger lies in its table: the columns that are looked up or constrained, and the canonical
 //! bytes that are the thing itself.
 
+pub(crate) mod find;
+
 use ledger::account::Balance;
 use ledger::budget::Budget;
 use ledger::claim::Claim;
@@ -8,15 +10,17 @@ use ledger::codec::encode;
 use ledger::decision::Decision;
 use ledger::event::Event;
 use ledger::gate::Gate;
-use ledger::id::{Digest, SpendId};
+use ledger::id::{BudgetId, Digest, PayeeId, SpendId};
 use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
 use ledger::store::{Document, JournalEntry};
 use ledger::transfer::{Transfer, TransferId};
+use ledger::window::{Limit, Window, WindowKey};
 
-use crate::cell::{Cell, Cells};
+use crate::cell::{Cell, Cells, Row};
+use crate::failure::Failure;
 use crate::table::Kind::{Blob, Integer, Text};
-use crate::table::{Growth, LookUp, Table};
+use crate::table::{Growth, Table};
 
 pub(crate) const JOURNAL: Table = Table {
     name: "journal",
@@ -199,6 +203,55 @@ pub(crate) fn budget(budget: &Budget) -> Cells {
     ]
 }
 
+pub(crate) const WINDOW: Table = Table {
+    name: "budget_window",
+    columns: &[
+        ("budget", Blob),
+        ("number", Integer),
+        ("payee", Text),
+        ("place", Integer),
+        ("cap", Blob),
+        ("held", Blob),
+        ("posted", Blob),
+        ("used", Blob),
+        ("most", Integer),
+        ("count", Integer),
+    ],
+    key_columns: 4,
+    growth: Growth::Replace,
+};
+
+pub(crate) fn window_key(key: &WindowKey) -> Cells {
+    vec![
+        Cell::blob(key.budget.0),
+        Cell::Integer(key.limit.into()),
+        Cell::text(key.payee.as_ref().map_or("", PayeeId::as_str)),
+        Cell::Integer(key.place),
+    ]
+}
+
+/// With the figures of the limit that it is a window of, so that the database can compare.
+pub(crate) fn window(window: &Window, limit: &Limit) -> Cells {
+    let mut cells = window_key(&window.key);
+    cells.extend([
+        Cell::optional(limit.amount, Cell::amount),
+        Cell::amount(window.held),
+        Cell::amount(window.posted),
+        Cell::optional(window.used(), Cell::amount),
+        Cell::optional(limit.payments, Cell::number),
+        Cell::number(window.count),
+    ]);
+    cells
+}
+
+/// What those columns say.
+pub(crate) fn window_of(row: &Row) -> Result<Window, Failure> {
+    let limit = u16::try_from(row.integer(1)?).map_err(|_| Failure::Broken("a window has no such limit".to_owned()))?;
+    let payee = Some(row.text(2)?).filter(|text| !text.is_empty()).map(|_| row.parsed(2)).transpose()?;
+    let key = WindowKey { budget: BudgetId(row.array(0)?), limit, payee, place: row.integer(3)? };
+    Ok(Window { key, held: row.amount(4)?, posted: row.amount(5)?, count: row.number(6)? })
+}
+
 pub(crate) const SPEND: Table = Table {
     name: "spend",
     columns: &[
@@ -307,40 +360,3 @@ pub(crate) fn document(digest: Digest, document: Document) -> Cells {
 pub(crate) fn document_seal(digest: Digest, kind: &str) -> Digest {
     Digest::of_parts("purser/document/1", &[&digest.0, kind.as_bytes()])
 }
-
-pub(crate) const FIND_BUDGETS: LookUp =
-    LookUp { table: "budget", select: "t.id, t.body", key: &[("id", Blob)], index: None, more: "" };
-pub(crate) const FIND_SPENDS: LookUp = LookUp { table: "spend", ..FIND_BUDGETS };
-pub(crate) const FIND_DECISIONS: LookUp = LookUp { table: "decision", ..FIND_BUDGETS };
-pub(crate) const FIND_GATES: LookUp =
-    LookUp { table: "gate", select: "t.body", key: &[("scope", Text)], index: None, more: "" };
-pub(crate) const FIND_DOCUMENTS: LookUp =
-    LookUp { table: "document", select: "t.digest", key: &[("digest", Blob)], index: None, more: "" };
-pub(crate) const FIND_CLAIMS: LookUp = LookUp {
-    table: "claim",
-    select: "t.key, t.request, t.outcome, t.rejection",
-    key: &[("key", Blob)],
-    index: None,
-    more: "",
-};
-pub(crate) const FIND_SETTLEMENTS: LookUp = LookUp {
-    table: "settlement",
-    select: "t.body",
-    key: &[("role", Text), ("network", Text), ("asset", Text), ("payer", Text), ("nonce", Blob)],
-    index: None,
-    more: "",
-};
-pub(crate) const FIND_PURCHASES: LookUp = LookUp {
-    table: "spend",
-    select: "t.budget, t.purchase, t.id",
-    key: &[("budget", Blob), ("purchase", Blob)],
-    index: Some("spend_purchase"),
-    more: "AND t.open = 1",
-};
-pub(crate) const FIND_ACCOUNTS: LookUp = LookUp {
-    table: "account",
-    select: "t.id, t.name, t.asset, b.debit_posted, b.credit_posted, b.debit_pending, b.credit_pending",
-    key: &[("name", Text), ("asset", Text)],
-    index: None,
-    more: "JOIN account_balance b ON b.tenant = t.tenant AND b.account = t.id",
-};

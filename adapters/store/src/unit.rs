@@ -108,14 +108,16 @@ async fn judge_and_write(
     let mut view = View { head: load::locked_head(connection, place.tenant).await?, ..View::default() };
     let size_before = view.head.frontier.size();
     let requests = || works.iter().map(|work| &work.request);
-    load_wanted(connection, place.tenant, &mut view, requests()).await?;
+    load_wanted(connection, place.tenant, &mut view, (place.clock)(), requests()).await?;
 
     let mut unit = Ledgered::default();
     let mut answers = Vec::with_capacity(works.len());
     for work in works {
-        // Asked again: an earlier command of this unit may have made what this one must now read more about.
-        load_wanted(connection, place.tenant, &mut view, std::iter::once(&work.request)).await?;
-        answers.push(judge(&mut view, place, work, &mut unit)?);
+        // Asked again: an earlier command of this unit may have made what this one must now read more about, and a
+        // period may have ended.
+        let now = (place.clock)();
+        load_wanted(connection, place.tenant, &mut view, now, std::iter::once(&work.request)).await?;
+        answers.push(judge(&mut view, place, now, work, &mut unit)?);
     }
     // An answer from what is there already is as durable as what it is read from: where that is another machine's, a
     // row is written all the same, and its COMMIT waits for both.
@@ -133,10 +135,15 @@ async fn load_wanted(
     connection: &mut Connection,
     tenant: &TenantId,
     view: &mut View,
+    now: Micros,
     requests: impl Iterator<Item = &Request> + Clone,
 ) -> Result<(), Failure> {
     for _ in 0..LOAD_ROUNDS_MAX {
-        let wanted = requests.clone().map(|request| book::wants(view, request)).reduce(merge).unwrap_or_default();
+        let mut wanted = Keys::default();
+        for request in requests.clone() {
+            let keys = book::wants(view, now, request).map_err(|fault| Failure::Broken(fault.to_string()))?;
+            wanted = merge(wanted, keys);
+        }
         if wanted.is_empty() {
             return Ok(());
         }
@@ -147,6 +154,7 @@ async fn load_wanted(
 
 fn merge(mut all: Keys, one: Keys) -> Keys {
     all.budgets.extend(one.budgets);
+    all.windows.extend(one.windows);
     all.spends.extend(one.spends);
     all.claims.extend(one.claims);
     all.settlements.extend(one.settlements);
@@ -160,10 +168,10 @@ fn merge(mut all: Keys, one: Keys) -> Keys {
 fn judge(
     view: &mut View,
     place: &Place<'_>,
+    now: Micros,
     work: &Work,
     unit: &mut Ledgered,
 ) -> Result<Result<Answer, StoreError>, Failure> {
-    let now = (place.clock)();
     match book::apply(view, now, &work.request) {
         Ok(Outcome::Known) => Ok(Ok(answer(view, &work.request, Freshness::Known, None))),
         Ok(Outcome::New(effects)) => {

@@ -76,6 +76,7 @@ impl Draft<'_> {
                 && found.path.get(1).copied() == open.parent;
             return if same { Ok(Outcome::Known) } else { Err(Rejection::MandateExists { budget: open.id }.into()) };
         }
+        open.caps.check().map_err(|error| Rejection::LimitInvalid { reason: error.to_string() })?;
         let mut effects = self.effects(Operation::OpenBudget);
         let mut path = vec![open.id];
         if let Some(parent) = open.parent {
@@ -160,6 +161,15 @@ fn check_nesting(parent: &Budget, caps: &Caps) -> Result<(), Refusal> {
             && requested > cap
         {
             return Err(Rejection::CapExceedsParent { budget: parent.id, requested, cap }.into());
+        }
+    }
+    for asked in &caps.limits {
+        for above in parent.caps.limits.iter().filter(|above| above.is_like(asked)) {
+            if let (Some(cap), Some(requested)) = (above.amount, asked.amount)
+                && requested > cap
+            {
+                return Err(Rejection::CapExceedsParent { budget: parent.id, requested, cap }.into());
+            }
         }
     }
     Ok(())

@@ -4,11 +4,14 @@ use super::{Draft, Outcome, done, unknown_budget, unknown_spend};
 use crate::account::Account;
 use crate::budget::{Budget, BudgetKind, BudgetMove, BudgetState, BudgetStep};
 use crate::command::{Hold, ReleaseProof};
-use crate::effects::{Fact, Operation};
-use crate::id::{CallerKind, RailReference, SpendId};
+use crate::effects::{Effects, Fact, Operation};
+use crate::id::{CallerKind, Micros, RailReference, SpendId};
+use crate::money::Amount;
 use crate::rejection::{Fault, Refusal, Rejection};
 use crate::spend::{Observation, Spend, SpendState};
 use crate::transfer::{Layer, Resolves, Transfer, TransferCode, TransferId};
+use crate::view::View;
+use crate::window::{Counted, WindowKey, WindowMove, counted};
 
 impl Draft<'_> {
     pub(super) fn hold(&self, hold: &Hold) -> Result<Outcome, Refusal> {
@@ -24,16 +27,24 @@ impl Draft<'_> {
         self.check_open_purchase(hold)?;
         self.check_claims(hold)?;
         for node in &path {
+            self.check_hours(node)?;
             check_room(node, hold)?;
         }
+        let windows = windows(self.view, hold, self.at)?;
+        for counted in &windows {
+            self.check_window(counted, hold)?;
+        }
+        let windows: Vec<WindowKey> = windows.into_iter().map(|counted| counted.written).collect();
         let mut effects = self.effects(Operation::Hold);
         effects.moves = moves(&path, BudgetStep::Hold, hold.authority.amount);
+        effects.windows = window_moves(&windows, BudgetStep::Hold, hold.authority.amount);
         effects.claims = self.claims_of(hold);
         effects.claims.extend(pinned);
         let spend = Spend {
             id: hold.spend,
             state: SpendState::Held,
             budget: hold.budget,
+            windows,
             authority: hold.authority.amount,
             money: hold.money.clone(),
             rate: hold.rate,
@@ -107,7 +118,7 @@ impl Draft<'_> {
 
     fn give_back(&self, found: &Spend, state: SpendState, operation: Operation) -> Result<Outcome, Refusal> {
         let mut effects = self.effects(operation);
-        effects.moves = self.moves_of(found, BudgetStep::Release)?;
+        self.move_budgets(&mut effects, found, BudgetStep::Release)?;
         let mut leg = purchase_leg(found, TransferCode::Release, Layer::Void);
         leg.resolves = Some(Resolves { transfer: found.hold, amount: found.money.amount });
         effects.transfers = vec![leg];
@@ -173,7 +184,7 @@ impl Draft<'_> {
             .into());
         }
         let mut effects = self.effects(Operation::Settle);
-        effects.moves = self.moves_of(found, BudgetStep::Post)?;
+        self.move_budgets(&mut effects, found, BudgetStep::Post)?;
         effects.transfers = vec![leg(found, TransferCode::Settle, outstanding(found), found.wallet())];
         let transaction = Some(seen.transaction.clone());
         effects.spend = Some(Spend { state: SpendState::Settled, transaction, ..found.clone() });
@@ -190,7 +201,7 @@ impl Draft<'_> {
             return Err(Rejection::NotProved { spend, valid_before, finalized_at }.into());
         }
         let mut effects = self.effects(Operation::Release);
-        effects.moves = self.moves_of(found, BudgetStep::Release)?;
+        self.move_budgets(&mut effects, found, BudgetStep::Release)?;
         let payable = Account::Payable(found.payee.clone());
         effects.transfers = vec![
             leg(found, TransferCode::Unissue, outstanding(found), payable.clone()),
@@ -240,12 +251,66 @@ impl Draft<'_> {
         nodes.collect()
     }
 
-    fn moves_of(&self, spend: &Spend, step: BudgetStep) -> Result<Vec<BudgetMove>, Refusal> {
-        Ok(moves(&self.path(spend)?, step, spend.authority))
+    /// Every node of the path, and every window that the hold was counted in.
+    fn move_budgets(&self, effects: &mut Effects, spend: &Spend, step: BudgetStep) -> Result<(), Refusal> {
+        effects.moves = moves(&self.path(spend)?, step, spend.authority);
+        effects.windows = window_moves(&spend.windows, step, spend.authority);
+        Ok(())
+    }
+
+    fn check_hours(&self, node: &Budget) -> Result<(), Refusal> {
+        match &node.caps.hours {
+            Some(hours) if !hours.contain(self.at)? => {
+                let (budget, hours, now) = (node.id, hours.to_string(), self.at.seconds());
+                Err(Rejection::OutsideHours { budget, hours, now }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Room in what a payment now is counted against: how often, then how much.
+    fn check_window(&self, counted: &Counted, hold: &Hold) -> Result<(), Refusal> {
+        let budget = counted.written.budget;
+        let node = self.view.budgets.find(&budget)?;
+        let limit = node.and_then(|node| node.caps.limits.get(usize::from(counted.written.limit)));
+        let limit = limit.ok_or_else(|| Fault::Broken(format!("budget {budget} lost a limit")))?;
+        let overflow = || Fault::Broken(format!("the windows of budget {budget} overflow"));
+        let (mut count, mut used) = (0_u64, Amount::ZERO);
+        for key in &counted.read {
+            let Some(window) = self.view.windows.find(key)? else { continue };
+            count = count.checked_add(window.count).ok_or_else(overflow)?;
+            used = window.used().and_then(|more| used.checked_add(more)).ok_or_else(overflow)?;
+        }
+        if let Some(cap) = limit.payments.filter(|cap| count >= *cap) {
+            return Err(Rejection::PaymentsExceedPeriod { budget, limit: limit.to_string(), used: count, cap }.into());
+        }
+        let Some(cap) = limit.amount else { return Ok(()) };
+        let (requested, available) = (hold.authority.amount, cap.checked_sub(used).unwrap_or(Amount::ZERO));
+        if requested > available {
+            let limit = limit.to_string();
+            return Err(Rejection::AmountExceedsPeriod { budget, limit, requested, available, cap }.into());
+        }
+        Ok(())
     }
 }
 
-fn moves(path: &[&Budget], step: BudgetStep, amount: crate::money::Amount) -> Vec<BudgetMove> {
+/// What a payment at this instant is counted against, of every node of its path as far as that is loaded.
+pub(super) fn windows(view: &View, hold: &Hold, at: Micros) -> Result<Vec<Counted>, Fault> {
+    let Ok(Some(leaf)) = view.budgets.find(&hold.budget) else { return Ok(Vec::new()) };
+    let mut windows = Vec::new();
+    for node in leaf.path.iter().filter_map(|id| view.budgets.find(id).ok().flatten()) {
+        for (number, limit) in node.caps.limits.iter().enumerate() {
+            windows.push(counted(node.id, number, limit, &hold.payee, at)?);
+        }
+    }
+    Ok(windows)
+}
+
+fn window_moves(windows: &[WindowKey], step: BudgetStep, amount: Amount) -> Vec<WindowMove> {
+    windows.iter().map(|key| WindowMove { key: key.clone(), step, amount }).collect()
+}
+
+fn moves(path: &[&Budget], step: BudgetStep, amount: Amount) -> Vec<BudgetMove> {
     path.iter().map(|node| BudgetMove { budget: node.id, step, amount }).collect()
 }
 

@@ -5,6 +5,7 @@ mod model;
 mod precedence;
 mod rejections;
 pub mod stream;
+mod windows;
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use self::model::Model;
 use crate::codec::{decode, encode};
 use crate::effects::{Effects, Operation};
 use crate::journal::SaltKey;
-use crate::rejection::Rejection;
+use crate::rejection::{Rejection, RejectionCode};
 use crate::view::View;
 
 fn memory() -> Memory {
@@ -70,11 +71,13 @@ proptest! {
             let bytes = record.to_bytes();
             let read = Effects::from_bytes(&bytes);
             prop_assert_eq!(read.as_ref(), Ok(record));
+            record.windows.iter().for_each(|step| again.windows.load(step.key.clone(), None));
             again.absorb(record, None).unwrap();
             again.head.append(&SaltKey::new([1; 32]), record);
         }
         prop_assert_eq!(&again.head, &memory.view.head);
         prop_assert!(again.budgets.changed().eq(memory.view.budgets.changed()));
+        prop_assert!(again.windows.changed().eq(memory.view.windows.changed()));
         prop_assert!(again.spends.changed().eq(memory.view.spends.changed()));
         prop_assert!(again.settlements.changed().eq(memory.view.settlements.changed()));
         prop_assert!(again.decisions.changed().eq(memory.view.decisions.changed()));
@@ -133,5 +136,7 @@ fn the_streams_reach_every_operation_and_most_refusals_of_a_hold() {
     }
     let missing = Operation::ALL.iter().filter(|operation| !operations.contains(operation)).collect::<Vec<_>>();
     assert!(missing.is_empty(), "no stream does {missing:?}");
-    assert!(refusals.len() >= 25, "the streams are refused in {} ways only: {refusals:?}", refusals.len());
+    let limits = [RejectionCode::AmountExceedsPeriod, RejectionCode::PaymentsExceedPeriod];
+    assert!(limits.iter().all(|code| refusals.contains(code)), "no stream passes a limit of a period");
+    assert!(refusals.len() >= 27, "the streams are refused in {} ways only: {refusals:?}", refusals.len());
 }

@@ -13,6 +13,19 @@ super::abouts! { RejectionCode,
     OccurrencesExhausted =>
         "The mandate allows a number of payments, and all of them are used or held.",
         "Wait until one that is under way is released, or ask for another mandate.";
+    AmountExceedsPeriod =>
+        "The mandate, or a budget above it, allows so much a period or to each payee, and this payment would pass it. What \
+            is held for payments under way counts as spent, in the period in which it was reserved.",
+        "Pay less, or try again with a new key when the period that the refusal names begins anew.";
+    PaymentsExceedPeriod =>
+        "The mandate, or a budget above it, allows a number of payments a period or to each payee, and all are made or held.",
+        "Try again with a new key when the period that the refusal names begins anew.";
+    OutsideHours =>
+        "The mandate, or a budget above it, allows payments at certain hours only.",
+        "Try again with a new key within the hours that the refusal names.";
+    LimitInvalid =>
+        "A limit says something that cannot be meant: no figure, a month's day 32, a rolling period of a second.",
+        "Correct the limit as the refusal says.";
     MandateExpired =>
         "The mandate's time is over.",
         "Ask the person for a new mandate.";

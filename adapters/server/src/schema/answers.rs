@@ -71,6 +71,23 @@ pub struct Occurrences {
     limit: Option<u64>,
 }
 
+/// A limit of the mandate's own, and what is used of it in the period that is now.
+#[derive(ToSchema)]
+pub struct LimitState {
+    #[schema(example = "a day (Europe/Berlin)")]
+    per: String,
+    amount: Option<Figure>,
+    /// Nothing where every payee has the limit for itself.
+    used: Option<Figure>,
+    payments: Option<LimitOccurrences>,
+}
+
+#[derive(ToSchema)]
+pub struct LimitOccurrences {
+    used: Option<u64>,
+    limit: u64,
+}
+
 /// A mandate and its figures: posted + held <= cap, here and at every ancestor.
 #[derive(ToSchema)]
 pub struct Mandate {
@@ -89,6 +106,9 @@ pub struct Mandate {
     posted: Figure,
     available: Option<Figure>,
     payments: Occurrences,
+    limits: Vec<LimitState>,
+    /// When anything may be paid.
+    hours: Option<String>,
     /// The open payment mandate (SD-JWT).
     payment: String,
     /// The open checkout mandate (SD-JWT), for merchants.

@@ -151,6 +151,27 @@ CREATE TABLE budget (
 ) WITH (fillfactor = 50);
 CREATE INDEX budget_parent ON budget (tenant, parent);
 
+-- What was reserved and paid in one period of one limit of a node, and to whom where the limit is for each payee ('' where it
+-- is not).
+CREATE TABLE budget_window (
+    tenant text   NOT NULL,
+    budget bytea  NOT NULL CHECK (octet_length(budget) = 32),
+    number bigint NOT NULL CHECK (number >= 0),
+    payee  text   NOT NULL COLLATE "C",
+    place  bigint NOT NULL,
+    cap    bytea  CHECK (cap IS NULL OR octet_length(cap) = 16),
+    held   bytea  NOT NULL CHECK (octet_length(held) = 16),
+    posted bytea  NOT NULL CHECK (octet_length(posted) = 16),
+    used   bytea  NOT NULL CHECK (octet_length(used) = 16),
+    most   bigint,
+    count  bigint NOT NULL CHECK (count >= 0),
+    PRIMARY KEY (tenant, budget, number, payee, place),
+    FOREIGN KEY (tenant, budget) REFERENCES budget (tenant, id),
+    CHECK (amount_number(held) + amount_number(posted) = amount_number(used)),
+    CHECK (cap IS NULL OR amount_number(used) <= amount_number(cap)),
+    CHECK (most IS NULL OR count <= most)
+) WITH (fillfactor = 50);
+
 CREATE TABLE spend (
     tenant              text   NOT NULL,
     id                  bytea  NOT NULL CHECK (octet_length(id) = 32),
@@ -261,7 +282,7 @@ BEGIN
                         EXECUTE FUNCTION refuse_change(%L)', name || '_change', name, name || ' is append-only');
         EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER %I', name, name || '_change');
     END LOOP;
-    FOREACH name IN ARRAY ARRAY['head', 'account_balance', 'budget', 'spend', 'settlement', 'decision', 'gate', 'sealed_key'] LOOP
+    FOREACH name IN ARRAY ARRAY['head', 'account_balance', 'budget', 'budget_window', 'spend', 'settlement', 'decision', 'gate', 'sealed_key'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE DELETE OR TRUNCATE ON %I FOR EACH STATEMENT
                         EXECUTE FUNCTION refuse_change(%L)', name || '_removal', name, 'a row of ' || name || ' is never removed');
         EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER %I', name, name || '_removal');
@@ -285,6 +306,12 @@ CREATE TRIGGER budget_change BEFORE UPDATE ON budget FOR EACH ROW
        OR NEW.per_payment IS DISTINCT FROM OLD.per_payment)
     EXECUTE FUNCTION refuse_change('the terms of a budget never change');
 ALTER TABLE budget ENABLE ALWAYS TRIGGER budget_change;
+
+CREATE TRIGGER budget_window_change BEFORE UPDATE ON budget_window FOR EACH ROW
+    WHEN (NEW.tenant <> OLD.tenant OR NEW.budget <> OLD.budget OR NEW.number <> OLD.number OR NEW.payee <> OLD.payee
+       OR NEW.place <> OLD.place OR NEW.cap IS DISTINCT FROM OLD.cap OR NEW.most IS DISTINCT FROM OLD.most)
+    EXECUTE FUNCTION refuse_change('the terms of a window never change');
+ALTER TABLE budget_window ENABLE ALWAYS TRIGGER budget_window_change;
 
 CREATE TRIGGER spend_change BEFORE UPDATE ON spend FOR EACH ROW
     WHEN (NEW.tenant <> OLD.tenant OR NEW.id <> OLD.id OR NEW.budget <> OLD.budget OR NEW.purchase <> OLD.purchase

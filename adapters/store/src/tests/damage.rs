@@ -15,6 +15,7 @@ async fn filled(place: &Place) -> crate::SqlStore {
         let held = holds(stream::hold(number, stream::mandate(0), 20));
         run(&store, Work { documents: vec![document(&format!("evidence-{number}"))], ..held }).await.unwrap();
     }
+    run(&store, holds(stream::hold(8, stream::mandate(22), 20))).await.unwrap();
     let one = stream::spend(1);
     run(&store, on(Command::Commit { spend: one })).await.unwrap();
     run(&store, on(Command::Settle { spend: one, seen: stream::seen(20) })).await.unwrap();

@@ -48,6 +48,7 @@ async fn filled(place: &Place) -> SqlStore {
     let store = place.opened().await;
     let held = holds(stream::hold(1, stream::mandate(0), 100));
     run(&store, Work { documents: vec![document("evidence")], ..held }).await.unwrap();
+    run(&store, holds(stream::hold(8, stream::mandate(22), 20))).await.unwrap();
     run(&store, on(Command::Commit { spend: stream::spend(1) })).await.unwrap();
     run(&store, on(Command::Claim(Box::new(stream::claim(1, Role::Seller, 5))))).await.unwrap();
     assert!(run(&store, holds(stream::hold(9, stream::mandate(0), 9_999))).await.is_err(), "a refusal to keep");
@@ -222,6 +223,9 @@ async fn the_shell_cannot_rewrite_history() {
         "UPDATE budget SET held = '\\x00'".to_owned(),
         "UPDATE spend SET nonce = sha256(nonce)".to_owned(),
         "UPDATE spend SET amount = set_byte(amount, 15, 1)".to_owned(),
+        "UPDATE budget_window SET place = place + 1".to_owned(),
+        "UPDATE budget_window SET cap = NULL WHERE cap IS NOT NULL".to_owned(),
+        format!("UPDATE budget_window SET used = {zero}"),
         "UPDATE settlement SET payer = 'x'".to_owned(),
         "INSERT INTO transfer SELECT tenant, seq, leg + 9, code, debit, debit, asset, amount, layer, NULL, NULL, NULL FROM transfer WHERE layer = 'posted'".to_owned(),
         format!("INSERT INTO transfer SELECT tenant, seq, leg + 9, code, debit, credit, asset, {zero}, layer, NULL, NULL, NULL FROM transfer WHERE layer = 'posted'"),
@@ -234,7 +238,9 @@ async fn the_shell_cannot_rewrite_history() {
         statements.push(format!("DELETE FROM {table}"));
         statements.push(format!("TRUNCATE {table} CASCADE"));
     }
-    for table in ["head", "account_balance", "budget", "spend", "settlement", "decision", "gate", "sealed_key"] {
+    for table in
+        ["head", "account_balance", "budget", "budget_window", "spend", "settlement", "decision", "gate", "sealed_key"]
+    {
         statements.push(format!("DELETE FROM {table}"));
         statements.push(format!("TRUNCATE {table} CASCADE"));
     }

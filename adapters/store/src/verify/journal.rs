@@ -112,6 +112,8 @@ fn take_in(book: &mut Book, salt_key: &SaltKey, entry: &JournalEntry, effects: &
         book.subjects.insert((spend.id, seq));
     }
     book.events.extend(events(effects));
+    // Nobody else's: what no record has moved is not there.
+    effects.windows.iter().for_each(|step| book.view.windows.load(step.key.clone(), None));
     book.view.absorb(effects, None).map_err(|fault| Stop::at(seq, fault.to_string()))?;
     for (leg, transfer) in (0..).zip(&effects.transfers) {
         post(book, TransferId { seq, leg }, transfer)?;

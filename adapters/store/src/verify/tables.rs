@@ -7,6 +7,7 @@ use ledger::id::{BudgetId, TenantId};
 use ledger::money::Amount;
 use ledger::spend::{Spend, SpendState};
 use ledger::store::Document;
+use ledger::window::WindowKey;
 
 use super::Stop;
 use super::journal::{AccountIds, Book, count};
@@ -16,6 +17,7 @@ use crate::limits::{VERIFY_PAGE_DOCUMENTS, VERIFY_PAGE_ROWS};
 use crate::load;
 use crate::rows;
 use crate::table::{Start, Table};
+use crate::write::windows;
 
 pub(super) async fn accounts(connection: &mut Connection, tenant: &TenantId) -> Result<AccountIds, Stop> {
     let text = "SELECT name, asset, id FROM account WHERE tenant = $1 ORDER BY id";
@@ -51,6 +53,8 @@ pub(super) async fn compare(
     balances.sort_unstable();
     check.table(&rows::BALANCE, balances.into_iter()).await?;
     check.table(&rows::BUDGET, view.budgets.changed().map(|(_, budget)| rows::budget(budget))).await?;
+    let windows = windows(view).map_err(|failure| Stop::reading(entries, failure))?;
+    check.table(&rows::WINDOW, windows.into_iter()).await?;
     check.table(&rows::SPEND, view.spends.changed().map(|(_, spend)| rows::spend(spend))).await?;
     check.table(&rows::DECISION, view.decisions.changed().map(|(_, decision)| rows::decision(decision))).await?;
     let mut settlements: Vec<_> = view.settlements.changed().map(|(_, found)| rows::settlement(found)).collect();
@@ -64,7 +68,8 @@ pub(super) async fn compare(
     check.claims(book).await?;
     check.documents().await?;
     check_balanced(book)?;
-    check_budgets(book)
+    check_budgets(book)?;
+    check_windows(book)
 }
 
 struct Check<'a> {
@@ -229,6 +234,35 @@ fn check_budgets(book: &Book) -> Result<(), Stop> {
     match figures.into_keys().next() {
         None => Ok(()),
         Some(id) => Err(Stop::at(seq, format!("spends refer to budget {id}, which is not there"))),
+    }
+}
+
+/// The same for each window: what the spends that name it come to, and not over its limit.
+fn check_windows(book: &Book) -> Result<(), Stop> {
+    let seq = book.view.head.frontier.size();
+    let mut figures: BTreeMap<&WindowKey, Figures> = BTreeMap::new();
+    for (_, spend) in book.view.spends.changed() {
+        for key in &spend.windows {
+            let overflow = || Stop::at(seq, format!("a window of budget {} overflows", key.budget));
+            count_in(figures.entry(key).or_default(), spend).ok_or_else(overflow)?;
+        }
+    }
+    for (key, window) in book.view.windows.changed() {
+        let expected = figures.remove(key).unwrap_or_default();
+        let found = Figures { held: window.held, posted: window.posted, count: window.count };
+        if expected != found {
+            return Err(Stop::at(seq, format!("{key:?} has {found:?}, its spends come to {expected:?}")));
+        }
+        let node = book.view.budgets.find(&key.budget).ok().flatten();
+        let limit = node.and_then(|node| node.caps.limits.get(usize::from(key.limit)));
+        let cap = limit.and_then(|limit| limit.amount);
+        if cap.is_some_and(|cap| window.used().is_none_or(|used| used > cap)) {
+            return Err(Stop::at(seq, format!("{key:?} has {found:?}, over its limit of {cap:?}")));
+        }
+    }
+    match figures.into_keys().next() {
+        None => Ok(()),
+        Some(key) => Err(Stop::at(seq, format!("spends refer to {key:?}, which is not there"))),
     }
 }
 

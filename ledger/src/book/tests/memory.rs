@@ -30,7 +30,7 @@ impl Memory {
     }
 
     pub fn run(&mut self, at: Micros, request: &Request) -> Told {
-        self.load_nothing(request);
+        self.load_nothing(at, request);
         match apply(&mut self.view, at, request) {
             Ok(Outcome::Known) => Told::Known,
             Ok(Outcome::New(effects)) => {
@@ -53,13 +53,14 @@ impl Memory {
         self.records.push(effects);
     }
 
-    fn load_nothing(&mut self, request: &Request) {
+    fn load_nothing(&mut self, at: Micros, request: &Request) {
         for _ in 0..8 {
-            let keys = wants(&self.view, request);
+            let keys = wants(&self.view, at, request).unwrap();
             if keys.is_empty() {
                 return;
             }
             keys.budgets.into_iter().for_each(|key| self.view.budgets.load(key, None));
+            keys.windows.into_iter().for_each(|key| self.view.windows.load(key, None));
             keys.spends.into_iter().for_each(|key| self.view.spends.load(key, None));
             keys.claims.into_iter().for_each(|key| self.view.claims.load(key, None));
             keys.settlements.into_iter().for_each(|key| self.view.settlements.load(key, None));

@@ -12,6 +12,7 @@ use crate::money::AssetId;
 use crate::rejection::Rejection;
 use crate::transfer::{Layer, TransferId};
 use crate::view::View;
+use crate::window::{Limit, Period, ROLLING_PARTS};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Life {
@@ -36,6 +37,32 @@ struct Bought {
     authority: u128,
     money: u128,
     life: Life,
+    /// When it was reserved.
+    at: Micros,
+}
+
+/// A rolling window is counted by its parts, the oldest whole: at least the window itself, at most one part more.
+#[derive(Clone, Copy)]
+enum Width {
+    AsMuchAsMust,
+    AsMuchAsMay,
+}
+
+fn in_one_period(period: &Period, then: Micros, now: Micros, width: Width) -> bool {
+    match period {
+        Period::Never => true,
+        // Eight hours behind, all winter.
+        Period::Day(_) => (then.seconds() - 28_800).div_euclid(86_400) == (now.seconds() - 28_800).div_euclid(86_400),
+        Period::Rolling(seconds) => {
+            let window = i64::from(*seconds) * 1_000_000;
+            let more = match width {
+                Width::AsMuchAsMust => 0,
+                Width::AsMuchAsMay => window / i64::from(ROLLING_PARTS),
+            };
+            now.0 - then.0 < window + more
+        }
+        other => panic!("no stream has {other}"),
+    }
 }
 
 #[derive(Default)]
@@ -151,6 +178,8 @@ impl Model {
                 rejection @ (Rejection::AmountExceedsBudget { .. }
                 | Rejection::AmountExceedsPaymentLimit { .. }
                 | Rejection::OccurrencesExhausted { .. }
+                | Rejection::AmountExceedsPeriod { .. }
+                | Rejection::PaymentsExceedPeriod { .. }
                 | Rejection::MandateExpired { .. }
                 | Rejection::MandateRevoked { .. }
                 | Rejection::MandateSuspended { .. }
@@ -181,6 +210,7 @@ impl Model {
             assert!(node.caps.occurrences.is_none_or(|limit| self.count(*id) < limit));
         }
         assert!(self.fits(&path, hold), "a hold over a cap");
+        assert_eq!(self.passed(&path, hold, at, Width::AsMuchAsMust), None, "a hold past a limit");
         assert!(self.nonces.insert(hold.authorization.nonce), "an authorization twice");
         assert!(self.leaves.insert((hold.budget, hold.leaf_nonce.clone())), "a closed mandate twice");
         let bought = Bought {
@@ -189,6 +219,7 @@ impl Model {
             authority: hold.authority.amount.get(),
             money: hold.money.amount.get(),
             life: Life::Held,
+            at,
         };
         assert!(self.spends.insert(hold.spend, bought).is_none(), "a spend twice");
     }
@@ -202,6 +233,11 @@ impl Model {
                 assert_eq!(cap.get() - available.get(), self.used(*budget), "the sentence is not true");
             }
             Rejection::OccurrencesExhausted { budget, used, .. } => assert_eq!(self.count(*budget), *used),
+            Rejection::AmountExceedsPeriod { budget, limit, .. }
+            | Rejection::PaymentsExceedPeriod { budget, limit, .. } => {
+                let passed = self.passed(&path, hold, at, Width::AsMuchAsMay);
+                assert!(passed.is_some(), "refused {limit} of {budget}, which has room");
+            }
             Rejection::Stopped { scope, .. } => {
                 assert!(self.closed.contains(scope), "refused for {scope}, which is open");
                 assert!(self.barred(hold.budget, hold.payee.as_str()).is_some(), "refused though nothing bars it");
@@ -287,6 +323,24 @@ impl Model {
 
     fn under(&self, id: BudgetId) -> impl Iterator<Item = &Bought> {
         self.spends.values().filter(move |bought| self.path(bought.leaf).contains(&id))
+    }
+
+    /// A limit that this payment would pass, of any node above it.
+    fn passed(&self, path: &[BudgetId], hold: &Hold, at: Micros, width: Width) -> Option<Limit> {
+        let asked = hold.authority.amount.get();
+        let limits = path.iter().flat_map(|id| self.nodes[id].caps.limits.iter().map(move |limit| (*id, limit)));
+        let mut over = limits.filter(|(id, limit)| {
+            let counted: Vec<_> = self
+                .under(*id)
+                .filter(|bought| bought.life != Life::Gone && in_one_period(&limit.period, bought.at, at, width))
+                .filter(|bought| !limit.each_payee || bought.payee == hold.payee.as_str())
+                .collect();
+            let used: u128 = counted.iter().map(|bought| bought.authority).sum();
+            let count = u64::try_from(counted.len()).unwrap();
+            limit.payments.is_some_and(|most| count >= most)
+                || limit.amount.is_some_and(|cap| used.checked_add(asked).is_none_or(|after| after > cap.get()))
+        });
+        over.next().map(|(_, limit)| limit.clone())
     }
 
     fn sum(&self, id: BudgetId, lives: &[Life]) -> u128 {

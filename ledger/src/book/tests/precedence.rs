@@ -153,7 +153,7 @@ fn the_state_of_an_open_purchase_is_asked_for_before_it_is_named() {
     let key = PurchaseKey { budget: mandate(0), purchase: Digest::of(&[b'p', 1]) };
     let request = but(2, 1, |hold| hold.purchase = key.purchase);
     let mut view = View::default();
-    assert!(wants(&view, &request).purchases.contains(&key));
+    assert!(wants(&view, START, &request).unwrap().purchases.contains(&key));
     view.open_purchases.load(key, Some([spend(1), spend(3)].into()));
-    assert!(wants(&view, &request).spends.contains(&spend(1)), "the first open spend is not asked for");
+    assert!(wants(&view, START, &request).unwrap().spends.contains(&spend(1)), "the first open spend is not asked for");
 }

@@ -355,8 +355,9 @@ fn a_gate_bars_what_is_in_its_scope_and_nothing_else() {
 #[test]
 fn each_refusal_has_its_name_and_changes_no_money() {
     let mut seen = std::collections::BTreeSet::new();
-    let groups = [budget_cases(), decision_cases(), hold_cases(), gate_cases(), spend_cases(), settlement_cases()];
-    for (number, (before, seconds, request, code)) in groups.into_iter().flatten().enumerate() {
+    let money = [hold_cases(), gate_cases(), spend_cases(), settlement_cases()];
+    let groups = [budget_cases(), decision_cases(), super::windows::limit_cases()].into_iter().chain(money);
+    for (number, (before, seconds, request, code)) in groups.flatten().enumerate() {
         let mut memory = opened();
         for request in &before {
             let told = memory.run(START, request);

@@ -12,6 +12,7 @@ use ledger::money::{Amount, AssetId};
 use ledger::settlement::{Role, SettlementKey};
 use ledger::spend::{Authorization, Observation, UnusedProof};
 use ledger::transfer::Money;
+use ledger::window::{Limit, Period};
 use proptest::prelude::*;
 
 /// Where the clock of a stream starts.
@@ -93,14 +94,41 @@ pub fn total(cap: u128) -> Caps {
     Caps { total: Some(Amount::new(cap)), ..Caps::default() }
 }
 
-/// The world that every stream starts from: tenant 1,000, person 700, four mandates that together exceed both.
+pub fn daily(units: u128) -> Limit {
+    // The stream begins at midnight there, and has no change of the clocks before spring.
+    let zone = "America/Los_Angeles".parse().unwrap();
+    Limit { period: Period::Day(zone), each_payee: false, amount: Some(Amount::new(units)), payments: None }
+}
+
+pub fn to_each(units: u128) -> Limit {
+    Limit { period: Period::Never, each_payee: true, amount: Some(Amount::new(units)), payments: None }
+}
+
+pub fn rolling(seconds: u32, units: u128, payments: u64) -> Limit {
+    let (amount, payments) = (Some(Amount::new(units)), Some(payments));
+    Limit { period: Period::Rolling(seconds), each_payee: false, amount, payments }
+}
+
+/// Mandates with limits, by number.
+const LIMITED: [u8; 3] = [20, 21, 22];
+
+fn limits_of(number: u8) -> Vec<Limit> {
+    match number {
+        20 => vec![daily(150), to_each(190)],
+        21 => vec![rolling(600, 130, 9)],
+        _ => vec![rolling(86_400, 400, 2), daily(350)],
+    }
+}
+
+/// The world that every stream starts from: tenant 1,000, person 700, mandates that together exceed both.
 pub fn preamble() -> Vec<Request> {
     let mut requests = vec![
         by(
             service(),
             Command::Fund { wallet: "eip155:31337:0xaa".to_owned(), money: money(5_000), reference: Digest::of(b"f") },
         ),
-        open(ROOT, None, BudgetKind::Tenant, total(1_000), None),
+        // As much a day and to each payee as in all: rows of windows under every payment, which refuse nothing.
+        open(ROOT, None, BudgetKind::Tenant, Caps { limits: vec![daily(1_000), to_each(1_000)], ..total(1_000) }, None),
         open(PERSON, Some(ROOT), BudgetKind::Person, total(700), None),
     ];
     let caps = [
@@ -114,6 +142,12 @@ pub fn preamble() -> Vec<Request> {
         requests.push(decide(number, Answer::Approve));
         let parent = if number == 3 { ROOT } else { PERSON };
         requests.push(open(mandate(number), Some(parent), BudgetKind::Mandate, caps, Some(number)));
+    }
+    for number in LIMITED {
+        requests.push(propose(number));
+        requests.push(decide(number, Answer::Approve));
+        let caps = Caps { limits: limits_of(number), ..total(600) };
+        requests.push(open(mandate(number), Some(PERSON), BudgetKind::Mandate, caps, Some(number)));
     }
     requests
 }
@@ -191,7 +225,8 @@ fn price(number: u8) -> u128 {
 
 /// One command, and how far the clock moves before it.
 pub fn step() -> impl Strategy<Value = (i64, Request)> {
-    let pause = prop_oneof![40 => 0..2_000_000_i64, 1 => Just(400_000_000), 2 => Just(-1_000_000)];
+    let pause =
+        prop_oneof![80 => 0..2_000_000_i64, 2 => Just(400_000_000), 4 => Just(-1_000_000), 1 => Just(30_000_000_000)];
     let request = prop_oneof![8 => any_hold(), 10 => on_spend(), 3 => on_settlement(), 2 => on_budget()];
     (pause, request)
 }
@@ -209,38 +244,39 @@ fn any_hold() -> impl Strategy<Value = Request> {
         1 => Just(Some(u128::MAX))
     ];
     let names = (0..SPENDS, 0..SPENDS, 0..SPENDS, 0..SPENDS * 2);
-    (who, 0..5_u8, names, amount, 0..4_u8, 0..10_u8).prop_map(|(who, budget, names, units, pin, odd)| {
-        let (number, purchase, leaf, nonce) = names;
-        let mut hold = hold(number, mandate(budget), units.unwrap_or(price(number)));
-        // As in life, where a spend's name is derived from its caller: the same key of another caller is another spend.
-        if who.kind == CallerKind::Service {
-            hold.spend = spend(number + SPENDS);
-        }
-        hold.purchase = Digest::of(&[b'p', purchase / 2]);
-        if odd != 4 {
-            hold.expires_at = START.plus_micros(10_000_000_000);
-        }
-        if odd == 0 {
-            hold.request = Digest::of(b"another request");
-        }
-        // Mostly its own leaf and nonce, sometimes somebody else's.
-        if odd == 1 {
-            hold.leaf_nonce = format!("leaf-{leaf}");
-        }
-        if odd == 2 {
-            hold.authorization = authorization(nonce);
-        }
-        if odd >= 7 {
-            hold.again_after = Some(spend(purchase));
-        }
-        if pin < 2 {
-            hold.pin = Some(Pin { origin: format!("https://shop-{pin}"), network: "eip155:31337".to_owned() });
-        }
-        if odd == 3 {
-            hold.pay_to = "0x00000000000000000000000000000000000000cc".to_owned();
-        }
-        by(who, Command::Hold(Box::new(hold)))
-    })
+    (who, prop_oneof![5 => 0..5_u8, 4 => prop::sample::select(&LIMITED[..])], names, amount, 0..4_u8, 0..10_u8)
+        .prop_map(|(who, budget, names, units, pin, odd)| {
+            let (number, purchase, leaf, nonce) = names;
+            let mut hold = hold(number, mandate(budget), units.unwrap_or(price(number)));
+            // As in life, where a spend's name is derived from its caller: the same key of another caller is another spend.
+            if who.kind == CallerKind::Service {
+                hold.spend = spend(number + SPENDS);
+            }
+            hold.purchase = Digest::of(&[b'p', purchase / 2]);
+            if odd != 4 {
+                hold.expires_at = START.plus_micros(10_000_000_000);
+            }
+            if odd == 0 {
+                hold.request = Digest::of(b"another request");
+            }
+            // Mostly its own leaf and nonce, sometimes somebody else's.
+            if odd == 1 {
+                hold.leaf_nonce = format!("leaf-{leaf}");
+            }
+            if odd == 2 {
+                hold.authorization = authorization(nonce);
+            }
+            if odd >= 7 {
+                hold.again_after = Some(spend(purchase));
+            }
+            if pin < 2 {
+                hold.pin = Some(Pin { origin: format!("https://shop-{pin}"), network: "eip155:31337".to_owned() });
+            }
+            if odd == 3 {
+                hold.pay_to = "0x00000000000000000000000000000000000000cc".to_owned();
+            }
+            by(who, Command::Hold(Box::new(hold)))
+        })
 }
 
 fn on_spend() -> impl Strategy<Value = Request> {

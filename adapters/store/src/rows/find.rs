@@ -1,0 +1,57 @@
+//! What is looked up by many keys at once.
+
+use crate::table::Kind::{Blob, Integer, Text};
+use crate::table::LookUp;
+
+pub(crate) const WINDOWS: LookUp = LookUp {
+    table: "budget_window",
+    select: "t.budget, t.number, t.payee, t.place, t.held, t.posted, t.count",
+    key: &[("budget", Blob), ("number", Integer), ("payee", Text), ("place", Integer)],
+    index: None,
+    more: "",
+};
+
+pub(crate) const BUDGETS: LookUp =
+    LookUp { table: "budget", select: "t.id, t.body", key: &[("id", Blob)], index: None, more: "" };
+
+pub(crate) const SPENDS: LookUp = LookUp { table: "spend", ..BUDGETS };
+
+pub(crate) const DECISIONS: LookUp = LookUp { table: "decision", ..BUDGETS };
+
+pub(crate) const GATES: LookUp =
+    LookUp { table: "gate", select: "t.body", key: &[("scope", Text)], index: None, more: "" };
+
+pub(crate) const DOCUMENTS: LookUp =
+    LookUp { table: "document", select: "t.digest", key: &[("digest", Blob)], index: None, more: "" };
+
+pub(crate) const CLAIMS: LookUp = LookUp {
+    table: "claim",
+    select: "t.key, t.request, t.outcome, t.rejection",
+    key: &[("key", Blob)],
+    index: None,
+    more: "",
+};
+
+pub(crate) const SETTLEMENTS: LookUp = LookUp {
+    table: "settlement",
+    select: "t.body",
+    key: &[("role", Text), ("network", Text), ("asset", Text), ("payer", Text), ("nonce", Blob)],
+    index: None,
+    more: "",
+};
+
+pub(crate) const PURCHASES: LookUp = LookUp {
+    table: "spend",
+    select: "t.budget, t.purchase, t.id",
+    key: &[("budget", Blob), ("purchase", Blob)],
+    index: Some("spend_purchase"),
+    more: "AND t.open = 1",
+};
+
+pub(crate) const ACCOUNTS: LookUp = LookUp {
+    table: "account",
+    select: "t.id, t.name, t.asset, b.debit_posted, b.credit_posted, b.debit_pending, b.credit_pending",
+    key: &[("name", Text), ("asset", Text)],
+    index: None,
+    more: "JOIN account_balance b ON b.tenant = t.tenant AND b.account = t.id",
+};
