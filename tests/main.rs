@@ -18,6 +18,7 @@ mod never_over_the_limit;
 mod never_twice;
 mod no_spend_without_a_mandate;
 mod nodes_fail;
+mod processes_come_and_go;
 mod the_document_is_true;
 mod tidy;
 mod walkthrough;

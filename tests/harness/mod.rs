@@ -1,5 +1,7 @@
 //! What the tests stand on: the real binary as a process, the real service in this process, and a client.
 
+#[path = "../../adapters/store/src/tests/cluster.rs"]
+pub mod cluster;
 pub mod process;
 pub mod rpc_proxy;
 pub mod shop;

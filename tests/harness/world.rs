@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use store::Schema;
 use tempfile::TempDir;
 
+use super::cluster::Cluster;
 use super::process::{Service, run, stdout};
 use super::rpc_proxy::RpcProxy;
 use super::text;
@@ -34,6 +35,7 @@ pub struct World {
     pub master: String,
     pub ring: Ring,
     pub folder: TempDir,
+    pub cluster: Option<Cluster>,
     pub serve: Option<Service>,
     pub client: Client,
     pub agent: String,
@@ -47,6 +49,16 @@ impl World {
 
     /// With payments that live this long.
     pub async fn start_with(payment_seconds: u64) -> Self {
+        Self::open(payment_seconds, 2, None).await
+    }
+
+    /// For many callers at once, where a hold may wait long for its turn to be signed; the books in a file, or in a
+    /// PostgreSQL server.
+    pub async fn patient(cluster: Option<Cluster>) -> Self {
+        Self::open(3_600, 60, cluster).await
+    }
+
+    async fn open(payment_seconds: u64, hold_seconds: i64, cluster: Option<Cluster>) -> Self {
         let chain = Service::start(&["chain", "--port", "0", "--finalized-lag", "2", "--block-millis", "200"], &[]);
         let proxy = RpcProxy::start(text(&chain.line, "rpc_url")).await;
         let folder = tempfile::tempdir().unwrap();
@@ -54,7 +66,10 @@ impl World {
         let master = MasterKey::random().unwrap();
         let options = WorldOptions {
             listen,
-            database: folder.path().join("purser.sqlite").into(),
+            database: match &cluster {
+                Some(cluster) => cluster.url(&cluster.create()).parse().unwrap(),
+                None => folder.path().join("purser.sqlite").into(),
+            },
             rpc_url: proxy.url.clone(),
             facilitator: local_facilitator(),
         };
@@ -64,7 +79,7 @@ impl World {
         ring.provide(&Slot::all(&config)).await.unwrap();
         for tenant in &mut config.tenants {
             tenant.payment_seconds = Some(payment_seconds);
-            tenant.hold_seconds = Some(2);
+            tenant.hold_seconds = Some(hold_seconds);
         }
         std::fs::write(folder.path().join("purser.toml"), toml::to_string(&config).unwrap()).unwrap();
         let token = |principal, kind| {
@@ -73,7 +88,8 @@ impl World {
         };
         let (agent, user) = (token(AGENT, CallerKind::Agent), token(USER, CallerKind::User));
         let client = Client::new(&config.public_url()).unwrap();
-        let mut world = Self { chain, proxy, config, master: hex, ring, folder, serve: None, client, agent, user };
+        let mut world =
+            Self { chain, proxy, config, master: hex, ring, folder, cluster, serve: None, client, agent, user };
         world.fund().await;
         world.restart();
         world
@@ -116,6 +132,17 @@ impl World {
         self.serve = Some(Service::start(&["serve", "--config", &file], &self.env()));
     }
 
+    /// Another process on the same books, at an address of its own.
+    pub fn replica(&self, number: usize) -> (Service, Client) {
+        let config =
+            Config { listen: super::free_address(), public_url: Some(self.config.public_url()), ..self.config.clone() };
+        let file = self.folder.path().join(format!("replica-{number}.toml"));
+        std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
+        let service = Service::start(&["serve", "--config", &file.display().to_string()], &self.env());
+        let client = Client::new(&format!("http://{}", config.listen)).unwrap();
+        (service, client)
+    }
+
     pub fn kill(&mut self) {
         self.serve.as_mut().expect("a running service").kill();
     }
@@ -140,9 +167,13 @@ impl World {
     }
 
     pub async fn mandate(&self) -> String {
+        self.mandate_of("5.00", 100).await
+    }
+
+    pub async fn mandate_of(&self, total: &str, payments: u32) -> String {
         let request = json!({
-            "user": USER, "description": "crash", "currency": "USD", "total": "5.00", "per_payment": "1.00",
-            "payments": 100, "expires_in_seconds": 3_600,
+            "user": USER, "description": "crash", "currency": "USD", "total": total, "per_payment": "1.00",
+            "payments": payments, "expires_in_seconds": 3_600,
         });
         let asked = self.call(Method::POST, "/v1/mandates/intents", &self.agent, Some(request)).await.unwrap();
         let path = format!("/v1/approvals/{}/decision", text(&asked["approval"], "id"));
@@ -156,6 +187,16 @@ impl World {
         let header = met.header("payment-required").expect("a header").to_owned();
         let body = json!({ "mandate": mandate, "payment_required_header": header });
         self.client.call(Method::POST, "/v1/payments", &self.agent, Some(key), Some(body)).await
+    }
+
+    /// What the shop asks for some other thing of the same price.
+    pub async fn offer(&self, thing: &str) -> Value {
+        let met = self.fetch(None).await.expect("the 402");
+        let header = met.header("payment-required").expect("a header").to_owned();
+        let required: x402::wire::PaymentRequired = x402::wire::read_header(header.as_bytes()).expect("a 402");
+        let mut offer = serde_json::to_value(&required).unwrap();
+        offer["resource"]["url"] = format!("{}/things/{thing}", self.config.public_url()).into();
+        offer
     }
 
     pub async fn fetch(&self, payment: Option<&str>) -> Result<Fetched, ClientError> {

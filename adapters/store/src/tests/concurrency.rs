@@ -21,6 +21,7 @@ on_both_engines!(
     a_command_that_the_database_refuses_does_not_harm_its_neighbours,
     tenants_have_books_of_their_own,
     documents_become_durable_with_what_is_new_and_only_then,
+    a_stop_bites_inside_the_reservation,
 );
 
 /// Holds of 10 under a mandate of 500: fifty fit.
@@ -176,5 +177,64 @@ async fn documents_become_durable_with_what_is_new_and_only_then(place: Place) {
         assert!(matches!(run(&store, work).await, Err(StoreError::Broken(_))));
     }
     assert!(store.spend(&tenant(), stream::spend(4)).await.unwrap().is_none());
+    assert_sound(&store).await;
+}
+
+/// Sixty-four clients hold as fast as they can; a stop lands in between. After the call returned nothing is reserved, until
+/// it is lifted; and it is called back as soon as the units before it are done.
+async fn a_stop_bites_inside_the_reservation(place: Place) {
+    const ROUNDS: usize = 200;
+    let store = place.open(crate::Schema::Migrate).await.unwrap();
+    for request in super::stream::preamble() {
+        run(&store, super::work(request)).await.unwrap();
+    }
+    let next = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut callers = JoinSet::new();
+    for _ in 0..64 {
+        let (store, next, is_over) = (store.clone(), next.clone(), is_over.clone());
+        callers.spawn(async move {
+            while !is_over.load(Ordering::SeqCst) {
+                let number = next.fetch_add(1, Ordering::SeqCst);
+                let mut hold = stream::hold(0, stream::mandate(3), 1);
+                // Names that no other has.
+                let digest = Digest::of(&number.to_be_bytes());
+                (hold.spend.0, hold.request, hold.purchase, hold.evidence) = (digest.0, digest, digest, digest);
+                (hold.key, hold.leaf_nonce) = (format!("kill-{number}").parse().unwrap(), format!("kill-{number}"));
+                hold.authorization.nonce = digest.0;
+                let spend = hold.spend;
+                match run(&store, holds(hold)).await {
+                    // Given back at once: the budget is not what this is about.
+                    Ok(_) => drop(run(&store, on(Command::Void { spend })).await),
+                    Err(StoreError::Rejected(Rejection::Stopped { .. } | Rejection::AmountExceedsBudget { .. })) => {}
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        });
+    }
+    let mut took = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        let began = std::time::Instant::now();
+        let closed = run(&store, on(stream::gate(2, ledger::gate::GateState::Closed))).await.unwrap().seq.unwrap();
+        took.push(began.elapsed());
+        let returned = store.head(&tenant()).await.unwrap().0;
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        let lifted = run(&store, on(stream::gate(2, ledger::gate::GateState::Open))).await.unwrap().seq.unwrap();
+        assert!(closed < returned && returned <= lifted);
+        let mut from = closed;
+        while from < lifted {
+            let records = store.records(&tenant(), from, 1_000).await.unwrap();
+            for (_, effects) in records.iter().filter(|(entry, _)| entry.seq < lifted) {
+                assert_ne!(effects.operation, ledger::effects::Operation::Hold, "reserved under a stop");
+            }
+            from = records.last().map_or(lifted, |(entry, _)| entry.seq + 1);
+        }
+    }
+    is_over.store(true, Ordering::SeqCst);
+    callers.join_all().await;
+    took.sort_unstable();
+    println!("a stop came back in {:?} at the median of {ROUNDS}, {:?} at most", took[ROUNDS / 2], took[ROUNDS - 1]);
+    assert!(next.load(Ordering::SeqCst) > 1_000, "hardly anything was asked for meanwhile");
     assert_sound(&store).await;
 }
