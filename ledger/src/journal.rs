@@ -32,7 +32,7 @@ pub fn leaf(salt: &[u8; 32], record: &[u8]) -> Digest {
     Digest(hash.finalize().into())
 }
 
-fn node(left: &Digest, right: &Digest) -> Digest {
+pub(crate) fn node(left: &Digest, right: &Digest) -> Digest {
     let mut hash = Sha256::new();
     hash.update([1]);
     hash.update(left.0);

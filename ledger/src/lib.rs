@@ -5,7 +5,7 @@
 //! journal record whose bytes are the change; and a refusal states the rule and both values.
 //!
 //! Read in this order: [`money`], [`budget`], [`window`], [`gate`], [`spend`], [`command`], [`book`] (every rule), [`effects`] (what a rule
-//! produces, which is also the journal record), [`event`] (what others are told of it), [`view`] (how a record is taken in), [`journal`], [`store`] (the port).
+//! produces, which is also the journal record), [`event`] (what others are told of it), [`view`] (how a record is taken in), [`journal`], [`proof`] and [`checkpoint`] (what pins it from outside), [`store`] (the port).
 //!
 //! What it never does: no I/O, no clock, no SQL, no signature. It does not know what a mandate or a 402 is; it links
 //! to them by digest.
@@ -17,6 +17,7 @@ extern crate self as ledger;
 pub mod account;
 pub mod book;
 pub mod budget;
+pub mod checkpoint;
 pub mod claim;
 pub mod codec;
 pub mod command;
@@ -27,6 +28,7 @@ pub mod gate;
 pub mod id;
 pub mod journal;
 pub mod money;
+pub mod proof;
 pub mod rejection;
 pub mod settlement;
 pub mod spend;

@@ -6,6 +6,7 @@
 mod authorize;
 mod ledger;
 mod pure;
+mod server;
 
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,7 @@ pub async fn run(args: &BenchArgs) -> Result<(), String> {
     let (name, rows) = match args.name {
         BenchName::Verify => ("verify", pure::verify()?),
         BenchName::X402 => ("x402", pure::x402()?),
-        BenchName::Ledger => ("ledger", ledger::rows().await?),
+        BenchName::Ledger => ("ledger", ledger::rows(args).await?),
         BenchName::Authorize => ("authorize", authorize::rows().await?),
     };
     if args.json {

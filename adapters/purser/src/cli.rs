@@ -62,6 +62,12 @@ pub struct BenchArgs {
     pub name: BenchName,
     #[arg(long)]
     pub json: bool,
+    /// How many records the larger book of `ledger` gets: 1000000 takes some minutes.
+    #[arg(long, default_value_t = 50_000)]
+    pub entries: u64,
+    /// How many other mandates lie beside the one of `ledger` that pays.
+    #[arg(long, default_value_t = 5_000)]
+    pub mandates: u64,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

@@ -1,36 +1,41 @@
-//! One hot budget on SQLite: our lane against one transaction a request. Both write the same rows to the same disk with
-//! the same durability (WAL, FULL); the peer is the same store with units of one command.
+//! One hot budget: our lane against one transaction a request. Both write the same rows to the same disk with the same
+//! durability (SQLite: WAL, FULL; PostgreSQL: `synchronous_commit`); the peer is the same store with units of one command,
+//! and as many callers as serve it best. Then what becomes of the lane as the books grow, and how fast they verify.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ledger::budget::{BudgetKind, Caps};
-use ledger::command::{Command, Hold, OpenBudget, Request};
+use ledger::command::{Command, Hold, OpenBudget, Propose, Request};
 use ledger::decision::Answer;
 use ledger::id::{AuthMethod, BudgetId, Caller, CallerKind, DecisionId, Digest, Micros, SpendId, TenantId};
 use ledger::journal::SaltKey;
-use ledger::money::Amount;
+use ledger::money::{Amount, AssetId};
 use ledger::spend::Authorization;
-use ledger::store::{Store, Work};
+use ledger::store::{Store, Verification, Work};
 use ledger::transfer::Money;
 use serde_json::json;
-use store::{Options, Schema, SqlStore};
+use store::{Location, Options, Schema, SqlStore};
 
+use super::server::Server;
 use super::{Better, Row, median};
+use crate::cli::BenchArgs;
 
 const ROUNDS: usize = 5;
 const LANE_CALLERS: usize = 1_024;
 const LANE_SPENDS: u64 = 8_192;
-/// More callers only queue: SQLite has one writer.
-const NAIVE_CALLERS: usize = 64;
+/// More callers only queue: one unit of a tenant runs at a time.
+const NAIVE_CALLERS: [usize; 3] = [8, 32, 64];
 const NAIVE_SPENDS: u64 = 512;
 
 struct Bench {
     store: SqlStore,
     tenant: TenantId,
     mandate: BudgetId,
-    _folder: tempfile::TempDir,
+    next: AtomicU64,
+    _folder: Option<tempfile::TempDir>,
 }
 
 fn caller(kind: CallerKind, name: &str) -> Result<Caller, String> {
@@ -43,46 +48,67 @@ async fn run(store: &SqlStore, tenant: &TenantId, caller: Caller, command: Comma
     store.run(tenant, work).await.map(|_| ()).map_err(|error| error.to_string())
 }
 
+fn fiat() -> Result<AssetId, String> {
+    "iso4217:USD".parse().map_err(|_| "an asset".to_owned())
+}
+
+/// Which engine, and where.
+enum Place<'a> {
+    File,
+    Server(&'a Location),
+}
+
 impl Bench {
-    /// Tenant, person and mandate: every spend debits three nodes.
-    async fn open(unit_commands_max: usize) -> Result<Self, String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let tenant: TenantId = "bench".parse().map_err(|_| "a tenant")?;
+    /// A book of its own: a mandate with nothing above it, or one under a person under a tenant, and then every spend
+    /// debits three nodes.
+    async fn open(place: &Place<'_>, name: &str, unit_commands_max: usize, depth: u8) -> Result<Self, String> {
+        let tenant: TenantId = name.parse().map_err(|_| "a tenant")?;
         let salts = HashMap::from([(tenant.clone(), SaltKey::new([1; 32]))]);
         let options = Options { unit_commands_max, ..Options::new(Schema::Migrate) };
-        let store = SqlStore::open(folder.path().join("bench.sqlite"), salts, options).await;
-        let store = store.map_err(|error| error.to_string())?;
-        let asset = "iso4217:USD".parse().map_err(|_| "an asset")?;
-        let holder: ledger::id::PrincipalId = "agent".parse().map_err(|_| "a principal")?;
-        let (user, decision) = (caller(CallerKind::User, "user")?, DecisionId([4; 32]));
-        let propose = ledger::command::Propose {
-            decision,
-            subject: Digest([5; 32]),
-            approver: user.principal.clone(),
-            expires_at: Micros(i64::MAX),
+        let (location, folder) = match place {
+            Place::File => {
+                let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+                (Location::from(folder.path().join("bench.sqlite")), Some(folder))
+            }
+            Place::Server(location) => ((*location).clone(), None),
         };
-        run(&store, &tenant, caller(CallerKind::Agent, "agent")?, Command::Propose(propose)).await?;
-        let decide = Command::Decide { decision, subject: Digest([5; 32]), answer: Answer::Approve };
-        run(&store, &tenant, user, decide).await?;
-        let ids = [BudgetId([1; 32]), BudgetId([2; 32]), BudgetId([3; 32])];
-        let levels = [
-            (ids[0], None, BudgetKind::Tenant),
-            (ids[1], Some(ids[0]), BudgetKind::Person),
-            (ids[2], Some(ids[1]), BudgetKind::Mandate),
-        ];
-        for (id, parent, kind) in levels {
-            let decision = (kind == BudgetKind::Mandate).then_some(decision);
-            let caps = Caps { total: Some(Amount::new(u128::MAX / 2)), ..Caps::default() };
-            let (holder, asset) = (holder.clone(), ledger::money::AssetId::clone(&asset));
-            let open = OpenBudget { id, parent, kind, holder, asset, caps, decision, document: None };
-            run(&store, &tenant, caller(CallerKind::Service, "configuration")?, Command::OpenBudget(open)).await?;
+        let store = SqlStore::open(location, salts, options).await.map_err(|error| error.to_string())?;
+        let bench = Self { store, tenant, mandate: BudgetId([3; 32]), next: AtomicU64::new(0), _folder: folder };
+        let (root, person) = (BudgetId([1; 32]), BudgetId([2; 32]));
+        if depth == 3 {
+            bench.open_node(root, None, BudgetKind::Tenant, None).await?;
+            bench.open_node(person, Some(root), BudgetKind::Person, None).await?;
         }
-        Ok(Self { store, tenant, mandate: ids[2], _folder: folder })
+        bench.open_mandate(bench.mandate, (depth == 3).then_some(person)).await?;
+        Ok(bench)
+    }
+
+    async fn open_node(
+        &self,
+        id: BudgetId,
+        parent: Option<BudgetId>,
+        kind: BudgetKind,
+        decision: Option<DecisionId>,
+    ) -> Result<(), String> {
+        let holder = "agent".parse().map_err(|_| "a principal")?;
+        let caps = Caps { total: Some(Amount::new(u128::MAX / 2)), ..Caps::default() };
+        let open = OpenBudget { id, parent, kind, holder, asset: fiat()?, caps, decision, document: None };
+        run(&self.store, &self.tenant, caller(CallerKind::Service, "configuration")?, Command::OpenBudget(open)).await
+    }
+
+    async fn open_mandate(&self, id: BudgetId, parent: Option<BudgetId>) -> Result<(), String> {
+        let (user, decision, subject) = (caller(CallerKind::User, "user")?, DecisionId(id.0), Digest(id.0));
+        let (approver, expires_at) = (user.principal.clone(), Micros(i64::MAX));
+        let propose = Propose { decision, subject, approver, expires_at };
+        run(&self.store, &self.tenant, caller(CallerKind::Agent, "agent")?, Command::Propose(propose)).await?;
+        let decide = Command::Decide { decision, subject, answer: Answer::Approve };
+        run(&self.store, &self.tenant, user, decide).await?;
+        self.open_node(id, parent, BudgetKind::Mandate, Some(decision)).await
     }
 
     fn hold(&self, number: u64) -> Result<Command, String> {
         let digest = Digest::of(&number.to_be_bytes());
-        let asset: ledger::money::AssetId = "eip155:1/erc20:0x01".parse().map_err(|_| "an asset")?;
+        let asset: AssetId = "eip155:1/erc20:0x01".parse().map_err(|_| "an asset")?;
         Ok(Command::Hold(Box::new(Hold {
             spend: SpendId(digest.0),
             operation: "bench".into(),
@@ -90,7 +116,7 @@ impl Bench {
             request: digest,
             budget: self.mandate,
             leaf_nonce: number.to_string(),
-            authority: Money { asset: "iso4217:USD".parse().map_err(|_| "an asset")?, amount: Amount::new(100) },
+            authority: Money { asset: fiat()?, amount: Amount::new(100) },
             money: Money { asset: asset.clone(), amount: Amount::new(1) },
             rate: None,
             payee: "shop".parse().map_err(|_| "a payee")?,
@@ -106,61 +132,187 @@ impl Bench {
         })))
     }
 
-    /// So many holds by so many callers in a closed loop: time a hold.
-    async fn load(self: &Arc<Self>, callers: usize, from: u64, holds: u64) -> Result<Duration, String> {
+    /// So many holds by so many callers in a closed loop: time a hold, and how long the slowest hundredth waited.
+    async fn load(self: &Arc<Self>, callers: usize, holds: u64) -> Result<Load, String> {
         let started = Instant::now();
-        let step = u64::try_from(callers).map_err(|error| error.to_string())?;
+        let end = self.next.load(Ordering::SeqCst) + holds;
         let mut tasks = Vec::with_capacity(callers);
-        for first in 0..step {
+        for _ in 0..callers {
             let bench = self.clone();
             tasks.push(tokio::spawn(async move {
-                let mut number = first;
-                while number < holds {
-                    let command = bench.hold(from + number)?;
+                let mut waits = Vec::new();
+                loop {
+                    let number = bench.next.fetch_add(1, Ordering::SeqCst);
+                    if number >= end {
+                        return Ok::<_, String>(waits);
+                    }
+                    let (began, command) = (Instant::now(), bench.hold(number)?);
                     run(&bench.store, &bench.tenant, caller(CallerKind::Agent, "agent")?, command).await?;
-                    number += step;
+                    waits.push(began.elapsed());
                 }
-                Ok::<(), String>(())
             }));
         }
+        let mut waits = Vec::new();
         for task in tasks {
-            task.await.map_err(|error| error.to_string())??;
+            waits.extend(task.await.map_err(|error| error.to_string())??);
         }
         let count = u32::try_from(holds).map_err(|error| error.to_string())?;
-        Ok(started.elapsed() / count)
+        let each = started.elapsed() / count;
+        waits.sort_unstable();
+        let p99 = waits.get(waits.len() * 99 / 100).copied().unwrap_or_default();
+        Ok(Load { each, p99 })
     }
 }
 
-pub async fn rows() -> Result<Vec<Row>, String> {
-    let lane = Arc::new(Bench::open(usize::MAX).await?);
-    let naive = Arc::new(Bench::open(1).await?);
-    lane.load(LANE_CALLERS, 0, LANE_SPENDS).await?;
-    naive.load(NAIVE_CALLERS, 0, NAIVE_SPENDS).await?;
-    let (mut ours, mut peer, mut alone, mut naive_alone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=u64::try_from(ROUNDS).map_err(|error| error.to_string())? {
-        let base = round * 1_000_000;
-        ours.push(lane.load(LANE_CALLERS, base, LANE_SPENDS).await?);
-        peer.push(naive.load(NAIVE_CALLERS, base, NAIVE_SPENDS).await?);
-        alone.push(lane.load(1, base + 500_000, 200).await?);
-        naive_alone.push(naive.load(1, base + 500_000, 200).await?);
+struct Load {
+    each: Duration,
+    p99: Duration,
+}
+
+const PEER: &str = "one transaction a request, the same rows";
+
+/// A row of an engine: many callers at one budget.
+async fn hot(place: &Place<'_>, name: &'static str, depth: u8) -> Result<Row, String> {
+    let lane = Arc::new(Bench::open(place, &format!("{name}-lane"), usize::MAX, depth).await?);
+    let naive = Arc::new(Bench::open(place, &format!("{name}-naive"), 1, depth).await?);
+    // The naive side with the number of callers that serves it best.
+    let mut best = (Duration::MAX, 0);
+    for callers in NAIVE_CALLERS {
+        best = best.min((naive.load(callers, NAIVE_SPENDS).await?.each, callers));
     }
-    let row = |name, ours, peer, more| Row {
-        name,
-        ours: median(ours),
-        peer: median(peer),
-        peer_is: "one transaction a request, the same rows",
-        rounds: ROUNDS,
-        more,
-        rate: true,
-        better: Better::Higher,
+    lane.load(LANE_CALLERS, LANE_SPENDS).await?;
+    let (mut ours, mut peer, mut p99) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let load = lane.load(LANE_CALLERS, LANE_SPENDS).await?;
+        ours.push(load.each);
+        p99.push(load.p99);
+        peer.push(naive.load(best.1, NAIVE_SPENDS).await?.each);
+    }
+    let p99_ms = u64::try_from(median(p99).as_millis()).unwrap_or(u64::MAX);
+    let more = json!({ "callers": LANE_CALLERS, "peer_callers": best.1, "budget_nodes": depth, "p99_ms": p99_ms });
+    Ok(rate(name, ours, peer, PEER, more))
+}
+
+async fn alone(place: &Place<'_>, name: &'static str) -> Result<Row, String> {
+    let lane = Arc::new(Bench::open(place, &format!("{name}-lane"), usize::MAX, 1).await?);
+    let naive = Arc::new(Bench::open(place, &format!("{name}-naive"), 1, 1).await?);
+    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let (one, other) = (lane.load(1, 200).await?.each, naive.load(1, 200).await?.each);
+        // The first is for warmth.
+        if round > 0 {
+            ours.push(one);
+            peer.push(other);
+        }
+    }
+    Ok(rate(name, ours, peer, PEER, json!({ "callers": 1, "peer_callers": 1, "budget_nodes": 1 })))
+}
+
+fn rate(
+    name: &'static str,
+    ours: Vec<Duration>,
+    peer: Vec<Duration>,
+    peer_is: &'static str,
+    more: serde_json::Value,
+) -> Row {
+    let rounds = ours.len();
+    Row { name, ours: median(ours), peer: median(peer), peer_is, rounds, more, rate: true, better: Better::Higher }
+}
+
+/// The lane on a book of a thousand records, and on one of so many.
+async fn growth(place: &Place<'_>, name: &'static str, records: u64) -> Result<(Row, Row), String> {
+    let small = Arc::new(Bench::open(place, &format!("{name}-small"), usize::MAX, 1).await?);
+    let large = Arc::new(Bench::open(place, &format!("{name}-large"), usize::MAX, 1).await?);
+    small.load(LANE_CALLERS, 1_000).await?;
+    large.load(LANE_CALLERS, records).await?;
+    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(large.load(LANE_CALLERS, 4_096).await?.each);
+        // A fresh one each round: it would grow, too.
+        let fresh = Arc::new(Bench::open(place, &format!("{name}-{}", ours.len()), usize::MAX, 1).await?);
+        fresh.load(LANE_CALLERS, 1_000).await?;
+        peer.push(fresh.load(LANE_CALLERS, 4_096).await?.each);
+    }
+    let began = Instant::now();
+    let entries = match large.store.verify(&large.tenant).await.map_err(|error| error.to_string())? {
+        Verification::Sound { entries, .. } => entries,
+        Verification::Broken { seq, reason } => return Err(format!("broken at {seq}: {reason}")),
     };
-    Ok(vec![
-        row(
-            "sqlite_hot",
-            ours,
-            peer,
-            json!({ "callers": LANE_CALLERS, "peer_callers": NAIVE_CALLERS, "budget_nodes": 3 }),
-        ),
-        row("sqlite_alone", alone, naive_alone, json!({ "callers": 1, "peer_callers": 1, "budget_nodes": 3 })),
-    ])
+    let each = began.elapsed() / u32::try_from(entries).map_err(|error| error.to_string())?;
+    // Bare SHA-256 over as many bytes as a record has: what no verification can do without.
+    let block = vec![7_u8; 600];
+    let began = Instant::now();
+    let mut folded = 0_u8;
+    for _ in 0..100_000 {
+        folded ^= Digest::of(std::hint::black_box(&block)).0[0];
+    }
+    std::hint::black_box(folded);
+    let bare = began.elapsed() / 100_000;
+    let verify = match place {
+        Place::File => "sqlite_journal_verify",
+        Place::Server(_) => "journal_verify",
+    };
+    let verified = rate(verify, vec![each], vec![bare], "SHA-256 over 600 bytes", json!({ "entries": entries }));
+    Ok((rate(name, ours, peer, "a book of 1,000 records", json!({ "records": records })), verified))
+}
+
+/// The lane beside so many other mandates, and beside none.
+async fn mandates(place: &Place<'_>, name: &'static str, others: u64) -> Result<Row, String> {
+    let bench = Arc::new(Bench::open(place, &format!("{name}-many"), usize::MAX, 1).await?);
+    let mut tasks = Vec::new();
+    let next = Arc::new(AtomicU64::new(0));
+    for _ in 0..LANE_CALLERS {
+        let (bench, next) = (bench.clone(), next.clone());
+        tasks.push(tokio::spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::SeqCst);
+                if number >= others {
+                    return Ok::<_, String>(());
+                }
+                bench.open_mandate(BudgetId(Digest::of(&number.to_be_bytes()).0), None).await?;
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.map_err(|error| error.to_string())??;
+    }
+    bench.load(LANE_CALLERS, 1_000).await?;
+    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        ours.push(bench.load(LANE_CALLERS, 4_096).await?.each);
+        let fresh = Arc::new(Bench::open(place, &format!("{name}-{round}"), usize::MAX, 1).await?);
+        fresh.load(LANE_CALLERS, 1_000).await?;
+        peer.push(fresh.load(LANE_CALLERS, 4_096).await?.each);
+    }
+    Ok(rate(name, ours, peer, "a book with one mandate", json!({ "mandates": others })))
+}
+
+pub async fn rows(args: &BenchArgs) -> Result<Vec<Row>, String> {
+    let file = Place::File;
+    let mut rows = vec![hot(&file, "sqlite_hot", 1).await?, hot(&file, "sqlite_tree_3", 3).await?];
+    rows.push(alone(&file, "sqlite_alone").await?);
+    let (grown, verified) = growth(&file, "sqlite_growth_entries", args.entries).await?;
+    rows.extend([grown, verified]);
+    // The operator's own where the environment names one; else one for the time of this bench.
+    let own = std::env::var("DATABASE_URL").ok().map(|text| text.parse::<Location>());
+    let own = own.transpose().map_err(|error| error.to_string())?;
+    let server = if own.is_some() { None } else { Server::start()? };
+    let location = match (&own, &server) {
+        (Some(location), _) => location.clone(),
+        (None, Some(server)) => server.location()?,
+        (None, None) => {
+            eprintln!(
+                "no PostgreSQL on this machine and no DATABASE_URL: postgres_hot, postgres_tree_3 and the others are left out"
+            );
+            return Ok(rows);
+        }
+    };
+    let place = Place::Server(&location);
+    rows.push(hot(&place, "postgres_hot", 1).await?);
+    rows.push(hot(&place, "postgres_tree_3", 3).await?);
+    rows.push(alone(&place, "postgres_alone").await?);
+    let (grown, verified) = growth(&place, "growth_entries", args.entries).await?;
+    rows.extend([grown, verified]);
+    rows.push(mandates(&place, "growth_mandates", args.mandates).await?);
+    Ok(rows)
 }
