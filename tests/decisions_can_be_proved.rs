@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use purser::world::HOME;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::process::{run, stdout};
 use crate::harness::root;
 use crate::harness::shop::{Shop, intent, new_key};
 use crate::harness::text;
+use crate::harness::world::World;
 
 async fn evidence(shop: &Shop) -> (Value, Value) {
     let mandate = shop.mandate(intent()).await;
@@ -140,4 +143,86 @@ fn usage_is_exit_2_and_invalid_is_exit_1() {
     assert_eq!(run(&["verify", "a.b.c~", "--trust", "/nowhere"], &[]).status.code(), Some(2));
     assert_eq!(run(&["verify", "a.b.c~", "--trust", &trust], &[]).status.code(), Some(1));
     assert_eq!(run(&["verify", "--nonsense"], &[]).status.code(), Some(2));
+}
+
+/// What pins the journal from outside: a record is proved to somebody who has neither journal nor keys, the journal goes on
+/// from what was signed before, and one that was rewritten contradicts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_is_pinned_by_checkpoints_kept_elsewhere() {
+    let mut world = World::start().await;
+    let mandate = world.mandate().await;
+    // A copy of the whole book, from before the payment.
+    world.serve = None;
+    let copy = world.folder.path().join("copy.sqlite");
+    let backup = format!("VACUUM INTO '{}'", copy.display());
+    let database = world.config.database.to_string();
+    assert!(std::process::Command::new("sqlite3").args([&database, &backup]).status().unwrap().success());
+    world.restart();
+    let payment = world.pay(&mandate, "pinned").await.unwrap();
+    let (config, spend) = (world.config_file().display().to_string(), text(&payment, "id").to_owned());
+    let env = world.env();
+    let ledger = |args: &[&str]| {
+        let all = [&["ledger"], args, &["--config", &config, "--tenant", HOME]].concat();
+        let output = run(&all, &env);
+        assert!(output.status.success(), "{all:?}: {}", String::from_utf8_lossy(&output.stderr));
+        stdout(&output)
+    };
+    let key = ledger(&["checkpoint", "--key"]).trim().to_owned();
+    let first = ledger(&["checkpoint"]);
+    let proof = ledger(&["prove", "--spend", &spend]);
+    assert!(first.starts_with(&format!("{}/tenants/{HOME}\n", world.config.listen)), "{first}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let judged = |key: &str, proof: &str, earlier: Option<&str>| {
+        let proof = file("proof", proof);
+        let mut args = vec!["verify", "--json", "--proof", &proof, "--log-key", key];
+        let earlier = earlier.map(|text| file("earlier", text));
+        args.extend(earlier.iter().flat_map(|path| ["--checkpoint", path]));
+        let output = run(&args, &[]);
+        let said: Value = serde_json::from_str(&stdout(&output)).unwrap_or(Value::Null);
+        assert_eq!(output.status.code(), Some(if said["valid"] == true { 0 } else { 1 }), "{said}");
+        said
+    };
+    let proved = judged(&key, &proof, None);
+    assert_eq!((&proved["valid"], &proved["proved"]["spend"]["id"]), (&json!(true), &json!(spend)), "{proved}");
+
+    // Every line of the proof counts.
+    for (number, line) in proof.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
+        let at = line.len() / 2;
+        let other = if line.as_bytes()[at] == b'A' { "B" } else { "A" };
+        let changed = format!("{}{other}{}", &line[..at], &line[at + 1..]);
+        let forged: Vec<&str> = proof
+            .lines()
+            .enumerate()
+            .map(|(place, line)| if place == number { changed.as_str() } else { line })
+            .collect();
+        let said = judged(&key, &format!("{}\n", forged.join("\n")), None);
+        assert_eq!(said["valid"], false, "line {number} was changed: {said}");
+    }
+
+    // The journal goes on; the old checkpoint and a new one agree.
+    world.pay(&mandate, "later").await.unwrap_err();
+    world.call(Method::POST, &format!("/v1/mandates/{mandate}/revoke"), &world.user, None).await.unwrap();
+    let earlier = file("first", &first);
+    let growth = ledger(&["consistency", "--from", &earlier]);
+    let said = judged(&key, &growth, Some(&first));
+    assert_eq!(said["valid"], true, "{said}");
+    assert_eq!(judged(&key, &growth, Some(&ledger(&["checkpoint"])))["valid"], false, "from another checkpoint");
+
+    // A checkpoint that was never signed proves nothing, and a book that was set back and went on otherwise contradicts
+    // the one that was.
+    let forged = first.replacen(first.lines().nth(2).unwrap(), "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", 1);
+    assert_eq!(judged(&key, &growth, Some(&forged))["valid"], false, "a forged checkpoint");
+    world.serve = None;
+    std::fs::copy(&copy, world.config.database.file().unwrap()).unwrap();
+    world.restart();
+    let other = world.mandate().await;
+    world.pay(&other, "otherwise").await.unwrap();
+    let refused = run(&["ledger", "consistency", "--config", &config, "--tenant", HOME, "--from", &earlier], &env);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("does not go on from there"), "{said}");
 }

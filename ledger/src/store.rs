@@ -163,6 +163,8 @@ pub trait Store: Send + Sync {
         from: u64,
         limit: u32,
     ) -> Result<Vec<(JournalEntry, Effects)>, StoreError>;
+    /// Leaves of the tree from `from` on, in their order; at most `limit`.
+    async fn leaves(&self, tenant: &TenantId, from: u64, limit: u32) -> Result<Vec<Digest>, StoreError>;
     /// Events after a place (record and number), oldest first; at most `limit`.
     async fn events(&self, tenant: &TenantId, after: Option<(u64, u16)>, limit: u32) -> Result<Vec<Event>, StoreError>;
     /// The records of one spend, oldest first.

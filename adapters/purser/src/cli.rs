@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::checkpoint::{CheckpointArgs, ConsistencyArgs, ProveArgs};
 use crate::verify::VerifyArgs;
 
 #[derive(Debug, Parser)]
@@ -62,6 +63,9 @@ pub struct BenchArgs {
     pub name: BenchName,
     #[arg(long)]
     pub json: bool,
+    /// Of `ledger`, only the rows whose name begins with this.
+    #[arg(long, default_value = "")]
+    pub only: String,
     /// How many records the larger book of `ledger` gets: 1000000 takes some minutes.
     #[arg(long, default_value_t = 50_000)]
     pub entries: u64,
@@ -211,6 +215,12 @@ pub enum LedgerQuestion {
     Journal(LedgerScope),
     /// Read everything again and recompute it. Exit 1 at the first break.
     Verify(LedgerScope),
+    /// Sign where the journal stands (c2sp.org/tlog-checkpoint). Keep it elsewhere: a rewritten journal contradicts it.
+    Checkpoint(CheckpointArgs),
+    /// Prove that a record is in the journal, to somebody who has neither (c2sp.org/tlog-proof).
+    Prove(ProveArgs),
+    /// Prove that the journal goes on from an earlier checkpoint.
+    Consistency(ConsistencyArgs),
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ pub mod ask;
 pub mod assembly;
 pub mod bench;
 pub mod chain_command;
+pub mod checkpoint;
 pub mod cli;
 pub mod client;
 pub mod config;

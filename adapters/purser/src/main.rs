@@ -7,8 +7,8 @@ use purser::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use purser::pay::Ended;
 use purser::verify::Judged;
 use purser::{
-    approve, ask, bench, chain_command, demo, dev, doctor, init, keys, operate, pay, principal, serve, stop, telemetry,
-    verify,
+    approve, ask, bench, chain_command, checkpoint, demo, dev, doctor, init, keys, operate, pay, principal, serve,
+    stop, telemetry, verify,
 };
 
 fn main() -> ExitCode {
@@ -93,6 +93,9 @@ async fn ledger(question: LedgerQuestion) -> Result<ExitCode, String> {
         LedgerQuestion::Balances(scope) => operate::balances(&scope).await?,
         LedgerQuestion::Journal(scope) => operate::journal(&scope).await?,
         LedgerQuestion::Verify(scope) => operate::verify(&scope).await?,
+        LedgerQuestion::Checkpoint(args) => checkpoint::checkpoint(&args).await.map(|()| true)?,
+        LedgerQuestion::Prove(args) => checkpoint::prove(&args).await.map(|()| true)?,
+        LedgerQuestion::Consistency(args) => checkpoint::grown(&args).await.map(|()| true)?,
     };
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

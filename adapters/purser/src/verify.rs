@@ -14,6 +14,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use x402::network::{Asset, AssetTable, TransferMethod};
 
+use crate::checkpoint::{self, AsJson};
+
 /// How old a leaf may be, and how far clocks may be apart.
 const LEAF_AGE_SECONDS_MAX: u32 = 300;
 const SKEW_SECONDS: u32 = 60;
@@ -45,6 +47,15 @@ pub struct VerifyArgs {
     /// Check an evidence file.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub evidence: Option<PathBuf>,
+    /// Check a proof that a record is in a journal, or, with --checkpoint, that a journal goes on from there.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "evidence", "vectors"], requires = "log_key")]
+    pub proof: Option<PathBuf>,
+    /// The key of the journal, as `purser ledger checkpoint --key` prints it.
+    #[arg(long, value_name = "NAME+ID+KEY")]
+    pub log_key: Option<String>,
+    /// The earlier checkpoint.
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    pub checkpoint: Option<PathBuf>,
     #[arg(long)]
     pub json: bool,
 }
@@ -69,11 +80,15 @@ pub enum Judged {
 
 /// Prints the verdict; `Err` is a usage fault in a sentence.
 pub fn run(args: &VerifyArgs) -> Result<Judged, String> {
+    if let (Some(proof), Some(key)) = (&args.proof, &args.log_key) {
+        let as_json = if args.json { AsJson::Yes } else { AsJson::No };
+        return checkpoint::verify(proof, key, args.checkpoint.as_deref(), as_json);
+    }
     match (&args.vectors, &args.evidence, &args.token) {
         (Some(file), ..) => vectors(file),
         (_, Some(file), _) => evidence(file, args),
         (_, _, Some(token)) => chain(token, args),
-        _ => Err("a token, --vectors FILE or --evidence FILE is needed".into()),
+        _ => Err("a token, --vectors FILE, --evidence FILE or --proof FILE is needed".into()),
     }
 }
 

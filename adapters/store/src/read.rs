@@ -182,6 +182,12 @@ impl Store for SqlStore {
         Ok(found.iter().map(record_of).collect::<Result<_, Failure>>()?)
     }
 
+    async fn leaves(&self, tenant: &TenantId, from: u64, limit: u32) -> Result<Vec<Digest>, StoreError> {
+        let text = "SELECT leaf FROM journal WHERE tenant = $1 AND seq >= $2 ORDER BY seq LIMIT $3";
+        let found = self.fetch(text, vec![Cell::text(tenant), Cell::number(from), limited(limit)]).await?;
+        Ok(found.iter().map(|row| row.digest(0)).collect::<Result<_, Failure>>()?)
+    }
+
     async fn events(&self, tenant: &TenantId, after: Option<(u64, u16)>, limit: u32) -> Result<Vec<Event>, StoreError> {
         let text = "SELECT seq, number, at, type, subject, mandate FROM event
              WHERE tenant = $1 AND (seq, number) > ($2, $3) ORDER BY seq, number LIMIT $4";

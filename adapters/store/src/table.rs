@@ -176,8 +176,10 @@ pub(crate) struct LookUp {
     pub key: &'static [(&'static str, Kind)],
     /// For SQLite, which has to be told.
     pub index: Option<&'static str>,
-    /// What else must hold of `t`, or is joined to it.
-    pub more: &'static str,
+    /// What else must hold of `t`.
+    pub filter: &'static str,
+    /// A table by its name in what is selected, of which one row belongs to each of `t`, and how.
+    pub joined: Option<(&'static str, &'static str, &'static str)>,
 }
 
 impl LookUp {
@@ -188,28 +190,35 @@ impl LookUp {
 
     /// SQLite: the wanted keys as a list of values, in whose order the table is probed.
     fn values(&self, keys: usize) -> String {
-        let (table, select, more) = (self.table, self.select, self.more);
-        if let ([(name, _)], None) = (self.key, self.index) {
+        let (table, select, filter) = (self.table, self.select, self.filter);
+        if let ([(name, _)], None, None) = (self.key, self.index, self.joined) {
             let variables = vec!["?"; keys].join(", ");
-            return format!("SELECT {select} FROM {table} t WHERE t.tenant = ? AND t.{name} IN ({variables}) {more}");
+            return format!("SELECT {select} FROM {table} t WHERE t.tenant = ? AND t.{name} IN ({variables}) {filter}");
         }
         let key = format!("(?{})", ", ?".repeat(self.key.len().saturating_sub(1)));
         let (wanted, names) = (vec![key; keys].join(", "), names(self.key).join(", "));
         let index = self.index.map(|index| format!(" INDEXED BY {index}")).unwrap_or_default();
+        let joined =
+            self.joined.map(|(table, name, on)| format!("JOIN {table} {name} ON {name}.tenant = p.tenant AND {on}"));
         format!(
             "WITH place (tenant) AS (SELECT ?), w ({names}) AS (VALUES {wanted})
-             SELECT {select} FROM place p CROSS JOIN w CROSS JOIN {table} t{index} ON t.tenant = p.tenant{} {more}",
-            self.conditions()
+             SELECT {select} FROM place p CROSS JOIN w CROSS JOIN {table} t{index} ON t.tenant = p.tenant{} {filter} {}",
+            self.conditions(),
+            joined.unwrap_or_default()
         )
     }
 
+    /// PostgreSQL: the wanted keys as lists, and the table probed for each. OFFSET 0 keeps a subquery as it is written:
+    /// left to itself, a planner that takes a tenant for small reads all of its rows and holds each against the lists.
     fn lists(&self) -> String {
-        let (table, select, more) = (self.table, self.select, self.more);
+        let (table, select, filter) = (self.table, self.select, self.filter);
         let (lists, names) = (unnest(self.key), names(self.key).join(", "));
-        format!(
-            "SELECT {select} FROM {lists} AS w ({names}) JOIN {table} t ON t.tenant = $1{} {more}",
-            self.conditions()
-        )
+        let probe = |table: &str, name: &str, on: &str| {
+            format!(" CROSS JOIN LATERAL (SELECT * FROM {table} {name} WHERE {name}.tenant = $1{on} OFFSET 0) {name}")
+        };
+        let joined = self.joined.map(|(table, name, on)| probe(table, name, &format!(" AND {on}"))).unwrap_or_default();
+        let found = probe(table, "t", &format!("{} {filter}", self.conditions()));
+        format!("SELECT {select} FROM {lists} AS w ({names}){found}{joined}")
     }
 
     /// Asks in as few statements as the fixed sizes allow. A row may come twice, where a key was repeated to fill a

@@ -220,7 +220,7 @@ fn rate(
 }
 
 /// The lane on a book of a thousand records, and on one of so many.
-async fn growth(place: &Place<'_>, name: &'static str, records: u64) -> Result<(Row, Row), String> {
+async fn growth(place: &Place<'_>, [name, verify]: [&'static str; 2], records: u64) -> Result<[Row; 2], String> {
     let small = Arc::new(Bench::open(place, &format!("{name}-small"), usize::MAX, 1).await?);
     let large = Arc::new(Bench::open(place, &format!("{name}-large"), usize::MAX, 1).await?);
     small.load(LANE_CALLERS, 1_000).await?;
@@ -248,12 +248,8 @@ async fn growth(place: &Place<'_>, name: &'static str, records: u64) -> Result<(
     }
     std::hint::black_box(folded);
     let bare = began.elapsed() / 100_000;
-    let verify = match place {
-        Place::File => "sqlite_journal_verify",
-        Place::Server(_) => "journal_verify",
-    };
     let verified = rate(verify, vec![each], vec![bare], "SHA-256 over 600 bytes", json!({ "entries": entries }));
-    Ok((rate(name, ours, peer, "a book of 1,000 records", json!({ "records": records })), verified))
+    Ok([rate(name, ours, peer, "a book of 1,000 records", json!({ "records": records })), verified])
 }
 
 /// The lane beside so many other mandates, and beside none.
@@ -288,31 +284,53 @@ async fn mandates(place: &Place<'_>, name: &'static str, others: u64) -> Result<
 }
 
 pub async fn rows(args: &BenchArgs) -> Result<Vec<Row>, String> {
-    let file = Place::File;
-    let mut rows = vec![hot(&file, "sqlite_hot", 1).await?, hot(&file, "sqlite_tree_3", 3).await?];
-    rows.push(alone(&file, "sqlite_alone").await?);
-    let (grown, verified) = growth(&file, "sqlite_growth_entries", args.entries).await?;
-    rows.extend([grown, verified]);
+    let mut rows = on_place(&Place::File, args).await?;
     // The operator's own where the environment names one; else one for the time of this bench.
     let own = std::env::var("DATABASE_URL").ok().map(|text| text.parse::<Location>());
     let own = own.transpose().map_err(|error| error.to_string())?;
-    let server = if own.is_some() { None } else { Server::start()? };
+    let server = if own.is_some() || args.only.starts_with("sqlite") { None } else { Server::start()? };
     let location = match (&own, &server) {
         (Some(location), _) => location.clone(),
         (None, Some(server)) => server.location()?,
         (None, None) => {
-            eprintln!(
-                "no PostgreSQL on this machine and no DATABASE_URL: postgres_hot, postgres_tree_3 and the others are left out"
-            );
+            eprintln!("no PostgreSQL is measured: it is not on this machine, and DATABASE_URL names none");
             return Ok(rows);
         }
     };
-    let place = Place::Server(&location);
-    rows.push(hot(&place, "postgres_hot", 1).await?);
-    rows.push(hot(&place, "postgres_tree_3", 3).await?);
-    rows.push(alone(&place, "postgres_alone").await?);
-    let (grown, verified) = growth(&place, "growth_entries", args.entries).await?;
-    rows.extend([grown, verified]);
-    rows.push(mandates(&place, "growth_mandates", args.mandates).await?);
+    rows.extend(on_place(&Place::Server(&location), args).await?);
+    Ok(rows)
+}
+
+async fn on_place(place: &Place<'_>, args: &BenchArgs) -> Result<Vec<Row>, String> {
+    let [hot_name, tree, alone_name, entries, verified, others] = match place {
+        Place::File => [
+            "sqlite_hot",
+            "sqlite_tree_3",
+            "sqlite_alone",
+            "sqlite_growth_entries",
+            "sqlite_journal_verify",
+            "sqlite_growth_mandates",
+        ],
+        Place::Server(_) => {
+            ["postgres_hot", "postgres_tree_3", "postgres_alone", "growth_entries", "journal_verify", "growth_mandates"]
+        }
+    };
+    let is_asked = |name: &str| name.starts_with(&args.only);
+    let mut rows = Vec::new();
+    if is_asked(hot_name) {
+        rows.push(hot(place, hot_name, 1).await?);
+    }
+    if is_asked(tree) {
+        rows.push(hot(place, tree, 3).await?);
+    }
+    if is_asked(alone_name) {
+        rows.push(alone(place, alone_name).await?);
+    }
+    if is_asked(entries) || is_asked(verified) {
+        rows.extend(growth(place, [entries, verified], args.entries).await?);
+    }
+    if is_asked(others) {
+        rows.push(mandates(place, others, args.mandates).await?);
+    }
     Ok(rows)
 }

@@ -97,7 +97,7 @@ fn parse(text: &str, slot: &Slot) -> Result<Zeroizing<[u8; 32]>, KeyError> {
             let key = LocalKey::from_jwk(&jwk).map_err(|error| malformed(expected, error.code().to_owned()))?;
             key.expose_scalar().map(Zeroizing::new).map_err(|error| malformed(expected, error.code().to_owned()))
         }
-        Material::Secp256k1 => {
+        Material::Secp256k1 | Material::Ed25519 => {
             let text = text.trim();
             let expected = "64 hexadecimal digits";
             let digits = text.strip_prefix("0x").unwrap_or(text);
@@ -134,6 +134,9 @@ const fn after_rotation(purpose: &Purpose) -> &'static str {
         Purpose::Tokens => {
             "Restart serve, or send it SIGHUP. Tokens of the old key are refused from then on: callers get new ones."
         }
+        Purpose::Journal => {
+            "Give the key that `purser ledger checkpoint --key` prints to those who keep checkpoints; keep the old one for old ones."
+        }
         Purpose::Client(_) | Purpose::TenantSecret | Purpose::JournalSalt => "Restart serve, or send it SIGHUP.",
     }
 }
@@ -147,7 +150,7 @@ fn line(key: &Key) -> String {
 fn address(key: &Key) -> Option<String> {
     match key.slot.purpose.material() {
         Material::Secp256k1 => key.wallet().ok().map(|key| key.address().to_string()),
-        Material::P256 | Material::Mac => None,
+        Material::P256 | Material::Ed25519 | Material::Mac => None,
     }
 }
 
@@ -170,7 +173,7 @@ fn to_json(key: &Key) -> Value {
     let (slot, sealed) = (&key.slot, &key.sealed);
     let jwk = match slot.purpose.material() {
         Material::P256 => key.p256().ok().map(|key| Value::Object(key.public().to_jwk())),
-        Material::Secp256k1 | Material::Mac => None,
+        Material::Secp256k1 | Material::Ed25519 | Material::Mac => None,
     };
     json!({
         "tenant": slot.tenant, "purpose": slot.purpose.to_string(), "kid": sealed.kid, "state": sealed.state.as_str(),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use alloy_primitives::Address;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use engine::ports::MandateSigner;
+use ledger::checkpoint::VerifierKey;
 use ledger::id::Micros;
 use mandates::base64url;
 use mandates::keys::{KeyId, LocalKey, PublicKey};
@@ -206,6 +208,19 @@ impl Key {
         Ok(key.named(name))
     }
 
+    /// The name of the log, and this key's half of it that others have.
+    pub fn verifier(&self, name: &str) -> Result<VerifierKey, KeyError> {
+        let public = ed25519_public(&self.secret).ok_or_else(|| KeyError::Unmade(self.slot.clone()))?;
+        Ok(VerifierKey { name: name.to_owned(), public })
+    }
+
+    /// Ed25519, RFC 8032.
+    pub fn sign_note(&self, text: &str) -> Result<[u8; 64], KeyError> {
+        let unmade = || KeyError::Unmade(self.slot.clone());
+        let pair = Ed25519KeyPair::from_seed_unchecked(&*self.secret).map_err(|_| unmade())?;
+        pair.sign(text.as_bytes()).as_ref().try_into().map_err(|_| unmade())
+    }
+
     pub fn wallet(&self) -> Result<WalletKey, KeyError> {
         WalletKey::from_bytes(&self.secret).map_err(|_| KeyError::Unmade(self.slot.clone()))
     }
@@ -244,11 +259,19 @@ fn kid(slot: &Slot, secret: &[u8; 32]) -> Option<String> {
             let jwk = format!(r#"{{"crv":"secp256k1","kty":"EC","x":"{x}","y":"{y}"}}"#);
             Some(base64url::encode(&Sha256::digest(jwk.as_bytes())))
         }
+        Material::Ed25519 => {
+            let x = base64url::encode(&ed25519_public(secret)?);
+            Some(base64url::encode(&Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes())))
+        }
         Material::Mac => {
             let hash = Sha256::new().chain_update(b"purser/mac-key-id/1").chain_update(secret).finalize();
             Some(base64url::encode(hash.get(..16)?))
         }
     }
+}
+
+fn ed25519_public(secret: &[u8; 32]) -> Option<[u8; 32]> {
+    Ed25519KeyPair::from_seed_unchecked(secret).ok()?.public_key().as_ref().try_into().ok()
 }
 
 fn is_of(row: &SealedKey, slot: &Slot) -> bool {

@@ -25,6 +25,8 @@ pub enum Purpose {
     TenantSecret,
     /// Salts the journal's leaves.
     JournalSalt,
+    /// Signs the journal's checkpoints.
+    Journal,
 }
 
 /// What a key of a purpose is made of.
@@ -32,6 +34,7 @@ pub enum Purpose {
 pub enum Material {
     P256,
     Secp256k1,
+    Ed25519,
     /// 32 bytes for a MAC.
     Mac,
 }
@@ -41,6 +44,7 @@ impl Purpose {
         match self {
             Self::Wallet | Self::Relayer => Material::Secp256k1,
             Self::TenantSecret | Self::JournalSalt => Material::Mac,
+            Self::Journal => Material::Ed25519,
             Self::Provider | Self::Receipts | Self::Tokens => Material::P256,
             Self::Agent(_) | Self::Merchant(_) | Self::Client(_) => Material::P256,
         }
@@ -60,6 +64,7 @@ impl fmt::Display for Purpose {
             Self::Relayer => f.write_str("relayer"),
             Self::TenantSecret => f.write_str("tenant-secret"),
             Self::JournalSalt => f.write_str("journal-salt"),
+            Self::Journal => f.write_str("journal"),
         }
     }
 }
@@ -80,6 +85,7 @@ impl FromStr for Purpose {
                 "relayer" => Self::Relayer,
                 "tenant-secret" => Self::TenantSecret,
                 "journal-salt" => Self::JournalSalt,
+                "journal" => Self::Journal,
                 _ => return Err(unknown(text)),
             },
             Some(_) => return Err(unknown(text)),
@@ -88,7 +94,7 @@ impl FromStr for Purpose {
 }
 
 fn unknown(text: &str) -> String {
-    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, tenant-secret or journal-salt";
+    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, tenant-secret, journal-salt or journal";
     format!("a purpose is {known}; `{text}` was given")
 }
 
@@ -117,6 +123,7 @@ impl Slot {
             let mut add = |purpose| slots.push(Self::new(&tenant.id, purpose));
             add(Purpose::TenantSecret);
             add(Purpose::JournalSalt);
+            add(Purpose::Journal);
             add(Purpose::Provider);
             add(Purpose::Receipts);
             tenant.agents.iter().for_each(|agent| add(Purpose::Agent(agent.id.clone())));

@@ -8,28 +8,30 @@ pub(crate) const WINDOWS: LookUp = LookUp {
     select: "t.budget, t.number, t.payee, t.place, t.held, t.posted, t.count",
     key: &[("budget", Blob), ("number", Integer), ("payee", Text), ("place", Integer)],
     index: None,
-    more: "",
+    filter: "",
+    joined: None,
 };
 
 pub(crate) const BUDGETS: LookUp =
-    LookUp { table: "budget", select: "t.id, t.body", key: &[("id", Blob)], index: None, more: "" };
+    LookUp { table: "budget", select: "t.id, t.body", key: &[("id", Blob)], index: None, filter: "", joined: None };
 
 pub(crate) const SPENDS: LookUp = LookUp { table: "spend", ..BUDGETS };
 
 pub(crate) const DECISIONS: LookUp = LookUp { table: "decision", ..BUDGETS };
 
 pub(crate) const GATES: LookUp =
-    LookUp { table: "gate", select: "t.body", key: &[("scope", Text)], index: None, more: "" };
+    LookUp { table: "gate", select: "t.body", key: &[("scope", Text)], index: None, filter: "", joined: None };
 
 pub(crate) const DOCUMENTS: LookUp =
-    LookUp { table: "document", select: "t.digest", key: &[("digest", Blob)], index: None, more: "" };
+    LookUp { table: "document", select: "t.digest", key: &[("digest", Blob)], index: None, filter: "", joined: None };
 
 pub(crate) const CLAIMS: LookUp = LookUp {
     table: "claim",
     select: "t.key, t.request, t.outcome, t.rejection",
     key: &[("key", Blob)],
     index: None,
-    more: "",
+    filter: "",
+    joined: None,
 };
 
 pub(crate) const SETTLEMENTS: LookUp = LookUp {
@@ -37,7 +39,8 @@ pub(crate) const SETTLEMENTS: LookUp = LookUp {
     select: "t.body",
     key: &[("role", Text), ("network", Text), ("asset", Text), ("payer", Text), ("nonce", Blob)],
     index: None,
-    more: "",
+    filter: "",
+    joined: None,
 };
 
 pub(crate) const PURCHASES: LookUp = LookUp {
@@ -45,7 +48,8 @@ pub(crate) const PURCHASES: LookUp = LookUp {
     select: "t.budget, t.purchase, t.id",
     key: &[("budget", Blob), ("purchase", Blob)],
     index: Some("spend_purchase"),
-    more: "AND t.open = 1",
+    filter: "AND t.open = 1",
+    joined: None,
 };
 
 pub(crate) const ACCOUNTS: LookUp = LookUp {
@@ -53,5 +57,6 @@ pub(crate) const ACCOUNTS: LookUp = LookUp {
     select: "t.id, t.name, t.asset, b.debit_posted, b.credit_posted, b.debit_pending, b.credit_pending",
     key: &[("name", Text), ("asset", Text)],
     index: None,
-    more: "JOIN account_balance b ON b.tenant = t.tenant AND b.account = t.id",
+    filter: "",
+    joined: Some(("account_balance", "b", "b.account = t.id")),
 };
