@@ -136,6 +136,7 @@ impl Opener {
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
             ("jit", "off"),
             ("lock_timeout", milliseconds.as_str()),
             ("statement_timeout", "30000"),
