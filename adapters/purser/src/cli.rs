@@ -39,7 +39,7 @@ pub enum Command {
     /// Figures beside a peer or a raw limit, measured in turns in one run. Build with --release first.
     Bench(BenchArgs),
     /// Create the database, or bring it up to date.
-    Migrate(ConfigArgs),
+    Migrate(MigrateArgs),
     /// Verify a chain, a conformance file or an evidence file, offline. Exit 0 valid, 1 invalid, 2 usage.
     Verify(VerifyArgs),
     /// What the books say.
@@ -56,6 +56,15 @@ pub enum Command {
 
 fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
     serde_json::from_str(text)
+}
+
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Let this role of a PostgreSQL database serve: it may add and read, and never change what was written.
+    #[arg(long, value_name = "ROLE")]
+    pub grant: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -67,7 +67,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Doctor(args) => {
             Ok(if doctor::run(&args.config).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Migrate(args) => operate::migrate(&args.config).await.map(|()| ExitCode::SUCCESS),
+        Command::Migrate(args) => operate::migrate(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,

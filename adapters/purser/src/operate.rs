@@ -1,13 +1,11 @@
 //! Commands of operators: tokens, the schema, questions to the books. They read the configuration that `serve` reads.
 
-use std::path::Path;
-
 use ledger::id::TenantId;
 use ledger::store::{Store, Verification};
 use store::{Schema, SqlStore};
 
 use crate::assembly::open_store;
-use crate::cli::{LedgerScope, TokenArgs};
+use crate::cli::{LedgerScope, MigrateArgs, TokenArgs};
 use crate::config::Config;
 use crate::keys::{MasterKey, Ring, Slot};
 use crate::ledger::{TrialBalance, record_json, record_line, verification_line};
@@ -30,11 +28,15 @@ pub async fn ring(config: &Config, schema: Schema) -> Result<Ring, String> {
     Ring::open(&config.database, master_key(config)?, schema).await.map_err(|error| error.to_string())
 }
 
-pub async fn migrate(path: &Path) -> Result<(), String> {
-    let config = Config::read(path).map_err(|error| error.to_string())?;
+pub async fn migrate(args: &MigrateArgs) -> Result<(), String> {
+    let config = Config::read(&args.config).map_err(|error| error.to_string())?;
     let mut ring = ring(&config, Schema::Migrate).await?;
     ring.provide(&Slot::all(&config)).await.map_err(|error| error.to_string())?;
     println!("{} is up to date", config.database);
+    if let Some(role) = &args.grant {
+        store::grant(&config.database, role).await.map_err(|error| error.to_string())?;
+        println!("{role} may serve: add and read, never change what was written");
+    }
     Ok(())
 }
 

@@ -136,6 +136,14 @@ struct Lanes {
     writers: Vec<Arc<Writer>>,
 }
 
+/// Gives a role of a PostgreSQL database the rights to serve: to add and to read, never to change what was written.
+pub async fn grant(location: &Location, role: &str) -> Result<(), StoreError> {
+    let mut connection =
+        Opener::new(location, Schema::Refuse, limits::BUSY_TIMEOUT_DEFAULT).open(Schema::Refuse).await?;
+    connection::grant(&mut connection, role).await?;
+    Ok(connection.close().await?)
+}
+
 impl SqlStore {
     pub async fn open(
         location: impl Into<Location>,

@@ -22,6 +22,24 @@ use crate::failure::Failure;
 use crate::table::Kind::{Blob, Integer, Text};
 use crate::table::{Growth, Table};
 
+/// Every table that follows from the journal, and the documents.
+pub(crate) const ALL: [&Table; 14] = [
+    &JOURNAL,
+    &SUBJECT,
+    &EVENT,
+    &GATE,
+    &ACCOUNT,
+    &BALANCE,
+    &TRANSFER,
+    &CLAIM,
+    &BUDGET,
+    &WINDOW,
+    &SPEND,
+    &SETTLEMENT,
+    &DECISION,
+    &DOCUMENT,
+];
+
 pub(crate) const JOURNAL: Table = Table {
     name: "journal",
     columns: &[("seq", Integer), ("bytes", Blob), ("leaf", Blob)],

@@ -11,6 +11,7 @@ mod guards;
 mod memory;
 mod parity;
 mod postgres;
+mod postgres_guards;
 #[path = "../../../ledger/src/book/tests/stream.rs"]
 mod stream;
 

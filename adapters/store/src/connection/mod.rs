@@ -285,6 +285,14 @@ pub(crate) async fn check_integrity(connection: &mut Connection) -> Result<Optio
     }
 }
 
+/// Lets a role of the database serve, and nothing more. Run by whoever owns the tables.
+pub(crate) async fn grant(connection: &mut Connection, role: &str) -> Result<(), Failure> {
+    match connection.raw() {
+        Raw::Postgres(connection) => postgres::grant(connection, role).await,
+        Raw::Sqlite(_) => Err(Failure::Broken("a SQLite file has no roles: its owner may do everything".to_owned())),
+    }
+}
+
 fn migration(error: sqlx::migrate::MigrateError) -> Failure {
     match error {
         sqlx::migrate::MigrateError::Execute(error) => Failure::from(error),

@@ -12,7 +12,7 @@ use super::{Schema, migration, ours};
 use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 use crate::limits::STATEMENTS_CACHED;
-use crate::table::Column;
+use crate::table::{Column, Growth};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -172,6 +172,28 @@ impl Opener {
         let options = PgPoolOptions::new().max_connections(count.max(1)).acquire_timeout(timeout);
         Ok(options.connect_with(self.reader.clone()).await?)
     }
+}
+
+/// What the role that serves may do: read everything, add to what is append-only, change what is state; never remove,
+/// never change what was written.
+pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(), Failure> {
+    let role = format!("\"{}\"", role.replace('"', "\"\""));
+    let may = |table: &str, rights: &str| format!("GRANT {rights} ON {table} TO {role}");
+    let mut statements = vec![
+        format!("DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO {role}', current_schema()); END $$"),
+        may("_sqlx_migrations", "SELECT"),
+        may("unit", "SELECT, INSERT"),
+        may("head", "SELECT, INSERT, UPDATE"),
+        may("sealed_key", "SELECT, INSERT, UPDATE"),
+    ];
+    statements.extend(crate::rows::ALL.iter().map(|table| match table.growth {
+        Growth::Append => may(table.name, "SELECT, INSERT"),
+        Growth::Replace => may(table.name, "SELECT, INSERT, UPDATE"),
+    }));
+    for statement in statements {
+        sqlx::raw_sql(ours(statement.into())).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Refuses any schema but ours: another version, a column, a constraint, an index or a guard that is gone or is new,

@@ -149,9 +149,13 @@ impl Cluster {
 
     /// As the `psql` shell comes to it, with the rights of the owner.
     pub fn try_psql(&self, database: &str, sql: &str) -> Output {
+        self.try_psql_as("owner", database, sql)
+    }
+
+    pub fn try_psql_as(&self, user: &str, database: &str, sql: &str) -> Output {
         let mut psql = Command::new(programs().join("psql"));
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
-        psql.arg("--host").arg(self.host()).args(["--username=owner", "--dbname", database, "--command", sql]);
+        psql.arg("--host").arg(self.host()).args(["--username", user, "--dbname", database, "--command", sql]);
         psql.stdin(Stdio::null()).output().unwrap()
     }
 }
