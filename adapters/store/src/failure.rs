@@ -41,7 +41,8 @@ impl From<sqlx::Error> for Failure {
         let reason = error.to_string();
         match &error {
             sqlx::Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
-                Some(postgres) => of_postgres(postgres.code(), reason),
+                // Its message, without the line of the server's own source.
+                Some(postgres) => of_postgres(postgres.code(), format!("{} ({})", postgres.message(), postgres.code())),
                 None => of_sqlite(database.code().as_deref(), reason),
             },
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
@@ -76,6 +77,8 @@ fn of_postgres(code: &str, reason: String) -> Failure {
         "55P03" => Failure::Again(reason),
         // A value, a constraint, a guard of ours (restrict_violation), a limit of the engine.
         _ if code.starts_with("22") || code.starts_with("23") || code.starts_with("54") => Failure::Refused(reason),
+        // No such database, no right to it: whoever runs it mends that.
+        "3D000" | "42501" => Failure::Unavailable(reason),
         // What is asked for is not there or not allowed; the data are damaged; an error inside.
         _ if code.starts_with("42") || code.starts_with("3") || code.starts_with("XX") => Failure::Broken(reason),
         // Cancelled, out of memory or disk, read-only: before COMMIT nothing was written.
@@ -100,10 +103,10 @@ mod tests {
         for code in ["23505", "23514", "23001", "22021", "54000"] {
             assert!(matches!(of_postgres(code, String::new()), Failure::Refused(_)), "{code}");
         }
-        for code in ["42P01", "42501", "3F000", "XX001"] {
+        for code in ["42P01", "3F000", "XX001"] {
             assert!(matches!(of_postgres(code, String::new()), Failure::Broken(_)), "{code}");
         }
-        for code in ["57014", "53100", "25006"] {
+        for code in ["57014", "53100", "25006", "42501", "3D000", "28P01"] {
             assert!(matches!(of_postgres(code, String::new()), Failure::Unavailable(_)), "{code}");
         }
         assert!(matches!(Failure::from(sqlx::Error::ColumnNotFound("x".into())), Failure::Broken(_)));
