@@ -61,3 +61,6 @@ pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// Pages in the write-ahead log before it is folded into the database. SQLite's default of 1,000 would do so at
 /// nearly every unit; 20,000 pages of 4 KiB are 80 MB of log.
 pub const WAL_PAGES: u32 = 20_000;
+/// The writer's page cache, in KiB as SQLite takes it (negative). Claims and spends lie in the order of hashes, so a unit
+/// touches pages all over the file: SQLite's default of 2 MB reads most of them again for every unit.
+pub const WRITER_CACHE_KIB: i64 = -128 * 1024;

@@ -18,7 +18,7 @@ use sqlx::{
 use super::{Schema, migration, ours};
 use crate::cell::{Cell, Row};
 use crate::failure::Failure;
-use crate::limits::{STATEMENTS_CACHED, WAL_PAGES};
+use crate::limits::{STATEMENTS_CACHED, WAL_PAGES, WRITER_CACHE_KIB};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -91,6 +91,7 @@ impl Opener {
             .synchronous(SqliteSynchronous::Full)
             .pragma("fullfsync", "ON")
             .pragma("recursive_triggers", "ON")
+            .pragma("cache_size", WRITER_CACHE_KIB.to_string())
             .pragma("wal_autocheckpoint", WAL_PAGES.to_string());
         let reader = base.pragma("query_only", "ON");
         Self { path: path.to_owned(), writer, reader }
