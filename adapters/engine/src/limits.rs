@@ -4,7 +4,7 @@
 use ledger::budget::Budget;
 use ledger::id::{Micros, PayeeId};
 use ledger::money::Amount;
-use ledger::window::{Hours, Limit, LimitError, Period, WindowKey, Zone, counted};
+use ledger::window::{Hours, LIMITS_MAX, Limit, LimitError, Period, WindowKey, Zone, counted};
 use serde::{Deserialize, Serialize};
 
 use crate::Engine;
@@ -150,18 +150,23 @@ fn minutes(field: &'static str, text: &str) -> Result<u16, EngineError> {
 }
 
 fn wrong(error: LimitError) -> EngineError {
-    let field = match error {
-        LimitError::Hours => "hours",
-        LimitError::Zone(_) => "zone",
-        _ => "limits",
+    let (field, expected, found) = match error {
+        LimitError::Zone(found) => ("zone", "a time zone of the IANA database".to_owned(), found),
+        LimitError::Rolling(found) => ("limits.seconds", "60 to 315360000".to_owned(), found.to_string()),
+        LimitError::Day(found) => ("limits.from_day", "1 to 31".to_owned(), found.to_string()),
+        LimitError::Empty => ("limits", "an amount or a number of payments".to_owned(), "neither".to_owned()),
+        LimitError::TooMany(found) => ("limits", format!("at most {LIMITS_MAX}"), found.to_string()),
+        LimitError::Hours => {
+            ("hours", "two times from 00:00 to 24:00, on one day or more".to_owned(), "hours that never are".to_owned())
+        }
     };
-    EngineError::invalid(field, error.to_string(), "another")
+    EngineError::invalid(field, expected, found)
 }
 
 /// Limits and hours of one node, read together; the field is named where one is wrong.
 pub fn read(limits: &[LimitText], currency: &str) -> Result<Vec<Limit>, EngineError> {
     let read: Vec<Limit> = limits.iter().map(|limit| limit.read(currency)).collect::<Result<_, _>>()?;
-    if read.len() > ledger::window::LIMITS_MAX {
+    if read.len() > LIMITS_MAX {
         return Err(wrong(LimitError::TooMany(read.len())));
     }
     Ok(read)

@@ -72,6 +72,10 @@ pub struct BenchArgs {
     pub name: BenchName,
     #[arg(long)]
     pub json: bool,
+    /// An empty PostgreSQL database for `ledger` to fill, instead of a server for the time of the bench: what is written
+    /// there stays.
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
     /// Of `ledger`, only the rows whose name begins with this.
     #[arg(long, default_value = "")]
     pub only: String,
@@ -180,7 +184,7 @@ pub struct DevArgs {
     pub data: Option<PathBuf>,
     /// An empty PostgreSQL database for the books, instead of a SQLite file.
     #[arg(long, value_name = "URL")]
-    pub database: Option<store::Location>,
+    pub database: Option<String>,
     /// Print shell exports instead of the line. Where a service runs in DIR already, print its exports and end.
     #[arg(long, conflicts_with = "json")]
     pub env: bool,

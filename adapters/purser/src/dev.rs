@@ -346,6 +346,9 @@ fn serve_chain(
 }
 
 pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), String> {
+    // Read here: an address that cannot be read is not repeated, it may hold a password.
+    let database = args.database.as_deref().map(str::parse).transpose();
+    let database = database.map_err(|error: store::LocationError| format!("--database: {error}"))?;
     let options = DevOptions {
         port: args.port,
         finalized_lag_blocks: args.finalized_lag,
@@ -353,7 +356,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         bearer: None,
         limits: None,
         data: args.data.clone(),
-        database: args.database.clone(),
+        database,
     };
     let mut service = match DevService::start(options).await {
         // Another shell asks the one that runs.

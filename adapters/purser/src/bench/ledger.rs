@@ -288,15 +288,15 @@ pub async fn rows(args: &BenchArgs) -> Result<Vec<Row>, String> {
     if args.only.starts_with("sqlite") {
         return Ok(rows);
     }
-    // The operator's own where the environment names one; else one for the time of this bench.
-    let own = std::env::var("DATABASE_URL").ok().map(|text| text.parse::<Location>());
-    let own = own.transpose().map_err(|error| error.to_string())?;
+    // Never the one of the environment: a ledger that is in use would keep what is written here for ever.
+    let own = args.database.as_deref().map(str::parse::<Location>).transpose();
+    let own = own.map_err(|error| format!("--database: {error}"))?;
     let server = if own.is_some() { None } else { Server::start()? };
     let location = match (&own, &server) {
         (Some(location), _) => location.clone(),
         (None, Some(server)) => server.location()?,
         (None, None) => {
-            eprintln!("no PostgreSQL is measured: it is not on this machine, and DATABASE_URL names none");
+            eprintln!("no PostgreSQL is measured: it is not on this machine, and --database names none");
             return Ok(rows);
         }
     };

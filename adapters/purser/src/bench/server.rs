@@ -1,5 +1,5 @@
 //! A PostgreSQL server for the time of a bench, where its programs are on the machine: in a temporary folder, on a private
-//! socket, with its usual durability. An operator's own is measured with `DATABASE_URL`.
+//! socket, with its usual durability. An operator's own is measured with `--database`.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
