@@ -34,6 +34,8 @@ pub enum Account {
     Sales,
     /// What was bought under one mandate.
     Spend(BudgetId),
+    /// What payees gave back: it stands against `Spend`, so that neither changes what the other says.
+    Refunds,
     Gas,
     /// Where money in the book came from when it was brought in.
     Funding,
@@ -45,7 +47,7 @@ impl Account {
             Self::Wallet(_) | Self::Receivable => Class::Asset,
             Self::Payable(_) | Self::Issued | Self::Suspense => Class::Liability,
             Self::Sales => Class::Income,
-            Self::Spend(_) | Self::Gas => Class::Expense,
+            Self::Spend(_) | Self::Refunds | Self::Gas => Class::Expense,
             Self::Funding => Class::Equity,
         }
     }
@@ -61,6 +63,7 @@ impl fmt::Display for Account {
             Self::Suspense => f.write_str("suspense"),
             Self::Sales => f.write_str("sales"),
             Self::Spend(mandate) => write!(f, "spend/{mandate}"),
+            Self::Refunds => f.write_str("refunds"),
             Self::Gas => f.write_str("gas"),
             Self::Funding => f.write_str("funding"),
         }
@@ -82,6 +85,7 @@ impl FromStr for Account {
                 "issued" => Ok(Self::Issued),
                 "suspense" => Ok(Self::Suspense),
                 "sales" => Ok(Self::Sales),
+                "refunds" => Ok(Self::Refunds),
                 "gas" => Ok(Self::Gas),
                 "funding" => Ok(Self::Funding),
                 _ => Err(unknown()),

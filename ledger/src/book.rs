@@ -6,6 +6,7 @@
 mod claiming;
 mod deciding;
 mod gating;
+mod mending;
 mod settling;
 mod spending;
 #[cfg(test)]
@@ -45,7 +46,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
                 keys.decision(view, decision);
             }
         }
-        Command::ChangeBudget { budget, .. } => keys.budget(view, *budget),
+        Command::ChangeBudget { budget, .. } | Command::ChangeCaps { budget, .. } => keys.budget(view, *budget),
         Command::Hold(hold) => {
             keys.claim(view, &claiming::idempotency(request, hold));
             keys.claim(view, &ClaimKey::Authorization(hold.authorization.clone()));
@@ -81,12 +82,21 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Claim(claim) => {
             keys.settlement(view, &claim.key);
-            keys.gate(view, Scope::Everything);
+            [Scope::Fence, Scope::Everything].into_iter().for_each(|scope| keys.gate(view, scope));
         }
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
         | Command::Receive { settlement, .. }
         | Command::Fail { settlement, .. } => keys.settlement(view, settlement),
+        Command::Refund { spend, refund } => {
+            keys.spend(view, *spend);
+            keys.claim(view, &ClaimKey::Refund(refund.place.clone()));
+        }
+        Command::Recover(recover) => {
+            keys.claim(view, &ClaimKey::Authorization(recover.authorization.clone()));
+            keys.gate(view, Scope::Fence);
+            recover.nodes.iter().for_each(|node| keys.budget(view, *node));
+        }
         Command::Fund { .. } => {}
     }
     Ok(keys)
@@ -155,6 +165,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Decide { decision, subject, answer } => draft.decide(*decision, *subject, *answer),
         Command::OpenBudget(open) => draft.open_budget(open),
         Command::ChangeBudget { budget, to } => draft.change_budget(*budget, *to),
+        Command::ChangeCaps { budget, caps } => draft.change_caps(*budget, caps),
         Command::Gate { scope, to } => draft.gate(scope, *to),
         Command::Hold(hold) => draft.hold(hold),
         Command::Void { spend } => draft.void(*spend),
@@ -172,6 +183,8 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         }
         Command::Receive { settlement, seen, gas } => draft.receive(settlement, seen, gas.as_ref()),
         Command::Fail { settlement, proof, gas } => draft.fail(settlement, proof, gas.as_ref()),
+        Command::Refund { spend, refund } => draft.refund(*spend, refund),
+        Command::Recover(recover) => draft.recover(recover),
         Command::Fund { wallet, money, reference } => draft.fund(wallet, money, *reference),
     }
 }
@@ -209,6 +222,7 @@ fn claimant(outcome: &ClaimOutcome) -> String {
     match outcome {
         ClaimOutcome::Spend(spend) => spend.to_string(),
         ClaimOutcome::Rejected { code, .. } => code.to_string(),
+        ClaimOutcome::Seen(transaction) => format!("transaction {transaction}"),
     }
 }
 

@@ -30,8 +30,23 @@ pub struct Caps {
     pub limits: Vec<Limit>,
     /// When anything may be held at all.
     pub hours: Option<Hours>,
+    /// What a refund does here. Never changes while the node is open.
+    pub refunds: Refunds,
 }
-canon_struct!(Caps { total, per_payment, occurrences, expires_at, limits, hours });
+canon_struct!(Caps { total, per_payment, occurrences, expires_at, limits, hours, refunds });
+
+canon_names!(
+    /// Whether what a payee gives back can be spent again. It cannot where nothing is said: paying and refunding in turn,
+    /// with a payee that plays along, would get round any cap.
+    #[derive(Default)]
+    Refunds {
+        #[default]
+        Keep = 1 "keep",
+        /// Into the total and into the windows that the payment was counted in, never into later ones; a number of
+        /// payments is not given back.
+        Restore = 2 "restore",
+    }
+);
 
 impl Caps {
     /// Whether the limits and the hours say something that can be meant.
@@ -41,6 +56,22 @@ impl Caps {
         }
         self.limits.iter().try_for_each(Limit::check)?;
         self.hours.as_ref().map_or(Ok(()), Hours::check)
+    }
+
+    /// These caps, with what they say from now on. A limit keeps its place, because windows and spends name it by that:
+    /// one that is still asked for takes the new figures (what was paid in its period still counts), one that is not
+    /// is retired in its place, and a new kind of limit goes to the end.
+    pub fn amended(&self, asked: &Self) -> Result<Self, LimitError> {
+        let figures = |limit: &Limit| {
+            let like = asked.limits.iter().find(|other| other.is_like(limit));
+            like.cloned().unwrap_or_else(|| Limit { amount: None, payments: None, ..limit.clone() })
+        };
+        let mut limits: Vec<Limit> = self.limits.iter().map(figures).collect();
+        limits.extend(asked.limits.iter().filter(|new| !self.limits.iter().any(|old| old.is_like(new))).cloned());
+        if limits.len() > LIMITS_MAX {
+            return Err(LimitError::TooMany(limits.len()));
+        }
+        Ok(Self { limits, refunds: self.refunds, ..asked.clone() })
     }
 }
 
@@ -63,8 +94,10 @@ pub struct Budget {
     pub posted: Amount,
     /// Spends counted against `caps.occurrences`.
     pub count: u64,
+    /// The total cap was lowered under what was used already: nothing more is held until it fits again.
+    pub is_over: bool,
 }
-canon_struct!(Budget { id, path, kind, holder, asset, caps, state, decision, document, held, posted, count });
+canon_struct!(Budget { id, path, kind, holder, asset, caps, state, decision, document, held, posted, count, is_over });
 
 impl Budget {
     /// held + posted. Kept at or under the total cap.
@@ -88,16 +121,30 @@ canon_names!(
         Release = 2 "release",
         /// held - a, posted + a
         Post = 3 "post",
+        /// posted - a
+        Restore = 4 "restore",
+        /// posted + a, for a payment that the chain shows and a restored book does not
+        Charge = 5 "charge",
     }
 );
 
 impl BudgetStep {
+    /// Leaves less room than there was.
+    pub const fn takes(self) -> bool {
+        match self {
+            Self::Hold | Self::Charge => true,
+            Self::Release | Self::Post | Self::Restore => false,
+        }
+    }
+
     /// held, posted and count after the step; `None` where one of them would leave its range.
     pub fn apply(self, held: Amount, posted: Amount, count: u64, amount: Amount) -> Option<(Amount, Amount, u64)> {
         Some(match self {
             Self::Hold => (held.checked_add(amount)?, posted, count.checked_add(1)?),
             Self::Release => (held.checked_sub(amount)?, posted, count.checked_sub(1)?),
             Self::Post => (held.checked_sub(amount)?, posted.checked_add(amount)?, count),
+            Self::Restore => (held, posted.checked_sub(amount)?, count),
+            Self::Charge => (held, posted.checked_add(amount)?, count),
         })
     }
 }
@@ -137,9 +184,14 @@ impl Budget {
             step.step.apply(self.held, self.posted, self.count, step.amount).ok_or_else(impossible)?;
         let next = Self { held, posted, count, ..self.clone() };
         let used = next.used().ok_or_else(impossible)?;
-        match next.caps.total {
-            Some(cap) if used > cap => Err(impossible()),
-            _ => Ok(next),
-        }
+        let is_over = next.caps.total.is_some_and(|cap| used > cap);
+        // A node whose cap was lowered lets go of what it holds, and takes nothing.
+        if is_over && (!self.is_over || step.step.takes()) { Err(impossible()) } else { Ok(Self { is_over, ..next }) }
+    }
+
+    /// The node under other caps, whatever it has used under the former ones.
+    pub fn under(&self, caps: Caps) -> Self {
+        let is_over = caps.total.is_some_and(|cap| self.used().is_none_or(|used| used > cap));
+        Self { caps, is_over, ..self.clone() }
     }
 }

@@ -1,7 +1,7 @@
 //! Claims: first come, for ever. A claim is never changed and never removed.
 
 use crate::codec::{Canon, DecodeError, Reader, canon_struct, encode};
-use crate::id::{BudgetId, Digest, IdempotencyKey, PrincipalId, SpendId};
+use crate::id::{BudgetId, Digest, IdempotencyKey, PrincipalId, RailReference, SpendId};
 use crate::rejection::RejectionCode;
 use crate::spend::Authorization;
 
@@ -18,7 +18,20 @@ pub enum ClaimKey {
     Payee { origin: String, network: String },
     /// The purchase of the same thing that deliberately comes after this one: one does.
     Follows(SpendId),
+    /// One transfer on the rail that gave money back.
+    Refund(LogPlace),
 }
+
+/// A log of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPlace {
+    /// CAIP-2.
+    pub network: String,
+    pub transaction: RailReference,
+    /// Among the transaction's transfers.
+    pub number: u32,
+}
+canon_struct!(LogPlace { network, transaction, number });
 
 impl ClaimKey {
     pub const fn scope(&self) -> &'static str {
@@ -28,6 +41,7 @@ impl ClaimKey {
             Self::Leaf { .. } => "leaf",
             Self::Payee { .. } => "payee",
             Self::Follows(_) => "follows",
+            Self::Refund(_) => "refund",
         }
     }
 
@@ -64,6 +78,10 @@ impl Canon for ClaimKey {
                 out.push(5);
                 spend.write(out);
             }
+            Self::Refund(place) => {
+                out.push(6);
+                place.write(out);
+            }
         }
     }
 
@@ -78,6 +96,7 @@ impl Canon for ClaimKey {
             3 => Ok(Self::Leaf { mandate: Canon::read(input)?, nonce: Canon::read(input)? }),
             4 => Ok(Self::Payee { origin: Canon::read(input)?, network: Canon::read(input)? }),
             5 => Canon::read(input).map(Self::Follows),
+            6 => Canon::read(input).map(Self::Refund),
             other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
         }
     }
@@ -92,6 +111,8 @@ pub enum ClaimOutcome {
         code: RejectionCode,
         text: Digest,
     },
+    /// Found on the rail, by a book that had lost whoever claimed it.
+    Seen(RailReference),
 }
 
 impl Canon for ClaimOutcome {
@@ -106,6 +127,10 @@ impl Canon for ClaimOutcome {
                 code.write(out);
                 text.write(out);
             }
+            Self::Seen(transaction) => {
+                out.push(3);
+                transaction.write(out);
+            }
         }
     }
 
@@ -113,6 +138,7 @@ impl Canon for ClaimOutcome {
         match u8::read(input)? {
             1 => Canon::read(input).map(Self::Spend),
             2 => Ok(Self::Rejected { code: Canon::read(input)?, text: Canon::read(input)? }),
+            3 => Canon::read(input).map(Self::Seen),
             other => Err(DecodeError::Value { what: "an outcome", found: other.to_string() }),
         }
     }

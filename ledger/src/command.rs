@@ -1,12 +1,13 @@
 //! What can be asked of a book.
 
 use crate::budget::{BudgetKind, BudgetState, Caps};
+use crate::claim::LogPlace;
 use crate::decision::Answer;
 use crate::gate::{GateState, Scope};
 use crate::id::{
     BudgetId, Caller, DecisionId, Digest, IdempotencyKey, Micros, PayeeId, PrincipalId, RailReference, SpendId,
 };
-use crate::money::AssetId;
+use crate::money::{Amount, AssetId};
 use crate::settlement::SettlementKey;
 use crate::spend::{Authorization, Observation, UnusedProof};
 use crate::transfer::Money;
@@ -30,6 +31,11 @@ pub enum Command {
     ChangeBudget {
         budget: BudgetId,
         to: BudgetState,
+    },
+    /// Other caps for a node of the configuration; a mandate's are signed.
+    ChangeCaps {
+        budget: BudgetId,
+        caps: Caps,
     },
     /// Stops what is within a scope, or lets it go on.
     Gate {
@@ -72,6 +78,13 @@ pub enum Command {
         spend: SpendId,
         transaction: RailReference,
     },
+    /// The payee gave something back, as the rail shows it.
+    Refund {
+        spend: SpendId,
+        refund: Refund,
+    },
+    /// A payment of ours that the rail shows and a restored book does not know.
+    Recover(Box<Recover>),
     Claim(Box<ClaimSettlement>),
     /// Gives a claim back; nothing has left the process.
     Abandon {
@@ -152,6 +165,22 @@ pub struct Hold {
     /// The caller knows that the same purchase is under way as this spend, and means another one.
     pub again_after: Option<SpendId>,
     pub evidence: Digest,
+}
+
+#[derive(Clone, Debug)]
+pub struct Refund {
+    pub place: LogPlace,
+    pub seen: Observation,
+}
+
+#[derive(Clone, Debug)]
+pub struct Recover {
+    pub authorization: Authorization,
+    pub money: Money,
+    /// What it takes from the nodes above the mandates, at most; which mandate it was is lost.
+    pub authority: Amount,
+    pub nodes: Vec<BudgetId>,
+    pub seen: Observation,
 }
 
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! What a command did: the journal record itself. Rows are written from it, the book can be rebuilt from it, and
 //! its canonical bytes are what the tree hashes.
 
-use crate::budget::{Budget, BudgetMove, BudgetState};
+use crate::budget::{Budget, BudgetMove, BudgetState, Caps};
 use crate::claim::Claim;
 use crate::codec::{Canon, DecodeError, Reader, canon_names, canon_struct};
 use crate::decision::Decision;
@@ -37,6 +37,9 @@ canon_names!(
         /// A refusal that is kept under its key.
         Reject = 20 "reject",
         Gate = 21 "gate",
+        ChangeCaps = 22 "change_caps",
+        Refund = 23 "refund",
+        Recover = 24 "recover",
     }
 );
 
@@ -46,6 +49,14 @@ pub struct BudgetStateChange {
     pub to: BudgetState,
 }
 canon_struct!(BudgetStateChange { budget, to });
+
+/// What a node allows from this record on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapsChange {
+    pub budget: BudgetId,
+    pub caps: Caps,
+}
+canon_struct!(CapsChange { budget, caps });
 
 /// Why something was taken as settled, released or failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +119,7 @@ pub struct Effects {
     pub claims: Vec<Claim>,
     pub opened: Vec<Budget>,
     pub states: Vec<BudgetStateChange>,
+    pub caps: Vec<CapsChange>,
     pub moves: Vec<BudgetMove>,
     pub windows: Vec<WindowMove>,
     pub spend: Option<Spend>,
@@ -130,6 +142,7 @@ impl Effects {
             claims: Vec::new(),
             opened: Vec::new(),
             states: Vec::new(),
+            caps: Vec::new(),
             moves: Vec::new(),
             windows: Vec::new(),
             spend: None,
@@ -175,6 +188,7 @@ canon_struct!(Effects {
     claims,
     opened,
     states,
+    caps,
     moves,
     windows,
     spend,

@@ -4,7 +4,7 @@
 
 use crate::budget::{BudgetKind, BudgetState};
 use crate::codec::canon_names;
-use crate::effects::{Effects, Operation};
+use crate::effects::{Effects, Fact, Operation};
 use crate::gate::GateState;
 use crate::id::{BudgetId, Micros};
 use crate::settlement::SettlementKey;
@@ -42,6 +42,12 @@ canon_names!(
         /// Nothing is reserved and nothing is signed within the scope.
         StopSet = 23 "stop.set",
         StopLifted = 24 "stop.lifted",
+        /// What a tenant or a person may spend was changed in the configuration.
+        BudgetChanged = 25 "budget.changed",
+        /// The payee gave something back.
+        PaymentRefunded = 26 "payment.refunded",
+        /// A restored book found a payment on the chain that it does not know.
+        PaymentRecovered = 27 "payment.recovered",
     }
 );
 
@@ -86,6 +92,10 @@ fn told(effects: &Effects) -> Vec<Told> {
             let states = effects.states.iter();
             states.map(|state| (change(state.to), state.budget.to_string(), Some(state.budget))).collect()
         }
+        Operation::ChangeCaps => {
+            let changes = effects.caps.iter();
+            changes.map(|change| (EventType::BudgetChanged, change.budget.to_string(), None)).collect()
+        }
         Operation::Gate => {
             let kind = |state| match state {
                 GateState::Closed => EventType::StopSet,
@@ -102,6 +112,11 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Settle => payment(effects, EventType::PaymentSettled),
         Operation::Release => payment(effects, EventType::PaymentReleased),
         Operation::Misspend => payment(effects, EventType::PaymentSpentOtherwise),
+        Operation::Refund => payment(effects, EventType::PaymentRefunded),
+        Operation::Recover => match &effects.fact {
+            Some(Fact::Seen(seen)) => vec![(EventType::PaymentRecovered, seen.transaction.to_string(), None)],
+            _ => Vec::new(),
+        },
         Operation::Reject => {
             effects.claims.iter().map(|claim| (EventType::RequestRefused, claim.key.to_string(), None)).collect()
         }

@@ -14,6 +14,9 @@ canon_names!(GateState { Open = 1 "open", Closed = 2 "closed" });
 pub enum Scope {
     /// The whole tenant: it pays nothing, sells nothing and carries nothing.
     Everything,
+    /// The same, of a book that was restored or copied: what it does not know may have been paid. Lifted by whoever has
+    /// held it against the chain, never over the network.
+    Fence,
     /// Every mandate of a person.
     Person(PrincipalId),
     /// Every mandate that an agent holds.
@@ -35,6 +38,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Everything => f.write_str("everything"),
+            Self::Fence => f.write_str("fence"),
             Self::Person(name) => write!(f, "person/{name}"),
             Self::Agent(name) => write!(f, "agent/{name}"),
             Self::Mandate(id) => write!(f, "mandate/{id}"),
@@ -50,6 +54,7 @@ impl FromStr for Scope {
         let wrong = || DecodeError::Value { what: "a scope", found: text.to_owned() };
         match text.split_once('/') {
             None if text == "everything" => Ok(Self::Everything),
+            None if text == "fence" => Ok(Self::Fence),
             Some(("person", name)) => name.parse().map(Self::Person).map_err(|_| wrong()),
             Some(("agent", name)) => name.parse().map(Self::Agent).map_err(|_| wrong()),
             Some(("mandate", id)) => id.parse().map(Self::Mandate).map_err(|_| wrong()),
@@ -89,7 +94,7 @@ mod tests {
             assert!(text.parse::<Scope>().is_err(), "{text}");
         }
         let mandate = format!("mandate/{}", "ab".repeat(32));
-        for text in ["everything", "person/ann", "agent/a/b", "payee/x402:http://127.0.0.1:1", &mandate] {
+        for text in ["everything", "fence", "person/ann", "agent/a/b", "payee/x402:http://127.0.0.1:1", &mandate] {
             let scope: Scope = text.parse().unwrap();
             assert_eq!(scope.to_string(), text);
             assert_eq!(crate::codec::decode::<Scope>(&crate::codec::encode(&scope)).unwrap(), scope);

@@ -47,6 +47,11 @@ impl Amount {
         if product.checked_rem(denominator)? == 0 { Some(Self(whole)) } else { whole.checked_add(1).map(Self) }
     }
 
+    /// The same, rounded down.
+    pub fn checked_ratio_down(self, numerator: u128, denominator: u128) -> Option<Self> {
+        self.0.checked_mul(numerator)?.checked_div(denominator).map(Self)
+    }
+
     /// Big-endian, so that the order of the bytes is the order of the numbers (what the stores compare).
     pub const fn to_be_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()

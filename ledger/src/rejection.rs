@@ -130,6 +130,12 @@ rejections! {
         "budget {budget} pays {hours}; it is {now}",
     47 "limit_invalid" LimitInvalid { reason: String } final
         "a limit cannot be taken: {reason}",
+    48 "refund_exceeds_payment" RefundExceedsPayment { spend: SpendId, requested: Amount, left: Amount } final
+        "{requested} was given back, of spend {spend} {left} can be",
+    49 "refund_claimed" RefundClaimed { transfer: String, by: String } final
+        "the transfer {transfer} is the refund of {by} already",
+    50 "not_fenced" NotFenced { found: String } final
+        "a payment is recovered in a book behind its fence; the fence is {found}",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

@@ -1,5 +1,6 @@
 //! The life of a spend, from the wallet's side.
 
+use crate::budget::Refunds;
 use crate::codec::{canon_names, canon_struct};
 use crate::id::{BudgetId, Digest, Micros, PayeeId, RailReference, SpendId};
 use crate::money::{Amount, AssetId};
@@ -87,6 +88,8 @@ pub struct Spend {
     pub hold: TransferId,
     /// The rail's reference: reported while submitted, observed once settled.
     pub transaction: Option<RailReference>,
+    /// What the payee gave back so far, of `money`.
+    pub refunded: Amount,
     /// The documents of this spend (chain, cart, offer, signed payload), by digest of the bundle.
     pub evidence: Digest,
 }
@@ -107,10 +110,25 @@ canon_struct!(Spend {
     expires_at,
     hold,
     transaction,
+    refunded,
     evidence,
 });
 
 impl Spend {
+    /// How much of `authority` this much of `money` is; what is not a whole unit stays spent.
+    pub fn authority_of(&self, refunded: Amount) -> Amount {
+        let share = self.authority.checked_ratio_down(refunded.get(), self.money.amount.get());
+        share.unwrap_or(Amount::ZERO)
+    }
+
+    /// What stays posted at a node.
+    pub fn posted_at(&self, refunds: Refunds) -> Option<Amount> {
+        match refunds {
+            Refunds::Keep => Some(self.authority),
+            Refunds::Restore => self.authority.checked_sub(self.authority_of(self.refunded)),
+        }
+    }
+
     pub fn wallet(&self) -> crate::account::Account {
         crate::account::Account::Wallet(format!("{}:{}", self.authorization.network, self.authorization.payer))
     }

@@ -32,6 +32,8 @@ canon_names!(
         Fund = 10 "fund",
         Unissue = 11 "unissue",
         Misspend = 12 "misspend",
+        Refund = 13 "refund",
+        Recover = 14 "recover",
     }
 );
 

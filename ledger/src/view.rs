@@ -272,6 +272,10 @@ impl View {
             budget.state = change.to;
             moved.insert(change.budget, budget);
         }
+        for change in &effects.caps {
+            let budget = fresh(&moved, &change.budget)?;
+            moved.insert(change.budget, budget.under(change.caps.clone()));
+        }
         Ok(moved.into_values().collect())
     }
 }

@@ -11,6 +11,8 @@
 //! | void, expiry, release  | held - a, count - 1               | nothing            |
 //! | signed, reported, unknown, spent otherwise | nothing       | nothing            |
 //! | settled                | held - a, posted + a              | nothing            |
+//! | refund, where the node restores | posted - a               | nothing            |
+//! | refund, where it keeps | nothing                           | nothing            |
 //!
 //! A calendar window is named by its first day as its zone's clocks show it, not by an instant: two builds that know
 //! other rules of a zone still count one local day in one row. A rolling window of n seconds is counted in
@@ -263,8 +265,11 @@ pub struct Window {
     pub held: Amount,
     pub posted: Amount,
     pub count: u64,
+    /// The figures of the limit when this was last moved, where they were kept: one that was lowered since is not.
+    pub cap: Option<Amount>,
+    pub most: Option<u64>,
 }
-canon_struct!(Window { key, held, posted, count });
+canon_struct!(Window { key, held, posted, count, cap, most });
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowMove {
@@ -276,7 +281,7 @@ canon_struct!(WindowMove { key, step, amount });
 
 impl Window {
     pub const fn empty(key: WindowKey) -> Self {
-        Self { key, held: Amount::ZERO, posted: Amount::ZERO, count: 0 }
+        Self { key, held: Amount::ZERO, posted: Amount::ZERO, count: 0, cap: None, most: None }
     }
 
     pub fn used(&self) -> Option<Amount> {
@@ -295,10 +300,14 @@ impl Window {
         };
         let (held, posted, count) =
             step.step.apply(self.held, self.posted, self.count, step.amount).ok_or_else(impossible)?;
-        let next = Self { key: self.key.clone(), held, posted, count };
-        let used = next.used().ok_or_else(impossible)?;
-        let is_over = limit.amount.is_some_and(|cap| used > cap) || limit.payments.is_some_and(|most| count > most);
-        if is_over { Err(impossible()) } else { Ok(next) }
+        let used = held.checked_add(posted).ok_or_else(impossible)?;
+        let (cap, most) = (limit.amount, limit.payments);
+        let (kept, counted) = (cap.filter(|cap| used <= *cap), most.filter(|most| count <= *most));
+        // Only a limit that was lowered can be passed, and then by nothing new.
+        if step.step.takes() && (kept, counted) != (cap, most) {
+            return Err(impossible());
+        }
+        Ok(Self { key: self.key.clone(), held, posted, count, cap: kept, most: counted })
     }
 }
 

@@ -9,16 +9,15 @@ use std::ops::Range;
 use ledger::budget::{Budget, BudgetKind, Caps};
 use ledger::command::{Command, OpenBudget, Propose};
 use ledger::decision::{Answer, Decision, DecisionState};
-use ledger::id::{BudgetId, CallerKind, DecisionId, Digest, Micros, PrincipalId};
+use ledger::id::{CallerKind, DecisionId, Digest, Micros, PrincipalId};
 use ledger::money::{Amount, AssetId};
 use ledger::rejection::Rejection;
 use ledger::store::Document;
 use mandates::party::Merchant;
 use serde::{Deserialize, Serialize};
 
-use crate::book::service;
 use crate::error::EngineError;
-use crate::limits::{self, HoursText, LimitState, LimitText};
+use crate::limits::{self, HoursText, LimitState, LimitText, RefundsText};
 use crate::rate::{authority_from_major, authority_to_major};
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
@@ -54,6 +53,9 @@ pub struct IntentRequest {
     /// When anything may be paid; at any time where nothing is said.
     #[serde(default)]
     pub hours: Option<HoursText>,
+    /// Whether what a payee gives back can be spent again.
+    #[serde(default)]
+    pub refunds: RefundsText,
     /// Whether every payment needs a cart that the merchant signed.
     #[serde(default)]
     pub cart: CartDemand,
@@ -98,6 +100,8 @@ pub struct IntentDocument {
     pub limits: Vec<LimitText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<HoursText>,
+    #[serde(default, skip_serializing_if = "RefundsText::is_keep")]
+    pub refunds: RefundsText,
     /// Unix seconds.
     pub issued_at: i64,
     pub expires_at: i64,
@@ -178,6 +182,7 @@ impl Engine {
             cart: request.cart,
             limits: request.limits,
             hours: request.hours,
+            refunds: request.refunds,
             issued_at: now.seconds(),
             expires_at: now.seconds().saturating_add(lives),
         };
@@ -287,37 +292,6 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
-
-    /// The nodes above a mandate, opened when first needed, with the caps of the configuration.
-    async fn open_person(
-        &self,
-        tenant: &Tenant,
-        person: &PrincipalId,
-        currency: &str,
-    ) -> Result<BudgetId, EngineError> {
-        let identity = service(&tenant.id, "configuration")?;
-        let asset = fiat(currency)?;
-        let known = tenant.people.get(person);
-        let known = known.ok_or_else(|| EngineError::NotFound { what: "user", id: person.to_string() })?;
-        let root = BudgetId::of_tenant(&tenant.id, &asset);
-        let node = BudgetId::of_person(&tenant.id, person, &asset);
-        let own_currency = currency == tenant.currency;
-        let levels = [
-            (root, None, BudgetKind::Tenant, identity.caller.principal.clone(), &tenant.caps),
-            (node, Some(root), BudgetKind::Person, person.clone(), &known.caps),
-        ];
-        for (id, parent, kind, holder, caps) in levels {
-            // The configured caps are in the tenant's currency; in another one nothing is granted above a mandate.
-            let nothing = || Caps { total: Some(Amount::ZERO), ..Caps::default() };
-            let caps = if own_currency { caps.clone() } else { nothing() };
-            if self.store.budget(&tenant.id, id).await?.is_none() {
-                let asset = asset.clone();
-                let open = OpenBudget { id, parent, kind, holder, asset, caps, decision: None, document: None };
-                self.run(&identity, Command::OpenBudget(open), Vec::new()).await?;
-            }
-        }
-        Ok(node)
-    }
 }
 
 fn check_request(request: &IntentRequest, payments: u64, tenant: &Tenant) -> Result<(), EngineError> {
@@ -363,6 +337,7 @@ fn caps(document: &IntentDocument) -> Result<Caps, EngineError> {
         expires_at: Some(Micros::from_seconds(document.expires_at)),
         limits: limits::read(&document.limits, &document.currency)?,
         hours: document.hours.as_ref().map(HoursText::read).transpose()?,
+        refunds: document.refunds.into(),
     })
 }
 

@@ -172,6 +172,8 @@ const fn kind_of(code: RejectionCode) -> Kind {
         | RejectionCode::MandateConsumed
         | RejectionCode::MandateExists
         | RejectionCode::SpendStateWrong
+        | RejectionCode::RefundClaimed
+        | RejectionCode::NotFenced
         | RejectionCode::DecisionExists
         | RejectionCode::DecisionStateWrong
         | RejectionCode::DecisionSubjectWrong

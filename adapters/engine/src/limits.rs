@@ -1,7 +1,7 @@
 //! Limits as people write them, in a question, in a configuration and in what a mandate shows, and as the book takes
 //! them (`ledger::window`).
 
-use ledger::budget::Budget;
+use ledger::budget::{Budget, Refunds};
 use ledger::id::{Micros, PayeeId};
 use ledger::money::Amount;
 use ledger::window::{Hours, LIMITS_MAX, Limit, LimitError, Period, WindowKey, Zone, counted};
@@ -61,6 +61,30 @@ pub struct HoursText {
     pub to: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<Vec<DayText>>,
+}
+
+/// Whether what a payee gives back can be spent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundsText {
+    #[default]
+    Keep,
+    Restore,
+}
+
+impl RefundsText {
+    pub(crate) const fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+}
+
+impl From<RefundsText> for Refunds {
+    fn from(text: RefundsText) -> Self {
+        match text {
+            RefundsText::Keep => Self::Keep,
+            RefundsText::Restore => Self::Restore,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

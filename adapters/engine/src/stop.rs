@@ -34,7 +34,7 @@ impl Engine {
             CallerKind::Agent | CallerKind::Merchant => return Ok(false),
         }
         Ok(match scope {
-            Scope::Everything | Scope::Payee(_) => false,
+            Scope::Everything | Scope::Fence | Scope::Payee(_) => false,
             Scope::Person(person) => *person == caller.principal,
             Scope::Agent(agent) => tenant.agents.get(agent).is_some_and(|agent| agent.sponsor == caller.principal),
             Scope::Mandate(mandate) => self.mandate(identity, *mandate).await?.record.user == caller.principal,

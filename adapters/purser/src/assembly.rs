@@ -7,7 +7,7 @@ use alloy_primitives::B256;
 use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
-use engine::limits::{self, HoursText, LimitText};
+use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError};
 use engine::rate::authority_from_major;
 use engine::tenant::{
@@ -105,18 +105,18 @@ fn assemble(
     let set = |purpose| -> Result<KeySet, AssemblyError> {
         KeySet::new(ring.publics(&slot(purpose))?).map_err(|error| wrong(error.to_string()))
     };
-    let caps = |cap: &Option<String>, texts: &[LimitText], hours: &Option<HoursText>| {
+    let caps = |cap: &Option<String>, texts: &[LimitText], hours: &Option<HoursText>, refunds: RefundsText| {
         let total = cap.as_ref().map(|text| authority_from_major(text, &tenant.currency)).transpose();
         let total = total.map_err(|error| wrong(error.to_string()))?;
         let limits = limits::read(texts, &tenant.currency).map_err(|error| wrong(error.to_string()))?;
         let hours = hours.as_ref().map(HoursText::read).transpose().map_err(|error| wrong(error.to_string()))?;
-        Ok::<_, AssemblyError>(Caps { total, limits, hours, ..Caps::default() })
+        Ok::<_, AssemblyError>(Caps { total, limits, hours, refunds: refunds.into(), ..Caps::default() })
     };
     let mut times = Limits::default();
     times.payment_seconds = tenant.payment_seconds.unwrap_or(times.payment_seconds);
     times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);
     let person = |person: &PersonConfig| {
-        Ok((principal(&person.id)?, Person { caps: caps(&person.cap, &person.limits, &person.hours)? }))
+        Ok((principal(&person.id)?, Person { caps: caps(&person.cap, &person.limits, &person.hours, person.refunds)? }))
     };
     let people = tenant.people.iter().map(person);
     let wallet = match &tenant.wallet {
@@ -139,7 +139,7 @@ fn assemble(
         wallet,
         pegs: tenant.pegs.clone(),
         currency: tenant.currency.clone(),
-        caps: caps(&tenant.cap, &tenant.limits, &tenant.hours)?,
+        caps: caps(&tenant.cap, &tenant.limits, &tenant.hours, tenant.refunds)?,
         limits: times,
         seller: seller(tenant, facilitators)?,
         facilitator: facilitator(tenant, ring, rpc)?,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use engine::limits::{HoursText, LimitText};
+use engine::limits::{HoursText, LimitText, RefundsText};
 use engine::rate::Peg;
 use figment::Figment;
 use figment::providers::{Format, Toml};
@@ -129,6 +129,9 @@ pub struct TenantConfig {
     /// When anything may be paid.
     #[serde(default)]
     pub hours: Option<HoursText>,
+    /// `keep` or `restore`: whether what payees give back can be spent again. Of a node that is open it never changes.
+    #[serde(default)]
+    pub refunds: RefundsText,
     #[serde(default)]
     pub people: Vec<PersonConfig>,
     #[serde(default)]
@@ -171,6 +174,8 @@ pub struct PersonConfig {
     pub limits: Vec<LimitText>,
     #[serde(default)]
     pub hours: Option<HoursText>,
+    #[serde(default)]
+    pub refunds: RefundsText,
     /// The public key with which this person's client gets tokens (RFC 7523).
     #[serde(default)]
     pub jwk: Option<mandates::json::Object>,
@@ -349,6 +354,7 @@ impl Config {
                 cap: None,
                 limits: Vec::new(),
                 hours: None,
+                refunds: RefundsText::Keep,
                 people: Vec::new(),
                 agents: Vec::new(),
                 merchants: Vec::new(),

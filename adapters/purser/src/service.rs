@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use chain::rpc::RpcChain;
 use engine::ports::Facilitator;
+use engine::tenant::Tenant;
 use engine::{Engine, Identity};
 use identity::callers::{BearerPolicy, Callers, Client, Register, client_name};
 use identity::token::{Binding, Minter};
@@ -261,7 +262,12 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 
 /// Holds what is open against the chain: at once, then again and again.
 async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receiver<bool>) {
+    let mut known: Vec<Arc<Tenant>> = Vec::new();
     loop {
+        let tenants = engine.tenants();
+        if !same(&known, &tenants) && take_up_caps(&engine, &tenants).await {
+            known = tenants;
+        }
         for tenant in engine.tenants() {
             match engine.sweep(&tenant.id).await {
                 Ok(swept) if swept.resolved > 0 => {
@@ -276,6 +282,22 @@ async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receive
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
     }
+}
+
+fn same(known: &[Arc<Tenant>], now: &[Arc<Tenant>]) -> bool {
+    known.len() == now.len() && known.iter().zip(now).all(|(known, now)| Arc::ptr_eq(known, now))
+}
+
+/// Whether every tenant's open nodes have the caps of the configuration; where not, it is tried again.
+async fn take_up_caps(engine: &Engine, tenants: &[Arc<Tenant>]) -> bool {
+    let mut all = true;
+    for tenant in tenants {
+        if let Err(error) = engine.take_up_caps(tenant).await {
+            all = false;
+            tracing::warn!(tenant = %tenant.id, code = error.code(), "caps were not taken up: {error}");
+        }
+    }
+    all
 }
 
 /// Signs tokens for this service.

@@ -120,6 +120,7 @@ fn tenant(id: &str) -> TenantConfig {
         cap: None,
         limits: Vec::new(),
         hours: None,
+        refunds: Default::default(),
         people: Vec::new(),
         agents: Vec::new(),
         merchants: Vec::new(),
@@ -135,7 +136,15 @@ fn tenant(id: &str) -> TenantConfig {
 }
 
 fn person(id: &str) -> PersonConfig {
-    PersonConfig { id: id.into(), cap: None, limits: Vec::new(), hours: None, jwk: None, issuer: None }
+    PersonConfig {
+        id: id.into(),
+        cap: None,
+        limits: Vec::new(),
+        hours: None,
+        refunds: Default::default(),
+        jwk: None,
+        issuer: None,
+    }
 }
 
 fn agent(id: &str, sponsor: &str) -> AgentConfig {
@@ -156,6 +165,7 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
                 cap: Some("5000".into()),
                 limits: Vec::new(),
                 hours: None,
+                refunds: Default::default(),
                 jwk: client_jwk(HOME, USER, ring)?,
                 issuer: None,
             },

@@ -97,6 +97,7 @@ pub struct Settings {
         payments::show,
         payments::outcome,
         payments::void,
+        payments::refund,
         payments::evidence,
         books::accounts,
         books::trial_balance,
@@ -145,6 +146,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/v1/payments/{id}", get(payments::show))
         .route("/v1/payments/{id}/outcome", post(payments::outcome))
         .route("/v1/payments/{id}/void", post(payments::void))
+        .route("/v1/payments/{id}/refund", post(payments::refund))
         .route("/v1/payments/{id}/evidence", get(payments::evidence))
         .route("/v1/ledger/accounts", get(books::accounts))
         .route("/v1/ledger/trial-balance", get(books::trial_balance))

@@ -139,6 +139,26 @@ pub async fn void(
     Ok(ok(spend_json(&app.engine.void(&identity, id(&text)?).await?)))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefundBody {
+    /// The hash of the transaction that gave the money back.
+    transaction: String,
+}
+
+#[utoipa::path(post, path = "/v1/payments/{id}/refund", tag = "payments", params(("id" = String, Path)),
+    request_body = crate::schema::Refund,
+    description = "The payee sent money back: posts what the chain shows of it. Whether it can be spent again is the mandate's and the caps' to say.",
+    responses((status = 200, body = crate::schema::answers::Spend), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 422), (status = 503)))]
+pub async fn refund(
+    State(app): State<App>,
+    Actor(identity): Actor,
+    Path(text): Path<String>,
+    Body(body): Body<RefundBody>,
+) -> Result<Response, Problem> {
+    Ok(ok(spend_json(&app.engine.refund(&identity, id(&text)?, &body.transaction).await?)))
+}
+
 #[utoipa::path(get, path = "/v1/payments/{id}/evidence", tag = "payments", params(("id" = String, Path)),
     description = "Everything signed, decided, seen and written about one payment; verifies offline.",
     responses((status = 200), (status = 401), (status = 404), (status = 503)))]
@@ -173,5 +193,6 @@ pub fn spend_json(spend: &Spend) -> Value {
         "nonce": format!("0x{}", spend.authorization.nonce.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
         "valid_before": spend.valid_before,
         "transaction": spend.transaction,
+        "refunded": spend.refunded.to_string(),
     })
 }

@@ -37,6 +37,8 @@ pub struct Intent {
     limits: Option<Vec<Limit>>,
     /// When anything may be paid; at any time where nothing is said.
     hours: Option<Hours>,
+    /// `keep` or `restore`: whether what a payee gives back can be spent again. `keep` where nothing is said.
+    refunds: Option<String>,
     /// `required` or `optional`: whether every payment needs a cart that the merchant signed.
     cart: Option<String>,
 }
@@ -154,6 +156,13 @@ pub struct Outcome {
     /// The value of PAYMENT-RESPONSE.
     payment_response: Option<String>,
     status: Option<u16>,
+}
+
+/// What the payee sent back.
+#[derive(ToSchema)]
+pub struct Refund {
+    #[schema(pattern = "^0x[0-9a-fA-F]{64}$")]
+    transaction: String,
 }
 
 /// x402 v2 sections 7.1 and 7.2.

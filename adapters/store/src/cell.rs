@@ -132,6 +132,14 @@ impl Row {
         self.array(column).map(Amount::from_be_bytes)
     }
 
+    pub fn optional_amount(&self, column: usize) -> Result<Option<Amount>, Failure> {
+        self.optional_blob(column)?.map(|_| self.amount(column)).transpose()
+    }
+
+    pub fn optional_number(&self, column: usize) -> Result<Option<u64>, Failure> {
+        self.optional_integer(column)?.map(|_| self.number(column)).transpose()
+    }
+
     /// Four columns from this one on.
     pub fn balance(&self, first: usize) -> Result<Balance, Failure> {
         Ok(Balance {

@@ -15,7 +15,7 @@ use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
 use ledger::store::{Document, JournalEntry};
 use ledger::transfer::{Transfer, TransferId};
-use ledger::window::{Limit, Window, WindowKey};
+use ledger::window::{Window, WindowKey};
 
 use crate::cell::{Cell, Cells, Row};
 use crate::failure::Failure;
@@ -210,7 +210,8 @@ pub(crate) fn budget(budget: &Budget) -> Cells {
         Cell::text(budget.state),
         Cell::text(&budget.holder),
         Cell::text(&budget.asset),
-        Cell::optional(budget.caps.total, Cell::amount),
+        // Nothing for the database to hold against what was used before the cap was lowered.
+        Cell::optional(budget.caps.total.filter(|_| !budget.is_over), Cell::amount),
         Cell::optional(budget.caps.per_payment, Cell::amount),
         Cell::amount(budget.held),
         Cell::amount(budget.posted),
@@ -249,14 +250,14 @@ pub(crate) fn window_key(key: &WindowKey) -> Cells {
 }
 
 /// With the figures of the limit that it is a window of, so that the database can compare.
-pub(crate) fn window(window: &Window, limit: &Limit) -> Cells {
+pub(crate) fn window(window: &Window) -> Cells {
     let mut cells = window_key(&window.key);
     cells.extend([
-        Cell::optional(limit.amount, Cell::amount),
+        Cell::optional(window.cap, Cell::amount),
         Cell::amount(window.held),
         Cell::amount(window.posted),
         Cell::optional(window.used(), Cell::amount),
-        Cell::optional(limit.payments, Cell::number),
+        Cell::optional(window.most, Cell::number),
         Cell::number(window.count),
     ]);
     cells
@@ -267,7 +268,8 @@ pub(crate) fn window_of(row: &Row) -> Result<Window, Failure> {
     let limit = u16::try_from(row.integer(1)?).map_err(|_| Failure::Broken("a window has no such limit".to_owned()))?;
     let payee = Some(row.text(2)?).filter(|text| !text.is_empty()).map(|_| row.parsed(2)).transpose()?;
     let key = WindowKey { budget: BudgetId(row.array(0)?), limit, payee, place: row.integer(3)? };
-    Ok(Window { key, held: row.amount(4)?, posted: row.amount(5)?, count: row.number(6)? })
+    let (held, posted, count) = (row.amount(4)?, row.amount(5)?, row.number(6)?);
+    Ok(Window { key, held, posted, count, cap: row.optional_amount(7)?, most: row.optional_number(8)? })
 }
 
 pub(crate) const SPEND: Table = Table {

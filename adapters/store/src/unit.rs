@@ -236,7 +236,9 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
             answer.budget = budget(open.id);
             answer.decision = open.decision.and_then(decision);
         }
-        Command::ChangeBudget { budget: id, .. } => answer.budget = budget(*id),
+        Command::ChangeBudget { budget: id, .. } | Command::ChangeCaps { budget: id, .. } => {
+            answer.budget = budget(*id)
+        }
         Command::Hold(hold) => answer.spend = view.spends.find(&hold.spend).ok().flatten().cloned(),
         Command::Void { spend }
         | Command::Expire { spend }
@@ -245,6 +247,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
         | Command::Release { spend, .. }
+        | Command::Refund { spend, .. }
         | Command::Misspend { spend, .. } => answer.spend = view.spends.find(spend).ok().flatten().cloned(),
         Command::Claim(claim) => answer.settlement = view.settlements.find(&claim.key).ok().flatten().cloned(),
         Command::Abandon { settlement }
@@ -253,7 +256,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Fail { settlement, .. } => {
             answer.settlement = view.settlements.find(settlement).ok().flatten().cloned();
         }
-        Command::Fund { .. } | Command::Gate { .. } => {}
+        Command::Fund { .. } | Command::Gate { .. } | Command::Recover(_) => {}
     }
     if let Some(spend) = &answer.spend {
         answer.budget = budget(spend.budget);

@@ -11,7 +11,6 @@ use ledger::money::AssetId;
 use ledger::store::{Document, JournalEntry};
 use ledger::transfer::TransferId;
 use ledger::view::View;
-use ledger::window::Window;
 
 use crate::cell::{Cell, Cells};
 use crate::connection::{Connection, Dialect};
@@ -66,7 +65,7 @@ pub(crate) async fn write(
     let mut budgets: Vec<_> = view.budgets.changed().map(|(_, budget)| budget).collect();
     budgets.sort_by_key(|budget| budget.path.len());
     rows::BUDGET.insert(connection, tenant, budgets.into_iter().map(rows::budget).collect()).await?;
-    rows::WINDOW.insert(connection, tenant, windows(view)?).await?;
+    rows::WINDOW.insert(connection, tenant, windows(view)).await?;
     let spends = view.spends.changed().map(|(_, spend)| rows::spend(spend)).collect();
     rows::SPEND.insert(connection, tenant, spends).await?;
     let settlements = view.settlements.changed().map(|(_, settlement)| rows::settlement(settlement)).collect();
@@ -80,14 +79,8 @@ pub(crate) async fn write(
 }
 
 /// The windows that a view changed, in the order of their key.
-pub(crate) fn windows(view: &View) -> Result<Vec<Cells>, Failure> {
-    let row = |window: &Window| {
-        let node = view.budgets.find(&window.key.budget).ok().flatten();
-        let limit = node.and_then(|node| node.caps.limits.get(usize::from(window.key.limit)));
-        let lost = || Failure::Broken(format!("a window of budget {} has no limit", window.key.budget));
-        limit.map(|limit| rows::window(window, limit)).ok_or_else(lost)
-    };
-    view.windows.changed().map(|(_, window)| row(window)).collect::<Result<_, _>>().map(sorted)
+pub(crate) fn windows(view: &View) -> Vec<Cells> {
+    sorted(view.windows.changed().map(|(_, window)| rows::window(window)).collect())
 }
 
 /// Rows of one table in the order of its key: neighbours on disk are written together.

@@ -4,10 +4,11 @@ use super::{Draft, Outcome, done, unknown_budget};
 use crate::budget::{Budget, BudgetKind, BudgetState, Caps, PATH_NODES_MAX};
 use crate::command::{OpenBudget, Propose};
 use crate::decision::{Answer, Decision, DecisionState};
-use crate::effects::{BudgetStateChange, Operation};
+use crate::effects::{BudgetStateChange, CapsChange, Operation};
 use crate::id::{BudgetId, CallerKind, DecisionId, Digest};
 use crate::money::Amount;
 use crate::rejection::{Refusal, Rejection};
+use crate::window::LimitError;
 
 impl Draft<'_> {
     pub(super) fn propose(&self, propose: &Propose) -> Result<Outcome, Refusal> {
@@ -96,6 +97,7 @@ impl Draft<'_> {
             held: Amount::ZERO,
             posted: Amount::ZERO,
             count: 0,
+            is_over: false,
         }];
         done(effects)
     }
@@ -149,6 +151,31 @@ impl Draft<'_> {
         }
         let mut effects = self.effects(Operation::ChangeBudget);
         effects.states = vec![BudgetStateChange { budget: id, to }];
+        done(effects)
+    }
+}
+
+impl Draft<'_> {
+    /// What was used stays used: a lower cap bars what comes, and takes nothing back.
+    pub(super) fn change_caps(&self, id: BudgetId, asked: &Caps) -> Result<Outcome, Refusal> {
+        let found = self.view.budgets.find(&id)?.ok_or_else(|| unknown_budget(id))?;
+        let caller = &self.request.caller;
+        if caller.kind != CallerKind::Service || found.kind == BudgetKind::Mandate {
+            let found = format!("{} {}", caller.kind, caller.principal);
+            return Err(Rejection::StateChangeRefused { budget: id, expected: "other caps".into(), found }.into());
+        }
+        let invalid = |error: LimitError| Rejection::LimitInvalid { reason: error.to_string() };
+        asked.check().map_err(invalid)?;
+        let caps = found.caps.amended(asked).map_err(invalid)?;
+        if caps == found.caps {
+            return Ok(Outcome::Known);
+        }
+        if let Some(parent) = found.path.get(1) {
+            let parent = self.view.budgets.find(parent)?.ok_or_else(|| unknown_budget(*parent))?;
+            check_nesting(parent, &caps)?;
+        }
+        let mut effects = self.effects(Operation::ChangeCaps);
+        effects.caps = vec![CapsChange { budget: id, caps }];
         done(effects)
     }
 }

@@ -10,7 +10,7 @@ use crate::view::View;
 
 /// Every gate that a payment passes: as far as the path of its mandate is loaded.
 pub(super) fn gates(view: &View, mandate: BudgetId, payee: &PayeeId) -> Vec<Scope> {
-    let mut scopes = vec![Scope::Everything, Scope::Payee(payee.clone())];
+    let mut scopes = vec![Scope::Fence, Scope::Everything, Scope::Payee(payee.clone())];
     let Ok(Some(leaf)) = view.budgets.find(&mandate) else { return scopes };
     scopes.push(Scope::Agent(leaf.holder.clone()));
     for node in leaf.path.iter().filter_map(|id| view.budgets.find(id).ok().flatten()) {
@@ -43,6 +43,10 @@ impl Draft<'_> {
         let caller = &self.request.caller;
         if found.map_or(GateState::Open, |gate| gate.state) == to {
             return Ok(Outcome::Known);
+        }
+        if *scope == Scope::Fence && caller.kind != CallerKind::Service {
+            let (scope, expected) = (scope.to_string(), CallerKind::Service.to_string());
+            return Err(Rejection::NotYoursToLift { scope, expected, found: caller.principal.to_string() }.into());
         }
         // A person does not undo what those did who answer for the whole tenant.
         if let Some(gate) = found.filter(|gate| gate.closed_by.kind != CallerKind::User && to == GateState::Open)

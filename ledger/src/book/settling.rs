@@ -27,7 +27,7 @@ impl Draft<'_> {
             }
         }
         // What was begun before a stop ends; nothing is begun under it.
-        self.check_gate(&Scope::Everything)?;
+        [Scope::Fence, Scope::Everything].iter().try_for_each(|scope| self.check_gate(scope))?;
         let mut effects = self.effects(Operation::Claim);
         let pending = match claim.key.role {
             Role::Seller => {

@@ -57,6 +57,7 @@ impl Draft<'_> {
             expires_at: hold.expires_at,
             hold: TransferId { seq: effects.seq, leg: 0 },
             transaction: None,
+            refunded: Amount::ZERO,
             evidence: hold.evidence,
         };
         effects.transfers = vec![purchase_leg(&spend, TransferCode::Hold, Layer::Pending)];
@@ -232,7 +233,12 @@ impl Draft<'_> {
     }
 
     /// The spend when it is in one of the states; `None` when it is past them already in the way that was asked for.
-    fn spend_in(&self, spend: SpendId, from: &[SpendState], known: &[SpendState]) -> Result<Option<&Spend>, Refusal> {
+    pub(super) fn spend_in(
+        &self,
+        spend: SpendId,
+        from: &[SpendState],
+        known: &[SpendState],
+    ) -> Result<Option<&Spend>, Refusal> {
         let found = self.view.spends.find(&spend)?.ok_or_else(|| unknown_spend(spend))?;
         if from.contains(&found.state) {
             Ok(Some(found))
@@ -244,7 +250,7 @@ impl Draft<'_> {
         }
     }
 
-    fn path(&self, spend: &Spend) -> Result<Vec<&Budget>, Refusal> {
+    pub(super) fn path(&self, spend: &Spend) -> Result<Vec<&Budget>, Refusal> {
         let missing = |id| Fault::Broken(format!("budget {id} of a spend is not there"));
         let leaf = self.view.budgets.find(&spend.budget)?.ok_or_else(|| missing(spend.budget))?;
         let nodes = leaf.path.iter().map(|id| Ok(self.view.budgets.find(id)?.ok_or_else(|| missing(*id))?));
@@ -347,7 +353,7 @@ fn purchase_leg(spend: &Spend, code: TransferCode, layer: Layer) -> Transfer {
     Transfer { layer, ..leg(spend, code, Account::Spend(spend.budget), payable) }
 }
 
-fn leg(spend: &Spend, code: TransferCode, debit: Account, credit: Account) -> Transfer {
+pub(super) fn leg(spend: &Spend, code: TransferCode, debit: Account, credit: Account) -> Transfer {
     Transfer {
         code,
         debit,

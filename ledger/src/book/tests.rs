@@ -1,6 +1,7 @@
 //! The book against a naive model, and every refusal by name.
 
 pub mod memory;
+mod mending;
 mod model;
 mod precedence;
 mod rejections;

@@ -26,6 +26,15 @@ super::abouts! { RejectionCode,
     LimitInvalid =>
         "A limit says something that cannot be meant: no figure, a month's day 32, a rolling period of a second.",
         "Correct the limit as the refusal says.";
+    RefundExceedsPayment =>
+        "More was given back than was paid, or than is left after earlier refunds.",
+        "Look at the transaction: it may be the refund of several payments, or no refund at all.";
+    RefundClaimed =>
+        "The transfer is the refund of another payment already; one transfer is one refund.",
+        "Name the transaction in which this payment was refunded.";
+    NotFenced =>
+        "Payments that a book does not know are taken in while its fence is closed.",
+        "Use `purser restore`; nothing of this is for a running service.";
     MandateExpired =>
         "The mandate's time is over.",
         "Ask the person for a new mandate.";

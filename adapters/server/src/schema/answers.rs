@@ -39,6 +39,9 @@ pub struct Spend {
     nonce: String,
     valid_before: i64,
     transaction: Option<String>,
+    /// What the payee gave back so far.
+    #[schema(pattern = "^[0-9]+$")]
+    refunded: String,
 }
 
 /// What a payment takes from the budget, in the units of the budget's currency.

@@ -332,15 +332,20 @@ ALTER TABLE head ENABLE ALWAYS TRIGGER head_change;
 
 CREATE TRIGGER budget_change BEFORE UPDATE ON budget FOR EACH ROW
     WHEN (NEW.tenant <> OLD.tenant OR NEW.id <> OLD.id OR NEW.parent IS DISTINCT FROM OLD.parent OR NEW.kind <> OLD.kind
-       OR NEW.holder <> OLD.holder OR NEW.asset <> OLD.asset OR NEW.cap IS DISTINCT FROM OLD.cap
-       OR NEW.per_payment IS DISTINCT FROM OLD.per_payment)
+       OR NEW.holder <> OLD.holder OR NEW.asset <> OLD.asset
+       -- A human agreed to a mandate's; those of a tenant or a person are the configuration's.
+       OR ((NEW.cap IS DISTINCT FROM OLD.cap OR NEW.per_payment IS DISTINCT FROM OLD.per_payment)
+           AND (OLD.kind = 'mandate' OR NEW.body = OLD.body)))
     EXECUTE FUNCTION refuse_change('the terms of a budget never change');
 ALTER TABLE budget ENABLE ALWAYS TRIGGER budget_change;
 
 CREATE TRIGGER budget_window_change BEFORE UPDATE ON budget_window FOR EACH ROW
     WHEN (NEW.tenant <> OLD.tenant OR NEW.budget <> OLD.budget OR NEW.number <> OLD.number OR NEW.payee <> OLD.payee
-       OR NEW.place <> OLD.place OR NEW.cap IS DISTINCT FROM OLD.cap OR NEW.most IS DISTINCT FROM OLD.most)
-    EXECUTE FUNCTION refuse_change('the terms of a window never change');
+       OR NEW.place <> OLD.place
+       -- A limit that was changed is written with the next payment that moves the window.
+       OR ((NEW.cap IS DISTINCT FROM OLD.cap OR NEW.most IS DISTINCT FROM OLD.most)
+           AND NEW.held = OLD.held AND NEW.posted = OLD.posted AND NEW.count = OLD.count))
+    EXECUTE FUNCTION refuse_change('the terms of a window change with its figures only');
 ALTER TABLE budget_window ENABLE ALWAYS TRIGGER budget_window_change;
 
 CREATE TRIGGER spend_change BEFORE UPDATE ON spend FOR EACH ROW

@@ -236,8 +236,10 @@ CREATE TRIGGER head_insert BEFORE INSERT ON head
 
 CREATE TRIGGER budget_update BEFORE UPDATE ON budget
     WHEN NEW.tenant <> OLD.tenant OR NEW.id <> OLD.id OR NEW.parent IS NOT OLD.parent OR NEW.kind <> OLD.kind
-      OR NEW.holder <> OLD.holder OR NEW.asset <> OLD.asset OR NEW.cap IS NOT OLD.cap
-      OR NEW.per_payment IS NOT OLD.per_payment
+      OR NEW.holder <> OLD.holder OR NEW.asset <> OLD.asset
+      -- A human agreed to a mandate's; those of a tenant or a person are the configuration's.
+      OR ((NEW.cap IS NOT OLD.cap OR NEW.per_payment IS NOT OLD.per_payment)
+          AND (OLD.kind = 'mandate' OR NEW.body = OLD.body))
     BEGIN SELECT RAISE(ABORT, 'the terms of a budget never change'); END;
 CREATE TRIGGER budget_delete BEFORE DELETE ON budget
     BEGIN SELECT RAISE(ABORT, 'a budget is never removed'); END;

@@ -22,7 +22,10 @@ CREATE TABLE budget_window (
 
 CREATE TRIGGER budget_window_update BEFORE UPDATE ON budget_window
     WHEN NEW.tenant <> OLD.tenant OR NEW.budget <> OLD.budget OR NEW.number <> OLD.number OR NEW.payee <> OLD.payee
-      OR NEW.place <> OLD.place OR NEW.cap IS NOT OLD.cap OR NEW.most IS NOT OLD.most
-    BEGIN SELECT RAISE(ABORT, 'the terms of a window never change'); END;
+      OR NEW.place <> OLD.place
+      -- A limit that was changed is written with the next payment that moves the window.
+      OR ((NEW.cap IS NOT OLD.cap OR NEW.most IS NOT OLD.most)
+          AND NEW.held = OLD.held AND NEW.posted = OLD.posted AND NEW.count = OLD.count)
+    BEGIN SELECT RAISE(ABORT, 'the terms of a window change with its figures only'); END;
 CREATE TRIGGER budget_window_delete BEFORE DELETE ON budget_window
     BEGIN SELECT RAISE(ABORT, 'a window is never removed'); END;

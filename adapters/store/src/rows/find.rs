@@ -5,7 +5,7 @@ use crate::table::LookUp;
 
 pub(crate) const WINDOWS: LookUp = LookUp {
     table: "budget_window",
-    select: "t.budget, t.number, t.payee, t.place, t.held, t.posted, t.count",
+    select: "t.budget, t.number, t.payee, t.place, t.held, t.posted, t.count, t.cap, t.most",
     key: &[("budget", Blob), ("number", Integer), ("payee", Text), ("place", Integer)],
     index: None,
     filter: "",

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::account::{Account, Balance, Side};
+use ledger::budget::BudgetStep;
 use ledger::effects::Effects;
 use ledger::event::{Event, events};
-use ledger::id::{Digest, SpendId, TenantId};
+use ledger::id::{BudgetId, Digest, SpendId, TenantId};
 use ledger::journal::SaltKey;
-use ledger::money::AssetId;
+use ledger::money::{Amount, AssetId};
 use ledger::store::JournalEntry;
 use ledger::transfer::{Layer, Transfer, TransferId};
 use ledger::view::View;
@@ -31,6 +32,8 @@ pub(super) struct Book {
     pub claims: BTreeMap<Digest, u64>,
     pub subjects: BTreeSet<(SpendId, u64)>,
     pub events: Vec<Event>,
+    /// What no spend of a node accounts for: payments that a restored book found.
+    pub charged: BTreeMap<BudgetId, Amount>,
     pub legs: u64,
     /// Pending transfers that nothing has ended yet.
     pending: BTreeMap<TransferId, Transfer>,
@@ -107,6 +110,11 @@ fn take_in(book: &mut Book, salt_key: &SaltKey, entry: &JournalEntry, effects: &
         if book.claims.insert(claim.key, seq).is_some() {
             return Err(Stop::at(seq, format!("record {seq} claims {} again", claim.key)));
         }
+    }
+    for step in effects.moves.iter().filter(|step| step.step == BudgetStep::Charge) {
+        let charged = book.charged.entry(step.budget).or_default();
+        let more = charged.checked_add(step.amount);
+        *charged = more.ok_or_else(|| Stop::at(seq, format!("what budget {} is charged overflows", step.budget)))?;
     }
     if let Some(spend) = &effects.spend {
         book.subjects.insert((spend.id, seq));

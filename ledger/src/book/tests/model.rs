@@ -1,18 +1,22 @@
 //! A second opinion on the book, as simple as it can be: a list of spends, summed anew at every question.
 
+mod mending;
+mod period;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::period::{Width, in_one_period};
 use super::memory::Told;
 use crate::account::{Account, Balance, Side};
-use crate::budget::{BudgetKind, BudgetState, Caps};
+use crate::budget::{BudgetKind, BudgetState, Caps, Refunds};
 use crate::command::{Command, Hold, ReleaseProof, Request};
 use crate::gate::GateState;
 use crate::id::{BudgetId, Digest, Micros, SpendId};
-use crate::money::AssetId;
+use crate::money::{Amount, AssetId};
 use crate::rejection::Rejection;
 use crate::transfer::{Layer, TransferId};
 use crate::view::View;
-use crate::window::{Limit, Period, ROLLING_PARTS};
+use crate::window::Limit;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Life {
@@ -29,6 +33,12 @@ struct Node {
     holder: String,
     caps: Caps,
     state: BudgetState,
+    /// Since when each kind of limit counts.
+    since: Vec<(Limit, Micros)>,
+    /// The cap, or what was used when it was lowered under that.
+    ceiling: Option<u128>,
+    /// Taken by payments that the book found on the chain.
+    charged: u128,
 }
 
 struct Bought {
@@ -39,30 +49,7 @@ struct Bought {
     life: Life,
     /// When it was reserved.
     at: Micros,
-}
-
-/// A rolling window is counted by its parts, the oldest whole: at least the window itself, at most one part more.
-#[derive(Clone, Copy)]
-enum Width {
-    AsMuchAsMust,
-    AsMuchAsMay,
-}
-
-fn in_one_period(period: &Period, then: Micros, now: Micros, width: Width) -> bool {
-    match period {
-        Period::Never => true,
-        // Eight hours behind, all winter.
-        Period::Day(_) => (then.seconds() - 28_800).div_euclid(86_400) == (now.seconds() - 28_800).div_euclid(86_400),
-        Period::Rolling(seconds) => {
-            let window = i64::from(*seconds) * 1_000_000;
-            let more = match width {
-                Width::AsMuchAsMust => 0,
-                Width::AsMuchAsMay => window / i64::from(ROLLING_PARTS),
-            };
-            now.0 - then.0 < window + more
-        }
-        other => panic!("no stream has {other}"),
-    }
+    refunded: u128,
 }
 
 #[derive(Default)]
@@ -76,6 +63,8 @@ pub struct Model {
     balances: BTreeMap<(Account, AssetId), Balance>,
     pending: BTreeSet<TransferId>,
     closed: BTreeSet<String>,
+    refunds: BTreeSet<String>,
+    recovered: u128,
     last_at: Option<Micros>,
 }
 
@@ -96,8 +85,16 @@ impl Model {
         match &request.command {
             Command::OpenBudget(open) => {
                 let (kind, holder) = (open.kind, open.holder.to_string());
-                let node =
-                    Node { parent: open.parent, kind, holder, caps: open.caps.clone(), state: BudgetState::Active };
+                let node = Node {
+                    parent: open.parent,
+                    kind,
+                    holder,
+                    caps: open.caps.clone(),
+                    state: BudgetState::Active,
+                    since: open.caps.limits.iter().map(|limit| (limit.clone(), at)).collect(),
+                    ceiling: open.caps.total.map(Amount::get),
+                    charged: 0,
+                };
                 assert!(self.nodes.insert(open.id, node).is_none(), "a budget opened twice");
             }
             Command::ChangeBudget { budget, to } => {
@@ -105,7 +102,18 @@ impl Model {
                 assert_ne!(node.state, BudgetState::Revoked, "revoked is for ever");
                 node.state = *to;
             }
-            Command::Claim(_) => assert!(!self.closed.contains("everything"), "claimed under a stop"),
+            Command::ChangeCaps { budget, caps } => self.change_caps(*budget, caps, at),
+            Command::Refund { spend, refund } => {
+                let bought = self.spends.get_mut(spend).unwrap();
+                assert_eq!(bought.life, Life::Settled, "a refund of what was not paid");
+                bought.refunded += refund.seen.amount.get();
+                assert!(bought.refunded <= bought.money, "more was given back than was paid");
+                assert!(self.refunds.insert(refund.place.transaction.to_string()), "a refund twice");
+            }
+            Command::Recover(recover) => self.recover(recover),
+            Command::Claim(_) => {
+                assert!(!self.closed.contains("everything") && !self.closed.contains("fence"), "claimed under a stop");
+            }
             Command::Gate { scope, to: GateState::Closed } => {
                 assert!(self.closed.insert(scope.to_string()), "{scope} was closed twice");
             }
@@ -220,6 +228,7 @@ impl Model {
             money: hold.money.amount.get(),
             life: Life::Held,
             at,
+            refunded: 0,
         };
         assert!(self.spends.insert(hold.spend, bought).is_none(), "a spend twice");
     }
@@ -230,7 +239,8 @@ impl Model {
         match rejection {
             Rejection::AmountExceedsBudget { budget, available, cap, .. } => {
                 assert!(!self.fits(&path, hold), "refused what fits");
-                assert_eq!(cap.get() - available.get(), self.used(*budget), "the sentence is not true");
+                let used = self.used(*budget).min(cap.get());
+                assert_eq!(cap.get() - available.get(), used, "the sentence is not true");
             }
             Rejection::OccurrencesExhausted { budget, used, .. } => assert_eq!(self.count(*budget), *used),
             Rejection::AmountExceedsPeriod { budget, limit, .. }
@@ -265,9 +275,9 @@ impl Model {
         for (id, node) in &self.nodes {
             let found = view.budgets.find(id).unwrap().unwrap();
             assert_eq!(found.held.get(), self.sum(*id, &[Life::Held, Life::Signed, Life::Misspent]), "held of {id}");
-            assert_eq!(found.posted.get(), self.sum(*id, &[Life::Settled]), "posted of {id}");
+            assert_eq!(found.posted.get(), self.sum(*id, &[Life::Settled]) + node.charged, "posted of {id}");
             assert_eq!(found.count, self.count(*id), "count of {id}");
-            assert!(node.caps.total.is_none_or(|cap| self.used(*id) <= cap.get()), "{id} is over its cap");
+            assert!(node.ceiling.is_none_or(|cap| self.used(*id) <= cap), "{id} is over its cap");
         }
         let mut sums: BTreeMap<&AssetId, [u128; 4]> = BTreeMap::new();
         for ((_, asset), balance) in &self.balances {
@@ -289,11 +299,13 @@ impl Model {
         // Uncleared cheques: what is signed and not settled, to the unit.
         let owed = |account| {
             let balance = self.balances.get(&(account, super::stream::token())).copied().unwrap_or_default();
-            balance.credit_posted.get() - balance.debit_posted.get()
+            (balance.credit_posted.get(), balance.debit_posted.get())
         };
         let open = self.spends.values().filter(|bought| matches!(bought.life, Life::Signed | Life::Misspent));
         let signed: u128 = open.map(|bought| bought.money).sum();
-        assert_eq!(owed(Account::Issued) + owed(Account::Suspense), signed, "issued and suspense");
+        let (issued, suspense) = (owed(Account::Issued), owed(Account::Suspense));
+        let taken = issued.1 + suspense.1;
+        assert_eq!(issued.0 + suspense.0 + self.recovered, signed + taken, "issued and suspense");
     }
 
     /// Leaf first; empty where the leaf is not there.
@@ -317,7 +329,7 @@ impl Model {
             _ => format!("mandate/{id}"),
         });
         let agent = path.first().map(|leaf| format!("agent/{}", self.nodes[leaf].holder));
-        let mut all = named.chain(agent).chain(["everything".to_owned(), format!("payee/{payee}")]);
+        let mut all = named.chain(agent).chain(["fence".to_owned(), "everything".to_owned(), format!("payee/{payee}")]);
         all.find(|scope| self.closed.contains(scope))
     }
 
@@ -334,8 +346,9 @@ impl Model {
                 .under(*id)
                 .filter(|bought| bought.life != Life::Gone && in_one_period(&limit.period, bought.at, at, width))
                 .filter(|bought| !limit.each_payee || bought.payee == hold.payee.as_str())
+                .filter(|bought| self.nodes[id].since.iter().any(|(like, at)| like.is_like(limit) && bought.at >= *at))
                 .collect();
-            let used: u128 = counted.iter().map(|bought| bought.authority).sum();
+            let used: u128 = counted.iter().map(|bought| self.share(*id, bought)).sum();
             let count = u64::try_from(counted.len()).unwrap();
             limit.payments.is_some_and(|most| count >= most)
                 || limit.amount.is_some_and(|cap| used.checked_add(asked).is_none_or(|after| after > cap.get()))
@@ -344,11 +357,19 @@ impl Model {
     }
 
     fn sum(&self, id: BudgetId, lives: &[Life]) -> u128 {
-        self.under(id).filter(|bought| lives.contains(&bought.life)).map(|bought| bought.authority).sum()
+        self.under(id).filter(|bought| lives.contains(&bought.life)).map(|bought| self.share(id, bought)).sum()
+    }
+
+    /// What a payment takes from a node: less what came back, where the node gives it back.
+    fn share(&self, id: BudgetId, bought: &Bought) -> u128 {
+        match self.nodes[&id].caps.refunds {
+            Refunds::Keep => bought.authority,
+            Refunds::Restore => bought.authority - bought.authority * bought.refunded / bought.money,
+        }
     }
 
     fn used(&self, id: BudgetId) -> u128 {
-        self.sum(id, &[Life::Held, Life::Signed, Life::Misspent, Life::Settled])
+        self.sum(id, &[Life::Held, Life::Signed, Life::Misspent, Life::Settled]) + self.nodes[&id].charged
     }
 
     fn count(&self, id: BudgetId) -> u64 {

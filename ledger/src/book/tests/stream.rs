@@ -1,9 +1,13 @@
 //! Random command streams over a small world, where names collide often. Shared by the book's property tests and by
 //! the stores', which is why it spells the crate's name.
 
-use ledger::budget::{BudgetKind, BudgetState, Caps};
+#[path = "stories.rs"]
+mod stories;
+
+use ledger::budget::{BudgetKind, BudgetState, Caps, Refunds};
+use ledger::claim::LogPlace;
 use ledger::command::{
-    ClaimSettlement, Command, FailureProof, Gas, Hold, OpenBudget, Pin, Propose, ReleaseProof, Request,
+    ClaimSettlement, Command, FailureProof, Gas, Hold, OpenBudget, Pin, Propose, Recover, Refund, ReleaseProof, Request,
 };
 use ledger::decision::Answer;
 use ledger::gate::{GateState, Scope};
@@ -14,6 +18,8 @@ use ledger::spend::{Authorization, Observation, UnusedProof};
 use ledger::transfer::Money;
 use ledger::window::{Limit, Period};
 use proptest::prelude::*;
+
+pub use self::stories::steps;
 
 /// Where the clock of a stream starts.
 pub const START: Micros = Micros::from_seconds(1_800_000_000);
@@ -129,7 +135,7 @@ pub fn preamble() -> Vec<Request> {
         ),
         // As much a day and to each payee as in all: rows of windows under every payment, which refuse nothing.
         open(ROOT, None, BudgetKind::Tenant, Caps { limits: vec![daily(1_000), to_each(1_000)], ..total(1_000) }, None),
-        open(PERSON, Some(ROOT), BudgetKind::Person, total(700), None),
+        open(PERSON, Some(ROOT), BudgetKind::Person, Caps { refunds: Refunds::Restore, ..total(700) }, None),
     ];
     let caps = [
         total(500),
@@ -146,7 +152,8 @@ pub fn preamble() -> Vec<Request> {
     for number in LIMITED {
         requests.push(propose(number));
         requests.push(decide(number, Answer::Approve));
-        let caps = Caps { limits: limits_of(number), ..total(600) };
+        let refunds = if number == 20 { Refunds::Restore } else { Refunds::Keep };
+        let caps = Caps { limits: limits_of(number), refunds, ..total(600) };
         requests.push(open(mandate(number), Some(PERSON), BudgetKind::Mandate, caps, Some(number)));
     }
     requests
@@ -194,6 +201,23 @@ pub fn seen(units: u128) -> Observation {
         pay_to: PAY_TO.to_owned(),
         amount: Amount::new(units),
     }
+}
+
+/// A transfer back to the wallet of the streams.
+pub fn refund(transaction: u8, units: u128) -> Refund {
+    let transaction: ledger::id::RailReference = format!("0xf{transaction:x}").parse().unwrap();
+    let place = LogPlace { network: "eip155:31337".to_owned(), transaction: transaction.clone(), number: 0 };
+    Refund { place, seen: Observation { transaction, pay_to: authorization(0).payer, ..seen(units) } }
+}
+
+/// A payment that the chain shows, under a nonce that no hold of the streams has, or that one may have.
+pub fn recover(nonce: u8, units: u128) -> Recover {
+    let (money, authority) = (money(units), Amount::new(units));
+    Recover { authorization: authorization(nonce), money, authority, nodes: vec![PERSON, ROOT], seen: seen(units) }
+}
+
+pub fn change_caps(budget: BudgetId, caps: Caps) -> Command {
+    Command::ChangeCaps { budget, caps }
 }
 
 pub fn unused(finalized_timestamp: i64) -> UnusedProof {
@@ -280,7 +304,7 @@ fn any_hold() -> impl Strategy<Value = Request> {
 }
 
 fn on_spend() -> impl Strategy<Value = Request> {
-    (0..SPENDS, any::<bool>(), 0..12_u8, 0..250_u128).prop_map(|(number, of_service, what, units)| {
+    (0..SPENDS, any::<bool>(), 0..14_u8, 0..250_u128).prop_map(|(number, of_service, what, units)| {
         let spend = spend(if of_service && units % 4 == 0 { number + SPENDS } else { number });
         let transaction = || format!("0x{number:02x}").parse().unwrap();
         let command = match what {
@@ -292,6 +316,7 @@ fn on_spend() -> impl Strategy<Value = Request> {
             7 | 11 => Command::Settle { spend, seen: seen(if units < 200 { price(number) } else { units }) },
             8 => Command::Release { spend, proof: ReleaseProof::Unused(unused(VALID_BEFORE + i64::from(number) - 3)) },
             9 => Command::Release { spend, proof: ReleaseProof::Canceled(transaction()) },
+            12 | 13 => Command::Refund { spend, refund: refund(number * 2 + u8::from(units % 2 == 0), units / 8) },
             _ => Command::Misspend { spend, transaction: transaction() },
         };
         by(service(), command)
@@ -325,7 +350,8 @@ fn on_settlement() -> impl Strategy<Value = Request> {
 }
 
 fn on_budget() -> impl Strategy<Value = Request> {
-    (0..5_u8, 0..12_u8, 1..2_000_u128).prop_map(|(number, what, cap)| {
+    (0..6_u8, 0..18_u8, 1..2_000_u128).prop_map(|(number, what, cap)| {
+        let number = if what >= 12 { number } else { number.min(4) };
         let budget = if number == 4 { PERSON } else { mandate(number) };
         let change = |to| by(user(), Command::ChangeBudget { budget, to });
         match what {
@@ -333,6 +359,14 @@ fn on_budget() -> impl Strategy<Value = Request> {
             1..=3 => change(BudgetState::Active),
             4 if number == 3 => change(BudgetState::Revoked),
             5 => propose(number + 4),
+            // Mostly as much as there was; sometimes under what is used already.
+            12 => {
+                let limits = [vec![], vec![daily(600)], vec![daily(200)]][usize::from(number % 3)].clone();
+                by(service(), change_caps(PERSON, Caps { limits, ..total(200 + cap / 4) }))
+            }
+            13 | 16 => by(service(), Command::Recover(Box::new(recover(20 + number, cap / 20)))),
+            14 if cap % 3 == 0 => by(service(), Command::Gate { scope: Scope::Fence, to: GateState::Closed }),
+            14 | 15 | 17 => by(service(), Command::Gate { scope: Scope::Fence, to: GateState::Open }),
             8 => by(if cap % 3 == 0 { service() } else { user() }, gate(number, GateState::Closed)),
             9..=11 => by(if cap % 2 == 0 { service() } else { user() }, gate(number, GateState::Open)),
             6 => decide(number + 4, if cap % 2 == 0 { Answer::Approve } else { Answer::Deny }),
@@ -354,9 +388,4 @@ pub fn scope(number: u8) -> Scope {
 
 pub fn gate(number: u8, to: GateState) -> Command {
     Command::Gate { scope: scope(number), to }
-}
-
-/// A whole stream, after the preamble.
-pub fn steps(longest: usize) -> impl Strategy<Value = Vec<(i64, Request)>> {
-    prop::collection::vec(step(), 1..longest)
 }

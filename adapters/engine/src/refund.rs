@@ -1,0 +1,63 @@
+//! Money that a payee sends back. x402 has no message for it: whoever hears of the transaction names it, and the chain
+//! says what it moved.
+
+use alloy_primitives::{Address, U256};
+use ledger::claim::LogPlace;
+use ledger::command::{Command, Refund};
+use ledger::id::SpendId;
+use ledger::rejection::Rejection;
+use ledger::spend::{Observation, Spend};
+use x402::chain::{Receipt, TransferLog};
+
+use crate::book;
+use crate::error::EngineError;
+use crate::{Engine, Identity};
+
+impl Engine {
+    /// Posts every transfer of the transaction from the payee of a payment back to the wallet that paid it. A transfer
+    /// is one refund of one payment, whoever names it and however often.
+    pub async fn refund(&self, identity: &Identity, id: SpendId, transaction: &str) -> Result<Spend, EngineError> {
+        let spend = self.own_spend(identity, id).await?;
+        let wrong = || EngineError::invalid("transaction", "0x and 64 hexadecimal digits", transaction);
+        let hash = transaction.parse().map_err(|_| wrong())?;
+        let receipt = self.chain.receipt(hash).await?.filter(|receipt| receipt.success);
+        let receipt = receipt.ok_or_else(|| EngineError::NotFound { what: "transaction", id: format!("{hash:#x}") })?;
+        let mut after = None;
+        let mut refused = None;
+        for (number, log) in refunds(&spend, &receipt)? {
+            let seen = Observation {
+                transaction: book::reference(receipt.transaction)?,
+                block_number: receipt.block.number,
+                block_hash: receipt.block.hash.0,
+                pay_to: book::text(log.to),
+                amount: book::amount(log.value)?,
+            };
+            let (network, transaction) = (spend.authorization.network.clone(), seen.transaction.clone());
+            let refund = Refund { place: LogPlace { network, transaction, number }, seen };
+            match self.run(identity, Command::Refund { spend: id, refund }, Vec::new()).await {
+                Ok(answer) => after = answer.spend,
+                // The refund of another payment to the same payee, in one transaction with this one's.
+                Err(error @ EngineError::Book(Rejection::RefundClaimed { .. })) => refused = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match (after, refused) {
+            (Some(spend), _) => Ok(spend),
+            (None, Some(error)) => Err(error),
+            (None, None) => {
+                let expected = format!("{} from {} to {}", spend.money.asset, spend.pay_to, spend.authorization.payer);
+                Err(EngineError::invalid("transaction", format!("a transfer of {expected}"), "no such transfer"))
+            }
+        }
+    }
+}
+
+/// With their places among the transfers of the transaction.
+fn refunds(spend: &Spend, receipt: &Receipt) -> Result<Vec<(u32, TransferLog)>, EngineError> {
+    let expected = book::expected_of_spend(spend)?;
+    let (payee, payer, token): (Address, Address, Address) = (expected.to, expected.key.payer, expected.key.token);
+    let is_back = |log: &TransferLog| {
+        log.asset == token && log.from == payee && log.to == payer && log.value > U256::ZERO && payee != payer
+    };
+    Ok((0..).zip(receipt.transfers.iter().copied()).filter(|(_, log)| is_back(log)).collect())
+}

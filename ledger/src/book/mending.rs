@@ -1,0 +1,111 @@
+//! What is put right afterwards: money that comes back, and payments that a restored book does not know.
+
+use super::spending::leg;
+use super::{Draft, Outcome, claimant, done, unknown_budget};
+use crate::account::Account;
+use crate::budget::{BudgetMove, BudgetStep, Refunds};
+use crate::claim::{Claim, ClaimKey, ClaimOutcome};
+use crate::command::{Recover, Refund};
+use crate::effects::{Fact, Operation};
+use crate::gate::{GateState, Scope};
+use crate::id::{CallerKind, Digest, SpendId};
+use crate::money::Amount;
+use crate::rejection::{Fault, Refusal, Rejection};
+use crate::spend::{Spend, SpendState};
+use crate::transfer::{Layer, Transfer, TransferCode};
+use crate::window::WindowMove;
+
+impl Draft<'_> {
+    /// Never more than was paid, and one transfer on the rail once. What it gives back to a node is the node's to say.
+    pub(super) fn refund(&self, spend: SpendId, refund: &Refund) -> Result<Outcome, Refusal> {
+        let key = ClaimKey::Refund(refund.place.clone()).digest();
+        if let Some(found) = self.view.claims.find(&key)? {
+            return match &found.claim.outcome {
+                ClaimOutcome::Spend(by) if *by == spend => Ok(Outcome::Known),
+                by => {
+                    let transfer = format!("{} of {}", refund.place.number, refund.place.transaction);
+                    Err(Rejection::RefundClaimed { transfer, by: claimant(by) }.into())
+                }
+            };
+        }
+        let Some(found) = self.spend_in(spend, &[SpendState::Settled], &[])? else { return Ok(Outcome::Known) };
+        let requested = refund.seen.amount;
+        if requested.is_zero() {
+            return Err(Rejection::AmountZero { found: requested }.into());
+        }
+        if refund.seen.pay_to != found.authorization.payer {
+            let (expected, found) = (found.authorization.payer.clone(), refund.seen.pay_to.clone());
+            return Err(Rejection::SettlementMismatch { expected, found }.into());
+        }
+        let left = found.money.amount.checked_sub(found.refunded).unwrap_or(Amount::ZERO);
+        let refunded = found.refunded.checked_add(requested).filter(|_| requested <= left);
+        let refunded = refunded.ok_or(Rejection::RefundExceedsPayment { spend, requested, left })?;
+        let mut effects = self.effects(Operation::Refund);
+        self.restore(&mut effects, found, refunded)?;
+        let back = leg(found, TransferCode::Refund, found.wallet(), Account::Refunds);
+        effects.transfers = vec![Transfer { amount: requested, ..back }];
+        effects.claims = vec![Claim { key, request: Digest::of(&spend.0), outcome: ClaimOutcome::Spend(spend) }];
+        effects.spend = Some(Spend { refunded, ..found.clone() });
+        effects.fact = Some(Fact::Seen(refund.seen.clone()));
+        done(effects)
+    }
+
+    /// The nodes that say so get back what the refunds come to now, less what they got for earlier ones.
+    fn restore(&self, effects: &mut crate::effects::Effects, spend: &Spend, refunded: Amount) -> Result<(), Refusal> {
+        let (before, after) = (spend.authority_of(spend.refunded), spend.authority_of(refunded));
+        let amount = after.checked_sub(before).ok_or_else(|| Fault::Broken("a refund takes".to_owned()))?;
+        if amount.is_zero() {
+            return Ok(());
+        }
+        let step = BudgetStep::Restore;
+        for node in self.path(spend)?.into_iter().filter(|node| node.caps.refunds == Refunds::Restore) {
+            effects.moves.push(BudgetMove { budget: node.id, step, amount });
+            let windows = spend.windows.iter().filter(|key| key.budget == node.id);
+            effects.windows.extend(windows.map(|key| WindowMove { key: key.clone(), step, amount }));
+        }
+        Ok(())
+    }
+
+    /// Of a payment that nobody here knows any more only this is sure: the wallet has paid it, and somebody above the
+    /// mandates answers for it. Each node is charged as far as it has room.
+    pub(super) fn recover(&self, recover: &Recover) -> Result<Outcome, Refusal> {
+        let key = ClaimKey::Authorization(recover.authorization.clone()).digest();
+        if self.view.claims.find(&key)?.is_some() {
+            return Ok(Outcome::Known);
+        }
+        let caller = &self.request.caller;
+        if caller.kind != CallerKind::Service {
+            let (expected, found) = (CallerKind::Service.to_string(), caller.kind.to_string());
+            return Err(Rejection::OwnerMismatch { expected, found }.into());
+        }
+        let fence = self.view.gates.find(&Scope::Fence)?.map_or(GateState::Open, |gate| gate.state);
+        if fence != GateState::Closed {
+            return Err(Rejection::NotFenced { found: fence.to_string() }.into());
+        }
+        if recover.money.amount.is_zero() {
+            return Err(Rejection::AmountZero { found: recover.money.amount }.into());
+        }
+        let mut effects = self.effects(Operation::Recover);
+        for id in &recover.nodes {
+            let node = self.view.budgets.find(id)?.ok_or_else(|| unknown_budget(*id))?;
+            let amount = node.available().map_or(recover.authority, |room| room.min(recover.authority));
+            if !amount.is_zero() {
+                effects.moves.push(BudgetMove { budget: *id, step: BudgetStep::Charge, amount });
+            }
+        }
+        let (network, payer) = (&recover.authorization.network, &recover.authorization.payer);
+        effects.transfers = vec![Transfer {
+            code: TransferCode::Recover,
+            debit: Account::Suspense,
+            credit: Account::Wallet(format!("{network}:{payer}")),
+            asset: recover.money.asset.clone(),
+            amount: recover.money.amount,
+            layer: Layer::Posted,
+            resolves: None,
+        }];
+        let outcome = ClaimOutcome::Seen(recover.seen.transaction.clone());
+        effects.claims = vec![Claim { key, request: Digest::of(recover.seen.pay_to.as_bytes()), outcome }];
+        effects.fact = Some(Fact::Seen(recover.seen.clone()));
+        done(effects)
+    }
+}
