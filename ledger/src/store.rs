@@ -111,6 +111,13 @@ pub trait Store: Send + Sync {
 
     async fn spend(&self, tenant: &TenantId, id: SpendId) -> Result<Option<Spend>, StoreError>;
     async fn budget(&self, tenant: &TenantId, id: BudgetId) -> Result<Option<Budget>, StoreError>;
+    /// Every node, by id, after `after`; at most `limit`.
+    async fn budgets_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<BudgetId>,
+        limit: u32,
+    ) -> Result<Vec<Budget>, StoreError>;
     /// Those of these windows that anything was counted in.
     async fn windows(&self, tenant: &TenantId, keys: Vec<WindowKey>) -> Result<Vec<Window>, StoreError>;
     async fn settlement(&self, tenant: &TenantId, key: &SettlementKey) -> Result<Option<Settlement>, StoreError>;

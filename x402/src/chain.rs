@@ -47,6 +47,13 @@ pub struct AuthorizationUse {
     pub transfers: Vec<TransferLog>,
 }
 
+/// The same, found without knowing the nonce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumedNonce {
+    pub nonce: B256,
+    pub by: AuthorizationUse,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     pub transaction: B256,
@@ -132,6 +139,16 @@ pub trait Chain: Send + Sync {
         nonce: B256,
         from: u64,
     ) -> Result<Option<AuthorizationUse>, ChainError>;
+    /// Every nonce of a payer that was consumed from block `from` (inclusive) to the head, in the order of the logs. What
+    /// a wallet that lost its books asks; a chain that cannot say so is unavailable.
+    async fn consumed_nonces(
+        &self,
+        asset: Address,
+        payer: Address,
+        from: u64,
+    ) -> Result<Vec<ConsumedNonce>, ChainError> {
+        Err(ChainError::Unavailable(format!("the nonces of {payer} on {asset} from block {from} are not listed here")))
+    }
     /// `eth_call` of the transfer as `caller`; `Ok` means that it would not revert now.
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError>;
     /// `None` while the transaction is not mined (or unknown to the node: that is not a proof of anything).

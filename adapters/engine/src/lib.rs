@@ -26,13 +26,14 @@ pub mod ports;
 pub mod rate;
 pub mod reconcile;
 pub mod refund;
+pub mod restore;
 pub mod sell;
 pub mod stop;
 pub mod tenant;
 pub mod verify;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use ledger::id::{Caller, TenantId};
 use ledger::store::Store;
@@ -42,7 +43,7 @@ use x402::network::{AssetTable, Network};
 pub use crate::book::service;
 use crate::desk::Desk;
 use crate::error::EngineError;
-use crate::ports::{Clock, Entropy};
+use crate::ports::{Clock, Entropy, Outside};
 use crate::tenant::Tenant;
 
 /// Who calls, and in whose book.
@@ -62,6 +63,8 @@ pub struct Engine {
     pub assets: AssetTable,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    /// Set by a service that keeps a note of its books elsewhere.
+    pub outside: OnceLock<Arc<dyn Outside>>,
     tenants: RwLock<Tenants>,
     desk: Desk,
 }
@@ -77,7 +80,8 @@ impl Engine {
         tenants: Vec<Tenant>,
     ) -> Self {
         let tenants = RwLock::new(by_id(tenants));
-        Self { store, chain, network, assets, clock, entropy, tenants, desk: Desk::default() }
+        let outside = OnceLock::new();
+        Self { store, chain, network, assets, clock, entropy, outside, tenants, desk: Desk::default() }
     }
 
     /// As it is configured now. Who holds it keeps it as it was, to the end of what they do.

@@ -1,7 +1,7 @@
 //! What the engine asks of the outside, beside the store and the chain.
 
 use async_trait::async_trait;
-use ledger::id::{Micros, SpendId};
+use ledger::id::{Micros, SpendId, TenantId};
 use ledger::spend::Spend;
 use mandates::jws::Unsigned;
 use mandates::keys::PublicKey;
@@ -63,4 +63,11 @@ pub enum Relayed<T> {
 /// Names a spend in logs and errors.
 pub fn short(spend: SpendId) -> String {
     spend.to_string().chars().take(12).collect()
+}
+
+/// What is kept outside of the database, so that one that was set back is known for it.
+#[async_trait]
+pub trait Outside: Send + Sync {
+    /// Writes down where a tenant's book stands and what is stopped there, durably.
+    async fn note(&self, tenant: &TenantId) -> Result<(), String>;
 }

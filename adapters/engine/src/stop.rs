@@ -22,7 +22,14 @@ impl Engine {
         if !self.may_turn(identity, &scope).await? {
             return Err(forbidden("an operator, or the person whom it concerns,", identity));
         }
-        self.run(identity, Command::Gate { scope, to }, Vec::new()).await.map(|_| ())
+        self.run(identity, Command::Gate { scope, to }, Vec::new()).await?;
+        // It bites already. That it does after a backup is restored as well is for a note outside of the book.
+        if let Some(outside) = self.outside.get()
+            && let Err(why) = outside.note(&identity.tenant).await
+        {
+            tracing::error!(tenant = %identity.tenant, "the stops could not be noted outside of the book: {why}");
+        }
+        Ok(())
     }
 
     /// An operator may stop anything, a person what is theirs: themselves, their agents, their mandates.

@@ -16,6 +16,7 @@
 
 mod cell;
 mod connection;
+mod copy;
 mod failure;
 pub mod keys;
 mod lane;
@@ -43,6 +44,7 @@ use tokio::task::JoinHandle;
 
 pub use crate::connection::Schema;
 use crate::connection::{Dialect, Opener, Readers};
+pub use crate::copy::{Copied, Home, Purpose, copy};
 use crate::lane::{Lane, Waiting, Writer};
 pub use crate::location::{Location, LocationError};
 

@@ -36,6 +36,17 @@ impl Store for SqlStore {
         self.body("SELECT body FROM budget WHERE tenant = $1 AND id = $2", tenant, &id.0).await
     }
 
+    async fn budgets_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<BudgetId>,
+        limit: u32,
+    ) -> Result<Vec<Budget>, StoreError> {
+        let text = "SELECT body FROM budget WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3";
+        let after = after.map(|id| id.0.to_vec()).unwrap_or_default();
+        self.bodies(text, vec![Cell::text(tenant), Cell::Blob(after), limited(limit)]).await
+    }
+
     async fn windows(&self, tenant: &TenantId, keys: Vec<WindowKey>) -> Result<Vec<Window>, StoreError> {
         let mut connection = self.shared.readers.acquire().await?;
         let cells = keys.iter().map(rows::window_key).collect();

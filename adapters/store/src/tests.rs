@@ -3,6 +3,7 @@
 
 mod cluster;
 mod concurrency;
+mod copies;
 mod cut;
 mod damage;
 mod durability;

@@ -14,19 +14,19 @@ pub(super) fn consuming_log(
     log: Log,
     asset: Address,
     payer: Address,
-    nonce: B256,
+    nonce: Option<B256>,
     blocks: RangeInclusive<u64>,
 ) -> Result<Log, ChainError> {
     let events = [Token::AuthorizationUsed::SIGNATURE_HASH, Token::AuthorizationCanceled::SIGNATURE_HASH];
     let fits = log.address() == asset
         && matches!(log.topics(), [event, who, what]
-            if events.contains(event) && *who == payer.into_word() && *what == nonce)
+            if events.contains(event) && *who == payer.into_word() && nonce.is_none_or(|nonce| *what == nonce))
         && !log.removed
         && log.block_number.is_some_and(|number| blocks.contains(&number))
         && log.block_hash.is_some()
         && log.transaction_hash.is_some();
     if !fits {
-        let message = format!("asked for logs of {asset} about {payer} and {nonce}, answered another log");
+        let message = format!("asked for logs of {asset} about {payer} and {nonce:?}, answered another log");
         return Err(ChainError::Unavailable(message));
     }
     Ok(log)

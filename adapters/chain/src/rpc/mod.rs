@@ -6,6 +6,7 @@
 
 mod client;
 mod evidence;
+mod logs;
 mod transport;
 
 use std::sync::Arc;
@@ -14,18 +15,20 @@ use std::time::Duration;
 use alloy::consensus::Transaction as _;
 use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
-use alloy::rpc::types::{Log, TransactionReceipt};
-use alloy::sol_types::{SolCall, SolEvent};
+use alloy::rpc::types::TransactionReceipt;
+use alloy::sol_types::SolCall;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use x402::chain::{At, AuthorizationUse, Block, Chain, ChainError, Pool, Receipt, TokenFacts, TransferCall};
+use x402::chain::{
+    At, AuthorizationUse, Block, Chain, ChainError, ConsumedNonce, Pool, Receipt, TokenFacts, TransferCall,
+};
 
 use crate::devnet::Devnet;
-use crate::limits::{LOG_QUERIES_MAX, TOKEN_TEXT_CHARS_MAX, TRANSACTION_BYTES_MAX};
+use crate::limits::{TOKEN_TEXT_CHARS_MAX, TRANSACTION_BYTES_MAX};
 use crate::token::Token;
 use client::{Client, printable};
-use evidence::{authorization_use, consuming_log, receipt_of};
+use evidence::receipt_of;
 use transport::Transport;
 
 pub use transport::RpcUrlError;
@@ -224,43 +227,30 @@ impl Chain for RpcChain {
         nonce: B256,
         from: u64,
     ) -> Result<Option<AuthorizationUse>, ChainError> {
-        let head = self.block(At::Latest).await?.number;
-        if head < from {
-            let message = format!("asked to look from block {from}, the node has only {head}");
+        let mut logs = self.consuming_logs(asset, payer, Some(nonce), from).await?;
+        let found = logs.pop();
+        if let Some(earlier) = logs.pop() {
+            let message = format!("two logs consume one nonce, the first in {:?}", earlier.transaction_hash);
             return Err(ChainError::Unavailable(message));
         }
-        let step = self.config.log_blocks_max.max(1);
-        let queries = (head - from) / step + 1;
-        if queries > LOG_QUERIES_MAX {
-            let message = format!("blocks {from} to {head} take {queries} log queries, at most {LOG_QUERIES_MAX}");
-            return Err(ChainError::Unavailable(message));
+        match found {
+            Some(log) => self.use_of(&log).await.map(Some),
+            None => Ok(None),
         }
-        let events = [Token::AuthorizationUsed::SIGNATURE_HASH, Token::AuthorizationCanceled::SIGNATURE_HASH];
-        let mut found: Option<Log> = None;
-        for query in 0..queries {
-            let first = from.saturating_add(query.saturating_mul(step));
-            let last = first.saturating_add(step - 1).min(head);
-            let filter = json!([{
-                "address": asset,
-                "fromBlock": U64::from(first),
-                "toBlock": U64::from(last),
-                "topics": [events, payer.into_word(), nonce],
-            }]);
-            let logs: Vec<Log> = self.client.call("eth_getLogs", filter).await?;
-            for log in logs {
-                let log = consuming_log(log, asset, payer, nonce, first..=last)?;
-                if let Some(earlier) = found.replace(log) {
-                    let message = format!("two logs consume one nonce, the first in {:?}", earlier.transaction_hash);
-                    return Err(ChainError::Unavailable(message));
-                }
-            }
+    }
+
+    async fn consumed_nonces(
+        &self,
+        asset: Address,
+        payer: Address,
+        from: u64,
+    ) -> Result<Vec<ConsumedNonce>, ChainError> {
+        let mut consumed = Vec::new();
+        for log in self.consuming_logs(asset, payer, None, from).await? {
+            let nonce = log.topics().get(2).copied().unwrap_or_default();
+            consumed.push(ConsumedNonce { nonce, by: self.use_of(&log).await? });
         }
-        let Some(log) = found else { return Ok(None) };
-        let transaction = log.transaction_hash.unwrap_or_default();
-        let Some((receipt, block)) = self.receipt_with_block(transaction).await? else {
-            return Err(ChainError::Unavailable(format!("the node has a log of {transaction} and no receipt")));
-        };
-        authorization_use(&log, &receipt, block).map(Some)
+        Ok(consumed)
     }
 
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError> {

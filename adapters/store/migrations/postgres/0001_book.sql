@@ -74,6 +74,13 @@ CREATE TABLE unit (
     PRIMARY KEY (tenant, id)
 );
 
+-- Where this database was last at home, by a name that a copy of it does not have. A book that wakes up elsewhere may not
+-- know what was paid since, and starts behind its fence.
+CREATE TABLE home (
+    id   bigint PRIMARY KEY CHECK (id = 1),
+    name text   NOT NULL
+);
+
 CREATE TABLE journal (
     tenant text   NOT NULL,
     seq    bigint NOT NULL CHECK (seq >= 0),

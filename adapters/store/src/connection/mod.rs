@@ -178,6 +178,22 @@ impl Connection {
         done.map_err(|error| Failure::Unknown(error.to_string()))
     }
 
+    /// The name of the database itself, which a copy of it does not have.
+    pub async fn home(&mut self) -> Result<String, Failure> {
+        match self.raw() {
+            Raw::Sqlite(connection) => sqlite::home(connection).await,
+            Raw::Postgres(connection) => postgres::home(connection).await,
+        }
+    }
+
+    /// Begins a unit while nobody else has the database open, and keeps others out until it ends.
+    pub async fn begin_alone(&mut self) -> Result<(), Failure> {
+        match self.raw() {
+            Raw::Sqlite(connection) => sqlite::alone(connection).await,
+            Raw::Postgres(connection) => postgres::alone(connection).await,
+        }
+    }
+
     pub async fn roll_back(&mut self) -> Result<(), Failure> {
         self.run("ROLLBACK").await
     }

@@ -184,6 +184,7 @@ pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(
         may("_sqlx_migrations", "SELECT"),
         may("unit", "SELECT, INSERT"),
         may("head", "SELECT, INSERT, UPDATE"),
+        may("home", "SELECT, INSERT, UPDATE"),
         may("sealed_key", "SELECT, INSERT, UPDATE"),
     ];
     statements.extend(crate::rows::ALL.iter().map(|table| match table.growth {
@@ -193,6 +194,33 @@ pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(
     for statement in statements {
         sqlx::raw_sql(ours(statement.into())).execute(&mut *connection).await?;
     }
+    Ok(())
+}
+
+/// A name that another server, and another database of this one, do not have.
+pub(super) async fn home(connection: &mut PgConnection) -> Result<String, Failure> {
+    let text = "SELECT format('postgres:%s:%s', c.system_identifier, d.oid)
+        FROM pg_control_system() c CROSS JOIN pg_database d WHERE d.datname = current_database()";
+    Ok(sqlx::query(text).fetch_one(connection).await?.try_get(0)?)
+}
+
+/// Nobody else, until the transaction ends. Refused where somebody is there already.
+pub(super) async fn alone(connection: &mut PgConnection) -> Result<(), Failure> {
+    let text = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'purser' AND pid <> pg_backend_pid()";
+    // A connection that was closed ends a moment later.
+    for pause in [50, 200, 1_000, 0] {
+        let others: i64 = sqlx::query(text).fetch_one(&mut *connection).await?.try_get(0)?;
+        match (others, pause) {
+            (0, _) => break,
+            (_, 0) => {
+                let reason = format!("{others} other connections of purser are open: stop `serve` first");
+                return Err(Failure::Unavailable(reason));
+            }
+            _ => tokio::time::sleep(Duration::from_millis(pause)).await,
+        }
+    }
+    sqlx::raw_sql("BEGIN; LOCK TABLE head IN ACCESS EXCLUSIVE MODE").execute(connection).await?;
     Ok(())
 }
 

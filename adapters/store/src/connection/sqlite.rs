@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -130,6 +130,22 @@ impl Opener {
         let options = SqlitePoolOptions::new().max_connections(count.max(1)).acquire_timeout(timeout);
         Ok(options.connect_with(self.reader.clone()).await?)
     }
+}
+
+/// A file is named by its inode and the time of its birth: moved within its disk it is itself, copied it is another.
+pub(super) async fn home(connection: &mut SqliteConnection) -> Result<String, Failure> {
+    let row = sqlx::query("SELECT file FROM pragma_database_list WHERE name = 'main'").fetch_one(connection).await?;
+    let file: String = row.try_get(0)?;
+    let facts = std::fs::metadata(&file).map_err(|error| Failure::Unavailable(format!("{file}: {error}")))?;
+    let born = facts.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+    Ok(format!("sqlite:{}:{}", facts.ino(), born.map_or(0, |born| born.as_nanos())))
+}
+
+/// Nobody else, until the connection closes. Refused where somebody is there already: in WAL mode a file that others have
+/// open cannot be locked whole.
+pub(super) async fn alone(connection: &mut SqliteConnection) -> Result<(), Failure> {
+    let taken = sqlx::raw_sql("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").execute(connection).await;
+    taken.map(drop).map_err(|error| Failure::Unavailable(format!("the file is in use, stop `serve` first: {error}")))
 }
 
 /// Refuses any schema but ours, to the letter: another version, a dropped trigger, a changed constraint.

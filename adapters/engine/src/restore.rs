@@ -1,0 +1,191 @@
+//! A book that was restored, copied or set back does not know what was paid since. It stays behind its fence until the
+//! chain has been asked: what the wallet paid and the book does not know is charged to everybody above the mandates and
+//! waits in suspense for whoever can say what it was. Nothing is lost twice: a nonce that was used is used.
+
+use alloy_primitives::{Address, U256};
+use ledger::budget::{Budget, BudgetKind, BudgetState};
+use ledger::command::{Command, Recover};
+use ledger::effects::Fact;
+use ledger::gate::{GateState, Scope};
+use ledger::id::TenantId;
+use ledger::spend::Observation;
+use ledger::store::Freshness;
+use ledger::transfer::Money;
+use x402::chain::{At, ConsumedNonce};
+use x402::network::Asset;
+use x402::settlement::ClaimKey;
+
+use crate::book::{self, service};
+use crate::consent::fiat;
+use crate::error::EngineError;
+use crate::rate::{RateError, authority_digits};
+use crate::tenant::Tenant;
+use crate::{Engine, Identity};
+
+const PAGE: u32 = 500;
+
+/// What is known of the records that the book may have lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Whoever keeps the newest checkpoint says that there are none.
+    Nothing,
+    /// Some are, or nobody can say.
+    Something,
+}
+
+/// What lifting the fence came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// The first block that was looked at.
+    pub from_block: u64,
+    pub recovered: u32,
+    pub suspended: u32,
+    pub revoked: u32,
+}
+
+impl Engine {
+    /// Nothing is reserved, signed, sold or carried until [`Engine::restore`] lifts it.
+    pub async fn fence(&self, tenant: &TenantId) -> Result<(), EngineError> {
+        let identity = service(tenant, "restore")?;
+        let command = Command::Gate { scope: Scope::Fence, to: GateState::Closed };
+        self.run(&identity, command, Vec::new()).await.map(|_| ())
+    }
+
+    /// Asks the chain, takes in what it shows, and lifts the fence. Mandates do not come through what may be lost: where
+    /// records are missing they are suspended, for a human to let on one by one; where a payment was found that no record
+    /// accounts for, any of them may have made it, and they are revoked.
+    pub async fn restore(&self, id: &TenantId, missing: Missing) -> Result<Restored, EngineError> {
+        let tenant = self.tenant(id)?;
+        let identity = service(id, "restore")?;
+        let gates = self.store.closed_gates(id).await?;
+        let Some(fence) = gates.into_iter().find(|gate| gate.scope == Scope::Fence) else {
+            return Err(EngineError::NotFound { what: "closed fence of tenant", id: id.to_string() });
+        };
+        self.check_expired(&tenant, fence.since.seconds()).await?;
+        let mut restored = Restored { from_block: self.last_known_block(id).await?, ..Restored::default() };
+        let budgets = self.all_budgets(id).await?;
+        if tenant.wallet.is_some() {
+            let payer = payer(&tenant)?;
+            for asset in self.assets.iter().filter(|asset| asset.network == self.network) {
+                for consumed in self.chain.consumed_nonces(asset.address, payer, restored.from_block).await? {
+                    restored.recovered += self.recover(&identity, &tenant, asset, &budgets, consumed).await?;
+                }
+            }
+        }
+        let to = match (missing, restored.recovered) {
+            (Missing::Nothing, 0) => None,
+            (Missing::Something, 0) => Some(BudgetState::Suspended),
+            _ => Some(BudgetState::Revoked),
+        };
+        for mandate in budgets.iter().filter(|budget| budget.kind == BudgetKind::Mandate) {
+            let Some(to) = to.filter(|_| mandate.state != BudgetState::Revoked && to != Some(mandate.state)) else {
+                continue;
+            };
+            self.run(&identity, Command::ChangeBudget { budget: mandate.id, to }, Vec::new()).await?;
+            match to {
+                BudgetState::Revoked => restored.revoked += 1,
+                _ => restored.suspended += 1,
+            }
+        }
+        let lift = Command::Gate { scope: Scope::Fence, to: GateState::Open };
+        self.run(&identity, lift, Vec::new()).await?;
+        Ok(restored)
+    }
+
+    /// What was signed before the book was lost can be taken to the chain until its last moment. Before that is past, at
+    /// a block that stays, the chain does not show all of it.
+    async fn check_expired(&self, tenant: &Tenant, since: i64) -> Result<(), EngineError> {
+        let seconds = i64::try_from(tenant.limits.payment_seconds).unwrap_or(i64::MAX);
+        let expected = since.saturating_add(seconds);
+        let finalized = self.chain.block(At::Finalized).await?.timestamp;
+        if i64::try_from(finalized).unwrap_or(i64::MAX) < expected {
+            let expected = format!("a finalized block at or past {expected}, when all that was signed has expired");
+            return Err(EngineError::invalid("fence", expected, format!("one of {finalized}")));
+        }
+        Ok(())
+    }
+
+    /// The newest block that any record speaks of: whatever is missing was signed after that.
+    async fn last_known_block(&self, tenant: &TenantId) -> Result<u64, EngineError> {
+        let (mut last, mut from) = (0, 0);
+        loop {
+            let page = self.store.records(tenant, from, PAGE).await?;
+            let Some((end, _)) = page.last() else { return Ok(last) };
+            from = end.seq.saturating_add(1);
+            for (_, effects) in &page {
+                let seen = match &effects.fact {
+                    Some(Fact::Seen(seen)) => Some(seen.block_number),
+                    _ => None,
+                };
+                let since = effects.spend.as_ref().map(|spend| spend.since_block);
+                last = last.max(seen.unwrap_or(0)).max(since.unwrap_or(0));
+            }
+        }
+    }
+
+    async fn all_budgets(&self, tenant: &TenantId) -> Result<Vec<Budget>, EngineError> {
+        let mut all: Vec<Budget> = Vec::new();
+        loop {
+            let page = self.store.budgets_after(tenant, all.last().map(|budget| budget.id), PAGE).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    /// 1 where it was news.
+    async fn recover(
+        &self,
+        identity: &Identity,
+        tenant: &Tenant,
+        asset: &Asset,
+        budgets: &[Budget],
+        consumed: ConsumedNonce,
+    ) -> Result<u32, EngineError> {
+        if consumed.by.canceled {
+            return Ok(0);
+        }
+        let payer = payer(tenant)?;
+        let (to, value) = paid(&consumed, payer)?;
+        let key = ClaimKey { network: self.network, token: asset.address, payer, nonce: consumed.nonce };
+        let authorization = book::authorization(&key)?;
+        let money = Money { asset: authorization.asset.clone(), amount: book::amount(value)? };
+        let quote = fiat(&tenant.currency)?;
+        let peg = tenant.pegs.iter().find(|peg| peg.base == money.asset && peg.quote == quote);
+        let missing = || RateError::Missing { base: money.asset.clone(), quote: quote.clone() };
+        let digits = authority_digits(&tenant.currency)?;
+        let authority = peg.ok_or_else(missing)?.convert(money.amount, u32::from(asset.decimals), digits)?;
+        let above = budgets.iter().filter(|budget| budget.kind != BudgetKind::Mandate && budget.asset == quote);
+        let nodes = above.map(|budget| budget.id).collect();
+        let seen = Observation {
+            transaction: book::reference(consumed.by.transaction)?,
+            block_number: consumed.by.block.number,
+            block_hash: consumed.by.block.hash.0,
+            pay_to: book::text(to),
+            amount: money.amount,
+        };
+        let recover = Recover { authorization, money, authority, nodes, seen };
+        let answer = self.run(identity, Command::Recover(Box::new(recover)), Vec::new()).await?;
+        Ok(u32::from(answer.freshness == Freshness::New))
+    }
+}
+
+/// Whom the wallet paid in the transaction, and how much.
+fn paid(consumed: &ConsumedNonce, payer: Address) -> Result<(Address, U256), EngineError> {
+    let mut paid = consumed.by.transfers.iter().filter(|transfer| transfer.from == payer);
+    match (paid.next(), paid.next()) {
+        (Some(transfer), None) => Ok((transfer.to, transfer.value)),
+        (first, _) => {
+            let found = if first.is_some() { "several" } else { "none" };
+            let transaction = consumed.by.transaction;
+            let expected = format!("one transfer of the wallet in {transaction:#x}, which a human must look at");
+            Err(EngineError::invalid("transaction", expected, found))
+        }
+    }
+}
+
+fn payer(tenant: &Tenant) -> Result<Address, EngineError> {
+    let text = tenant.wallet.as_ref().map(|wallet| wallet.address()).ok_or(EngineError::NotConfigured("wallet"))?;
+    text.parse().map_err(|_| EngineError::Broken(format!("`{text}` is no address")))
+}
