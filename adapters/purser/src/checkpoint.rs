@@ -33,6 +33,21 @@ pub struct LedgerTenant {
     pub tenant: Option<String>,
 }
 
+impl LedgerTenant {
+    /// The configuration, and which of its tenants is meant.
+    pub fn read(&self) -> Result<(Config, String), String> {
+        let config = Config::read(&self.config).map_err(|error| error.to_string())?;
+        let names = || config.tenants.iter().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>().join(", ");
+        let id = match (&self.tenant, &config.tenants[..]) {
+            (Some(id), _) if config.tenant(id).is_some() => id.clone(),
+            (Some(id), _) => return Err(format!("there is no tenant {id}; there are: {}", names())),
+            (None, [one]) => one.id.clone(),
+            (None, _) => return Err(format!("name one with --tenant: {}", names())),
+        };
+        Ok((config, id))
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct CheckpointArgs {
     #[command(flatten)]
@@ -76,14 +91,7 @@ struct Log {
 impl Log {
     async fn open(of: &LedgerTenant) -> Result<Self, String> {
         let say = |error: &dyn std::fmt::Display| error.to_string();
-        let config = Config::read(&of.config).map_err(|error| say(&error))?;
-        let names = || config.tenants.iter().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>().join(", ");
-        let id = match (&of.tenant, &config.tenants[..]) {
-            (Some(id), _) if config.tenant(id).is_some() => id.clone(),
-            (Some(id), _) => return Err(format!("there is no tenant {id}; there are: {}", names())),
-            (None, [one]) => one.id.clone(),
-            (None, _) => return Err(format!("name one with --tenant: {}", names())),
-        };
+        let (config, id) = of.read()?;
         let ring = ring(&config, Schema::Refuse).await?;
         let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| say(&error))?;
         let slot = Slot::new(&id, Purpose::Journal);

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::checkpoint::{CheckpointArgs, ConsistencyArgs, ProveArgs};
+use crate::export::ExportArgs;
+use crate::export::statement::StatementArgs;
 use crate::verify::VerifyArgs;
 
 #[derive(Debug, Parser)]
@@ -234,6 +236,10 @@ pub enum LedgerQuestion {
     Prove(ProveArgs),
     /// Prove that the journal goes on from an earlier checkpoint.
     Consistency(ConsistencyArgs),
+    /// Every posted transfer, for accountants and their tools.
+    Export(ExportArgs),
+    /// What one agent paid in a month.
+    Statement(StatementArgs),
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@ pub mod credential;
 pub mod demo;
 pub mod dev;
 pub mod doctor;
+pub mod export;
 pub mod init;
 pub mod issuers;
 pub mod keys;

@@ -7,8 +7,8 @@ use purser::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use purser::pay::Ended;
 use purser::verify::Judged;
 use purser::{
-    approve, ask, bench, chain_command, checkpoint, demo, dev, doctor, init, keys, operate, pay, principal, serve,
-    stop, telemetry, verify,
+    approve, ask, bench, chain_command, checkpoint, demo, dev, doctor, export, init, keys, operate, pay, principal,
+    serve, stop, telemetry, verify,
 };
 
 fn main() -> ExitCode {
@@ -96,6 +96,8 @@ async fn ledger(question: LedgerQuestion) -> Result<ExitCode, String> {
         LedgerQuestion::Checkpoint(args) => checkpoint::checkpoint(&args).await.map(|()| true)?,
         LedgerQuestion::Prove(args) => checkpoint::prove(&args).await.map(|()| true)?,
         LedgerQuestion::Consistency(args) => checkpoint::grown(&args).await.map(|()| true)?,
+        LedgerQuestion::Export(args) => export::export(&args).await.map(|()| true)?,
+        LedgerQuestion::Statement(args) => export::statement::statement(&args).await.map(|()| true)?,
     };
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
