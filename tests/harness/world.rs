@@ -58,6 +58,19 @@ impl World {
         Self::open(3_600, 60, cluster).await
     }
 
+    /// The same in a PostgreSQL server.
+    pub async fn on(payment_seconds: u64, cluster: Cluster) -> Self {
+        Self::open(payment_seconds, 2, Some(cluster)).await
+    }
+
+    /// The books are gone; the configuration names an empty database of the same server.
+    pub fn lose_database(&mut self) {
+        let cluster = self.cluster.as_ref().expect("a server");
+        cluster.psql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", cluster.latest()));
+        self.config.database = cluster.url(&cluster.create()).parse().unwrap();
+        std::fs::write(self.config_file(), toml::to_string(&self.config).unwrap()).unwrap();
+    }
+
     async fn open(payment_seconds: u64, hold_seconds: i64, cluster: Option<Cluster>) -> Self {
         let chain = Service::start(&["chain", "--port", "0", "--finalized-lag", "2", "--block-millis", "200"], &[]);
         let proxy = RpcProxy::start(text(&chain.line, "rpc_url")).await;

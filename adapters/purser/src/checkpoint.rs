@@ -8,7 +8,9 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use clap::Args;
 use ledger::checkpoint::{Checkpoint, Growth, NoteError, RecordProof, TEXT_BYTES_MAX, VerifierKey};
 use ledger::effects::Effects;
+use ledger::gate::Scope;
 use ledger::id::{Digest, TenantId};
+use ledger::journal::Frontier;
 use ledger::proof::{Folder, consistency, inclusion};
 use ledger::store::Store;
 use serde_json::json;
@@ -112,6 +114,15 @@ impl Log {
         Ok((checkpoint, note))
     }
 
+    /// Records up to the one that closed the fence: what came after it was written behind it.
+    async fn known(&self) -> Result<u64, String> {
+        let gates = self.store.closed_gates(&self.tenant).await.map_err(|error| error.to_string())?;
+        match gates.iter().find(|gate| gate.scope == Scope::Fence) {
+            Some(fence) => self.store.record_at(&self.tenant, fence.since).await.map_err(|error| error.to_string()),
+            None => Ok(self.store.head(&self.tenant).await.map_err(|error| error.to_string())?.0),
+        }
+    }
+
     /// The hashes of these subtrees, from the leaves of a tree of this size.
     async fn fold(&self, wanted: Vec<Range<u64>>, size: u64) -> Result<Vec<Digest>, String> {
         let (mut folder, mut next) = (Folder::new(wanted), 0_u64);
@@ -160,6 +171,49 @@ pub async fn prove(args: &ProveArgs) -> Result<(), String> {
     let salt = salts.get(&log.tenant).ok_or("the tenant has no salt")?.salt(index);
     print!("{}", RecordProof { salt, record, index, hashes, note }.to_text());
     Ok(())
+}
+
+/// How a book stands to a checkpoint of it that was kept elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// Every record of the checkpoint is in the book, in its place.
+    Contained { size: u64 },
+    /// The book has fewer than the checkpoint. Its fence is a record of its own, which does not count.
+    Behind { size: u64, entries: u64 },
+}
+
+/// `None` where the checkpoint is another tenant's. One of this tenant's that the book contradicts is an error: it is then
+/// another history, not an older one.
+pub async fn compare(of: &LedgerTenant, path: &Path) -> Result<Option<Compared>, String> {
+    let log = Log::open(of).await?;
+    let checkpoint = match Checkpoint::read(&text(path)?, &log.key, is_signed) {
+        Ok(checkpoint) => checkpoint,
+        Err(_) if of_another(&text(path)?, &log.key.name) => return Ok(None),
+        Err(error) => return Err(format!("{}: {error}", path.display())),
+    };
+    let (size, known) = (checkpoint.size, log.known().await?);
+    let mut tree = Frontier::default();
+    while tree.size() < size.min(known) {
+        let page = log.store.leaves(&log.tenant, tree.size(), PAGE).await.map_err(|error| error.to_string())?;
+        if page.is_empty() {
+            break;
+        }
+        let room = usize::try_from(size.min(known) - tree.size()).unwrap_or(usize::MAX);
+        page.into_iter().take(room).for_each(|leaf| tree.push(leaf));
+    }
+    if tree.size() < size {
+        return Ok(Some(Compared::Behind { size, entries: tree.size() }));
+    }
+    if tree.root() != checkpoint.root {
+        let (found, expected) = (tree.root(), checkpoint.root);
+        return Err(format!("the first {size} records have the root {found}, the checkpoint says {expected}"));
+    }
+    Ok(Some(Compared::Contained { size }))
+}
+
+/// A checkpoint begins with its log's name.
+fn of_another(note: &str, name: &str) -> bool {
+    note.lines().next() != Some(name)
 }
 
 pub async fn grown(args: &ConsistencyArgs) -> Result<(), String> {

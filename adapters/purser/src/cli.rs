@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::checkpoint::{CheckpointArgs, ConsistencyArgs, ProveArgs};
 use crate::export::ExportArgs;
 use crate::export::statement::StatementArgs;
+use crate::restore::{BackupArgs, RestoreArgs};
 use crate::verify::VerifyArgs;
 
 #[derive(Debug, Parser)]
@@ -42,6 +43,10 @@ pub enum Command {
     Bench(BenchArgs),
     /// Create the database, or bring it up to date.
     Migrate(MigrateArgs),
+    /// Copy the whole database into a new SQLite file, while it is used.
+    Backup(BackupArgs),
+    /// Bring a backup back, behind a fence; and lift the fence when the books were held against the chain.
+    Restore(RestoreArgs),
     /// Verify a chain, a conformance file or an evidence file, offline. Exit 0 valid, 1 invalid, 2 usage.
     Verify(VerifyArgs),
     /// What the books say.
@@ -67,6 +72,12 @@ pub struct MigrateArgs {
     /// Let this role of a PostgreSQL database serve: it may add and read, and never change what was written.
     #[arg(long, value_name = "ROLE")]
     pub grant: Option<String>,
+    /// Say which migrations there are and which are applied, and change nothing.
+    #[arg(long, conflicts_with_all = ["grant", "to"])]
+    pub plan: bool,
+    /// Move every book and key into this empty database, with the same roots; the old one is left behind for good.
+    #[arg(long, value_name = "URL", conflicts_with = "grant")]
+    pub to: Option<String>,
 }
 
 #[derive(Debug, Args)]

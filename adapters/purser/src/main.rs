@@ -8,7 +8,7 @@ use purser::pay::Ended;
 use purser::verify::Judged;
 use purser::{
     approve, ask, bench, chain_command, checkpoint, demo, dev, doctor, export, init, keys, operate, pay, principal,
-    serve, stop, telemetry, verify,
+    restore, serve, stop, telemetry, verify,
 };
 
 fn main() -> ExitCode {
@@ -68,6 +68,8 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             Ok(if doctor::run(&args.config).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Migrate(args) => operate::migrate(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Backup(args) => restore::backup(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Restore(args) => restore::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,

@@ -2,13 +2,14 @@
 
 use ledger::id::TenantId;
 use ledger::store::{Store, Verification};
-use store::{Schema, SqlStore};
+use store::{Location, LocationError, Purpose, Schema, SqlStore};
 
 use crate::assembly::open_store;
 use crate::cli::{LedgerScope, MigrateArgs, TokenArgs};
 use crate::config::Config;
 use crate::keys::{MasterKey, Ring, Slot};
 use crate::ledger::{TrialBalance, record_json, record_line, verification_line};
+use crate::restore;
 use crate::service::minter;
 
 /// From the environment, or from the file that the configuration names.
@@ -30,13 +31,39 @@ pub async fn ring(config: &Config, schema: Schema) -> Result<Ring, String> {
 
 pub async fn migrate(args: &MigrateArgs) -> Result<(), String> {
     let config = Config::read(&args.config).map_err(|error| error.to_string())?;
+    if args.plan {
+        for step in store::plan(&config.database).await.map_err(|error| error.to_string())? {
+            let state = if step.is_applied { "applied" } else { "to be applied" };
+            println!("{} {}: {state}", step.version, step.description);
+        }
+        return Ok(());
+    }
+    if let Some(to) = &args.to {
+        return move_to(&config, to).await;
+    }
     let mut ring = ring(&config, Schema::Migrate).await?;
     ring.provide(&Slot::all(&config)).await.map_err(|error| error.to_string())?;
+    let opened = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
+    // A database without a book is at home where it was made; one with books that wakes up elsewhere is a copy.
+    if opened.is_unwritten().await.map_err(|error| error.to_string())? {
+        opened.settle().await.map_err(|error| error.to_string())?;
+    }
+    opened.close().await.map_err(|error| error.to_string())?;
     println!("{} is up to date", config.database);
     if let Some(role) = &args.grant {
         store::grant(&config.database, role).await.map_err(|error| error.to_string())?;
         println!("{role} may serve: add and read, never change what was written");
     }
+    Ok(())
+}
+
+async fn move_to(config: &Config, to: &str) -> Result<(), String> {
+    let target: Location = to.parse().map_err(|error: LocationError| error.to_string())?;
+    let copied = store::copy(&config.database, &target, Purpose::Move).await.map_err(|error| error.to_string())?;
+    restore::report(&copied);
+    let moved = Config { database: target, ..config.clone() };
+    restore::check(&moved, &copied).await?;
+    println!("moved to {}; say so in `database`, the old one is not served from any more", moved.database);
     Ok(())
 }
 

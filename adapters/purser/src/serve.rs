@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chain::rpc::{RpcChain, RpcConfig};
@@ -9,10 +10,12 @@ use serde_json::json;
 use store::{Schema, SqlStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal as listen};
+use tokio::sync::watch;
 use x402::chain::Chain;
 
 use crate::assembly::{open_store, refuse_test_keys};
 use crate::config::Config;
+use crate::fence::{NoteFile, follow, path_of};
 use crate::keys::{Ring, Slot};
 use crate::opening;
 use crate::operate::master_key;
@@ -32,12 +35,22 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
     let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
     check_chains(&config).await?;
+    // Before anything is written: a book that is not the one that was here last stays behind its fence.
+    let notes = Arc::new(NoteFile::open(path_of(path), store.clone())?);
+    let tenants =
+        config.tenants.iter().map(|tenant| tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id)));
+    for reason in notes.guard(&tenants.collect::<Result<Vec<_>, _>>()?).await? {
+        tracing::error!("{reason}. Nothing is paid, sold or carried until `purser restore --lift`");
+    }
     // Without the chain there is no opening balance to read; the next start posts it.
     if let Err(error) = opening::post(&config, &ring, &store, &rpc).await {
         tracing::warn!("opening balances: {error}");
     }
     let listener = TcpListener::bind(config.listen).await.map_err(|error| format!("{}: {error}", config.listen))?;
     let running = Running::start(&config, &ring, store.clone(), rpc.clone(), listener).await?;
+    let (ended, end) = watch::channel(false);
+    let _ = running.engine().outside.set(notes.clone());
+    let following = tokio::spawn(follow(running.engine().clone(), notes, end));
     println!("{}", json!({ "url": running.url(), "pid": std::process::id(), "database": config.database.to_string() }));
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -53,6 +66,10 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
     }
     tracing::info!("stopping");
     running.stop().await;
+    let _ = ended.send(true);
+    if let Err(error) = following.await {
+        tracing::warn!("the notes of the books ended badly: {error}");
+    }
     store.close().await.map_err(|error| error.to_string())
 }
 

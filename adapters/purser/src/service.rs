@@ -109,10 +109,10 @@ impl Running {
 
 /// Facilitators of this process, which need the engine that needs them.
 #[derive(Default)]
-struct Locals(std::sync::Mutex<Vec<Arc<Local>>>);
+pub(crate) struct Locals(std::sync::Mutex<Vec<Arc<Local>>>);
 
 impl Locals {
-    fn make(&self, text: &str) -> Result<Arc<dyn Facilitator>, AssemblyError> {
+    pub(crate) fn make(&self, text: &str) -> Result<Arc<dyn Facilitator>, AssemblyError> {
         let wrong = |why: String| AssemblyError::Tenant { tenant: "sell.facilitator".into(), why };
         if let Some(tenant) = text.strip_prefix("local:") {
             let tenant = tenant.parse().map_err(|_| wrong(format!("`{tenant}` is no tenant")))?;
@@ -125,7 +125,7 @@ impl Locals {
         Ok(Arc::new(Remote::new(text, timeout).map_err(wrong)?))
     }
 
-    fn connect(self, engine: &Arc<Engine>) {
+    pub(crate) fn connect(self, engine: &Arc<Engine>) {
         for local in self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
             local.connect(engine);
         }

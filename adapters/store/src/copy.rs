@@ -55,6 +55,14 @@ impl SqlStore {
         Ok(home)
     }
 
+    /// Whether no tenant has a record here.
+    pub async fn is_unwritten(&self) -> Result<bool, StoreError> {
+        let mut connection = self.shared.opener.reader().await?;
+        let found = connection.fetch_one("SELECT tenant FROM head WHERE size > 0 LIMIT 1", []).await?;
+        connection.close().await?;
+        Ok(found.is_none())
+    }
+
     /// From here on this is where the database is at home.
     pub async fn settle(&self) -> Result<(), StoreError> {
         let mut connection = self.shared.opener.reopen().await?;

@@ -42,8 +42,8 @@ use ledger::store::{Answer, StoreError, Work};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use crate::connection::Schema;
 use crate::connection::{Dialect, Opener, Readers};
+pub use crate::connection::{Schema, Step};
 pub use crate::copy::{Copied, Home, Purpose, copy};
 use crate::lane::{Lane, Waiting, Writer};
 pub use crate::location::{Location, LocationError};
@@ -136,6 +136,11 @@ struct Lanes {
     queues: HashMap<TenantId, mpsc::Sender<Waiting>>,
     tasks: Vec<JoinHandle<()>>,
     writers: Vec<Arc<Writer>>,
+}
+
+/// Which migrations there are, and which of them a database has.
+pub async fn plan(location: &Location) -> Result<Vec<Step>, StoreError> {
+    Ok(connection::plan(&Opener::new(location, Schema::Refuse, limits::BUSY_TIMEOUT_DEFAULT)).await?)
 }
 
 /// Gives a role of a PostgreSQL database the rights to serve: to add and to read, never to change what was written.

@@ -147,6 +147,7 @@ fn alias(account: &Account) -> String {
         Account::Spend(mandate) => {
             format!("Spend:M-{}", mandate.to_string().chars().take(ACCOUNT_DIGITS).collect::<String>())
         }
+        Account::Refunds => "Refunds".into(),
         Account::Gas => "Gas".into(),
         Account::Funding => "Funding".into(),
     };

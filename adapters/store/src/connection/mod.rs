@@ -292,6 +292,41 @@ pub(crate) async fn check_schema(connection: &mut Connection) -> Result<(), Fail
     }
 }
 
+/// A migration of this program, and whether the database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub version: i64,
+    pub description: String,
+    pub is_applied: bool,
+}
+
+/// What `migrate` would do, without doing it. A database that is not there yet has nothing.
+pub(crate) async fn plan(opener: &Opener) -> Result<Vec<Step>, Failure> {
+    let migrator = match opener {
+        Opener::Sqlite(_) => &sqlite::MIGRATOR,
+        Opener::Postgres(_) => &postgres::MIGRATOR,
+    };
+    let applied = match opener.reader().await {
+        Ok(mut connection) => {
+            let text = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
+            // Refused where the table is not there: nothing was ever applied.
+            let found = connection.fetch(text, []).await.or_else(|failure| match failure {
+                Failure::Unavailable(_) => Err(failure),
+                _ => Ok(Vec::new()),
+            })?;
+            found.iter().map(|row| row.integer(0)).collect::<Result<Vec<_>, _>>()?
+        }
+        Err(_) if opener.dialect() == Dialect::Sqlite => Vec::new(),
+        Err(failure) => return Err(failure),
+    };
+    let step = |migration: &sqlx::migrate::Migration| Step {
+        version: migration.version,
+        description: migration.description.to_string(),
+        is_applied: applied.contains(&migration.version),
+    };
+    Ok(migrator.iter().map(step).collect())
+}
+
 /// The database as its own engine sees it: pages, indexes, references.
 pub(crate) async fn check_integrity(connection: &mut Connection) -> Result<Option<String>, Failure> {
     match connection.raw() {

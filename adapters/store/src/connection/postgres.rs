@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::limits::STATEMENTS_CACHED;
 use crate::table::{Column, Growth};
 
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Tables with their columns, constraints, indexes, guards and the bodies of functions, as the migrations make them.
 const CATALOG: &str = include_str!("postgres_catalog.txt");

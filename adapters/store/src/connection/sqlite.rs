@@ -20,7 +20,7 @@ use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 use crate::limits::{STATEMENTS_CACHED, WAL_PAGES, WRITER_CACHE_KIB};
 
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
