@@ -8,10 +8,12 @@ use ledger::id::BudgetId;
 use ledger::store::Store;
 use purser::client::ClientError;
 use purser::world::{HOME, USER};
+use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::shop::{Shop, code, intent, new_key, refused};
 use crate::harness::text;
+use crate::harness::world::World;
 
 /// Watches a node from the table itself, as often as it can, until told to stop. Gives the number of looks.
 async fn watch(shop: Arc<Shop>, budget: BudgetId, stop: Arc<AtomicBool>) -> u64 {
@@ -186,4 +188,59 @@ async fn what_the_credential_cannot_say_binds_in_the_book() {
         let (status, _, detail) = refused(asked);
         assert!(status == 400 && detail.contains(field), "{limits}: {status} {detail}");
     }
+}
+
+/// An operator who lowers a cap in the file means what is open, too; and what was reserved before goes its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cap_that_was_lowered_in_the_file_binds_what_is_open() {
+    let mut world = World::start().await;
+    let mandate = world.mandate().await;
+    let held = world.pay(&mandate, "before").await.expect("a payment of one cent");
+    let cap = |world: &mut World, person: Option<&str>, limits: serde_json::Value| {
+        let home = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap();
+        let user = home.people.iter_mut().find(|known| known.id == USER).unwrap();
+        user.cap = person.map(str::to_owned);
+        user.limits = serde_json::from_value(limits).unwrap();
+        std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
+    };
+    let mut number = 0;
+    // Taken up by the running service, a moment after the file is written.
+    let mut until = async |world: &World, expected: &str| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            number += 1;
+            let body = json!({ "mandate": mandate, "payment_required": world.offer(&format!("{number}")).await });
+            let key = format!("try-{number}");
+            let answer = world.client.call(Method::POST, "/v1/payments", &world.agent, Some(&key), Some(body)).await;
+            let found = answer.as_ref().err().and_then(|error| error.code()).unwrap_or("paid").to_owned();
+            match answer {
+                Ok(payment) => {
+                    let path = format!("/v1/payments/{}/void", text(&payment, "id"));
+                    let _ = world.call(Method::POST, &path, &world.agent, None).await;
+                }
+                Err(_) if found == expected => return,
+                Err(_) => {}
+            }
+            if found == expected {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{found}, {expected} was waited for");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    cap(&mut world, Some("0.005"), json!([]));
+    until(&world, "amount_exceeds_budget").await;
+    // The uncleared cheque of before is cleared.
+    let fetched = world.fetch(Some(text(&held, "payment_signature"))).await.unwrap();
+    assert_eq!(fetched.status.as_u16(), 200);
+    world.until(text(&held, "id"), "settled").await;
+    until(&world, "amount_exceeds_budget").await;
+    cap(&mut world, None, json!([{ "period": "day", "zone": "UTC", "amount": "0.005" }]));
+    until(&world, "amount_exceeds_period").await;
+    cap(&mut world, Some("100.00"), json!([]));
+    until(&world, "paid").await;
+    world.serve = None;
+    let file = world.config_file().display().to_string();
+    let verified = crate::harness::process::run(&["ledger", "verify", "--config", &file], &world.env());
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }

@@ -184,10 +184,16 @@ impl World {
     }
 
     pub async fn mandate_of(&self, total: &str, payments: u32) -> String {
-        let request = json!({
-            "user": USER, "description": "crash", "currency": "USD", "total": total, "per_payment": "1.00",
-            "payments": payments, "expires_in_seconds": 3_600,
+        self.mandate_with(json!({ "total": total, "payments": payments })).await
+    }
+
+    /// One that differs in this from the usual.
+    pub async fn mandate_with(&self, differing: Value) -> String {
+        let mut request = json!({
+            "user": USER, "description": "crash", "currency": "USD", "total": "5.00", "per_payment": "1.00",
+            "payments": 100, "expires_in_seconds": 3_600,
         });
+        differing.as_object().unwrap().iter().for_each(|(name, value)| request[name] = value.clone());
         let asked = self.call(Method::POST, "/v1/mandates/intents", &self.agent, Some(request)).await.unwrap();
         let path = format!("/v1/approvals/{}/decision", text(&asked["approval"], "id"));
         let decision = json!({ "decision": "approve", "digest": asked["approval"]["digest"] });

@@ -20,8 +20,11 @@ impl Engine {
         let spend = self.own_spend(identity, id).await?;
         let wrong = || EngineError::invalid("transaction", "0x and 64 hexadecimal digits", transaction);
         let hash = transaction.parse().map_err(|_| wrong())?;
-        let receipt = self.chain.receipt(hash).await?.filter(|receipt| receipt.success);
+        let receipt = self.chain.receipt(hash).await?;
         let receipt = receipt.ok_or_else(|| EngineError::NotFound { what: "transaction", id: format!("{hash:#x}") })?;
+        if !receipt.success {
+            return Err(EngineError::invalid("transaction", "one that succeeded", "one that reverted"));
+        }
         let mut after = None;
         let mut refused = None;
         for (number, log) in refunds(&spend, &receipt)? {
