@@ -128,17 +128,29 @@ pub struct BalanceOverflow {
 impl Balance {
     /// Adds one side of a transfer.
     pub fn post(&mut self, side: Side, transfer: &Transfer) -> Result<(), BalanceOverflow> {
-        let overflow = || BalanceOverflow { amount: transfer.amount };
+        let resolved = transfer.resolves.as_ref().map(|resolves| resolves.amount);
+        self.add(side, transfer.layer, transfer.amount, resolved)
+    }
+
+    /// The same from the figures alone, with the amount of the pending transfer that this one ends.
+    pub fn add(
+        &mut self,
+        side: Side,
+        layer: Layer,
+        amount: Amount,
+        resolved: Option<Amount>,
+    ) -> Result<(), BalanceOverflow> {
+        let overflow = || BalanceOverflow { amount };
         let (posted, pending) = match side {
             Side::Debit => (&mut self.debit_posted, &mut self.debit_pending),
             Side::Credit => (&mut self.credit_posted, &mut self.credit_pending),
         };
-        if let Some(resolved) = &transfer.resolves {
-            *pending = pending.checked_sub(resolved.amount).ok_or_else(overflow)?;
+        if let Some(resolved) = resolved {
+            *pending = pending.checked_sub(resolved).ok_or_else(overflow)?;
         }
-        match transfer.layer {
-            Layer::Pending => *pending = pending.checked_add(transfer.amount).ok_or_else(overflow)?,
-            Layer::Posted => *posted = posted.checked_add(transfer.amount).ok_or_else(overflow)?,
+        match layer {
+            Layer::Pending => *pending = pending.checked_add(amount).ok_or_else(overflow)?,
+            Layer::Posted => *posted = posted.checked_add(amount).ok_or_else(overflow)?,
             Layer::Void => {}
         }
         Ok(())

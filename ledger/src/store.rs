@@ -19,7 +19,7 @@ use crate::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, Tena
 use crate::money::AssetId;
 use crate::rejection::Rejection;
 use crate::settlement::{Settlement, SettlementKey};
-use crate::spend::Spend;
+use crate::spend::{Spend, SpendState};
 use crate::window::{Window, WindowKey};
 
 /// A document that the ledger links to and never reads: a mandate, a cart, an offer, a signed payload.
@@ -161,6 +161,16 @@ pub trait Store: Send + Sync {
         after: Option<&(String, String)>,
         limit: u32,
     ) -> Result<Vec<AccountBalance>, StoreError>;
+    /// What the balances were before a record, by name and asset; accounts that nothing had moved yet are left out.
+    async fn balances_before(&self, tenant: &TenantId, seq: u64) -> Result<Vec<AccountBalance>, StoreError>;
+    /// Spends in one state, by id, after `after`; at most `limit`.
+    async fn spends_in(
+        &self,
+        tenant: &TenantId,
+        state: SpendState,
+        after: Option<SpendId>,
+        limit: u32,
+    ) -> Result<Vec<Spend>, StoreError>;
     /// The first record of this instant or later; the number of records where none is.
     async fn record_at(&self, tenant: &TenantId, at: Micros) -> Result<u64, StoreError>;
     /// Records from `from` on, decoded; at most `limit`.

@@ -1,12 +1,12 @@
 //! The command line. Stable: scripts and other people's test suites call it.
 
+mod books;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::checkpoint::{CheckpointArgs, ConsistencyArgs, ProveArgs};
-use crate::export::ExportArgs;
-use crate::export::statement::StatementArgs;
+pub use self::books::{BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, SpendsArgs};
 use crate::restore::{BackupArgs, RestoreArgs};
 use crate::verify::VerifyArgs;
 
@@ -51,6 +51,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// What the books say.
     Ledger(LedgerArgs),
+    /// Payments by their state, oldest first: what is open, what nobody can account for. Exit 1 where there is one.
+    Spends(SpendsArgs),
     /// The sealed keys. Needs the master key, and shows no secret.
     Keys(KeysArgs),
     /// A short-lived bearer token for a principal of the configuration.
@@ -225,43 +227,6 @@ pub struct ChainArgs {
 pub struct ConfigArgs {
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub struct LedgerArgs {
-    #[command(subcommand)]
-    pub question: LedgerQuestion,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum LedgerQuestion {
-    /// Every account with its balance, and whether debits equal credits.
-    Balances(LedgerScope),
-    /// Every record, oldest first.
-    Journal(LedgerScope),
-    /// Read everything again and recompute it. Exit 1 at the first break.
-    Verify(LedgerScope),
-    /// Sign where the journal stands (c2sp.org/tlog-checkpoint). Keep it elsewhere: a rewritten journal contradicts it.
-    Checkpoint(CheckpointArgs),
-    /// Prove that a record is in the journal, to somebody who has neither (c2sp.org/tlog-proof).
-    Prove(ProveArgs),
-    /// Prove that the journal goes on from an earlier checkpoint.
-    Consistency(ConsistencyArgs),
-    /// Every posted transfer, for accountants and their tools.
-    Export(ExportArgs),
-    /// What one agent paid in a month.
-    Statement(StatementArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct LedgerScope {
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-    /// One tenant; all where none is named.
-    #[arg(long)]
-    pub tenant: Option<String>,
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Args)]

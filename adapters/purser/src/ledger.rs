@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use ledger::account::Net;
 use ledger::effects::Effects;
-use ledger::id::TenantId;
+use ledger::id::{Micros, TenantId};
 use ledger::money::Amount;
+use ledger::spend::Spend;
 use ledger::store::{AccountBalance, JournalEntry, Store, StoreError, Verification};
 use serde_json::{Value, json};
 
@@ -22,7 +23,16 @@ pub struct TrialBalance {
 
 impl TrialBalance {
     pub async fn read(store: &dyn Store, tenant: &TenantId) -> Result<Self, StoreError> {
-        let accounts = store.balances(tenant).await?;
+        Self::of(store.balances(tenant).await?)
+    }
+
+    /// Before the first record of an instant.
+    pub async fn read_at(store: &dyn Store, tenant: &TenantId, at: Micros) -> Result<Self, StoreError> {
+        let seq = store.record_at(tenant, at).await?;
+        Self::of(store.balances_before(tenant, seq).await?)
+    }
+
+    fn of(accounts: Vec<AccountBalance>) -> Result<Self, StoreError> {
         let mut totals: BTreeMap<String, (Amount, Amount)> = BTreeMap::new();
         let overflow = || StoreError::Broken("a total leaves the range of an amount".into());
         for entry in &accounts {
@@ -150,4 +160,23 @@ pub fn verification_line(tenant: &TenantId, verification: &Verification) -> Stri
         Verification::Sound { entries, root } => format!("{tenant}: {entries} records verified, root {root}"),
         Verification::Broken { seq, reason } => format!("{tenant}: BROKEN at record {seq}: {reason}"),
     }
+}
+
+pub fn spend_line(tenant: &TenantId, spend: &Spend, age: i64) -> String {
+    let Spend { id, state, payee, valid_before, .. } = spend;
+    let (amount, asset) = (spend.money.amount, shortened_asset(spend.money.asset.as_str()));
+    let transaction = spend.transaction.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    format!(
+        "{tenant} {id} {state}, reserved {age} s ago: {amount} {asset} to {payee}, valid before {valid_before}, \
+         transaction {transaction}"
+    )
+}
+
+pub fn spend_json(tenant: &TenantId, spend: &Spend, held_at: i64) -> Value {
+    json!({
+        "tenant": tenant, "id": spend.id, "state": spend.state.as_str(), "held_at": held_at,
+        "mandate": spend.budget, "payee": spend.payee, "pay_to": spend.pay_to,
+        "amount": spend.money.amount, "asset": spend.money.asset, "refunded": spend.refunded,
+        "valid_before": spend.valid_before, "transaction": spend.transaction,
+    })
 }

@@ -70,6 +70,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Migrate(args) => operate::migrate(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Backup(args) => restore::backup(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Restore(args) => restore::run(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Spends(args) => Ok(if operate::spends(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,

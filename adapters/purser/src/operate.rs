@@ -1,16 +1,20 @@
 //! Commands of operators: tokens, the schema, questions to the books. They read the configuration that `serve` reads.
 
-use ledger::id::TenantId;
+use ledger::id::{Micros, TenantId};
+use ledger::spend::SpendState;
 use ledger::store::{Store, Verification};
 use store::{Location, LocationError, Purpose, Schema, SqlStore};
 
 use crate::assembly::open_store;
-use crate::cli::{LedgerScope, MigrateArgs, TokenArgs};
+use crate::cli::{BalancesArgs, LedgerScope, MigrateArgs, SpendsArgs, TokenArgs};
 use crate::config::Config;
 use crate::keys::{MasterKey, Ring, Slot};
-use crate::ledger::{TrialBalance, record_json, record_line, verification_line};
+use crate::ledger::{TrialBalance, record_json, record_line, spend_json, spend_line, verification_line};
 use crate::restore;
 use crate::service::minter;
+
+/// Payments read at once.
+const SPENDS_PAGE: u32 = 500;
 
 /// From the environment, or from the file that the configuration names.
 pub fn master_key(config: &Config) -> Result<MasterKey, String> {
@@ -93,11 +97,54 @@ async fn open(scope: &LedgerScope) -> Result<(SqlStore, Vec<TenantId>), String> 
     }
 }
 
-pub async fn balances(scope: &LedgerScope) -> Result<bool, String> {
+/// Whether there is none.
+pub async fn spends(args: &SpendsArgs) -> Result<bool, String> {
+    let states = match &args.state {
+        Some(text) => vec![text.parse().map_err(|_| format!("`{text}` is no state of a payment"))?],
+        None => SpendState::ALL.iter().copied().filter(|state| state.is_open()).collect::<Vec<_>>(),
+    };
+    let (store, tenants) = open(&args.of).await?;
+    let now = store::wall_clock()().seconds();
+    let mut count = 0_usize;
+    for tenant in &tenants {
+        let mut found = Vec::new();
+        for state in &states {
+            let mut after = None;
+            loop {
+                let page =
+                    store.spends_in(tenant, *state, after, SPENDS_PAGE).await.map_err(|error| error.to_string())?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.id);
+                found.extend(page);
+            }
+        }
+        found.sort_by_key(|spend| spend.hold.seq);
+        for spend in found {
+            let record = store.records(tenant, spend.hold.seq, 1).await.map_err(|error| error.to_string())?;
+            let held_at = record.first().map_or(0, |(_, effects)| effects.at.seconds());
+            if now.saturating_sub(held_at) < i64::from(args.older_than) {
+                continue;
+            }
+            count += 1;
+            match args.of.json {
+                true => println!("{}", spend_json(tenant, &spend, held_at)),
+                false => println!("{}", spend_line(tenant, &spend, now.saturating_sub(held_at))),
+            }
+        }
+    }
+    Ok(count == 0)
+}
+
+pub async fn balances(args: &BalancesArgs) -> Result<bool, String> {
+    let scope = &args.of;
     let (store, tenants) = open(scope).await?;
     let mut balanced = true;
     for tenant in &tenants {
-        let trial = TrialBalance::read(&store, tenant).await.map_err(|error| error.to_string())?;
+        let trial = match args.at {
+            Some(at) => TrialBalance::read_at(&store, tenant, Micros::from_seconds(at)).await,
+            None => TrialBalance::read(&store, tenant).await,
+        };
+        let trial = trial.map_err(|error| error.to_string())?;
         balanced &= trial.is_balanced();
         if scope.json {
             let mut json = trial.to_json();

@@ -1,21 +1,22 @@
 //! The books, for those who answer for them: an operator, or a user of the tenant.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use engine::Identity;
 use engine::error::EngineError;
 use http::StatusCode;
-use ledger::account::Net;
+use ledger::account::{Balance, Net};
 use ledger::effects::Effects;
-use ledger::id::CallerKind;
+use ledger::id::{CallerKind, Micros};
 use ledger::money::Amount;
 use ledger::store::{AccountBalance, JournalEntry};
+use mandates::base64url;
 use serde_json::{Value, json};
 
 use crate::App;
 use crate::call::Caller;
 use crate::paging::{List, Paging, cut};
-use crate::problem::{Problem, ok};
+use crate::problem::{Problem, ok, shown};
 
 pub fn may_read(identity: &Identity) -> Result<(), Problem> {
     match identity.caller.kind {
@@ -48,10 +49,23 @@ pub async fn accounts(
 }
 
 #[utoipa::path(get, path = "/v1/ledger/trial-balance", tag = "ledger",
-    responses((status = 200, body = crate::schema::answers::TrialBalance), (status = 401), (status = 403), (status = 503)))]
-pub async fn trial_balance(State(app): State<App>, Caller(identity): Caller) -> Result<Response, Problem> {
+    params(("at" = Option<i64>, Query, description = "Unix seconds; now where none is named")),
+    responses((status = 200, body = crate::schema::answers::TrialBalance), (status = 400), (status = 401), (status = 403), (status = 503)))]
+pub async fn trial_balance(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     may_read(&identity)?;
-    let balances = app.engine.store.balances(&identity.tenant).await.map_err(EngineError::from)?;
+    let store = &app.engine.store;
+    let balances = match Paging::read(List::Balance, query.as_deref())?.at {
+        Some(at) => {
+            let records = store.record_at(&identity.tenant, Micros::from_seconds(at)).await;
+            store.balances_before(&identity.tenant, records.map_err(EngineError::from)?).await
+        }
+        None => store.balances(&identity.tenant).await,
+    };
+    let balances = balances.map_err(EngineError::from)?;
     let mut totals = std::collections::BTreeMap::<String, (Amount, Amount)>::new();
     for entry in &balances {
         let (debits, credits) = totals.entry(entry.asset.to_string()).or_default();
@@ -75,6 +89,7 @@ fn account_json(entry: &AccountBalance) -> Value {
         Net::Negative(amount) => format!("-{amount}"),
     };
     json!({
+        "id": id_of(&entry.account.to_string(), entry.asset.as_str()),
         "account": entry.account.to_string(),
         "asset": entry.asset,
         "balance": net,
@@ -83,6 +98,45 @@ fn account_json(entry: &AccountBalance) -> Value {
         "debit_pending": balance.debit_pending,
         "credit_pending": balance.credit_pending,
     })
+}
+
+/// A name and an asset as one word, for addresses.
+fn id_of(name: &str, asset: &str) -> String {
+    base64url::encode(format!("{name}\n{asset}").as_bytes())
+}
+
+#[utoipa::path(get, path = "/v1/ledger/accounts/{id}/balance", tag = "ledger",
+    description = "What an account came to at an instant: every record before it counts, none of it or after it. Now where none is named.",
+    params(("id" = String, Path), ("at" = Option<i64>, Query, description = "Unix seconds")),
+    responses((status = 200, body = crate::schema::answers::BalanceAt), (status = 400), (status = 401), (status = 403), (status = 404), (status = 503)))]
+pub async fn balance(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    may_read(&identity)?;
+    let at = Paging::read(List::Balance, query.as_deref())?.at;
+    let unknown = || EngineError::NotFound { what: "account", id: shown(&id) };
+    let text = base64url::decode(&id).and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(unknown)?;
+    let (name, asset) = text.split_once('\n').ok_or_else(unknown)?;
+    let store = &app.engine.store;
+    let records = match at {
+        Some(at) => store.record_at(&identity.tenant, Micros::from_seconds(at)).await.map_err(EngineError::from)?,
+        None => store.head(&identity.tenant).await.map_err(EngineError::from)?.0,
+    };
+    let is_asked = |entry: &AccountBalance| entry.account.to_string() == name && entry.asset.as_str() == asset;
+    let known = store.balances(&identity.tenant).await.map_err(EngineError::from)?;
+    let known = known.into_iter().find(is_asked).ok_or_else(unknown)?;
+    let then = match at {
+        Some(_) => store.balances_before(&identity.tenant, records).await.map_err(EngineError::from)?,
+        None => vec![known.clone()],
+    };
+    // Nothing had moved it yet.
+    let found = then.into_iter().find(is_asked).unwrap_or(AccountBalance { balance: Balance::default(), ..known });
+    let mut json = account_json(&found);
+    (json["at"], json["records"]) = (at.into(), records.into());
+    Ok(ok(json))
 }
 
 #[utoipa::path(get, path = "/v1/ledger/transfers", tag = "ledger",

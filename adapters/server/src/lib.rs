@@ -100,6 +100,7 @@ pub struct Settings {
         payments::refund,
         payments::evidence,
         books::accounts,
+        books::balance,
         books::trial_balance,
         books::transfers,
         books::journal,
@@ -149,6 +150,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/v1/payments/{id}/refund", post(payments::refund))
         .route("/v1/payments/{id}/evidence", get(payments::evidence))
         .route("/v1/ledger/accounts", get(books::accounts))
+        .route("/v1/ledger/accounts/{id}/balance", get(books::balance))
         .route("/v1/ledger/trial-balance", get(books::trial_balance))
         .route("/v1/ledger/transfers", get(books::transfers))
         .route("/v1/ledger/journal", get(books::journal))

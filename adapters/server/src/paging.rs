@@ -22,6 +22,8 @@ pub enum List {
     Journal,
     Accounts,
     Events,
+    /// Figures at an instant, which are no list.
+    Balance,
 }
 
 impl List {
@@ -33,12 +35,14 @@ impl List {
             Self::Journal => 'j',
             Self::Accounts => 'a',
             Self::Events => 'e',
+            Self::Balance => 'b',
         }
     }
 
     const fn reads(self) -> &'static [&'static str] {
         match self {
             Self::Accounts | Self::Events => &["cursor", "limit"],
+            Self::Balance => &["at"],
             Self::Approvals => &["cursor", "limit", "from", "to", "state"],
             Self::Spends | Self::Transfers | Self::Journal => &["cursor", "limit", "from", "to"],
         }
@@ -55,11 +59,12 @@ pub struct Paging {
     from: Option<i64>,
     to: Option<i64>,
     pub state: Option<String>,
+    pub at: Option<i64>,
 }
 
 impl Paging {
     pub fn read(list: List, query: Option<&str>) -> Result<Self, Problem> {
-        let mut paging = Self { list, cursor: None, limit: PAGE_DEFAULT, from: None, to: None, state: None };
+        let mut paging = Self { list, cursor: None, limit: PAGE_DEFAULT, from: None, to: None, state: None, at: None };
         let mut seen = Vec::new();
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if !list.reads().contains(&&*name) {
@@ -95,6 +100,7 @@ impl Paging {
             }
             "from" => self.from = Some(seconds()?),
             "to" => self.to = Some(seconds()?),
+            "at" => self.at = Some(seconds()?),
             _ => self.state = Some(value.to_owned()),
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use async_trait::async_trait;
+use ledger::account::{Balance, Side};
 use ledger::budget::Budget;
 use ledger::codec::Canon;
 use ledger::decision::{Decision, DecisionState};
@@ -13,7 +14,7 @@ use ledger::event::Event;
 use ledger::gate::Gate;
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use ledger::settlement::{Settlement, SettlementKey};
-use ledger::spend::Spend;
+use ledger::spend::{Spend, SpendState};
 use ledger::store::{AccountBalance, Answer, Document, JournalEntry, Store, StoreError, Verification, Work};
 use ledger::window::{Window, WindowKey};
 
@@ -166,6 +167,54 @@ impl Store for SqlStore {
         let cells = vec![Cell::text(tenant), Cell::text(name), Cell::text(asset), limited(limit)];
         let found = self.fetch(text, cells).await?;
         Ok(found.iter().map(balance_of).collect::<Result<_, Failure>>()?)
+    }
+
+    /// Added up from the transfers, page by page: as far as the past goes, so long it takes.
+    async fn balances_before(&self, tenant: &TenantId, seq: u64) -> Result<Vec<AccountBalance>, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        let accounts = "SELECT id, name, asset FROM account WHERE tenant = $1";
+        let text = "SELECT seq, leg, debit, credit, layer, amount, resolves_amount FROM transfer
+             WHERE tenant = $1 AND (seq, leg) > ($2, $3) AND seq < $4 ORDER BY seq, leg LIMIT $5";
+        let mut balances: BTreeMap<i64, Balance> = BTreeMap::new();
+        let mut after = (Cell::Integer(-1), Cell::Integer(0));
+        loop {
+            let cells = [Cell::text(tenant), after.0, after.1, Cell::number(seq), limited(READ_ROWS_MAX)];
+            let page = connection.fetch(text, cells).await?;
+            let Some(last) = page.last() else { break };
+            after = (Cell::Integer(last.integer(0)?), Cell::Integer(last.integer(1)?));
+            for row in &page {
+                let (layer, amount, resolved) = (row.parsed(4)?, row.amount(5)?, row.optional_amount(6)?);
+                for (side, account) in [(Side::Debit, row.integer(2)?), (Side::Credit, row.integer(3)?)] {
+                    let added = balances.entry(account).or_default().add(side, layer, amount, resolved);
+                    added.map_err(|error| StoreError::Broken(error.to_string()))?;
+                }
+            }
+        }
+        let mut found = Vec::with_capacity(balances.len());
+        for row in connection.fetch(accounts, [Cell::text(tenant)]).await? {
+            if let Some(balance) = balances.remove(&row.integer(0)?) {
+                found.push(AccountBalance { account: row.parsed(1)?, asset: row.parsed(2)?, balance });
+            }
+        }
+        found.sort_by_key(|entry| (entry.account.to_string(), entry.asset.to_string()));
+        Ok(found)
+    }
+
+    async fn spends_in(
+        &self,
+        tenant: &TenantId,
+        state: SpendState,
+        after: Option<SpendId>,
+        limit: u32,
+    ) -> Result<Vec<Spend>, StoreError> {
+        let index = if state.is_open() { self.dialect().indexed_by("spend_open") } else { String::new() };
+        let open = if state.is_open() { 1 } else { 0 };
+        let text = format!(
+            "SELECT body FROM spend {index} WHERE tenant = $1 AND open = {open} AND state = $2 AND id > $3
+             ORDER BY id LIMIT $4"
+        );
+        let after = after.map(|id| id.0.to_vec()).unwrap_or_default();
+        self.bodies(text, vec![Cell::text(tenant), Cell::text(state), Cell::Blob(after), limited(limit)]).await
     }
 
     /// Time within a tenant only rises, so the place is found by halving.

@@ -19,6 +19,7 @@ use self::model::Model;
 use crate::codec::{decode, encode};
 use crate::effects::{Effects, Operation};
 use crate::journal::SaltKey;
+use crate::posting::{PATTERNS, pattern};
 use crate::rejection::{Rejection, RejectionCode};
 use crate::view::View;
 
@@ -121,7 +122,7 @@ proptest! {
 #[test]
 fn the_streams_reach_every_operation_and_most_refusals_of_a_hold() {
     let mut runner = TestRunner::deterministic();
-    let mut operations = BTreeSet::new();
+    let (mut operations, mut posted) = (BTreeSet::new(), BTreeSet::new());
     let mut refusals = BTreeSet::new();
     for _ in 0..60 {
         let steps = stream::steps(120).new_tree(&mut runner).unwrap().current();
@@ -133,8 +134,13 @@ fn the_streams_reach_every_operation_and_most_refusals_of_a_hold() {
                 refusals.insert(rejection.code());
             }
         }
+        for transfer in memory.records.iter().flat_map(|record| &record.transfers) {
+            posted.insert(pattern(transfer).unwrap_or_else(|| panic!("{transfer:?} is in no table")).when);
+        }
         operations.extend(memory.records.iter().map(|record| record.operation));
     }
+    let unposted = PATTERNS.iter().filter(|pattern| !posted.contains(&pattern.when)).collect::<Vec<_>>();
+    assert!(unposted.is_empty(), "no stream posts {unposted:?}");
     let missing = Operation::ALL.iter().filter(|operation| !operations.contains(operation)).collect::<Vec<_>>();
     assert!(missing.is_empty(), "no stream does {missing:?}");
     let limits = [RejectionCode::AmountExceedsPeriod, RejectionCode::PaymentsExceedPeriod];

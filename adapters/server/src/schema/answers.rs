@@ -174,6 +174,8 @@ pub struct SignedCart {
 
 #[derive(ToSchema)]
 pub struct Account {
+    /// For addresses; made of name and asset.
+    id: String,
     account: String,
     asset: String,
     /// Signed, on the account's own side.
@@ -183,6 +185,16 @@ pub struct Account {
     credit_posted: String,
     debit_pending: String,
     credit_pending: String,
+}
+
+/// An account as it was before the first record of an instant.
+#[derive(ToSchema)]
+pub struct BalanceAt {
+    #[serde(flatten)]
+    account: Account,
+    at: Option<i64>,
+    /// How many records count.
+    records: u64,
 }
 
 #[derive(ToSchema)]

@@ -10,6 +10,7 @@ use ledger::event::{Event, events};
 use ledger::id::{BudgetId, Digest, SpendId, TenantId};
 use ledger::journal::SaltKey;
 use ledger::money::{Amount, AssetId};
+use ledger::posting::pattern;
 use ledger::store::JournalEntry;
 use ledger::transfer::{Layer, Transfer, TransferId};
 use ledger::view::View;
@@ -133,6 +134,11 @@ fn post(book: &mut Book, id: TransferId, transfer: &Transfer) -> Result<(), Stop
     let seq = id.seq;
     if transfer.moves_nothing() {
         return Err(Stop::at(seq, format!("transfer {seq}.{} moves nothing", id.leg)));
+    }
+    if pattern(transfer).is_none() {
+        let (code, debit, credit) = (transfer.code, &transfer.debit, &transfer.credit);
+        let reason = format!("transfer {seq}.{} is a {code} from {debit} to {credit}, which is no posting", id.leg);
+        return Err(Stop::at(seq, reason));
     }
     if let Some(resolves) = &transfer.resolves {
         let name = format!("transfer {}.{}", resolves.transfer.seq, resolves.transfer.leg);

@@ -9,24 +9,21 @@ use super::{START, VALID_BEFORE, agent, by, hold, mandate, recover, refund, seen
 /// A payment from its hold on, as far as it gets: single steps rarely meet a spend in the right state.
 fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
     let places = prop_oneof![Just(0_u8), Just(1), Just(20), Just(22)];
-    (30..60_u8, places, 1..60_u128, 1..5_usize, 0..8_u8).prop_map(|(number, place, units, length, end)| {
+    (30..60_u8, places, 1..60_u128, 1..6_usize, 0..8_u8).prop_map(|(number, place, units, length, end)| {
         let spend = spend(number);
         let mut hold = hold(number, mandate(place), units);
         hold.expires_at = START.plus_micros(100_000_000_000);
         let paid = match end {
-            0 => Command::Doubt { spend },
             1 => Command::Misspend { spend, transaction: seen(1).transaction },
-            2 => Command::Release { spend, proof: ReleaseProof::Unused(unused(VALID_BEFORE)) },
+            2 | 3 => Command::Release { spend, proof: ReleaseProof::Unused(unused(VALID_BEFORE)) },
             _ => Command::Settle { spend, seen: seen(units) },
         };
         let refund = refund(number, units.div_ceil(u128::from(end.max(1))));
-        let requests = [
-            by(agent(), Command::Hold(Box::new(hold))),
-            by(service(), Command::Commit { spend }),
-            by(service(), paid),
-            by(agent(), Command::Refund { spend, refund }),
-        ];
-        requests.into_iter().take(length).map(|request| (1_000, request)).collect()
+        let doubt = (end % 2 == 0).then_some(by(service(), Command::Doubt { spend }));
+        let signed = [by(agent(), Command::Hold(Box::new(hold))), by(service(), Command::Commit { spend })];
+        let ended = [by(service(), paid), by(agent(), Command::Refund { spend, refund })];
+        let requests = signed.into_iter().chain(doubt).chain(ended);
+        requests.take(length).map(|request| (1_000, request)).collect()
     })
 }
 
