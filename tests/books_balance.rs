@@ -4,6 +4,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Command;
 
+use ledger::id::CallerKind;
 use ledger::store::{Store, Verification};
 use purser::ledger::TrialBalance;
 use purser::world::{CARRIER, HOME, SHOP, shop_address, wallet_address};
@@ -309,4 +310,78 @@ async fn a_refund_is_what_the_chain_shows_once() {
     let file = world.config_file().display().to_string();
     let verified = crate::harness::process::run(&["ledger", "verify", "--config", &file], &world.env());
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+/// What an account was is what its records before an instant come to; the figures of now do not depend on how one asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balance_is_known_for_every_instant() {
+    let shop = Shop::open().await;
+    let admin = shop.service.token(HOME, "admin", CallerKind::Operator).unwrap();
+    let get = async |path: &str, token: &str| shop.call(Method::GET, path, token, None).await;
+    let wallet = async || {
+        let listed = get("/v1/ledger/accounts", &admin).await.unwrap();
+        let accounts = listed["accounts"].as_array().unwrap().clone();
+        accounts.into_iter().find(|entry| text(entry, "account").starts_with("wallet/")).expect("the wallet's account")
+    };
+    let before = wallet().await;
+    let path = format!("/v1/ledger/accounts/{}/balance", text(&before, "id"));
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let between = store::wall_clock()().seconds();
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    mixed_run(&shop).await;
+    let now = wallet().await;
+    assert_ne!(now["balance"], before["balance"]);
+    for (query, expected) in [
+        (String::new(), &now["balance"]),
+        (format!("?at={}", between + 3_600), &now["balance"]),
+        (format!("?at={between}"), &before["balance"]),
+        ("?at=0".to_owned(), &json!("0")),
+        ("?at=-5".to_owned(), &json!("0")),
+    ] {
+        let found = get(&format!("{path}{query}"), &admin).await.unwrap();
+        assert_eq!(&found["balance"], expected, "{query}: {found}");
+    }
+    let then = get(&format!("/v1/ledger/trial-balance?at={between}"), &admin).await.unwrap();
+    assert_eq!(then["balanced"], true);
+    assert!(then["accounts"].as_array().unwrap().len() < 4, "no payment had been made: {then}");
+    for (path, expected) in [
+        (format!("{path}?at=soon"), "invalid_request"),
+        (format!("{path}?at=1&at=2"), "invalid_request"),
+        (format!("{path}?from=1"), "invalid_request"),
+        ("/v1/ledger/accounts/none/balance".to_owned(), "not_found"),
+        ("/v1/ledger/accounts/%00/balance?at=1".to_owned(), "not_found"),
+    ] {
+        assert_eq!(code(get(&path, &admin).await), expected, "{path}");
+    }
+    assert_eq!(code(get(&path, &shop.agent).await), "forbidden");
+}
+
+/// An operator finds what is open and what nobody can account for, and the exit code says whether there is any.
+#[tokio::test(flavor = "multi_thread")]
+async fn payments_are_found_by_their_state() {
+    let world = World::start().await;
+    let file = world.config_file().display().to_string();
+    let spends = |more: &[&str]| {
+        let args: Vec<&str> = ["spends", "--config", &file].iter().chain(more).copied().collect();
+        let output = crate::harness::process::run(&args, &world.env());
+        let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), told)
+    };
+    assert_eq!(spends(&[]), (Some(0), String::new()));
+    let mandate = world.mandate().await;
+    let payment = world.pay(&mandate, "open").await.unwrap();
+    let id = text(&payment, "id");
+    let (code, told) = spends(&[]);
+    assert!(code == Some(1) && told.contains(id) && told.contains("committed"), "{told}");
+    let (code, told) = spends(&["--json", "--state", "committed"]);
+    let line: Value = serde_json::from_str(told.trim()).unwrap();
+    assert!(code == Some(1) && line["id"] == id && line["amount"] == "10000", "{told}");
+    assert_eq!(spends(&["--state", "unknown"]).0, Some(0));
+    assert_eq!(spends(&["--older-than", "3600"]).0, Some(0));
+    let (code, told) = spends(&["--state", "lost"]);
+    assert!(code == Some(1) && told.contains("`lost` is no state"), "{told}");
+    assert_eq!(world.fetch(Some(text(&payment, "payment_signature"))).await.unwrap().status.as_u16(), 200);
+    world.until(id, "settled").await;
+    assert_eq!(spends(&[]).0, Some(0));
+    assert!(spends(&["--state", "settled"]).1.contains(id));
 }
