@@ -7,7 +7,7 @@ use std::time::Duration;
 use ledger::id::BudgetId;
 use ledger::store::Store;
 use purser::client::ClientError;
-use purser::world::{HOME, USER};
+use purser::world::{AGENT, HOME, USER};
 use reqwest::Method;
 use serde_json::json;
 
@@ -243,4 +243,52 @@ async fn a_cap_that_was_lowered_in_the_file_binds_what_is_open() {
     let file = world.config_file().display().to_string();
     let verified = crate::harness::process::run(&["ledger", "verify", "--config", &file], &world.env());
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+/// A runaway agent fills neither the tables nor the journal: beyond its quota it is told to wait, and nothing is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_leaves_behind_so_much_and_no_more() {
+    let mut world = World::start().await;
+    let home = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap();
+    (home.open_payments, home.refusals_burst, home.hold_seconds) = (Some(3), Some(4), Some(5));
+    std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
+    world.restart();
+    let mandate = world.mandate().await;
+    let pay = async |thing: &str| {
+        let body = json!({ "mandate": mandate, "payment_required": world.offer(thing).await });
+        world.client.call(Method::POST, "/v1/payments", &world.agent, Some(thing), Some(body)).await
+    };
+    let entries = async || {
+        let store = purser::assembly::open_store(&world.config, &world.ring, store::Schema::Refuse).await.unwrap();
+        let entries = store.head(&HOME.parse().unwrap()).await.unwrap().0;
+        store.close().await.unwrap();
+        entries
+    };
+    let mut open = Vec::new();
+    for thing in ["one", "two", "three"] {
+        open.push(text(&pay(thing).await.unwrap(), "id").to_owned());
+    }
+    let before = entries().await;
+    for thing in ["four", "five", "four"] {
+        let (status, code, detail) = refused(pay(thing).await);
+        assert_eq!((status, code.as_str()), (429, "quota_exceeded"), "{detail}");
+        assert!(detail.contains("at most 3 open payments"), "{detail}");
+    }
+    assert_eq!(entries().await, before, "nothing is written of it");
+    assert_eq!(text(&pay("two").await.unwrap(), "id"), open[1], "a known key has its answer all the same");
+    let stop = json!({ "scope": format!("agent/{AGENT}") });
+    world.call(Method::POST, "/v1/kill", &world.user, Some(stop)).await.unwrap();
+    let home = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap();
+    home.open_payments = None;
+    std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
+    world.restart();
+    let mut told = Vec::new();
+    for number in 0..12 {
+        let body = json!({ "mandate": mandate, "payment_required": world.offer(&format!("{number}")).await });
+        let key = format!("stopped-{number}");
+        told.push(code(world.client.call(Method::POST, "/v1/payments", &world.agent, Some(&key), Some(body)).await));
+    }
+    let kept = told.iter().filter(|code| *code == "stopped").count();
+    assert!((4..=7).contains(&kept), "{told:?}");
+    assert_eq!(told.iter().filter(|code| *code == "quota_exceeded").count(), 12 - kept, "{told:?}");
 }

@@ -140,7 +140,7 @@ pub fn keep_rejection(
 
 /// Refusals that depend on the state of the book are kept: the same key gets the same answer. Those that say that the
 /// request itself is wrong, is not the caller's, or that something is still under way, burn nothing.
-const fn is_kept(code: RejectionCode) -> bool {
+pub const fn is_kept(code: RejectionCode) -> bool {
     matches!(
         code,
         RejectionCode::AmountExceedsBudget

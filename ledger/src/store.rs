@@ -163,6 +163,8 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<AccountBalance>, StoreError>;
     /// What the balances were before a record, by name and asset; accounts that nothing had moved yet are left out.
     async fn balances_before(&self, tenant: &TenantId, seq: u64) -> Result<Vec<AccountBalance>, StoreError>;
+    /// How many payments under the mandates of one holder are open; not counted beyond `most`.
+    async fn count_open(&self, tenant: &TenantId, holder: &PrincipalId, most: u32) -> Result<u32, StoreError>;
     /// Spends in one state, by id, after `after`; at most `limit`.
     async fn spends_in(
         &self,

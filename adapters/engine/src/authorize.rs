@@ -75,8 +75,10 @@ impl Engine {
         if let Some(known) = self.store.spend(&identity.tenant, spend).await? {
             return self.resume(identity, &tenant, &offer, known, digest).await;
         }
+        self.check_quota(identity, &tenant.limits).await?;
         let draft = self.draft(identity, &tenant, &request, &offer, spend, digest).await?;
-        let held = self.hold(identity, &draft).await?;
+        let held = self.hold(identity, &draft).await;
+        let held = held.inspect_err(|error| self.count_refusal(identity, &tenant.limits, error))?;
         let committed = self.commit(identity, held).await?;
         self.sign(&tenant, &offer, committed).await
     }

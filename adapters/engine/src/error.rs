@@ -20,6 +20,8 @@ pub enum Kind {
     NotFound,
     /// It contradicts what is there.
     Conflict,
+    /// Too much of the caller's is under way.
+    TooMany,
     /// A part that is needed does not answer. Nothing is known to have happened; try again.
     Unavailable,
     /// Ours.
@@ -54,6 +56,8 @@ pub enum EngineError {
     CartMismatch { expected: String, found: String },
     #[error("the mandate demands a cart signed by the merchant; none was given")]
     CartRequired,
+    #[error("at most {limit} {what} were expected of one agent, there are as many; try again in {retry_after} s")]
+    QuotaExceeded { what: &'static str, limit: u32, retry_after: u32 },
     #[error("the chain cannot be asked: {0}")]
     ChainUnavailable(String),
     #[error("the chain refused: {0}")]
@@ -90,6 +94,7 @@ impl EngineError {
             Self::PayeeMismatch { .. } => "payee_mismatch",
             Self::CartMismatch { .. } => "cart_mismatch",
             Self::CartRequired => "cart_required",
+            Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::ChainUnavailable(_) => "chain_unavailable",
             Self::ChainRefused(_) => "chain_refused",
             Self::StoreUnavailable(_) => "store_unavailable",
@@ -110,6 +115,7 @@ impl EngineError {
                 Kind::Refused
             }
             Self::Forbidden { .. } => Kind::Forbidden,
+            Self::QuotaExceeded { .. } => Kind::TooMany,
             Self::NotFound { .. } => Kind::NotFound,
             // A node that refuses is no verdict on what the caller asked, either.
             Self::ChainUnavailable(_)
@@ -128,7 +134,7 @@ impl EngineError {
             Self::Mandate(rejection) => rejection.retryable(),
             Self::Book(rejection) => rejection.code().retryable(),
             Self::Payment(refusal) => refusal.retryable(),
-            other => other.kind() == Kind::Unavailable,
+            other => matches!(other.kind(), Kind::Unavailable | Kind::TooMany),
         }
     }
 

@@ -23,6 +23,7 @@ mod mandate;
 mod mint;
 mod nodes;
 pub mod ports;
+mod quota;
 pub mod rate;
 pub mod reconcile;
 pub mod refund;
@@ -44,6 +45,7 @@ pub use crate::book::service;
 use crate::desk::Desk;
 use crate::error::EngineError;
 use crate::ports::{Clock, Entropy, Outside};
+use crate::quota::Quotas;
 use crate::tenant::Tenant;
 
 /// Who calls, and in whose book.
@@ -67,6 +69,7 @@ pub struct Engine {
     pub outside: OnceLock<Arc<dyn Outside>>,
     tenants: RwLock<Tenants>,
     desk: Desk,
+    quotas: Quotas,
 }
 
 impl Engine {
@@ -81,7 +84,18 @@ impl Engine {
     ) -> Self {
         let tenants = RwLock::new(by_id(tenants));
         let outside = OnceLock::new();
-        Self { store, chain, network, assets, clock, entropy, outside, tenants, desk: Desk::default() }
+        Self {
+            store,
+            chain,
+            network,
+            assets,
+            clock,
+            entropy,
+            outside,
+            tenants,
+            desk: Desk::default(),
+            quotas: Quotas::default(),
+        }
     }
 
     /// As it is configured now. Who holds it keeps it as it was, to the end of what they do.

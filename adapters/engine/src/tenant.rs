@@ -83,13 +83,24 @@ pub struct Limits {
     pub payment_seconds: u64,
     /// How long a question to a human stands.
     pub decision_seconds: i64,
+    /// How many payments of one agent may be open at once.
+    pub open_payments: u32,
+    /// How many refusals that the journal keeps an agent may cause at once; one a second comes back.
+    pub refusals_burst: u32,
     /// How long a call waits for a settlement before it answers that it is pending.
     pub settle_wait_millis: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { hold_seconds: 60, payment_seconds: 60, decision_seconds: 900, settle_wait_millis: 5_000 }
+        Self {
+            hold_seconds: 60,
+            payment_seconds: 60,
+            decision_seconds: 900,
+            open_payments: 10_000,
+            refusals_burst: 200,
+            settle_wait_millis: 5_000,
+        }
     }
 }
 

@@ -156,6 +156,12 @@ pub struct TenantConfig {
     pub payment_seconds: Option<u64>,
     #[serde(default)]
     pub hold_seconds: Option<i64>,
+    /// How many payments of one agent may be open at once, and how many refusals that the journal keeps it may cause in a
+    /// short time: beyond, a 429.
+    #[serde(default)]
+    pub open_payments: Option<u32>,
+    #[serde(default)]
+    pub refusals_burst: Option<u32>,
 }
 
 /// Nothing to say yet: that it stands there makes the tenant pay.
@@ -363,6 +369,8 @@ impl Config {
                 pegs: Vec::new(),
                 payment_seconds: None,
                 hold_seconds: None,
+                open_payments: None,
+                refusals_burst: None,
                 ..tenant.clone()
             };
         }

@@ -132,6 +132,8 @@ fn tenant(id: &str) -> TenantConfig {
         facilitate: None,
         payment_seconds: None,
         hold_seconds: None,
+        open_payments: None,
+        refusals_burst: None,
     }
 }
 

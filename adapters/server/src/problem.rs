@@ -66,6 +66,7 @@ const fn status_of(kind: Kind) -> StatusCode {
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Conflict => StatusCode::CONFLICT,
+        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -82,6 +83,10 @@ impl From<EngineError> for Problem {
                 Ok(Value::Object(values)) => values,
                 _ => Map::new(),
             },
+            EngineError::QuotaExceeded { limit, retry_after, .. } => Map::from_iter([
+                ("limit".to_owned(), (*limit).into()),
+                ("retry_after".to_owned(), (*retry_after).into()),
+            ]),
             _ => Map::new(),
         };
         let detail = match kind {

@@ -200,6 +200,17 @@ impl Store for SqlStore {
         Ok(found)
     }
 
+    async fn count_open(&self, tenant: &TenantId, holder: &PrincipalId, most: u32) -> Result<u32, StoreError> {
+        let (join, index) = (self.dialect().join(), self.dialect().indexed_by("spend_open"));
+        let text = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM spend s {index} {join} budget b ON b.tenant = s.tenant AND b.id = s.budget
+                 WHERE s.tenant = $1 AND s.open = 1 AND b.holder = $2 LIMIT $3) AS found"
+        );
+        let found = self.fetch(text, vec![Cell::text(tenant), Cell::text(holder), Cell::Integer(most.into())]).await?;
+        let count = found.first().map_or(Ok(0), |row| row.integer(0))?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
     async fn spends_in(
         &self,
         tenant: &TenantId,

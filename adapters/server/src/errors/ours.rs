@@ -129,6 +129,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ),
     ("headers_too_large", "The header lines are longer than what is read.", "Send fewer or shorter ones."),
     ("busy", "More is under way than there is room for.", "Try again in a moment."),
+    (
+        "quota_exceeded",
+        "The agent has as many open payments as it may, or was refused too often in a short time.",
+        "Wait as long as `Retry-After` says; present or void what is open.",
+    ),
     ("rate_limited", "Too many calls came in a short time.", "Wait as long as `Retry-After` says."),
     ("body_too_large", "The body is longer than what is read.", "Send a shorter one."),
     ("body_too_slow", "The body did not come to its end in time.", "Send it faster, or shorter."),
