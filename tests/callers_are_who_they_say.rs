@@ -465,9 +465,36 @@ async fn operators_read_the_metrics() {
         "purser_http_requests_total{route=\"unmatched\",method=\"other\",status=\"404\"} 1",
         "purser_journal_records{tenant=\"home\"}",
         "purser_build_info{version=",
+        "purser_payments{tenant=\"home\",state=\"unknown\"} 0",
+        "purser_oldest_payment_seconds{tenant=\"home\",state=\"spent_otherwise\"} 0",
+        "purser_fenced{tenant=\"home\"} 0",
+        "purser_relayer_gwei{tenant=\"carrier\"}",
+        "purser_chain_up 1",
+        "purser_block_age_seconds{block=\"finalized\"}",
         "# EOF",
     ] {
         assert!(said.contains(line), "{line} is missing in {said}");
     }
+    check_alerts(&said);
     assert!(!said.contains(&mandate) && !said.contains("INVENTED") && !said.contains("nobody/knows"), "{said}");
+}
+
+/// Every alert asks for figures that exist and has its page in the runbook.
+fn check_alerts(metrics: &str) {
+    let read = |name: &str| std::fs::read_to_string(crate::harness::root().join("adapters/server").join(name)).unwrap();
+    let (alerts, runbook) = (read("alerts.yml"), read("RUNBOOK.md"));
+    let mut names = 0;
+    for line in alerts.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("- alert: ") {
+            names += 1;
+            assert!(runbook.contains(&format!("## {name}\n")), "{name} has no page");
+        }
+        if let Some(rule) = line.strip_prefix("expr: ") {
+            let words = rule.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            for metric in words.filter(|word| word.starts_with("purser_")) {
+                assert!(metrics.contains(&format!("\n{metric}")), "{metric} of `{rule}` is no figure");
+            }
+        }
+    }
+    assert!(names >= 10, "{names} alerts were read");
 }

@@ -3,11 +3,14 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use alloy_primitives::U256;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use engine::error::EngineError;
 use http::{Method, StatusCode, header};
+use ledger::gate::Scope;
 use ledger::id::CallerKind;
+use ledger::spend::SpendState;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +19,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use x402::chain::At;
 
 use crate::App;
 use crate::call::CallerOrStranger;
@@ -50,11 +55,34 @@ struct Tenant {
     tenant: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    tenant: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBlock {
+    block: &'static str,
+}
+
+/// Payments that a human must look at, where there is one.
+const WATCHED: [SpendState; 2] = [SpendState::Unknown, SpendState::SpentOtherwise];
+/// How many of them are counted at most.
+const WATCHED_MAX: u32 = 500;
+
 pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
     seconds: Family<Route, Histogram>,
     records: Family<Tenant, Gauge<u64, AtomicU64>>,
+    payments: Family<InState, Gauge<u64, AtomicU64>>,
+    oldest: Family<InState, Gauge>,
+    stops: Family<Tenant, Gauge<u64, AtomicU64>>,
+    fenced: Family<Tenant, Gauge<u64, AtomicU64>>,
+    relayer: Family<Tenant, Gauge>,
+    chain_up: Gauge,
+    block_age: Family<OfBlock, Gauge>,
 }
 
 impl Default for Metrics {
@@ -63,11 +91,23 @@ impl Default for Metrics {
         let requests = Family::<Answered, Counter>::default();
         let seconds = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         let records = Family::<Tenant, Gauge<u64, AtomicU64>>::default();
+        let (payments, oldest) =
+            (Family::<InState, Gauge<u64, AtomicU64>>::default(), Family::<InState, Gauge>::default());
+        let (stops, fenced): (Family<Tenant, Gauge<u64, AtomicU64>>, Family<Tenant, _>) = Default::default();
+        let relayer = Family::<Tenant, Gauge>::default();
+        let (chain_up, block_age) = (Gauge::default(), Family::<OfBlock, Gauge>::default());
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("http_request_seconds", "How long an answer took", seconds.clone());
         registry.register("journal_records", "Records in a tenant's journal", records.clone());
+        registry.register("payments", "Payments in a state that a human must look at", payments.clone());
+        registry.register("oldest_payment_seconds", "How long ago the oldest of them was reserved", oldest.clone());
+        registry.register("stops", "Scopes that are stopped", stops.clone());
+        registry.register("fenced", "Whether a restored book waits behind its fence", fenced.clone());
+        registry.register("relayer_gwei", "What a facilitator has for gas", relayer.clone());
+        registry.register("chain_up", "Whether the chain answered", chain_up.clone());
+        registry.register("block_age_seconds", "How old a block is by the clock here", block_age.clone());
         registry.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, requests, seconds, records }
+        Self { registry, requests, seconds, records, payments, oldest, stops, fenced, relayer, chain_up, block_age }
     }
 }
 
@@ -106,12 +146,56 @@ pub async fn show(State(app): State<App>, caller: CallerOrStranger) -> Result<Re
         }
     }
     for tenant in app.engine.tenants() {
-        let (records, _) = app.engine.store.head(&tenant.id).await.map_err(EngineError::from)?;
-        app.metrics.records.get_or_create(&Tenant { tenant: tenant.id.to_string() }).set(records);
+        look_at_book(&app, &tenant).await?;
     }
+    look_at_chain(&app).await;
     let mut text = String::new();
     let broken = |error: std::fmt::Error| EngineError::Broken(error.to_string());
     encode(&mut text, &app.metrics.registry).map_err(broken)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+async fn look_at_book(app: &App, tenant: &engine::tenant::Tenant) -> Result<(), EngineError> {
+    let (store, metrics) = (&app.engine.store, &app.metrics);
+    let label = Tenant { tenant: tenant.id.to_string() };
+    let (records, _) = store.head(&tenant.id).await?;
+    metrics.records.get_or_create(&label).set(records);
+    let gates = store.closed_gates(&tenant.id).await?;
+    metrics.stops.get_or_create(&label).set(u64::try_from(gates.len()).unwrap_or(u64::MAX));
+    let is_fenced = gates.iter().any(|gate| gate.scope == Scope::Fence);
+    metrics.fenced.get_or_create(&label).set(u64::from(is_fenced));
+    for state in WATCHED {
+        let found = store.spends_in(&tenant.id, state, None, WATCHED_MAX).await?;
+        let label = InState { tenant: tenant.id.to_string(), state: state.as_str() };
+        metrics.payments.get_or_create(&label).set(u64::try_from(found.len()).unwrap_or(u64::MAX));
+        let held = match found.iter().map(|spend| spend.hold.seq).min() {
+            Some(seq) => store.records(&tenant.id, seq, 1).await?.first().map(|(_, effects)| effects.at.seconds()),
+            None => None,
+        };
+        let age = held.map_or(0, |held| app.engine.clock.now().seconds().saturating_sub(held));
+        metrics.oldest.get_or_create(&label).set(age);
+    }
+    if let Some(facilitator) = &tenant.facilitator
+        && let Ok(wei) = app.engine.chain.native_balance(facilitator.relayer.address()).await
+    {
+        let gwei = i64::try_from(wei / U256::from(1_000_000_000_u64)).unwrap_or(i64::MAX);
+        metrics.relayer.get_or_create(&label).set(gwei);
+    }
+    Ok(())
+}
+
+async fn look_at_chain(app: &App) {
+    let now = app.engine.clock.now().seconds();
+    let mut is_up = true;
+    for (block, at) in [("latest", At::Latest), ("finalized", At::Finalized)] {
+        match app.engine.chain.block(at).await {
+            Ok(found) => {
+                let age = now.saturating_sub(i64::try_from(found.timestamp).unwrap_or(i64::MAX));
+                app.metrics.block_age.get_or_create(&OfBlock { block }).set(age);
+            }
+            Err(_) => is_up = false,
+        }
+    }
+    app.metrics.chain_up.set(i64::from(is_up));
 }
