@@ -7,14 +7,14 @@ use std::process::Command;
 use ledger::id::CallerKind;
 use ledger::store::{Store, Verification};
 use purser::ledger::TrialBalance;
-use purser::world::{CARRIER, HOME, SHOP, shop_address, wallet_address};
+use purser::world::{CARRIER, HOME, SHOP, shop_address};
 use reqwest::Method;
 use serde_json::{Value, json};
 use x402::chain::{At, Chain};
 
 use crate::harness::shop::{Shop, code, intent, new_key};
+use crate::harness::text;
 use crate::harness::world::World;
-use crate::harness::{foreign, root, text};
 
 /// Settled, held, refused and free things, so that every table has rows.
 async fn mixed_run(shop: &Shop) {
@@ -236,80 +236,6 @@ async fn pages_join_to_the_whole() {
     let denied = get("/v1/approvals", "state=approved".into()).await.unwrap();
     assert_eq!(denied["approvals"].as_array().map(Vec::len), Some(1));
     assert!(get("/v1/approvals", "state=maybe".into()).await.is_err());
-}
-
-/// What the shop sends by itself, and the hash of it.
-fn shop_sends(world: &World, to: &str, amount: u128) -> String {
-    let key = format!("{:#x}", chain::accounts::ACCOUNTS[2].private_key);
-    let (url, token) = (text(&world.chain.line, "rpc_url"), chain::token::ADDRESS.to_string());
-    let output = Command::new(foreign("python"))
-        .arg(root().join("tests/foreign/transfer.py"))
-        .args([url, &key, &token, to, &amount.to_string()])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// The chain says what was refunded, not who asks: a transfer is one refund of one payment, from the payee who was paid.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refund_is_what_the_chain_shows_once() {
-    let mut world = World::start().await;
-    let wallet = format!("{:#x}", wallet_address(HOME, &world.ring).unwrap());
-    let mut spends = Vec::new();
-    let mandates = [world.mandate().await, world.mandate_with(json!({ "refunds": "restore" })).await];
-    for (number, mandate) in mandates.iter().enumerate() {
-        let payment = world.pay(mandate, &format!("refunded-{number}")).await.unwrap();
-        assert_eq!(world.fetch(Some(text(&payment, "payment_signature"))).await.unwrap().status.as_u16(), 200);
-        world.until(text(&payment, "id"), "settled").await;
-        spends.push(text(&payment, "id").to_owned());
-    }
-    let open = world.pay(&mandates[0], "open").await.unwrap();
-    let refund = async |spend: &str, transaction: &str| {
-        let path = format!("/v1/payments/{spend}/refund");
-        world.call(Method::POST, &path, &world.agent, Some(json!({ "transaction": transaction }))).await
-    };
-    let shop = format!("{:#x}", shop_address());
-    let broke = shop_sends(&world, &wallet, 20_001);
-    world.rpc("devnet_mint", json!([shop, "0xf4240"])).await;
-    let stranger = "0x00000000000000000000000000000000000000cc";
-    let (part, rest) = (shop_sends(&world, &wallet, 4_000), shop_sends(&world, &wallet, 6_000));
-    let (too_much, elsewhere) = (shop_sends(&world, &wallet, 10_001), shop_sends(&world, stranger, 10_000));
-    let paying = world.call(Method::GET, &format!("/v1/payments/{}", spends[0]), &world.agent, None).await.unwrap();
-    for (transaction, expected) in [
-        ("0x12", "invalid_request"),
-        ("", "invalid_request"),
-        (&*format!("0x{}", "ab".repeat(32)), "not_found"),
-        (&elsewhere, "invalid_request"),
-        // It reverted: the shop did not have so much.
-        (&broke, "invalid_request"),
-        // The payment itself: from the wallet, not to it.
-        (text(&paying, "transaction"), "invalid_request"),
-        (&too_much, "refund_exceeds_payment"),
-    ] {
-        assert_eq!(code(refund(&spends[0], transaction).await), expected, "{transaction}");
-    }
-    assert_eq!(code(refund(text(&open, "id"), &part).await), "spend_state", "nothing was paid yet");
-    for (spend, transaction, refunded) in [
-        (&spends[0], &part, "4000"),
-        (&spends[0], &part, "4000"),
-        (&spends[0], &rest, "10000"),
-        (&spends[0], &part, "10000"),
-    ] {
-        assert_eq!(refund(spend, transaction).await.unwrap()["refunded"], refunded);
-    }
-    assert_eq!(code(refund(&spends[1], &part).await), "refund_claimed");
-    let whole = shop_sends(&world, &wallet, 10_000);
-    assert_eq!(code(refund(&spends[0], &whole).await), "refund_exceeds_payment");
-    assert_eq!(refund(&spends[1], &whole).await.unwrap()["refunded"], "10000");
-    for (mandate, posted) in [(&mandates[0], "0.01"), (&mandates[1], "0.00")] {
-        let figures = world.call(Method::GET, &format!("/v1/mandates/{mandate}"), &world.user, None).await.unwrap();
-        assert_eq!(figures["posted"]["amount"], posted, "{figures}");
-    }
-    world.serve = None;
-    let file = world.config_file().display().to_string();
-    let verified = crate::harness::process::run(&["ledger", "verify", "--config", &file], &world.env());
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }
 
 /// What an account was is what its records before an instant come to; the figures of now do not depend on how one asks.

@@ -15,6 +15,7 @@ mod daily_use;
 mod decisions_can_be_proved;
 mod foreign_clients;
 mod keys_are_replaced;
+mod money_moves_beside_the_book;
 mod never_over_the_limit;
 mod never_twice;
 mod no_spend_without_a_mandate;

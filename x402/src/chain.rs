@@ -36,6 +36,14 @@ pub struct TransferLog {
     pub value: U256,
 }
 
+/// A `Transfer` log, and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenTransfer {
+    pub transaction: B256,
+    pub block_number: u64,
+    pub log: TransferLog,
+}
+
 /// What became of one EIP-3009 nonce, read from the logs of the transaction that consumed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationUse {
@@ -148,6 +156,18 @@ pub trait Chain: Send + Sync {
         from: u64,
     ) -> Result<Vec<ConsumedNonce>, ChainError> {
         Err(ChainError::Unavailable(format!("the nonces of {payer} on {asset} from block {from} are not listed here")))
+    }
+    /// Every `Transfer` of a token from or to an owner, in the blocks from `from` to `to` (both inclusive).
+    async fn token_transfers(
+        &self,
+        asset: Address,
+        owner: Address,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<TokenTransfer>, ChainError> {
+        Err(ChainError::Unavailable(format!(
+            "the transfers of {owner} on {asset} in {from}..={to} are not listed here"
+        )))
     }
     /// `eth_call` of the transfer as `caller`; `Ok` means that it would not revert now.
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError>;

@@ -53,6 +53,8 @@ pub enum Command {
     Ledger(LedgerArgs),
     /// Payments by their state, oldest first: what is open, what nobody can account for. Exit 1 where there is one.
     Spends(SpendsArgs),
+    /// Hold the wallets of the books against the chain. Exit 1 where they do not agree.
+    Reconcile(LedgerScope),
     /// The sealed keys. Needs the master key, and shows no secret.
     Keys(KeysArgs),
     /// A short-lived bearer token for a principal of the configuration.

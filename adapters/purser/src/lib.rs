@@ -30,6 +30,7 @@ pub mod opening;
 pub mod operate;
 pub mod pay;
 pub mod principal;
+pub mod reconcile;
 pub mod restore;
 pub mod serve;
 pub mod service;

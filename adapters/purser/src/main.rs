@@ -8,7 +8,7 @@ use purser::pay::Ended;
 use purser::verify::Judged;
 use purser::{
     approve, ask, bench, chain_command, checkpoint, demo, dev, doctor, export, init, keys, operate, pay, principal,
-    restore, serve, stop, telemetry, verify,
+    reconcile, restore, serve, stop, telemetry, verify,
 };
 
 fn main() -> ExitCode {
@@ -71,6 +71,9 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Backup(args) => restore::backup(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Restore(args) => restore::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Spends(args) => Ok(if operate::spends(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Reconcile(args) => {
+            Ok(if reconcile::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,

@@ -1,10 +1,12 @@
 //! Looking for the logs that consume a nonce, over many blocks and in bounded questions.
 
+use std::ops::RangeInclusive;
+
 use alloy::primitives::{Address, B256, U64};
 use alloy::rpc::types::Log;
 use alloy::sol_types::SolEvent as _;
-use serde_json::json;
-use x402::chain::{At, AuthorizationUse, Chain as _, ChainError};
+use serde_json::{Value, json};
+use x402::chain::{At, AuthorizationUse, Chain as _, ChainError, TokenTransfer, TransferLog};
 
 use super::RpcChain;
 use super::evidence::{authorization_use, consuming_log};
@@ -25,27 +27,61 @@ impl RpcChain {
             let message = format!("asked to look from block {from}, the node has only {head}");
             return Err(ChainError::Unavailable(message));
         }
+        let events = [Token::AuthorizationUsed::SIGNATURE_HASH, Token::AuthorizationCanceled::SIGNATURE_HASH];
+        let topics = json!([events, payer.into_word(), nonce]);
+        let mut found = Vec::new();
+        for (blocks, logs) in self.logs(asset, &topics, from..=head).await? {
+            for log in logs {
+                found.push(consuming_log(log, asset, payer, nonce, blocks.clone())?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// To and from an owner, once each.
+    pub(super) async fn transfer_logs(
+        &self,
+        asset: Address,
+        owner: Address,
+        blocks: RangeInclusive<u64>,
+    ) -> Result<Vec<TokenTransfer>, ChainError> {
+        let (event, word) = (Token::Transfer::SIGNATURE_HASH, owner.into_word());
+        let mut found = Vec::new();
+        for topics in [json!([event, word]), json!([event, Value::Null, word])] {
+            for (blocks, logs) in self.logs(asset, &topics, blocks.clone()).await? {
+                for log in logs {
+                    found.push(transfer_of(&log, asset, owner, &blocks)?);
+                }
+            }
+        }
+        // One to oneself is found twice.
+        found.sort_by_key(|(place, _)| *place);
+        found.dedup_by_key(|(place, _)| *place);
+        Ok(found.into_iter().map(|(_, transfer)| transfer).collect())
+    }
+
+    /// In bounded questions, each with the blocks that it was about.
+    async fn logs(
+        &self,
+        asset: Address,
+        topics: &Value,
+        blocks: RangeInclusive<u64>,
+    ) -> Result<Vec<(RangeInclusive<u64>, Vec<Log>)>, ChainError> {
+        let (from, to) = (*blocks.start(), *blocks.end());
         let step = self.config.log_blocks_max.max(1);
-        let queries = (head - from) / step + 1;
+        let queries = to.saturating_sub(from) / step + 1;
         if queries > LOG_QUERIES_MAX {
-            let message = format!("blocks {from} to {head} take {queries} log queries, at most {LOG_QUERIES_MAX}");
+            let message = format!("blocks {from} to {to} take {queries} log queries, at most {LOG_QUERIES_MAX}");
             return Err(ChainError::Unavailable(message));
         }
-        let events = [Token::AuthorizationUsed::SIGNATURE_HASH, Token::AuthorizationCanceled::SIGNATURE_HASH];
         let mut found = Vec::new();
         for query in 0..queries {
             let first = from.saturating_add(query.saturating_mul(step));
-            let last = first.saturating_add(step - 1).min(head);
+            let last = first.saturating_add(step - 1).min(to);
             let filter = json!([{
-                "address": asset,
-                "fromBlock": U64::from(first),
-                "toBlock": U64::from(last),
-                "topics": [events, payer.into_word(), nonce],
+                "address": asset, "fromBlock": U64::from(first), "toBlock": U64::from(last), "topics": topics,
             }]);
-            let logs: Vec<Log> = self.client.call("eth_getLogs", filter).await?;
-            for log in logs {
-                found.push(consuming_log(log, asset, payer, nonce, first..=last)?);
-            }
+            found.push((first..=last, self.client.call("eth_getLogs", filter).await?));
         }
         Ok(found)
     }
@@ -57,5 +93,28 @@ impl RpcChain {
             return Err(ChainError::Unavailable(format!("the node has a log of {transaction} and no receipt")));
         };
         authorization_use(log, &receipt, block)
+    }
+}
+
+/// Block and place in it.
+type Place = (u64, u64);
+
+/// What was asked for, and nothing else.
+fn transfer_of(
+    log: &Log,
+    asset: Address,
+    owner: Address,
+    blocks: &RangeInclusive<u64>,
+) -> Result<(Place, TokenTransfer), ChainError> {
+    let transfer = Token::Transfer::decode_log_validate(&log.inner).ok();
+    let place = log.block_number.zip(log.log_index).filter(|(block, _)| blocks.contains(block) && !log.removed);
+    match (transfer, place, log.transaction_hash) {
+        (Some(transfer), Some(place), Some(transaction))
+            if transfer.address == asset && (transfer.from == owner || transfer.to == owner) =>
+        {
+            let log = TransferLog { asset, from: transfer.from, to: transfer.to, value: transfer.value };
+            Ok((place, TokenTransfer { transaction, block_number: place.0, log }))
+        }
+        _ => Err(ChainError::Unavailable(format!("asked for transfers of {owner} on {asset}, answered another log"))),
     }
 }

@@ -21,7 +21,8 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use x402::chain::{
-    At, AuthorizationUse, Block, Chain, ChainError, ConsumedNonce, Pool, Receipt, TokenFacts, TransferCall,
+    At, AuthorizationUse, Block, Chain, ChainError, ConsumedNonce, Pool, Receipt, TokenFacts, TokenTransfer,
+    TransferCall,
 };
 
 use crate::devnet::Devnet;
@@ -237,6 +238,16 @@ impl Chain for RpcChain {
             Some(log) => self.use_of(&log).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    async fn token_transfers(
+        &self,
+        asset: Address,
+        owner: Address,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<TokenTransfer>, ChainError> {
+        self.transfer_logs(asset, owner, from..=to).await
     }
 
     async fn consumed_nonces(
