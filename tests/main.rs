@@ -8,6 +8,7 @@ mod harness;
 mod a_backup_comes_back;
 mod a_human_can_stop_it;
 mod a_stranger_sets_it_up;
+mod books_are_exported;
 mod books_balance;
 mod callers_are_who_they_say;
 mod crash;

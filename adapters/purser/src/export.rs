@@ -23,7 +23,7 @@ use jiff::civil::Date;
 use ledger::account::{Account, Balance, Class, Net, Side};
 use ledger::effects::Effects;
 use ledger::id::{Micros, TenantId};
-use ledger::money::AssetId;
+use ledger::money::{Amount, AssetId};
 use ledger::store::{AccountBalance, Store, StoreError};
 use store::{Schema, SqlStore};
 use x402::network::AssetTable;
@@ -151,6 +151,7 @@ pub async fn export(args: &ExportArgs) -> Result<(), String> {
     let mut export = Export::new(&book, args.format, out);
     export.run(args.from, args.to).await.map_err(|error| error.to_string())?;
     if let (Some(file), Some(path)) = (file, &args.out) {
+        file.as_file().sync_all().map_err(|error| format!("{}: {error}", path.display()))?;
         file.persist(path).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
@@ -230,16 +231,15 @@ impl<'a> Export<'a> {
 
     /// The balances before the first record as one transaction: together they are nothing, so it needs no account more.
     async fn open(&mut self, from: Micros) -> Result<(), ExportError> {
+        if self.sums.is_empty() {
+            return Ok(());
+        }
         let date = utc_date(from)?;
         (self.begun, self.last) = (Some(date), Some(date));
-        let sums: Vec<_> =
-            self.sums.iter().map(|((account, asset), balance)| (account.clone(), asset.clone(), *balance)).collect();
-        let lines = self.named(&sums)?;
-        let standings: Vec<_> = lines
-            .iter()
-            .map(Line::standing)
-            .filter(|standing| standing.net != Net::Positive(ledger::money::Amount::ZERO))
-            .collect();
+        let sums = self.sums.iter().map(|((account, asset), sum)| (account.clone(), asset.clone(), *sum));
+        let lines = self.named(&sums.collect::<Vec<_>>())?;
+        let is_something = |standing: &Standing<'_>| standing.net != Net::Positive(Amount::ZERO);
+        let standings: Vec<_> = lines.iter().map(Line::standing).filter(is_something).collect();
         if !standings.is_empty() {
             self.format.opening(&mut self.out, date, &standings)?;
         }
