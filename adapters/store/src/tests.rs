@@ -12,6 +12,7 @@ mod memory;
 mod parity;
 mod postgres;
 mod postgres_guards;
+mod standby;
 #[path = "../../../ledger/src/book/tests/stream.rs"]
 mod stream;
 
