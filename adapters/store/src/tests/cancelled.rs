@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 use super::cluster::wait_until;
 use super::standby::{Pair, numbered};
 use super::{assert_sound, holds, run, tenant};
-use crate::{Schema, SqlStore};
+use crate::keys::{KeyState, KeyTable, SealedKey};
+use crate::{Location, Schema, SqlStore};
 
 const CAP: u128 = 1_000;
 
@@ -134,4 +135,42 @@ async fn where_every_wait_is_cancelled_the_answer_is_unknown() {
     assert_eq!(again.freshness, Freshness::New);
     assert_sound(&promoted).await;
     println!("{} waits were cancelled", cancelled.len());
+}
+
+/// Keys are seen as soon as they are written here: who finds them waits for the standby as who wrote them did.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_only_the_primary_has_is_not_taken_for_kept() {
+    let pair = Pair::start();
+    pair.opened(CAP).await.close().await.unwrap();
+    let location: Location = pair.primary.url(&pair.database).parse().unwrap();
+    let change = |keys: Vec<SealedKey>| {
+        let location = location.clone();
+        tokio::spawn(async move {
+            let mut table = KeyTable::open(&location, Schema::Refuse).await?;
+            table.change(|_| Ok::<_, StoreError>(keys)).await
+        })
+    };
+    let key = SealedKey {
+        tenant: tenant().to_string(),
+        purpose: "salt".to_owned(),
+        kid: "one".to_owned(),
+        state: KeyState::Active,
+        created_at: 1,
+        ended_at: None,
+        master: "master".to_owned(),
+        data_key: vec![1; 60],
+        secret: vec![2; 60],
+    };
+    let frozen = pair.standby.freeze_receiver();
+    let mut before = BTreeSet::new();
+    for keys in [vec![key.clone()], vec![]] {
+        let asked = change(keys);
+        let pid = pair.next_waiting(&asked, &mut before);
+        pair.interrupt("pg_cancel_backend", &pid);
+        assert!(matches!(asked.await.unwrap(), Err(StoreError::Unknown(_))));
+    }
+    let asked = change(vec![]);
+    pair.next_waiting(&asked, &mut before);
+    drop(frozen);
+    assert_eq!(asked.await.unwrap().unwrap(), [key]);
 }
