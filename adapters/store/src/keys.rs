@@ -102,6 +102,9 @@ impl KeyTable {
 async fn locked_rows(connection: &mut Connection) -> Result<Vec<SealedKey>, Failure> {
     if connection.dialect() == Dialect::Postgres {
         connection.run("LOCK TABLE sealed_key IN SHARE ROW EXCLUSIVE MODE").await?;
+        // The lock of a row is written down: where nothing else is changed, COMMIT still waits for a standby to have the
+        // keys that are seen here.
+        connection.run("SELECT FROM sealed_key FOR NO KEY UPDATE").await?;
     }
     rows(connection).await
 }

@@ -93,7 +93,7 @@ impl Writer {
             match self.search(place, doubt.unit).await {
                 Ok((found, connection)) => {
                     *slot = Some(connection);
-                    tracing::warn!(tenant = %place.tenant, found, reason = doubt.reason, "the answer to a commit was lost");
+                    tracing::warn!(tenant = %place.tenant, found, reason = doubt.reason, "a commit was in doubt");
                     return Ok(found);
                 }
                 Err(failure) => {

@@ -1,18 +1,18 @@
 //! The books on disk: `ledger::store::Store` over one SQLite file or one PostgreSQL database.
 //!
 //! The promise: what was answered is on the disk (SQLite: WAL, synchronous FULL; PostgreSQL: as durable as its
-//! `synchronous_commit`); a tenant's units of work run one after another, also those of several processes, each the
-//! product of `ledger::book` alone; the journal, transfers, claims and documents are append-only by the database itself;
-//! and `verify` finds any byte that is not what the journal says. The same commands give the same rows and the same root
-//! in both.
+//! `synchronous_commit`, also where somebody cancels its wait for a standby); a tenant's units of work run one after
+//! another, also those of several processes, each the product of `ledger::book` alone; the journal, transfers, claims
+//! and documents are append-only by the database itself; and `verify` finds any byte that is not what the journal says.
+//! The same commands give the same rows and the same root in both.
 //!
 //! Read in this order: `migrations/*/0001_book.sql`, [`SqlStore`] here, `lane` (queue and writer), `unit` (one unit of
 //! work), `load` and `write` (what goes in and out), `rows` and `table` (how things lie in tables), `cell` and
 //! `connection` (where the engines differ), `read`, `verify`; `keys` beside them.
 //!
 //! What it never does: no money rule, no check of a signature, no opening of a sealed key, no decision what a document
-//! means. It never updates or deletes a journal row, never answers before COMMIT, and never takes a failed COMMIT for a
-//! failed command.
+//! means. It never updates or deletes a journal row, never answers before COMMIT, never takes a failed COMMIT for a
+//! failed command, and never a COMMIT with a warning for a done one.
 
 mod cell;
 mod connection;

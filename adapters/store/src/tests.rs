@@ -1,6 +1,7 @@
 //! The store against the book in memory, against many callers, against the engines' own shells, and against a flipped
 //! byte. What is the store's contract is asked of both engines.
 
+mod cancelled;
 mod cluster;
 mod concurrency;
 mod copies;
@@ -13,6 +14,7 @@ mod memory;
 mod parity;
 mod postgres;
 mod postgres_guards;
+mod standby;
 #[path = "../../../ledger/src/book/tests/stream.rs"]
 mod stream;
 

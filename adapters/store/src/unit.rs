@@ -32,7 +32,7 @@ pub(crate) enum Ended {
     InDoubt(Doubt),
 }
 
-/// COMMIT was sent and not answered; these are the answers if it was heard.
+/// COMMIT was sent and not answered, or answered with a warning; these are the answers if it was heard.
 pub(crate) struct Doubt {
     pub unit: UnitId,
     pub answers: Answers,

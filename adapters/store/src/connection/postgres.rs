@@ -8,6 +8,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Postgres, Row as _, TypeInfo as _, ValueRef as _};
 
+use super::notice::listen;
 use super::{Schema, migration, ours};
 use crate::cell::{Cell, Row};
 use crate::failure::Failure;
@@ -98,17 +99,29 @@ fn row(row: &PgRow) -> Result<Row, Failure> {
 }
 
 /// Only what says by its code that the transaction was rolled back has written nothing. A server that goes away
-/// (class 57) may have committed before it went.
+/// (class 57) may have committed before it went. And one that was cancelled while it waited for its standby says that it
+/// committed, and in a warning alone that the standby may not have it.
 pub(super) async fn commit(connection: &mut PgConnection) -> Result<(), Failure> {
-    match sqlx::raw_sql("COMMIT").execute(connection).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
+    match listen(sqlx::raw_sql("COMMIT").execute(connection)).await {
+        (Ok(_), None) => Ok(()),
+        (Ok(_), Some(warning)) => Err(Failure::Unknown(warning)),
+        (Err(error), _) => {
             let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
             if code.starts_with("23") || code.starts_with("40") {
                 return Err(Failure::from(error));
             }
             Err(Failure::Unknown(error.to_string()))
         }
+    }
+}
+
+/// A warning is asked for, one that ends no transaction because there is none. Where it is not heard, by another driver
+/// or a build that drops its logs, no commit could be believed.
+async fn check_hearing(connection: &mut PgConnection) -> Result<(), Failure> {
+    match listen(sqlx::raw_sql("ROLLBACK").execute(connection)).await {
+        (Ok(_), Some(_)) => Ok(()),
+        (Ok(_), None) => Err(Failure::Unavailable("the warnings of the database are not heard here".to_owned())),
+        (Err(error), _) => Err(Failure::from(error)),
     }
 }
 
@@ -142,13 +155,17 @@ impl Opener {
             ("statement_timeout", "30000"),
             ("idle_in_transaction_session_timeout", "15000"),
             ("tcp_user_timeout", "15000"),
+            // Whatever the role's own setting is: `commit` has to hear of a wait that was cancelled.
+            ("client_min_messages", "warning"),
         ]);
         let reader = base.options([("default_transaction_read_only", "on"), ("jit", "off"), ("enable_seqscan", "off")]);
         Self { writer, reader }
     }
 
     pub async fn connect(&self) -> Result<PgConnection, Failure> {
-        Ok(PgConnection::connect_with(&self.writer).await?)
+        let mut connection = PgConnection::connect_with(&self.writer).await?;
+        check_hearing(&mut connection).await?;
+        Ok(connection)
     }
 
     pub async fn open(&self, schema: Schema) -> Result<PgConnection, Failure> {

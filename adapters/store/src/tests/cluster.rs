@@ -1,5 +1,6 @@
 //! A PostgreSQL server of a test's own: in a temporary folder, on a private socket, without a port, as a user that is
-//! not root; gone with the value, and with the process if that is killed.
+//! not root; gone with the value, and with the process if that is killed. And its standby: a second server that follows
+//! the first by streaming replication, and that can be frozen and promoted.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -10,6 +11,9 @@ use tempfile::TempDir;
 
 /// A test that kills processes needs no disk that was synced.
 pub const QUICK: &[&str] = &["fsync=off", "full_page_writes=off"];
+
+/// The name that a standby gives itself, and that its primary knows it by.
+const STANDBY: &str = "standby";
 
 pub struct Cluster {
     folder: TempDir,
@@ -43,6 +47,56 @@ fn as_server(program: &str) -> Command {
     }
     command.arg("--pdeathsig=QUIT").arg(path).env("LC_ALL", "C");
     command
+}
+
+/// A process that is stopped until this is dropped.
+pub struct Frozen {
+    pid: u32,
+}
+
+impl Frozen {
+    fn new(pid: &str) -> Self {
+        let pid = pid.parse().unwrap();
+        signal("-STOP", &[pid]);
+        let is_stopped = || state_and_parent(pid).is_some_and(|(state, _)| state == "T");
+        wait_until("the process is stopped", is_stopped);
+        Self { pid }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("-CONT", &[self.pid]);
+    }
+}
+
+/// Some of them may be gone already.
+fn signal(signal: &str, pids: &[u32]) {
+    let mut kill = Command::new("kill");
+    let _ = kill.arg(signal).args(pids.iter().map(u32::to_string)).stderr(Stdio::null()).status();
+}
+
+/// State and parent of a process, as the kernel has them; `None` where it is gone.
+fn state_and_parent(pid: u32) -> Option<(String, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in parentheses, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| state_and_parent(pid).is_some_and(|(_, its)| its == parent)).collect()
+}
+
+/// Until something is so. Never a pause of a guessed length.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn done(mut command: Command) -> Output {
@@ -118,6 +172,80 @@ impl Cluster {
         let Some(mut server) = self.server.take() else { return };
         let _ = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status();
         let _ = server.wait();
+    }
+
+    /// SIGKILL to the server and all its processes at once, as when the machine loses its power; what a server would
+    /// clean up is cleaned up here.
+    pub fn destroy(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        let lines = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let segment = lines.lines().nth(6).and_then(|keys| keys.split_whitespace().nth(1)).map(str::to_owned);
+        // Stopped first, so that it starts no further process meanwhile.
+        signal("-STOP", &[server.id()]);
+        let all = std::iter::once(server.id()).chain(children(server.id())).collect::<Vec<_>>();
+        signal("-KILL", &all);
+        let _ = server.wait();
+        let is_gone = |pid: u32| state_and_parent(pid).is_none_or(|(state, _)| state == "Z" || state == "X");
+        wait_until("the server's processes are gone", || all.iter().all(|&pid| is_gone(pid)));
+        if let Some(segment) = segment {
+            let _ = Command::new("ipcrm").args(["--shmem-id", &segment]).stderr(Stdio::null()).status();
+        }
+    }
+
+    /// A standby that follows this server, up to date when this returns. Commits wait for it as soon as
+    /// [`Cluster::wait_for_standby`] says so.
+    pub fn standby(&self) -> Self {
+        let standby = Self::folder(STANDBY, &self.settings.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut copy = as_server("pg_basebackup");
+        copy.arg("--pgdata").arg(standby.data()).arg("--host").arg(self.host());
+        copy.args([
+            "--username=owner",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+            "--write-recovery-conf",
+        ]);
+        done(copy);
+        let standby = standby.started();
+        wait_until("the standby streams", || self.standbys("state = 'streaming'") == "1");
+        standby
+    }
+
+    fn standbys(&self, which: &str) -> String {
+        let text = format!("SELECT count(*) FROM pg_stat_replication WHERE application_name = '{STANDBY}' AND {which}");
+        self.psql("postgres", &text)
+    }
+
+    /// From now on no commit is answered before the standby has it on its disk.
+    pub fn wait_for_standby(&self) {
+        self.set("synchronous_standby_names", STANDBY);
+        wait_until("the standby is synchronous", || self.standbys("sync_state = 'sync'") == "1");
+    }
+
+    /// For all sessions, those that are open too.
+    pub fn set(&self, setting: &str, value: &str) {
+        self.psql("postgres", &format!("ALTER SYSTEM SET {setting} = '{value}'"));
+        self.psql("postgres", "SELECT pg_reload_conf()");
+        wait_until("the setting is taken up", || self.psql("postgres", &format!("SHOW {setting}")) == value);
+    }
+
+    /// Of a standby: it takes in nothing more.
+    pub fn freeze_receiver(&self) -> Frozen {
+        Frozen::new(&self.psql("postgres", "SELECT pid FROM pg_stat_wal_receiver"))
+    }
+
+    /// Of a primary: it sends nothing more.
+    pub fn freeze_sender(&self) -> Frozen {
+        let text = format!("SELECT pid FROM pg_stat_replication WHERE application_name = '{STANDBY}'");
+        Frozen::new(&self.psql("postgres", &text))
+    }
+
+    /// Ends a standby's recovery: it is a primary of its own from now on.
+    pub fn promote(&self) {
+        let mut promote = as_server("pg_ctl");
+        promote.args(["promote", "--wait", "--pgdata"]).arg(self.data());
+        done(promote);
+        assert_eq!(self.psql("postgres", "SELECT pg_is_in_recovery()"), "f");
     }
 
     pub fn url(&self, database: &str) -> String {
