@@ -221,6 +221,8 @@ async fn the_journal_is_pinned_by_checkpoints_kept_elsewhere() {
     std::fs::copy(&copy, &database).unwrap();
     // The log of the file that was there is not of this one.
     ["-wal", "-shm"].iter().for_each(|part| drop(std::fs::remove_file(format!("{database}{part}"))));
+    // Whoever does that takes the notes away that would fence it.
+    std::fs::remove_file(format!("{config}.notes")).unwrap();
     world.restart();
     let other = world.mandate().await;
     world.pay(&other, "otherwise").await.unwrap();

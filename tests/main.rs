@@ -7,6 +7,7 @@ mod harness;
 
 mod a_backup_comes_back;
 mod a_human_can_stop_it;
+mod a_person_is_forgotten;
 mod a_stranger_sets_it_up;
 mod books_are_exported;
 mod books_balance;

@@ -39,8 +39,9 @@ async fn a_refund_is_what_the_chain_shows_once() {
     let open = world.pay(&mandates[0], "open").await.unwrap();
     let refund = async |spend: &str, transaction: &str| {
         let path = format!("/v1/payments/{spend}/refund");
-        world.call(Method::POST, &path, &world.agent, Some(json!({ "transaction": transaction }))).await
+        world.call(Method::POST, &path, &world.user, Some(json!({ "transaction": transaction }))).await
     };
+    let early = shop_sends(&world, &wallet, 0);
     let shop = format!("{:#x}", shop_address());
     let broke = shop_sends(&world, &wallet, 20_001);
     world.rpc("devnet_mint", json!([shop, "0xf4240"])).await;
@@ -55,6 +56,8 @@ async fn a_refund_is_what_the_chain_shows_once() {
         (&elsewhere, "invalid_request"),
         // It reverted: the shop did not have so much.
         (&broke, "invalid_request"),
+        // Of nothing, and from before the other payment.
+        (&early, "invalid_request"),
         // The payment itself: from the wallet, not to it.
         (text(&paying, "transaction"), "invalid_request"),
         (&too_much, "refund_exceeds_payment"),
@@ -62,6 +65,9 @@ async fn a_refund_is_what_the_chain_shows_once() {
         assert_eq!(code(refund(&spends[0], transaction).await), expected, "{transaction}");
     }
     assert_eq!(code(refund(text(&open, "id"), &part).await), "spend_state", "nothing was paid yet");
+    let path = format!("/v1/payments/{}/refund", spends[0]);
+    let by_agent = world.call(Method::POST, &path, &world.agent, Some(json!({ "transaction": part }))).await;
+    assert_eq!(code(by_agent), "forbidden", "it might give back what it may spend");
     for (spend, transaction, refunded) in [
         (&spends[0], &part, "4000"),
         (&spends[0], &part, "4000"),
@@ -123,7 +129,7 @@ async fn breaks_between_books_and_chain_are_listed() {
     // Told, it agrees; the shop's side has no account for it.
     let spends = world.call(Method::GET, &format!("/v1/mandates/{mandate}/spend"), &world.agent, None).await.unwrap();
     let path = format!("/v1/payments/{}/refund", text(&spends["spends"][0], "id"));
-    world.call(Method::POST, &path, &world.agent, Some(json!({ "transaction": sent }))).await.unwrap();
+    world.call(Method::POST, &path, &world.user, Some(json!({ "transaction": sent }))).await.unwrap();
     let (_, home, _) = reconcile(&world);
     assert_eq!((&home["agreed"], &home["matched"]), (&json!(true), &json!(3)), "{home}");
     // A node that forgets what was booked: nothing of it is mended.

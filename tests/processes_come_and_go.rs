@@ -23,6 +23,9 @@ fn of(offer: &Value, thing: impl std::fmt::Display) -> Value {
     let mut offer = offer.clone();
     let url = text(&offer["resource"], "url").rsplit_once('/').unwrap().0.to_owned();
     offer["resource"]["url"] = format!("{url}/{thing}").into();
+    // A payment that is never presented is released once it is proved dead, and gives its room back: not while this runs,
+    // however slow the machine is.
+    offer["accepts"][0]["maxTimeoutSeconds"] = 3_600.into();
     offer
 }
 

@@ -73,9 +73,11 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
                 gating::gates(view, found.budget, &found.payee).into_iter().for_each(|scope| keys.gate(view, scope));
             }
         }
-        Command::Void { spend }
-        | Command::Expire { spend }
-        | Command::Submit { spend, .. }
+        Command::Void { spend } | Command::Expire { spend } => {
+            keys.spend(view, *spend);
+            keys.gate(view, Scope::Fence);
+        }
+        Command::Submit { spend, .. }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
         | Command::Release { spend, .. }
@@ -92,11 +94,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
             keys.spend(view, *spend);
             keys.claim(view, &ClaimKey::Refund(refund.place.clone()));
         }
-        Command::Recover(recover) => {
-            keys.claim(view, &ClaimKey::Authorization(recover.authorization.clone()));
-            keys.gate(view, Scope::Fence);
-            recover.nodes.iter().for_each(|node| keys.budget(view, *node));
-        }
+        Command::Recover(recover) => mending::wants(view, at, recover, &mut keys)?,
         Command::Fund { .. } => {}
     }
     Ok(keys)

@@ -62,12 +62,14 @@ impl Caps {
     /// one that is still asked for takes the new figures (what was paid in its period still counts), one that is not
     /// is retired in its place, and a new kind of limit goes to the end.
     pub fn amended(&self, asked: &Self) -> Result<Self, LimitError> {
-        let figures = |limit: &Limit| {
-            let like = asked.limits.iter().find(|other| other.is_like(limit));
-            like.cloned().unwrap_or_else(|| Limit { amount: None, payments: None, ..limit.clone() })
+        // Several of one kind are told apart by their order.
+        let mut left: Vec<&Limit> = asked.limits.iter().collect();
+        let mut figures = |limit: &Limit| match left.iter().position(|other| other.is_like(limit)) {
+            Some(place) => left.remove(place).clone(),
+            None => Limit { amount: None, payments: None, ..limit.clone() },
         };
-        let mut limits: Vec<Limit> = self.limits.iter().map(figures).collect();
-        limits.extend(asked.limits.iter().filter(|new| !self.limits.iter().any(|old| old.is_like(new))).cloned());
+        let mut limits: Vec<Limit> = self.limits.iter().map(&mut figures).collect();
+        limits.extend(left.into_iter().cloned());
         if limits.len() > LIMITS_MAX {
             return Err(LimitError::TooMany(limits.len()));
         }

@@ -20,6 +20,8 @@ pub enum ClaimKey {
     Follows(SpendId),
     /// One transfer on the rail that gave money back.
     Refund(LogPlace),
+    /// A payment that the rail shows, of an authorization whose spend says that nothing was ever signed.
+    Recovered(Authorization),
 }
 
 /// A log of a transaction.
@@ -42,6 +44,7 @@ impl ClaimKey {
             Self::Payee { .. } => "payee",
             Self::Follows(_) => "follows",
             Self::Refund(_) => "refund",
+            Self::Recovered(_) => "recovered",
         }
     }
 
@@ -82,6 +85,10 @@ impl Canon for ClaimKey {
                 out.push(6);
                 place.write(out);
             }
+            Self::Recovered(authorization) => {
+                out.push(7);
+                authorization.write(out);
+            }
         }
     }
 
@@ -97,6 +104,7 @@ impl Canon for ClaimKey {
             4 => Ok(Self::Payee { origin: Canon::read(input)?, network: Canon::read(input)? }),
             5 => Canon::read(input).map(Self::Follows),
             6 => Canon::read(input).map(Self::Refund),
+            7 => Canon::read(input).map(Self::Recovered),
             other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
         }
     }

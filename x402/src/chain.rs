@@ -60,6 +60,8 @@ pub struct AuthorizationUse {
 pub struct ConsumedNonce {
     pub nonce: B256,
     pub by: AuthorizationUse,
+    /// The first transfer of the payer's after the log that consumed the nonce: EIP-3009 marks, then moves.
+    pub transfer: Option<TransferLog>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

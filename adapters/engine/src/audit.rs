@@ -151,16 +151,7 @@ impl Engine {
     /// The block of an opening balance, by its hash; where the record names none, the last block before the record.
     async fn opened_at(&self, opening: Option<Opening>, head: u64) -> Result<u64, EngineError> {
         let Some(Opening { hash, at }) = opening else { return Ok(0) };
-        let (mut low, mut high) = (0, head);
-        while low < high {
-            let middle = low + (high - low).div_ceil(2);
-            let found = self.chain.block(At::Number(middle)).await?;
-            if i64::try_from(found.timestamp).is_ok_and(|timestamp| timestamp <= at) {
-                low = middle;
-            } else {
-                high = middle.saturating_sub(1);
-            }
-        }
+        let low = self.block_at(at, head).await?;
         for number in (low.saturating_sub(OPENING_BLOCKS)..=low.saturating_add(2).min(head)).rev() {
             if self.chain.block(At::Number(number)).await?.hash.0 == hash.0 {
                 return Ok(number);

@@ -252,7 +252,7 @@ impl Engine {
 
     async fn intent(&self, identity: &Identity, subject: Digest) -> Result<IntentDocument, EngineError> {
         let found = self.store.document(&identity.tenant, subject).await?;
-        let bytes = found.ok_or_else(|| EngineError::Broken("a question without its document".into()))?.bytes;
+        let bytes = found.ok_or(EngineError::Erased { what: "the question", digest: subject })?.bytes;
         serde_json::from_slice(&bytes)
             .map_err(|error| EngineError::Broken(format!("a question cannot be read: {error}")))
     }

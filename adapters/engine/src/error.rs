@@ -18,6 +18,8 @@ pub enum Kind {
     /// Somebody else may.
     Forbidden,
     NotFound,
+    /// It was there.
+    Gone,
     /// It contradicts what is there.
     Conflict,
     /// Too much of the caller's is under way.
@@ -50,6 +52,8 @@ pub enum EngineError {
     Forbidden { expected: String, found: String },
     #[error("there is no {what} {id} here")]
     NotFound { what: &'static str, id: String },
+    #[error("{what} was erased, or is not there; the journal names it by {digest}")]
+    Erased { what: &'static str, digest: ledger::id::Digest },
     #[error("{payee} is on record with {expected}; the 402 asks to pay {found}")]
     PayeeMismatch { payee: String, expected: String, found: String },
     #[error("this cart is for {expected}; the 402 asks for {found}")]
@@ -91,6 +95,7 @@ impl EngineError {
             Self::Invalid { .. } => "invalid_request",
             Self::Forbidden { .. } => "forbidden",
             Self::NotFound { .. } => "not_found",
+            Self::Erased { .. } => "erased",
             Self::PayeeMismatch { .. } => "payee_mismatch",
             Self::CartMismatch { .. } => "cart_mismatch",
             Self::CartRequired => "cart_required",
@@ -117,6 +122,7 @@ impl EngineError {
             Self::Forbidden { .. } => Kind::Forbidden,
             Self::QuotaExceeded { .. } => Kind::TooMany,
             Self::NotFound { .. } => Kind::NotFound,
+            Self::Erased { .. } => Kind::Gone,
             // A node that refuses is no verdict on what the caller asked, either.
             Self::ChainUnavailable(_)
             | Self::ChainRefused(_)

@@ -91,7 +91,7 @@ impl Engine {
 
     async fn document_text(&self, identity: &Identity, digest: Digest) -> Result<String, EngineError> {
         let document = self.store.document(&identity.tenant, digest).await?;
-        let document = document.ok_or_else(|| EngineError::Broken(format!("document {digest} is not there")))?;
+        let document = document.ok_or(EngineError::Erased { what: "the evidence", digest })?;
         String::from_utf8(document.bytes).map_err(|_| EngineError::Broken(format!("document {digest} is no text")))
     }
 

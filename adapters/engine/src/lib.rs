@@ -31,6 +31,7 @@ pub mod refund;
 pub mod restore;
 pub mod sell;
 pub mod stop;
+pub mod subject;
 pub mod tenant;
 pub mod verify;
 

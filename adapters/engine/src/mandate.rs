@@ -14,7 +14,7 @@ impl Engine {
         let budget = self.store.budget(&identity.tenant, id).await?.ok_or_else(missing)?;
         let digest = budget.document.ok_or_else(missing)?;
         let document = self.store.document(&identity.tenant, digest).await?;
-        let document = document.ok_or_else(|| EngineError::Broken("a mandate without its document".into()))?;
+        let document = document.ok_or(EngineError::Erased { what: "the mandate", digest })?;
         let record: MandateRecord = serde_json::from_slice(&document.bytes)
             .map_err(|error| EngineError::Broken(format!("a mandate cannot be read: {error}")))?;
         let caller = &identity.caller;

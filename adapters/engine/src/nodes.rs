@@ -51,10 +51,13 @@ impl Engine {
         let asset = fiat(&tenant.currency)?;
         // The root first: a person may have more only once the tenant has.
         self.give_caps(&identity, BudgetId::of_tenant(&tenant.id, &asset), &tenant.caps).await?;
+        let mut first = Ok(());
         for (person, known) in &tenant.people {
-            self.give_caps(&identity, BudgetId::of_person(&tenant.id, person, &asset), &known.caps).await?;
+            // One that cannot be keeps nobody else's from being taken up.
+            let given = self.give_caps(&identity, BudgetId::of_person(&tenant.id, person, &asset), &known.caps).await;
+            first = first.and(given);
         }
-        Ok(())
+        first
     }
 
     async fn give_caps(&self, identity: &Identity, id: BudgetId, caps: &Caps) -> Result<(), EngineError> {

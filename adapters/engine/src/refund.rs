@@ -4,12 +4,14 @@
 use alloy_primitives::{Address, U256};
 use ledger::claim::LogPlace;
 use ledger::command::{Command, Refund};
-use ledger::id::SpendId;
+use ledger::effects::{Fact, Operation};
+use ledger::id::{CallerKind, SpendId};
 use ledger::rejection::Rejection;
 use ledger::spend::{Observation, Spend};
 use x402::chain::{Receipt, TransferLog};
 
 use crate::book;
+use crate::consent::forbidden;
 use crate::error::EngineError;
 use crate::{Engine, Identity};
 
@@ -17,6 +19,10 @@ impl Engine {
     /// Posts every transfer of the transaction from the payee of a payment back to the wallet that paid it. A transfer
     /// is one refund of one payment, whoever names it and however often.
     pub async fn refund(&self, identity: &Identity, id: SpendId, transaction: &str) -> Result<Spend, EngineError> {
+        // It may give back what an agent may spend: nothing that an agent says about itself.
+        if matches!(identity.caller.kind, CallerKind::Agent | CallerKind::Merchant) {
+            return Err(forbidden("the person, or an operator,", identity));
+        }
         let spend = self.own_spend(identity, id).await?;
         let wrong = || EngineError::invalid("transaction", "0x and 64 hexadecimal digits", transaction);
         let hash = transaction.parse().map_err(|_| wrong())?;
@@ -24,6 +30,15 @@ impl Engine {
         let receipt = receipt.ok_or_else(|| EngineError::NotFound { what: "transaction", id: format!("{hash:#x}") })?;
         if !receipt.success {
             return Err(EngineError::invalid("transaction", "one that succeeded", "one that reverted"));
+        }
+        let settled_at = self.settled_at(identity, &spend).await?;
+        if settled_at.is_some_and(|block| receipt.block.number <= block) {
+            let expected = format!("one after block {}, in which the payment settled", settled_at.unwrap_or(0));
+            return Err(EngineError::invalid(
+                "transaction",
+                expected,
+                format!("one of block {}", receipt.block.number),
+            ));
         }
         let mut after = None;
         let mut refused = None;
@@ -40,7 +55,9 @@ impl Engine {
             match self.run(identity, Command::Refund { spend: id, refund }, Vec::new()).await {
                 Ok(answer) => after = answer.spend,
                 // The refund of another payment to the same payee, in one transaction with this one's.
-                Err(error @ EngineError::Book(Rejection::RefundClaimed { .. })) => refused = Some(error),
+                Err(
+                    error @ EngineError::Book(Rejection::RefundClaimed { .. } | Rejection::RefundExceedsPayment { .. }),
+                ) => refused = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -52,6 +69,17 @@ impl Engine {
                 Err(EngineError::invalid("transaction", format!("a transfer of {expected}"), "no such transfer"))
             }
         }
+    }
+}
+
+impl Engine {
+    async fn settled_at(&self, identity: &Identity, spend: &Spend) -> Result<Option<u64>, EngineError> {
+        let records = self.store.records_of_spend(&identity.tenant, spend.id).await?;
+        let settled = records.iter().find(|(_, effects)| effects.operation == Operation::Settle);
+        Ok(settled.and_then(|(_, effects)| match &effects.fact {
+            Some(Fact::Seen(seen)) => Some(seen.block_number),
+            _ => None,
+        }))
     }
 }
 

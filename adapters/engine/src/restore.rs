@@ -5,11 +5,11 @@
 use alloy_primitives::{Address, U256};
 use ledger::budget::{Budget, BudgetKind, BudgetState};
 use ledger::command::{Command, Recover};
-use ledger::effects::Fact;
+use ledger::effects::{Fact, Operation};
 use ledger::gate::{GateState, Scope};
-use ledger::id::TenantId;
+use ledger::id::{Micros, TenantId};
+use ledger::money::Amount;
 use ledger::spend::Observation;
-use ledger::store::Freshness;
 use ledger::transfer::Money;
 use x402::chain::{At, ConsumedNonce};
 use x402::network::Asset;
@@ -18,11 +18,13 @@ use x402::settlement::ClaimKey;
 use crate::book::{self, service};
 use crate::consent::fiat;
 use crate::error::EngineError;
-use crate::rate::{RateError, authority_digits};
+use crate::rate::authority_digits;
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
 
 const PAGE: u32 = 500;
+/// How far a chain's clock and ours may be apart.
+const CLOCK_SECONDS: i64 = 3_600;
 
 /// What is known of the records that the book may have lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,16 +64,19 @@ impl Engine {
             return Err(EngineError::NotFound { what: "closed fence of tenant", id: id.to_string() });
         };
         self.check_expired(&tenant, fence.since.seconds()).await?;
-        let mut restored = Restored { from_block: self.last_known_block(id).await?, ..Restored::default() };
+        let from_block = self.first_unknown_block(id, fence.since).await?;
+        let mut restored = Restored { from_block, ..Restored::default() };
         let budgets = self.all_budgets(id).await?;
         if tenant.wallet.is_some() {
             let payer = payer(&tenant)?;
             for asset in self.assets.iter().filter(|asset| asset.network == self.network) {
                 for consumed in self.chain.consumed_nonces(asset.address, payer, restored.from_block).await? {
-                    restored.recovered += self.recover(&identity, &tenant, asset, &budgets, consumed).await?;
+                    self.recover(&identity, &tenant, asset, &budgets, consumed).await?;
                 }
             }
         }
+        // Counted in the book: what an earlier try took in counts too.
+        restored.recovered = self.recovered_since(id, fence.since).await?;
         let to = match (missing, restored.recovered) {
             (Missing::Nothing, 0) => None,
             (Missing::Something, 0) => Some(BudgetState::Suspended),
@@ -105,21 +110,53 @@ impl Engine {
         Ok(())
     }
 
-    /// The newest block that any record speaks of: whatever is missing was signed after that.
-    async fn last_known_block(&self, tenant: &TenantId) -> Result<u64, EngineError> {
-        let (mut last, mut from) = (0, 0);
+    /// Whatever is missing was signed after the last record before the fence, and after the newest block that any of them
+    /// speaks of.
+    async fn first_unknown_block(&self, tenant: &TenantId, fence: Micros) -> Result<u64, EngineError> {
+        let (mut last, mut from, mut written) = (0, 0, None);
         loop {
             let page = self.store.records(tenant, from, PAGE).await?;
-            let Some((end, _)) = page.last() else { return Ok(last) };
+            let Some((end, _)) = page.last() else { break };
             from = end.seq.saturating_add(1);
-            for (_, effects) in &page {
+            for (_, effects) in page.iter().filter(|(_, effects)| effects.at < fence) {
                 let seen = match &effects.fact {
                     Some(Fact::Seen(seen)) => Some(seen.block_number),
                     _ => None,
                 };
                 let since = effects.spend.as_ref().map(|spend| spend.since_block);
                 last = last.max(seen.unwrap_or(0)).max(since.unwrap_or(0));
+                written = Some(effects.at.seconds());
             }
+        }
+        let Some(written) = written else { return Ok(last) };
+        let head = self.chain.block(At::Latest).await?.number;
+        Ok(last.max(self.block_at(written.saturating_sub(CLOCK_SECONDS), head).await?))
+    }
+
+    /// The last block at or before an instant, by halving; the first one where all are later.
+    pub(crate) async fn block_at(&self, seconds: i64, head: u64) -> Result<u64, EngineError> {
+        let (mut low, mut high) = (0, head);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            let found = self.chain.block(At::Number(middle)).await?;
+            if i64::try_from(found.timestamp).is_ok_and(|timestamp| timestamp <= seconds) {
+                low = middle;
+            } else {
+                high = middle.saturating_sub(1);
+            }
+        }
+        Ok(low)
+    }
+
+    async fn recovered_since(&self, tenant: &TenantId, since: Micros) -> Result<u32, EngineError> {
+        let mut recovered = 0_u32;
+        let mut from = self.store.record_at(tenant, since).await?;
+        loop {
+            let page = self.store.records(tenant, from, PAGE).await?;
+            let Some((end, _)) = page.last() else { return Ok(recovered) };
+            from = end.seq.saturating_add(1);
+            let found = page.iter().filter(|(_, effects)| effects.operation == Operation::Recover).count();
+            recovered = recovered.saturating_add(u32::try_from(found).unwrap_or(u32::MAX));
         }
     }
 
@@ -134,7 +171,6 @@ impl Engine {
         }
     }
 
-    /// 1 where it was news.
     async fn recover(
         &self,
         identity: &Identity,
@@ -142,20 +178,23 @@ impl Engine {
         asset: &Asset,
         budgets: &[Budget],
         consumed: ConsumedNonce,
-    ) -> Result<u32, EngineError> {
+    ) -> Result<(), EngineError> {
         if consumed.by.canceled {
-            return Ok(0);
+            return Ok(());
         }
         let payer = payer(tenant)?;
-        let (to, value) = paid(&consumed, payer)?;
+        let (to, value) = paid(&consumed)?;
         let key = ClaimKey { network: self.network, token: asset.address, payer, nonce: consumed.nonce };
         let authorization = book::authorization(&key)?;
         let money = Money { asset: authorization.asset.clone(), amount: book::amount(value)? };
         let quote = fiat(&tenant.currency)?;
         let peg = tenant.pegs.iter().find(|peg| peg.base == money.asset && peg.quote == quote);
-        let missing = || RateError::Missing { base: money.asset.clone(), quote: quote.clone() };
         let digits = authority_digits(&tenant.currency)?;
-        let authority = peg.ok_or_else(missing)?.convert(money.amount, u32::from(asset.decimals), digits)?;
+        // Without a rate nobody can say what it was of their limits: it takes all the room that there is.
+        let authority = match peg {
+            Some(peg) => peg.convert(money.amount, u32::from(asset.decimals), digits)?,
+            None => Amount::MAX,
+        };
         let above = budgets.iter().filter(|budget| budget.kind != BudgetKind::Mandate && budget.asset == quote);
         let nodes = above.map(|budget| budget.id).collect();
         let seen = Observation {
@@ -166,23 +205,17 @@ impl Engine {
             amount: money.amount,
         };
         let recover = Recover { authorization, money, authority, nodes, seen };
-        let answer = self.run(identity, Command::Recover(Box::new(recover)), Vec::new()).await?;
-        Ok(u32::from(answer.freshness == Freshness::New))
+        self.run(identity, Command::Recover(Box::new(recover)), Vec::new()).await.map(|_| ())
     }
 }
 
-/// Whom the wallet paid in the transaction, and how much.
-fn paid(consumed: &ConsumedNonce, payer: Address) -> Result<(Address, U256), EngineError> {
-    let mut paid = consumed.by.transfers.iter().filter(|transfer| transfer.from == payer);
-    match (paid.next(), paid.next()) {
-        (Some(transfer), None) => Ok((transfer.to, transfer.value)),
-        (first, _) => {
-            let found = if first.is_some() { "several" } else { "none" };
-            let transaction = consumed.by.transaction;
-            let expected = format!("one transfer of the wallet in {transaction:#x}, which a human must look at");
-            Err(EngineError::invalid("transaction", expected, found))
-        }
-    }
+/// Whom the wallet paid with this nonce, and how much.
+fn paid(consumed: &ConsumedNonce) -> Result<(Address, U256), EngineError> {
+    let transfer = consumed.transfer.filter(|transfer| transfer.to != transfer.from);
+    let transaction = consumed.by.transaction;
+    let expected = || format!("a transfer of the wallet in {transaction:#x}, which a human must look at");
+    let transfer = transfer.ok_or_else(|| EngineError::invalid("transaction", expected(), "none"))?;
+    Ok((transfer.to, transfer.value))
 }
 
 fn payer(tenant: &Tenant) -> Result<Address, EngineError> {

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use clap::Args;
 use ledger::checkpoint::{Checkpoint, Growth, NoteError, RecordProof, TEXT_BYTES_MAX, VerifierKey};
 use ledger::effects::Effects;
-use ledger::gate::Scope;
+use ledger::gate::{GateState, Scope};
 use ledger::id::{Digest, TenantId};
 use ledger::journal::Frontier;
 use ledger::proof::{Folder, consistency, inclusion};
@@ -114,12 +114,20 @@ impl Log {
         Ok((checkpoint, note))
     }
 
-    /// Records up to the one that closed the fence: what came after it was written behind it.
+    /// Records up to the one that closed the fence which is closed now: what came after it was written behind it.
     async fn known(&self) -> Result<u64, String> {
-        let gates = self.store.closed_gates(&self.tenant).await.map_err(|error| error.to_string())?;
-        match gates.iter().find(|gate| gate.scope == Scope::Fence) {
-            Some(fence) => self.store.record_at(&self.tenant, fence.since).await.map_err(|error| error.to_string()),
-            None => Ok(self.store.head(&self.tenant).await.map_err(|error| error.to_string())?.0),
+        let (mut from, mut fenced) = (0, None);
+        loop {
+            let page = self.store.records(&self.tenant, from, PAGE).await.map_err(|error| error.to_string())?;
+            let Some((last, _)) = page.last() else { return Ok(fenced.unwrap_or(from)) };
+            from = last.seq.saturating_add(1);
+            for (entry, effects) in &page {
+                match effects.gate.as_ref().filter(|gate| gate.scope == Scope::Fence).map(|gate| gate.state) {
+                    Some(GateState::Closed) => fenced = fenced.or(Some(entry.seq)),
+                    Some(GateState::Open) => fenced = None,
+                    None => {}
+                }
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::books::{BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, SpendsArgs};
 use crate::restore::{BackupArgs, RestoreArgs};
+use crate::subject::SubjectArgs;
 use crate::verify::VerifyArgs;
 
 #[derive(Debug, Parser)]
@@ -55,6 +56,10 @@ pub enum Command {
     Spends(SpendsArgs),
     /// Hold the wallets of the books against the chain. Exit 1 where they do not agree.
     Reconcile(LedgerScope),
+    /// Everything that is kept of one person, a line a document.
+    Export(SubjectArgs),
+    /// Take everything out that is kept of one person. The journal names it by digest, and stands.
+    Erase(SubjectArgs),
     /// The sealed keys. Needs the master key, and shows no secret.
     Keys(KeysArgs),
     /// A short-lived bearer token for a principal of the configuration.

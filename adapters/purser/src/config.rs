@@ -39,6 +39,9 @@ pub struct Config {
     /// Whether `/metrics` takes no token.
     #[serde(default)]
     pub open_metrics: bool,
+    /// Where the notes of the books are kept, outside of the database; beside this file where nothing is said.
+    #[serde(default)]
+    pub notes: Option<PathBuf>,
     /// How often what is open is held against the chain.
     #[serde(default = "sweep_millis")]
     pub sweep_millis: u64,

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use store::SqlStore;
 use tokio::sync::{Mutex, watch};
 
+use crate::config::Config;
+
 /// How often the file follows the books; a stop does not wait for it.
 const FOLLOW: Duration = Duration::from_secs(1);
 
@@ -45,9 +47,13 @@ pub struct NoteFile {
     notes: Mutex<Notes>,
 }
 
-/// `shop/purser.toml` has its notes in `shop/purser.toml.notes`.
-pub fn path_of(config: &Path) -> PathBuf {
-    let mut name = config.as_os_str().to_owned();
+/// `shop/purser.toml` has its notes in `shop/purser.toml.notes`, unless it names another file: one on a disk of its own
+/// outlives whatever brings database and configuration back together.
+pub fn path_of(path: &Path, config: &Config) -> PathBuf {
+    if let Some(notes) = &config.notes {
+        return notes.clone();
+    }
+    let mut name = path.as_os_str().to_owned();
     name.push(".notes");
     name.into()
 }
@@ -71,6 +77,15 @@ impl NoteFile {
     /// Closes the fence of every book that cannot be the one that was served from here last, and says why.
     pub async fn guard(&self, tenants: &[TenantId]) -> Result<Vec<String>, String> {
         let home = self.store.home().await.map_err(|error| error.to_string())?;
+        if !home.is_same() {
+            // A copy is at home only once every book in it is fenced, and a book that is not served cannot be written.
+            let books = self.store.tenants().await.map_err(|error| error.to_string())?;
+            if let Some(other) = books.iter().find(|id| !tenants.contains(id)) {
+                return Err(format!(
+                    "this database is a copy and has a book of {other}, which the configuration does not name"
+                ));
+            }
+        }
         let mut reasons = Vec::new();
         for tenant in tenants {
             let (entries, _) = self.store.head(tenant).await.map_err(|error| error.to_string())?;
@@ -85,8 +100,7 @@ impl NoteFile {
             };
             self.close(tenant, &note).await?;
             let mut notes = self.notes.lock().await;
-            let kept = notes.entry(tenant.to_string()).or_default();
-            kept.lost = Some(kept.lost.unwrap_or(0).max(note.entries));
+            keep_lost(notes.entry(tenant.to_string()).or_default());
             reasons.push(reason);
         }
         // Only when the fences are closed is this its home: a crash before that finds them open again.
@@ -96,6 +110,8 @@ impl NoteFile {
         for tenant in tenants {
             self.note(tenant).await?;
         }
+        // Moved elsewhere while this was looking: not served from.
+        self.store.home().await.map_err(|error| error.to_string())?;
         Ok(reasons)
     }
 
@@ -139,7 +155,8 @@ impl NoteFile {
             None => None,
         };
         let stops = gates.iter().filter(|gate| gate.scope != Scope::Fence).map(|gate| gate.scope.to_string()).collect();
-        Ok(Note { entries, last_leaf, stops, lost: None })
+        let is_fenced = gates.iter().any(|gate| gate.scope == Scope::Fence);
+        Ok(Note { entries, last_leaf, stops, lost: is_fenced.then_some(0) })
     }
 
     /// A new file in the place of the old one: whoever reads it finds one or the other, whole.
@@ -161,9 +178,18 @@ impl Outside for NoteFile {
     async fn note(&self, tenant: &TenantId) -> Result<(), String> {
         // Looked at under the lock: a later note never says less.
         let mut notes = self.notes.lock().await;
+        let known = notes.get(tenant.as_str()).cloned().unwrap_or_default();
+        let (entries, _) = self.store.head(tenant).await.map_err(|error| error.to_string())?;
+        // Set back under a running service: the lanes would go on as if nothing were missing.
+        if known.lost.is_none() && self.is_behind(tenant, entries, &known).await? {
+            tracing::error!(%tenant, entries, had = known.entries, "the book was set back; it is fenced");
+            self.close(tenant, &known).await?;
+            keep_lost(notes.entry(tenant.to_string()).or_default());
+        }
         let found = self.look(tenant).await?;
-        let known = notes.get(tenant.as_str());
-        let next = Note { lost: known.and_then(|note| note.lost), ..found };
+        // Accounted for, by whoever lifted the fence.
+        let lost = notes.get(tenant.as_str()).and_then(|note| note.lost).filter(|_| found.lost.is_some());
+        let next = Note { lost, ..found };
         let mut all = notes.clone();
         all.insert(tenant.to_string(), next);
         if all != *notes || !self.path.exists() {
@@ -172,6 +198,10 @@ impl Outside for NoteFile {
         }
         Ok(())
     }
+}
+
+fn keep_lost(note: &mut Note) {
+    note.lost = Some(note.lost.unwrap_or(0).max(note.entries));
 }
 
 /// Follows the books until the service stops.

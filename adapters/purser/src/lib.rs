@@ -35,6 +35,7 @@ pub mod restore;
 pub mod serve;
 pub mod service;
 pub mod stop;
+pub mod subject;
 pub mod telemetry;
 pub mod verify;
 pub mod world;

@@ -8,7 +8,7 @@ use purser::pay::Ended;
 use purser::verify::Judged;
 use purser::{
     approve, ask, bench, chain_command, checkpoint, demo, dev, doctor, export, init, keys, operate, pay, principal,
-    reconcile, restore, serve, stop, telemetry, verify,
+    reconcile, restore, serve, stop, subject, telemetry, verify,
 };
 
 fn main() -> ExitCode {
@@ -74,6 +74,8 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Reconcile(args) => {
             Ok(if reconcile::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Export(args) => subject::export(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Erase(args) => subject::erase(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,

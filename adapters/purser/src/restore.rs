@@ -95,7 +95,7 @@ async fn restore(args: &RestoreArgs, from: PathBuf) -> Result<(), String> {
     let ring = ring(&config, Schema::Refuse).await?;
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
     // A copy is not at home: the fence of every book is closed before anybody serves from it.
-    let file = NoteFile::open(path_of(&args.config), store.clone())?;
+    let file = NoteFile::open(path_of(&args.config, &config), store.clone())?;
     for reason in file.guard(&tenants(&config)?).await? {
         println!("fenced: {reason}");
     }
@@ -115,7 +115,7 @@ async fn lift(args: &RestoreArgs) -> Result<(), String> {
     let config = Config::read(&args.config).map_err(|error| error.to_string())?;
     let ring = ring(&config, Schema::Refuse).await?;
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
-    let file = NoteFile::open(path_of(&args.config), store.clone())?;
+    let file = NoteFile::open(path_of(&args.config, &config), store.clone())?;
     let fenced = fenced(&store, args, tenants(&config)?).await?;
     if fenced.is_empty() {
         return Err("no book is behind its fence".to_owned());
@@ -148,9 +148,16 @@ async fn fenced(store: &SqlStore, args: &RestoreArgs, all: Vec<TenantId>) -> Res
 /// Records are missing unless a checkpoint says that there are none, and nothing that was noted here says otherwise.
 async fn missing(args: &RestoreArgs, file: &NoteFile, tenant: &TenantId) -> Result<(Missing, String), String> {
     let of = LedgerTenant { config: args.config.clone(), tenant: Some(tenant.to_string()) };
-    let mut compared = None;
+    // What is behind one of them is behind; else the newest counts.
+    let mut compared: Option<Compared> = None;
     for path in &args.checkpoint {
-        compared = compared.or(compare(&of, path).await?);
+        compared = match (compared, compare(&of, path).await?) {
+            (Some(Compared::Contained { size }), Some(Compared::Contained { size: other })) => {
+                Some(Compared::Contained { size: size.max(other) })
+            }
+            (Some(behind @ Compared::Behind { .. }), _) | (_, Some(behind @ Compared::Behind { .. })) => Some(behind),
+            (one, other) => one.or(other),
+        };
     }
     // Written before the fence was: what the book had then, and what it has now, the fence's own record included.
     let lost = file.note_of(tenant).await.lost.unwrap_or(0);

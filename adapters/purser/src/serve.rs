@@ -35,13 +35,9 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
     let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
     check_chains(&config).await?;
-    // Before anything is written: a book that is not the one that was here last stays behind its fence.
-    let notes = Arc::new(NoteFile::open(path_of(path), store.clone())?);
-    let tenants =
-        config.tenants.iter().map(|tenant| tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id)));
-    for reason in notes.guard(&tenants.collect::<Result<Vec<_>, _>>()?).await? {
-        tracing::error!("{reason}. Nothing is paid, sold or carried until `purser restore --lift`");
-    }
+    // Before anything is written.
+    let notes = Arc::new(NoteFile::open(path_of(path, &config), store.clone())?);
+    guard(&notes, &config).await?;
     // Without the chain there is no opening balance to read; the next start posts it.
     if let Err(error) = opening::post(&config, &ring, &store, &rpc).await {
         tracing::warn!("opening balances: {error}");
@@ -50,7 +46,7 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
     let running = Running::start(&config, &ring, store.clone(), rpc.clone(), listener).await?;
     let (ended, end) = watch::channel(false);
     let _ = running.engine().outside.set(notes.clone());
-    let following = tokio::spawn(follow(running.engine().clone(), notes, end));
+    let following = tokio::spawn(follow(running.engine().clone(), notes.clone(), end));
     println!("{}", json!({ "url": running.url(), "pid": std::process::id(), "database": config.database.to_string() }));
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -59,7 +55,7 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
             () = changes.next() => {}
         }
         // What cannot be read or taken up changes nothing: the service goes on as it is.
-        match reload(path, &running, &store, &rpc).await {
+        match reload(path, &running, &store, &rpc, &notes).await {
             Ok(()) => tracing::info!("the configuration was taken up"),
             Err(why) => tracing::error!("the configuration was not taken up: {why}"),
         }
@@ -73,13 +69,30 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
     store.close().await.map_err(|error| error.to_string())
 }
 
-async fn reload(path: &Path, running: &Running, store: &SqlStore, rpc: &RpcChain) -> Result<(), String> {
+/// A book that is not the one that was here last stays behind its fence.
+async fn guard(notes: &NoteFile, config: &Config) -> Result<(), String> {
+    let parse = |id: &String| id.parse().map_err(|_| format!("`{id}` is no tenant"));
+    let tenants = config.tenants.iter().map(|tenant| parse(&tenant.id)).collect::<Result<Vec<_>, _>>()?;
+    for reason in notes.guard(&tenants).await? {
+        tracing::error!("{reason}. Nothing is paid, sold or carried until `purser restore --lift`");
+    }
+    Ok(())
+}
+
+async fn reload(
+    path: &Path,
+    running: &Running,
+    store: &SqlStore,
+    rpc: &RpcChain,
+    notes: &NoteFile,
+) -> Result<(), String> {
     let config = Config::read(path).map_err(|error| error.to_string())?;
     config.check_for_service().map_err(|error| error.to_string())?;
     let ring = Ring::open(&config.database, master_key(&config)?, Schema::Refuse).await;
     let mut ring = ring.map_err(|error| error.to_string())?;
     ring.provide(&Slot::all(&config)).await.map_err(|error| error.to_string())?;
     refuse_test_keys(&config, &ring).map_err(|error| error.to_string())?;
+    guard(notes, &config).await?;
     running.reload(&config, &ring)?;
     if let Err(error) = opening::post(&config, &ring, store, rpc).await {
         tracing::warn!("opening balances: {error}");

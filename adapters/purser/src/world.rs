@@ -108,6 +108,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
         open_verifier: Some(HOME.into()),
         limits: LimitsConfig::none(),
         open_metrics: false,
+        notes: None,
         sweep_millis: 250,
     };
     Ok(config)

@@ -149,7 +149,7 @@ pub struct RefundBody {
 #[utoipa::path(post, path = "/v1/payments/{id}/refund", tag = "payments", params(("id" = String, Path)),
     request_body = crate::schema::Refund,
     description = "The payee sent money back: posts what the chain shows of it. Whether it can be spent again is the mandate's and the caps' to say.",
-    responses((status = 200, body = crate::schema::answers::Spend), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 422), (status = 503)))]
+    responses((status = 200, body = crate::schema::answers::Spend), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409), (status = 413), (status = 422), (status = 503)))]
 pub async fn refund(
     State(app): State<App>,
     Actor(identity): Actor,

@@ -55,12 +55,17 @@ impl SqlStore {
         Ok(home)
     }
 
+    /// Whose books are here.
+    pub async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
+        let mut connection = self.shared.opener.reader().await?;
+        let found = connection.fetch("SELECT tenant FROM head WHERE size > 0 ORDER BY tenant", []).await?;
+        connection.close().await?;
+        Ok(found.iter().map(|row| row.parsed(0)).collect::<Result<_, Failure>>()?)
+    }
+
     /// Whether no tenant has a record here.
     pub async fn is_unwritten(&self) -> Result<bool, StoreError> {
-        let mut connection = self.shared.opener.reader().await?;
-        let found = connection.fetch_one("SELECT tenant FROM head WHERE size > 0 LIMIT 1", []).await?;
-        connection.close().await?;
-        Ok(found.is_none())
+        Ok(self.tenants().await?.is_empty())
     }
 
     /// From here on this is where the database is at home.
@@ -202,4 +207,23 @@ async fn keys(source: &mut Connection, target: &mut Connection) -> Result<(), Fa
         target.execute(text, row.0).await?;
     }
     Ok(())
+}
+
+/// Takes documents out, the bytes too; the guard against that is put back in the same unit. For whoever owns the
+/// tables: the role that serves may not.
+pub async fn erase(location: &Location, tenant: &TenantId, digests: &[Digest]) -> Result<u64, StoreError> {
+    let opener = Opener::new(location, Schema::Refuse, BUSY_TIMEOUT_DEFAULT);
+    let mut connection = opener.open(Schema::Refuse).await?;
+    let guard = connection.lift_document_guard().await?;
+    let mut erased = 0_u64;
+    for digest in digests {
+        let text = "DELETE FROM document WHERE tenant = $1 AND digest = $2";
+        let cells = [Cell::text(tenant), Cell::blob(digest.0)];
+        erased = erased.saturating_add(connection.execute(text, cells).await?);
+    }
+    connection.restore_document_guard(guard).await?;
+    connection.commit().await?;
+    connection.forget_erased().await?;
+    connection.close().await?;
+    Ok(erased)
 }

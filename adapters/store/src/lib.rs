@@ -44,7 +44,7 @@ use tokio::task::JoinHandle;
 
 use crate::connection::{Dialect, Opener, Readers};
 pub use crate::connection::{Schema, Step};
-pub use crate::copy::{Copied, Home, Purpose, copy};
+pub use crate::copy::{Copied, Home, Purpose, copy, erase};
 use crate::lane::{Lane, Waiting, Writer};
 pub use crate::location::{Location, LocationError};
 

@@ -41,7 +41,9 @@ impl Draft<'_> {
     pub(super) fn gate(&self, scope: &Scope, to: GateState) -> Result<Outcome, Refusal> {
         let found = self.view.gates.find(scope)?;
         let caller = &self.request.caller;
-        if found.map_or(GateState::Open, |gate| gate.state) == to {
+        // A fence that is closed again is closed from now on: what may have been signed since the first time counts too.
+        let again = *scope == Scope::Fence && to == GateState::Closed;
+        if found.map_or(GateState::Open, |gate| gate.state) == to && !again {
             return Ok(Outcome::Known);
         }
         if *scope == Scope::Fence && caller.kind != CallerKind::Service {

@@ -8,12 +8,13 @@ use crate::claim::{Claim, ClaimKey, ClaimOutcome};
 use crate::command::{Recover, Refund};
 use crate::effects::{Fact, Operation};
 use crate::gate::{GateState, Scope};
-use crate::id::{CallerKind, Digest, SpendId};
+use crate::id::{BudgetId, CallerKind, Digest, Micros, PayeeId, SpendId};
 use crate::money::Amount;
 use crate::rejection::{Fault, Refusal, Rejection};
 use crate::spend::{Spend, SpendState};
 use crate::transfer::{Layer, Transfer, TransferCode};
-use crate::window::WindowMove;
+use crate::view::{Keys, View};
+use crate::window::{Window, WindowKey, WindowMove, counted};
 
 impl Draft<'_> {
     /// Never more than was paid, and one transfer on the rail once. What it gives back to a node is the node's to say.
@@ -69,10 +70,7 @@ impl Draft<'_> {
     /// Of a payment that nobody here knows any more only this is sure: the wallet has paid it, and somebody above the
     /// mandates answers for it. Each node is charged as far as it has room.
     pub(super) fn recover(&self, recover: &Recover) -> Result<Outcome, Refusal> {
-        let key = ClaimKey::Authorization(recover.authorization.clone()).digest();
-        if self.view.claims.find(&key)?.is_some() {
-            return Ok(Outcome::Known);
-        }
+        let Some(key) = self.unaccounted(recover)? else { return Ok(Outcome::Known) };
         let caller = &self.request.caller;
         if caller.kind != CallerKind::Service {
             let (expected, found) = (CallerKind::Service.to_string(), caller.kind.to_string());
@@ -93,6 +91,14 @@ impl Draft<'_> {
                 effects.moves.push(BudgetMove { budget: *id, step: BudgetStep::Charge, amount });
             }
         }
+        for (key, cap) in windows(self.view, &recover.nodes, self.at)? {
+            let used = self.view.windows.find(&key)?.map_or(Some(Amount::ZERO), Window::used).unwrap_or(Amount::MAX);
+            let room = cap.map_or(Amount::MAX, |cap| cap.checked_sub(used).unwrap_or(Amount::ZERO));
+            let amount = room.min(recover.authority);
+            if !amount.is_zero() && used.checked_add(amount).is_some() {
+                effects.windows.push(WindowMove { key, step: BudgetStep::Charge, amount });
+            }
+        }
         let (network, payer) = (&recover.authorization.network, &recover.authorization.payer);
         effects.transfers = vec![Transfer {
             code: TransferCode::Recover,
@@ -108,4 +114,54 @@ impl Draft<'_> {
         effects.fact = Some(Fact::Seen(recover.seen.clone()));
         done(effects)
     }
+
+    /// The claim that a payment which was found takes; `None` where the book accounts for it already. A spend that is
+    /// held, or was given back, says that nothing was signed: the book was set back between.
+    fn unaccounted(&self, recover: &Recover) -> Result<Option<Digest>, Refusal> {
+        let (first, second) = (
+            ClaimKey::Authorization(recover.authorization.clone()).digest(),
+            ClaimKey::Recovered(recover.authorization.clone()).digest(),
+        );
+        let Some(found) = self.view.claims.find(&first)? else { return Ok(Some(first)) };
+        let ClaimOutcome::Spend(spend) = &found.claim.outcome else { return Ok(None) };
+        let spend = self.view.spends.find(spend)?;
+        let is_known = spend.is_some_and(|spend| match spend.state {
+            SpendState::Held | SpendState::Voided | SpendState::Expired | SpendState::Released => false,
+            SpendState::Committed
+            | SpendState::Submitted
+            | SpendState::Unknown
+            | SpendState::Settled
+            | SpendState::SpentOtherwise => true,
+        });
+        Ok((!is_known && self.view.claims.find(&second)?.is_none()).then_some(second))
+    }
+}
+
+/// The windows of now of these nodes, each with its limit's amount; a payment whose payee is lost counts in none that is
+/// for each payee.
+pub(super) fn windows(view: &View, nodes: &[BudgetId], at: Micros) -> Result<Vec<(WindowKey, Option<Amount>)>, Fault> {
+    let nobody: PayeeId = "-".parse().map_err(|_| Fault::Broken("a payee".to_owned()))?;
+    let mut windows = Vec::new();
+    for node in nodes.iter().filter_map(|id| view.budgets.find(id).ok().flatten()) {
+        for (number, limit) in node.caps.limits.iter().enumerate().filter(|(_, limit)| !limit.each_payee) {
+            windows.push((counted(node.id, number, limit, &nobody, at)?.written, limit.amount));
+        }
+    }
+    Ok(windows)
+}
+
+/// What [`Draft::recover`] reads.
+pub(super) fn wants(view: &View, at: Micros, recover: &Recover, keys: &mut Keys) -> Result<(), Fault> {
+    let claim = ClaimKey::Authorization(recover.authorization.clone());
+    keys.claim(view, &claim);
+    keys.claim(view, &ClaimKey::Recovered(recover.authorization.clone()));
+    if let Ok(Some(found)) = view.claims.find(&claim.digest())
+        && let ClaimOutcome::Spend(spend) = &found.claim.outcome
+    {
+        keys.spend(view, *spend);
+    }
+    keys.gate(view, Scope::Fence);
+    recover.nodes.iter().for_each(|node| keys.budget(view, *node));
+    keys.windows(view, windows(view, &recover.nodes, at)?.into_iter().map(|(key, _)| key));
+    Ok(())
 }

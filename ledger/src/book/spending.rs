@@ -5,6 +5,7 @@ use crate::account::Account;
 use crate::budget::{Budget, BudgetKind, BudgetMove, BudgetState, BudgetStep};
 use crate::command::{Hold, ReleaseProof};
 use crate::effects::{Effects, Fact, Operation};
+use crate::gate::Scope;
 use crate::id::{CallerKind, Micros, RailReference, SpendId};
 use crate::money::Amount;
 use crate::rejection::{Fault, Refusal, Rejection};
@@ -118,6 +119,8 @@ impl Draft<'_> {
     }
 
     fn give_back(&self, found: &Spend, state: SpendState, operation: Operation) -> Result<Outcome, Refusal> {
+        // A book that was set back may not know that this was signed.
+        self.check_gate(&Scope::Fence)?;
         let mut effects = self.effects(operation);
         self.move_budgets(&mut effects, found, BudgetStep::Release)?;
         let mut leg = purchase_leg(found, TransferCode::Release, Layer::Void);

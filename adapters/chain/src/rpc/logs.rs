@@ -88,11 +88,30 @@ impl RpcChain {
 
     /// With the receipt that holds it.
     pub(super) async fn use_of(&self, log: &Log) -> Result<AuthorizationUse, ChainError> {
+        Ok(self.use_with_transfer(log, Address::ZERO).await?.0)
+    }
+
+    /// And what the payer's tokens did next, where one transaction carries several payments.
+    pub(super) async fn use_with_transfer(
+        &self,
+        log: &Log,
+        payer: Address,
+    ) -> Result<(AuthorizationUse, Option<TransferLog>), ChainError> {
         let transaction = log.transaction_hash.unwrap_or_default();
         let Some((receipt, block)) = self.receipt_with_block(transaction).await? else {
             return Err(ChainError::Unavailable(format!("the node has a log of {transaction} and no receipt")));
         };
-        authorization_use(log, &receipt, block)
+        let after =
+            receipt.logs().iter().filter(|other| other.log_index > log.log_index && other.address() == log.address());
+        let transfer = after.filter_map(|log| Token::Transfer::decode_log_validate(&log.inner).ok());
+        let mut transfers = transfer.map(|found| TransferLog {
+            asset: found.address,
+            from: found.from,
+            to: found.to,
+            value: found.value,
+        });
+        let transfer = transfers.find(|transfer| transfer.from == payer);
+        Ok((authorization_use(log, &receipt, block)?, transfer))
     }
 }
 

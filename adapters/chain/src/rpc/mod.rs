@@ -259,7 +259,8 @@ impl Chain for RpcChain {
         let mut consumed = Vec::new();
         for log in self.consuming_logs(asset, payer, None, from).await? {
             let nonce = log.topics().get(2).copied().unwrap_or_default();
-            consumed.push(ConsumedNonce { nonce, by: self.use_of(&log).await? });
+            let (by, transfer) = self.use_with_transfer(&log, payer).await?;
+            consumed.push(ConsumedNonce { nonce, by, transfer });
         }
         Ok(consumed)
     }

@@ -130,6 +130,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ("headers_too_large", "The header lines are longer than what is read.", "Send fewer or shorter ones."),
     ("busy", "More is under way than there is room for.", "Try again in a moment."),
     (
+        "erased",
+        "What the person gave and what was kept of it was erased at their wish. The books stand.",
+        "There is nothing to mend: nobody has it any more.",
+    ),
+    (
         "quota_exceeded",
         "The agent has as many open payments as it may, or was refused too often in a short time.",
         "Wait as long as `Retry-After` says; present or void what is open.",

@@ -1,6 +1,7 @@
 //! A connection to either engine. Everything above speaks in texts with `$1` variables and in cells; what differs
 //! between the engines is here, in the two files below, and in how a table takes rows in bulk (`table`).
 
+mod erase;
 mod notice;
 mod postgres;
 mod sqlite;

@@ -237,7 +237,7 @@ pub(super) async fn alone(connection: &mut PgConnection) -> Result<(), Failure> 
             _ => tokio::time::sleep(Duration::from_millis(pause)).await,
         }
     }
-    sqlx::raw_sql("BEGIN; LOCK TABLE head IN ACCESS EXCLUSIVE MODE").execute(connection).await?;
+    sqlx::raw_sql("BEGIN; LOCK TABLE home, head IN ACCESS EXCLUSIVE MODE").execute(connection).await?;
     Ok(())
 }
 

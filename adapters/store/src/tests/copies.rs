@@ -5,13 +5,14 @@ use ledger::store::{Freshness, Store as _, StoreError};
 
 use super::{Place, assert_sound, document, holds, on, on_both_engines, run, stream, tenant};
 use crate::keys::KeyTable;
-use crate::{Location, Purpose, Schema, SqlStore, copy};
+use crate::{Location, Purpose, Schema, SqlStore, copy, erase};
 
 on_both_engines!(
     "multi_thread":
     a_copy_of_a_book_in_use_has_the_same_root_in_either_engine,
     what_was_moved_is_left_behind,
     a_copy_wants_an_empty_database,
+    what_is_erased_is_gone_and_the_book_is_sound,
 );
 
 /// A book with a bit of everything in it.
@@ -132,4 +133,27 @@ async fn a_copy_wants_an_empty_database(place: Place) {
     let nowhere: Location = std::path::Path::new("/nowhere/at/all.db").to_owned().into();
     assert!(copy(&nowhere, &Place::new().location, Purpose::Keep).await.is_err());
     assert_sound(&store).await;
+}
+
+async fn what_is_erased_is_gone_and_the_book_is_sound(place: Place) {
+    let store = written(&place).await;
+    let head = store.head(&tenant()).await.unwrap();
+    let (gone, kept) = (document("evidence 3").digest(), document("evidence 4").digest());
+    let unknown = document("never written").digest();
+    assert_eq!(erase(&place.location, &tenant(), &[gone, unknown]).await.unwrap(), 1);
+    assert_eq!(erase(&place.location, &"other".parse().unwrap(), &[kept]).await.unwrap(), 0, "another tenant's");
+    assert_eq!(store.document(&tenant(), gone).await.unwrap(), None);
+    assert_eq!(store.document(&tenant(), kept).await.unwrap().unwrap().digest(), kept);
+    assert_eq!(store.head(&tenant()).await.unwrap(), head);
+    assert_sound(&store).await;
+    // The guard is back: the schema is ours to the letter, and a shell is refused.
+    place.open(Schema::Refuse).await.unwrap().close().await.unwrap();
+    if let Some(file) = place.location.file() {
+        let mut shell = place.shell().await;
+        assert!(sqlx::raw_sql("DELETE FROM document").execute(&mut shell).await.is_err());
+        store.close().await.unwrap();
+        let bytes = std::fs::read(file).unwrap();
+        let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(has("evidence 4") && !has("evidence 3"), "the bytes are gone from the file");
+    }
 }

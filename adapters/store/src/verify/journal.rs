@@ -14,6 +14,7 @@ use ledger::posting::pattern;
 use ledger::store::JournalEntry;
 use ledger::transfer::{Layer, Transfer, TransferId};
 use ledger::view::View;
+use ledger::window::WindowKey;
 
 use super::Stop;
 use crate::cell::{Cell, Cells};
@@ -35,6 +36,7 @@ pub(super) struct Book {
     pub events: Vec<Event>,
     /// What no spend of a node accounts for: payments that a restored book found.
     pub charged: BTreeMap<BudgetId, Amount>,
+    pub charged_windows: BTreeMap<WindowKey, Amount>,
     pub legs: u64,
     /// Pending transfers that nothing has ended yet.
     pending: BTreeMap<TransferId, Transfer>,
@@ -116,6 +118,11 @@ fn take_in(book: &mut Book, salt_key: &SaltKey, entry: &JournalEntry, effects: &
         let charged = book.charged.entry(step.budget).or_default();
         let more = charged.checked_add(step.amount);
         *charged = more.ok_or_else(|| Stop::at(seq, format!("what budget {} is charged overflows", step.budget)))?;
+    }
+    for step in effects.windows.iter().filter(|step| step.step == BudgetStep::Charge) {
+        let charged = book.charged_windows.entry(step.key.clone()).or_default();
+        let more = charged.checked_add(step.amount);
+        *charged = more.ok_or_else(|| Stop::at(seq, format!("what {:?} is charged overflows", step.key)))?;
     }
     if let Some(spend) = &effects.spend {
         book.subjects.insert((spend.id, seq));

@@ -254,6 +254,11 @@ fn check_windows(book: &Book) -> Result<(), Stop> {
             count_in(figures.entry(key).or_default(), spend, refunds).ok_or_else(overflow)?;
         }
     }
+    for (key, charged) in &book.charged_windows {
+        let figures = figures.entry(key).or_default();
+        let posted = figures.posted.checked_add(*charged);
+        figures.posted = posted.ok_or_else(|| Stop::at(seq, format!("a window of budget {} overflows", key.budget)))?;
+    }
     for (key, window) in book.view.windows.changed() {
         let expected = figures.remove(key).unwrap_or_default();
         let found = Figures { held: window.held, posted: window.posted, count: window.count };

@@ -74,6 +74,9 @@ pub(super) fn cases() -> Vec<Case> {
             Code::MandateUnknown,
         ),
         (vec![fence(GateState::Closed)], 0, plain(1, 1), Code::Stopped),
+        // It may have been signed: the book was set back.
+        (vec![plain(1, 1), fence(GateState::Closed)], 0, super::rejections::void(1), Code::Stopped),
+        (vec![plain(1, 1), fence(GateState::Closed)], 300, on(Command::Expire { spend: spend(1) }), Code::Stopped),
         (vec![plain(1, 1), fence(GateState::Closed)], 0, commit(1), Code::Stopped),
         (
             vec![fence(GateState::Closed)],
@@ -188,7 +191,7 @@ fn a_lowered_cap_takes_nothing_back_and_lets_nothing_in() {
 #[test]
 fn a_payment_that_is_found_is_charged_to_all_who_may_have_made_it() {
     let mut memory = opened();
-    for request in [plain(1, 300), fence(GateState::Closed), recovers(recover(9, 450))] {
+    for request in [plain(1, 300), commit(1), fence(GateState::Closed), recovers(recover(9, 450))] {
         done(&mut memory, &request);
     }
     assert_eq!((posted(&memory, PERSON), posted(&memory, ROOT)), (400, 450));
@@ -201,4 +204,37 @@ fn a_payment_that_is_found_is_charged_to_all_who_may_have_made_it() {
     done(&mut memory, &fence(GateState::Closed));
     let known = Recover { authorization: authorization(1), ..recover(1, 300) };
     assert_eq!(memory.run(at(2), &recovers(known)), Told::Known);
+}
+
+/// A book that was set back between the hold and the signature has the hold, and the chain has the payment.
+#[test]
+fn a_payment_of_a_spend_that_is_only_held_is_found_too() {
+    let mut memory = opened();
+    for request in [plain(1, 100), plain(2, 100), super::rejections::void(2), fence(GateState::Closed)] {
+        done(&mut memory, &request);
+    }
+    for number in [1, 2] {
+        let lost = Recover { authorization: authorization(number), ..recover(number, 100) };
+        done(&mut memory, &recovers(lost.clone()));
+        assert_eq!(memory.run(at(2), &recovers(lost)), Told::Known);
+    }
+    assert_eq!((posted(&memory, PERSON), posted(&memory, ROOT)), (200, 200));
+    // The windows of the nodes too: of a thousand a day nothing else was used but the hold.
+    let daily = memory.view.windows.changed().find(|(key, _)| key.budget == ROOT && key.payee.is_none());
+    let (_, window) = daily.unwrap();
+    assert_eq!((window.held.get(), window.posted.get(), window.count), (100, 200, 1));
+}
+
+/// Two limits of one kind are two limits, whatever is changed.
+#[test]
+fn limits_of_one_kind_are_told_apart_by_their_order() {
+    let by_number = crate::window::Limit { amount: None, payments: Some(1), ..daily(1) };
+    let limits = vec![daily(500), by_number];
+    let mut memory = opened();
+    done(&mut memory, &caps(PERSON, Caps { limits: limits.clone(), ..total(700) }));
+    assert_eq!(memory.run(at(1), &caps(PERSON, Caps { limits: limits.clone(), ..total(700) })), Told::Known);
+    done(&mut memory, &plain(1, 1));
+    assert!(matches!(memory.run(at(1), &plain(2, 1)), Told::Rejected(Rejection::PaymentsExceedPeriod { .. })));
+    done(&mut memory, &caps(PERSON, Caps { limits, ..total(699) }));
+    assert!(matches!(memory.run(at(1), &plain(3, 1)), Told::Rejected(Rejection::PaymentsExceedPeriod { .. })));
 }

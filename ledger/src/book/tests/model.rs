@@ -10,7 +10,7 @@ use super::memory::Told;
 use crate::account::{Account, Balance, Side};
 use crate::budget::{BudgetKind, BudgetState, Caps, Refunds};
 use crate::command::{Command, Hold, ReleaseProof, Request};
-use crate::gate::GateState;
+use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, Digest, Micros, SpendId};
 use crate::money::{Amount, AssetId};
 use crate::rejection::Rejection;
@@ -39,6 +39,8 @@ struct Node {
     ceiling: Option<u128>,
     /// Taken by payments that the book found on the chain.
     charged: u128,
+    /// The same by limit and instant.
+    charges: Vec<(Limit, Micros, u128)>,
 }
 
 struct Bought {
@@ -65,6 +67,7 @@ pub struct Model {
     closed: BTreeSet<String>,
     refunds: BTreeSet<String>,
     recovered: u128,
+    found: BTreeSet<[u8; 32]>,
     last_at: Option<Micros>,
 }
 
@@ -94,6 +97,7 @@ impl Model {
                     since: open.caps.limits.iter().map(|limit| (limit.clone(), at)).collect(),
                     ceiling: open.caps.total.map(Amount::get),
                     charged: 0,
+                    charges: Vec::new(),
                 };
                 assert!(self.nodes.insert(open.id, node).is_none(), "a budget opened twice");
             }
@@ -110,12 +114,13 @@ impl Model {
                 assert!(bought.refunded <= bought.money, "more was given back than was paid");
                 assert!(self.refunds.insert(refund.place.transaction.to_string()), "a refund twice");
             }
-            Command::Recover(recover) => self.recover(recover),
+            Command::Recover(recover) => self.recover(recover, at),
             Command::Claim(_) => {
                 assert!(!self.closed.contains("everything") && !self.closed.contains("fence"), "claimed under a stop");
             }
             Command::Gate { scope, to: GateState::Closed } => {
-                assert!(self.closed.insert(scope.to_string()), "{scope} was closed twice");
+                let is_news = self.closed.insert(scope.to_string());
+                assert!(is_news || *scope == Scope::Fence, "{scope} was closed twice");
             }
             Command::Gate { scope, to: GateState::Open } => {
                 assert!(self.closed.remove(&scope.to_string()), "{scope} was not closed");
@@ -349,6 +354,7 @@ impl Model {
                 .filter(|bought| self.nodes[id].since.iter().any(|(like, at)| like.is_like(limit) && bought.at >= *at))
                 .collect();
             let used: u128 = counted.iter().map(|bought| self.share(*id, bought)).sum();
+            let used = used + self.charged_in(*id, limit, at, width);
             let count = u64::try_from(counted.len()).unwrap();
             limit.payments.is_some_and(|most| count >= most)
                 || limit.amount.is_some_and(|cap| used.checked_add(asked).is_none_or(|after| after > cap.get()))
