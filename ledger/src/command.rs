@@ -193,7 +193,7 @@ pub enum ReleaseProof {
 #[derive(Clone, Debug)]
 pub enum FailureProof {
     Unused(UnusedProof),
-    /// Our own transaction is mined and reverted.
+    /// Our own transaction is mined and reverted; or this one of somebody else's used the authorization up.
     Reverted(RailReference),
 }
 

@@ -28,7 +28,7 @@ use crate::desk::Lane;
 use crate::error::EngineError;
 use crate::tenant::{AllowedPayees, FacilitatorRole};
 use crate::{Engine, Identity};
-use carriage::Carriage;
+use carriage::{Carriage, claimed_payer};
 
 /// Claimed and unsettled authorizations looked through for one payer's sum.
 const OPEN_MAX: u32 = 10_000;
@@ -335,7 +335,9 @@ impl Engine {
         let gas = receipt.as_ref().map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
         let reverted = receipt.as_ref().is_some_and(|receipt| !receipt.success);
         let key = key.clone();
-        let command = match (observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?, ours) {
+        let outcome = observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?;
+        let other = self.used_by_another(&outcome, ours).await?;
+        let command = match (outcome, ours) {
             (Outcome::Settled { transaction, block }, Some(ours)) if transaction == ours => {
                 let seen = book::observation(&expected, transaction, &block)?;
                 Command::Receive { settlement: key, seen, gas }
@@ -346,6 +348,10 @@ impl Engine {
             }
             (_, Some(ours)) if reverted => {
                 let proof = FailureProof::Reverted(book::reference(ours)?);
+                Command::Fail { settlement: key, proof, gas }
+            }
+            _ if let Some(other) = other => {
+                let proof = FailureProof::Reverted(book::reference(other)?);
                 Command::Fail { settlement: key, proof, gas }
             }
             _ => return Ok(settlement.state),
@@ -391,9 +397,4 @@ fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), 
             Err(Refusal::new(Reason::InvalidPaymentRequirements, "payTo", expected, pay_to))
         }
     }
-}
-
-/// For the answer only; nothing is decided by it.
-fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
-    exact::read_payload(&request.payment_payload).ok().map(|(authorization, _)| authorization.from.to_string())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use alloy_primitives::B256;
 use ledger::command::{Command, FailureProof, ReleaseProof};
 use ledger::id::{SpendId, TenantId};
 use ledger::settlement::{Role, Settlement, SettlementState};
@@ -107,6 +108,19 @@ impl Engine {
 
     async fn is_final(&self, number: u64) -> Result<bool, EngineError> {
         Ok(self.chain.block(x402::chain::At::Finalized).await?.number >= number)
+    }
+
+    /// The transaction of somebody else that used the authorization up for good. Ours can move nothing any more, also
+    /// where it never comes into a block because its account's nonce went to another one.
+    pub(crate) async fn used_by_another(&self, outcome: &Outcome, ours: Option<B256>) -> Result<Option<B256>, EngineError> {
+        let (transaction, block) = match outcome {
+            Outcome::Settled { transaction, block }
+            | Outcome::Canceled { transaction, block }
+            | Outcome::SpentOtherwise { transaction, block, .. } => (*transaction, block),
+            Outcome::Pending | Outcome::ProvedUnused { .. } | Outcome::Unknown => return Ok(None),
+        };
+        let is_final = Some(transaction) != ours && self.is_final(block.number).await?;
+        Ok(is_final.then_some(transaction))
     }
 
     /// The same for what we sell or carry.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ledger::settlement::{Settlement, SettlementKey};
 use serde_json::{Map, json};
-use x402::exact::VerifiedPayment;
+use x402::exact::{self, VerifiedPayment};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
-use x402::wire::SettleResponse;
+use x402::wire::{FacilitatorRequest, SettleResponse};
 
 use crate::Identity;
 use crate::tenant::FacilitatorRole;
@@ -54,4 +54,9 @@ impl Carriage<'_> {
         response.extra = Some(Map::from_iter([("transaction".to_owned(), json!(transaction))]));
         response
     }
+}
+
+/// For the answer only; nothing is decided by it.
+pub(super) fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
+    exact::read_payload(&request.payment_payload).ok().map(|(authorization, _)| authorization.from.to_string())
 }
