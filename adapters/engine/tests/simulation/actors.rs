@@ -98,9 +98,9 @@ impl World {
         });
         match die {
             0..280 => self.buy(process),
-            280..440 => self.retry(process),
-            440..640 => self.present(process),
-            640..680 => self.report(process),
+            280..400 => self.retry(process),
+            400..630 => self.present(process),
+            630..680 => self.report(process),
             680..760 => {
                 let tenant = self.pick(&[HOME, HOME, SHOP, CARRIER]).unwrap();
                 self.sweep(process, tenant);
@@ -130,7 +130,7 @@ impl World {
             let micros = match state.dice.below(1_000) {
                 0..30 => state.dice.between(15_000_000, 70_000_000),
                 30..34 => state.dice.between(1_800_000_000, 20_000_000_000),
-                _ => state.dice.between(0, 1_500_000),
+                _ => state.dice.between(0, 1_000_000),
             };
             state.now = state.now.plus_micros(micros);
             let (chain, dice) = (&mut state.chain, &mut state.dice);
@@ -143,7 +143,7 @@ impl World {
         let live = self.mandates.len().min(8);
         let recent = self.mandates[self.mandates.len() - live..].to_vec();
         let Some((number, mandate)) = self.pick(&recent) else { return };
-        let (thing, price) = (self.roll(12), 10_000 * u128::try_from(1 + self.roll(40)).unwrap());
+        let (thing, price) = (self.roll(12), 10_000 * u128::try_from(1 + self.roll(36)).unwrap());
         let (origin, pay_to) =
             if self.roll(3) > 0 { ("https://shop.example", SHOP_ADDRESS) } else { ("https://stall.example", STALL_ADDRESS) };
         let resource = ResourceInfo::new(format!("{origin}/things/{thing}"));
@@ -155,7 +155,7 @@ impl World {
 
     /// One of the latest purchases, now and then an old one.
     fn some_purchase(&self, with_payment: impl Fn(&Purchase) -> bool) -> Option<usize> {
-        let count = if self.roll(20) == 0 { usize::MAX } else { 25 };
+        let count = if self.roll(20) == 0 { usize::MAX } else { 12 };
         let fit: Vec<usize> = self.purchases.iter().enumerate().rev().take(count).filter(|(_, one)| with_payment(one)).map(|(place, _)| place).collect();
         self.pick(&fit)
     }
@@ -262,7 +262,8 @@ impl World {
     }
 
     fn turn_store(&mut self) {
-        let mode = self.pick(&[StoreMode::Shaky, StoreMode::Shaky, StoreMode::Sound, StoreMode::Down]).unwrap();
+        use StoreMode::{Down, Shaky, Sound};
+        let mode = self.pick(&[Shaky, Shaky, Shaky, Shaky, Sound, Down]).unwrap();
         self.shared.with(|state| {
             state.store = mode;
             state.tell(|| format!("  the database is {mode:?}"));
@@ -289,7 +290,7 @@ impl World {
             gates.filter(|gate| gate.state == GateState::Closed).map(|gate| gate.scope.clone()).collect()
         });
         let (engine, operator) = (self.engine(process), identity(tenant, "operator", CallerKind::Operator));
-        if let Some(scope) = self.pick(&closed).filter(|_| self.shared.chance(700)) {
+        if let Some(scope) = self.pick(&closed).filter(|_| self.shared.chance(900)) {
             self.spawn(process, format!("lift {scope}"), async move { Reply::Other(said(engine.lift(&operator, scope).await)) });
             return;
         }
@@ -308,7 +309,7 @@ impl World {
     fn turn_mandate(&mut self, process: usize) {
         use BudgetState::{Active, Revoked, Suspended};
         let Some((_, mandate)) = self.pick(&self.mandates) else { return };
-        let to = self.pick(&[Active, Active, Active, Suspended, Suspended, Revoked]).unwrap();
+        let to = self.pick(&[Active, Active, Active, Active, Active, Suspended, Suspended, Revoked]).unwrap();
         let (engine, operator) = (self.engine(process), identity(HOME, "operator", CallerKind::Operator));
         self.spawn(process, format!("mandate {to}"), async move {
             Reply::Other(said(engine.change_mandate(&operator, mandate, to).await))

@@ -42,9 +42,9 @@ fn fate(state: &mut State) -> Fate {
         StoreMode::Sound => Fate::Answered,
         StoreMode::Down => Fate::Refused,
         StoreMode::Shaky => match state.dice.below(100) {
-            0..=5 => Fate::Refused,
-            6..=11 => Fate::Unheard,
-            12..=14 => Fate::Late,
+            0..2 => Fate::Refused,
+            2..7 => Fate::Unheard,
+            7..9 => Fate::Late,
             _ => Fate::Answered,
         },
     }

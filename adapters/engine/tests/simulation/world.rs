@@ -78,7 +78,7 @@ pub struct Story {
     pub reached: std::collections::BTreeSet<String>,
 }
 
-const CHECK_EVERY: usize = 25;
+const CHECK_EVERY: usize = 50;
 
 impl World {
     pub fn new(seed: u64, mutant: Option<Mutant>) -> Self {
@@ -201,7 +201,7 @@ impl World {
     }
 
     fn run_some(&mut self) {
-        let mut turns = self.shared.with(|state| state.dice.below(30));
+        let mut turns = self.shared.with(|state| state.dice.below(50));
         // Who does not get on is helped: a step must not pile up work without end.
         if self.tasks.len() > 12 {
             turns += 200;
