@@ -97,19 +97,19 @@ impl World {
             state.tell(|| format!("step {step} ({die}) at {} process {process}", state_time(now)));
         });
         match die {
-            0..280 => self.buy(process),
-            280..400 => self.retry(process),
-            400..630 => self.present(process),
-            630..680 => self.report(process),
-            680..760 => {
+            0..270 => self.buy(process),
+            270..380 => self.retry(process),
+            380..610 => self.present(process),
+            610..660 => self.report(process),
+            660..740 => {
                 let tenant = self.pick(&[HOME, HOME, SHOP, CARRIER]).unwrap();
                 self.sweep(process, tenant);
             }
-            760..790 => self.crash(process),
-            790..830 => self.turn_node(process),
-            830..850 => self.turn_store(),
-            850..865 => self.set_clocks(process),
-            865..885 => self.turn_gate(process),
+            740..770 => self.crash(process),
+            770..810 => self.turn_node(process),
+            810..830 => self.turn_store(),
+            830..845 => self.set_clocks(process),
+            845..885 => self.turn_gate(process),
             885..900 => self.turn_mandate(process),
             900..915 => self.change_caps(process),
             915..930 => {
@@ -318,8 +318,9 @@ impl World {
 
     /// Another configuration, also one that grants less than what is used.
     fn change_caps(&mut self, process: usize) {
-        let factor = u128::try_from(1 + self.roll(60)).unwrap();
-        self.grant = Grant { tenant: 1_000_000 * factor, person: 700_000 * factor, day: 400_000 * factor };
+        let factor = self.pick(&[1, 2, 3, 4, 5, 10, 40]).unwrap();
+        let day = self.pick(&[200_000, 500_000, 900_000]).unwrap();
+        self.grant = Grant { tenant: 1_000_000 * factor, person: 800_000 * factor, day: day * factor };
         let (engine, tenant) = (self.engine(process), home(self.grant));
         self.spawn(process, format!("caps {factor}"), async move { Reply::Other(said(engine.take_up_caps(&tenant).await)) });
     }

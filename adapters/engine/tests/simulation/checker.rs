@@ -7,7 +7,7 @@ mod journal;
 mod legs;
 mod replay;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::effects::Effects;
 use ledger::id::{Digest, IdempotencyKey, PrincipalId, SpendId, TenantId};
@@ -72,16 +72,26 @@ pub type Seen = BTreeMap<TenantId, (u64, Digest)>;
 pub struct Broken {
     pub invariant: &'static str,
     pub detail: String,
+    /// Every one that does not hold at this look, the first included.
+    pub all: BTreeSet<&'static str>,
+}
+
+impl Broken {
+    pub fn new(invariant: &'static str, detail: String) -> Self {
+        Self { invariant, detail, all: BTreeSet::from([invariant]) }
+    }
 }
 
 pub fn check(state: &State, said: &[Said], seen: &mut Seen) -> Result<(), Broken> {
     for (tenant, tables) in &state.books {
         let read = tables.journal.iter().map(|entry| Effects::from_bytes(&entry.bytes)).collect::<Result<Vec<_>, _>>();
-        let records =
-            read.map_err(|error| Broken { invariant: "i11", detail: format!("{tenant}: a record: {error}") })?;
+        let records = read.map_err(|error| Broken::new("i11", format!("{tenant}: a record: {error}")))?;
         let book = Book { tenant, tables, records, chain: &state.chain, said, seen: seen.get(tenant) };
-        for (invariant, holds) in INVARIANTS {
-            holds(&book).map_err(|detail| Broken { invariant, detail: format!("{tenant}: {detail}") })?;
+        let broken = INVARIANTS.iter().filter_map(|(invariant, holds)| Some((*invariant, holds(&book).err()?)));
+        let broken: Vec<_> = broken.collect();
+        if let Some((invariant, detail)) = broken.first() {
+            let all = broken.iter().map(|(invariant, _)| *invariant).collect();
+            return Err(Broken { invariant, detail: format!("{tenant}: {detail}"), all });
         }
         let frontier: &Frontier = &tables.head.frontier;
         seen.insert(tenant.clone(), (frontier.size(), frontier.root()));

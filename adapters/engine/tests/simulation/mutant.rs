@@ -38,6 +38,10 @@ pub enum Mutant {
     KeepNoRefusal,
     /// The claim of a refund is not looked at.
     RefundTwice,
+    /// A refund is posted with twice its amount.
+    RefundMore,
+    /// Two payments have one nonce.
+    SameNonce,
     /// The gates are not read again before the signature.
     ForgetGateAtCommit,
     /// The gates are not read before a hold.
@@ -73,7 +77,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::SkipAncestors,
         Self::ForgetAncestorCaps,
         Self::WrongPeriod,
@@ -86,6 +90,8 @@ impl Mutant {
         Self::AcceptKeyAgain,
         Self::KeepNoRefusal,
         Self::RefundTwice,
+        Self::RefundMore,
+        Self::SameNonce,
         Self::ForgetGateAtCommit,
         Self::ForgetGateAtHold,
         Self::ForgetRevocation,
@@ -191,6 +197,13 @@ impl Mutant {
                 effects.transfers.extend(effects.transfers.clone());
             }
             (Self::ClockGoesBack, Operation::Commit) => effects.at = effects.at.plus_micros(-20_000_000),
+            (Self::RefundMore, Operation::Refund) => {
+                let double = |leg: &mut Transfer| leg.amount = leg.amount.checked_add(leg.amount).unwrap();
+                effects.transfers.iter_mut().for_each(double);
+            }
+            (Self::SameNonce, Operation::Hold) => {
+                effects.spend.iter_mut().for_each(|spend| spend.authorization.nonce = [1; 32]);
+            }
             (Self::CrossBooks, Operation::Settle) => {
                 let other = Account::Wallet(format!("eip155:31337:0x{}", "9".repeat(40)));
                 effects.transfers.iter_mut().for_each(|leg| leg.credit = other.clone());

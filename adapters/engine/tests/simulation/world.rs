@@ -83,7 +83,7 @@ const CHECK_EVERY: usize = 50;
 impl World {
     pub fn new(seed: u64, mutant: Option<Mutant>) -> Self {
         let shared = Shared::new(State::new(seed, mutant));
-        let grant = Grant { tenant: 6_000_000, person: 4_000_000, day: 3_000_000 };
+        let grant = Grant { tenant: 5_000_000, person: 4_000_000, day: 3_000_000 };
         let engines = (0..PROCESSES).map(|process| start(&shared, process, grant)).collect();
         let mut world = Self {
             shared,
@@ -244,7 +244,7 @@ impl World {
                 books.flat_map(|book| book.settlements.values()).filter(|one| one.state.is_open()).map(|one| format!("{one:?}")),
             ).next()
         });
-        open.map_or(Ok(()), |open| Err(Broken { invariant: "nothing stays open", detail: open }))
+        open.map_or(Ok(()), |open| Err(Broken::new("nothing stays open", open)))
     }
 
     fn wait(&mut self, seconds: i64) {
