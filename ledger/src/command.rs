@@ -159,7 +159,7 @@ pub struct Hold {
     pub purchase: Digest,
     pub authorization: Authorization,
     pub valid_before: i64,
-    /// The chain's head before anything was signed: a search for the authorization starts here.
+    /// The chain's last final block before anything was signed: a search for the authorization starts here.
     pub since_block: u64,
     pub expires_at: Micros,
     /// The caller knows that the same purchase is under way as this spend, and means another one.
