@@ -144,8 +144,11 @@ impl World {
         let recent = self.mandates[self.mandates.len() - live..].to_vec();
         let Some((number, mandate)) = self.pick(&recent) else { return };
         let (thing, price) = (self.roll(12), 10_000 * u128::try_from(1 + self.roll(36)).unwrap());
-        let (origin, pay_to) =
-            if self.roll(3) > 0 { ("https://shop.example", SHOP_ADDRESS) } else { ("https://stall.example", STALL_ADDRESS) };
+        let (origin, pay_to) = if self.roll(3) > 0 {
+            ("https://shop.example", SHOP_ADDRESS)
+        } else {
+            ("https://stall.example", STALL_ADDRESS)
+        };
         let resource = ResourceInfo::new(format!("{origin}/things/{thing}"));
         let offer = PaymentRequired::new(resource, vec![requirements(pay_to, price)], None);
         let key = self.name();
@@ -156,7 +159,15 @@ impl World {
     /// One of the latest purchases, now and then an old one.
     fn some_purchase(&self, with_payment: impl Fn(&Purchase) -> bool) -> Option<usize> {
         let count = if self.roll(20) == 0 { usize::MAX } else { 12 };
-        let fit: Vec<usize> = self.purchases.iter().enumerate().rev().take(count).filter(|(_, one)| with_payment(one)).map(|(place, _)| place).collect();
+        let fit: Vec<usize> = self
+            .purchases
+            .iter()
+            .enumerate()
+            .rev()
+            .take(count)
+            .filter(|(_, one)| with_payment(one))
+            .map(|(place, _)| place)
+            .collect();
         self.pick(&fit)
     }
 
@@ -291,7 +302,9 @@ impl World {
         });
         let (engine, operator) = (self.engine(process), identity(tenant, "operator", CallerKind::Operator));
         if let Some(scope) = self.pick(&closed).filter(|_| self.shared.chance(900)) {
-            self.spawn(process, format!("lift {scope}"), async move { Reply::Other(said(engine.lift(&operator, scope).await)) });
+            self.spawn(process, format!("lift {scope}"), async move {
+                Reply::Other(said(engine.lift(&operator, scope).await))
+            });
             return;
         }
         let mandate = self.pick(&self.mandates).map(|(_, mandate)| Scope::Mandate(mandate));
@@ -303,7 +316,11 @@ impl World {
             scopes.extend([person, agent, payee].into_iter().chain(mandate));
         }
         let scope = self.pick(&scopes).unwrap();
-        self.spawn(process, format!("stop {scope}"), async move { Reply::Other(said(engine.stop(&operator, scope).await)) });
+        self.spawn(
+            process,
+            format!("stop {scope}"),
+            async move { Reply::Other(said(engine.stop(&operator, scope).await)) },
+        );
     }
 
     fn turn_mandate(&mut self, process: usize) {
@@ -322,7 +339,11 @@ impl World {
         let day = self.pick(&[200_000, 500_000, 900_000]).unwrap();
         self.grant = Grant { tenant: 1_000_000 * factor, person: 800_000 * factor, day: day * factor };
         let (engine, tenant) = (self.engine(process), home(self.grant));
-        self.spawn(process, format!("caps {factor}"), async move { Reply::Other(said(engine.take_up_caps(&tenant).await)) });
+        self.spawn(
+            process,
+            format!("caps {factor}"),
+            async move { Reply::Other(said(engine.take_up_caps(&tenant).await)) },
+        );
     }
 
     pub fn ask_mandate(&mut self, process: usize, number: usize) {
@@ -363,7 +384,8 @@ impl World {
     /// A payee sends something back: some of it, all of it, or more than it got.
     fn send_back(&mut self) {
         let settled: Vec<(SpendId, Address, u128)> = self.shared.with(|state| {
-            let spends = state.books[&tenant_id(HOME)].spends.values().filter(|spend| spend.state == SpendState::Settled);
+            let spends =
+                state.books[&tenant_id(HOME)].spends.values().filter(|spend| spend.state == SpendState::Settled);
             spends.map(|spend| (spend.id, spend.pay_to.parse().unwrap(), spend.money.amount.get())).collect()
         });
         let Some((spend, from, amount)) = self.pick(&settled) else { return };
@@ -423,7 +445,11 @@ impl World {
         });
         let Some(spend) = self.pick(&held) else { return };
         let (engine, desk) = (self.engine(process), identity(HOME, "desk", CallerKind::Service));
-        self.spawn(process, format!("void {spend}"), async move { Reply::Other(said(engine.void(&desk, spend).await)) });
+        self.spawn(
+            process,
+            format!("void {spend}"),
+            async move { Reply::Other(said(engine.void(&desk, spend).await)) },
+        );
     }
 }
 
@@ -475,4 +501,3 @@ async fn consent(
         }
     }
 }
-

@@ -24,7 +24,11 @@ pub enum Call {
     /// `cancelAuthorization`, by whoever has the payer's key.
     Cancel(Authorization),
     /// A plain `transfer`: a refund, or money from outside.
-    Move { from: Address, to: Address, value: U256 },
+    Move {
+        from: Address,
+        to: Address,
+        value: U256,
+    },
 }
 
 impl Call {
@@ -254,7 +258,11 @@ impl ModelChain {
                 let last = times.iter().rposition(|time| tx.call.is_in_time(*time)).unwrap_or(place);
                 // A relayer's come in their order, and a cancellation and a payment of one nonce keep theirs.
                 let to = if bound || tx.account_nonce.is_some() { place } else { dice.below(last + 1) };
-                let at = if bound || tx.account_nonce.is_some() { blocks[to].len() } else { dice.below(blocks[to].len() + 1) };
+                let at = if bound || tx.account_nonce.is_some() {
+                    blocks[to].len()
+                } else {
+                    dice.below(blocks[to].len() + 1)
+                };
                 blocks[to].insert(at, tx.clone());
             }
         }

@@ -9,9 +9,7 @@ use engine::Engine;
 use engine::facilitate::Repeater;
 use engine::ports::{Facilitator, MandateSigner, Relayed, SignError, WalletSigner};
 use engine::rate::Peg;
-use engine::tenant::{
-    Agent, AllowedPayees, FacilitatorRole, Limits, Payee, Payees, Person, Seller, Tenant,
-};
+use engine::tenant::{Agent, AllowedPayees, FacilitatorRole, Limits, Payee, Payees, Person, Seller, Tenant};
 use ledger::budget::{Caps, Refunds};
 use ledger::id::{PrincipalId, TenantId, TenantSecret};
 use ledger::money::{Amount, AssetId};
@@ -121,7 +119,10 @@ fn keys() -> &'static Keys {
         Keys {
             provider: Arc::new(Es256::new(1)),
             receipts: Arc::new(Es256::new(2)),
-            agents: (3_u8..).take(AGENTS.len()).map(|number| Arc::new(Es256::new(number)) as Arc<dyn MandateSigner>).collect(),
+            agents: (3_u8..)
+                .take(AGENTS.len())
+                .map(|number| Arc::new(Es256::new(number)) as Arc<dyn MandateSigner>)
+                .collect(),
             address: wallet.address(),
             wallet: Arc::new(Purse(wallet)),
         }
@@ -225,7 +226,8 @@ pub fn start(shared: &Shared, process: usize, grant: Grant) -> Arc<Engine> {
     ];
     let mut assets = AssetTable::empty();
     let (name, version) = ("USD Coin".to_owned(), "2".to_owned());
-    let asset = Asset { network: network(), address: TOKEN, name, version, decimals: 6, transfer: TransferMethod::Eip3009 };
+    let asset =
+        Asset { network: network(), address: TOKEN, name, version, decimals: 6, transfer: TransferMethod::Eip3009 };
     assets.add(asset).unwrap();
     let engine = Arc::new(Engine::new(
         Arc::new(SimStore(shared.clone())),

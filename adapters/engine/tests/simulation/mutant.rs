@@ -164,7 +164,8 @@ impl Mutant {
             finalized_timestamp: found.valid_before,
         };
         let command = match (mutant, &request.command) {
-            (Self::ReleaseOnReport, Command::Submit { spend, .. }) | (Self::UnknownIsFailed, Command::Doubt { spend }) => {
+            (Self::ReleaseOnReport, Command::Submit { spend, .. })
+            | (Self::UnknownIsFailed, Command::Doubt { spend }) => {
                 Command::Release { spend: *spend, proof: ReleaseProof::Unused(proof) }
             }
             (Self::BelieveReport, Command::Submit { spend, transaction }) => {

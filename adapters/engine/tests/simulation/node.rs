@@ -27,7 +27,10 @@ struct Met {
 }
 
 impl SimNode {
-    async fn ask<T>(&self, answer: impl FnOnce(&mut State, &Met) -> Result<T, ChainError> + Send) -> Result<T, ChainError> {
+    async fn ask<T>(
+        &self,
+        answer: impl FnOnce(&mut State, &Met) -> Result<T, ChainError> + Send,
+    ) -> Result<T, ChainError> {
         pause().await;
         self.shared.with(|state| {
             let mode = state.nodes[self.process];
@@ -80,12 +83,8 @@ impl Chain for SimNode {
     }
 
     async fn token(&self, _: Address) -> Result<TokenFacts, ChainError> {
-        let facts = TokenFacts {
-            name: "USD Coin".into(),
-            version: "2".into(),
-            decimals: 6,
-            domain_separator: B256::ZERO,
-        };
+        let facts =
+            TokenFacts { name: "USD Coin".into(), version: "2".into(), decimals: 6, domain_separator: B256::ZERO };
         self.ask(|_, _| Ok(facts)).await
     }
 
@@ -97,7 +96,13 @@ impl Chain for SimNode {
         self.ask(|_, _| Ok(U256::MAX)).await
     }
 
-    async fn authorization_consumed(&self, _: Address, payer: Address, nonce: B256, at: At) -> Result<bool, ChainError> {
+    async fn authorization_consumed(
+        &self,
+        _: Address,
+        payer: Address,
+        nonce: B256,
+        at: At,
+    ) -> Result<bool, ChainError> {
         self.ask(|state, met| {
             let upto = number(at, met, state.mutant)?;
             let denied = met.forgets && state.mutant == Some(Mutant::DenyUse);

@@ -14,9 +14,7 @@ use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, Ten
 use ledger::rejection::Refusal;
 use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
-use ledger::store::{
-    AccountBalance, Answer, Document, Freshness, JournalEntry, Store, StoreError, Verification, Work,
-};
+use ledger::store::{AccountBalance, Answer, Document, Freshness, JournalEntry, Store, StoreError, Verification, Work};
 use ledger::view::View;
 use ledger::window::{Window, WindowKey};
 
@@ -161,7 +159,9 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
             answer.budget = budget(open.id);
             answer.decision = open.decision.and_then(decision);
         }
-        Command::ChangeBudget { budget: id, .. } | Command::ChangeCaps { budget: id, .. } => answer.budget = budget(*id),
+        Command::ChangeBudget { budget: id, .. } | Command::ChangeCaps { budget: id, .. } => {
+            answer.budget = budget(*id)
+        }
         Command::Claim(claim) => answer.settlement = settlement(&claim.key),
         Command::Abandon { settlement: key }
         | Command::Dispatch { settlement: key, .. }
@@ -257,7 +257,8 @@ impl Store for SimStore {
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError> {
         let look = |tables: &Tables| {
-            let held = tables.spends.values().filter(|spend| spend.budget == budget && records.contains(&spend.hold.seq));
+            let held =
+                tables.spends.values().filter(|spend| spend.budget == budget && records.contains(&spend.hold.seq));
             held.take(most(limit)).cloned().collect()
         };
         self.read(tenant, look).await
@@ -288,9 +289,8 @@ impl Store for SimStore {
     }
 
     async fn closed_gates(&self, tenant: &TenantId) -> Result<Vec<Gate>, StoreError> {
-        let closed = |tables: &Tables| {
-            tables.gates.values().filter(|gate| gate.state == GateState::Closed).cloned().collect()
-        };
+        let closed =
+            |tables: &Tables| tables.gates.values().filter(|gate| gate.state == GateState::Closed).cloned().collect();
         self.read(tenant, closed).await
     }
 

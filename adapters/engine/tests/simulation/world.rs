@@ -174,7 +174,12 @@ impl World {
         if let ledger::rejection::Rejection::PurchaseUnresolved { spend, .. } = rejection
             && self.shared.chance(500)
         {
-            let again = Purchase { again_after: Some(*spend), key: self.name(), payment: None, ..self.purchases[place].clone() };
+            let again = Purchase {
+                again_after: Some(*spend),
+                key: self.name(),
+                payment: None,
+                ..self.purchases[place].clone()
+            };
             self.purchases.push(again);
         }
     }
@@ -191,7 +196,11 @@ impl World {
             let place = rounds % self.tasks.len();
             self.poll(place);
             rounds += 1;
-            assert!(rounds < 1_000_000, "a task never ends: {:?}", self.tasks.iter().map(|task| &task.name).collect::<Vec<_>>());
+            assert!(
+                rounds < 1_000_000,
+                "a task never ends: {:?}",
+                self.tasks.iter().map(|task| &task.name).collect::<Vec<_>>()
+            );
         }
     }
 
@@ -240,9 +249,18 @@ impl World {
         self.check()?;
         let open = self.shared.with(|state| {
             let books = state.books.values();
-            books.clone().flat_map(|book| book.spends.values()).filter(|spend| spend.state.is_open()).map(|spend| format!("{spend:?}")).chain(
-                books.flat_map(|book| book.settlements.values()).filter(|one| one.state.is_open()).map(|one| format!("{one:?}")),
-            ).next()
+            books
+                .clone()
+                .flat_map(|book| book.spends.values())
+                .filter(|spend| spend.state.is_open())
+                .map(|spend| format!("{spend:?}"))
+                .chain(
+                    books
+                        .flat_map(|book| book.settlements.values())
+                        .filter(|one| one.state.is_open())
+                        .map(|one| format!("{one:?}")),
+                )
+                .next()
         });
         open.map_or(Ok(()), |open| Err(Broken::new("nothing stays open", open)))
     }

@@ -15,7 +15,13 @@ fn use_of<'a>(book: &'a Book<'_>, authorization: &Authorization) -> Option<&'a M
     book.chain.use_of(&(payer, B256::from(authorization.nonce)))
 }
 
-fn unused(book: &Book<'_>, record: &Effects, authorization: &Authorization, valid_before: i64, proof: &UnusedProof) -> Verdict {
+fn unused(
+    book: &Book<'_>,
+    record: &Effects,
+    authorization: &Authorization,
+    valid_before: i64,
+    proof: &UnusedProof,
+) -> Verdict {
     let number = usize::try_from(proof.finalized_number).unwrap_or(usize::MAX);
     let is_final = proof.finalized_number <= book.chain.finalized().number;
     let block = is_final.then(|| book.chain.at(number));
@@ -118,14 +124,20 @@ fn payer(book: &Book<'_>) -> Verdict {
     };
     let nonces: std::collections::BTreeSet<_> =
         book.tables.spends.values().map(|spend| B256::from(spend.authorization.nonce)).collect();
-    let strange = book.chain.all().filter(known).find(|mined| {
-        mined.tx.call.authorization().is_none_or(|(_, nonce)| !nonces.contains(&nonce))
-    });
+    let strange = book
+        .chain
+        .all()
+        .filter(known)
+        .find(|mined| mined.tx.call.authorization().is_none_or(|(_, nonce)| !nonces.contains(&nonce)));
     ensure(strange.is_none(), || format!("the chain shows {strange:?}, of which the book knows nothing"))?;
-    let posted: std::collections::BTreeSet<String> = book.records.iter().filter_map(|record| match &record.fact {
-        Some(Fact::Seen(seen)) if record.operation == Operation::Refund => Some(seen.transaction.to_string()),
-        _ => None,
-    }).collect();
+    let posted: std::collections::BTreeSet<String> = book
+        .records
+        .iter()
+        .filter_map(|record| match &record.fact {
+            Some(Fact::Seen(seen)) if record.operation == Operation::Refund => Some(seen.transaction.to_string()),
+            _ => None,
+        })
+        .collect();
     let back = |mined: &&Mined| mined.success && matches!(mined.tx.call, Call::Move { to, .. } if to == own);
     let unposted = book.chain.all().filter(back).filter(|mined| !posted.contains(&format!("{:#x}", mined.tx.hash)));
     list -= unposted.map(value).sum::<i128>();
@@ -146,9 +158,13 @@ fn seller(book: &Book<'_>) -> Verdict {
             }
         }
     }
-    let known = |mined: &&Mined| mined.tx.call.authorization().is_some_and(|(_, nonce)| {
-        book.tables.settlements.keys().any(|key| key.authorization.nonce == nonce.0)
-    });
+    let known = |mined: &&Mined| {
+        mined
+            .tx
+            .call
+            .authorization()
+            .is_some_and(|(_, nonce)| book.tables.settlements.keys().any(|key| key.authorization.nonce == nonce.0))
+    };
     let came = |mined: &&Mined| mined.transfers().iter().any(|log| log.to == SHOP_ADDRESS);
     // Paid by a stranger's hand before it was ever presented here.
     list += book.chain.all().filter(came).filter(|mined| !known(mined)).map(value).sum::<i128>();
@@ -178,5 +194,7 @@ fn carrier(book: &Book<'_>) -> Verdict {
     let wallet = booked(book, RELAYER, native());
     let list = all - burnt;
     let chain = i128::try_from(GAS_FUNDS).unwrap() - all;
-    ensure(wallet == chain + list && list >= 0, || format!("the book has {wallet}, the chain {chain}, on the list {list}"))
+    ensure(wallet == chain + list && list >= 0, || {
+        format!("the book has {wallet}, the chain {chain}, on the list {list}")
+    })
 }

@@ -58,18 +58,14 @@ pub fn i3(book: &Book<'_>) -> Verdict {
     let rows = book.tables.budgets.iter().map(|(id, row)| (id, [row.held.get(), row.posted.get()]));
     let odd = rows.clone().find(|(id, row)| nodes.get(id).copied().unwrap_or_default() != *row);
     ensure(odd.is_none(), || format!("a row says {odd:?}, the records {:?}", odd.and_then(|(id, _)| nodes.get(id))))?;
-    let over = book.tables.budgets.values().find(|row| {
-        !row.is_over && row.caps.total.is_some_and(|cap| row.held.get() + row.posted.get() > cap.get())
-    });
+    let over =
+        book.tables.budgets.values().find(|row| {
+            !row.is_over && row.caps.total.is_some_and(|cap| row.held.get() + row.posted.get() > cap.get())
+        });
     ensure(over.is_none(), || format!("{over:?} is over its cap"))
 }
 
-fn fits(
-    record: &Effects,
-    past: &Past,
-    windows: &BTreeMap<WindowKey, ([u128; 2], u64)>,
-    key: &WindowKey,
-) -> Verdict {
+fn fits(record: &Effects, past: &Past, windows: &BTreeMap<WindowKey, ([u128; 2], u64)>, key: &WindowKey) -> Verdict {
     let limit = &past.nodes[&key.budget].caps.limits[usize::from(key.limit)];
     let first = if matches!(limit.period, Period::Rolling(_)) { key.place - 24 } else { key.place };
     let counted = (first..=key.place).filter_map(|place| windows.get(&WindowKey { place, ..key.clone() }));
@@ -113,7 +109,8 @@ pub fn i4(book: &Book<'_>) -> Verdict {
         }
     }
     for (id, row) in &book.tables.budgets {
-        let (found, row) = (nodes.get(id).copied().unwrap_or_default(), [row.held.get(), row.posted.get(), row.count.into()]);
+        let (found, row) =
+            (nodes.get(id).copied().unwrap_or_default(), [row.held.get(), row.posted.get(), row.count.into()]);
         ensure(found == row, || format!("node {id} says {row:?} (held, posted, count), its spends {found:?}"))?;
     }
     for (key, row) in &book.tables.windows {
@@ -172,7 +169,11 @@ pub fn i5(book: &Book<'_>) -> Verdict {
         ensure(expected == found, || format!("record {} moves {found:?}, its path is {expected:?}", record.seq))?;
         let mut keys: Vec<WindowKey> = record.windows.iter().map(|step| step.key.clone()).collect();
         keys.sort();
-        let mut own = if record.operation == Operation::Hold { windows_of(&path, spend, record.at) } else { spend.windows.clone() };
+        let mut own = if record.operation == Operation::Hold {
+            windows_of(&path, spend, record.at)
+        } else {
+            spend.windows.clone()
+        };
         own.retain(|_| step.is_some());
         own.sort();
         ensure(keys == own, || format!("record {} moves the windows {keys:?}, {own:?} were expected", record.seq))?;

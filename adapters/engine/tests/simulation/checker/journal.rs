@@ -70,17 +70,16 @@ pub fn i10(book: &Book<'_>) -> Verdict {
     let mut refused: BTreeMap<Key<'_>, RejectionCode> = BTreeMap::new();
     for said in book.said {
         let Said { principal, key, heard } = said;
-        let claim = ClaimKey::Idempotency {
-            principal: principal.clone(),
-            operation: "payments".into(),
-            key: key.clone(),
-        };
+        let claim =
+            ClaimKey::Idempotency { principal: principal.clone(), operation: "payments".into(), key: key.clone() };
         let row = book.tables.claims.get(&claim.digest()).map(|row| &row.claim.outcome);
         match heard {
             Heard::Signed { spend, header } => {
                 let first = *told.entry((principal, key)).or_insert((*spend, header));
                 ensure(first == (*spend, header), || format!("key {key} was answered with two payments"))?;
-                ensure(row == Some(&ClaimOutcome::Spend(*spend)), || format!("key {key} got {spend}, claimed is {row:?}"))?;
+                ensure(row == Some(&ClaimOutcome::Spend(*spend)), || {
+                    format!("key {key} got {spend}, claimed is {row:?}")
+                })?;
                 let state = book.tables.spends.get(spend).map(|spend| spend.state);
                 let unsigned = [SpendState::Held, SpendState::Voided, SpendState::Expired];
                 let is_signed = state.is_some_and(|state| !unsigned.contains(&state));

@@ -101,9 +101,8 @@ pub fn i7(book: &Book<'_>) -> Verdict {
     for (_, id, leg) in legs(book) {
         let Some(resolves) = &leg.resolves else { continue };
         let hold = pending.get(&resolves.transfer);
-        let is_whole = hold.is_some_and(|hold| {
-            hold.amount == resolves.amount && hold.debit == leg.debit && hold.credit == leg.credit
-        });
+        let is_whole = hold
+            .is_some_and(|hold| hold.amount == resolves.amount && hold.debit == leg.debit && hold.credit == leg.credit);
         ensure(is_whole, || format!("{id:?} resolves {resolves:?}, which is no such pending leg"))?;
         ensure(resolved.insert(resolves.transfer), || format!("{:?} is resolved twice", resolves.transfer))?;
     }
@@ -153,7 +152,8 @@ pub fn i14(book: &Book<'_>) -> Verdict {
         ensure(backs.insert(&seen.transaction), || format!("{} was taken as a refund twice", seen.transaction))?;
         let hash = seen.transaction.as_str().parse().unwrap_or_default();
         let moved = book.chain.find(&hash).map(crate::chain::Mined::transfers).unwrap_or_default();
-        let shown = moved.iter().any(|log| log.to == wallet_address() && log.value.to_string() == seen.amount.to_string());
+        let shown =
+            moved.iter().any(|log| log.to == wallet_address() && log.value.to_string() == seen.amount.to_string());
         ensure(shown, || format!("refund {}: the chain does not show {seen:?}", record.seq))?;
     }
     Ok(())

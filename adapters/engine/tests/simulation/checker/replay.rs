@@ -81,7 +81,8 @@ pub fn i13(book: &Book<'_>) -> Verdict {
             ensure(barred.is_none(), || format!("{} past the closed gate {barred:?}", what()))?;
             for (id, node) in past.path(&spend.budget) {
                 ensure(node.state == BudgetState::Active, || format!("{} under {id}, {}", what(), node.state))?;
-                let over = record.operation == Operation::Hold && node.caps.expires_at.is_some_and(|end| record.at >= end);
+                let over =
+                    record.operation == Operation::Hold && node.caps.expires_at.is_some_and(|end| record.at >= end);
                 ensure(!over, || format!("{} after the end of {id}", what()))?;
             }
             let lapsed = record.operation == Operation::Commit && record.at >= spend.expires_at;
