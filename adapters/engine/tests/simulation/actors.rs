@@ -8,10 +8,8 @@ use engine::facilitate::Repeater;
 use engine::limits::{LimitText, PeriodText, RefundsText};
 use engine::sell::{Presented, Rerun, SaleClaim};
 use engine::{Engine, Identity};
-use ledger::budget::BudgetState;
 use ledger::command::{Command, Request};
 use ledger::decision::Answer;
-use ledger::gate::{GateState, Scope};
 use ledger::id::{AuthMethod, Caller, CallerKind, Digest, SpendId};
 use ledger::money::Amount;
 use ledger::spend::SpendState;
@@ -26,16 +24,16 @@ use x402::wire::{
 
 use super::chain::{Call, TOKEN};
 use super::company::{
-    AGENTS, CARRIER, FUNDS, GAS_FUNDS, Grant, HOME, PEOPLE, RELAYER, SHOP, SHOP_ADDRESS, STALL_ADDRESS, home, native,
-    network, tenant_id, token, wallet_address,
+    AGENTS, CARRIER, FUNDS, GAS_FUNDS, HOME, RELAYER, SHOP, SHOP_ADDRESS, STALL_ADDRESS, native, network, tenant_id,
+    token, wallet_address,
 };
-use super::state::{NodeMode, PROCESSES, StoreMode, pause};
+use super::state::{PROCESSES, pause};
 use super::store::commit;
 use super::world::{Purchase, Reply, World};
 
 const STRANGER: Address = Address::repeat_byte(0xd4);
 
-fn identity(tenant: &str, name: &str, kind: CallerKind) -> Identity {
+pub fn identity(tenant: &str, name: &str, kind: CallerKind) -> Identity {
     let caller = Caller { principal: name.parse().unwrap(), kind, method: AuthMethod::Internal };
     Identity { tenant: tenant_id(tenant), caller }
 }
@@ -44,7 +42,7 @@ fn agent(number: usize) -> Identity {
     identity(HOME, AGENTS[number].0, CallerKind::Agent)
 }
 
-fn said<T>(told: Result<T, EngineError>) -> String {
+pub fn said<T>(told: Result<T, EngineError>) -> String {
     told.map_or_else(|error| error.to_string(), |_| "done".into())
 }
 
@@ -62,11 +60,11 @@ fn requirements(pay_to: Address, price: u128) -> PaymentRequirements {
 }
 
 impl World {
-    fn roll(&self, end: usize) -> usize {
+    pub fn roll(&self, end: usize) -> usize {
         self.shared.with(|state| state.dice.below(end))
     }
 
-    fn pick<T: Clone>(&self, from: &[T]) -> Option<T> {
+    pub fn pick<T: Clone>(&self, from: &[T]) -> Option<T> {
         self.shared.with(|state| state.dice.pick(from))
     }
 
@@ -125,21 +123,12 @@ impl World {
         }
     }
 
-    fn pass_time(&mut self) {
-        self.shared.with(|state| {
-            let micros = match state.dice.below(1_000) {
-                0..30 => state.dice.between(15_000_000, 70_000_000),
-                30..34 => state.dice.between(1_800_000_000, 20_000_000_000),
-                _ => state.dice.between(0, 1_000_000),
-            };
-            state.now = state.now.plus_micros(micros);
-            let (chain, dice) = (&mut state.chain, &mut state.dice);
-            chain.advance(state.now, dice);
-        });
-    }
-
     /// An agent meets a 402 at a shop of ours, or at a stranger's stall.
     fn buy(&mut self, process: usize) {
+        if self.mandates.len() < 5 {
+            let number = self.roll(AGENTS.len());
+            self.ask_mandate(process, number);
+        }
         let live = self.mandates.len().min(8);
         let recent = self.mandates[self.mandates.len() - live..].to_vec();
         let Some((number, mandate)) = self.pick(&recent) else { return };
@@ -256,96 +245,6 @@ impl World {
         });
     }
 
-    pub fn sweep(&mut self, process: usize, tenant: &'static str) {
-        let engine = self.engine(process);
-        self.spawn(process, format!("sweep {tenant}"), async move {
-            Reply::Other(format!("{:?}", engine.sweep(&tenant_id(tenant)).await))
-        });
-    }
-
-    fn turn_node(&mut self, process: usize) {
-        use NodeMode::{Flaky, Forgetful, Lagging, Sound, Stalled};
-        let mode = self.pick(&[Sound, Sound, Sound, Stalled, Flaky, Lagging, Forgetful]).unwrap();
-        self.shared.with(|state| {
-            state.nodes[process] = mode;
-            state.tell(|| format!("  the node of {process} is {mode:?}"));
-        });
-    }
-
-    fn turn_store(&mut self) {
-        use StoreMode::{Down, Shaky, Sound};
-        let mode = self.pick(&[Shaky, Shaky, Shaky, Shaky, Sound, Down]).unwrap();
-        self.shared.with(|state| {
-            state.store = mode;
-            state.tell(|| format!("  the database is {mode:?}"));
-        });
-    }
-
-    fn set_clocks(&mut self, process: usize) {
-        self.shared.with(|state| {
-            state.skew[process] = match state.dice.below(4) {
-                0 => state.dice.between(-120_000_000, 120_000_000),
-                1 => 0,
-                _ => state.dice.between(-2_000_000, 2_000_000),
-            };
-            state.store_skew = state.dice.between(-20_000_000, 20_000_000);
-            let line = format!("  clocks {:?}, the database's {}", state.skew, state.store_skew);
-            state.tell(|| line);
-        });
-    }
-
-    fn turn_gate(&mut self, process: usize) {
-        let tenant = self.pick(&[HOME, HOME, HOME, SHOP, CARRIER]).unwrap();
-        let closed: Vec<Scope> = self.shared.with(|state| {
-            let gates = state.books.get(&tenant_id(tenant)).into_iter().flat_map(|book| book.gates.values());
-            gates.filter(|gate| gate.state == GateState::Closed).map(|gate| gate.scope.clone()).collect()
-        });
-        let (engine, operator) = (self.engine(process), identity(tenant, "operator", CallerKind::Operator));
-        if let Some(scope) = self.pick(&closed).filter(|_| self.shared.chance(900)) {
-            self.spawn(process, format!("lift {scope}"), async move {
-                Reply::Other(said(engine.lift(&operator, scope).await))
-            });
-            return;
-        }
-        let mandate = self.pick(&self.mandates).map(|(_, mandate)| Scope::Mandate(mandate));
-        let person = Scope::Person(self.pick(&PEOPLE).unwrap().parse().unwrap());
-        let agent = Scope::Agent(self.pick(&AGENTS).unwrap().0.parse().unwrap());
-        let payee = Scope::Payee("shop".parse().unwrap());
-        let mut scopes = vec![Scope::Everything];
-        if tenant == HOME {
-            scopes.extend([person, agent, payee].into_iter().chain(mandate));
-        }
-        let scope = self.pick(&scopes).unwrap();
-        self.spawn(
-            process,
-            format!("stop {scope}"),
-            async move { Reply::Other(said(engine.stop(&operator, scope).await)) },
-        );
-    }
-
-    fn turn_mandate(&mut self, process: usize) {
-        use BudgetState::{Active, Revoked, Suspended};
-        let Some((_, mandate)) = self.pick(&self.mandates) else { return };
-        let to = self.pick(&[Active, Active, Active, Active, Active, Suspended, Suspended, Revoked]).unwrap();
-        let (engine, operator) = (self.engine(process), identity(HOME, "operator", CallerKind::Operator));
-        self.spawn(process, format!("mandate {to}"), async move {
-            Reply::Other(said(engine.change_mandate(&operator, mandate, to).await))
-        });
-    }
-
-    /// Another configuration, also one that grants less than what is used.
-    fn change_caps(&mut self, process: usize) {
-        let factor = self.pick(&[1, 2, 3, 4, 5, 10, 40]).unwrap();
-        let day = self.pick(&[200_000, 500_000, 900_000]).unwrap();
-        self.grant = Grant { tenant: 1_000_000 * factor, person: 800_000 * factor, day: day * factor };
-        let (engine, tenant) = (self.engine(process), home(self.grant));
-        self.spawn(
-            process,
-            format!("caps {factor}"),
-            async move { Reply::Other(said(engine.take_up_caps(&tenant).await)) },
-        );
-    }
-
     pub fn ask_mandate(&mut self, process: usize, number: usize) {
         let (name, person) = AGENTS[number];
         let limit = |period, zone: Option<&str>, seconds, each_payee, amount: Option<&str>, payments| LimitText {
@@ -357,12 +256,14 @@ impl World {
             amount: amount.map(str::to_owned),
             payments,
         };
-        let (total, seconds) = (2 + self.roll(3), 3_600 * (1 + self.roll(48)));
+        // At most what the person has; all mandates together ask for more.
+        let most = usize::try_from(self.grant.person.min(4_000_000) / 10_000).unwrap();
+        let (cents, seconds) = (most / 2 + self.roll(most / 2 + 1), 3_600 * (1 + self.roll(48)));
         let request = IntentRequest {
             user: person.parse().unwrap(),
             description: "things".into(),
             currency: "USD".into(),
-            total: format!("{total}.00"),
+            total: format!("{}.{:02}", cents / 100, cents % 100),
             per_payment: Some("0.35".into()),
             payments: Some(10 + u64::try_from(self.roll(40)).unwrap()),
             payees: None,
@@ -417,24 +318,6 @@ impl World {
         self.shared.with(|state| {
             let (_, tx) = state.chain.write(STRANGER, None, Call::Cancel((authorization.from, authorization.nonce)));
             state.chain.send(tx);
-        });
-    }
-
-    fn reorganise(&mut self) {
-        self.shared.with(|state| {
-            let depth = 1 + state.dice.below(4);
-            let (chain, dice) = (&mut state.chain, &mut state.dice);
-            chain.reorganise(depth, dice);
-            state.tell(|| format!("  {depth} blocks are taken back"));
-        });
-    }
-
-    fn lose_from_pool(&mut self) {
-        self.shared.with(|state| {
-            let place = state.dice.below(state.chain.pool.len());
-            if place < state.chain.pool.len() {
-                state.chain.pool.remove(place);
-            }
         });
     }
 

@@ -14,6 +14,7 @@ mod company;
 mod dice;
 mod mutant;
 mod node;
+mod operators;
 mod state;
 mod store;
 mod tables;

@@ -171,6 +171,12 @@ impl World {
         if kept.contains(&rejection.code()) {
             self.note(place, Heard::Refused(rejection.code()));
         }
+        // What is over is over: the agent asks for another one.
+        let over = [Code::MandateRevoked, Code::MandateExpired, Code::OccurrencesExhausted, Code::AmountExceedsBudget];
+        if over.contains(&rejection.code()) {
+            let over = self.purchases[place].mandate;
+            self.mandates.retain(|(_, mandate)| *mandate != over);
+        }
         if let ledger::rejection::Rejection::PurchaseUnresolved { spend, .. } = rejection
             && self.shared.chance(500)
         {
