@@ -159,7 +159,7 @@ pub struct Hold {
     pub purchase: Digest,
     pub authorization: Authorization,
     pub valid_before: i64,
-    /// The chain's head before anything was signed: a search for the authorization starts here.
+    /// The chain's last final block before anything was signed: a search for the authorization starts here.
     pub since_block: u64,
     pub expires_at: Micros,
     /// The caller knows that the same purchase is under way as this spend, and means another one.
@@ -193,7 +193,7 @@ pub enum ReleaseProof {
 #[derive(Clone, Debug)]
 pub enum FailureProof {
     Unused(UnusedProof),
-    /// Our own transaction is mined and reverted.
+    /// Our own transaction is mined and reverted; or this one of somebody else's used the authorization up.
     Reverted(RailReference),
 }
 

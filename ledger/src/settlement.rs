@@ -51,7 +51,7 @@ pub struct Settlement {
     /// What it pays for: route, method, body and terms. The same authorization with another subject is refused.
     pub subject: Digest,
     pub valid_before: i64,
-    /// The chain's head when it was claimed.
+    /// The chain's last final block when it was claimed.
     pub since_block: u64,
     /// The pending sale, for a seller.
     pub pending: Option<TransferId>,

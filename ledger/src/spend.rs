@@ -80,7 +80,8 @@ pub struct Spend {
     pub authorization: Authorization,
     /// Unix seconds; after it, at a finalized block, an unused nonce proves that nothing moved.
     pub valid_before: i64,
-    /// The chain's head before anything was signed.
+    /// The chain's last final block before anything was signed: a younger one may be taken back, and the payment come
+    /// into a block in its place.
     pub since_block: u64,
     /// When a hold lapses by itself. Means nothing once committed.
     pub expires_at: Micros,

@@ -178,7 +178,7 @@ impl Engine {
             purchase: Digest(offer.digest()),
             authorization: book::authorization(&claim_key)?,
             valid_before: i64::try_from(draft.valid_before).unwrap_or(i64::MAX),
-            since_block: self.chain.block(At::Latest).await?.number,
+            since_block: self.chain.block(At::Finalized).await?.number,
             expires_at: Micros::from_seconds(lapses),
             again_after: draft.request.again_after,
             evidence: document.digest(),

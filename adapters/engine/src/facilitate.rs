@@ -26,9 +26,9 @@ use x402::wire::{FacilitatorRequest, SettleResponse, SupportedKind, SupportedRes
 use crate::book::{self, service};
 use crate::desk::Lane;
 use crate::error::EngineError;
-use crate::tenant::{AllowedPayees, FacilitatorRole};
+use crate::tenant::FacilitatorRole;
 use crate::{Engine, Identity};
-use carriage::Carriage;
+use carriage::{Carriage, check_payee, claimed_payer};
 
 /// Claimed and unsettled authorizations looked through for one payer's sum.
 const OPEN_MAX: u32 = 10_000;
@@ -131,7 +131,7 @@ impl Engine {
             subject: Digest::of_parts("purser/carriage/1", &[pay_to.as_bytes(), &expected.value.to_be_bytes::<32>()]),
             pay_to,
             valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
-            since_block: self.chain.block(At::Latest).await?.number,
+            since_block: self.chain.block(At::Finalized).await?.number,
         };
         let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), Vec::new()).await?;
         let settlement = answer.settlement;
@@ -333,9 +333,15 @@ impl Engine {
             None => None,
         };
         let gas = receipt.as_ref().map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
-        let reverted = receipt.as_ref().is_some_and(|receipt| !receipt.success);
+        // In a block that can be taken back it may yet move the money, where it comes before whatever made it revert.
+        let reverted = match receipt.as_ref().filter(|receipt| !receipt.success) {
+            Some(receipt) => self.is_final(receipt.block.number).await?,
+            None => false,
+        };
         let key = key.clone();
-        let command = match (observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?, ours) {
+        let outcome = observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?;
+        let other = self.used_by_another(&outcome, ours).await?;
+        let command = match (outcome, ours) {
             (Outcome::Settled { transaction, block }, Some(ours)) if transaction == ours => {
                 let seen = book::observation(&expected, transaction, &block)?;
                 Command::Receive { settlement: key, seen, gas }
@@ -346,6 +352,10 @@ impl Engine {
             }
             (_, Some(ours)) if reverted => {
                 let proof = FailureProof::Reverted(book::reference(ours)?);
+                Command::Fail { settlement: key, proof, gas }
+            }
+            _ if let Some(other) = other => {
+                let proof = FailureProof::Reverted(book::reference(other)?);
                 Command::Fail { settlement: key, proof, gas }
             }
             _ => return Ok(settlement.state),
@@ -380,20 +390,3 @@ impl Engine {
 
 /// How far back a used nonce is looked for: an authorization lives minutes, a block a second or more.
 const LOOK_BACK_BLOCKS: u64 = 7_200;
-
-fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
-    let pay_to = book::text(payment.terms().pay_to);
-    match &role.payees {
-        AllowedPayees::Anyone => Ok(()),
-        AllowedPayees::Listed(listed) if listed.contains(&pay_to) => Ok(()),
-        AllowedPayees::Listed(_) => {
-            let expected = "a payee that this facilitator carries for";
-            Err(Refusal::new(Reason::InvalidPaymentRequirements, "payTo", expected, pay_to))
-        }
-    }
-}
-
-/// For the answer only; nothing is decided by it.
-fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
-    exact::read_payload(&request.payment_payload).ok().map(|(authorization, _)| authorization.from.to_string())
-}

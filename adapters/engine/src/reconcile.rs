@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use alloy_primitives::B256;
 use ledger::command::{Command, FailureProof, ReleaseProof};
 use ledger::id::{SpendId, TenantId};
 use ledger::settlement::{Role, Settlement, SettlementState};
@@ -69,7 +70,10 @@ impl Engine {
                 }
                 Command::Release { spend: id, proof: ReleaseProof::Canceled(book::reference(transaction)?) }
             }
-            Outcome::SpentOtherwise { transaction, .. } => {
+            Outcome::SpentOtherwise { transaction, block, .. } => {
+                if !self.is_final(block.number).await? {
+                    return Ok(spend.state);
+                }
                 tracing::error!(spend = %id, "the authorization was consumed and our payee was not paid");
                 Command::Misspend { spend: id, transaction: book::reference(transaction)? }
             }
@@ -105,8 +109,25 @@ impl Engine {
         Ok(state)
     }
 
-    async fn is_final(&self, number: u64) -> Result<bool, EngineError> {
+    pub(crate) async fn is_final(&self, number: u64) -> Result<bool, EngineError> {
         Ok(self.chain.block(x402::chain::At::Finalized).await?.number >= number)
+    }
+
+    /// The transaction of somebody else that used the authorization up for good. Ours can move nothing any more, also
+    /// where it never comes into a block because its account's nonce went to another one.
+    pub(crate) async fn used_by_another(
+        &self,
+        outcome: &Outcome,
+        ours: Option<B256>,
+    ) -> Result<Option<B256>, EngineError> {
+        let (transaction, block) = match outcome {
+            Outcome::Settled { transaction, block }
+            | Outcome::Canceled { transaction, block }
+            | Outcome::SpentOtherwise { transaction, block, .. } => (*transaction, block),
+            Outcome::Pending | Outcome::ProvedUnused { .. } | Outcome::Unknown => return Ok(None),
+        };
+        let is_final = Some(transaction) != ours && self.is_final(block.number).await?;
+        Ok(is_final.then_some(transaction))
     }
 
     /// The same for what we sell or carry.
@@ -150,7 +171,10 @@ impl Engine {
                 let proof = FailureProof::Unused(book::proof(&finalized));
                 Command::Fail { settlement: key, proof, gas: None }
             }
-            Outcome::Canceled { transaction, .. } | Outcome::SpentOtherwise { transaction, .. } => {
+            Outcome::Canceled { transaction, block } | Outcome::SpentOtherwise { transaction, block, .. } => {
+                if !self.is_final(block.number).await? {
+                    return Ok(sale.state);
+                }
                 let proof = FailureProof::Reverted(book::reference(transaction)?);
                 Command::Fail { settlement: key, proof, gas: None }
             }

@@ -161,7 +161,8 @@ impl Engine {
     /// Ours to serve when it would settle now, or when it has been settled to us already by somebody else.
     /// Gives the block from which its transfer is to be looked for.
     async fn check_payable(&self, tenant: &TenantId, payment: &VerifiedPayment) -> Result<u64, EngineError> {
-        let head = self.chain.block(At::Latest).await?.number;
+        // From here on nothing is taken back: whatever becomes of the payment lies behind this block.
+        let head = self.chain.block(At::Finalized).await?.number;
         let own = book::authorization(&payment.claim_key())?;
         let mut claimed = Amount::ZERO;
         for other in self.store.open_settlements(tenant, OPEN_MAX).await? {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use ledger::settlement::{Settlement, SettlementKey};
 use serde_json::{Map, json};
-use x402::exact::VerifiedPayment;
+use x402::exact::{self, VerifiedPayment};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
-use x402::wire::SettleResponse;
+use x402::wire::{FacilitatorRequest, SettleResponse};
 
-use crate::Identity;
-use crate::tenant::FacilitatorRole;
+use crate::tenant::{AllowedPayees, FacilitatorRole};
+use crate::{Identity, book};
 
 /// One settle on its way.
 pub(super) struct Carriage<'a> {
@@ -53,5 +53,22 @@ impl Carriage<'_> {
         let mut response = self.failed(Reason::NonceAlreadyUsed, message, "");
         response.extra = Some(Map::from_iter([("transaction".to_owned(), json!(transaction))]));
         response
+    }
+}
+
+/// For the answer only; nothing is decided by it.
+pub(super) fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
+    exact::read_payload(&request.payment_payload).ok().map(|(authorization, _)| authorization.from.to_string())
+}
+
+pub(super) fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
+    let pay_to = book::text(payment.terms().pay_to);
+    match &role.payees {
+        AllowedPayees::Anyone => Ok(()),
+        AllowedPayees::Listed(listed) if listed.contains(&pay_to) => Ok(()),
+        AllowedPayees::Listed(_) => {
+            let expected = "a payee that this facilitator carries for";
+            Err(Refusal::new(Reason::InvalidPaymentRequirements, "payTo", expected, pay_to))
+        }
     }
 }

@@ -1,0 +1,133 @@
+//! What happens to machines, and what operators do.
+
+use ledger::budget::BudgetState;
+use ledger::gate::{GateState, Scope};
+use ledger::id::CallerKind;
+
+use super::actors::{identity, said};
+use super::company::{AGENTS, CARRIER, Grant, HOME, PEOPLE, SHOP, home, tenant_id};
+use super::state::{NodeMode, StoreMode};
+use super::world::{Reply, World};
+
+impl World {
+    pub fn pass_time(&mut self) {
+        self.shared.with(|state| {
+            let micros = match state.dice.below(1_000) {
+                0..30 => state.dice.between(15_000_000, 70_000_000),
+                30..34 => state.dice.between(1_800_000_000, 20_000_000_000),
+                _ => state.dice.between(0, 1_000_000),
+            };
+            state.now = state.now.plus_micros(micros);
+            let (chain, dice) = (&mut state.chain, &mut state.dice);
+            chain.advance(state.now, dice);
+        });
+    }
+
+    pub fn sweep(&mut self, process: usize, tenant: &'static str) {
+        let engine = self.engine(process);
+        self.spawn(process, format!("sweep {tenant}"), async move {
+            Reply::Other(format!("{:?}", engine.sweep(&tenant_id(tenant)).await))
+        });
+    }
+
+    pub fn turn_node(&mut self, process: usize) {
+        use NodeMode::{Flaky, Forgetful, Lagging, Sound, Stalled};
+        let mode = self.pick(&[Sound, Sound, Sound, Stalled, Flaky, Lagging, Forgetful]).unwrap();
+        self.shared.with(|state| {
+            state.nodes[process] = mode;
+            state.tell(|| format!("  the node of {process} is {mode:?}"));
+        });
+    }
+
+    pub fn turn_store(&mut self) {
+        use StoreMode::{Down, Shaky, Sound};
+        let mode = self.pick(&[Shaky, Shaky, Shaky, Shaky, Sound, Down]).unwrap();
+        self.shared.with(|state| {
+            state.store = mode;
+            state.tell(|| format!("  the database is {mode:?}"));
+        });
+    }
+
+    pub fn set_clocks(&mut self, process: usize) {
+        self.shared.with(|state| {
+            state.skew[process] = match state.dice.below(4) {
+                0 => state.dice.between(-120_000_000, 120_000_000),
+                1 => 0,
+                _ => state.dice.between(-2_000_000, 2_000_000),
+            };
+            state.store_skew = state.dice.between(-20_000_000, 20_000_000);
+            let line = format!("  clocks {:?}, the database's {}", state.skew, state.store_skew);
+            state.tell(|| line);
+        });
+    }
+
+    pub fn turn_gate(&mut self, process: usize) {
+        let tenant = self.pick(&[HOME, HOME, HOME, SHOP, CARRIER]).unwrap();
+        let closed: Vec<Scope> = self.shared.with(|state| {
+            let gates = state.books.get(&tenant_id(tenant)).into_iter().flat_map(|book| book.gates.values());
+            gates.filter(|gate| gate.state == GateState::Closed).map(|gate| gate.scope.clone()).collect()
+        });
+        let (engine, operator) = (self.engine(process), identity(tenant, "operator", CallerKind::Operator));
+        if let Some(scope) = self.pick(&closed).filter(|_| self.shared.chance(900)) {
+            self.spawn(process, format!("lift {scope}"), async move {
+                Reply::Other(said(engine.lift(&operator, scope).await))
+            });
+            return;
+        }
+        let mandate = self.pick(&self.mandates).map(|(_, mandate)| Scope::Mandate(mandate));
+        let person = Scope::Person(self.pick(&PEOPLE).unwrap().parse().unwrap());
+        let agent = Scope::Agent(self.pick(&AGENTS).unwrap().0.parse().unwrap());
+        let payee = Scope::Payee("shop".parse().unwrap());
+        let mut scopes = vec![Scope::Everything];
+        if tenant == HOME {
+            scopes.extend([person, agent, payee].into_iter().chain(mandate));
+        }
+        let scope = self.pick(&scopes).unwrap();
+        self.spawn(
+            process,
+            format!("stop {scope}"),
+            async move { Reply::Other(said(engine.stop(&operator, scope).await)) },
+        );
+    }
+
+    pub fn turn_mandate(&mut self, process: usize) {
+        use BudgetState::{Active, Revoked, Suspended};
+        let Some((_, mandate)) = self.pick(&self.mandates) else { return };
+        let to = self.pick(&[Active, Active, Active, Active, Active, Suspended, Suspended, Revoked]).unwrap();
+        let (engine, operator) = (self.engine(process), identity(HOME, "operator", CallerKind::Operator));
+        self.spawn(process, format!("mandate {to}"), async move {
+            Reply::Other(said(engine.change_mandate(&operator, mandate, to).await))
+        });
+    }
+
+    /// Another configuration, also one that grants less than what is used.
+    pub fn change_caps(&mut self, process: usize) {
+        let factor = self.pick(&[1, 3, 5, 10, 20, 50, 200]).unwrap();
+        let day = self.pick(&[200_000, 500_000, 900_000]).unwrap();
+        self.grant = Grant { tenant: 1_000_000 * factor, person: 800_000 * factor, day: day * factor };
+        let (engine, tenant) = (self.engine(process), home(self.grant));
+        self.spawn(
+            process,
+            format!("caps {factor}"),
+            async move { Reply::Other(said(engine.take_up_caps(&tenant).await)) },
+        );
+    }
+
+    pub fn reorganise(&mut self) {
+        self.shared.with(|state| {
+            let depth = 1 + state.dice.below(4);
+            let (chain, dice) = (&mut state.chain, &mut state.dice);
+            chain.reorganise(depth, dice);
+            state.tell(|| format!("  {depth} blocks are taken back"));
+        });
+    }
+
+    pub fn lose_from_pool(&mut self) {
+        self.shared.with(|state| {
+            let place = state.dice.below(state.chain.pool.len());
+            if place < state.chain.pool.len() {
+                state.chain.pool.remove(place);
+            }
+        });
+    }
+}
