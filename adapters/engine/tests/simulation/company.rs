@@ -179,7 +179,13 @@ fn bare(name: &str) -> Tenant {
         currency: "USD".into(),
         caps: Caps::default(),
         // Nobody waits for the chain: whoever wants to know asks again.
-        limits: Limits { hold_seconds: 30, payment_seconds: 60, decision_seconds: 900, settle_wait_millis: 0 },
+        limits: Limits {
+            hold_seconds: 30,
+            payment_seconds: 60,
+            decision_seconds: 900,
+            settle_wait_millis: 0,
+            ..Limits::default()
+        },
         seller: None,
         facilitator: None,
     }

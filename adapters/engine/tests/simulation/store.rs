@@ -13,7 +13,7 @@ use ledger::gate::{Gate, GateState};
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use ledger::rejection::Refusal;
 use ledger::settlement::{Settlement, SettlementKey};
-use ledger::spend::Spend;
+use ledger::spend::{Spend, SpendState};
 use ledger::store::{AccountBalance, Answer, Document, Freshness, JournalEntry, Store, StoreError, Verification, Work};
 use ledger::view::View;
 use ledger::window::{Window, WindowKey};
@@ -234,6 +234,48 @@ impl Store for SimStore {
 
     async fn document(&self, tenant: &TenantId, digest: Digest) -> Result<Option<Document>, StoreError> {
         self.read(tenant, |tables| tables.documents.get(&digest).cloned()).await
+    }
+
+    async fn budgets_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<BudgetId>,
+        limit: u32,
+    ) -> Result<Vec<Budget>, StoreError> {
+        let look = |tables: &Tables| {
+            let all = tables.budgets.values();
+            all.filter(|budget| after.is_none_or(|after| budget.id > after)).take(most(limit)).cloned().collect()
+        };
+        self.read(tenant, look).await
+    }
+
+    /// Nobody here asks what was.
+    async fn balances_before(&self, _: &TenantId, seq: u64) -> Result<Vec<AccountBalance>, StoreError> {
+        Err(StoreError::Unavailable(format!("the balances before record {seq} are not simulated")))
+    }
+
+    async fn count_open(&self, tenant: &TenantId, holder: &PrincipalId, limit: u32) -> Result<u32, StoreError> {
+        let look = |tables: &Tables| {
+            let open = tables.spends.values().filter(|spend| spend.state.is_open());
+            let held =
+                open.filter(|spend| tables.budgets.get(&spend.budget).is_some_and(|node| node.holder == *holder));
+            u32::try_from(held.take(most(limit)).count()).unwrap_or(u32::MAX)
+        };
+        self.read(tenant, look).await
+    }
+
+    async fn spends_in(
+        &self,
+        tenant: &TenantId,
+        state: SpendState,
+        after: Option<SpendId>,
+        limit: u32,
+    ) -> Result<Vec<Spend>, StoreError> {
+        let look = |tables: &Tables| {
+            let found = tables.spends.values().filter(|spend| spend.state == state);
+            found.filter(|spend| after.is_none_or(|after| spend.id > after)).take(most(limit)).cloned().collect()
+        };
+        self.read(tenant, look).await
     }
 
     async fn open_spends(
