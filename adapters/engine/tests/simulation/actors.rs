@@ -114,8 +114,8 @@ impl World {
                 let number = self.roll(AGENTS.len());
                 self.ask_mandate(process, number);
             }
-            930..950 => self.send_back(),
-            950..965 => self.post_refund(process),
+            930..945 => self.send_back(),
+            945..965 => self.post_refund(process),
             965..970 => self.cancel(),
             970..985 => self.reorganise(),
             985..992 => self.lose_from_pool(),
@@ -303,7 +303,8 @@ impl World {
     }
 
     fn post_refund(&mut self, process: usize) {
-        let Some((spend, hash)) = self.pick(&self.refunds) else { return };
+        let latest = &self.refunds[self.refunds.len().saturating_sub(3)..];
+        let Some((spend, hash)) = self.pick(latest) else { return };
         let (engine, desk) = (self.engine(process), identity(HOME, "desk", CallerKind::Service));
         self.spawn(process, format!("refund {hash}"), async move {
             Reply::Other(said(engine.refund(&desk, spend, &hash).await))

@@ -45,7 +45,9 @@ pub struct Book<'a> {
 
 pub type Verdict = Result<(), String>;
 
-pub const INVARIANTS: [(&str, fn(&Book<'_>) -> Verdict); 17] = [
+type Invariant = fn(&Book<'_>) -> Verdict;
+
+pub const INVARIANTS: [(&str, Invariant); 17] = [
     ("i1", legs::i1),
     ("i2", legs::i2),
     ("i3", figures::i3),

@@ -140,18 +140,19 @@ impl Mutant {
     }
 
     pub fn sees_claims(mutant: Option<Self>, request: &Request) -> bool {
-        match (mutant, &request.command) {
-            (Some(Self::AcceptKeyAgain), Command::Hold(_)) | (Some(Self::RefundTwice), Command::Refund { .. }) => false,
-            _ => true,
-        }
+        let blind = matches!(
+            (mutant, &request.command),
+            (Some(Self::AcceptKeyAgain), Command::Hold(_)) | (Some(Self::RefundTwice), Command::Refund { .. })
+        );
+        !blind
     }
 
     pub fn sees_gates(mutant: Option<Self>, request: &Request) -> bool {
-        match (mutant, &request.command) {
-            (Some(Self::ForgetGateAtCommit), Command::Commit { .. })
-            | (Some(Self::ForgetGateAtHold), Command::Hold(_)) => false,
-            _ => true,
-        }
+        let blind = matches!(
+            (mutant, &request.command),
+            (Some(Self::ForgetGateAtCommit), Command::Commit { .. }) | (Some(Self::ForgetGateAtHold), Command::Hold(_))
+        );
+        !blind
     }
 
     /// What is run instead of what was asked.

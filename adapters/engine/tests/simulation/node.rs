@@ -63,7 +63,7 @@ fn number(at: At, met: &Met, mutant: Option<Mutant>) -> Result<usize, ChainError
     }
 }
 
-fn seen<'a>(chain: &'a ModelChain, payer: Address, nonce: B256, upto: usize) -> Option<&'a Mined> {
+fn seen(chain: &ModelChain, payer: Address, nonce: B256, upto: usize) -> Option<&Mined> {
     let found = chain.use_of(&(payer, nonce))?;
     (usize::try_from(found.block.number).unwrap() <= upto).then_some(found)
 }

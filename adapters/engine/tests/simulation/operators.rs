@@ -2,7 +2,8 @@
 
 use ledger::budget::BudgetState;
 use ledger::gate::{GateState, Scope};
-use ledger::id::CallerKind;
+use ledger::id::{BudgetId, CallerKind};
+use ledger::spend::SpendState;
 
 use super::actors::{identity, said};
 use super::company::{AGENTS, CARRIER, Grant, HOME, PEOPLE, SHOP, home, tenant_id};
@@ -82,7 +83,14 @@ impl World {
         if tenant == HOME {
             scopes.extend([person, agent, payee].into_iter().chain(mandate));
         }
-        let scope = self.pick(&scopes).unwrap();
+        // Who stops something has often seen it begin.
+        let begun: Vec<Scope> = self.shared.with(|state| {
+            let spends = state.books.get(&tenant_id(tenant)).into_iter().flat_map(|book| book.spends.values());
+            let held = spends.filter(|spend| spend.state == SpendState::Held);
+            held.flat_map(|spend| [Scope::Mandate(spend.budget), Scope::Payee(spend.payee.clone())]).collect()
+        });
+        let begun = self.pick(&begun).filter(|_| self.shared.chance(700));
+        let scope = begun.unwrap_or_else(|| self.pick(&scopes).unwrap());
         self.spawn(
             process,
             format!("stop {scope}"),
@@ -92,8 +100,17 @@ impl World {
 
     pub fn turn_mandate(&mut self, process: usize) {
         use BudgetState::{Active, Revoked, Suspended};
-        let Some((_, mandate)) = self.pick(&self.mandates) else { return };
-        let to = self.pick(&[Active, Active, Active, Active, Active, Suspended, Suspended, Revoked]).unwrap();
+        let resting: Vec<BudgetId> = self.shared.with(|state| {
+            let nodes = state.books[&tenant_id(HOME)].budgets.values();
+            nodes.filter(|node| node.state == Suspended).map(|node| node.id).collect()
+        });
+        let (mandate, to) = match self.pick(&resting).filter(|_| self.shared.chance(800)) {
+            Some(mandate) => (mandate, Active),
+            None => {
+                let Some((_, mandate)) = self.pick(&self.mandates) else { return };
+                (mandate, self.pick(&[Suspended, Suspended, Suspended, Revoked]).unwrap())
+            }
+        };
         let (engine, operator) = (self.engine(process), identity(HOME, "operator", CallerKind::Operator));
         self.spawn(process, format!("mandate {to}"), async move {
             Reply::Other(said(engine.change_mandate(&operator, mandate, to).await))

@@ -11,10 +11,12 @@ use engine::authorize::Payment;
 use engine::error::EngineError;
 use ledger::id::{BudgetId, Digest, IdempotencyKey, SpendId};
 use ledger::rejection::RejectionCode;
+use ledger::spend::SpendState;
 use x402::wire::{PaymentPayload, PaymentRequired};
 
+use super::chain::FINALITY;
 use super::checker::{Broken, Heard, Said, Seen, check};
-use super::company::{AGENTS, CARRIER, Grant, HOME, SHOP, start};
+use super::company::{AGENTS, CARRIER, Grant, HOME, SHOP, start, wallet_address};
 use super::mutant::Mutant;
 use super::state::{NodeMode, PROCESSES, Shared, State, StoreMode};
 use super::store::settle_late;
@@ -294,6 +296,30 @@ impl World {
             }
         })
     }
+}
+
+/// A seed up to the first payment that is settled in a block which can be taken back; then that block is, and nothing in
+/// it comes again. `None` where a seed has no such moment.
+pub fn run_until_taken_back(seed: u64, steps: usize) -> Option<Result<(), Broken>> {
+    let mut world = World::new(seed, None);
+    for step in 0..steps {
+        world.act(step);
+        world.run_some();
+        let is_young = world.shared.with(|state| {
+            let spends = state.books.values().flat_map(|book| book.spends.values());
+            let mut settled = spends.filter(|spend| spend.state == SpendState::Settled);
+            settled.any(|spend| {
+                let authorization = (wallet_address(), spend.authorization.nonce.into());
+                let used = state.chain.use_of(&authorization);
+                used.is_some_and(|used| used.block.number > state.chain.finalized().number)
+            })
+        });
+        if is_young {
+            world.shared.with(|state| state.chain.pop(FINALITY));
+            return Some(world.check());
+        }
+    }
+    None
 }
 
 /// One seed from its beginning to its end. Panics of the service are failures of the seed too.

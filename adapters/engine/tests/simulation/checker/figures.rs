@@ -165,7 +165,8 @@ pub fn i5(book: &Book<'_>) -> Verdict {
         };
         let mut expected: Vec<BudgetId> = path.iter().map(|(id, _)| *id).filter(|_| step.is_some()).collect();
         let mut found: Vec<BudgetId> = record.moves.iter().map(|step| step.budget).collect();
-        (expected.sort(), found.sort());
+        expected.sort();
+        found.sort();
         ensure(expected == found, || format!("record {} moves {found:?}, its path is {expected:?}", record.seq))?;
         let mut keys: Vec<WindowKey> = record.windows.iter().map(|step| step.key.clone()).collect();
         keys.sort();
