@@ -5,7 +5,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use ledger::book::{Outcome, apply, keep_rejection};
 use ledger::budget::Budget;
-use ledger::command::{Command, Request};
+use ledger::command::Command;
 use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
 use ledger::event::Event;
@@ -20,7 +20,7 @@ use ledger::window::{Window, WindowKey};
 
 use super::mutant::Mutant;
 use super::state::{Shared, State, StoreMode, pause};
-use super::tables::{Tables, salt};
+use super::tables::{Tables, answer, salt};
 
 pub struct SimStore(pub Shared);
 
@@ -144,35 +144,6 @@ fn rewrite(tables: &mut Tables, mutant: Option<Mutant>, effects: &Effects) {
         }
         _ => {}
     }
-}
-
-/// The state of what a command was about.
-fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>) -> Answer {
-    let mut answer = Answer { freshness, seq, spend: None, settlement: None, decision: None, budget: None };
-    let decision = |id: DecisionId| view.decisions.find(&id).ok().flatten().cloned();
-    let settlement = |key: &SettlementKey| view.settlements.find(key).ok().flatten().cloned();
-    let budget = |id: BudgetId| view.budgets.find(&id).ok().flatten().cloned();
-    match &request.command {
-        Command::Propose(propose) => answer.decision = decision(propose.decision),
-        Command::Decide { decision: id, .. } => answer.decision = decision(*id),
-        Command::OpenBudget(open) => {
-            answer.budget = budget(open.id);
-            answer.decision = open.decision.and_then(decision);
-        }
-        Command::ChangeBudget { budget: id, .. } | Command::ChangeCaps { budget: id, .. } => {
-            answer.budget = budget(*id)
-        }
-        Command::Claim(claim) => answer.settlement = settlement(&claim.key),
-        Command::Abandon { settlement: key }
-        | Command::Dispatch { settlement: key, .. }
-        | Command::Receive { settlement: key, .. }
-        | Command::Fail { settlement: key, .. } => answer.settlement = settlement(key),
-        other => {
-            let id = super::tables::spend_of(other);
-            answer.spend = id.and_then(|id| view.spends.find(&id).ok().flatten().cloned());
-        }
-    }
-    answer
 }
 
 impl SimStore {

@@ -15,7 +15,7 @@ use ledger::journal::SaltKey;
 use ledger::money::AssetId;
 use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
-use ledger::store::{Document, JournalEntry};
+use ledger::store::{Answer, Document, Freshness, JournalEntry};
 use ledger::transfer::Transfer;
 use ledger::view::{Head, Keys, PurchaseKey, StoredClaim, View};
 use ledger::window::{Window, WindowKey};
@@ -143,4 +143,33 @@ pub fn spend_of(command: &Command) -> Option<SpendId> {
         | Command::Misspend { spend, .. } => Some(*spend),
         _ => None,
     }
+}
+
+/// The state of what a command was about.
+pub fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>) -> Answer {
+    let mut answer = Answer { freshness, seq, spend: None, settlement: None, decision: None, budget: None };
+    let decision = |id: DecisionId| view.decisions.find(&id).ok().flatten().cloned();
+    let settlement = |key: &SettlementKey| view.settlements.find(key).ok().flatten().cloned();
+    let budget = |id: BudgetId| view.budgets.find(&id).ok().flatten().cloned();
+    match &request.command {
+        Command::Propose(propose) => answer.decision = decision(propose.decision),
+        Command::Decide { decision: id, .. } => answer.decision = decision(*id),
+        Command::OpenBudget(open) => {
+            answer.budget = budget(open.id);
+            answer.decision = open.decision.and_then(decision);
+        }
+        Command::ChangeBudget { budget: id, .. } | Command::ChangeCaps { budget: id, .. } => {
+            answer.budget = budget(*id)
+        }
+        Command::Claim(claim) => answer.settlement = settlement(&claim.key),
+        Command::Abandon { settlement: key }
+        | Command::Dispatch { settlement: key, .. }
+        | Command::Receive { settlement: key, .. }
+        | Command::Fail { settlement: key, .. } => answer.settlement = settlement(key),
+        other => {
+            let id = spend_of(other);
+            answer.spend = id.and_then(|id| view.spends.find(&id).ok().flatten().cloned());
+        }
+    }
+    answer
 }
