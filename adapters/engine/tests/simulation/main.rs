@@ -21,6 +21,8 @@ mod tables;
 mod world;
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use checker::INVARIANTS;
 use mutant::Mutant;
@@ -37,6 +39,25 @@ fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 fn steps() -> usize {
     number("PURSER_SIMULATION_STEPS").unwrap_or(STEPS)
+}
+
+/// Seeds know nothing of each other: as many at once as there are cores, told in their order.
+fn each<I: Sync, T: Send>(items: &[I], run: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let told = Mutex::new(Vec::new());
+    let work = || {
+        while let Some((place, item)) = items.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+            let outcome = run(item);
+            told.lock().unwrap().push((place, outcome));
+        }
+    };
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..cores).for_each(|_| drop(scope.spawn(work)));
+    });
+    let mut told = told.into_inner().unwrap();
+    told.sort_by_key(|(place, _)| *place);
+    told.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 fn report(failure: &Failure) -> String {
@@ -59,8 +80,9 @@ fn every_invariant_holds_under_every_seed() {
     }
     let (mut records, mut settled, mut reached) = (0, 0, BTreeSet::new());
     let mut failures = Vec::new();
-    for seed in 0..number("PURSER_SIMULATION_SEEDS").unwrap_or(SEEDS) {
-        match run(seed, steps(), None, false).0 {
+    let seeds: Vec<u64> = (0..number("PURSER_SIMULATION_SEEDS").unwrap_or(SEEDS)).collect();
+    for outcome in each(&seeds, |seed| run(*seed, steps(), None, false).0) {
+        match outcome {
             Ok(story) => {
                 records += story.records;
                 settled += story.settled;
@@ -94,8 +116,8 @@ fn a_seed_is_its_journal_to_the_byte() {
 #[test]
 fn every_mutant_is_caught() {
     let (mut survivors, mut broken_by_one) = (Vec::new(), BTreeSet::new());
-    for mutant in Mutant::ALL {
-        let caught = (0..MUTANT_SEEDS).find_map(|seed| run(seed, STEPS, Some(mutant), false).0.err());
+    let find = |mutant: &Mutant| (0..MUTANT_SEEDS).find_map(|seed| run(seed, STEPS, Some(*mutant), false).0.err());
+    for (mutant, caught) in Mutant::ALL.into_iter().zip(each(&Mutant::ALL, find)) {
         match caught {
             Some(Failure { seed, step, broken }) => {
                 println!("{mutant:?}: seed {seed}, step {step}, {:?}: {}", broken.all, broken.detail);
