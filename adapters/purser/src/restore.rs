@@ -57,7 +57,9 @@ pub async fn backup(args: &BackupArgs) -> Result<(), String> {
     let copied = store::copy(&config.database, &target, Purpose::Keep).await.map_err(|error| error.to_string())?;
     report(&copied);
     let backup = Config { database: target, ..config };
-    check(&backup, &copied).await
+    check(&backup, &copied).await?;
+    println!("{} is a copy of it, read again and recomputed", args.out.display());
+    Ok(())
 }
 
 /// What was written is read again and recomputed, in the place where it lies now.
@@ -96,13 +98,14 @@ async fn restore(args: &RestoreArgs, from: PathBuf) -> Result<(), String> {
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
     // A copy is not at home: the fence of every book is closed before anybody serves from it.
     let file = NoteFile::open(path_of(&args.config, &config), store.clone())?;
-    for reason in file.guard(&tenants(&config)?).await? {
-        println!("fenced: {reason}");
-    }
+    let fenced = file.guard(&tenants(&config)?).await?;
     store.close().await.map_err(|error| error.to_string())?;
-    println!(
-        "nothing is paid, sold or carried until `purser restore --lift --checkpoint FILE`, with the newest checkpoint"
-    );
+    fenced.iter().for_each(|reason| println!("fenced: {reason}"));
+    if !fenced.is_empty() {
+        println!(
+            "nothing is paid, sold or carried until `purser restore --lift --checkpoint FILE`, with the newest checkpoint"
+        );
+    }
     Ok(())
 }
 

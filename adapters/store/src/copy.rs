@@ -130,7 +130,7 @@ async fn rows_of(source: &mut Connection, target: &mut Connection) -> Result<Vec
     let taken = "SELECT (SELECT count(*) FROM head WHERE size > 0) + (SELECT count(*) FROM sealed_key)";
     let taken = target.fetch_one(taken, []).await?.map_or(Ok(0), |row| row.number(0))?;
     if taken > 0 {
-        return Err(Failure::Refused(format!("an empty database was expected, {taken} tenants or keys are there")));
+        return Err(Failure::Unavailable(format!("an empty database was expected, {taken} tenants or keys are there")));
     }
     keys(source, target).await?;
     let mut copied = Vec::new();
