@@ -106,8 +106,10 @@ impl Engine {
             let Some(token) = self.assets.find_id(&entry.asset) else { continue };
             let owner = wallet.strip_prefix(&format!("{}:", self.network)).and_then(|text| text.parse().ok());
             let Some(owner) = owner else { continue };
-            let (booked, opening) = self.booked(tenant, &entry.account, &entry.asset).await?;
+            let (booked, opening, first) = self.booked(tenant, &entry.account, &entry.asset).await?;
+            // Seconds are coarse where several blocks fall into one: what is booked from a block came after the opening.
             let opened_at = self.opened_at(opening, block.number).await?;
+            let opened_at = first.map_or(opened_at, |first| opened_at.min(first.saturating_sub(1)));
             let from = opened_at.saturating_add(1);
             let seen = match from <= block.number {
                 true => self.chain.token_transfers(token.address, owner, from, block.number).await?,
@@ -125,10 +127,10 @@ impl Engine {
 
     /// What is posted to a wallet, by transaction; and where its balance was read when the book began.
     async fn booked(&self, tenant: &TenantId, account: &Account, asset: &AssetId) -> Result<Booked, EngineError> {
-        let (mut moved, mut opening, mut from) = (BTreeMap::new(), None, 0);
+        let (mut moved, mut opening, mut first, mut from) = (BTreeMap::new(), None, None, 0);
         loop {
             let page = self.store.records(tenant, from, PAGE).await?;
-            let Some((last, _)) = page.last() else { return Ok((moved, opening)) };
+            let Some((last, _)) = page.last() else { return Ok((moved, opening, first)) };
             from = last.seq.saturating_add(1);
             for (_, effects) in &page {
                 for transfer in effects.transfers.iter().filter(|leg| leg.asset == *asset && leg.layer == Layer::Posted)
@@ -140,6 +142,9 @@ impl Engine {
                     if transfer.code == TransferCode::Fund {
                         opening = opening.or(Some(opening_of(effects)));
                         continue;
+                    }
+                    if let Some(Fact::Seen(seen)) = &effects.fact {
+                        first = Some(first.map_or(seen.block_number, |first: u64| first.min(seen.block_number)));
                     }
                     let entry: &mut Moved = moved.entry(transaction_of(effects)).or_default();
                     add(if is_in { &mut entry.received } else { &mut entry.paid }, transfer.amount)?;
@@ -179,7 +184,8 @@ struct Opening {
     at: i64,
 }
 
-type Booked = (BTreeMap<String, Moved>, Option<Opening>);
+/// With the first block that anything of it was seen in.
+type Booked = (BTreeMap<String, Moved>, Option<Opening>, Option<u64>);
 
 fn opening_of(effects: &Effects) -> Opening {
     let hash = match effects.fact {
