@@ -25,6 +25,8 @@ use crate::{Engine, Identity};
 const PAGE: u32 = 500;
 /// How far a chain's clock and ours may be apart.
 const CLOCK_SECONDS: i64 = 3_600;
+/// A running service finds within a second or two that its book was set back; what it wrote meanwhile is not heard.
+const NOTICE_MICROS: i64 = 10_000_000;
 
 /// What is known of the records that the book may have lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,9 @@ impl Engine {
             return Err(EngineError::NotFound { what: "closed fence of tenant", id: id.to_string() });
         };
         self.check_expired(&tenant, fence.since.seconds()).await?;
-        let from_block = self.first_unknown_block(id, fence.since).await?;
+        // Closed again it is later: what was written behind it the first time is no word of the lost book.
+        let fenced = self.fenced_since(id).await?.unwrap_or(fence.since);
+        let from_block = self.first_unknown_block(id, fenced).await?;
         let mut restored = Restored { from_block, ..Restored::default() };
         let budgets = self.all_budgets(id).await?;
         if tenant.wallet.is_some() {
@@ -76,7 +80,7 @@ impl Engine {
             }
         }
         // Counted in the book: what an earlier try took in counts too.
-        restored.recovered = self.recovered_since(id, fence.since).await?;
+        restored.recovered = self.recovered_since(id, fenced).await?;
         let to = match (missing, restored.recovered) {
             (Missing::Nothing, 0) => None,
             (Missing::Something, 0) => Some(BudgetState::Suspended),
@@ -118,7 +122,8 @@ impl Engine {
             let page = self.store.records(tenant, from, PAGE).await?;
             let Some((end, _)) = page.last() else { break };
             from = end.seq.saturating_add(1);
-            for (_, effects) in page.iter().filter(|(_, effects)| effects.at < fence) {
+            let before = fence.plus_micros(-NOTICE_MICROS);
+            for (_, effects) in page.iter().filter(|(_, effects)| effects.at < before) {
                 let seen = match &effects.fact {
                     Some(Fact::Seen(seen)) => Some(seen.block_number),
                     _ => None,
@@ -146,6 +151,23 @@ impl Engine {
             }
         }
         Ok(low)
+    }
+
+    /// When the fence that is closed now was closed first.
+    async fn fenced_since(&self, tenant: &TenantId) -> Result<Option<Micros>, EngineError> {
+        let (mut from, mut since) = (0, None);
+        loop {
+            let page = self.store.records(tenant, from, PAGE).await?;
+            let Some((end, _)) = page.last() else { return Ok(since) };
+            from = end.seq.saturating_add(1);
+            for gate in page.iter().filter_map(|(_, effects)| effects.gate.as_ref()) {
+                since = match (gate.scope == Scope::Fence, gate.state) {
+                    (false, _) => since,
+                    (true, GateState::Closed) => since.or(Some(gate.since)),
+                    (true, GateState::Open) => None,
+                };
+            }
+        }
     }
 
     async fn recovered_since(&self, tenant: &TenantId, since: Micros) -> Result<u32, EngineError> {
