@@ -124,11 +124,11 @@ pub trait Store: Send + Sync {
     async fn decision(&self, tenant: &TenantId, id: DecisionId) -> Result<Option<Decision>, StoreError>;
     async fn document(&self, tenant: &TenantId, digest: Digest) -> Result<Option<Document>, StoreError>;
 
-    /// Spends on which money may still move, by id, after `after`; at most `limit`.
+    /// Spends on which money may still move, oldest first, after those that record `after` reserved; at most `limit`.
     async fn open_spends(
         &self,
         tenant: &TenantId,
-        after: Option<SpendId>,
+        after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError>;
     /// Every spend under a budget node that was held by one of these records, newest first; at most `limit`.
@@ -165,12 +165,12 @@ pub trait Store: Send + Sync {
     async fn balances_before(&self, tenant: &TenantId, seq: u64) -> Result<Vec<AccountBalance>, StoreError>;
     /// How many payments under the mandates of one holder are open; not counted beyond `most`.
     async fn count_open(&self, tenant: &TenantId, holder: &PrincipalId, most: u32) -> Result<u32, StoreError>;
-    /// Spends in one state, by id, after `after`; at most `limit`.
+    /// Spends in one state, oldest first, after those that record `after` reserved; at most `limit`.
     async fn spends_in(
         &self,
         tenant: &TenantId,
         state: SpendState,
-        after: Option<SpendId>,
+        after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError>;
     /// The first record of this instant or later; the number of records where none is.

@@ -168,7 +168,7 @@ impl Engine {
     async fn open_signed(&self, tenant: &TenantId, asset: &AssetId) -> Result<Vec<Spend>, EngineError> {
         let mut all: Vec<Spend> = Vec::new();
         loop {
-            let page = self.store.open_spends(tenant, all.last().map(|spend| spend.id), PAGE).await?;
+            let page = self.store.open_spends(tenant, all.last().map(|spend| spend.hold.seq), PAGE).await?;
             if page.is_empty() {
                 all.retain(|spend| spend.state.is_signed() && spend.money.asset == *asset);
                 return Ok(all);

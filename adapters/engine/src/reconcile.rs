@@ -13,7 +13,7 @@ use crate::book::{self, service};
 use crate::error::EngineError;
 use crate::{Engine, Identity};
 
-/// Spends looked at in one sweep of a tenant, oldest id first; the rest waits for the next.
+/// Spends looked at in one sweep of a tenant, oldest first; the rest waits for the next.
 const SWEEP_MAX: u32 = 500;
 
 /// What one sweep did.

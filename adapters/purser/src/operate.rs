@@ -114,7 +114,7 @@ pub async fn spends(args: &SpendsArgs) -> Result<bool, String> {
                 let page =
                     store.spends_in(tenant, *state, after, SPENDS_PAGE).await.map_err(|error| error.to_string())?;
                 let Some(last) = page.last() else { break };
-                after = Some(last.id);
+                after = Some(last.hold.seq);
                 found.extend(page);
             }
         }

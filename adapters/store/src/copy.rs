@@ -137,11 +137,11 @@ async fn rows_of(source: &mut Connection, target: &mut Connection) -> Result<Vec
     for row in source.fetch("SELECT tenant FROM head WHERE size > 0 ORDER BY tenant", []).await? {
         let tenant: TenantId = row.parsed(0)?;
         // Rows refer to records and accounts, windows and spends to budgets: in the order in which units write them.
-        for table in [&rows::DOCUMENT, &rows::JOURNAL, &rows::SUBJECT, &rows::CLAIM, &rows::EVENT] {
+        for table in [&rows::DOCUMENT, &rows::JOURNAL, &rows::CLAIM] {
             pages(source, target, &tenant, table).await?;
         }
         budgets(source, target, &tenant).await?;
-        for table in [&rows::WINDOW, &rows::SPEND, &rows::SETTLEMENT, &rows::DECISION, &rows::GATE] {
+        for table in [&rows::WINDOW, &rows::SPEND, &rows::SPEND_RECORD, &rows::SETTLEMENT, &rows::DECISION, &rows::GATE] {
             pages(source, target, &tenant, table).await?;
         }
         for table in [&rows::ACCOUNT, &rows::BALANCE, &rows::TRANSFER] {

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::account::{Account, Balance};
-use ledger::claim::{Claim, ClaimOutcome};
+use ledger::claim::ClaimOutcome;
 use ledger::codec::{Canon, decode};
+use ledger::effects::Effects;
 use ledger::gate::{Gate, Scope};
 use ledger::id::{BudgetId, Digest, Micros, SpendId, TenantId};
 use ledger::journal::Frontier;
 use ledger::money::AssetId;
 use ledger::rejection::Rejection;
 use ledger::settlement::Settlement;
+use ledger::spend::Spend;
 use ledger::view::{Head, Keys, PurchaseKey, StoredClaim, View};
 use ledger::window::WindowKey;
 
@@ -75,10 +77,15 @@ pub(crate) async fn keys(
     }
     windows(connection, tenant, &keys.windows, view).await?;
     let ids = keys.spends.iter().map(|id| vec![Cell::blob(id.0)]).collect();
-    let mut found = bodies(connection, tenant, &rows::find::SPENDS, ids).await?;
+    for row in rows::find::SPENDS.find(connection, tenant, ids).await? {
+        let spend = spend_of(&row, 1)?;
+        if row.array(0)? != spend.id.0 {
+            return Err(Failure::Broken(format!("the row of a spend leads to a record of {}", spend.id)));
+        }
+        view.spends.load(spend.id, Some(spend));
+    }
     for id in &keys.spends {
-        let spend = owned(found.remove(&id.0[..]), |spend: &ledger::spend::Spend| spend.id == *id)?;
-        view.spends.load(*id, spend);
+        view.spends.load(*id, None);
     }
     let ids = keys.decisions.iter().map(|id| vec![Cell::blob(id.0)]).collect();
     let mut found = bodies(connection, tenant, &rows::find::DECISIONS, ids).await?;
@@ -90,6 +97,23 @@ pub(crate) async fn keys(
     claims(connection, tenant, &keys.claims, view).await?;
     settlements(connection, tenant, keys, view).await?;
     purchases(connection, tenant, &keys.purchases, view).await
+}
+
+/// The record in two columns, its number and its bytes, from this one on.
+pub(crate) fn effects_of(row: &Row, first: usize) -> Result<Effects, Failure> {
+    let (seq, effects) = (row.number(first)?, Effects::from_bytes(row.blob(first + 1)?)?);
+    if effects.seq == seq {
+        Ok(effects)
+    } else {
+        Err(Failure::Broken(format!("record {seq} says that it is record {}", effects.seq)))
+    }
+}
+
+/// What a record says of its spend.
+pub(crate) fn spend_of(row: &Row, first: usize) -> Result<Spend, Failure> {
+    let effects = effects_of(row, first)?;
+    let seq = effects.seq;
+    effects.spend.ok_or_else(|| Failure::Broken(format!("a spend is looked for in record {seq}, which has none")))
 }
 
 /// A row that answers to a name must say the same name itself.
@@ -158,10 +182,12 @@ async fn claims(
 ) -> Result<(), Failure> {
     let cells = wanted.iter().map(|key| vec![Cell::blob(key.0)]).collect();
     for row in &rows::find::CLAIMS.find(connection, tenant, cells).await? {
-        let outcome: ClaimOutcome = row.decoded(2)?;
-        let rejection = kept(&outcome, row.optional_text(3)?)?;
-        let claim = Claim { key: row.digest(0)?, request: row.digest(1)?, outcome };
-        view.claims.load(claim.key, Some(StoredClaim { claim, rejection }));
+        let key = row.digest(0)?;
+        let effects = effects_of(row, 1)?;
+        let claim = effects.claims.into_iter().find(|claim| claim.key == key);
+        let claim = claim.ok_or_else(|| Failure::Broken(format!("record {} claims no {key}", effects.seq)))?;
+        let rejection = kept(&claim.outcome, row.optional_text(3)?)?;
+        view.claims.load(key, Some(StoredClaim { claim, rejection }));
     }
     for key in wanted {
         view.claims.load(*key, None);

@@ -10,7 +10,7 @@ use ledger::budget::Budget;
 use ledger::codec::Canon;
 use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
-use ledger::event::Event;
+use ledger::event::{self, Event};
 use ledger::gate::Gate;
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use ledger::settlement::{Settlement, SettlementKey};
@@ -30,7 +30,8 @@ impl Store for SqlStore {
     }
 
     async fn spend(&self, tenant: &TenantId, id: SpendId) -> Result<Option<Spend>, StoreError> {
-        self.body("SELECT body FROM spend WHERE tenant = $1 AND id = $2", tenant, &id.0).await
+        let text = format!("SELECT j.seq, j.bytes FROM spend s {} WHERE s.tenant = $1 AND s.id = $2", self.last_record());
+        Ok(self.spends(text, vec![Cell::text(tenant), Cell::blob(id.0)]).await?.pop())
     }
 
     async fn budget(&self, tenant: &TenantId, id: BudgetId) -> Result<Option<Budget>, StoreError> {
@@ -85,15 +86,15 @@ impl Store for SqlStore {
     async fn open_spends(
         &self,
         tenant: &TenantId,
-        after: Option<SpendId>,
+        after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError> {
-        let index = self.dialect().indexed_by("spend_open");
-        let text =
-            format!("SELECT body FROM spend {index} WHERE tenant = $1 AND open = 1 AND id > $2 ORDER BY id LIMIT $3");
-        // The empty string sorts before every id.
-        let after = after.map(|id| id.0.to_vec()).unwrap_or_default();
-        self.bodies(text, vec![Cell::text(tenant), Cell::Blob(after), limited(limit)]).await
+        let (index, record) = (self.dialect().indexed_by("spend_open"), self.last_record());
+        let text = format!(
+            "SELECT j.seq, j.bytes FROM spend s {index} {record}
+             WHERE s.tenant = $1 AND s.open = 1 AND s.held_seq > $2 ORDER BY s.held_seq LIMIT $3"
+        );
+        self.spends(text, vec![Cell::text(tenant), after.map_or(Cell::Integer(-1), Cell::number), limited(limit)]).await
     }
 
     async fn spends_of(
@@ -104,15 +105,16 @@ impl Store for SqlStore {
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError> {
         let (join, index) = (self.dialect().join(), self.dialect().indexed_by("spend_budget"));
+        let record = self.last_record();
         let text = format!(
             "WITH RECURSIVE under (id) AS (
                  SELECT $2 UNION SELECT b.id FROM budget b JOIN under u ON b.tenant = $1 AND b.parent = u.id)
-             SELECT s.body FROM under u {join} spend s {index} ON s.tenant = $1 AND s.budget = u.id
-                 AND s.held_seq >= $3 AND s.held_seq < $4
+             SELECT j.seq, j.bytes FROM under u {join} spend s {index} ON s.tenant = $1 AND s.budget = u.id
+                 AND s.held_seq >= $3 AND s.held_seq < $4 {record}
              ORDER BY s.held_seq DESC LIMIT $5"
         );
         let (from, to) = (Cell::number(records.start), Cell::number(records.end));
-        self.bodies(text, vec![Cell::text(tenant), Cell::blob(budget.0), from, to, limited(limit)]).await
+        self.spends(text, vec![Cell::text(tenant), Cell::blob(budget.0), from, to, limited(limit)]).await
     }
 
     async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
@@ -215,17 +217,18 @@ impl Store for SqlStore {
         &self,
         tenant: &TenantId,
         state: SpendState,
-        after: Option<SpendId>,
+        after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError> {
+        let record = self.last_record();
         let index = if state.is_open() { self.dialect().indexed_by("spend_open") } else { String::new() };
         let open = if state.is_open() { 1 } else { 0 };
         let text = format!(
-            "SELECT body FROM spend {index} WHERE tenant = $1 AND open = {open} AND state = $2 AND id > $3
-             ORDER BY id LIMIT $4"
+            "SELECT j.seq, j.bytes FROM spend s {index} {record}
+             WHERE s.tenant = $1 AND s.open = {open} AND s.state = $2 AND s.held_seq > $3 ORDER BY s.held_seq LIMIT $4"
         );
-        let after = after.map(|id| id.0.to_vec()).unwrap_or_default();
-        self.bodies(text, vec![Cell::text(tenant), Cell::text(state), Cell::Blob(after), limited(limit)]).await
+        let after = after.map_or(Cell::Integer(-1), Cell::number);
+        self.spends(text, vec![Cell::text(tenant), Cell::text(state), after, limited(limit)]).await
     }
 
     /// Time within a tenant only rises, so the place is found by halving.
@@ -259,13 +262,19 @@ impl Store for SqlStore {
         Ok(found.iter().map(|row| row.digest(0)).collect::<Result<_, Failure>>()?)
     }
 
+    /// A function of the records, so that nothing has to be written for them.
     async fn events(&self, tenant: &TenantId, after: Option<(u64, u16)>, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let text = "SELECT seq, number, at, type, subject, mandate FROM event
-             WHERE tenant = $1 AND (seq, number) > ($2, $3) ORDER BY seq, number LIMIT $4";
-        let (seq, number) = after.map_or((Cell::Integer(-1), 0), |(seq, number)| (Cell::number(seq), number));
-        let cells = vec![Cell::text(tenant), seq, Cell::Integer(number.into()), limited(limit)];
-        let found = self.fetch(text, cells).await?;
-        Ok(found.iter().map(event_of).collect::<Result<_, Failure>>()?)
+        let most = usize::try_from(limit.min(READ_ROWS_MAX)).unwrap_or(usize::MAX);
+        let (mut found, mut from) = (Vec::new(), after.map_or(0, |(seq, _)| seq));
+        while found.len() < most {
+            let page = self.records(tenant, from, limit).await?;
+            let Some((last, _)) = page.last() else { break };
+            from = last.seq.saturating_add(1);
+            let told = page.iter().flat_map(|(_, effects)| event::events(effects));
+            found.extend(told.filter(|event| Some((event.seq, event.number)) > after));
+        }
+        found.truncate(most);
+        Ok(found)
     }
 
     async fn records_of_spend(
@@ -274,9 +283,14 @@ impl Store for SqlStore {
         spend: SpendId,
     ) -> Result<Vec<(JournalEntry, Effects)>, StoreError> {
         let join = self.dialect().join();
+        // The one that reserved it, and the later ones.
         let text = format!(
-            "SELECT j.seq, j.bytes, j.leaf FROM record_subject r {join} journal j ON j.tenant = r.tenant AND j.seq = r.seq
-             WHERE r.tenant = $1 AND r.spend = $2 ORDER BY r.seq LIMIT $3"
+            "SELECT j.seq, j.bytes, j.leaf FROM (
+                 SELECT s.held_seq AS seq FROM spend s WHERE s.tenant = $1 AND s.id = $2
+                 UNION ALL
+                 SELECT r.seq FROM spend s {join} spend_record r ON r.tenant = s.tenant AND r.held_seq = s.held_seq
+                 WHERE s.tenant = $1 AND s.id = $2) AS r
+             {join} journal j ON j.tenant = $1 AND j.seq = r.seq ORDER BY j.seq LIMIT $3"
         );
         let cells = vec![Cell::text(tenant), Cell::blob(spend.0), Cell::Integer(SPEND_RECORDS_MAX.into())];
         let found = self.fetch(text, cells).await?;
@@ -298,6 +312,16 @@ impl Store for SqlStore {
 impl SqlStore {
     async fn fetch(&self, text: impl Into<Cow<'static, str>>, cells: Cells) -> Result<Vec<Row>, Failure> {
         self.shared.readers.acquire().await?.fetch(text, cells).await
+    }
+
+    /// The record that says what a spend `s` is.
+    fn last_record(&self) -> String {
+        format!("{} journal j ON j.tenant = s.tenant AND j.seq = s.seq", self.dialect().join())
+    }
+
+    async fn spends(&self, text: String, cells: Cells) -> Result<Vec<Spend>, StoreError> {
+        let found = self.fetch(text, cells).await?;
+        Ok(found.iter().map(|row| load::spend_of(row, 0)).collect::<Result<_, Failure>>()?)
     }
 
     async fn body<T: Canon>(
@@ -324,25 +348,7 @@ fn limited(limit: u32) -> Cell {
     Cell::Integer(limit.min(READ_ROWS_MAX).into())
 }
 
-fn event_of(row: &Row) -> Result<Event, Failure> {
-    let number = u16::try_from(row.integer(1)?);
-    let mandate = row.optional_blob(5)?.map(|bytes| <[u8; 32]>::try_from(bytes).map(BudgetId));
-    Ok(Event {
-        seq: row.number(0)?,
-        number: number.map_err(|_| Failure::Broken("an event is numbered out of range".to_owned()))?,
-        at: Micros(row.integer(2)?),
-        kind: row.text(3)?.parse()?,
-        subject: row.text(4)?.to_owned(),
-        mandate: mandate.transpose().map_err(|_| Failure::Broken("a mandate's id has 32 bytes".to_owned()))?,
-    })
-}
-
 pub(crate) fn record_of(row: &Row) -> Result<(JournalEntry, Effects), Failure> {
-    let (seq, bytes) = (row.number(0)?, row.blob(1)?.to_vec());
-    let effects = Effects::from_bytes(&bytes)?;
-    if effects.seq != seq {
-        return Err(Failure::Broken(format!("record {seq} says that it is record {}", effects.seq)));
-    }
-    let entry = JournalEntry { seq: effects.seq, bytes, leaf: row.digest(2)? };
-    Ok((entry, effects))
+    let effects = load::effects_of(row, 0)?;
+    Ok((JournalEntry { seq: effects.seq, bytes: row.blob(1)?.to_vec(), leaf: row.digest(2)? }, effects))
 }

@@ -5,12 +5,10 @@ pub(crate) mod find;
 
 use ledger::account::Balance;
 use ledger::budget::Budget;
-use ledger::claim::Claim;
 use ledger::codec::encode;
 use ledger::decision::Decision;
-use ledger::event::Event;
 use ledger::gate::Gate;
-use ledger::id::{BudgetId, Digest, PayeeId, SpendId};
+use ledger::id::{BudgetId, Digest, PayeeId};
 use ledger::settlement::{Settlement, SettlementKey};
 use ledger::spend::Spend;
 use ledger::store::{Document, JournalEntry};
@@ -23,10 +21,8 @@ use crate::table::Kind::{Blob, Integer, Text};
 use crate::table::{Growth, Table};
 
 /// Every table that follows from the journal, and the documents.
-pub(crate) const ALL: [&Table; 14] = [
+pub(crate) const ALL: [&Table; 13] = [
     &JOURNAL,
-    &SUBJECT,
-    &EVENT,
     &GATE,
     &ACCOUNT,
     &BALANCE,
@@ -35,6 +31,7 @@ pub(crate) const ALL: [&Table; 14] = [
     &BUDGET,
     &WINDOW,
     &SPEND,
+    &SPEND_RECORD,
     &SETTLEMENT,
     &DECISION,
     &DOCUMENT,
@@ -51,40 +48,15 @@ pub(crate) fn journal(entry: JournalEntry) -> Cells {
     vec![Cell::number(entry.seq), Cell::Blob(entry.bytes), Cell::blob(entry.leaf.0)]
 }
 
-pub(crate) const SUBJECT: Table = Table {
-    name: "record_subject",
-    columns: &[("spend", Blob), ("seq", Integer)],
+pub(crate) const SPEND_RECORD: Table = Table {
+    name: "spend_record",
+    columns: &[("held_seq", Integer), ("seq", Integer)],
     key_columns: 2,
     growth: Growth::Append,
 };
 
-pub(crate) fn subject(spend: SpendId, seq: u64) -> Cells {
-    vec![Cell::blob(spend.0), Cell::number(seq)]
-}
-
-pub(crate) const EVENT: Table = Table {
-    name: "event",
-    columns: &[
-        ("seq", Integer),
-        ("number", Integer),
-        ("at", Integer),
-        ("type", Text),
-        ("subject", Text),
-        ("mandate", Blob),
-    ],
-    key_columns: 2,
-    growth: Growth::Append,
-};
-
-pub(crate) fn event(event: &Event) -> Cells {
-    vec![
-        Cell::number(event.seq),
-        Cell::Integer(event.number.into()),
-        Cell::Integer(event.at.0),
-        Cell::text(event.kind),
-        Cell::text(&event.subject),
-        Cell::optional(event.mandate, |mandate| Cell::blob(mandate.0)),
-    ]
+pub(crate) fn spend_record(spend: &Spend, seq: u64) -> Cells {
+    vec![Cell::number(spend.hold.seq), Cell::number(seq)]
 }
 
 pub(crate) const GATE: Table = Table {
@@ -166,19 +138,14 @@ pub(crate) fn transfer(id: TransferId, transfer: &Transfer, debit: i64, credit: 
 
 pub(crate) const CLAIM: Table = Table {
     name: "claim",
-    columns: &[("key", Blob), ("request", Blob), ("outcome", Blob), ("rejection", Text), ("seq", Integer)],
+    columns: &[("key", Blob), ("seq", Integer), ("rejection", Text)],
     key_columns: 1,
     growth: Growth::Append,
 };
 
-pub(crate) fn claim(claim: &Claim, rejection: Option<String>, seq: u64) -> Cells {
-    vec![
-        Cell::blob(claim.key.0),
-        Cell::blob(claim.request.0),
-        Cell::Blob(encode(&claim.outcome)),
-        Cell::optional(rejection, Cell::Text),
-        Cell::number(seq),
-    ]
+/// The claim itself is in its record.
+pub(crate) fn claim(key: Digest, seq: u64, rejection: Option<String>) -> Cells {
+    vec![Cell::blob(key.0), Cell::number(seq), Cell::optional(rejection, Cell::Text)]
 }
 
 pub(crate) const BUDGET: Table = Table {
@@ -275,41 +242,28 @@ pub(crate) fn window_of(row: &Row) -> Result<Window, Failure> {
 pub(crate) const SPEND: Table = Table {
     name: "spend",
     columns: &[
+        ("held_seq", Integer),
         ("id", Blob),
+        ("seq", Integer),
         ("state", Text),
         ("open", Integer),
         ("budget", Blob),
         ("purchase", Blob),
-        ("authority", Blob),
-        ("asset", Text),
-        ("amount", Blob),
-        ("network", Text),
-        ("authorization_asset", Text),
-        ("payer", Text),
-        ("nonce", Blob),
-        ("held_seq", Integer),
-        ("body", Blob),
     ],
     key_columns: 1,
     growth: Growth::Replace,
 };
 
-pub(crate) fn spend(spend: &Spend) -> Cells {
+/// The spend itself is in the record that speaks of it last, which is `seq`.
+pub(crate) fn spend(spend: &Spend, seq: u64) -> Cells {
     vec![
+        Cell::number(spend.hold.seq),
         Cell::blob(spend.id.0),
+        Cell::number(seq),
         Cell::text(spend.state),
         Cell::flag(spend.state.is_open()),
         Cell::blob(spend.budget.0),
         Cell::blob(spend.purchase.0),
-        Cell::amount(spend.authority),
-        Cell::text(&spend.money.asset),
-        Cell::amount(spend.money.amount),
-        Cell::text(&spend.authorization.network),
-        Cell::text(&spend.authorization.asset),
-        Cell::text(&spend.authorization.payer),
-        Cell::blob(spend.authorization.nonce),
-        Cell::number(spend.hold.seq),
-        Cell::Blob(encode(spend)),
     ]
 }
 

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use ledger::account::{Account, Balance, Side};
 use ledger::codec::encode;
 use ledger::effects::Effects;
-use ledger::event;
 use ledger::id::{Digest, TenantId};
 use ledger::money::AssetId;
 use ledger::store::{Document, JournalEntry};
@@ -43,31 +42,33 @@ pub(crate) async fn write(
     write_head(connection, tenant, view, size_before).await?;
     write_documents(connection, tenant, unit.documents).await?;
 
-    let (mut journal, mut subjects, mut claims, mut told) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut journal, mut claims, mut later) = (Vec::new(), Vec::new(), Vec::new());
+    // By the record that reserved them; the last record of the unit that speaks of one says what it is.
+    let mut spends = BTreeMap::new();
     let mut effects = Vec::with_capacity(unit.records.len());
     for record in unit.records {
         let seq = record.entry.seq;
         journal.push(rows::journal(record.entry));
         if let Some(spend) = &record.effects.spend {
-            subjects.push(rows::subject(spend.id, seq));
+            spends.insert(spend.hold.seq, rows::spend(spend, seq));
+            if spend.hold.seq != seq {
+                later.push(rows::spend_record(spend, seq));
+            }
         }
         let rejection = &record.rejection;
-        claims.extend(record.effects.claims.iter().map(|claim| rows::claim(claim, rejection.clone(), seq)));
-        told.extend(event::events(&record.effects).iter().map(rows::event));
+        claims.extend(record.effects.claims.iter().map(|claim| rows::claim(claim.key, seq, rejection.clone())));
         effects.push(record.effects);
     }
     rows::JOURNAL.insert(connection, tenant, journal).await?;
-    rows::SUBJECT.insert(connection, tenant, sorted(subjects)).await?;
     rows::CLAIM.insert(connection, tenant, sorted(claims)).await?;
-    rows::EVENT.insert(connection, tenant, told).await?;
 
     // Parents before children: a new child refers to its parent's row.
     let mut budgets: Vec<_> = view.budgets.changed().map(|(_, budget)| budget).collect();
     budgets.sort_by_key(|budget| budget.path.len());
     rows::BUDGET.insert(connection, tenant, budgets.into_iter().map(rows::budget).collect()).await?;
     rows::WINDOW.insert(connection, tenant, windows(view)).await?;
-    let spends = view.spends.changed().map(|(_, spend)| rows::spend(spend)).collect();
-    rows::SPEND.insert(connection, tenant, spends).await?;
+    rows::SPEND.insert(connection, tenant, spends.into_values().collect()).await?;
+    rows::SPEND_RECORD.insert(connection, tenant, sorted(later)).await?;
     let settlements = view.settlements.changed().map(|(_, settlement)| rows::settlement(settlement)).collect();
     rows::SETTLEMENT.insert(connection, tenant, settlements).await?;
     let decisions = view.decisions.changed().map(|(_, decision)| rows::decision(decision)).collect();

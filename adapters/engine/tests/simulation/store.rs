@@ -160,6 +160,13 @@ fn most(limit: u32) -> usize {
     usize::try_from(limit).unwrap()
 }
 
+fn oldest<'a>(spends: impl Iterator<Item = &'a Spend>, after: Option<u64>, limit: u32) -> Vec<Spend> {
+    let mut found: Vec<Spend> = spends.filter(|spend| Some(spend.hold.seq) > after).cloned().collect();
+    found.sort_by_key(|spend| spend.hold.seq);
+    found.truncate(most(limit));
+    found
+}
+
 #[async_trait]
 impl Store for SimStore {
     async fn run(&self, tenant: &TenantId, work: Work) -> Result<Answer, StoreError> {
@@ -242,12 +249,11 @@ impl Store for SimStore {
         &self,
         tenant: &TenantId,
         state: SpendState,
-        after: Option<SpendId>,
+        after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError> {
         let look = |tables: &Tables| {
-            let found = tables.spends.values().filter(|spend| spend.state == state);
-            found.filter(|spend| after.is_none_or(|after| spend.id > after)).take(most(limit)).cloned().collect()
+            oldest(tables.spends.values().filter(|spend| spend.state == state), after, limit)
         };
         self.read(tenant, look).await
     }
@@ -255,12 +261,11 @@ impl Store for SimStore {
     async fn open_spends(
         &self,
         tenant: &TenantId,
-        after: Option<SpendId>,
+        after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError> {
         let look = |tables: &Tables| {
-            let open = tables.spends.values().filter(|spend| spend.state.is_open());
-            open.filter(|spend| after.is_none_or(|after| spend.id > after)).take(most(limit)).cloned().collect()
+            oldest(tables.spends.values().filter(|spend| spend.state.is_open()), after, limit)
         };
         self.read(tenant, look).await
     }

@@ -153,7 +153,7 @@ impl Statement<'_> {
         loop {
             let page = self.book.store.open_spends(&self.book.tenant, after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(open) };
-            after = Some(last.id);
+            after = Some(last.hold.seq);
             for spend in page.iter().filter(|spend| spend.hold.seq < end) {
                 if self.authority(spend.budget).await?.is_some() {
                     open.insert(spend.id);

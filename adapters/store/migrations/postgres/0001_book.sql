@@ -3,6 +3,8 @@
 -- says so; what is state (head, budget, spend, settlement, decision, gate, account_balance) is a projection of the
 -- journal that `verify` rebuilds.
 --
+-- The journal holds each thing once; claims and spends are indexes into it, as small as finding it takes.
+--
 -- Amounts are 16 bytes, big-endian, as in the journal: the order of the bytes is the order of the numbers. Where a rule
 -- adds, it adds as NUMERIC, in `amount_number`, which takes exactly what is an amount.
 
@@ -89,12 +91,12 @@ CREATE TABLE journal (
     PRIMARY KEY (tenant, seq)
 );
 
--- Which records speak of a spend.
-CREATE TABLE record_subject (
-    tenant text   NOT NULL,
-    spend  bytea  NOT NULL CHECK (octet_length(spend) = 32),
-    seq    bigint NOT NULL,
-    PRIMARY KEY (tenant, spend, seq)
+-- Which later records speak of the spend that a record reserved.
+CREATE TABLE spend_record (
+    tenant   text   NOT NULL,
+    held_seq bigint NOT NULL,
+    seq      bigint NOT NULL CHECK (seq > held_seq),
+    PRIMARY KEY (tenant, held_seq, seq)
 );
 
 CREATE TABLE account (
@@ -133,22 +135,21 @@ CREATE TABLE transfer (
     resolves_leg    bigint,
     resolves_amount bytea  CHECK (resolves_amount IS NULL OR octet_length(resolves_amount) = 16),
     PRIMARY KEY (tenant, seq, leg),
-    UNIQUE (tenant, resolves_seq, resolves_leg),
     FOREIGN KEY (tenant, resolves_seq, resolves_leg) REFERENCES transfer (tenant, seq, leg),
     CHECK (debit <> credit),
     CHECK ((resolves_seq IS NULL) = (resolves_leg IS NULL) AND (resolves_seq IS NULL) = (resolves_amount IS NULL)),
     CHECK (layer <> 'void' OR resolves_seq IS NOT NULL),
     CHECK (layer <> 'pending' OR resolves_seq IS NULL)
 );
+CREATE UNIQUE INDEX transfer_resolves ON transfer (tenant, resolves_seq, resolves_leg) WHERE resolves_seq IS NOT NULL;
 
--- First come, for ever: the key by digest, the answer, and the text of a refusal that is kept.
+-- First come, for ever: the key by digest, the record that says what for, and the text of a refusal that is kept. An
+-- authorization of the wallet is a key as well: "never twice", by the database itself.
 CREATE TABLE claim (
     tenant    text   NOT NULL,
     key       bytea  NOT NULL CHECK (octet_length(key) = 32),
-    request   bytea  NOT NULL CHECK (octet_length(request) = 32),
-    outcome   bytea  NOT NULL,
-    rejection text,
     seq       bigint NOT NULL,
+    rejection text,
     PRIMARY KEY (tenant, key)
 );
 
@@ -196,29 +197,22 @@ CREATE TABLE budget_window (
     CHECK (most IS NULL OR count <= most)
 ) WITH (fillfactor = 50);
 
+-- By the record that reserved it; `seq` is the one that speaks of it last, and says all of it.
 CREATE TABLE spend (
-    tenant              text   NOT NULL,
-    id                  bytea  NOT NULL CHECK (octet_length(id) = 32),
-    state               text   NOT NULL,
-    open                bigint NOT NULL CHECK (open IN (0, 1)),
-    budget              bytea  NOT NULL CHECK (octet_length(budget) = 32),
-    purchase            bytea  NOT NULL CHECK (octet_length(purchase) = 32),
-    authority           bytea  NOT NULL CHECK (octet_length(authority) = 16),
-    asset               text   NOT NULL,
-    amount              bytea  NOT NULL CHECK (octet_length(amount) = 16),
-    network             text   NOT NULL COLLATE "C",
-    authorization_asset text   NOT NULL COLLATE "C",
-    payer               text   NOT NULL COLLATE "C",
-    nonce               bytea  NOT NULL CHECK (octet_length(nonce) = 32),
-    held_seq            bigint NOT NULL,
-    body                bytea  NOT NULL,
-    PRIMARY KEY (tenant, id),
+    tenant   text   NOT NULL,
+    held_seq bigint NOT NULL,
+    id       bytea  NOT NULL CHECK (octet_length(id) = 32),
+    seq      bigint NOT NULL CHECK (seq >= held_seq),
+    state    text   NOT NULL,
+    open     bigint NOT NULL CHECK (open IN (0, 1)),
+    budget   bytea  NOT NULL CHECK (octet_length(budget) = 32),
+    purchase bytea  NOT NULL CHECK (octet_length(purchase) = 32),
+    PRIMARY KEY (tenant, held_seq),
+    UNIQUE (tenant, id),
     FOREIGN KEY (tenant, budget) REFERENCES budget (tenant, id)
 );
--- One authorization, one spend: the wallet's side of "never twice", by the database itself.
-CREATE UNIQUE INDEX spend_authorization ON spend (tenant, network, authorization_asset, payer, nonce);
-CREATE INDEX spend_open ON spend (tenant, id) WHERE open = 1;
-CREATE INDEX spend_purchase ON spend (tenant, budget, purchase) WHERE open = 1;
+CREATE INDEX spend_open ON spend (tenant, held_seq) WHERE open = 1;
+CREATE INDEX spend_purchase ON spend (tenant, purchase) WHERE open = 1;
 CREATE INDEX spend_budget ON spend (tenant, budget, held_seq);
 
 -- The sides of those who are paid or who carry; the primary key is the claim.
@@ -267,18 +261,6 @@ CREATE TABLE document (
     PRIMARY KEY (tenant, digest)
 );
 
--- The outbox: what happened, under stable names, durable in the unit of work that it tells of.
-CREATE TABLE event (
-    tenant  text   NOT NULL,
-    seq     bigint NOT NULL,
-    number  bigint NOT NULL CHECK (number >= 0),
-    at      bigint NOT NULL,
-    type    text   NOT NULL,
-    subject text   NOT NULL,
-    mandate bytea  CHECK (mandate IS NULL OR octet_length(mandate) = 32),
-    PRIMARY KEY (tenant, seq, number)
-);
-
 -- Keys, sealed elsewhere: what lies here opens with the master key only, which the database never sees.
 CREATE TABLE sealed_key (
     tenant     text   NOT NULL COLLATE "C",
@@ -300,7 +282,7 @@ CREATE UNIQUE INDEX sealed_key_active ON sealed_key (tenant, purpose) WHERE stat
 DO $$
 DECLARE name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['journal', 'record_subject', 'transfer', 'claim', 'document', 'account', 'event', 'unit'] LOOP
+    FOREACH name IN ARRAY ARRAY['journal', 'spend_record', 'transfer', 'claim', 'document', 'account', 'unit'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE UPDATE OR DELETE OR TRUNCATE ON %I FOR EACH STATEMENT
                         EXECUTE FUNCTION refuse_change(%L)', name || '_change', name, name || ' is append-only');
         EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER %I', name, name || '_change');
@@ -319,7 +301,7 @@ ALTER TABLE journal ENABLE ALWAYS TRIGGER journal_dense;
 DO $$
 DECLARE name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['record_subject', 'transfer', 'claim', 'event'] LOOP
+    FOREACH name IN ARRAY ARRAY['spend_record', 'transfer', 'claim', 'spend'] LOOP
         EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON %I REFERENCING NEW TABLE AS added FOR EACH STATEMENT
                         EXECUTE FUNCTION record_is_there()', name || '_record', name);
         EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER %I', name, name || '_record');
@@ -356,11 +338,9 @@ CREATE TRIGGER budget_window_change BEFORE UPDATE ON budget_window FOR EACH ROW
 ALTER TABLE budget_window ENABLE ALWAYS TRIGGER budget_window_change;
 
 CREATE TRIGGER spend_change BEFORE UPDATE ON spend FOR EACH ROW
-    WHEN (NEW.tenant <> OLD.tenant OR NEW.id <> OLD.id OR NEW.budget <> OLD.budget OR NEW.purchase <> OLD.purchase
-       OR NEW.authority <> OLD.authority OR NEW.asset <> OLD.asset OR NEW.amount <> OLD.amount
-       OR NEW.network <> OLD.network OR NEW.authorization_asset <> OLD.authorization_asset
-       OR NEW.payer <> OLD.payer OR NEW.nonce <> OLD.nonce OR NEW.held_seq <> OLD.held_seq)
-    EXECUTE FUNCTION refuse_change('the terms of a spend never change');
+    WHEN (NEW.tenant <> OLD.tenant OR NEW.held_seq <> OLD.held_seq OR NEW.id <> OLD.id OR NEW.budget <> OLD.budget
+       OR NEW.purchase <> OLD.purchase OR NEW.seq < OLD.seq)
+    EXECUTE FUNCTION refuse_change('the terms of a spend never change, and its records only go on');
 ALTER TABLE spend ENABLE ALWAYS TRIGGER spend_change;
 
 CREATE TRIGGER settlement_change BEFORE UPDATE ON settlement FOR EACH ROW

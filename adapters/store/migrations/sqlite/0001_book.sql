@@ -3,6 +3,10 @@
 --
 -- Amounts are 16 bytes, big-endian: the order of the bytes is the order of the numbers, and no engine's NUMERIC
 -- gets to round them. Every primary key starts with the tenant.
+--
+-- The journal holds each thing once. What there is many of (claims, spends) is an index into it: a row says where the
+-- record lies, in as few bytes as finding it takes, because keys that are hashes lie all over the file and each costs
+-- a page. Their terms cannot be changed here, because they are not here.
 
 CREATE TABLE head (
     tenant   TEXT    NOT NULL PRIMARY KEY,
@@ -20,12 +24,13 @@ CREATE TABLE journal (
     PRIMARY KEY (tenant, seq)
 ) STRICT;
 
--- Which records speak of a spend.
-CREATE TABLE record_subject (
-    tenant TEXT    NOT NULL,
-    spend  BLOB    NOT NULL CHECK (length(spend) = 32),
-    seq    INTEGER NOT NULL,
-    PRIMARY KEY (tenant, spend, seq),
+-- Which later records speak of the spend that a record reserved.
+CREATE TABLE spend_record (
+    tenant   TEXT    NOT NULL,
+    held_seq INTEGER NOT NULL,
+    seq      INTEGER NOT NULL CHECK (seq > held_seq),
+    PRIMARY KEY (tenant, held_seq, seq),
+    FOREIGN KEY (tenant, held_seq) REFERENCES spend (tenant, held_seq),
     FOREIGN KEY (tenant, seq) REFERENCES journal (tenant, seq)
 ) STRICT, WITHOUT ROWID;
 
@@ -65,7 +70,6 @@ CREATE TABLE transfer (
     resolves_leg    INTEGER,
     resolves_amount BLOB    CHECK (resolves_amount IS NULL OR length(resolves_amount) = 16),
     PRIMARY KEY (tenant, seq, leg),
-    UNIQUE (tenant, resolves_seq, resolves_leg),
     FOREIGN KEY (tenant, seq) REFERENCES journal (tenant, seq),
     FOREIGN KEY (tenant, debit, asset) REFERENCES account (tenant, id, asset),
     FOREIGN KEY (tenant, credit, asset) REFERENCES account (tenant, id, asset),
@@ -75,15 +79,15 @@ CREATE TABLE transfer (
     CHECK (layer <> 'void' OR resolves_seq IS NOT NULL),
     CHECK (layer <> 'pending' OR resolves_seq IS NULL)
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX transfer_resolves ON transfer (tenant, resolves_seq, resolves_leg) WHERE resolves_seq IS NOT NULL;
 
--- First come, for ever: the key by digest, the answer, and the text of a refusal that is kept.
+-- First come, for ever: the key by digest, the record that says what for, and the text of a refusal that is kept. An
+-- authorization of the wallet is a key as well: "never twice", by the database itself.
 CREATE TABLE claim (
     tenant    TEXT    NOT NULL,
     key       BLOB    NOT NULL CHECK (length(key) = 32),
-    request   BLOB    NOT NULL CHECK (length(request) = 32),
-    outcome   BLOB    NOT NULL,
-    rejection TEXT,
     seq       INTEGER NOT NULL,
+    rejection TEXT,
     PRIMARY KEY (tenant, key),
     FOREIGN KEY (tenant, seq) REFERENCES journal (tenant, seq)
 ) STRICT, WITHOUT ROWID;
@@ -111,29 +115,23 @@ CREATE TABLE budget (
 ) STRICT;
 CREATE INDEX budget_parent ON budget (tenant, parent);
 
+-- By the record that reserved it; `seq` is the one that speaks of it last, and says all of it.
 CREATE TABLE spend (
-    tenant              TEXT    NOT NULL,
-    id                  BLOB    NOT NULL CHECK (length(id) = 32),
-    state               TEXT    NOT NULL,
-    open                INTEGER NOT NULL CHECK (open IN (0, 1)),
-    budget              BLOB    NOT NULL CHECK (length(budget) = 32),
-    purchase            BLOB    NOT NULL CHECK (length(purchase) = 32),
-    authority           BLOB    NOT NULL CHECK (length(authority) = 16),
-    asset               TEXT    NOT NULL,
-    amount              BLOB    NOT NULL CHECK (length(amount) = 16),
-    network             TEXT    NOT NULL,
-    authorization_asset TEXT    NOT NULL,
-    payer               TEXT    NOT NULL,
-    nonce               BLOB    NOT NULL CHECK (length(nonce) = 32),
-    held_seq            INTEGER NOT NULL,
-    body                BLOB    NOT NULL,
-    PRIMARY KEY (tenant, id),
+    tenant   TEXT    NOT NULL,
+    held_seq INTEGER NOT NULL,
+    id       BLOB    NOT NULL CHECK (length(id) = 32),
+    seq      INTEGER NOT NULL CHECK (seq >= held_seq),
+    state    TEXT    NOT NULL,
+    open     INTEGER NOT NULL CHECK (open IN (0, 1)),
+    budget   BLOB    NOT NULL CHECK (length(budget) = 32),
+    purchase BLOB    NOT NULL CHECK (length(purchase) = 32),
+    PRIMARY KEY (tenant, held_seq),
+    UNIQUE (tenant, id),
+    FOREIGN KEY (tenant, seq) REFERENCES journal (tenant, seq),
     FOREIGN KEY (tenant, budget) REFERENCES budget (tenant, id)
 ) STRICT;
--- One authorization, one spend: the wallet's side of "never twice", by the database itself.
-CREATE UNIQUE INDEX spend_authorization ON spend (tenant, network, authorization_asset, payer, nonce);
-CREATE INDEX spend_open ON spend (tenant, id) WHERE open = 1;
-CREATE INDEX spend_purchase ON spend (tenant, budget, purchase) WHERE open = 1;
+CREATE INDEX spend_open ON spend (tenant, held_seq) WHERE open = 1;
+CREATE INDEX spend_purchase ON spend (tenant, purchase) WHERE open = 1;
 CREATE INDEX spend_budget ON spend (tenant, budget, held_seq);
 
 -- The sides of those who are paid or who carry; the primary key is the claim.
@@ -183,10 +181,10 @@ CREATE TRIGGER journal_insert BEFORE INSERT ON journal
     WHEN NEW.seq <> (SELECT coalesce(max(seq) + 1, 0) FROM journal WHERE tenant = NEW.tenant)
     BEGIN SELECT RAISE(ABORT, 'journal is append-only: the next record follows the last one'); END;
 
-CREATE TRIGGER record_subject_update BEFORE UPDATE ON record_subject
-    BEGIN SELECT RAISE(ABORT, 'record_subject is append-only'); END;
-CREATE TRIGGER record_subject_delete BEFORE DELETE ON record_subject
-    BEGIN SELECT RAISE(ABORT, 'record_subject is append-only'); END;
+CREATE TRIGGER spend_record_update BEFORE UPDATE ON spend_record
+    BEGIN SELECT RAISE(ABORT, 'spend_record is append-only'); END;
+CREATE TRIGGER spend_record_delete BEFORE DELETE ON spend_record
+    BEGIN SELECT RAISE(ABORT, 'spend_record is append-only'); END;
 
 CREATE TRIGGER transfer_update BEFORE UPDATE ON transfer
     BEGIN SELECT RAISE(ABORT, 'transfer is append-only'); END;
@@ -245,11 +243,9 @@ CREATE TRIGGER budget_delete BEFORE DELETE ON budget
     BEGIN SELECT RAISE(ABORT, 'a budget is never removed'); END;
 
 CREATE TRIGGER spend_update BEFORE UPDATE ON spend
-    WHEN NEW.tenant <> OLD.tenant OR NEW.id <> OLD.id OR NEW.budget <> OLD.budget OR NEW.purchase <> OLD.purchase
-      OR NEW.authority <> OLD.authority OR NEW.asset <> OLD.asset OR NEW.amount <> OLD.amount
-      OR NEW.network <> OLD.network OR NEW.authorization_asset <> OLD.authorization_asset
-      OR NEW.payer <> OLD.payer OR NEW.nonce <> OLD.nonce OR NEW.held_seq <> OLD.held_seq
-    BEGIN SELECT RAISE(ABORT, 'the terms of a spend never change'); END;
+    WHEN NEW.tenant <> OLD.tenant OR NEW.held_seq <> OLD.held_seq OR NEW.id <> OLD.id OR NEW.budget <> OLD.budget
+      OR NEW.purchase <> OLD.purchase OR NEW.seq < OLD.seq
+    BEGIN SELECT RAISE(ABORT, 'the terms of a spend never change, and its records only go on'); END;
 CREATE TRIGGER spend_delete BEFORE DELETE ON spend
     BEGIN SELECT RAISE(ABORT, 'a spend is never removed'); END;
 

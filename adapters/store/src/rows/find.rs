@@ -15,7 +15,17 @@ pub(crate) const WINDOWS: LookUp = LookUp {
 pub(crate) const BUDGETS: LookUp =
     LookUp { table: "budget", select: "t.id, t.body", key: &[("id", Blob)], index: None, filter: "", joined: None };
 
-pub(crate) const SPENDS: LookUp = LookUp { table: "spend", ..BUDGETS };
+/// Each with the record that says what it is.
+const RECORD: Option<(&str, &str, &str)> = Some(("journal", "j", "j.seq = t.seq"));
+
+pub(crate) const SPENDS: LookUp = LookUp {
+    table: "spend",
+    select: "t.id, j.seq, j.bytes",
+    key: &[("id", Blob)],
+    index: None,
+    filter: "",
+    joined: RECORD,
+};
 
 pub(crate) const DECISIONS: LookUp = LookUp { table: "decision", ..BUDGETS };
 
@@ -27,11 +37,11 @@ pub(crate) const DOCUMENTS: LookUp =
 
 pub(crate) const CLAIMS: LookUp = LookUp {
     table: "claim",
-    select: "t.key, t.request, t.outcome, t.rejection",
+    select: "t.key, j.seq, j.bytes, t.rejection",
     key: &[("key", Blob)],
     index: None,
     filter: "",
-    joined: None,
+    joined: RECORD,
 };
 
 pub(crate) const SETTLEMENTS: LookUp = LookUp {

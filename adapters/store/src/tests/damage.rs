@@ -127,12 +127,13 @@ async fn rows_added_or_taken_away_are_found() {
         "DELETE FROM decision WHERE id = (SELECT max(id) FROM decision)",
         "DELETE FROM settlement",
         "DELETE FROM account_balance WHERE account = 1",
-        "DELETE FROM record_subject WHERE seq = (SELECT max(seq) FROM record_subject)",
+        "DELETE FROM spend_record WHERE seq = (SELECT max(seq) FROM spend_record)",
+        "UPDATE spend SET seq = (SELECT max(seq) FROM journal) WHERE id = (SELECT max(id) FROM spend)",
         "DELETE FROM head",
         "INSERT INTO decision SELECT tenant, randomblob(32), approver, state, asked, body FROM decision LIMIT 1",
-        "INSERT INTO record_subject SELECT tenant, spend, 0 FROM record_subject LIMIT 1",
+        "INSERT INTO spend_record SELECT tenant, held_seq, (SELECT max(seq) FROM journal) FROM spend_record LIMIT 1",
         "INSERT INTO account SELECT tenant, id + 50, name || 'x', asset FROM account LIMIT 1",
-        "INSERT INTO claim SELECT tenant, randomblob(32), request, outcome, rejection, seq FROM claim LIMIT 1",
+        "INSERT INTO claim SELECT tenant, randomblob(32), seq, rejection FROM claim LIMIT 1",
         "INSERT INTO transfer SELECT tenant, seq, leg + 7, code, debit, credit, asset, amount, layer, NULL, NULL, NULL
          FROM transfer WHERE layer = 'posted' LIMIT 1",
     ] {

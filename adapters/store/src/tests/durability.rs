@@ -104,7 +104,7 @@ async fn serving_refuses_a_schema_that_it_does_not_know() {
     for change in [
         "CREATE TABLE later (id INTEGER)",
         "DROP TRIGGER journal_update",
-        "DROP INDEX spend_authorization",
+        "DROP INDEX spend_open",
         "ALTER TABLE decision ADD COLUMN note TEXT",
     ] {
         let place = Place::new();

@@ -30,8 +30,10 @@ async fn the_shell_cannot_rewrite_history() {
         "UPDATE budget SET posted = held WHERE held <> posted".to_owned(),
         format!("UPDATE budget SET used = {zero} WHERE used <> {zero}"),
         "UPDATE budget SET held = '\\x00'".to_owned(),
-        "UPDATE spend SET nonce = sha256(nonce)".to_owned(),
-        "UPDATE spend SET amount = set_byte(amount, 15, 1)".to_owned(),
+        "UPDATE spend SET id = sha256(id)".to_owned(),
+        "UPDATE spend SET purchase = sha256(purchase)".to_owned(),
+        "UPDATE spend SET held_seq = held_seq + 1000, seq = seq + 1000".to_owned(),
+        "UPDATE spend SET seq = held_seq WHERE seq > held_seq".to_owned(),
         "UPDATE budget_window SET place = place + 1".to_owned(),
         "UPDATE budget_window SET cap = NULL WHERE cap IS NOT NULL".to_owned(),
         format!("UPDATE budget_window SET used = {zero}"),
@@ -40,9 +42,10 @@ async fn the_shell_cannot_rewrite_history() {
         format!("INSERT INTO transfer SELECT tenant, seq, leg + 9, code, debit, credit, asset, {zero}, layer, NULL, NULL, NULL FROM transfer WHERE layer = 'posted'"),
         "INSERT INTO transfer SELECT tenant, seq, leg + 9, code, debit, credit, 'iso4217:USD', amount, layer, NULL, NULL, NULL FROM transfer WHERE layer = 'posted'".to_owned(),
         "INSERT INTO claim SELECT * FROM claim".to_owned(),
-        "INSERT INTO spend SELECT tenant, sha256(id), state, open, budget, purchase, authority, asset, amount, network, authorization_asset, payer, nonce, held_seq, body FROM spend".to_owned(),
+        "INSERT INTO spend SELECT * FROM spend".to_owned(),
+        "INSERT INTO spend SELECT tenant, held_seq + 1000, id, seq + 1000, state, open, budget, purchase FROM spend".to_owned(),
     ];
-    for table in ["journal", "record_subject", "transfer", "claim", "document", "account", "event", "unit"] {
+    for table in ["journal", "spend_record", "transfer", "claim", "document", "account", "unit"] {
         statements.push(format!("UPDATE {table} SET tenant = tenant"));
         statements.push(format!("DELETE FROM {table}"));
         statements.push(format!("TRUNCATE {table} CASCADE"));
@@ -54,9 +57,9 @@ async fn the_shell_cannot_rewrite_history() {
         statements.push(format!("TRUNCATE {table} CASCADE"));
     }
     statements.extend([
-        "INSERT INTO event SELECT tenant, 4000, number, at, type, subject, mandate FROM event".to_owned(),
-        "INSERT INTO record_subject SELECT tenant, spend, 4000 FROM record_subject LIMIT 1".to_owned(),
-        "INSERT INTO claim SELECT tenant, sha256(key), request, outcome, rejection, 4000 FROM claim LIMIT 1".to_owned(),
+        "INSERT INTO spend_record SELECT tenant, held_seq, 4000 FROM spend LIMIT 1".to_owned(),
+        "INSERT INTO spend SELECT tenant, 4000, sha256(id), 4000, state, open, budget, purchase FROM spend LIMIT 1".to_owned(),
+        "INSERT INTO claim SELECT tenant, sha256(key), 4000, rejection FROM claim LIMIT 1".to_owned(),
         "INSERT INTO transfer SELECT tenant, 4000, leg, code, debit, credit, asset, amount, layer, NULL, NULL, NULL FROM transfer WHERE layer = 'posted'".to_owned(),
         "INSERT INTO transfer SELECT tenant, seq, leg + 9, code, 999, credit, asset, amount, layer, NULL, NULL, NULL FROM transfer WHERE layer = 'posted'".to_owned(),
     ]);
@@ -80,7 +83,7 @@ async fn a_schema_that_is_not_ours_is_refused_and_found() {
         "DROP TRIGGER journal_change ON journal",
         "ALTER TABLE journal DISABLE TRIGGER journal_change",
         "ALTER TABLE journal ENABLE TRIGGER journal_change",
-        "DROP INDEX spend_authorization",
+        "DROP INDEX spend_open",
         "ALTER TABLE decision ADD COLUMN note text",
         "ALTER TABLE budget DROP CONSTRAINT budget_check1",
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use ledger::account::{Account, Balance, Side};
 use ledger::budget::BudgetStep;
 use ledger::effects::Effects;
-use ledger::event::{Event, events};
 use ledger::id::{BudgetId, Digest, SpendId, TenantId};
 use ledger::journal::SaltKey;
 use ledger::money::{Amount, AssetId};
@@ -32,8 +31,9 @@ pub(super) struct Book {
     pub balances: BTreeMap<(Account, AssetId), Balance>,
     /// The record that made each claim.
     pub claims: BTreeMap<Digest, u64>,
-    pub subjects: BTreeSet<(SpendId, u64)>,
-    pub events: Vec<Event>,
+    /// By the record that reserved it: which spend, and the record that speaks of it last.
+    pub spends: BTreeMap<u64, (SpendId, u64)>,
+    pub spend_records: BTreeSet<(u64, u64)>,
     /// What no spend of a node accounts for: payments that a restored book found.
     pub charged: BTreeMap<BudgetId, Amount>,
     pub charged_windows: BTreeMap<WindowKey, Amount>,
@@ -125,9 +125,11 @@ fn take_in(book: &mut Book, salt_key: &SaltKey, entry: &JournalEntry, effects: &
         *charged = more.ok_or_else(|| Stop::at(seq, format!("what {:?} is charged overflows", step.key)))?;
     }
     if let Some(spend) = &effects.spend {
-        book.subjects.insert((spend.id, seq));
+        book.spends.insert(spend.hold.seq, (spend.id, seq));
+        if spend.hold.seq != seq {
+            book.spend_records.insert((spend.hold.seq, seq));
+        }
     }
-    book.events.extend(events(effects));
     // Nobody else's: what no record has moved is not there.
     effects.windows.iter().for_each(|step| book.view.windows.load(step.key.clone(), None));
     book.view.absorb(effects, None).map_err(|fault| Stop::at(seq, fault.to_string()))?;

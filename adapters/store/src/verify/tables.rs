@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ledger::budget::{Budget, Refunds};
-use ledger::id::{BudgetId, TenantId};
+use ledger::id::{BudgetId, SpendId, TenantId};
 use ledger::money::Amount;
 use ledger::spend::{Spend, SpendState};
 use ledger::store::Document;
@@ -55,7 +55,10 @@ pub(super) async fn compare(
     check.table(&rows::BUDGET, view.budgets.changed().map(|(_, budget)| rows::budget(budget))).await?;
     let windows = windows(view);
     check.table(&rows::WINDOW, windows.into_iter()).await?;
-    check.table(&rows::SPEND, view.spends.changed().map(|(_, spend)| rows::spend(spend))).await?;
+    let spend = |(id, seq): &(SpendId, u64)| Some(rows::spend(view.spends.find(id).ok()??, *seq));
+    check.table(&rows::SPEND, book.spends.values().filter_map(spend)).await?;
+    let later = book.spend_records.iter().map(|(held, seq)| vec![Cell::number(*held), Cell::number(*seq)]);
+    check.table(&rows::SPEND_RECORD, later).await?;
     check.table(&rows::DECISION, view.decisions.changed().map(|(_, decision)| rows::decision(decision))).await?;
     let mut settlements: Vec<_> = view.settlements.changed().map(|(_, found)| rows::settlement(found)).collect();
     settlements.sort_unstable();
@@ -63,8 +66,6 @@ pub(super) async fn compare(
     let mut gates: Vec<_> = view.gates.changed().map(|(_, gate)| rows::gate(gate)).collect();
     gates.sort_unstable();
     check.table(&rows::GATE, gates.into_iter()).await?;
-    check.table(&rows::SUBJECT, book.subjects.iter().map(|(spend, seq)| rows::subject(*spend, *seq))).await?;
-    check.table(&rows::EVENT, book.events.iter().map(rows::event)).await?;
     check.claims(book).await?;
     check.documents().await?;
     check_balanced(book)?;
@@ -137,11 +138,11 @@ impl Check<'_> {
                     return Err(Stop::at(self.entries, format!("a claim is stored that no record made: {found:?}")));
                 };
                 let seq = book.claims.get(key).copied().unwrap_or(self.entries);
-                let text = match found.get(3) {
+                let text = match found.get(2) {
                     Some(Cell::Text(text)) => Some(text.clone()),
                     _ => None,
                 };
-                let row = rows::claim(&stored.claim, text.clone(), seq);
+                let row = rows::claim(*key, seq, text.clone());
                 if row != found {
                     return Err(self.differs(&rows::CLAIM, &row, &found));
                 }
