@@ -125,12 +125,7 @@ pub trait Store: Send + Sync {
     async fn document(&self, tenant: &TenantId, digest: Digest) -> Result<Option<Document>, StoreError>;
 
     /// Spends on which money may still move, oldest first, after those that record `after` reserved; at most `limit`.
-    async fn open_spends(
-        &self,
-        tenant: &TenantId,
-        after: Option<u64>,
-        limit: u32,
-    ) -> Result<Vec<Spend>, StoreError>;
+    async fn open_spends(&self, tenant: &TenantId, after: Option<u64>, limit: u32) -> Result<Vec<Spend>, StoreError>;
     /// Every spend under a budget node that was held by one of these records, newest first; at most `limit`.
     async fn spends_of(
         &self,

@@ -11,6 +11,10 @@ use purser::{
     reconcile, restore, serve, stop, subject, telemetry, verify,
 };
 
+/// Every command is hundreds of small allocations on two threads; the system's allocator was a sixth of the work.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

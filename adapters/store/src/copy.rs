@@ -141,7 +141,8 @@ async fn rows_of(source: &mut Connection, target: &mut Connection) -> Result<Vec
             pages(source, target, &tenant, table).await?;
         }
         budgets(source, target, &tenant).await?;
-        for table in [&rows::WINDOW, &rows::SPEND, &rows::SPEND_RECORD, &rows::SETTLEMENT, &rows::DECISION, &rows::GATE] {
+        for table in [&rows::WINDOW, &rows::SPEND, &rows::SPEND_RECORD, &rows::SETTLEMENT, &rows::DECISION, &rows::GATE]
+        {
             pages(source, target, &tenant, table).await?;
         }
         for table in [&rows::ACCOUNT, &rows::BALANCE, &rows::TRANSFER] {

@@ -248,7 +248,8 @@ async fn purchases(
     wanted: &BTreeSet<PurchaseKey>,
     view: &mut View,
 ) -> Result<(), Failure> {
-    let cells = wanted.iter().map(|key| vec![Cell::blob(key.budget.0), Cell::blob(key.purchase.0)]).collect();
+    let purchases: BTreeSet<Digest> = wanted.iter().map(|key| key.purchase).collect();
+    let cells = purchases.iter().map(|purchase| vec![Cell::blob(purchase.0)]).collect();
     let mut open: BTreeMap<PurchaseKey, BTreeSet<SpendId>> = BTreeMap::new();
     for row in rows::find::PURCHASES.find(connection, tenant, cells).await? {
         let key = PurchaseKey { budget: BudgetId(row.array(0)?), purchase: row.digest(1)? };

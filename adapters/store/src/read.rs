@@ -30,7 +30,8 @@ impl Store for SqlStore {
     }
 
     async fn spend(&self, tenant: &TenantId, id: SpendId) -> Result<Option<Spend>, StoreError> {
-        let text = format!("SELECT j.seq, j.bytes FROM spend s {} WHERE s.tenant = $1 AND s.id = $2", self.last_record());
+        let text =
+            format!("SELECT j.seq, j.bytes FROM spend s {} WHERE s.tenant = $1 AND s.id = $2", self.last_record());
         Ok(self.spends(text, vec![Cell::text(tenant), Cell::blob(id.0)]).await?.pop())
     }
 
@@ -83,12 +84,7 @@ impl Store for SqlStore {
         Ok(Some(document))
     }
 
-    async fn open_spends(
-        &self,
-        tenant: &TenantId,
-        after: Option<u64>,
-        limit: u32,
-    ) -> Result<Vec<Spend>, StoreError> {
+    async fn open_spends(&self, tenant: &TenantId, after: Option<u64>, limit: u32) -> Result<Vec<Spend>, StoreError> {
         let (index, record) = (self.dialect().indexed_by("spend_open"), self.last_record());
         let text = format!(
             "SELECT j.seq, j.bytes FROM spend s {index} {record}

@@ -263,7 +263,7 @@ pub(crate) fn spend(spend: &Spend, seq: u64) -> Cells {
         Cell::text(spend.state),
         Cell::flag(spend.state.is_open()),
         Cell::blob(spend.budget.0),
-        Cell::blob(spend.purchase.0),
+        Cell::optional(spend.state.is_open().then_some(spend.purchase), |purchase| Cell::blob(purchase.0)),
     ]
 }
 

@@ -210,7 +210,7 @@ impl LookUp {
 
     /// PostgreSQL: the wanted keys as lists, and the table probed for each. OFFSET 0 keeps a subquery as it is written:
     /// left to itself, a planner that takes a tenant for small reads all of its rows and holds each against the lists.
-    fn lists(&self) -> String {
+    pub fn lists(&self) -> String {
         let (table, select, filter) = (self.table, self.select, self.filter);
         let (lists, names) = (unnest(self.key), names(self.key).join(", "));
         let probe = |table: &str, name: &str, on: &str| {

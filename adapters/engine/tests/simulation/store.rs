@@ -252,21 +252,12 @@ impl Store for SimStore {
         after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError> {
-        let look = |tables: &Tables| {
-            oldest(tables.spends.values().filter(|spend| spend.state == state), after, limit)
-        };
+        let look = |tables: &Tables| oldest(tables.spends.values().filter(|spend| spend.state == state), after, limit);
         self.read(tenant, look).await
     }
 
-    async fn open_spends(
-        &self,
-        tenant: &TenantId,
-        after: Option<u64>,
-        limit: u32,
-    ) -> Result<Vec<Spend>, StoreError> {
-        let look = |tables: &Tables| {
-            oldest(tables.spends.values().filter(|spend| spend.state.is_open()), after, limit)
-        };
+    async fn open_spends(&self, tenant: &TenantId, after: Option<u64>, limit: u32) -> Result<Vec<Spend>, StoreError> {
+        let look = |tables: &Tables| oldest(tables.spends.values().filter(|spend| spend.state.is_open()), after, limit);
         self.read(tenant, look).await
     }
 

@@ -30,6 +30,9 @@ const LANE_SPENDS: u64 = 8_192;
 const NAIVE_CALLERS: [usize; 3] = [8, 32, 64];
 const NAIVE_SPENDS: u64 = 512;
 
+/// Each book is a tenant of its own: all of PostgreSQL's lie in one database.
+static TENANTS: AtomicU64 = AtomicU64::new(0);
+
 struct Bench {
     store: SqlStore,
     tenant: TenantId,
@@ -61,8 +64,10 @@ enum Place<'a> {
 impl Bench {
     /// A book of its own: a mandate with nothing above it, or one under a person under a tenant, and then every spend
     /// debits three nodes.
-    async fn open(place: &Place<'_>, name: &str, unit_commands_max: usize, depth: u8) -> Result<Self, String> {
-        let tenant: TenantId = name.parse().map_err(|_| "a tenant")?;
+    async fn open(place: &Place<'_>, unit_commands_max: usize, depth: u8) -> Result<Self, String> {
+        // As long as tenants' names are: it stands in every key.
+        let number = TENANTS.fetch_add(1, Ordering::SeqCst);
+        let tenant: TenantId = format!("t{number}").parse().map_err(|_| "a tenant")?;
         let salts = HashMap::from([(tenant.clone(), SaltKey::new([1; 32]))]);
         let options = Options { unit_commands_max, ..Options::new(Schema::Migrate) };
         let (location, folder) = match place {
@@ -173,8 +178,8 @@ const PEER: &str = "one transaction a request, the same rows";
 
 /// A row of an engine: many callers at one budget.
 async fn hot(place: &Place<'_>, name: &'static str, depth: u8) -> Result<Row, String> {
-    let lane = Arc::new(Bench::open(place, &format!("{name}-lane"), usize::MAX, depth).await?);
-    let naive = Arc::new(Bench::open(place, &format!("{name}-naive"), 1, depth).await?);
+    let lane = Arc::new(Bench::open(place, usize::MAX, depth).await?);
+    let naive = Arc::new(Bench::open(place, 1, depth).await?);
     // The naive side with the number of callers that serves it best.
     let mut best = (Duration::MAX, 0);
     for callers in NAIVE_CALLERS {
@@ -194,8 +199,8 @@ async fn hot(place: &Place<'_>, name: &'static str, depth: u8) -> Result<Row, St
 }
 
 async fn alone(place: &Place<'_>, name: &'static str) -> Result<Row, String> {
-    let lane = Arc::new(Bench::open(place, &format!("{name}-lane"), usize::MAX, 1).await?);
-    let naive = Arc::new(Bench::open(place, &format!("{name}-naive"), 1, 1).await?);
+    let lane = Arc::new(Bench::open(place, usize::MAX, 1).await?);
+    let naive = Arc::new(Bench::open(place, 1, 1).await?);
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let (one, other) = (lane.load(1, 200).await?.each, naive.load(1, 200).await?.each);
@@ -221,15 +226,15 @@ fn rate(
 
 /// The lane on a book of a thousand records, and on one of so many.
 async fn growth(place: &Place<'_>, [name, verify]: [&'static str; 2], records: u64) -> Result<[Row; 2], String> {
-    let small = Arc::new(Bench::open(place, &format!("{name}-small"), usize::MAX, 1).await?);
-    let large = Arc::new(Bench::open(place, &format!("{name}-large"), usize::MAX, 1).await?);
+    let small = Arc::new(Bench::open(place, usize::MAX, 1).await?);
+    let large = Arc::new(Bench::open(place, usize::MAX, 1).await?);
     small.load(LANE_CALLERS, 1_000).await?;
     large.load(LANE_CALLERS, records).await?;
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         ours.push(large.load(LANE_CALLERS, 4_096).await?.each);
         // A fresh one each round: it would grow, too.
-        let fresh = Arc::new(Bench::open(place, &format!("{name}-{}", ours.len()), usize::MAX, 1).await?);
+        let fresh = Arc::new(Bench::open(place, usize::MAX, 1).await?);
         fresh.load(LANE_CALLERS, 1_000).await?;
         peer.push(fresh.load(LANE_CALLERS, 4_096).await?.each);
     }
@@ -254,7 +259,7 @@ async fn growth(place: &Place<'_>, [name, verify]: [&'static str; 2], records: u
 
 /// The lane beside so many other mandates, and beside none.
 async fn mandates(place: &Place<'_>, name: &'static str, others: u64) -> Result<Row, String> {
-    let bench = Arc::new(Bench::open(place, &format!("{name}-many"), usize::MAX, 1).await?);
+    let bench = Arc::new(Bench::open(place, usize::MAX, 1).await?);
     let mut tasks = Vec::new();
     let next = Arc::new(AtomicU64::new(0));
     for _ in 0..LANE_CALLERS {
@@ -274,9 +279,9 @@ async fn mandates(place: &Place<'_>, name: &'static str, others: u64) -> Result<
     }
     bench.load(LANE_CALLERS, 1_000).await?;
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
+    for _ in 0..ROUNDS {
         ours.push(bench.load(LANE_CALLERS, 4_096).await?.each);
-        let fresh = Arc::new(Bench::open(place, &format!("{name}-{round}"), usize::MAX, 1).await?);
+        let fresh = Arc::new(Bench::open(place, usize::MAX, 1).await?);
         fresh.load(LANE_CALLERS, 1_000).await?;
         peer.push(fresh.load(LANE_CALLERS, 4_096).await?.each);
     }

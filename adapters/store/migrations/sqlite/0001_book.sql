@@ -113,9 +113,10 @@ CREATE TABLE budget (
     CHECK (used >= held AND used >= posted),
     CHECK (cap IS NULL OR used <= cap)
 ) STRICT;
-CREATE INDEX budget_parent ON budget (tenant, parent);
+CREATE INDEX budget_parent ON budget (tenant, parent) WHERE parent IS NOT NULL;
 
--- By the record that reserved it; `seq` is the one that speaks of it last, and says all of it.
+-- By the record that reserved it; `seq` is the one that speaks of it last, and says all of it. `purchase` is what an
+-- open spend stands in the way of.
 CREATE TABLE spend (
     tenant   TEXT    NOT NULL,
     held_seq INTEGER NOT NULL,
@@ -124,14 +125,15 @@ CREATE TABLE spend (
     state    TEXT    NOT NULL,
     open     INTEGER NOT NULL CHECK (open IN (0, 1)),
     budget   BLOB    NOT NULL CHECK (length(budget) = 32),
-    purchase BLOB    NOT NULL CHECK (length(purchase) = 32),
+    purchase BLOB    CHECK (length(purchase) = 32),
     PRIMARY KEY (tenant, held_seq),
     UNIQUE (tenant, id),
+    CHECK ((purchase IS NULL) = (open = 0)),
     FOREIGN KEY (tenant, seq) REFERENCES journal (tenant, seq),
     FOREIGN KEY (tenant, budget) REFERENCES budget (tenant, id)
 ) STRICT;
 CREATE INDEX spend_open ON spend (tenant, held_seq) WHERE open = 1;
-CREATE INDEX spend_purchase ON spend (tenant, purchase) WHERE open = 1;
+CREATE INDEX spend_purchase ON spend (tenant, purchase) WHERE purchase IS NOT NULL;
 CREATE INDEX spend_budget ON spend (tenant, budget, held_seq);
 
 -- The sides of those who are paid or who carry; the primary key is the claim.

@@ -53,12 +53,14 @@ pub(crate) const SETTLEMENTS: LookUp = LookUp {
     joined: None,
 };
 
+/// Open ones only: a closed one has none. By the purchase alone: a planner that is told the budget as well may read all
+/// spends of it.
 pub(crate) const PURCHASES: LookUp = LookUp {
     table: "spend",
     select: "t.budget, t.purchase, t.id",
-    key: &[("budget", Blob), ("purchase", Blob)],
+    key: &[("purchase", Blob)],
     index: Some("spend_purchase"),
-    filter: "AND t.open = 1",
+    filter: "",
     joined: None,
 };
 

@@ -61,7 +61,7 @@ async fn the_shell_cannot_rewrite_history() {
         "UPDATE budget_window SET used = x'ffffffffffffffffffffffffffffffff'",
         "DELETE FROM budget_window",
         "UPDATE spend SET id = randomblob(32)",
-        "UPDATE spend SET purchase = randomblob(32)",
+        "UPDATE spend SET purchase = randomblob(32) WHERE open = 1",
         "UPDATE spend SET held_seq = held_seq + 1",
         "UPDATE spend SET seq = held_seq WHERE seq > held_seq",
         "INSERT INTO spend SELECT tenant, held_seq + 100, id, seq + 100, state, open, budget, purchase FROM spend",

@@ -59,6 +59,8 @@ async fn the_shell_cannot_rewrite_history() {
     statements.extend([
         "INSERT INTO spend_record SELECT tenant, held_seq, 4000 FROM spend LIMIT 1".to_owned(),
         "INSERT INTO spend SELECT tenant, 4000, sha256(id), 4000, state, open, budget, purchase FROM spend LIMIT 1".to_owned(),
+        "INSERT INTO spend SELECT tenant, j.seq, sha256(id), j.seq, state, open, sha256(budget), purchase FROM spend JOIN (SELECT max(seq) AS seq FROM journal) j ON true LIMIT 1".to_owned(),
+        "INSERT INTO claim SELECT tenant, sha256(key), -1, rejection FROM claim LIMIT 1".to_owned(),
         "INSERT INTO claim SELECT tenant, sha256(key), 4000, rejection FROM claim LIMIT 1".to_owned(),
         "INSERT INTO transfer SELECT tenant, 4000, leg, code, debit, credit, asset, amount, layer, NULL, NULL, NULL FROM transfer WHERE layer = 'posted'".to_owned(),
         "INSERT INTO transfer SELECT tenant, seq, leg + 9, code, 999, credit, asset, amount, layer, NULL, NULL, NULL FROM transfer WHERE layer = 'posted'".to_owned(),
