@@ -90,6 +90,53 @@ async fn a_refund_is_what_the_chain_shows_once() {
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }
 
+/// The day so far agrees with the trial balance and the wallet, and its checkpoint is one that the journal goes on from;
+/// the day before knows nothing of it.
+fn check_close(world: &World, wallet: &Value, file: &str) {
+    let close = |rest: &[&str]| {
+        let args: Vec<&str> = ["close", "--json", "--tenant", HOME, "--config", file].iter().chain(rest).copied().collect();
+        crate::harness::process::run(&args, &world.env())
+    };
+    let json = |rest: &[&str]| {
+        let output = close(rest);
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    // The world may cross midnight while it runs: its own day, in a zone where it is noon.
+    let now = jiff::Timestamp::now();
+    let hours = 12 - i32::from(now.in_tz("UTC").unwrap().hour());
+    let zone = if hours < 0 { format!("Etc/GMT+{}", -hours) } else { format!("Etc/GMT-{hours}") };
+    let today = now.in_tz(&zone).unwrap().date();
+    let (yesterday, today) = (today.yesterday().unwrap().to_string(), today.to_string());
+    for (args, expected) in [
+        (["--date", &today, "--zone", &zone], "a day that is over was expected"),
+        (["--date", "2026-02-30", "--zone", "UTC"], "2026-02-30"),
+        (["--date", &yesterday, "--zone", "Europe/Nowhere"], "Europe/Nowhere"),
+        (["--date", "9999-12-31", "--zone", "UTC"], ""),
+    ] {
+        let output = close(&args);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty() && told.contains(expected), "{args:?}: {told}");
+    }
+    let (code, before) = json(&["--date", &yesterday, "--zone", &zone]);
+    let nothing = json!({ "from": 0, "before": 0 });
+    assert_eq!((code, &before["over"], &before["records"]), (Some(0), &json!(true), &nothing), "{before}");
+    assert_eq!(before["accounts"], json!([]));
+    let (code, day) = json(&["--date", &today, "--zone", &zone, "--so-far"]);
+    assert_eq!((code, &day["over"], &day["breaks"]), (Some(0), &json!(false), &json!([])), "{day}");
+    let name = format!("wallet/{}", text(wallet, "wallet"));
+    let account = day["accounts"].as_array().unwrap().iter().find(|line| line["account"] == name).unwrap();
+    assert_eq!(account["closing"], wallet["booked"], "{account}");
+    // Two payments of a cent went out, and 700 units came back.
+    assert_eq!((&account["opening"], &account["credits"]), (&json!("0"), &json!("20000")), "{account}");
+    for checkpoint in [&before, &day] {
+        let path = world.folder.path().join("day.note");
+        std::fs::write(&path, text(checkpoint, "checkpoint")).unwrap();
+        let args = ["ledger", "consistency", "--tenant", HOME, "--from", &path.display().to_string(), "--config", file];
+        let output = crate::harness::process::run(&args, &world.env());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 /// What came or went without the book is listed, explains the difference, and is not mended.
 #[tokio::test(flavor = "multi_thread")]
 async fn breaks_between_books_and_chain_are_listed() {
@@ -132,6 +179,7 @@ async fn breaks_between_books_and_chain_are_listed() {
     world.call(Method::POST, &path, &world.user, Some(json!({ "transaction": sent }))).await.unwrap();
     let (_, home, _) = reconcile(&world);
     assert_eq!((&home["agreed"], &home["matched"]), (&json!(true), &json!(3)), "{home}");
+    check_close(&world, &home, &file);
     // A node that forgets what was booked: nothing of it is mended.
     world.serve = None;
     let (_, again, _) = reconcile(&world);

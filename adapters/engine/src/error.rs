@@ -52,7 +52,7 @@ pub enum EngineError {
     Forbidden { expected: String, found: String },
     #[error("there is no {what} {id} here")]
     NotFound { what: &'static str, id: String },
-    #[error("{what} was erased, or is not there; the journal names it by {digest}")]
+    #[error("{what} of digest {digest} was expected, nothing is there: it was erased")]
     Erased { what: &'static str, digest: ledger::id::Digest },
     #[error("{payee} is on record with {expected}; the 402 asks to pay {found}")]
     PayeeMismatch { payee: String, expected: String, found: String },
@@ -60,8 +60,8 @@ pub enum EngineError {
     CartMismatch { expected: String, found: String },
     #[error("the mandate demands a cart signed by the merchant; none was given")]
     CartRequired,
-    #[error("at most {limit} {what} were expected of one agent, there are as many; try again in {retry_after} s")]
-    QuotaExceeded { what: &'static str, limit: u32, retry_after: u32 },
+    #[error("fewer than {limit} {what} of one agent were expected, there are {found}; try again in {retry_after} s")]
+    QuotaExceeded { what: &'static str, limit: u32, found: u32, retry_after: u32 },
     #[error("the chain cannot be asked: {0}")]
     ChainUnavailable(String),
     #[error("the chain refused: {0}")]

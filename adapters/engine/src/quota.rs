@@ -46,7 +46,12 @@ impl Engine {
         let now = self.clock.now();
         let taken = self.quotas.with(identity, limits, now, |account| {
             if account.refusals == 0 {
-                return Err(exceeded("refused payments in a short time", limits.refusals_burst, 1));
+                return Err(exceeded(
+                    "refused payments in a short time",
+                    limits.refusals_burst,
+                    limits.refusals_burst,
+                    1,
+                ));
             }
             let has_room = account.room > 0;
             account.room = account.room.saturating_sub(1);
@@ -59,7 +64,7 @@ impl Engine {
         let open = self.store.count_open(&identity.tenant, holder, most).await?;
         let Some(room) = most.checked_sub(open).filter(|room| *room > 0) else {
             let wait = u32::try_from(limits.hold_seconds).unwrap_or(1).clamp(1, 60);
-            return Err(exceeded("open payments", most, wait));
+            return Err(exceeded("open payments", most, open, wait));
         };
         self.quotas.with(identity, limits, now, |account| account.room = room.saturating_sub(1));
         Ok(())
@@ -74,6 +79,6 @@ impl Engine {
     }
 }
 
-fn exceeded(what: &'static str, limit: u32, retry_after: u32) -> EngineError {
-    EngineError::QuotaExceeded { what, limit, retry_after }
+fn exceeded(what: &'static str, limit: u32, found: u32, retry_after: u32) -> EngineError {
+    EngineError::QuotaExceeded { what, limit, found, retry_after }
 }

@@ -81,17 +81,17 @@ pub struct ConsistencyArgs {
 }
 
 /// A tenant's journal, open, with the key that signs for it.
-struct Log {
-    tenant: TenantId,
-    ring: Ring,
+pub(crate) struct Log {
+    pub tenant: TenantId,
+    pub ring: Ring,
     slot: Slot,
-    store: SqlStore,
-    config: Config,
+    pub store: SqlStore,
+    pub config: Config,
     key: VerifierKey,
 }
 
 impl Log {
-    async fn open(of: &LedgerTenant) -> Result<Self, String> {
+    pub async fn open(of: &LedgerTenant) -> Result<Self, String> {
         let say = |error: &dyn std::fmt::Display| error.to_string();
         let (config, id) = of.read()?;
         let ring = ring(&config, Schema::Refuse).await?;
@@ -109,9 +109,27 @@ impl Log {
     async fn checkpoint(&self) -> Result<(Checkpoint, String), String> {
         let (size, root) = self.store.head(&self.tenant).await.map_err(|error| error.to_string())?;
         let checkpoint = Checkpoint { origin: self.key.name.clone(), size, root };
-        let signature = self.ring.active(&self.slot).and_then(|key| key.sign_note(&checkpoint.text()));
-        let note = checkpoint.signed(&self.key, &signature.map_err(|error| error.to_string())?);
+        let note = self.sign(&checkpoint)?;
         Ok((checkpoint, note))
+    }
+
+    fn sign(&self, checkpoint: &Checkpoint) -> Result<String, String> {
+        let signature = self.ring.active(&self.slot).and_then(|key| key.sign_note(&checkpoint.text()));
+        Ok(checkpoint.signed(&self.key, &signature.map_err(|error| error.to_string())?))
+    }
+
+    /// Where the journal stood when it had so many records, signed.
+    pub async fn checkpoint_of(&self, size: u64) -> Result<String, String> {
+        let mut frontier = Frontier::default();
+        while frontier.size() < size {
+            let page =
+                self.store.leaves(&self.tenant, frontier.size(), PAGE).await.map_err(|error| error.to_string())?;
+            if page.is_empty() {
+                return Err(format!("a journal of {size} records was expected, {} are there", frontier.size()));
+            }
+            page.into_iter().zip(frontier.size()..size).for_each(|(leaf, _)| frontier.push(leaf));
+        }
+        self.sign(&Checkpoint { origin: self.key.name.clone(), size, root: frontier.root() })
     }
 
     /// Records up to the one that closed the fence which is closed now: what came after it was written behind it.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::books::{BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, SpendsArgs};
+use crate::close::CloseArgs;
 use crate::restore::{BackupArgs, RestoreArgs};
 use crate::subject::SubjectArgs;
 use crate::verify::VerifyArgs;
@@ -56,6 +57,9 @@ pub enum Command {
     Spends(SpendsArgs),
     /// Hold the wallets of the books against the chain. Exit 1 where they do not agree.
     Reconcile(LedgerScope),
+    /// A day of the books, when it is over: what moved, what is open, where books and chain do not agree, and a checkpoint
+    /// of its end. Changes nothing. Exit 1 where there is a break.
+    Close(CloseArgs),
     /// Everything that is kept of one person, a line a document.
     Export(SubjectArgs),
     /// Take everything out that is kept of one person. The journal names it by digest, and stands.

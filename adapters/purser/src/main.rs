@@ -7,8 +7,8 @@ use purser::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use purser::pay::Ended;
 use purser::verify::Judged;
 use purser::{
-    approve, ask, bench, chain_command, checkpoint, demo, dev, doctor, export, init, keys, operate, pay, principal,
-    reconcile, restore, serve, stop, subject, telemetry, verify,
+    approve, ask, bench, chain_command, checkpoint, close, demo, dev, doctor, export, init, keys, operate, pay,
+    principal, reconcile, restore, serve, stop, subject, telemetry, verify,
 };
 
 /// Every command is hundreds of small allocations on two threads; the system's allocator was a sixth of the work.
@@ -78,6 +78,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Reconcile(args) => {
             Ok(if reconcile::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Close(args) => Ok(if close::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Export(args) => subject::export(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Erase(args) => subject::erase(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),

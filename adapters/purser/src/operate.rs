@@ -1,17 +1,21 @@
 //! Commands of operators: tokens, the schema, questions to the books. They read the configuration that `serve` reads.
 
+use std::sync::Arc;
+
+use chain::rpc::{RpcChain, RpcConfig};
+use engine::Engine;
 use ledger::id::{Micros, TenantId};
 use ledger::spend::SpendState;
 use ledger::store::{Store, Verification};
 use store::{Location, LocationError, Purpose, Schema, SqlStore};
 
-use crate::assembly::open_store;
+use crate::assembly::{self, open_store};
 use crate::cli::{BalancesArgs, LedgerScope, MigrateArgs, SpendsArgs, TokenArgs};
 use crate::config::Config;
 use crate::keys::{MasterKey, Ring, Slot};
 use crate::ledger::{TrialBalance, record_json, record_line, spend_json, spend_line, verification_line};
 use crate::restore;
-use crate::service::minter;
+use crate::service::{Locals, minter};
 
 /// Payments read at once.
 const SPENDS_PAGE: u32 = 500;
@@ -31,6 +35,16 @@ pub fn master_key(config: &Config) -> Result<MasterKey, String> {
 /// The open keys of a configuration's database.
 pub async fn ring(config: &Config, schema: Schema) -> Result<Ring, String> {
     Ring::open(&config.database, master_key(config)?, schema).await.map_err(|error| error.to_string())
+}
+
+/// The engine of a configuration, for a command that asks it something: with the chain, and nobody served.
+pub fn connected(config: &Config, ring: &Ring, store: SqlStore) -> Result<Arc<Engine>, String> {
+    let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
+    let locals = Locals::default();
+    let made = assembly::engine(config, ring, store, rpc, &|text| locals.make(text));
+    let made = Arc::new(made.map_err(|error| error.to_string())?);
+    locals.connect(&made);
+    Ok(made)
 }
 
 pub async fn migrate(args: &MigrateArgs) -> Result<(), String> {

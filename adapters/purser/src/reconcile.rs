@@ -1,29 +1,21 @@
 //! `purser reconcile`: the wallets of the books against the chain. What does not agree is listed, and nothing is changed.
 
-use std::sync::Arc;
-
-use chain::rpc::{RpcChain, RpcConfig};
 use engine::audit::{Item, WalletReport};
 use ledger::id::TenantId;
 use serde_json::{Value, json};
 use store::Schema;
 
-use crate::assembly::{engine, open_store};
+use crate::assembly::open_store;
 use crate::cli::LedgerScope;
 use crate::config::Config;
-use crate::operate::ring;
-use crate::service::Locals;
+use crate::operate::{connected, ring};
 
 /// Whether everything agrees.
 pub async fn run(args: &LedgerScope) -> Result<bool, String> {
     let config = Config::read(&args.config).map_err(|error| error.to_string())?;
     let ring = ring(&config, Schema::Refuse).await?;
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
-    let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
-    let locals = Locals::default();
-    let made = engine(&config, &ring, store.clone(), rpc, &|text| locals.make(text));
-    let made = Arc::new(made.map_err(|error| error.to_string())?);
-    locals.connect(&made);
+    let made = connected(&config, &ring, store.clone())?;
     let mut agreed = true;
     for tenant in made.tenants() {
         if args.tenant.as_ref().is_some_and(|asked| asked != tenant.id.as_str()) {
@@ -41,7 +33,7 @@ pub async fn run(args: &LedgerScope) -> Result<bool, String> {
     Ok(agreed)
 }
 
-fn to_json(tenant: &TenantId, report: &WalletReport) -> Value {
+pub fn to_json(tenant: &TenantId, report: &WalletReport) -> Value {
     let item = |item: &Item| {
         json!({
             "state": item.state.as_str(), "transaction": item.transaction,
@@ -57,7 +49,7 @@ fn to_json(tenant: &TenantId, report: &WalletReport) -> Value {
     })
 }
 
-fn to_lines(tenant: &TenantId, report: &WalletReport) -> Vec<String> {
+pub fn to_lines(tenant: &TenantId, report: &WalletReport) -> Vec<String> {
     let WalletReport { wallet, asset, block, booked, on_chain, matched, .. } = report;
     let verdict = match (report.is_agreed(), report.is_explained()) {
         (true, _) => "agreed",

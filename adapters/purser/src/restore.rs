@@ -2,9 +2,7 @@
 //! fence.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use chain::rpc::{RpcChain, RpcConfig};
 use clap::Args;
 use engine::restore::{Missing, Restored};
 use ledger::id::TenantId;
@@ -12,12 +10,11 @@ use ledger::store::{Store, Verification};
 use serde_json::json;
 use store::{Copied, Location, Purpose, Schema, SqlStore};
 
-use crate::assembly::{engine, open_store};
+use crate::assembly::open_store;
 use crate::checkpoint::{Compared, LedgerTenant, compare};
 use crate::config::Config;
 use crate::fence::{NoteFile, path_of};
-use crate::operate::ring;
-use crate::service::Locals;
+use crate::operate::{connected, ring};
 
 #[derive(Debug, Args)]
 pub struct BackupArgs {
@@ -123,11 +120,7 @@ async fn lift(args: &RestoreArgs) -> Result<(), String> {
     if fenced.is_empty() {
         return Err("no book is behind its fence".to_owned());
     }
-    let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
-    let locals = Locals::default();
-    let made = engine(&config, &ring, store.clone(), rpc, &|text| locals.make(text));
-    let made = Arc::new(made.map_err(|error| error.to_string())?);
-    locals.connect(&made);
+    let made = connected(&config, &ring, store.clone())?;
     for tenant in &fenced {
         let (missing, why) = missing(args, &file, tenant).await?;
         let restored = made.restore(tenant, missing).await.map_err(|error| format!("{tenant}: {error}"))?;

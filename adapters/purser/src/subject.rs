@@ -1,21 +1,16 @@
 //! `purser erase` and `purser export`: what is kept of one person, taken out or handed over.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chain::rpc::{RpcChain, RpcConfig};
 use clap::Args;
-use engine::Engine;
 use engine::subject::Subject;
 use ledger::id::TenantId;
 use serde_json::{Value, json};
 use store::Schema;
 
-use crate::assembly::{engine, open_store};
+use crate::assembly::open_store;
 use crate::checkpoint::LedgerTenant;
-use crate::operate::ring;
-use crate::service::Locals;
+use crate::operate::{connected, ring};
 
 #[derive(Debug, Args)]
 pub struct SubjectArgs {
@@ -36,11 +31,7 @@ async fn look(args: &SubjectArgs) -> Result<Looked, String> {
     let (config, id) = args.of.read()?;
     let ring = ring(&config, Schema::Refuse).await?;
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
-    let rpc = RpcChain::http_any(&config.rpc_urls(), RpcConfig::default()).map_err(|error| error.to_string())?;
-    let locals = Locals::default();
-    let made: Result<Engine, _> = engine(&config, &ring, store.clone(), rpc, &|text| locals.make(text));
-    let made = Arc::new(made.map_err(|error| error.to_string())?);
-    locals.connect(&made);
+    let made = connected(&config, &ring, store.clone())?;
     let tenant = id.parse().map_err(|_| format!("{id} is no tenant"))?;
     let person = args.subject.parse().map_err(|_| format!("{} is no principal", args.subject))?;
     let subject = made.subject(&tenant, &person).await.map_err(|error| error.to_string())?;

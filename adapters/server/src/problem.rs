@@ -84,8 +84,9 @@ impl From<EngineError> for Problem {
                 Ok(Value::Object(values)) => values,
                 _ => Map::new(),
             },
-            EngineError::QuotaExceeded { limit, retry_after, .. } => Map::from_iter([
+            EngineError::QuotaExceeded { limit, found, retry_after, .. } => Map::from_iter([
                 ("limit".to_owned(), (*limit).into()),
+                ("found".to_owned(), (*found).into()),
                 ("retry_after".to_owned(), (*retry_after).into()),
             ]),
             _ => Map::new(),

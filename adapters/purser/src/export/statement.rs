@@ -50,13 +50,13 @@ fn month(text: &str) -> Result<Date, String> {
     if shape { format!("{text}-01").parse().map_err(|_| wrong()) } else { Err(wrong()) }
 }
 
-/// From the first instant of the month to the first of the next, as the clocks of the zone show them.
-fn bounds(first: Date, zone: &TimeZone) -> Result<(Micros, Micros), String> {
+/// From the first instant of a day to the first after another one, as the clocks of the zone show them.
+pub fn bounds(first: Date, last: Date, zone: &TimeZone) -> Result<(Micros, Micros), String> {
     let begins = |day: Date| {
         let zoned = day.to_zoned_datetime(zone.clone()).map_err(|error| error.to_string())?;
         Ok::<_, String>(Micros(zoned.timestamp().as_microsecond()))
     };
-    let next = first.last_of_month().tomorrow().map_err(|error| error.to_string())?;
+    let next = last.tomorrow().map_err(|error| error.to_string())?;
     Ok((begins(first)?, begins(next)?))
 }
 
@@ -93,7 +93,7 @@ struct Statement<'a> {
 pub async fn statement(args: &StatementArgs) -> Result<(), String> {
     let book = Book::open(&args.of).await?;
     let zone = TimeZone::get(&args.zone.to_string()).map_err(|error| error.to_string())?;
-    let (from, to) = bounds(args.month, &zone)?;
+    let (from, to) = bounds(args.month, args.month.last_of_month(), &zone)?;
     let mut statement = Statement { book: &book, agent: &args.agent, zone, mandates: BTreeMap::new() };
     let found = statement.read(from, to).await.map_err(|error| error.to_string())?;
     let is_known = statement.mandates.values().any(Option::is_some)
@@ -332,7 +332,12 @@ mod tests {
     #[test]
     fn a_month_begins_when_the_clocks_of_the_zone_say() {
         let bounds_of = |month_text: &str, zone: &str| {
-            let (from, to) = bounds(month(month_text).unwrap(), &TimeZone::get(zone).unwrap()).unwrap();
+            let (from, to) = bounds(
+                month(month_text).unwrap(),
+                month(month_text).unwrap().last_of_month(),
+                &TimeZone::get(zone).unwrap(),
+            )
+            .unwrap();
             (instant(from).unwrap().to_string(), instant(to).unwrap().to_string())
         };
         let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
