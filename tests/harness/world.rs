@@ -128,7 +128,7 @@ impl World {
             reference: Digest([1; 32]),
         };
         let principal = "test".parse().unwrap();
-        let caller = Caller { principal, kind: CallerKind::Service, method: AuthMethod::Internal };
+        let caller = Caller::new(principal, CallerKind::Service, AuthMethod::Internal);
         let work = Work { request: Request { caller, command }, documents: Vec::new() };
         store.run(&HOME.parse().unwrap(), work).await.unwrap();
         store.close().await.unwrap();

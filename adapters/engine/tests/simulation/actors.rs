@@ -34,7 +34,7 @@ use super::world::{Purchase, Reply, World};
 const STRANGER: Address = Address::repeat_byte(0xd4);
 
 pub fn identity(tenant: &str, name: &str, kind: CallerKind) -> Identity {
-    let caller = Caller { principal: name.parse().unwrap(), kind, method: AuthMethod::Internal };
+    let caller = Caller::new(name.parse().unwrap(), kind, AuthMethod::Internal);
     Identity { tenant: tenant_id(tenant), caller }
 }
 
