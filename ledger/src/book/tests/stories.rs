@@ -22,9 +22,11 @@ fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
         };
         let refund = refund(number, units.div_ceil(u128::from(end.max(1))));
         let doubt = (end % 2 == 0).then_some(by(service(), Command::Doubt { spend }));
+        let named = Command::Submit { spend, transaction: seen(2).transaction };
+        let named = (end % 4 == 0).then_some(by(service(), named));
         let signed = [by(agent(), Command::Hold(Box::new(hold))), by(service(), Command::Commit { spend })];
         let ended = [by(service(), paid), by(agent(), Command::Refund { spend, refund })];
-        let requests = signed.into_iter().chain(doubt).chain(ended);
+        let requests = signed.into_iter().chain(doubt).chain(named).chain(ended);
         requests.take(length).map(|request| (1_000, request)).collect()
     })
 }
