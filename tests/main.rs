@@ -6,6 +6,7 @@
 mod harness;
 
 mod a_backup_comes_back;
+mod a_build_and_an_issuer_are_stopped;
 mod a_human_can_stop_it;
 mod a_person_is_forgotten;
 mod a_stranger_sets_it_up;

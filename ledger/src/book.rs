@@ -36,7 +36,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
     let at = rising(view, at);
     let mut keys = Keys::default();
     if is_barred_by_origin(&request.command) {
-        gating::gates_of_caller(&request.caller).for_each(|scope| keys.gate(view, scope));
+        keys.gates(view, gating::gates_of_caller(&request.caller));
     }
     match &request.command {
         Command::Propose(propose) => keys.decision(view, propose.decision),
@@ -62,8 +62,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
                 keys.claim(view, &ClaimKey::Follows(named));
                 keys.spend(view, named);
             }
-            let gates = gating::gates_of_hold(view, &request.caller, hold);
-            gates.into_iter().for_each(|scope| keys.gate(view, scope));
+            keys.gates(view, gating::gates_of_hold(view, &request.caller, hold));
             keys.spend(view, hold.spend);
             keys.budget(view, hold.budget);
             for counted in spending::windows(view, hold, at)? {
@@ -75,8 +74,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Commit { spend } => {
             keys.spend(view, *spend);
             if let Ok(Some(found)) = view.spends.find(spend) {
-                let gates = gating::gates_of_spend(view, &request.caller, found);
-                gates.into_iter().for_each(|scope| keys.gate(view, scope));
+                keys.gates(view, gating::gates_of_spend(view, &request.caller, found));
             }
         }
         Command::Void { spend } | Command::Expire { spend } => {
@@ -90,7 +88,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Claim(claim) => {
             keys.settlement(view, &claim.key);
-            [Scope::Fence, Scope::Everything].into_iter().for_each(|scope| keys.gate(view, scope));
+            keys.gates(view, [Scope::Fence, Scope::Everything]);
         }
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
