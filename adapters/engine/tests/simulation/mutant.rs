@@ -158,14 +158,14 @@ impl Mutant {
     }
 
     pub fn sees_gate(mutant: Option<Self>, request: &Request, scope: &Scope) -> bool {
-        let blind = match (mutant, &request.command, scope) {
+        let blind = matches!(
+            (mutant, &request.command, scope),
             (Some(Self::ForgetGateAtCommit), Command::Commit { .. }, _)
-            | (Some(Self::ForgetGateAtHold), Command::Hold(_), _)
-            | (Some(Self::ForgetBuild), Command::Hold(_) | Command::Commit { .. }, Scope::Build(_))
-            | (Some(Self::ForgetIssuer), Command::Hold(_) | Command::Commit { .. }, Scope::Issuer(_))
-            | (Some(Self::ForgetIssuerOfDecision), Command::Decide { .. } | Command::OpenBudget(_), _) => true,
-            _ => false,
-        };
+                | (Some(Self::ForgetGateAtHold), Command::Hold(_), _)
+                | (Some(Self::ForgetBuild), Command::Hold(_) | Command::Commit { .. }, Scope::Build(_))
+                | (Some(Self::ForgetIssuer), Command::Hold(_) | Command::Commit { .. }, Scope::Issuer(_))
+                | (Some(Self::ForgetIssuerOfDecision), Command::Decide { .. } | Command::OpenBudget(_), _)
+        );
         !blind
     }
 
