@@ -205,8 +205,7 @@ async fn migrate(connection: &mut PgConnection) -> Result<(), Failure> {
         return Ok(());
     }
     let oldest = release::oldest(Dialect::Postgres);
-    let is_there = sqlx::query("SELECT to_regclass('release') IS NOT NULL").fetch_one(&mut *connection).await?;
-    if is_there.try_get(0)? {
+    if has_release(connection).await? {
         serve_from(connection, oldest).await?;
     }
     release::migrator(Dialect::Postgres).run_direct(None, connection, false).await.map_err(migration)?;
@@ -225,6 +224,11 @@ async fn serve_from(connection: &mut PgConnection, oldest: i64) -> Result<(), Fa
     Ok(transaction.commit().await?)
 }
 
+/// A database of before there was one says nothing.
+async fn has_release(connection: &mut PgConnection) -> Result<bool, Failure> {
+    Ok(sqlx::query("SELECT to_regclass('release') IS NOT NULL").fetch_one(connection).await?.try_get(0)?)
+}
+
 async fn serves_from(connection: &mut PgConnection) -> Result<i64, Failure> {
     Ok(sqlx::query("SELECT serves_from FROM release").fetch_one(connection).await?.try_get(0)?)
 }
@@ -233,9 +237,7 @@ async fn serves_from(connection: &mut PgConnection) -> Result<i64, Failure> {
 /// it.
 pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), Failure> {
     let begun = sqlx::raw_sql("BEGIN; SELECT serves_from FROM release").fetch_one(&mut *connection).await;
-    let serves = begun
-        .map_err(Failure::from)
-        .and_then(|row| release::may_serve(Dialect::Postgres, row.try_get(0)?).map_err(Failure::Unavailable));
+    let serves = begun.map_err(Failure::from).and_then(|row| release::may_serve(Dialect::Postgres, row.try_get(0)?));
     if serves.is_err() {
         // Whoever keeps the connection begins anew; where it is gone there is nothing to end.
         let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
@@ -309,11 +311,7 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<Applied>, Failure>
 pub(super) async fn check_schema(connection: &mut PgConnection, schema: Schema) -> Result<(), Failure> {
     let wrong = |problem: String| wrong(Dialect::Postgres, &problem);
     let applied = applied(connection).await?;
-    let serves_from = serves_from(connection).await.or_else(|failure| match failure {
-        // Of before there was one: the migrations say what is missing.
-        Failure::Broken(_) => Ok(0),
-        failure => Err(failure),
-    })?;
+    let serves_from = if has_release(connection).await? { serves_from(connection).await? } else { 0 };
     let fit = release::fit(Dialect::Postgres, &applied, serves_from)?;
     if fit == Fit::Newer && schema == Schema::Exact {
         return Err(wrong(

@@ -114,19 +114,19 @@ pub(super) fn fit(dialect: Dialect, applied: &[Applied], serves_from: i64) -> Re
         let found = applied.iter().map(|(version, _)| version.to_string()).collect::<Vec<_>>().join(", ");
         return Err(wrong(dialect, &format!("migrations [{found}] are applied, or others of the same numbers")));
     };
-    may_serve(dialect, serves_from).map_err(Failure::Broken)?;
+    may_serve(dialect, serves_from)?;
     Ok(if newer.is_empty() { Fit::Exact } else { Fit::Newer })
 }
 
-/// The sentence of a refusal, where a database is for later releases than this one.
-pub(super) fn may_serve(dialect: Dialect, serves_from: i64) -> Result<(), String> {
+/// Refused where a database is for later releases than this one. Another process may be able to.
+pub(super) fn may_serve(dialect: Dialect, serves_from: i64) -> Result<(), Failure> {
     let own = own(dialect);
     if serves_from <= own {
         return Ok(());
     }
-    Err(format!(
+    Err(Failure::Unavailable(format!(
         "the schema is served by release {serves_from} and later, this program is release {own} (its newest migration)"
-    ))
+    )))
 }
 
 pub(super) fn wrong(dialect: Dialect, problem: &str) -> Failure {
@@ -193,7 +193,7 @@ mod tests {
             }
             let refused = fit(dialect, &with(own + 1), own + 1).unwrap_err();
             let both = format!("release {} and later, this program is release {own}", own + 1);
-            assert!(matches!(&refused, Failure::Broken(why) if why.contains(&both)), "{refused:?}");
+            assert!(matches!(&refused, Failure::Unavailable(why) if why.contains(&both)), "{refused:?}");
             // Announced, and not there yet.
             assert!(fit(dialect, &ours, own + 1).is_err());
             assert_eq!(fit(dialect, &ours, own), Ok(Fit::Exact));

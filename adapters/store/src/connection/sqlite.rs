@@ -171,9 +171,7 @@ async fn serve_from(connection: &mut SqliteConnection, oldest: i64) -> Result<()
 pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), Failure> {
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     let read = sqlx::query("SELECT serves_from FROM release").fetch_one(&mut *connection).await;
-    let serves = read
-        .map_err(Failure::from)
-        .and_then(|row| release::may_serve(Dialect::Sqlite, row.try_get(0)?).map_err(Failure::Unavailable));
+    let serves = read.map_err(Failure::from).and_then(|row| release::may_serve(Dialect::Sqlite, row.try_get(0)?));
     if serves.is_err() {
         // Whoever keeps the connection begins anew.
         let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;

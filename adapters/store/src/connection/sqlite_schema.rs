@@ -91,11 +91,13 @@ fn is_longer(found: &Item, ours: &Item) -> bool {
 fn is_harmless(added: &str) -> bool {
     let text = added.to_ascii_uppercase();
     let Some(columns) = text.strip_prefix(',') else { return false };
-    let words: Vec<&str> = columns.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').collect();
-    let has = |word| words.contains(&word);
-    let refuses = ["CHECK", "UNIQUE", "PRIMARY", "REFERENCES", "GENERATED", "AS", "CONSTRAINT"].into_iter().any(has);
-    // One column, so that what it says is about it.
-    !refuses && !columns.contains(',') && !columns.contains(';') && (!has("NOT") || has("DEFAULT"))
+    columns.split(',').all(|column| {
+        let words = column.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let has = |word| words.contains(&word);
+        let refuses = ["CHECK", "UNIQUE", "PRIMARY", "REFERENCES", "GENERATED", "AS", "CONSTRAINT"];
+        !words.is_empty() && !refuses.into_iter().any(has) && (!has("NOT") || has("DEFAULT"))
+    })
 }
 
 fn is_allowed(expected: &[Item], item: &Item) -> bool {
@@ -132,6 +134,9 @@ mod tests {
             (", mark TEXT, UNIQUE (mark)", false),
             (", mark TEXT", true),
             (", p TEXT", true),
+            (", mark TEXT, other TEXT NOT NULL", false),
+            (", mark TEXT,", false),
+            (", mark TEXT, other INTEGER", true),
             (", mark INTEGER NOT NULL DEFAULT 0", true),
         ] {
             assert_eq!(is_longer(&with(added), &ours), allowed, "{added}");

@@ -85,7 +85,8 @@ async fn a_schema_that_is_not_ours_is_refused_and_found() {
         "ALTER TABLE budget DROP CONSTRAINT budget_check1",
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         "UPDATE _sqlx_migrations SET checksum = '\\x00'",
-        "INSERT INTO _sqlx_migrations VALUES (99, 'later', now(), true, '\\x00', 0)",
+        "INSERT INTO _sqlx_migrations VALUES (0, 'former', now(), true, '\\x00', 0)",
+        "DROP TABLE release",
     ] {
         let cluster = place.cluster.as_ref().unwrap();
         cluster.psql(&place.database(), change);
