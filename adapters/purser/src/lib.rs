@@ -15,6 +15,7 @@ pub mod chain_command;
 pub mod checkpoint;
 pub mod cli;
 pub mod client;
+pub mod command;
 pub mod config;
 pub mod credential;
 pub mod demo;

@@ -3,7 +3,7 @@
 use ledger::id::{Micros, TenantId};
 use ledger::spend::SpendState;
 use ledger::store::{Store, Verification};
-use store::{Location, LocationError, Purpose, Schema, SqlStore};
+use store::{Change, Location, LocationError, Purpose, Schema, SqlStore};
 
 use crate::assembly::open_store;
 use crate::cli::{BalancesArgs, LedgerScope, MigrateArgs, SpendsArgs, TokenArgs};
