@@ -120,6 +120,10 @@ async fn comes_back(mut world: World, lose: impl FnOnce(&mut World)) {
     }
     let stop = json!({ "scope": format!("agent/{AGENT}") });
     world.call(Method::POST, "/v1/kill", &operator(&world), Some(stop)).await.unwrap();
+    let build = format!("build/sha256:{}", "ab".repeat(32));
+    for scope in [build.as_str(), "issuer/https://idp.example/a"] {
+        world.call(Method::POST, "/v1/kill", &operator(&world), Some(json!({ "scope": scope }))).await.unwrap();
+    }
     let checkpoint = keep_checkpoint(&world, "newest.note");
     world.kill();
     world.serve = None;
@@ -135,7 +139,9 @@ async fn comes_back(mut world: World, lose: impl FnOnce(&mut World)) {
     let operator = operator(&world);
     let stops = world.call(Method::GET, "/v1/kill", &operator, None).await.unwrap();
     let scopes: Vec<_> = stops["stops"].as_array().unwrap().iter().map(|stop| text(stop, "scope")).collect();
-    assert_eq!(scopes, [format!("agent/{AGENT}").as_str(), "fence"], "the stop that the backup never knew bites");
+    let agent = format!("agent/{AGENT}");
+    let forgotten = [agent.as_str(), &build, "fence", "issuer/https://idp.example/a"];
+    assert_eq!(scopes, forgotten, "the stops that the backup never knew bite");
     let fence = format!("/v1/kill/{}", Scope::Fence.id());
     assert_eq!(code(world.call(Method::DELETE, &fence, &operator, None).await), "not_yours_to_lift");
     let told = lift(&world, &checkpoint, fenced);

@@ -12,6 +12,7 @@ use purser::world::{AGENT, HOME, USER};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::harness::issuer::Issuer;
 use crate::harness::process::Service;
 use crate::harness::shop::{Shop, intent, new_key};
 use crate::harness::text;
@@ -259,47 +260,6 @@ fn the_dev_line_has_a_key_to_prove_with() {
     let key = agent["key"].as_object().expect("a JWK");
     assert!(LocalKey::from_jwk(key).is_ok(), "a private P-256 JWK");
     assert_eq!(text(agent, "client_id"), "home:shopper");
-}
-
-/// An authorization server of somebody else: metadata, keys, tokens.
-struct Issuer {
-    url: String,
-    keys: std::sync::Arc<std::sync::Mutex<Value>>,
-    key: LocalKey,
-}
-
-impl Issuer {
-    async fn start(listener: tokio::net::TcpListener) -> Self {
-        use axum::routing::get;
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let metadata = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
-        let keys = std::sync::Arc::new(std::sync::Mutex::new(json!({ "keys": [] })));
-        let served = keys.clone();
-        let router = axum::Router::new()
-            .route("/.well-known/oauth-authorization-server", get(move || async move { axum::Json(metadata) }))
-            .route("/keys", get(move || async move { axum::Json(served.lock().unwrap().clone()) }));
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let mut issuer = Self { url, keys, key: LocalKey::from_random(&[1; 32]).unwrap() };
-        issuer.rotate(1);
-        issuer
-    }
-
-    fn rotate(&mut self, seed: u8) {
-        let name = mandates::keys::KeyId::new(format!("k{seed}"));
-        self.key = LocalKey::from_random(&[seed; 32]).unwrap().named(name);
-        *self.keys.lock().unwrap() = json!({ "keys": [self.key.public().to_jwk()] });
-    }
-
-    fn token(&self, audience: &str, subject: &str, bound_to: Option<&LocalKey>) -> String {
-        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": self.key.key_id().as_str() });
-        let mut claims = json!({
-            "iss": self.url, "aud": audience, "sub": subject, "iat": now(), "exp": now() + 300, "jti": new_key(), "client_id": "x",
-        });
-        if let Some(key) = bound_to {
-            claims["cnf"] = json!({ "jkt": key.public().thumbprint() });
-        }
-        sign(&self.key, &header, &claims).unwrap()
-    }
 }
 
 /// Asks until the answer is this one.

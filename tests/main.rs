@@ -6,6 +6,7 @@
 mod harness;
 
 mod a_backup_comes_back;
+mod a_build_and_an_issuer_are_stopped;
 mod a_human_can_stop_it;
 mod a_person_is_forgotten;
 mod a_stranger_sets_it_up;
@@ -23,6 +24,7 @@ mod never_twice;
 mod no_spend_without_a_mandate;
 mod nodes_fail;
 mod processes_come_and_go;
+mod releases_stand_side_by_side;
 mod the_document_is_true;
 mod tidy;
 mod walkthrough;

@@ -94,7 +94,8 @@ async fn a_refund_is_what_the_chain_shows_once() {
 /// the day before knows nothing of it.
 fn check_close(world: &World, wallet: &Value, file: &str) {
     let close = |rest: &[&str]| {
-        let args: Vec<&str> = ["close", "--json", "--tenant", HOME, "--config", file].iter().chain(rest).copied().collect();
+        let args: Vec<&str> =
+            ["close", "--json", "--tenant", HOME, "--config", file].iter().chain(rest).copied().collect();
         crate::harness::process::run(&args, &world.env())
     };
     let json = |rest: &[&str]| {

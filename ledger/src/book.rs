@@ -12,10 +12,11 @@ mod spending;
 #[cfg(test)]
 mod tests;
 
+use crate::budget::BudgetState;
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
 use crate::command::{Command, Request};
 use crate::effects::{Effects, Operation};
-use crate::gate::Scope;
+use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, Digest, Micros, SpendId};
 use crate::rejection::{Fault, Refusal, Rejection, RejectionCode};
 use crate::view::{Keys, PurchaseKey, View};
@@ -34,6 +35,9 @@ pub enum Outcome {
 pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> {
     let at = rising(view, at);
     let mut keys = Keys::default();
+    if is_barred_by_origin(&request.command) {
+        keys.gates(view, gating::gates_of_caller(&request.caller));
+    }
     match &request.command {
         Command::Propose(propose) => keys.decision(view, propose.decision),
         Command::Decide { decision, .. } => keys.decision(view, *decision),
@@ -58,7 +62,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
                 keys.claim(view, &ClaimKey::Follows(named));
                 keys.spend(view, named);
             }
-            gating::gates(view, hold.budget, &hold.payee).into_iter().for_each(|scope| keys.gate(view, scope));
+            keys.gates(view, gating::gates_of_hold(view, &request.caller, hold));
             keys.spend(view, hold.spend);
             keys.budget(view, hold.budget);
             for counted in spending::windows(view, hold, at)? {
@@ -70,7 +74,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Commit { spend } => {
             keys.spend(view, *spend);
             if let Ok(Some(found)) = view.spends.find(spend) {
-                gating::gates(view, found.budget, &found.payee).into_iter().for_each(|scope| keys.gate(view, scope));
+                keys.gates(view, gating::gates_of_spend(view, &request.caller, found));
             }
         }
         Command::Void { spend } | Command::Expire { spend } => {
@@ -84,7 +88,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Claim(claim) => {
             keys.settlement(view, &claim.key);
-            [Scope::Fence, Scope::Everything].into_iter().for_each(|scope| keys.gate(view, scope));
+            keys.gates(view, [Scope::Fence, Scope::Everything]);
         }
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
@@ -98,6 +102,17 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Fund { .. } => {}
     }
     Ok(keys)
+}
+
+/// What somebody decides or lets go on: barred where they come by an issuer that is stopped. Holds and signatures name
+/// their gates themselves.
+const fn is_barred_by_origin(command: &Command) -> bool {
+    match command {
+        Command::Decide { .. } | Command::OpenBudget(_) => true,
+        Command::ChangeBudget { to, .. } => matches!(to, BudgetState::Active),
+        Command::Gate { to, .. } => matches!(to, GateState::Open),
+        _ => false,
+    }
 }
 
 /// Judges a command and takes its effects into the view. On `Err` the view is as it was.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::codec::{Canon, DecodeError, Reader, canon_names, canon_struct};
 use crate::id::{BudgetId, Caller, Digest, Micros, PayeeId, PrincipalId};
+use crate::origin::{Build, Issuer};
 
 canon_names!(GateState { Open = 1 "open", Closed = 2 "closed" });
 
@@ -25,6 +26,10 @@ pub enum Scope {
     Mandate(BudgetId),
     /// Every payment to a payee, whoever pays.
     Payee(PayeeId),
+    /// Every agent that ran this software when it reserved, or runs it when it signs.
+    Build(Build),
+    /// Whoever comes with a token of this issuer: agents reserve and sign nothing, users decide nothing.
+    Issuer(Issuer),
 }
 
 impl Scope {
@@ -43,6 +48,8 @@ impl fmt::Display for Scope {
             Self::Agent(name) => write!(f, "agent/{name}"),
             Self::Mandate(id) => write!(f, "mandate/{id}"),
             Self::Payee(name) => write!(f, "payee/{name}"),
+            Self::Build(digest) => write!(f, "build/{digest}"),
+            Self::Issuer(url) => write!(f, "issuer/{url}"),
         }
     }
 }
@@ -59,6 +66,8 @@ impl FromStr for Scope {
             Some(("agent", name)) => name.parse().map(Self::Agent).map_err(|_| wrong()),
             Some(("mandate", id)) => id.parse().map(Self::Mandate).map_err(|_| wrong()),
             Some(("payee", name)) => name.parse().map(Self::Payee).map_err(|_| wrong()),
+            Some(("build", digest)) => digest.parse().map(Self::Build).map_err(|_| wrong()),
+            Some(("issuer", url)) => url.parse().map(Self::Issuer).map_err(|_| wrong()),
             _ => Err(wrong()),
         }
     }
@@ -90,11 +99,40 @@ mod tests {
 
     #[test]
     fn a_scope_is_read_as_it_is_written() {
-        for text in ["", "all", "everything/", "person/", "person", "agent/a b", "mandate/ab", "payee/", "x/y", "/"] {
+        for text in [
+            "",
+            "all",
+            "everything/",
+            "person/",
+            "person",
+            "agent/a b",
+            "mandate/ab",
+            "payee/",
+            "x/y",
+            "/",
+            "build/",
+            "build/ab",
+            "issuer/",
+            "issuer/idp.example",
+            "issuer/https://idp.example/",
+            "issuer/https://u@idp.example",
+        ] {
             assert!(text.parse::<Scope>().is_err(), "{text}");
         }
         let mandate = format!("mandate/{}", "ab".repeat(32));
-        for text in ["everything", "fence", "person/ann", "agent/a/b", "payee/x402:http://127.0.0.1:1", &mandate] {
+        let build = format!("build/sha256:{}", "ab".repeat(32));
+        assert!(build.to_uppercase().parse::<Scope>().is_err());
+        let issuer = "issuer/https://idp.example/a";
+        for text in [
+            "everything",
+            "fence",
+            "person/ann",
+            "agent/a/b",
+            "payee/x402:http://127.0.0.1:1",
+            &mandate,
+            &build,
+            issuer,
+        ] {
             let scope: Scope = text.parse().unwrap();
             assert_eq!(scope.to_string(), text);
             assert_eq!(crate::codec::decode::<Scope>(&crate::codec::encode(&scope)).unwrap(), scope);

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::codec::{Canon, DecodeError, Reader, canon_names, canon_struct, write_bytes};
 use crate::money::AssetId;
+use crate::origin::{Build, Issuer};
 
 /// Longest tenant, principal, payee or key text.
 pub const TEXT_BYTES_MAX: usize = 255;
@@ -18,6 +19,13 @@ pub enum ParseIdError {
     Hex { what: &'static str, found: usize },
     #[error("{what} has 1 to {TEXT_BYTES_MAX} printable ASCII characters; this has {found}, or another character")]
     Text { what: &'static str, found: usize },
+    #[error("a build is `sha256:` and 64 lower-case hexadecimal digits; this has {found} characters, or others")]
+    Build { found: usize },
+    #[error(
+        "an issuer is an http or https URL in lower case, without user, query, fragment, default port or slash at its \
+         end, of at most {TEXT_BYTES_MAX} characters; this has {found}, or another spelling"
+    )]
+    Issuer { found: usize },
 }
 
 macro_rules! digest_id {
@@ -213,8 +221,19 @@ pub struct Caller {
     pub principal: PrincipalId,
     pub kind: CallerKind,
     pub method: AuthMethod,
+    /// The outside issuer whose token it came with; `None` where it came with one of ours, or is a part of the service.
+    pub issuer: Option<Issuer>,
+    /// The software of an agent, as it was registered when it called.
+    pub build: Option<Build>,
 }
-canon_struct!(Caller { principal, kind, method });
+canon_struct!(Caller { principal, kind, method, issuer, build });
+
+impl Caller {
+    /// One that nobody outside vouches for, of no registered build.
+    pub const fn new(principal: PrincipalId, kind: CallerKind, method: AuthMethod) -> Self {
+        Self { principal, kind, method, issuer: None, build: None }
+    }
+}
 
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {

@@ -28,6 +28,7 @@ pub mod gate;
 pub mod id;
 pub mod journal;
 pub mod money;
+pub mod origin;
 pub mod posting;
 pub mod proof;
 pub mod rejection;

@@ -4,6 +4,7 @@ use crate::budget::Refunds;
 use crate::codec::{canon_names, canon_struct};
 use crate::id::{BudgetId, Digest, Micros, PayeeId, RailReference, SpendId};
 use crate::money::{Amount, AssetId};
+use crate::origin::{Build, Issuer};
 use crate::transfer::{Money, TransferId};
 use crate::window::WindowKey;
 
@@ -91,6 +92,10 @@ pub struct Spend {
     pub transaction: Option<RailReference>,
     /// What the payee gave back so far, of `money`.
     pub refunded: Amount,
+    /// The software of the agent that reserved it, as it was registered then.
+    pub build: Option<Build>,
+    /// The outside issuer that the agent came by.
+    pub issuer: Option<Issuer>,
     /// The documents of this spend (chain, cart, offer, signed payload), by digest of the bundle.
     pub evidence: Digest,
 }
@@ -112,6 +117,8 @@ canon_struct!(Spend {
     hold,
     transaction,
     refunded,
+    build,
+    issuer,
     evidence,
 });
 

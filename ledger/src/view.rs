@@ -174,6 +174,10 @@ impl Keys {
         }
     }
 
+    pub fn gates(&mut self, view: &View, scopes: impl IntoIterator<Item = Scope>) {
+        scopes.into_iter().for_each(|scope| self.gate(view, scope));
+    }
+
     pub fn gate(&mut self, view: &View, scope: Scope) {
         if !view.gates.is_loaded(&scope) {
             self.gates.insert(scope);

@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "the store's tests need more of it")]
 #[path = "../../adapters/store/src/tests/cluster.rs"]
 pub mod cluster;
+pub mod issuer;
 pub mod process;
 pub mod rpc_proxy;
 pub mod shop;

@@ -1,7 +1,7 @@
 //! The binary as a process.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,12 @@ pub struct Service {
 
 impl Service {
     pub fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(purser());
+        Self::start_of(&purser(), args, env)
+    }
+
+    /// Of another binary than the one that ships.
+    pub fn start_of(binary: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(binary);
         command.args(args).envs(env.iter().copied()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("purser starts");
         let stdout = child.stdout.take().expect("its standard output");
@@ -72,7 +77,11 @@ impl Drop for Service {
 
 /// Runs a command of ours to its end.
 pub fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
-    Command::new(purser()).args(args).envs(env.iter().copied()).output().expect("purser runs")
+    run_of(&purser(), args, env)
+}
+
+pub fn run_of(binary: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
+    Command::new(binary).args(args).envs(env.iter().copied()).output().expect("purser runs")
 }
 
 pub fn stdout(output: &Output) -> String {

@@ -1,6 +1,6 @@
 //! A service as an operator runs it: `serve` on a file, the chain elsewhere, a proxy between them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ledger::command::{Command, Request};
@@ -128,7 +128,7 @@ impl World {
             reference: Digest([1; 32]),
         };
         let principal = "test".parse().unwrap();
-        let caller = Caller { principal, kind: CallerKind::Service, method: AuthMethod::Internal };
+        let caller = Caller::new(principal, CallerKind::Service, AuthMethod::Internal);
         let work = Work { request: Request { caller, command }, documents: Vec::new() };
         store.run(&HOME.parse().unwrap(), work).await.unwrap();
         store.close().await.unwrap();
@@ -147,11 +147,17 @@ impl World {
 
     /// Another process on the same books, at an address of its own.
     pub fn replica(&self, number: usize) -> (Service, Client) {
+        self.replica_of(&super::process::purser(), &[], number)
+    }
+
+    /// The same of another binary.
+    pub fn replica_of(&self, binary: &Path, env: &[(&str, &str)], number: usize) -> (Service, Client) {
         let config =
             Config { listen: super::free_address(), public_url: Some(self.config.public_url()), ..self.config.clone() };
         let file = self.folder.path().join(format!("replica-{number}.toml"));
         std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
-        let service = Service::start(&["serve", "--config", &file.display().to_string()], &self.env());
+        let env = [&self.env(), env].concat();
+        let service = Service::start_of(binary, &["serve", "--config", &file.display().to_string()], &env);
         let client = Client::new(&format!("http://{}", config.listen)).unwrap();
         (service, client)
     }

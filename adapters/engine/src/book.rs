@@ -31,7 +31,7 @@ impl Engine {
 /// A part of the service itself, in a tenant's book.
 pub fn service(tenant: &TenantId, name: &str) -> Result<Identity, EngineError> {
     let principal = name.parse().map_err(|_| EngineError::Broken(format!("`{name}` is no principal")))?;
-    let caller = Caller { principal, kind: CallerKind::Service, method: AuthMethod::Internal };
+    let caller = Caller::new(principal, CallerKind::Service, AuthMethod::Internal);
     Ok(Identity { tenant: tenant.clone(), caller })
 }
 

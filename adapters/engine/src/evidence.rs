@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use ledger::effects::Effects;
+use ledger::effects::{Effects, Operation};
 use ledger::id::{BudgetId, DecisionId, Digest, PrincipalId, SpendId};
 use ledger::journal::leaf;
 use ledger::money::Amount;
+use ledger::origin::{Build, Issuer};
 use ledger::spend::{Spend, SpendState};
 use mandates::base64url;
 use mandates::clock::Clock;
@@ -185,6 +186,7 @@ pub fn check(file: &EvidenceFile, trusted: &KeySet, assets: &AssetTable) -> Vec<
         return findings;
     };
     find("spend", check_spend(file, &spend));
+    find("origin", check_origin(&records, &spend));
     find("decision", check_decision(file, &bundle));
     find("mandate_chain", check_chain(&bundle, &spend, &records, trusted));
     find("authorization", check_payload(file, &bundle, &spend, assets));
@@ -226,6 +228,21 @@ fn check_spend(file: &EvidenceFile, spend: &Spend) -> Result<String, String> {
     same("state", file.state.as_str(), spend.state.as_str())?;
     same("digest of the bundle", spend.evidence, Digest::of(file.bundle.as_bytes()))?;
     Ok(format!("{} {} of {} to {}", spend.state, spend.money.amount, spend.money.asset, spend.pay_to))
+}
+
+/// What the agent ran and who vouched for it: of the record that reserved, and so of the spend.
+fn check_origin(records: &[Effects], spend: &Spend) -> Result<String, String> {
+    let hold = records.iter().find(|record| record.operation == Operation::Hold).ok_or("no record of the hold")?;
+    let shown = |build: &Option<Build>, issuer: &Option<Issuer>| {
+        let build = build.map_or_else(|| "no stated build".to_owned(), |build| format!("build {build}"));
+        let issuer =
+            issuer.as_ref().map_or_else(|| "a token of ours".to_owned(), |issuer| format!("a token of {issuer}"));
+        format!("{build}, {issuer}")
+    };
+    let caller = &hold.caller;
+    let by = shown(&caller.build, &caller.issuer);
+    same("origin", by.as_str(), shown(&spend.build, &spend.issuer).as_str())?;
+    Ok(format!("{} came with {by}", caller.principal))
 }
 
 fn check_decision(file: &EvidenceFile, bundle: &Bundle) -> Result<String, String> {

@@ -32,7 +32,8 @@ impl Engine {
         Ok(())
     }
 
-    /// An operator may stop anything, a person what is theirs: themselves, their agents, their mandates.
+    /// An operator may stop anything, a person what is theirs: themselves, their agents, their mandates. Builds and issuers
+    /// are shared with others.
     async fn may_turn(&self, identity: &Identity, scope: &Scope) -> Result<bool, EngineError> {
         let (tenant, caller) = (self.tenant(&identity.tenant)?, &identity.caller);
         match caller.kind {
@@ -41,7 +42,7 @@ impl Engine {
             CallerKind::Agent | CallerKind::Merchant => return Ok(false),
         }
         Ok(match scope {
-            Scope::Everything | Scope::Fence | Scope::Payee(_) => false,
+            Scope::Everything | Scope::Fence | Scope::Payee(_) | Scope::Build(_) | Scope::Issuer(_) => false,
             Scope::Person(person) => *person == caller.principal,
             Scope::Agent(agent) => tenant.agents.get(agent).is_some_and(|agent| agent.sponsor == caller.principal),
             Scope::Mandate(mandate) => self.mandate(identity, *mandate).await?.record.user == caller.principal,

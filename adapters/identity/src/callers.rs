@@ -1,10 +1,11 @@
 //! The door: a credential in, an identity out; and the token endpoint behind it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::Identity;
 use ledger::id::{AuthMethod, CallerKind, PrincipalId, TenantId};
+use ledger::origin::Build;
 use mandates::keys::PublicKey;
 
 use crate::assertion::{self, AssertionError};
@@ -98,8 +99,9 @@ pub type Registered = (TenantId, PrincipalId, CallerKind);
 /// Who is registered, and how they prove it. Replaced as a whole when the configuration changes.
 pub struct Register {
     pub minter: Minter,
-    /// Everybody. A token about somebody who is gone is worth nothing from then on.
-    pub principals: BTreeSet<Registered>,
+    /// Everybody, an agent with its build where one is stated. A token about somebody who is gone is worth nothing from
+    /// then on.
+    pub principals: BTreeMap<Registered, Option<Build>>,
     /// Those with a public key, by `client_id`.
     pub clients: BTreeMap<String, Client>,
     /// Those of outside issuers.
@@ -185,13 +187,15 @@ impl Callers {
         let outside = if register.subjects.is_empty() { None } else { issuer::claimed(token) };
         let outside = outside.filter(|claimed| claimed != ours);
         let outside = outside.and_then(|claimed| register.subjects.get_key_value(&claimed));
-        let token = match outside {
+        let mut token = match outside {
             Some((issuer, subjects)) => issuer::verify(token, (issuer, ours), subjects, &self.issuer_keys, now)?,
             None => register.minter.verifier().verify(token, now)?,
         };
         let caller = &token.identity.caller;
         let known = (token.identity.tenant.clone(), caller.principal.clone(), caller.kind);
-        if register.principals.contains(&known) { Ok(token) } else { Err(TokenError::Unregistered) }
+        // What runs is what is registered now, whenever the token was made.
+        token.identity.caller.build = *register.principals.get(&known).ok_or(TokenError::Unregistered)?;
+        Ok(token)
     }
 
     /// Client credentials (RFC 6749 section 4.4) by `private_key_jwt`, bound to the key of the proof.

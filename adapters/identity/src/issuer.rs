@@ -29,7 +29,8 @@ const ALGORITHMS: [Algorithm; 7] = [
 /// Tokens of others carry more than ours; none that is honest is longer.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
-/// Who is registered with which issuer: by issuer and subject.
+/// Who is registered with which issuer: by issuer, as its tokens have it in `iss`, and subject. Each says in its caller
+/// which issuer that is, for the gates.
 pub type Subjects = BTreeMap<String, BTreeMap<String, Identity>>;
 
 /// The published keys of every issuer, as far as they were fetched.
@@ -147,8 +148,7 @@ mod tests {
             let keys = IssuerKeys::default();
             let jwks = json!({ "keys": [key.public().to_jwk()] });
             keys.learn(WHERE.0, serde_json::from_value(jwks).unwrap());
-            let caller =
-                Caller { principal: "shopper".parse().unwrap(), kind: CallerKind::Agent, method: AuthMethod::Bearer };
+            let caller = Caller::new("shopper".parse().unwrap(), CallerKind::Agent, AuthMethod::Bearer);
             let identity = Identity { tenant: "main".parse().unwrap(), caller };
             Self { key, keys, subjects: BTreeMap::from([("abc".to_owned(), identity)]) }
         }

@@ -146,7 +146,7 @@ impl Verifier {
         let tenant = text("tenant")?.parse().map_err(|_| TokenError::Invalid)?;
         let bound_to = confirmation(claims)?;
         let method = if bound_to.is_some() { AuthMethod::Dpop } else { AuthMethod::Bearer };
-        Ok(Token { identity: Identity { tenant, caller: Caller { principal, kind, method } }, bound_to })
+        Ok(Token { identity: Identity { tenant, caller: Caller::new(principal, kind, method) }, bound_to })
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn identity(kind: CallerKind) -> Identity {
-        let caller = Caller { principal: "someone".parse().unwrap(), kind, method: AuthMethod::Bearer };
+        let caller = Caller::new("someone".parse().unwrap(), kind, AuthMethod::Bearer);
         Identity { tenant: "home".parse().unwrap(), caller }
     }
 

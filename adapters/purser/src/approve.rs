@@ -45,7 +45,7 @@ fn credential(config: &Config, ring: &Ring, args: &ApproveArgs) -> Result<Creden
     let key = LocalKey::from_random(&drawn).map_err(|error| error.to_string())?;
     let tenant = args.tenant.parse().map_err(|_| format!("`{}` is no tenant", args.tenant))?;
     let principal = args.user.parse().map_err(|_| format!("`{}` is no principal", args.user))?;
-    let caller = Caller { principal, kind: CallerKind::User, method: AuthMethod::Dpop };
+    let caller = Caller::new(principal, CallerKind::User, AuthMethod::Dpop);
     let identity = engine::Identity { tenant, caller };
     let (now, thumbprint) = (store::wall_clock()().seconds(), key.public().thumbprint());
     let token = minter(config, ring)?.mint(&identity, Binding::Key(&thumbprint), &args.id, now, 60);

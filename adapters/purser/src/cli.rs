@@ -5,6 +5,7 @@ mod books;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ledger::origin::Build;
 
 pub use self::books::{BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, SpendsArgs};
 use crate::close::CloseArgs;
@@ -159,7 +160,7 @@ pub struct PrincipalAdd {
     #[arg(long)]
     pub kind: String,
     /// A P-256 JWK; of a private one only the public half is taken.
-    #[arg(long, value_name = "FILE", required_unless_present = "issuer")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["issuer", "build"])]
     pub jwk: Option<PathBuf>,
     /// An outside authorization server whose access tokens (RFC 9068, bound by DPoP) it comes with.
     #[arg(long, value_name = "URL")]
@@ -170,6 +171,9 @@ pub struct PrincipalAdd {
     /// For an agent: the person who answers for it.
     #[arg(long)]
     pub sponsor: Option<String>,
+    /// For an agent: what its software is, `sha256:` and 64 digits. Alone, it is the new build of one that is registered.
+    #[arg(long, value_name = "DIGEST")]
+    pub build: Option<Build>,
     /// For a person: the cap over all of their mandates, in major units.
     #[arg(long)]
     pub cap: Option<String>,

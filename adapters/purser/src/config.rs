@@ -9,6 +9,7 @@ use engine::limits::{HoursText, LimitText, RefundsText};
 use engine::rate::Peg;
 use figment::Figment;
 use figment::providers::{Format, Toml};
+use ledger::origin::Build;
 use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
@@ -222,6 +223,9 @@ pub struct AgentConfig {
     pub jwk: Option<mandates::json::Object>,
     #[serde(default)]
     pub issuer: Option<IssuerConfig>,
+    /// What its software is: `sha256:` and 64 digits. In no build's scope where nothing is said.
+    #[serde(default)]
+    pub build: Option<Build>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use identity::callers::Callers;
+use ledger::origin::Issuer;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -22,12 +23,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub fn check_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("issuer `{text}`: {error}"))?;
     let is_here = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-    let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    let is_userless = url.username().is_empty() && url.password().is_none();
+    let is_plain = url.query().is_none() && url.fragment().is_none() && is_userless;
     match url.scheme() {
         "https" if is_plain => Ok(url),
         "http" if is_here && is_plain => Ok(url),
         _ => Err(format!("an issuer is an https URL without query, fragment or user; `{text}` was given")),
     }
+}
+
+/// The issuer's name in the book and in stops: the same whether its tokens have a slash at the end of `iss` or not.
+pub fn named(text: &str) -> Result<Issuer, String> {
+    let url = check_url(text)?;
+    url.as_str().trim_end_matches('/').parse().map_err(|error| format!("issuer `{text}`: {error}"))
 }
 
 /// Runs until the service stops.
@@ -143,6 +151,7 @@ mod tests {
             "http://localhost.evil.example",
             "ftp://127.0.0.1",
             "https://user@idp.example",
+            "https://:secret@idp.example",
             "https://idp.example?x=1",
             "https://idp.example/#x",
             "file:///etc/passwd",
@@ -153,6 +162,24 @@ mod tests {
         assert_eq!(openid.as_str(), "https://idp.example/realms/a/.well-known/openid-configuration");
         assert_eq!(oauth.as_str(), "https://idp.example/.well-known/oauth-authorization-server/realms/a");
         assert!(well_known("http://127.0.0.1:8080").is_ok());
+    }
+
+    #[test]
+    fn an_issuer_is_stopped_by_one_name() {
+        for wrong in ["https://user:secret@idp.example", "http://idp.example", "https://idp.example/a?b", "idp.example"]
+        {
+            assert!(named(wrong).is_err(), "{wrong}");
+        }
+        for (written, name) in [
+            ("https://idp.example", "https://idp.example"),
+            ("https://idp.example/", "https://idp.example"),
+            ("HTTPS://IDP.Example:443/Realms/a//", "https://idp.example/Realms/a"),
+            ("https://bücher.example/", "https://xn--bcher-kva.example"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://[::1]:8080/", "http://[::1]:8080"),
+        ] {
+            assert_eq!(named(written).unwrap().as_str(), name, "{written}");
+        }
     }
 
     #[test]

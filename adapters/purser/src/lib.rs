@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod client;
 pub mod close;
+pub mod command;
 pub mod config;
 pub mod credential;
 pub mod demo;

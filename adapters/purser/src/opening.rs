@@ -54,11 +54,11 @@ pub async fn post(config: &Config, ring: &Ring, store: &dyn Store, rpc: &dyn Cha
             }
             let money = Money { asset, amount };
             let command = Command::Fund { wallet, money, reference: Digest(block.hash.0) };
-            let caller = Caller {
-                principal: principal("configuration").map_err(|error| say(&error))?,
-                kind: CallerKind::Service,
-                method: AuthMethod::Internal,
-            };
+            let caller = Caller::new(
+                principal("configuration").map_err(|error| say(&error))?,
+                CallerKind::Service,
+                AuthMethod::Internal,
+            );
             let work = Work { request: Request { caller, command }, documents: Vec::new() };
             store.run(&id, work).await.map_err(|error| say(&error))?;
             tracing::info!(tenant = %tenant.id, %amount, block = block.number, "opening balance posted");

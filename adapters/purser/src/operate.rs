@@ -7,7 +7,7 @@ use engine::Engine;
 use ledger::id::{Micros, TenantId};
 use ledger::spend::SpendState;
 use ledger::store::{Store, Verification};
-use store::{Location, LocationError, Purpose, Schema, SqlStore};
+use store::{Change, Location, LocationError, Purpose, Schema, SqlStore};
 
 use crate::assembly::{self, open_store};
 use crate::cli::{BalancesArgs, LedgerScope, MigrateArgs, SpendsArgs, TokenArgs};
@@ -52,7 +52,11 @@ pub async fn migrate(args: &MigrateArgs) -> Result<(), String> {
     if args.plan {
         for step in store::plan(&config.database).await.map_err(|error| error.to_string())? {
             let state = if step.is_applied { "applied" } else { "to be applied" };
-            println!("{} {}: {state}", step.version, step.description);
+            let others = match step.change {
+                Change::Additive => "older releases go on beside it",
+                Change::Breaking => "older releases take no unit of work any more",
+            };
+            println!("{} {}: {state}; {others}", step.version, step.description);
         }
         return Ok(());
     }

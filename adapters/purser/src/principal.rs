@@ -4,6 +4,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use ledger::id::CallerKind;
+use ledger::origin::Build;
 use mandates::json::Object;
 use mandates::keys::{LocalKey, PublicKey};
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value};
@@ -31,8 +32,25 @@ pub fn add(args: &PrincipalAdd) -> Result<(), String> {
     let tenant = config.tenant(&args.tenant).ok_or_else(|| format!("there is no tenant {}", args.tenant))?;
     let kind: CallerKind = args.kind.parse().map_err(|_| format!("{} is no kind", args.kind))?;
     crate::assembly::principal(&args.name).map_err(|error| error.to_string())?;
-    if crate::service::is_known(tenant, &args.name, kind) && kind != CallerKind::User {
-        return Err(format!("tenant {} has {kind} {} already", args.tenant, args.name));
+    if let Some(build) = &args.build
+        && kind != CallerKind::Agent
+    {
+        return Err(format!("--build is for an agent; {} is to be a {kind} of {build}", args.name));
+    }
+    let is_known = crate::service::is_known(tenant, &args.name, kind);
+    let states_nothing_else = args.jwk.is_none() && args.issuer.is_none() && args.sponsor.is_none();
+    match &args.build {
+        Some(build) if is_known && states_nothing_else => return change_build(args, build),
+        Some(_) if args.jwk.is_none() && args.issuer.is_none() => {
+            return Err(format!(
+                "there is no agent {} whose build it could be; a new one needs --jwk or --issuer",
+                args.name
+            ));
+        }
+        _ if is_known && kind != CallerKind::User => {
+            return Err(format!("tenant {} has {kind} {} already", args.tenant, args.name));
+        }
+        _ => {}
     }
     let jwk = args.jwk.as_deref().map(public_jwk).transpose()?;
     let mut row = Table::new();
@@ -55,11 +73,14 @@ pub fn add(args: &PrincipalAdd) -> Result<(), String> {
         row["jwk"] = Item::Value(Value::InlineTable(jwk));
     }
     if let Some(issuer) = &args.issuer {
-        crate::issuers::check_url(issuer)?;
+        crate::issuers::named(issuer)?;
         let mut table = InlineTable::new();
         table.insert("url", issuer.as_str().into());
         table.insert("subject", args.subject.as_deref().unwrap_or(&args.name).into());
         row["issuer"] = Item::Value(Value::InlineTable(table));
+    }
+    if let Some(build) = &args.build {
+        row["build"] = text(&build.to_string());
     }
     let list = match kind {
         CallerKind::User => "people",
@@ -68,13 +89,28 @@ pub fn add(args: &PrincipalAdd) -> Result<(), String> {
         CallerKind::Operator => "operators",
         CallerKind::Service => return Err("a part of the service is not registered".into()),
     };
-    edit(&args.config, &args.tenant, list, row)?;
-    Config::read(&args.config).map_err(|error| format!("the file was changed and cannot be read any more: {error}"))?;
+    write(args, list, row)?;
     println!(
         "{kind} {} is registered; its client_id is {}:{}. A running serve takes it up within a second.",
         args.name, args.tenant, args.name
     );
     Ok(())
+}
+
+/// Another build is out of the stops of the former one from its next payment on; what is held stays in them.
+fn change_build(args: &PrincipalAdd, build: &Build) -> Result<(), String> {
+    let mut row = Table::new();
+    row["id"] = text(&args.name);
+    row["build"] = text(&build.to_string());
+    write(args, "agents", row)?;
+    println!("agent {} is of build {build} now. A running serve takes it up within a second.", args.name);
+    Ok(())
+}
+
+fn write(args: &PrincipalAdd, list: &str, row: Table) -> Result<(), String> {
+    edit(&args.config, &args.tenant, list, row)?;
+    let read = Config::read(&args.config);
+    read.map(drop).map_err(|error| format!("the file was changed and cannot be read any more: {error}"))
 }
 
 fn text(value: &str) -> Item {

@@ -1,6 +1,6 @@
 //! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -173,7 +173,7 @@ fn rates(config: &LimitsConfig) -> RateLimits {
 fn register(config: &Config, ring: &Ring) -> Result<Register, String> {
     let mut register = Register {
         minter: minter(config, ring)?,
-        principals: BTreeSet::new(),
+        principals: BTreeMap::new(),
         clients: BTreeMap::new(),
         subjects: BTreeMap::new(),
         policy: match config.bearer {
@@ -182,12 +182,14 @@ fn register(config: &Config, ring: &Ring) -> Result<Register, String> {
         },
     };
     for tenant in &config.tenants {
-        let people = tenant.people.iter().map(|one| (&one.id, CallerKind::User, &one.jwk, &one.issuer));
-        let agents = tenant.agents.iter().map(|one| (&one.id, CallerKind::Agent, &one.jwk, &one.issuer));
-        let merchants = tenant.merchants.iter().map(|one| (&one.id, CallerKind::Merchant, &one.jwk, &one.issuer));
-        let operators = tenant.operators.iter().map(|one| (&one.id, CallerKind::Operator, &one.jwk, &one.issuer));
-        for (id, kind, jwk, issuer) in people.chain(agents).chain(merchants).chain(operators) {
-            enter(&mut register, identity(&tenant.id, id, kind, AuthMethod::Dpop)?, jwk.as_ref(), issuer.as_ref())?;
+        let people = tenant.people.iter().map(|one| (&one.id, CallerKind::User, &one.jwk, &one.issuer, None));
+        let agents = tenant.agents.iter().map(|one| (&one.id, CallerKind::Agent, &one.jwk, &one.issuer, one.build));
+        let merchants = tenant.merchants.iter().map(|one| (&one.id, CallerKind::Merchant, &one.jwk, &one.issuer, None));
+        let operators = tenant.operators.iter().map(|one| (&one.id, CallerKind::Operator, &one.jwk, &one.issuer, None));
+        for (id, kind, jwk, issuer, build) in people.chain(agents).chain(merchants).chain(operators) {
+            let mut identity = identity(&tenant.id, id, kind, AuthMethod::Dpop)?;
+            identity.caller.build = build;
+            enter(&mut register, &identity, jwk.as_ref(), issuer.as_ref())?;
         }
     }
     Ok(register)
@@ -195,7 +197,7 @@ fn register(config: &Config, ring: &Ring) -> Result<Register, String> {
 
 fn enter(
     register: &mut Register,
-    identity: Identity,
+    identity: &Identity,
     jwk: Option<&mandates::json::Object>,
     issuer: Option<&IssuerConfig>,
 ) -> Result<(), String> {
@@ -210,13 +212,14 @@ fn enter(
         }
     }
     if let Some(issuer) = issuer {
-        issuers::check_url(&issuer.url)?;
+        let mut identity = identity.clone();
+        identity.caller.issuer = Some(issuers::named(&issuer.url)?);
         let subjects = register.subjects.entry(issuer.url.clone()).or_default();
-        if subjects.insert(issuer.subject.clone(), identity.clone()).is_some() {
+        if subjects.insert(issuer.subject.clone(), identity).is_some() {
             return Err(format!("subject {} of {} is two principals here", issuer.subject, issuer.url));
         }
     }
-    if !register.principals.insert((tenant.clone(), id.clone(), caller.kind)) {
+    if register.principals.insert((tenant.clone(), id.clone(), caller.kind), caller.build).is_some() {
         return Err(format!("{} {id} of tenant {tenant} is registered twice", caller.kind));
     }
     Ok(())
@@ -225,7 +228,7 @@ fn enter(
 fn identity(tenant: &str, principal: &str, kind: CallerKind, method: AuthMethod) -> Result<Identity, String> {
     let principal = principal.parse().map_err(|_| format!("`{principal}` is no principal"))?;
     let tenant = tenant.parse().map_err(|_| format!("`{tenant}` is no tenant"))?;
-    Ok(Identity { tenant, caller: Caller { principal, kind, method } })
+    Ok(Identity { tenant, caller: Caller::new(principal, kind, method) })
 }
 
 fn paid_routes(config: &Config, tenant: &TenantConfig) -> Result<Vec<PaidRoute>, String> {

@@ -151,7 +151,7 @@ fn person(id: &str) -> PersonConfig {
 }
 
 fn agent(id: &str, sponsor: &str) -> AgentConfig {
-    AgentConfig { id: id.into(), sponsor: sponsor.into(), jwk: None, issuer: None }
+    AgentConfig { id: id.into(), sponsor: sponsor.into(), jwk: None, issuer: None, build: None }
 }
 
 fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, AssemblyError> {
@@ -175,7 +175,13 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
             person(NEIGHBOUR),
         ],
         agents: vec![
-            AgentConfig { id: AGENT.into(), sponsor: USER.into(), jwk: client_jwk(HOME, AGENT, ring)?, issuer: None },
+            AgentConfig {
+                id: AGENT.into(),
+                sponsor: USER.into(),
+                jwk: client_jwk(HOME, AGENT, ring)?,
+                issuer: None,
+                build: None,
+            },
             agent(BYSTANDER, NEIGHBOUR),
         ],
         payees: vec![PayeeConfig {
@@ -305,11 +311,8 @@ pub async fn fund(
         if store.balances(&tenant).await?.iter().any(|entry| entry.account == account) {
             continue;
         }
-        let caller = Caller {
-            principal: crate::assembly::principal("configuration")?,
-            kind: CallerKind::Service,
-            method: AuthMethod::Internal,
-        };
+        let caller =
+            Caller::new(crate::assembly::principal("configuration")?, CallerKind::Service, AuthMethod::Internal);
         let reference = Digest::of(wallet.as_bytes());
         let command = Command::Fund { wallet, money, reference };
         let work = Work { request: Request { caller, command }, documents: Vec::new() };

@@ -18,8 +18,13 @@ pub struct KillBody {
     scope: String,
 }
 
+/// One spelling each, so that a stop is never beside what it was meant for.
+const SCOPES: &str = "everything, person/NAME, agent/NAME, mandate/ID, payee/NAME, build/sha256:DIGITS (64, lower case) \
+                      or issuer/URL (as `iss` has it, but in lower case up to the path, without default port, user, \
+                      query, fragment or slash at its end)";
+
 #[utoipa::path(post, path = "/v1/kill", tag = "stopping", request_body = crate::schema::Kill,
-    description = "Stops everything, a person, an agent, a mandate or a payee. After it returned nothing is reserved and nothing is signed there; what is signed already goes its way.",
+    description = "Stops everything, a person, an agent, a mandate, a payee, every agent of a build or whoever comes by an issuer. After it returned nothing is reserved and nothing is signed there; what is signed already goes its way.",
     responses((status = 201, body = crate::schema::answers::Stop), (status = 400), (status = 401), (status = 403),
         (status = 404), (status = 413), (status = 503)))]
 pub async fn stop(
@@ -27,10 +32,10 @@ pub async fn stop(
     Actor(identity): Actor,
     Body(body): Body<KillBody>,
 ) -> Result<Response, Problem> {
-    let scope: Scope = body.scope.parse().map_err(|_| {
-        let detail = "everything, person/NAME, agent/NAME, mandate/ID or payee/NAME was expected";
-        Problem::invalid("scope", format!("{detail}, {} came", shown(&body.scope)))
-    })?;
+    let scope: Scope = body
+        .scope
+        .parse()
+        .map_err(|_| Problem::invalid("scope", format!("{SCOPES} was expected, {} came", shown(&body.scope))))?;
     app.engine.stop(&identity, scope.clone()).await?;
     let stops = app.engine.stops(&identity).await?;
     // Somebody may have lifted it already.

@@ -194,5 +194,7 @@ pub fn spend_json(spend: &Spend) -> Value {
         "valid_before": spend.valid_before,
         "transaction": spend.transaction,
         "refunded": spend.refunded.to_string(),
+        "build": spend.build,
+        "issuer": spend.issuer.as_ref().map(ToString::to_string),
     })
 }

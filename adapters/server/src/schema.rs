@@ -102,7 +102,8 @@ pub struct Decision {
 /// What to stop.
 #[derive(ToSchema)]
 pub struct Kill {
-    /// `everything`, `person/NAME`, `agent/NAME`, `mandate/ID` or `payee/NAME`.
+    /// `everything`, `person/NAME`, `agent/NAME`, `mandate/ID`, `payee/NAME`, `build/sha256:DIGITS` or `issuer/URL` (without
+    /// a slash at its end).
     #[schema(example = "agent/shopper")]
     scope: String,
 }

@@ -97,9 +97,9 @@ async fn settle(connection: &mut Connection, name: String) -> Result<(), Failure
 /// Copies every tenant's rows and every key into a database that has none yet; all of it or nothing. The copy has no
 /// home, so that whoever serves from it finds it behind its fence; a database that was moved has its new one.
 pub async fn copy(from: &Location, to: &Location, purpose: Purpose) -> Result<Vec<Copied>, StoreError> {
-    let source = Opener::new(from, Schema::Refuse, BUSY_TIMEOUT_DEFAULT);
+    let source = Opener::new(from, Schema::Exact, BUSY_TIMEOUT_DEFAULT);
     let target = Opener::new(to, Schema::Migrate, BUSY_TIMEOUT_DEFAULT);
-    let mut source = source.open(Schema::Refuse).await?;
+    let mut source = source.open(Schema::Exact).await?;
     home(&mut source).await?;
     match purpose {
         Purpose::Keep => source.begin_snapshot().await?,
@@ -213,8 +213,8 @@ async fn keys(source: &mut Connection, target: &mut Connection) -> Result<(), Fa
 /// Takes documents out, the bytes too; the guard against that is put back in the same unit. For whoever owns the
 /// tables: the role that serves may not.
 pub async fn erase(location: &Location, tenant: &TenantId, digests: &[Digest]) -> Result<u64, StoreError> {
-    let opener = Opener::new(location, Schema::Refuse, BUSY_TIMEOUT_DEFAULT);
-    let mut connection = opener.open(Schema::Refuse).await?;
+    let opener = Opener::new(location, Schema::Exact, BUSY_TIMEOUT_DEFAULT);
+    let mut connection = opener.open(Schema::Exact).await?;
     let guard = connection.lift_document_guard().await?;
     let mut erased = 0_u64;
     for digest in digests {

@@ -42,8 +42,10 @@ use ledger::store::{Answer, StoreError, Work};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+pub use crate::connection::{Change, Schema, Step};
 use crate::connection::{Dialect, Opener, Readers};
-pub use crate::connection::{Schema, Step};
+#[doc(hidden)]
+pub use crate::connection::{LaterMigration, become_later};
 pub use crate::copy::{Copied, Home, Purpose, copy, erase};
 use crate::lane::{Lane, Waiting, Writer};
 pub use crate::location::{Location, LocationError};
@@ -145,8 +147,7 @@ pub async fn plan(location: &Location) -> Result<Vec<Step>, StoreError> {
 
 /// Gives a role of a PostgreSQL database the rights to serve: to add and to read, never to change what was written.
 pub async fn grant(location: &Location, role: &str) -> Result<(), StoreError> {
-    let mut connection =
-        Opener::new(location, Schema::Refuse, limits::BUSY_TIMEOUT_DEFAULT).open(Schema::Refuse).await?;
+    let mut connection = Opener::new(location, Schema::Exact, limits::BUSY_TIMEOUT_DEFAULT).open(Schema::Exact).await?;
     connection::grant(&mut connection, role).await?;
     Ok(connection.close().await?)
 }

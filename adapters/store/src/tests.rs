@@ -14,6 +14,7 @@ mod memory;
 mod parity;
 mod postgres;
 mod postgres_guards;
+mod releases;
 mod standby;
 #[path = "../../../ledger/src/book/tests/stream.rs"]
 mod stream;

@@ -40,6 +40,7 @@ impl Draft<'_> {
         if caller.kind != CallerKind::User {
             return Err(Rejection::OnlyAUserDecides { found: caller.kind.to_string() }.into());
         }
+        self.check_gates_of_caller()?;
         let found = self.view.decisions.find(&id)?.ok_or(Rejection::DecisionUnknown { decision: id })?;
         if found.approver != caller.principal {
             let (expected, found) = (found.approver.to_string(), caller.principal.to_string());
@@ -77,6 +78,7 @@ impl Draft<'_> {
                 && found.path.get(1).copied() == open.parent;
             return if same { Ok(Outcome::Known) } else { Err(Rejection::MandateExists { budget: open.id }.into()) };
         }
+        self.check_gates_of_caller()?;
         open.caps.check().map_err(|error| Rejection::LimitInvalid { reason: error.to_string() })?;
         let mut effects = self.effects(Operation::OpenBudget);
         let mut path = vec![open.id];
@@ -144,6 +146,10 @@ impl Draft<'_> {
         let found = self.view.budgets.find(&id)?.ok_or_else(|| unknown_budget(id))?;
         if found.state == to {
             return Ok(Outcome::Known);
+        }
+        // To let a mandate go on is a decision; to stop it is never barred.
+        if to == BudgetState::Active {
+            self.check_gates_of_caller()?;
         }
         if found.state == BudgetState::Revoked {
             let (expected, found) = (to.to_string(), found.state.to_string());

@@ -2,14 +2,41 @@
 
 use super::{Draft, Outcome, done};
 use crate::budget::BudgetKind;
+use crate::command::Hold;
 use crate::effects::Operation;
 use crate::gate::{Gate, GateState, Scope};
-use crate::id::{BudgetId, CallerKind, PayeeId};
+use crate::id::{BudgetId, Caller, CallerKind, PayeeId};
+use crate::origin::{Build, Issuer};
 use crate::rejection::{Refusal, Rejection};
+use crate::spend::Spend;
 use crate::view::View;
 
-/// Every gate that a payment passes: as far as the path of its mandate is loaded.
-pub(super) fn gates(view: &View, mandate: BudgetId, payee: &PayeeId) -> Vec<Scope> {
+/// Every gate that a new payment passes.
+pub(super) fn gates_of_hold(view: &View, caller: &Caller, hold: &Hold) -> Vec<Scope> {
+    let mut scopes = gates(view, hold.budget, &hold.payee);
+    scopes.extend(gates_of_caller(caller));
+    scopes
+}
+
+/// Every gate that the signature of a held one passes: those of what it was reserved by, and of who asks now.
+pub(super) fn gates_of_spend(view: &View, caller: &Caller, spend: &Spend) -> Vec<Scope> {
+    let mut scopes = gates(view, spend.budget, &spend.payee);
+    scopes.extend(gates_of_origin(spend.build, spend.issuer.as_ref()));
+    scopes.extend(gates_of_caller(caller));
+    scopes
+}
+
+/// Where whoever asks comes from: a person who comes by a stopped issuer decides nothing, and lets nothing go on.
+pub(super) fn gates_of_caller(caller: &Caller) -> impl Iterator<Item = Scope> {
+    gates_of_origin(caller.build, caller.issuer.as_ref())
+}
+
+fn gates_of_origin(build: Option<Build>, issuer: Option<&Issuer>) -> impl Iterator<Item = Scope> {
+    build.map(Scope::Build).into_iter().chain(issuer.cloned().map(Scope::Issuer))
+}
+
+/// As far as the path of the mandate is loaded.
+fn gates(view: &View, mandate: BudgetId, payee: &PayeeId) -> Vec<Scope> {
     let mut scopes = vec![Scope::Fence, Scope::Everything, Scope::Payee(payee.clone())];
     let Ok(Some(leaf)) = view.budgets.find(&mandate) else { return scopes };
     scopes.push(Scope::Agent(leaf.holder.clone()));
@@ -24,8 +51,18 @@ pub(super) fn gates(view: &View, mandate: BudgetId, payee: &PayeeId) -> Vec<Scop
 }
 
 impl Draft<'_> {
-    pub(super) fn check_gates(&self, mandate: BudgetId, payee: &PayeeId) -> Result<(), Refusal> {
-        gates(self.view, mandate, payee).iter().try_for_each(|scope| self.check_gate(scope))
+    pub(super) fn check_gates_of_hold(&self, hold: &Hold) -> Result<(), Refusal> {
+        let scopes = gates_of_hold(self.view, &self.request.caller, hold);
+        scopes.iter().try_for_each(|scope| self.check_gate(scope))
+    }
+
+    pub(super) fn check_gates_of_spend(&self, spend: &Spend) -> Result<(), Refusal> {
+        let scopes = gates_of_spend(self.view, &self.request.caller, spend);
+        scopes.iter().try_for_each(|scope| self.check_gate(scope))
+    }
+
+    pub(super) fn check_gates_of_caller(&self) -> Result<(), Refusal> {
+        gates_of_caller(&self.request.caller).try_for_each(|scope| self.check_gate(&scope))
     }
 
     pub(super) fn check_gate(&self, scope: &Scope) -> Result<(), Refusal> {
@@ -49,6 +86,10 @@ impl Draft<'_> {
         if *scope == Scope::Fence && caller.kind != CallerKind::Service {
             let (scope, expected) = (scope.to_string(), CallerKind::Service.to_string());
             return Err(Rejection::NotYoursToLift { scope, expected, found: caller.principal.to_string() }.into());
+        }
+        // Whoever holds the issuer's key could make an operator of it, and undo the stop.
+        if to == GateState::Open {
+            self.check_gates_of_caller()?;
         }
         // A person does not undo what those did who answer for the whole tenant.
         if let Some(gate) = found.filter(|gate| gate.closed_by.kind != CallerKind::User && to == GateState::Open)

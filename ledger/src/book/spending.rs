@@ -23,7 +23,7 @@ impl Draft<'_> {
             return Err(Rejection::AmountZero { found: hold.money.amount.min(hold.authority.amount) }.into());
         }
         let path = self.path_of(hold)?;
-        self.check_gates(hold.budget, &hold.payee)?;
+        self.check_gates_of_hold(hold)?;
         let pinned = self.check_payee(hold)?;
         self.check_open_purchase(hold)?;
         self.check_claims(hold)?;
@@ -59,6 +59,8 @@ impl Draft<'_> {
             hold: TransferId { seq: effects.seq, leg: 0 },
             transaction: None,
             refunded: Amount::ZERO,
+            build: self.request.caller.build,
+            issuer: self.request.caller.issuer.clone(),
             evidence: hold.evidence,
         };
         effects.transfers = vec![purchase_leg(&spend, TransferCode::Hold, Layer::Pending)];
@@ -145,7 +147,7 @@ impl Draft<'_> {
                 BudgetState::Revoked => return Err(Rejection::MandateRevoked { budget: node.id }.into()),
             }
         }
-        self.check_gates(found.budget, &found.payee)?;
+        self.check_gates_of_spend(found)?;
         let mut effects = self.effects(Operation::Commit);
         let mut issue = purchase_leg(found, TransferCode::Issue, Layer::Posted);
         issue.resolves = Some(Resolves { transfer: found.hold, amount: found.money.amount });

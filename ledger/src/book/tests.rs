@@ -3,6 +3,7 @@
 pub mod memory;
 mod mending;
 mod model;
+mod origins;
 mod precedence;
 mod rejections;
 pub mod stream;

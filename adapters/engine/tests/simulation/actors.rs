@@ -27,6 +27,7 @@ use super::company::{
     AGENTS, CARRIER, FUNDS, GAS_FUNDS, HOME, RELAYER, SHOP, SHOP_ADDRESS, STALL_ADDRESS, native, network, tenant_id,
     token, wallet_address,
 };
+use super::origins::person as come_in;
 use super::state::{PROCESSES, pause};
 use super::store::commit;
 use super::world::{Purchase, Reply, World};
@@ -34,12 +35,8 @@ use super::world::{Purchase, Reply, World};
 const STRANGER: Address = Address::repeat_byte(0xd4);
 
 pub fn identity(tenant: &str, name: &str, kind: CallerKind) -> Identity {
-    let caller = Caller { principal: name.parse().unwrap(), kind, method: AuthMethod::Internal };
+    let caller = Caller::new(name.parse().unwrap(), kind, AuthMethod::Internal);
     Identity { tenant: tenant_id(tenant), caller }
-}
-
-fn agent(number: usize) -> Identity {
-    identity(HOME, AGENTS[number].0, CallerKind::Agent)
 }
 
 pub fn said<T>(told: Result<T, EngineError>) -> String {
@@ -106,7 +103,8 @@ impl World {
             740..770 => self.crash(process),
             770..810 => self.turn_node(process),
             810..830 => self.turn_store(),
-            830..845 => self.set_clocks(process),
+            830..840 => self.set_clocks(process),
+            840..845 => self.change_build(),
             845..885 => self.turn_gate(process),
             885..900 => self.turn_mandate(process),
             900..915 => self.change_caps(process),
@@ -178,7 +176,7 @@ impl World {
             cart: None,
             again_after: purchase.again_after,
         };
-        let caller = agent(purchase.agent);
+        let caller = self.agent(purchase.agent);
         self.spawn(process, format!("authorize {}", request.key), async move {
             Reply::Authorized(place, Box::new(engine.authorize(&caller, request).await))
         });
@@ -239,7 +237,7 @@ impl World {
         // A hash that somebody made up is as good as any: it settles nothing.
         let hash = format!("0x{}", hex::encode(Digest::of(purchase.key.as_str().as_bytes()).0));
         let response = SettleResponse::settled(format!("{:#x}", wallet_address()), hash, network().to_string());
-        let (engine, caller) = (self.engine(process), agent(purchase.agent));
+        let (engine, caller) = (self.engine(process), self.agent(purchase.agent));
         self.spawn(process, format!("report {}", purchase.key), async move {
             Reply::Other(said(engine.report_outcome(&caller, spend, Some(response)).await))
         });
@@ -276,7 +274,7 @@ impl World {
             refunds: if self.roll(2) == 0 { RefundsText::Restore } else { RefundsText::Keep },
             cart: CartDemand::Optional,
         };
-        let (engine, asks, decides) = (self.engine(process), agent(number), identity(HOME, person, CallerKind::User));
+        let (engine, asks, decides) = (self.engine(process), self.agent(number), come_in(person));
         self.spawn(process, format!("mandate for {name}"), async move {
             Reply::Opened(number, consent(&engine, &asks, &decides, request).await)
         });

@@ -39,6 +39,8 @@ pub const AGENTS: [(&str, &str); 3] = [("scout", "ann"), ("clerk", "ann"), ("buy
 pub const SHOP_ADDRESS: Address = Address::repeat_byte(0xa1);
 pub const STALL_ADDRESS: Address = Address::repeat_byte(0xb2);
 pub const RELAYER: Address = Address::repeat_byte(0xc3);
+/// Whom two of the agents and one of the people come by; the others come with tokens of ours.
+pub const ISSUER: &str = "https://idp.example";
 /// What there is to begin with.
 pub const FUNDS: u128 = 1_000_000_000_000;
 pub const GAS_FUNDS: u128 = 1_000_000_000_000_000_000_000;

@@ -15,6 +15,7 @@ mod dice;
 mod mutant;
 mod node;
 mod operators;
+mod origins;
 mod state;
 mod store;
 mod tables;

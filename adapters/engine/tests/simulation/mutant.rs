@@ -5,6 +5,7 @@ use ledger::account::{Account, Side};
 use ledger::budget::{Budget, BudgetState};
 use ledger::command::{Command, ReleaseProof, Request};
 use ledger::effects::{Effects, Operation};
+use ledger::gate::Scope;
 use ledger::id::SpendId;
 use ledger::spend::{Observation, UnusedProof};
 use ledger::transfer::{Layer, Transfer};
@@ -46,6 +47,12 @@ pub enum Mutant {
     ForgetGateAtCommit,
     /// The gates are not read before a hold.
     ForgetGateAtHold,
+    /// The gates of builds are not read.
+    ForgetBuild,
+    /// The gates of issuers are not read.
+    ForgetIssuer,
+    /// The gate of an issuer is not read when somebody decides.
+    ForgetIssuerOfDecision,
     /// A revoked or suspended mandate passes for an active one.
     ForgetRevocation,
     /// The word of a counterparty settles a payment.
@@ -77,7 +84,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::SkipAncestors,
         Self::ForgetAncestorCaps,
         Self::WrongPeriod,
@@ -94,6 +101,9 @@ impl Mutant {
         Self::SameNonce,
         Self::ForgetGateAtCommit,
         Self::ForgetGateAtHold,
+        Self::ForgetBuild,
+        Self::ForgetIssuer,
+        Self::ForgetIssuerOfDecision,
         Self::ForgetRevocation,
         Self::BelieveReport,
         Self::ReleaseOnReport,
@@ -147,10 +157,14 @@ impl Mutant {
         !blind
     }
 
-    pub fn sees_gates(mutant: Option<Self>, request: &Request) -> bool {
+    pub fn sees_gate(mutant: Option<Self>, request: &Request, scope: &Scope) -> bool {
         let blind = matches!(
-            (mutant, &request.command),
-            (Some(Self::ForgetGateAtCommit), Command::Commit { .. }) | (Some(Self::ForgetGateAtHold), Command::Hold(_))
+            (mutant, &request.command, scope),
+            (Some(Self::ForgetGateAtCommit), Command::Commit { .. }, _)
+                | (Some(Self::ForgetGateAtHold), Command::Hold(_), _)
+                | (Some(Self::ForgetBuild), Command::Hold(_) | Command::Commit { .. }, Scope::Build(_))
+                | (Some(Self::ForgetIssuer), Command::Hold(_) | Command::Commit { .. }, Scope::Issuer(_))
+                | (Some(Self::ForgetIssuerOfDecision), Command::Decide { .. } | Command::OpenBudget(_), _)
         );
         !blind
     }

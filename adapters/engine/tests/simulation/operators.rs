@@ -6,7 +6,8 @@ use ledger::id::{BudgetId, CallerKind};
 use ledger::spend::SpendState;
 
 use super::actors::{identity, said};
-use super::company::{AGENTS, CARRIER, Grant, HOME, PEOPLE, SHOP, home, tenant_id};
+use super::company::{AGENTS, CARRIER, Grant, HOME, ISSUER, PEOPLE, SHOP, home, tenant_id};
+use super::origins::build;
 use super::state::{NodeMode, StoreMode};
 use super::world::{Reply, World};
 
@@ -79,15 +80,21 @@ impl World {
         let person = Scope::Person(self.pick(&PEOPLE).unwrap().parse().unwrap());
         let agent = Scope::Agent(self.pick(&AGENTS).unwrap().0.parse().unwrap());
         let payee = Scope::Payee("shop".parse().unwrap());
+        let build = Scope::Build(build(self.pick(&[1, 2, 3]).unwrap()));
+        let issuer = Scope::Issuer(ISSUER.parse().unwrap());
         let mut scopes = vec![Scope::Everything];
         if tenant == HOME {
-            scopes.extend([person, agent, payee].into_iter().chain(mandate));
+            scopes.extend([person, agent, payee, build, issuer].into_iter().chain(mandate));
         }
         // Who stops something has often seen it begin.
         let begun: Vec<Scope> = self.shared.with(|state| {
             let spends = state.books.get(&tenant_id(tenant)).into_iter().flat_map(|book| book.spends.values());
             let held = spends.filter(|spend| spend.state == SpendState::Held);
-            held.flat_map(|spend| [Scope::Mandate(spend.budget), Scope::Payee(spend.payee.clone())]).collect()
+            held.flat_map(|spend| {
+                let origin = spend.build.map(Scope::Build).into_iter().chain(spend.issuer.clone().map(Scope::Issuer));
+                [Scope::Mandate(spend.budget), Scope::Payee(spend.payee.clone())].into_iter().chain(origin)
+            })
+            .collect()
         });
         let begun = self.pick(&begun).filter(|_| self.shared.chance(700));
         let scope = begun.unwrap_or_else(|| self.pick(&scopes).unwrap());

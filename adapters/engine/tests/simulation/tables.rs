@@ -83,7 +83,8 @@ impl Tables {
         }
         for scope in keys.gates {
             let row = self.gates.get(&scope).cloned();
-            view.gates.load(scope, row.filter(|_| Mutant::sees_gates(mutant, request)));
+            let row = row.filter(|gate| Mutant::sees_gate(mutant, request, &gate.scope));
+            view.gates.load(scope, row);
         }
         for key in keys.purchases {
             let row = self.purchases.get(&key).cloned();

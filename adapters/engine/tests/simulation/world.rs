@@ -58,6 +58,8 @@ pub struct World {
     pub said: Vec<Said>,
     seen: Seen,
     pub names: u64,
+    /// What each agent runs.
+    pub builds: [Option<u8>; AGENTS.len()],
     /// Of a thousand.
     replies_lost: u64,
 }
@@ -98,6 +100,7 @@ impl World {
             said: Vec::new(),
             seen: Seen::new(),
             names: 0,
+            builds: [None, Some(1), Some(2)],
             replies_lost: 0,
         };
         world.fund();

@@ -69,11 +69,7 @@ impl Bench {
     async fn by_engine(&self, from: u64) -> Result<Duration, String> {
         let identity = Identity {
             tenant: self.service.tenant(HOME)?,
-            caller: Caller {
-                principal: AGENT.parse().map_err(|_| "a principal")?,
-                kind: CallerKind::Agent,
-                method: AuthMethod::Internal,
-            },
+            caller: Caller::new(AGENT.parse().map_err(|_| "a principal")?, CallerKind::Agent, AuthMethod::Internal),
         };
         let started = Instant::now();
         for number in from..from + PAYMENTS {

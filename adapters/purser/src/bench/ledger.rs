@@ -43,7 +43,7 @@ struct Bench {
 
 fn caller(kind: CallerKind, name: &str) -> Result<Caller, String> {
     let principal = name.parse().map_err(|_| "a principal".to_owned())?;
-    Ok(Caller { principal, kind, method: AuthMethod::Internal })
+    Ok(Caller::new(principal, kind, AuthMethod::Internal))
 }
 
 async fn run(store: &SqlStore, tenant: &TenantId, caller: Caller, command: Command) -> Result<(), String> {

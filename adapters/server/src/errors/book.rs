@@ -78,7 +78,7 @@ super::abouts! { RejectionCode,
         "Another purchase was made to follow the spend that `again_after` names.",
         "If a further one is really meant, name the spend that the refusal shows.";
     Stopped =>
-        "A human stopped the tenant, the person, the agent, the mandate or the payee that this concerns.",
+        "A human stopped the tenant, the person, the agent, the mandate, the payee, the agent's build or the issuer of the token that this concerns.",
         "Ask whoever stopped it; they lift it with DELETE /v1/kill/{id}.";
     NotYoursToLift =>
         "An operator stopped this, and only an operator lets it go on.",

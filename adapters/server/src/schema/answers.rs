@@ -42,6 +42,11 @@ pub struct Spend {
     /// What the payee gave back so far.
     #[schema(pattern = "^[0-9]+$")]
     refunded: String,
+    /// The agent's software when it reserved, where it was registered.
+    #[schema(pattern = "^sha256:[0-9a-f]{64}$")]
+    build: Option<String>,
+    /// The outside issuer that the agent came by.
+    issuer: Option<String>,
 }
 
 /// What a payment takes from the budget, in the units of the budget's currency.

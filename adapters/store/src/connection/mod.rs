@@ -4,7 +4,9 @@
 mod erase;
 mod notice;
 mod postgres;
+mod release;
 mod sqlite;
+mod sqlite_schema;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,13 +18,18 @@ use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 use crate::location::Location;
 
+pub use self::release::{Change, LaterMigration, become_later};
+
 /// What to do about the schema that is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
     /// Create the database if there is none, and bring it up to date. For `init`, `migrate` and `dev`.
     Migrate,
-    /// Refuse a database that is not there or whose schema is not exactly ours. For `serve`.
+    /// Refuse a database that is not there, or whose schema is neither ours nor ours with the additions of a later release
+    /// that lets us serve (see `release`). For `serve`.
     Refuse,
+    /// Refuse one whose schema is not exactly ours. For what must not leave anything out.
+    Exact,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,10 +163,13 @@ impl Connection {
 
     /// SQLite: IMMEDIATE takes its one write lock now, where a read that turns into a write later fails at once.
     /// PostgreSQL: the head row is the tenant's lock, and it is read first.
+    ///
+    /// Either way the first statement asks whether this release still serves, and keeps `migrate` from saying otherwise
+    /// until the unit ends.
     pub async fn begin(&mut self) -> Result<(), Failure> {
-        match self.dialect() {
-            Dialect::Sqlite => self.run("BEGIN IMMEDIATE").await,
-            Dialect::Postgres => self.run("BEGIN").await,
+        match self.raw() {
+            Raw::Sqlite(connection) => sqlite::begin(connection).await,
+            Raw::Postgres(connection) => postgres::begin(connection).await,
         }
     }
 
@@ -286,11 +296,12 @@ impl Readers {
     }
 }
 
-/// Refuses any schema but ours: another version, a dropped trigger, a changed constraint.
+/// Refuses any schema but ours: another version, a dropped trigger, a changed constraint; and beside it anything but the
+/// additions of a later release.
 pub(crate) async fn check_schema(connection: &mut Connection) -> Result<(), Failure> {
     match connection.raw() {
-        Raw::Sqlite(connection) => sqlite::check_schema(connection).await,
-        Raw::Postgres(connection) => postgres::check_schema(connection).await,
+        Raw::Sqlite(connection) => sqlite_schema::check(connection, Schema::Refuse).await,
+        Raw::Postgres(connection) => postgres::check_schema(connection, Schema::Refuse).await,
     }
 }
 
@@ -300,14 +311,11 @@ pub struct Step {
     pub version: i64,
     pub description: String,
     pub is_applied: bool,
+    pub change: Change,
 }
 
 /// What `migrate` would do, without doing it. A database that is not there yet has nothing.
 pub(crate) async fn plan(opener: &Opener) -> Result<Vec<Step>, Failure> {
-    let migrator = match opener {
-        Opener::Sqlite(_) => &sqlite::MIGRATOR,
-        Opener::Postgres(_) => &postgres::MIGRATOR,
-    };
     let applied = match opener.reader().await {
         Ok(mut connection) => {
             let text = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
@@ -325,8 +333,9 @@ pub(crate) async fn plan(opener: &Opener) -> Result<Vec<Step>, Failure> {
         version: migration.version,
         description: migration.description.to_string(),
         is_applied: applied.contains(&migration.version),
+        change: release::change(migration),
     };
-    Ok(migrator.iter().map(step).collect())
+    Ok(release::migrator(opener.dialect()).iter().map(step).collect())
 }
 
 /// The database as its own engine sees it: pages, indexes, references.

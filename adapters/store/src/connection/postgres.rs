@@ -2,6 +2,7 @@
 //! serves may not change what was written.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -9,7 +10,8 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Postgres, Row as _, TypeInfo as _, ValueRef as _};
 
 use super::notice::listen;
-use super::{Schema, migration, ours};
+use super::release::{self, Applied, Fit, Known, wrong};
+use super::{Dialect, Schema, migration, ours};
 use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 use crate::limits::STATEMENTS_CACHED;
@@ -173,11 +175,11 @@ impl Opener {
             // Index builds of a migration may take longer than a unit of work ever should.
             let patient = self.writer.clone().options([("statement_timeout", "0"), ("lock_timeout", "60000")]);
             let mut connection = PgConnection::connect_with(&patient).await?;
-            MIGRATOR.run_direct(None, &mut connection, false).await.map_err(migration)?;
+            migrate(&mut connection).await?;
             connection.close().await?;
         }
         let mut connection = self.connect().await?;
-        check_schema(&mut connection).await?;
+        check_schema(&mut connection, schema).await?;
         Ok(connection)
     }
 
@@ -191,6 +193,58 @@ impl Opener {
     }
 }
 
+/// Brings the schema up to ours, and says first which releases it is for from then on. A newer one is left as it is.
+async fn migrate(connection: &mut PgConnection) -> Result<(), Failure> {
+    let applied = match applied(connection).await {
+        Ok(applied) => applied,
+        // Nothing is there yet; where something else is wrong, the migrations say it.
+        Err(Failure::Broken(_)) => Vec::new(),
+        Err(failure) => return Err(failure),
+    };
+    if applied.iter().any(|(version, _)| *version > release::own(Dialect::Postgres)) {
+        return Ok(());
+    }
+    let oldest = release::oldest(Dialect::Postgres);
+    if has_release(connection).await? {
+        serve_from(connection, oldest).await?;
+    }
+    release::migrator(Dialect::Postgres).run_direct(None, connection, false).await.map_err(migration)?;
+    serve_from(connection, oldest).await
+}
+
+/// Waits for the units that are under way: each holds the table until it ends. Those that come later read what it says.
+async fn serve_from(connection: &mut PgConnection, oldest: i64) -> Result<(), Failure> {
+    if serves_from(connection).await? >= oldest {
+        return Ok(());
+    }
+    let mut transaction = connection.begin().await?;
+    sqlx::raw_sql("LOCK TABLE release IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await?;
+    let raise = sqlx::query("UPDATE release SET serves_from = $1 WHERE serves_from < $1").bind(oldest);
+    raise.execute(&mut *transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// A database of before there was one says nothing.
+async fn has_release(connection: &mut PgConnection) -> Result<bool, Failure> {
+    Ok(sqlx::query("SELECT to_regclass('release') IS NOT NULL").fetch_one(connection).await?.try_get(0)?)
+}
+
+async fn serves_from(connection: &mut PgConnection) -> Result<i64, Failure> {
+    Ok(sqlx::query("SELECT serves_from FROM release").fetch_one(connection).await?.try_get(0)?)
+}
+
+/// One round trip. The read keeps the table from `serve_from` until the unit ends, and is of the instant at which it got
+/// it.
+pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), Failure> {
+    let begun = sqlx::raw_sql("BEGIN; SELECT serves_from FROM release").fetch_one(&mut *connection).await;
+    let serves = begun.map_err(Failure::from).and_then(|row| release::may_serve(Dialect::Postgres, row.try_get(0)?));
+    if serves.is_err() {
+        // Whoever keeps the connection begins anew; where it is gone there is nothing to end.
+        let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+    }
+    serves
+}
+
 /// What the role that serves may do: read everything, add to what is append-only, change what is state; never remove,
 /// never change what was written.
 pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(), Failure> {
@@ -199,6 +253,7 @@ pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(
     let mut statements = vec![
         format!("DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO {role}', current_schema()); END $$"),
         may("_sqlx_migrations", "SELECT"),
+        may("release", "SELECT"),
         may("unit", "SELECT, INSERT"),
         may("head", "SELECT, INSERT, UPDATE"),
         may("home", "SELECT, INSERT, UPDATE"),
@@ -241,35 +296,55 @@ pub(super) async fn alone(connection: &mut PgConnection) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Refuses any schema but ours: another version, a column, a constraint, an index or a guard that is gone or is new,
-/// a guard that is switched off, a function whose body is another.
-pub(super) async fn check_schema(connection: &mut PgConnection) -> Result<(), Failure> {
-    let versions = MIGRATOR.iter().map(|migration| migration.version.to_string()).collect::<Vec<_>>().join(", ");
-    let wrong = |problem: String| {
-        Failure::Broken(format!("the schema is not the one of this program (migrations {versions}): {problem}"))
-    };
-    let applied = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
-    let applied = applied.fetch_all(&mut *connection).await.map_err(|error| match &error {
-        sqlx::Error::Database(_) => wrong(format!("it cannot be read: {error}")),
+async fn applied(connection: &mut PgConnection) -> Result<Vec<Applied>, Failure> {
+    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
+    let rows = rows.fetch_all(connection).await.map_err(|error| match &error {
+        sqlx::Error::Database(_) => wrong(Dialect::Postgres, &format!("it cannot be read: {error}")),
         _ => Failure::from(error),
     })?;
-    let applied = applied.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
-    let applied = applied.collect::<Result<Vec<(i64, Vec<u8>)>, sqlx::Error>>()?;
-    let ours = MIGRATOR.iter().map(|migration| (migration.version, migration.checksum.to_vec())).collect::<Vec<_>>();
-    if applied != ours {
-        let found = applied.iter().map(|(version, _)| version.to_string()).collect::<Vec<_>>().join(", ");
-        return Err(wrong(format!("migrations [{found}] are applied, or others of the same numbers")));
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Refuses any schema but ours: another version, a column, a constraint, an index or a guard that is gone or is new,
+/// a guard that is switched off, a function whose body is another. A later release that lets us serve may have added what
+/// leaves our writing right.
+pub(super) async fn check_schema(connection: &mut PgConnection, schema: Schema) -> Result<(), Failure> {
+    let wrong = |problem: String| wrong(Dialect::Postgres, &problem);
+    let applied = applied(connection).await?;
+    let serves_from = if has_release(connection).await? { serves_from(connection).await? } else { 0 };
+    let fit = release::fit(Dialect::Postgres, &applied, serves_from)?;
+    if fit == Fit::Newer && schema == Schema::Exact {
+        return Err(wrong(
+            "a later release added to it, and what this program does not know it would leave out".into(),
+        ));
     }
     let found = catalog(connection).await?;
-    let expected: Vec<&str> = CATALOG.lines().collect();
-    let missing = expected.iter().find(|line| !found.iter().any(|found| found == *line));
-    if let Some(line) = missing {
+    let added = release::later().iter().flat_map(|later| later.catalog).copied();
+    let expected = BTreeSet::from_iter(CATALOG.lines().chain(added));
+    if let Some(line) = expected.iter().find(|line| !found.iter().any(|found| found == *line)) {
         return Err(wrong(format!("`{line}` is missing or changed")));
     }
-    match found.iter().find(|line| !expected.contains(&line.as_str())) {
+    let mut unknown = found.iter().filter(|line| !expected.contains(line.as_str()));
+    let line = match fit {
+        Fit::Exact => unknown.next(),
+        Fit::Newer => {
+            let (known, demanded) = (Known::of(expected.iter().copied()), demanded(connection).await?);
+            unknown.find(|line| !known.allows(line, &demanded))
+        }
+    };
+    match line {
         Some(line) => Err(wrong(format!("`{line}` is unknown"))),
         None => Ok(()),
     }
+}
+
+/// The columns that want a value and have none by themselves.
+async fn demanded(connection: &mut PgConnection) -> Result<BTreeSet<String>, Failure> {
+    let text = "SELECT format('%s.%s', c.relname, a.attname) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
+          AND NOT a.attisdropped AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''";
+    let rows = sqlx::query(text).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 /// A line a thing, in words that mean the same in every version of PostgreSQL.

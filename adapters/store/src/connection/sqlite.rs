@@ -15,7 +15,7 @@ use sqlx::{
     Connection as _, Executor as _, Row as _, Sqlite, SqliteConnection, SqlitePool, TypeInfo as _, ValueRef as _,
 };
 
-use super::{Schema, migration, ours};
+use super::{Dialect, Schema, migration, ours, release, sqlite_schema};
 use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 use crate::limits::{STATEMENTS_CACHED, WAL_PAGES, WRITER_CACHE_KIB};
@@ -103,9 +103,9 @@ impl Opener {
         }
         let mut connection = SqliteConnection::connect_with(&self.writer).await?;
         if schema == Schema::Migrate {
-            MIGRATOR.run_direct(None, &mut connection, false).await.map_err(migration)?;
+            migrate(&mut connection).await?;
         }
-        check_schema(&mut connection).await?;
+        sqlite_schema::check(&mut connection, schema).await?;
         // A commit of a process that died may be in the log and not yet on the disk. Folding the log in syncs it
         // first, so that nothing is answered from what a power cut could still take back.
         sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_all(&mut connection).await?;
@@ -141,44 +141,49 @@ pub(super) async fn home(connection: &mut SqliteConnection) -> Result<String, Fa
     Ok(format!("sqlite:{}:{}", facts.ino(), born.map_or(0, |born| born.as_nanos())))
 }
 
+/// Brings the schema up to ours, and says first which releases it is for from then on. A newer one is left as it is.
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), Failure> {
+    let applied = sqlite_schema::applied(connection).await.or_else(|failure| match failure {
+        // Nothing is there yet; where something else is wrong, the migrations say it.
+        Failure::Broken(_) => Ok(Vec::new()),
+        failure => Err(failure),
+    })?;
+    if applied.iter().any(|(version, _)| *version > release::own(Dialect::Sqlite)) {
+        return Ok(());
+    }
+    let oldest = release::oldest(Dialect::Sqlite);
+    let text = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'release'";
+    let is_there: i64 = sqlx::query(text).fetch_one(&mut *connection).await?.try_get(0)?;
+    if is_there > 0 {
+        serve_from(connection, oldest).await?;
+    }
+    release::migrator(Dialect::Sqlite).run_direct(None, connection, false).await.map_err(migration)?;
+    serve_from(connection, oldest).await
+}
+
+/// Takes the one write lock, so that no unit is under way.
+async fn serve_from(connection: &mut SqliteConnection, oldest: i64) -> Result<(), Failure> {
+    let raise = sqlx::query("UPDATE release SET serves_from = $1 WHERE serves_from < $1").bind(oldest);
+    raise.execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), Failure> {
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let read = sqlx::query("SELECT serves_from FROM release").fetch_one(&mut *connection).await;
+    let serves = read.map_err(Failure::from).and_then(|row| release::may_serve(Dialect::Sqlite, row.try_get(0)?));
+    if serves.is_err() {
+        // Whoever keeps the connection begins anew.
+        let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+    }
+    serves
+}
+
 /// Nobody else, until the connection closes. Refused where somebody is there already: in WAL mode a file that others have
 /// open cannot be locked whole.
 pub(super) async fn alone(connection: &mut SqliteConnection) -> Result<(), Failure> {
     let taken = sqlx::raw_sql("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").execute(connection).await;
     taken.map(drop).map_err(|error| Failure::Unavailable(format!("the file is in use, stop `serve` first: {error}")))
-}
-
-/// Refuses any schema but ours, to the letter: another version, a dropped trigger, a changed constraint.
-pub(in crate::connection) async fn check_schema(connection: &mut SqliteConnection) -> Result<(), Failure> {
-    let mut fresh = SqliteConnection::connect_with(&SqliteConnectOptions::new().in_memory(true)).await?;
-    MIGRATOR
-        .run_direct(None, &mut fresh, false)
-        .await
-        .map_err(|error| Failure::Broken(format!("the embedded schema cannot be built: {error}")))?;
-    let expected = schema_of(&mut fresh).await?;
-    let found = schema_of(connection).await?;
-    let unequal = expected.iter().find(|item| !found.contains(item)).map(|item| ("is missing or changed", item));
-    let unequal =
-        unequal.or_else(|| found.iter().find(|item| !expected.contains(item)).map(|item| ("is unknown", item)));
-    if let Some((problem, (kind, name, _))) = unequal {
-        let versions = MIGRATOR.iter().map(|migration| migration.version.to_string()).collect::<Vec<_>>().join(", ");
-        return Err(Failure::Broken(format!(
-            "the schema is not the one of this program (migrations {versions}): {kind} {name} {problem}"
-        )));
-    }
-    Ok(())
-}
-
-type SchemaItem = (String, String, String);
-
-async fn schema_of(connection: &mut SqliteConnection) -> Result<Vec<SchemaItem>, Failure> {
-    let rows = sqlx::query(
-        "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
-         ORDER BY type, name",
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
 }
 
 /// Pages, indexes, constraints and references; what is wrong first, where something is.

@@ -1,10 +1,12 @@
 //! A second opinion on the book, as simple as it can be: a list of spends, summed anew at every question.
 
 mod mending;
+mod origin;
 mod period;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::origin::origin;
 use self::period::{Width, in_one_period};
 use super::memory::Told;
 use crate::account::{Account, Balance, Side};
@@ -52,6 +54,8 @@ struct Bought {
     /// When it was reserved.
     at: Micros,
     refunded: u128,
+    /// The scopes of what the agent ran and whom it came by.
+    origin: Vec<String>,
 }
 
 #[derive(Default)]
@@ -80,6 +84,7 @@ impl Model {
         let Told::New(effects) = told else { return };
         assert_eq!(effects.at, at, "time is the clock's, and rises");
         self.last_at = Some(at);
+        self.check_origin(request);
         let life = |model: &mut Self, spend: &SpendId, from: &[Life], to: Life| {
             let bought = model.spends.get_mut(spend).unwrap();
             assert!(from.contains(&bought.life), "{:?} became {to:?}", bought.life);
@@ -129,8 +134,9 @@ impl Model {
             Command::Commit { spend } => {
                 let path = self.path(self.spends[spend].leaf);
                 assert!(path.iter().all(|id| self.nodes[id].state == BudgetState::Active), "signed under a stop");
-                let (leaf, payee) = (self.spends[spend].leaf, self.spends[spend].payee.clone());
-                assert_eq!(self.barred(leaf, &payee), None, "signed past a closed gate");
+                let bought = &self.spends[spend];
+                let origin = [&bought.origin[..], &origin(&request.caller)].concat();
+                assert_eq!(self.barred(bought.leaf, &bought.payee, &origin), None, "signed past a gate");
                 life(self, spend, &[Life::Held], Life::Signed);
             }
             Command::Submit { spend, .. } | Command::Doubt { spend } => {
@@ -179,10 +185,11 @@ impl Model {
             }
             return;
         }
+        let origin = origin(&request.caller);
         match told {
-            Told::New(_) => self.take_hold(at, hold),
+            Told::New(_) => self.take_hold(at, hold, origin),
             Told::Known => panic!("a new key is known"),
-            Told::Rejected(rejection) => self.check_refusal(at, hold, rejection),
+            Told::Rejected(rejection) => self.check_refusal(at, hold, &origin, rejection),
         }
         // Which refusals a key keeps is written here once more.
         let kept = match told {
@@ -211,10 +218,10 @@ impl Model {
         }
     }
 
-    fn take_hold(&mut self, at: Micros, hold: &Hold) {
+    fn take_hold(&mut self, at: Micros, hold: &Hold, origin: Vec<String>) {
         let path = self.path(hold.budget);
         assert!(!path.is_empty(), "a hold under nothing");
-        assert_eq!(self.barred(hold.budget, hold.payee.as_str()), None, "a hold past a closed gate");
+        assert_eq!(self.barred(hold.budget, hold.payee.as_str(), &origin), None, "a hold past a closed gate");
         for id in &path {
             let node = &self.nodes[id];
             assert_eq!(node.state, BudgetState::Active, "a hold past a stop");
@@ -234,12 +241,13 @@ impl Model {
             life: Life::Held,
             at,
             refunded: 0,
+            origin,
         };
         assert!(self.spends.insert(hold.spend, bought).is_none(), "a spend twice");
     }
 
     /// A refusal must be true, too.
-    fn check_refusal(&self, at: Micros, hold: &Hold, rejection: &Rejection) {
+    fn check_refusal(&self, at: Micros, hold: &Hold, origin: &[String], rejection: &Rejection) {
         let path = self.path(hold.budget);
         match rejection {
             Rejection::AmountExceedsBudget { budget, available, cap, .. } => {
@@ -255,7 +263,8 @@ impl Model {
             }
             Rejection::Stopped { scope, .. } => {
                 assert!(self.closed.contains(scope), "refused for {scope}, which is open");
-                assert!(self.barred(hold.budget, hold.payee.as_str()).is_some(), "refused though nothing bars it");
+                let barred = self.barred(hold.budget, hold.payee.as_str(), origin);
+                assert!(barred.is_some(), "refused though nothing bars it");
             }
             Rejection::MandateUnknown { .. } => assert!(path.is_empty()),
             Rejection::MandateSuspended { budget } => {
@@ -324,18 +333,6 @@ impl Model {
             next = node.parent;
         }
         path
-    }
-
-    /// A closed gate that a payment would pass, written once more.
-    fn barred(&self, leaf: BudgetId, payee: &str) -> Option<String> {
-        let path = self.path(leaf);
-        let named = path.iter().map(|id| match self.nodes[id].kind {
-            BudgetKind::Person => format!("person/{}", self.nodes[id].holder),
-            _ => format!("mandate/{id}"),
-        });
-        let agent = path.first().map(|leaf| format!("agent/{}", self.nodes[leaf].holder));
-        let mut all = named.chain(agent).chain(["fence".to_owned(), "everything".to_owned(), format!("payee/{payee}")]);
-        all.find(|scope| self.closed.contains(scope))
     }
 
     fn under(&self, id: BudgetId) -> impl Iterator<Item = &Bought> {

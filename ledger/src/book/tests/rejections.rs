@@ -303,7 +303,7 @@ pub(super) fn at(seconds: i64) -> Micros {
 /// Each scope bars a hold, and a signature of what was held before.
 fn gate_cases() -> Vec<Case> {
     let close = |number| by(user(), gate(number, GateState::Closed));
-    let mut cases: Vec<Case> = (0..5)
+    let mut cases: Vec<Case> = (0..7)
         .flat_map(|number| {
             [
                 (vec![close(number)], 0, plain(1, 1), Code::Stopped),
@@ -331,6 +331,8 @@ fn a_gate_bars_what_is_in_its_scope_and_nothing_else() {
         closed(other("person")),
         closed(other("agent")),
         closed(other("payee")),
+        closed(format!("build/sha256:{}", "02".repeat(32)).parse().unwrap()),
+        closed("issuer/https://idp.example".parse().unwrap()),
         closed(Scope::Mandate(mandate(1))),
         plain(1, 1),
         commit(1),

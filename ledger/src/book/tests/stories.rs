@@ -4,7 +4,9 @@ use ledger::command::{Command, ReleaseProof, Request};
 use ledger::gate::{GateState, Scope};
 use proptest::prelude::*;
 
-use super::{START, VALID_BEFORE, agent, by, hold, mandate, recover, refund, seen, service, spend, step, unused};
+use super::{
+    ISSUER, START, VALID_BEFORE, agent, build, by, hold, mandate, recover, refund, seen, service, spend, step, unused,
+};
 
 /// A payment from its hold on, as far as it gets: single steps rarely meet a spend in the right state.
 fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
@@ -20,9 +22,11 @@ fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
         };
         let refund = refund(number, units.div_ceil(u128::from(end.max(1))));
         let doubt = (end % 2 == 0).then_some(by(service(), Command::Doubt { spend }));
+        let named = Command::Submit { spend, transaction: seen(2).transaction };
+        let named = (end % 4 == 0).then_some(by(service(), named));
         let signed = [by(agent(), Command::Hold(Box::new(hold))), by(service(), Command::Commit { spend })];
         let ended = [by(service(), paid), by(agent(), Command::Refund { spend, refund })];
-        let requests = signed.into_iter().chain(doubt).chain(ended);
+        let requests = signed.into_iter().chain(doubt).chain(named).chain(ended);
         requests.take(length).map(|request| (1_000, request)).collect()
     })
 }
@@ -41,4 +45,21 @@ fn recovery() -> impl Strategy<Value = Vec<(i64, Request)>> {
 pub fn steps(longest: usize) -> impl Strategy<Value = Vec<(i64, Request)>> {
     let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery()];
     prop::collection::vec(piece, 1..longest).prop_map(|pieces| pieces.into_iter().flatten().collect())
+}
+
+/// One of the things that can be stopped.
+fn scope(number: u8) -> Scope {
+    match number {
+        0 => Scope::Everything,
+        1 => Scope::Person("user-1".parse().unwrap()),
+        2 => Scope::Agent("agent-1".parse().unwrap()),
+        3 => Scope::Mandate(mandate(0)),
+        4 => Scope::Payee("shop".parse().unwrap()),
+        5 => Scope::Build(build(1)),
+        _ => Scope::Issuer(ISSUER.parse().unwrap()),
+    }
+}
+
+pub fn gate(number: u8, to: GateState) -> Command {
+    Command::Gate { scope: scope(number), to }
 }

@@ -13,13 +13,16 @@ use ledger::decision::Answer;
 use ledger::gate::{GateState, Scope};
 use ledger::id::{AuthMethod, BudgetId, Caller, CallerKind, DecisionId, Digest, Micros, SpendId};
 use ledger::money::{Amount, AssetId};
+use ledger::origin::Build;
 use ledger::settlement::{Role, SettlementKey};
 use ledger::spend::{Authorization, Observation, UnusedProof};
 use ledger::transfer::Money;
 use ledger::window::{Limit, Period};
 use proptest::prelude::*;
 
-pub use self::stories::steps;
+pub use self::stories::{gate, steps};
+
+pub const ISSUER: &str = "https://idp.example/a";
 
 /// Where the clock of a stream starts.
 pub const START: Micros = Micros::from_seconds(1_800_000_000);
@@ -38,19 +41,24 @@ pub fn money(units: u128) -> Money {
 }
 
 pub fn caller(principal: &str, kind: CallerKind) -> Caller {
-    Caller { principal: principal.parse().unwrap(), kind, method: AuthMethod::Bearer }
+    Caller::new(principal.parse().unwrap(), kind, AuthMethod::Bearer)
 }
 
+/// It comes by an outside issuer, and its build is registered.
 pub fn agent() -> Caller {
-    caller("agent-1", CallerKind::Agent)
+    Caller { issuer: Some(ISSUER.parse().unwrap()), build: Some(build(1)), ..caller("agent-1", CallerKind::Agent) }
 }
 
 pub fn user() -> Caller {
-    caller("user-1", CallerKind::User)
+    Caller { issuer: Some(ISSUER.parse().unwrap()), ..caller("user-1", CallerKind::User) }
 }
 
 pub fn service() -> Caller {
     caller("service", CallerKind::Service)
+}
+
+pub fn build(number: u8) -> Build {
+    Build(Digest([number; 32]))
 }
 
 pub fn mandate(number: u8) -> BudgetId {
@@ -257,7 +265,8 @@ pub fn step() -> impl Strategy<Value = (i64, Request)> {
 
 fn any_hold() -> impl Strategy<Value = Request> {
     let who = prop_oneof![
-        8 => Just(agent()),
+        6 => Just(agent()),
+        2 => Just(Caller { build: Some(build(2)), issuer: None, ..agent() }),
         1 => Just(service()),
         1 => Just(caller("agent-2", CallerKind::Agent))
     ];
@@ -350,7 +359,7 @@ fn on_settlement() -> impl Strategy<Value = Request> {
 }
 
 fn on_budget() -> impl Strategy<Value = Request> {
-    (0..6_u8, 0..18_u8, 1..2_000_u128).prop_map(|(number, what, cap)| {
+    (0..7_u8, 0..18_u8, 1..2_000_u128).prop_map(|(number, what, cap)| {
         let number = if what >= 12 { number } else { number.min(4) };
         let budget = if number == 4 { PERSON } else { mandate(number) };
         let change = |to| by(user(), Command::ChangeBudget { budget, to });
@@ -373,19 +382,4 @@ fn on_budget() -> impl Strategy<Value = Request> {
             _ => open(mandate(number + 4), Some(PERSON), BudgetKind::Mandate, total(cap), Some(number + 4)),
         }
     })
-}
-
-/// One of the things that can be stopped.
-pub fn scope(number: u8) -> Scope {
-    match number {
-        0 => Scope::Everything,
-        1 => Scope::Person("user-1".parse().unwrap()),
-        2 => Scope::Agent("agent-1".parse().unwrap()),
-        3 => Scope::Mandate(mandate(0)),
-        _ => Scope::Payee("shop".parse().unwrap()),
-    }
-}
-
-pub fn gate(number: u8, to: GateState) -> Command {
-    Command::Gate { scope: scope(number), to }
 }

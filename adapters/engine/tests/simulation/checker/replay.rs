@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use ledger::budget::{BudgetKind, BudgetState, Caps};
 use ledger::effects::{Effects, Operation};
 use ledger::gate::{GateState, Scope};
-use ledger::id::{BudgetId, PayeeId};
+use ledger::id::{BudgetId, Caller};
+use ledger::spend::Spend;
 
 use super::{Book, Verdict, ensure};
 
@@ -56,11 +57,14 @@ impl Past {
         path.into_iter().map(|id| (id, &self.nodes[&id])).collect()
     }
 
-    fn barred(&self, leaf: &BudgetId, payee: &PayeeId) -> Option<&Scope> {
-        let path = self.path(leaf);
+    /// The gates of what is paid, of what reserved it, and of who asks now.
+    fn barred(&self, spend: &Spend, caller: &Caller) -> Option<&Scope> {
+        let (path, payee) = (self.path(&spend.budget), &spend.payee);
         self.closed.iter().find(|scope| match scope {
             Scope::Everything | Scope::Fence => true,
             Scope::Payee(name) => name == payee,
+            Scope::Build(build) => [spend.build, caller.build].contains(&Some(*build)),
+            Scope::Issuer(issuer) => [&spend.issuer, &caller.issuer].contains(&&Some(issuer.clone())),
             Scope::Agent(name) => path.first().is_some_and(|(_, node)| node.holder == name.to_string()),
             Scope::Mandate(id) => path.iter().any(|(node, _)| node == id),
             Scope::Person(name) => {
@@ -77,8 +81,11 @@ pub fn i13(book: &Book<'_>) -> Verdict {
         let reserves = matches!(record.operation, Operation::Hold | Operation::Commit);
         if let Some(spend) = record.spend.as_ref().filter(|_| reserves) {
             let what = || format!("record {}, {}", record.seq, record.operation);
-            let barred = past.barred(&spend.budget, &spend.payee);
+            let barred = past.barred(spend, &record.caller);
             ensure(barred.is_none(), || format!("{} past the closed gate {barred:?}", what()))?;
+            let came = (record.caller.build, &record.caller.issuer);
+            let is_told = record.operation != Operation::Hold || (spend.build, &spend.issuer) == came;
+            ensure(is_told, || format!("{} forgets what reserved it", what()))?;
             for (id, node) in past.path(&spend.budget) {
                 ensure(node.state == BudgetState::Active, || format!("{} under {id}, {}", what(), node.state))?;
                 let over =
@@ -91,6 +98,11 @@ pub fn i13(book: &Book<'_>) -> Verdict {
         if record.operation == Operation::Claim {
             let closed = past.closed.iter().find(|scope| matches!(scope, Scope::Everything | Scope::Fence));
             ensure(closed.is_none(), || format!("record {}: a claim past the gate {closed:?}", record.seq))?;
+        }
+        if matches!(record.operation, Operation::Decide | Operation::OpenBudget) {
+            let issuer = record.caller.issuer.clone().map(Scope::Issuer);
+            let closed = past.closed.iter().find(|scope| issuer.as_ref() == Some(scope));
+            ensure(closed.is_none(), || format!("record {}: decided past the gate {closed:?}", record.seq))?;
         }
         past.take(record);
     }

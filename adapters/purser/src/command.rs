@@ -1,0 +1,113 @@
+//! The command line read, and each command handed to its module.
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
+use crate::pay::Ended;
+use crate::verify::Judged;
+use crate::{
+    approve, ask, bench, chain_command, checkpoint, close, demo, dev, doctor, export, init, keys, operate, pay,
+    principal, reconcile, restore, serve, stop, subject, telemetry, verify,
+};
+use clap::Parser;
+
+/// What the binary does.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    telemetry::init(default_level(&cli.command));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("purser: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("purser: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Commands that tell something keep the log quiet; services speak.
+const fn default_level(command: &Command) -> &'static str {
+    match command {
+        Command::Serve(_) | Command::Dev(_) | Command::Chain(_) => "info",
+        _ => "warn",
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Demo { json } => {
+            let object = demo::run(json).await.map_err(|error| error.to_string())?;
+            if json {
+                println!("{object}");
+            }
+            let ok = object.get("ok").and_then(serde_json::Value::as_bool) == Some(true);
+            Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Dev(args) => dev::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Chain(args) => chain_command::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => serve::run(&args.config, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => bench::run(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Principal(args) => match &args.action {
+            PrincipalAction::Add(add) => principal::add(add).map(|()| ExitCode::SUCCESS),
+            PrincipalAction::NewKey(key) => principal::new_key(key).map(|()| ExitCode::SUCCESS),
+        },
+        Command::Approve(args) => approve::run(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => {
+            Ok(if doctor::run(&args.config).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Migrate(args) => operate::migrate(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Backup(args) => restore::backup(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Restore(args) => restore::run(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Spends(args) => Ok(if operate::spends(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Reconcile(args) => {
+            Ok(if reconcile::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Close(args) => Ok(if close::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Export(args) => subject::export(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Erase(args) => subject::erase(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
+        Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Ledger(args) => ledger(args.question).await,
+        Command::Ask(args) => Ok(if ask::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Pay(args) => Ok(match pay::run(&args).await? {
+            Ended::Delivered => ExitCode::SUCCESS,
+            Ended::Refused => ExitCode::FAILURE,
+            Ended::Previewed => ExitCode::from(3),
+        }),
+        Command::Verify(args) => Ok(match verify::run(&args) {
+            Ok(Judged::Valid) => ExitCode::SUCCESS,
+            Ok(Judged::Invalid) => ExitCode::from(1),
+            Err(message) => {
+                eprintln!("purser: {message}");
+                ExitCode::from(2)
+            }
+        }),
+    }
+}
+
+async fn ledger(question: LedgerQuestion) -> Result<ExitCode, String> {
+    let sound = match question {
+        LedgerQuestion::Balances(scope) => operate::balances(&scope).await?,
+        LedgerQuestion::Journal(scope) => operate::journal(&scope).await?,
+        LedgerQuestion::Verify(scope) => operate::verify(&scope).await?,
+        LedgerQuestion::Checkpoint(args) => checkpoint::checkpoint(&args).await.map(|()| true)?,
+        LedgerQuestion::Prove(args) => checkpoint::prove(&args).await.map(|()| true)?,
+        LedgerQuestion::Consistency(args) => checkpoint::grown(&args).await.map(|()| true)?,
+        LedgerQuestion::Export(args) => export::export(&args).await.map(|()| true)?,
+        LedgerQuestion::Statement(args) => export::statement::statement(&args).await.map(|()| true)?,
+    };
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
