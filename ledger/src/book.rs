@@ -5,6 +5,7 @@
 
 mod claiming;
 mod deciding;
+mod following;
 mod gating;
 mod mending;
 mod settling;
@@ -80,6 +81,8 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Submit { spend, .. }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
+        | Command::Unsettle { spend, .. }
+        | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Claim(claim) => {
@@ -89,6 +92,8 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
         | Command::Receive { settlement, .. }
+        | Command::Unreceive { settlement, .. }
+        | Command::Conclude { settlement, .. }
         | Command::Fail { settlement, .. } => keys.settlement(view, settlement),
         Command::Refund { spend, refund } => {
             keys.spend(view, *spend);
@@ -171,7 +176,9 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Commit { spend } => draft.commit(*spend),
         Command::Submit { spend, transaction } => draft.submit(*spend, transaction),
         Command::Doubt { spend } => draft.doubt(*spend),
-        Command::Settle { spend, seen } => draft.settle(*spend, seen),
+        Command::Settle { spend, seen, finalized } => draft.settle(*spend, seen, *finalized),
+        Command::Unsettle { spend, proof } => draft.unsettle(*spend, proof),
+        Command::Finalise { spend, seen, finalized } => draft.finalise(*spend, seen, *finalized),
         Command::Release { spend, proof } => draft.release(*spend, proof),
         Command::Misspend { spend, transaction } => draft.misspend(*spend, transaction),
         Command::Claim(claim) => draft.claim(claim),
@@ -179,7 +186,13 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Dispatch { settlement, document, transaction, account_nonce } => {
             draft.dispatch(settlement, *document, transaction.as_ref(), *account_nonce)
         }
-        Command::Receive { settlement, seen, gas } => draft.receive(settlement, seen, gas.as_ref()),
+        Command::Receive { settlement, seen, finalized, gas } => {
+            draft.receive(settlement, seen, *finalized, gas.as_ref())
+        }
+        Command::Unreceive { settlement, proof } => draft.unreceive(settlement, proof),
+        Command::Conclude { settlement, seen, finalized, gas } => {
+            draft.conclude(settlement, seen, *finalized, gas.as_ref())
+        }
         Command::Fail { settlement, proof, gas } => draft.fail(settlement, proof, gas.as_ref()),
         Command::Refund { spend, refund } => draft.refund(*spend, refund),
         Command::Recover(recover) => draft.recover(recover),

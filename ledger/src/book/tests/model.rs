@@ -52,6 +52,8 @@ struct Bought {
     /// When it was reserved.
     at: Micros,
     refunded: u128,
+    /// Settled in a block that may be taken back.
+    young: bool,
 }
 
 #[derive(Default)]
@@ -109,7 +111,11 @@ impl Model {
             Command::ChangeCaps { budget, caps } => self.change_caps(*budget, caps, at),
             Command::Refund { spend, refund } => {
                 let bought = self.spends.get_mut(spend).unwrap();
-                assert_eq!(bought.life, Life::Settled, "a refund of what was not paid");
+                assert_eq!(
+                    (bought.life, bought.young),
+                    (Life::Settled, false),
+                    "a refund of what was not paid for good"
+                );
                 bought.refunded += refund.seen.amount.get();
                 assert!(bought.refunded <= bought.money, "more was given back than was paid");
                 assert!(self.refunds.insert(refund.place.transaction.to_string()), "a refund twice");
@@ -136,10 +142,16 @@ impl Model {
             Command::Submit { spend, .. } | Command::Doubt { spend } => {
                 life(self, spend, &[Life::Signed], Life::Signed);
             }
-            Command::Settle { spend, seen } => {
+            Command::Settle { spend, seen, finalized } => {
                 assert_eq!(seen.amount.get(), self.spends[spend].money);
                 life(self, spend, &[Life::Signed], Life::Settled);
+                self.spends.get_mut(spend).unwrap().young = seen.block_number > *finalized;
             }
+            Command::Unsettle { spend, .. } => {
+                self.grow_old(spend, "what is final was taken back");
+                life(self, spend, &[Life::Settled], Life::Signed);
+            }
+            Command::Finalise { spend, .. } => self.grow_old(spend, "what is final became so again"),
             Command::Release { spend, proof } => {
                 if let ReleaseProof::Unused(proof) = proof {
                     assert!(proof.finalized_timestamp >= super::stream::VALID_BEFORE, "released without a proof");
@@ -234,6 +246,7 @@ impl Model {
             life: Life::Held,
             at,
             refunded: 0,
+            young: false,
         };
         assert!(self.spends.insert(hold.spend, bought).is_none(), "a spend twice");
     }
@@ -324,18 +337,6 @@ impl Model {
             next = node.parent;
         }
         path
-    }
-
-    /// A closed gate that a payment would pass, written once more.
-    fn barred(&self, leaf: BudgetId, payee: &str) -> Option<String> {
-        let path = self.path(leaf);
-        let named = path.iter().map(|id| match self.nodes[id].kind {
-            BudgetKind::Person => format!("person/{}", self.nodes[id].holder),
-            _ => format!("mandate/{id}"),
-        });
-        let agent = path.first().map(|leaf| format!("agent/{}", self.nodes[leaf].holder));
-        let mut all = named.chain(agent).chain(["fence".to_owned(), "everything".to_owned(), format!("payee/{payee}")]);
-        all.find(|scope| self.closed.contains(scope))
     }
 
     fn under(&self, id: BudgetId) -> impl Iterator<Item = &Bought> {

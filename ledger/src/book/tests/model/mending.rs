@@ -2,12 +2,17 @@
 
 use super::period::{Width, in_one_period};
 use super::{Life, Model};
-use crate::budget::Caps;
+use crate::budget::{BudgetKind, Caps};
 use crate::command::Recover;
-use crate::id::{BudgetId, Micros};
+use crate::id::{BudgetId, Micros, SpendId};
 use crate::window::Limit;
 
 impl Model {
+    pub(super) fn grow_old(&mut self, spend: &SpendId, otherwise: &str) {
+        let bought = self.spends.get_mut(spend).unwrap();
+        assert!(std::mem::take(&mut bought.young) && bought.refunded == 0, "{otherwise}");
+    }
+
     pub(super) fn change_caps(&mut self, id: BudgetId, caps: &Caps, at: Micros) {
         let used = self.used(id);
         let node = self.nodes.get_mut(&id).unwrap();
@@ -58,5 +63,17 @@ impl Model {
                 self.nodes.get_mut(id).unwrap().charges.push(charge);
             }
         }
+    }
+
+    /// A closed gate that a payment would pass, written once more.
+    pub(super) fn barred(&self, leaf: BudgetId, payee: &str) -> Option<String> {
+        let path = self.path(leaf);
+        let named = path.iter().map(|id| match self.nodes[id].kind {
+            BudgetKind::Person => format!("person/{}", self.nodes[id].holder),
+            _ => format!("mandate/{id}"),
+        });
+        let agent = path.first().map(|leaf| format!("agent/{}", self.nodes[leaf].holder));
+        let mut all = named.chain(agent).chain(["fence".to_owned(), "everything".to_owned(), format!("payee/{payee}")]);
+        all.find(|scope| self.closed.contains(scope))
     }
 }
