@@ -26,10 +26,16 @@ impl Engine {
         let spend = self.own_spend(identity, id).await?;
         let wrong = || EngineError::invalid("transaction", "0x and 64 hexadecimal digits", transaction);
         let hash = transaction.parse().map_err(|_| wrong())?;
+        let finalized = self.finalized().await?;
         let receipt = self.chain.receipt(hash).await?;
         let receipt = receipt.ok_or_else(|| EngineError::NotFound { what: "transaction", id: format!("{hash:#x}") })?;
         if !receipt.success {
             return Err(EngineError::invalid("transaction", "one that succeeded", "one that reverted"));
+        }
+        // What can be taken back has not come back: so nothing that was given back to a budget is ever taken from it again.
+        if receipt.block.number > finalized {
+            let (what, block) = (format!("transaction {hash:#x}"), receipt.block.number);
+            return Err(EngineError::Book(Rejection::NotFinal { what, block, finalized }));
         }
         let settled_at = self.settled_at(identity, &spend).await?;
         if settled_at.is_some_and(|block| receipt.block.number <= block) {
@@ -75,7 +81,8 @@ impl Engine {
 impl Engine {
     async fn settled_at(&self, identity: &Identity, spend: &Spend) -> Result<Option<u64>, EngineError> {
         let records = self.store.records_of_spend(&identity.tenant, spend.id).await?;
-        let settled = records.iter().find(|(_, effects)| effects.operation == Operation::Settle);
+        let says_where = |operation| matches!(operation, Operation::Settle | Operation::Finalise);
+        let settled = records.iter().rev().find(|(_, effects)| says_where(effects.operation));
         Ok(settled.and_then(|(_, effects)| match &effects.fact {
             Some(Fact::Seen(seen)) => Some(seen.block_number),
             _ => None,

@@ -116,10 +116,11 @@ impl Store for SqlStore {
     }
 
     async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        let (index, order) = (self.dialect().indexed_by("settlement_open"), self.dialect().insertion());
-        let text =
-            format!("SELECT body FROM settlement {index} WHERE tenant = $1 AND open = 1 ORDER BY {order} LIMIT $2");
-        self.bodies(text, vec![Cell::text(tenant), limited(limit)]).await
+        self.settlements(tenant, "state <> 'settled'", limit).await
+    }
+
+    async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
+        self.settlements(tenant, "state = 'settled'", limit).await
     }
 
     async fn decisions_of(
@@ -204,7 +205,7 @@ impl Store for SqlStore {
         let (join, index) = (self.dialect().join(), self.dialect().indexed_by("spend_open"));
         let text = format!(
             "SELECT count(*) FROM (SELECT 1 FROM spend s {index} {join} budget b ON b.tenant = s.tenant AND b.id = s.budget
-                 WHERE s.tenant = $1 AND s.open = 1 AND b.holder = $2 LIMIT $3) AS found"
+                 WHERE s.tenant = $1 AND s.open = 1 AND s.state <> 'settled' AND b.holder = $2 LIMIT $3) AS found"
         );
         let found = self.fetch(text, vec![Cell::text(tenant), Cell::text(holder), Cell::Integer(most.into())]).await?;
         let count = found.first().map_or(Ok(0), |row| row.integer(0))?;
@@ -219,10 +220,9 @@ impl Store for SqlStore {
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError> {
         let index = if state.is_open() { self.dialect().indexed_by("spend_open") } else { String::new() };
-        let open = if state.is_open() { 1 } else { 0 };
+        let open = if state.is_open() { "AND open = 1" } else { "" };
         let text = format!(
-            "SELECT body FROM spend {index} WHERE tenant = $1 AND open = {open} AND state = $2 AND id > $3
-             ORDER BY id LIMIT $4"
+            "SELECT body FROM spend {index} WHERE tenant = $1 {open} AND state = $2 AND id > $3 ORDER BY id LIMIT $4"
         );
         let after = after.map(|id| id.0.to_vec()).unwrap_or_default();
         self.bodies(text, vec![Cell::text(tenant), Cell::text(state), Cell::Blob(after), limited(limit)]).await
@@ -298,6 +298,15 @@ impl Store for SqlStore {
 impl SqlStore {
     async fn fetch(&self, text: impl Into<Cow<'static, str>>, cells: Cells) -> Result<Vec<Row>, Failure> {
         self.shared.readers.acquire().await?.fetch(text, cells).await
+    }
+
+    /// Of those that are open: settled ones are while their block may be taken back.
+    async fn settlements(&self, tenant: &TenantId, which: &str, limit: u32) -> Result<Vec<Settlement>, StoreError> {
+        let (index, order) = (self.dialect().indexed_by("settlement_open"), self.dialect().insertion());
+        let text = format!(
+            "SELECT body FROM settlement {index} WHERE tenant = $1 AND open = 1 AND {which} ORDER BY {order} LIMIT $2"
+        );
+        self.bodies(text, vec![Cell::text(tenant), limited(limit)]).await
     }
 
     async fn body<T: Canon>(

@@ -48,7 +48,7 @@ pub(crate) const PURCHASES: LookUp = LookUp {
     select: "t.budget, t.purchase, t.id",
     key: &[("budget", Blob), ("purchase", Blob)],
     index: Some("spend_purchase"),
-    filter: "AND t.open = 1",
+    filter: "AND t.open = 1 AND t.state <> 'settled'",
     joined: None,
 };
 
