@@ -333,9 +333,10 @@ impl Engine {
             Some(transaction) => self.chain.receipt(transaction).await?,
             None => None,
         };
-        let gas = receipt.as_ref().map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
+        let last = receipt.as_ref().filter(|receipt| receipt.block.number <= finalized);
+        let gas = last.map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
         // In a block that can be taken back it may yet move the money, where it comes before whatever made it revert.
-        let reverted = receipt.as_ref().is_some_and(|receipt| !receipt.success && receipt.block.number <= finalized);
+        let reverted = last.is_some_and(|receipt| !receipt.success);
         let key = key.clone();
         let outcome = observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?;
         let other = Self::used_by_another(&outcome, ours, finalized);

@@ -259,7 +259,7 @@ impl Store for SimStore {
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError> {
         let look = |tables: &Tables| {
-            let open = tables.spends.values().filter(|spend| spend.state.is_open());
+            let open = tables.spends.values().filter(|spend| spend.is_unfinished());
             open.filter(|spend| after.is_none_or(|after| spend.id > after)).take(most(limit)).cloned().collect()
         };
         self.read(tenant, look).await
@@ -284,6 +284,14 @@ impl Store for SimStore {
         let look = |tables: &Tables| {
             let open = tables.settlements.values().filter(|settlement| settlement.state.is_open());
             open.take(most(limit)).cloned().collect()
+        };
+        self.read(tenant, look).await
+    }
+
+    async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
+        let look = |tables: &Tables| {
+            let young = tables.settlements.values().filter(|settlement| settlement.young.is_some());
+            young.take(most(limit)).cloned().collect()
         };
         self.read(tenant, look).await
     }
