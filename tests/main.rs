@@ -23,6 +23,7 @@ mod never_twice;
 mod no_spend_without_a_mandate;
 mod nodes_fail;
 mod processes_come_and_go;
+mod the_chain_reorganises;
 mod the_document_is_true;
 mod tidy;
 mod walkthrough;

@@ -10,9 +10,10 @@ use ledger::rejection::Rejection;
 use ledger::spend::{Observation, Spend};
 use x402::chain::{Receipt, TransferLog};
 
-use crate::book;
+use crate::book::{self, service};
 use crate::consent::forbidden;
 use crate::error::EngineError;
+use crate::follow::Blocks;
 use crate::{Engine, Identity};
 
 impl Engine {
@@ -23,7 +24,12 @@ impl Engine {
         if matches!(identity.caller.kind, CallerKind::Agent | CallerKind::Merchant) {
             return Err(forbidden("the person, or an operator,", identity));
         }
-        let spend = self.own_spend(identity, id).await?;
+        let mut spend = self.own_spend(identity, id).await?;
+        // It may be final since the last sweep.
+        if spend.young.is_some() {
+            self.follow_spend(&service(&identity.tenant, "reconciler")?, &spend, &mut Blocks::default()).await?;
+            spend = self.own_spend(identity, id).await?;
+        }
         let wrong = || EngineError::invalid("transaction", "0x and 64 hexadecimal digits", transaction);
         let hash = transaction.parse().map_err(|_| wrong())?;
         let finalized = self.finalized().await?;
@@ -31,11 +37,6 @@ impl Engine {
         let receipt = receipt.ok_or_else(|| EngineError::NotFound { what: "transaction", id: format!("{hash:#x}") })?;
         if !receipt.success {
             return Err(EngineError::invalid("transaction", "one that succeeded", "one that reverted"));
-        }
-        // What can be taken back has not come back: so nothing that was given back to a budget is ever taken from it again.
-        if receipt.block.number > finalized {
-            let (what, block) = (format!("transaction {hash:#x}"), receipt.block.number);
-            return Err(EngineError::Book(Rejection::NotFinal { what, block, finalized }));
         }
         let settled_at = self.settled_at(identity, &spend).await?;
         if settled_at.is_some_and(|block| receipt.block.number <= block) {
@@ -48,7 +49,13 @@ impl Engine {
         }
         let mut after = None;
         let mut refused = None;
-        for (number, log) in refunds(&spend, &receipt)? {
+        let found = refunds(&spend, &receipt)?;
+        // What can be taken back has not come back: so nothing that was given back to a budget is ever taken from it again.
+        if !found.is_empty() && receipt.block.number > finalized {
+            let (what, block) = (format!("transaction {hash:#x}"), receipt.block.number);
+            return Err(EngineError::Book(Rejection::NotFinal { what, block, finalized }));
+        }
+        for (number, log) in found {
             let seen = Observation {
                 transaction: book::reference(receipt.transaction)?,
                 block_number: receipt.block.number,
