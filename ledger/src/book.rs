@@ -14,7 +14,7 @@ mod spending;
 mod tests;
 
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
-use crate::command::{Command, Request};
+use crate::command::{Command, Hold, Request};
 use crate::effects::{Effects, Operation};
 use crate::gate::Scope;
 use crate::id::{BudgetId, Digest, Micros, SpendId};
@@ -48,25 +48,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
             }
         }
         Command::ChangeBudget { budget, .. } | Command::ChangeCaps { budget, .. } => keys.budget(view, *budget),
-        Command::Hold(hold) => {
-            keys.claim(view, &claiming::idempotency(request, hold));
-            keys.claim(view, &ClaimKey::Authorization(hold.authorization.clone()));
-            keys.claim(view, &claiming::leaf(hold));
-            if let Some(pin) = &hold.pin {
-                keys.claim(view, &claiming::payee(pin));
-            }
-            if let Some(named) = hold.again_after {
-                keys.claim(view, &ClaimKey::Follows(named));
-                keys.spend(view, named);
-            }
-            gating::gates(view, hold.budget, &hold.payee).into_iter().for_each(|scope| keys.gate(view, scope));
-            keys.spend(view, hold.spend);
-            keys.budget(view, hold.budget);
-            for counted in spending::windows(view, hold, at)? {
-                keys.windows(view, counted.read.into_iter());
-            }
-            keys.purchase(view, PurchaseKey { budget: hold.budget, purchase: hold.purchase });
-        }
+        Command::Hold(hold) => hold_wants(view, at, request, hold, &mut keys)?,
         Command::Gate { scope, .. } => keys.gate(view, scope.clone()),
         Command::Commit { spend } => {
             keys.spend(view, *spend);
@@ -103,6 +85,27 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Fund { .. } => {}
     }
     Ok(keys)
+}
+
+fn hold_wants(view: &View, at: Micros, request: &Request, hold: &Hold, keys: &mut Keys) -> Result<(), Fault> {
+    keys.claim(view, &claiming::idempotency(request, hold));
+    keys.claim(view, &ClaimKey::Authorization(hold.authorization.clone()));
+    keys.claim(view, &claiming::leaf(hold));
+    if let Some(pin) = &hold.pin {
+        keys.claim(view, &claiming::payee(pin));
+    }
+    if let Some(named) = hold.again_after {
+        keys.claim(view, &ClaimKey::Follows(named));
+        keys.spend(view, named);
+    }
+    gating::gates(view, hold.budget, &hold.payee).into_iter().for_each(|scope| keys.gate(view, scope));
+    keys.spend(view, hold.spend);
+    keys.budget(view, hold.budget);
+    for counted in spending::windows(view, hold, at)? {
+        keys.windows(view, counted.read.into_iter());
+    }
+    keys.purchase(view, PurchaseKey { budget: hold.budget, purchase: hold.purchase });
+    Ok(())
 }
 
 /// Judges a command and takes its effects into the view. On `Err` the view is as it was.

@@ -291,7 +291,8 @@ impl ModelChain {
             let mut kept = Vec::new();
             for one in mined {
                 let is_late = one.tx.account_nonce.is_some() && waits.contains(&one.tx.sender);
-                if !is_late && !(loses && dice.chance(600)) {
+                let is_lost = is_late || (loses && dice.chance(600));
+                if !is_lost {
                     kept.push(one);
                     continue;
                 }
