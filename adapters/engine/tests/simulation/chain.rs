@@ -291,13 +291,13 @@ impl ModelChain {
             let mut kept = Vec::new();
             for one in mined {
                 let is_late = one.tx.account_nonce.is_some() && waits.contains(&one.tx.sender);
-                let is_lost = is_late || (loses && dice.chance(600));
+                let is_lost = is_late || (loses && dice.chance(750));
                 if !is_lost {
                     kept.push(one);
                     continue;
                 }
                 waits.insert(one.tx.sender);
-                if dice.chance(500) {
+                if dice.chance(250) {
                     self.pool.push(one.tx);
                 }
             }
