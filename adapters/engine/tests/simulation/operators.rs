@@ -131,6 +131,7 @@ impl World {
     }
 
     pub fn reorganise(&mut self) {
+        self.is_shaken = true;
         self.shared.with(|state| {
             // Mostly as deep as something that is settled already.
             let young = state.books.values().flat_map(|book| book.spends.values()).filter_map(|spend| spend.young);

@@ -57,6 +57,8 @@ pub struct World {
     pub said: Vec<Said>,
     seen: Seen,
     pub names: u64,
+    /// The chain reorganised in this step: it is looked at before anything mends itself.
+    pub is_shaken: bool,
     /// Of a thousand.
     replies_lost: u64,
 }
@@ -97,6 +99,7 @@ impl World {
             said: Vec::new(),
             seen: Seen::new(),
             names: 0,
+            is_shaken: false,
             replies_lost: 0,
         };
         world.fund();
@@ -330,7 +333,7 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>, trace: bool) -> (Res
     while outcome.is_ok() && step < steps {
         world.act(step);
         world.run_some();
-        if step % CHECK_EVERY == 0 {
+        if step % CHECK_EVERY == 0 || std::mem::take(&mut world.is_shaken) {
             outcome = world.check();
         }
         step += 1;
