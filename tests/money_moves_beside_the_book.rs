@@ -10,8 +10,8 @@ use crate::harness::shop::code;
 use crate::harness::world::World;
 use crate::harness::{foreign, root, text};
 
-/// What the shop sends by itself, and the hash of it.
-fn shop_sends(world: &World, to: &str, amount: u128) -> String {
+/// What the shop sends by itself, in a block that is final, and the hash of it.
+async fn shop_sends(world: &World, to: &str, amount: u128) -> String {
     let key = format!("{:#x}", chain::accounts::ACCOUNTS[2].private_key);
     let (url, token) = (text(&world.chain.line, "rpc_url"), chain::token::ADDRESS.to_string());
     let output = Command::new(foreign("python"))
@@ -20,6 +20,7 @@ fn shop_sends(world: &World, to: &str, amount: u128) -> String {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    world.rpc("anvil_mine", json!([3])).await;
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -41,13 +42,13 @@ async fn a_refund_is_what_the_chain_shows_once() {
         let path = format!("/v1/payments/{spend}/refund");
         world.call(Method::POST, &path, &world.user, Some(json!({ "transaction": transaction }))).await
     };
-    let early = shop_sends(&world, &wallet, 0);
+    let early = shop_sends(&world, &wallet, 0).await;
     let shop = format!("{:#x}", shop_address());
-    let broke = shop_sends(&world, &wallet, 20_001);
+    let broke = shop_sends(&world, &wallet, 20_001).await;
     world.rpc("devnet_mint", json!([shop, "0xf4240"])).await;
     let stranger = "0x00000000000000000000000000000000000000cc";
-    let (part, rest) = (shop_sends(&world, &wallet, 4_000), shop_sends(&world, &wallet, 6_000));
-    let (too_much, elsewhere) = (shop_sends(&world, &wallet, 10_001), shop_sends(&world, stranger, 10_000));
+    let (part, rest) = (shop_sends(&world, &wallet, 4_000).await, shop_sends(&world, &wallet, 6_000).await);
+    let (too_much, elsewhere) = (shop_sends(&world, &wallet, 10_001).await, shop_sends(&world, stranger, 10_000).await);
     let paying = world.call(Method::GET, &format!("/v1/payments/{}", spends[0]), &world.agent, None).await.unwrap();
     for (transaction, expected) in [
         ("0x12", "invalid_request"),
@@ -77,7 +78,7 @@ async fn a_refund_is_what_the_chain_shows_once() {
         assert_eq!(refund(spend, transaction).await.unwrap()["refunded"], refunded);
     }
     assert_eq!(code(refund(&spends[1], &part).await), "refund_claimed");
-    let whole = shop_sends(&world, &wallet, 10_000);
+    let whole = shop_sends(&world, &wallet, 10_000).await;
     assert_eq!(code(refund(&spends[0], &whole).await), "refund_exceeds_payment");
     assert_eq!(refund(&spends[1], &whole).await.unwrap()["refunded"], "10000");
     for (mandate, posted) in [(&mandates[0], "0.01"), (&mandates[1], "0.00")] {
@@ -164,7 +165,7 @@ async fn breaks_between_books_and_chain_are_listed() {
         "{shop}"
     );
     // The shop sends something back, and nobody tells the book.
-    let sent = shop_sends(&world, &wallet, 700);
+    let sent = shop_sends(&world, &wallet, 700).await;
     let (code, home, shop) = reconcile(&world);
     let shop = shop.unwrap();
     assert_eq!((code, &home["agreed"], &home["explained"]), (Some(1), &json!(false), &json!(true)), "{home}");

@@ -5,6 +5,7 @@
 
 mod claiming;
 mod deciding;
+mod following;
 mod gating;
 mod mending;
 mod settling;
@@ -14,7 +15,7 @@ mod tests;
 
 use crate::budget::BudgetState;
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
-use crate::command::{Command, Request};
+use crate::command::{Command, Hold, Request};
 use crate::effects::{Effects, Operation};
 use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, Digest, Micros, SpendId};
@@ -51,25 +52,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
             }
         }
         Command::ChangeBudget { budget, .. } | Command::ChangeCaps { budget, .. } => keys.budget(view, *budget),
-        Command::Hold(hold) => {
-            keys.claim(view, &claiming::idempotency(request, hold));
-            keys.claim(view, &ClaimKey::Authorization(hold.authorization.clone()));
-            keys.claim(view, &claiming::leaf(hold));
-            if let Some(pin) = &hold.pin {
-                keys.claim(view, &claiming::payee(pin));
-            }
-            if let Some(named) = hold.again_after {
-                keys.claim(view, &ClaimKey::Follows(named));
-                keys.spend(view, named);
-            }
-            keys.gates(view, gating::gates_of_hold(view, &request.caller, hold));
-            keys.spend(view, hold.spend);
-            keys.budget(view, hold.budget);
-            for counted in spending::windows(view, hold, at)? {
-                keys.windows(view, counted.read.into_iter());
-            }
-            keys.purchase(view, PurchaseKey { budget: hold.budget, purchase: hold.purchase });
-        }
+        Command::Hold(hold) => hold_wants(view, at, request, hold, &mut keys)?,
         Command::Gate { scope, .. } => keys.gate(view, scope.clone()),
         Command::Commit { spend } => {
             keys.spend(view, *spend);
@@ -84,6 +67,8 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Submit { spend, .. }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
+        | Command::Unsettle { spend, .. }
+        | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Claim(claim) => {
@@ -93,6 +78,8 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
         | Command::Receive { settlement, .. }
+        | Command::Unreceive { settlement, .. }
+        | Command::Conclude { settlement, .. }
         | Command::Fail { settlement, .. } => keys.settlement(view, settlement),
         Command::Refund { spend, refund } => {
             keys.spend(view, *spend);
@@ -113,6 +100,27 @@ const fn is_barred_by_origin(command: &Command) -> bool {
         Command::Gate { to, .. } => matches!(to, GateState::Open),
         _ => false,
     }
+}
+
+fn hold_wants(view: &View, at: Micros, request: &Request, hold: &Hold, keys: &mut Keys) -> Result<(), Fault> {
+    keys.claim(view, &claiming::idempotency(request, hold));
+    keys.claim(view, &ClaimKey::Authorization(hold.authorization.clone()));
+    keys.claim(view, &claiming::leaf(hold));
+    if let Some(pin) = &hold.pin {
+        keys.claim(view, &claiming::payee(pin));
+    }
+    if let Some(named) = hold.again_after {
+        keys.claim(view, &ClaimKey::Follows(named));
+        keys.spend(view, named);
+    }
+    keys.gates(view, gating::gates_of_hold(view, &request.caller, hold));
+    keys.spend(view, hold.spend);
+    keys.budget(view, hold.budget);
+    for counted in spending::windows(view, hold, at)? {
+        keys.windows(view, counted.read.into_iter());
+    }
+    keys.purchase(view, PurchaseKey { budget: hold.budget, purchase: hold.purchase });
+    Ok(())
 }
 
 /// Judges a command and takes its effects into the view. On `Err` the view is as it was.
@@ -186,7 +194,9 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Commit { spend } => draft.commit(*spend),
         Command::Submit { spend, transaction } => draft.submit(*spend, transaction),
         Command::Doubt { spend } => draft.doubt(*spend),
-        Command::Settle { spend, seen } => draft.settle(*spend, seen),
+        Command::Settle { spend, seen, finalized } => draft.settle(*spend, seen, *finalized),
+        Command::Unsettle { spend, proof } => draft.unsettle(*spend, proof),
+        Command::Finalise { spend, seen, finalized } => draft.finalise(*spend, seen, *finalized),
         Command::Release { spend, proof } => draft.release(*spend, proof),
         Command::Misspend { spend, transaction } => draft.misspend(*spend, transaction),
         Command::Claim(claim) => draft.claim(claim),
@@ -194,7 +204,13 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Dispatch { settlement, document, transaction, account_nonce } => {
             draft.dispatch(settlement, *document, transaction.as_ref(), *account_nonce)
         }
-        Command::Receive { settlement, seen, gas } => draft.receive(settlement, seen, gas.as_ref()),
+        Command::Receive { settlement, seen, finalized, gas } => {
+            draft.receive(settlement, seen, *finalized, gas.as_ref())
+        }
+        Command::Unreceive { settlement, proof } => draft.unreceive(settlement, proof),
+        Command::Conclude { settlement, seen, finalized, gas } => {
+            draft.conclude(settlement, seen, *finalized, gas.as_ref())
+        }
         Command::Fail { settlement, proof, gas } => draft.fail(settlement, proof, gas.as_ref()),
         Command::Refund { spend, refund } => draft.refund(*spend, refund),
         Command::Recover(recover) => draft.recover(recover),

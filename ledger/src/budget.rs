@@ -127,6 +127,8 @@ canon_names!(
         Restore = 4 "restore",
         /// posted + a, for a payment that the chain shows and a restored book does not
         Charge = 5 "charge",
+        /// held + a, posted - a: what was posted is held again, and no cap breaks, because the sum is as it was
+        Unpost = 6 "unpost",
     }
 );
 
@@ -135,7 +137,7 @@ impl BudgetStep {
     pub const fn takes(self) -> bool {
         match self {
             Self::Hold | Self::Charge => true,
-            Self::Release | Self::Post | Self::Restore => false,
+            Self::Release | Self::Post | Self::Restore | Self::Unpost => false,
         }
     }
 
@@ -147,6 +149,7 @@ impl BudgetStep {
             Self::Post => (held.checked_sub(amount)?, posted.checked_add(amount)?, count),
             Self::Restore => (held, posted.checked_sub(amount)?, count),
             Self::Charge => (held, posted.checked_add(amount)?, count),
+            Self::Unpost => (held.checked_add(amount)?, posted.checked_sub(amount)?, count),
         })
     }
 }

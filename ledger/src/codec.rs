@@ -191,8 +191,45 @@ macro_rules! canon_struct {
             }
         }
     };
+    // A state, and with it something that is rarely there: `state with extra`. See `write_marked`.
+    ($name:ident { $($before:ident),*; $state:ident with $extra:ident; $($after:ident),* $(,)? }) => {
+        impl $crate::codec::Canon for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                $( $crate::codec::Canon::write(&self.$before, out); )*
+                $crate::codec::write_marked(&self.$state, self.$extra.as_ref(), out);
+                $( $crate::codec::Canon::write(&self.$after, out); )*
+            }
+            fn read(input: &mut $crate::codec::Reader<'_>) -> Result<Self, $crate::codec::DecodeError> {
+                $( let $before = $crate::codec::Canon::read(input)?; )*
+                let ($state, $extra) = $crate::codec::read_marked(input)?;
+                $( let $after = $crate::codec::Canon::read(input)?; )*
+                Ok(Self { $($before,)* $state, $extra, $($after,)* })
+            }
+        }
+    };
 }
 pub(crate) use canon_struct;
+
+/// Set in the byte of a name behind which something more is written.
+const MARK: u8 = 1 << 7;
+
+/// A name of one byte, and behind it what is there at times. Without it the bytes are those of the name alone, so that
+/// records of a time that knew no more of it read as they always did.
+pub(crate) fn write_marked<S: Canon, T: Canon>(name: &S, extra: Option<&T>, out: &mut Vec<u8>) {
+    let at = out.len();
+    name.write(out);
+    if let Some((extra, byte)) = extra.zip(out.get_mut(at)) {
+        *byte |= MARK;
+        extra.write(out);
+    }
+}
+
+pub(crate) fn read_marked<S: Canon, T: Canon>(input: &mut Reader<'_>) -> Result<(S, Option<T>), DecodeError> {
+    let byte = u8::read(input)?;
+    let name = decode(&[byte & !MARK])?;
+    let extra = if byte & MARK == 0 { None } else { Some(T::read(input)?) };
+    Ok((name, extra))
+}
 
 /// A closed list of names, each with a byte and a word; numbers are never reused.
 macro_rules! canon_names {

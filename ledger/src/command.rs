@@ -9,7 +9,7 @@ use crate::id::{
 };
 use crate::money::{Amount, AssetId};
 use crate::settlement::SettlementKey;
-use crate::spend::{Authorization, Observation, UnusedProof};
+use crate::spend::{Authorization, Observation, TakenBack, UnusedProof};
 use crate::transfer::Money;
 
 /// A command and who asks.
@@ -68,6 +68,19 @@ pub enum Command {
     Settle {
         spend: SpendId,
         seen: Observation,
+        /// The chain's last final block when it was seen.
+        finalized: u64,
+    },
+    /// The block that it was settled in is not on the chain any more. It is held again, and goes its way from there.
+    Unsettle {
+        spend: SpendId,
+        proof: TakenBack,
+    },
+    /// The block that it is in is final: nothing takes it back, and nobody needs to look again.
+    Finalise {
+        spend: SpendId,
+        seen: Observation,
+        finalized: u64,
     },
     Release {
         spend: SpendId,
@@ -100,7 +113,20 @@ pub enum Command {
     Receive {
         settlement: SettlementKey,
         seen: Observation,
-        /// What carrying it cost, in the chain's own coin, and from which wallet.
+        finalized: u64,
+        /// What carrying it cost, in the chain's own coin, and from which wallet. Booked with the final block.
+        gas: Option<Gas>,
+    },
+    /// As `Unsettle`, for what we sold or carried.
+    Unreceive {
+        settlement: SettlementKey,
+        proof: TakenBack,
+    },
+    /// As `Finalise`.
+    Conclude {
+        settlement: SettlementKey,
+        seen: Observation,
+        finalized: u64,
         gas: Option<Gas>,
     },
     Fail {

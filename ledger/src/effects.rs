@@ -8,7 +8,7 @@ use crate::decision::Decision;
 use crate::gate::Gate;
 use crate::id::{BudgetId, Caller, Digest, Micros, RailReference};
 use crate::settlement::Settlement;
-use crate::spend::{Observation, Spend, UnusedProof};
+use crate::spend::{Observation, Spend, TakenBack, UnusedProof};
 use crate::transfer::Transfer;
 use crate::window::WindowMove;
 
@@ -40,6 +40,11 @@ canon_names!(
         ChangeCaps = 22 "change_caps",
         Refund = 23 "refund",
         Recover = 24 "recover",
+        /// The chain took back the block that a payment was settled in.
+        Unsettle = 25 "unsettle",
+        Finalise = 26 "finalise",
+        Unreceive = 27 "unreceive",
+        Conclude = 28 "conclude",
     }
 );
 
@@ -67,6 +72,7 @@ pub enum Fact {
     Reverted(RailReference),
     /// A document or reference outside the book.
     Reference(Digest),
+    TakenBack(TakenBack),
 }
 
 impl Canon for Fact {
@@ -92,6 +98,10 @@ impl Canon for Fact {
                 out.push(5);
                 digest.write(out);
             }
+            Self::TakenBack(proof) => {
+                out.push(6);
+                proof.write(out);
+            }
         }
     }
 
@@ -102,6 +112,7 @@ impl Canon for Fact {
             3 => Canon::read(input).map(Self::Canceled),
             4 => Canon::read(input).map(Self::Reverted),
             5 => Canon::read(input).map(Self::Reference),
+            6 => Canon::read(input).map(Self::TakenBack),
             other => Err(DecodeError::Value { what: "a fact", found: other.to_string() }),
         }
     }

@@ -48,6 +48,12 @@ canon_names!(
         PaymentRefunded = 26 "payment.refunded",
         /// A restored book found a payment on the chain that it does not know.
         PaymentRecovered = 27 "payment.recovered",
+        /// The chain took the settlement back; the amount is held again.
+        PaymentReorganised = 28 "payment.reorganised",
+        /// The block that it was settled in is final. Not told of one that was settled in a final block.
+        PaymentFinal = 29 "payment.final",
+        SettlementReorganised = 30 "settlement.reorganised",
+        SettlementFinal = 31 "settlement.final",
     }
 );
 
@@ -110,6 +116,8 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Submit => payment(effects, EventType::PaymentSubmitted),
         Operation::Doubt => payment(effects, EventType::PaymentUnknown),
         Operation::Settle => payment(effects, EventType::PaymentSettled),
+        Operation::Unsettle => payment(effects, EventType::PaymentReorganised),
+        Operation::Finalise => payment(effects, EventType::PaymentFinal),
         Operation::Release => payment(effects, EventType::PaymentReleased),
         Operation::Misspend => payment(effects, EventType::PaymentSpentOtherwise),
         Operation::Refund => payment(effects, EventType::PaymentRefunded),
@@ -124,6 +132,8 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Abandon => settlement(effects, EventType::SettlementAbandoned),
         Operation::Dispatch => settlement(effects, EventType::SettlementDispatched),
         Operation::Receive => settlement(effects, EventType::SettlementSettled),
+        Operation::Unreceive => settlement(effects, EventType::SettlementReorganised),
+        Operation::Conclude => settlement(effects, EventType::SettlementFinal),
         Operation::Fail => settlement(effects, EventType::SettlementFailed),
         Operation::Fund => {
             let funded = effects.transfers.iter();

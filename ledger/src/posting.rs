@@ -2,7 +2,7 @@
 //! row is one transfer and so balances in its asset by itself; `verify` holds every transfer of a journal against it.
 //!
 //! Not here, because nothing posts it yet: payment processors (capture, fee, payout, dispute), refunds that a seller gives,
-//! exchange between assets, reorganised blocks, corrections.
+//! exchange between assets, corrections.
 
 use crate::account::Account;
 use crate::transfer::{Layer, Transfer, TransferCode};
@@ -53,7 +53,7 @@ const fn row(code: TransferCode, debit: Kind, credit: Kind, layer: Layer, when: 
     Pattern { code, debit, credit, layer, when }
 }
 
-pub const PATTERNS: [Pattern; 20] = {
+pub const PATTERNS: [Pattern; 23] = {
     use Kind::{Funding, Gas, Issued, Payable, Receivable, Refunds, Sales, Spend, Suspense, Wallet};
     use Layer::{Pending, Posted, Void};
     use TransferCode as Code;
@@ -66,6 +66,7 @@ pub const PATTERNS: [Pattern; 20] = {
         row(Code::Doubt, Suspense, Issued, Posted, "somebody names its transaction again"),
         row(Code::Settle, Issued, Wallet, Posted, "the chain shows the transfer"),
         row(Code::Settle, Suspense, Wallet, Posted, "the chain shows it after all"),
+        row(Code::Unsettle, Wallet, Issued, Posted, "the chain took the block back that showed it: held again"),
         row(Code::Unissue, Issued, Payable, Posted, "proved that it can never happen"),
         row(Code::Unissue, Suspense, Payable, Posted, "the same, of one that was in doubt"),
         row(Code::Release, Payable, Spend, Posted, "the purchase is taken back with it"),
@@ -75,6 +76,8 @@ pub const PATTERNS: [Pattern; 20] = {
         row(Code::Sale, Receivable, Sales, Pending, "a payment is presented to us and verified"),
         row(Code::Sale, Receivable, Sales, Posted, "the chain shows that we were paid"),
         row(Code::Receive, Wallet, Receivable, Posted, "the same: the money is in the wallet"),
+        row(Code::Unreceive, Receivable, Wallet, Posted, "the chain took the block back: sold, and owed again"),
+        row(Code::Release, Sales, Receivable, Posted, "proved that what is owed for that sale never comes"),
         row(Code::Release, Receivable, Sales, Void, "the sale came to nothing"),
         row(Code::Gas, Gas, Wallet, Posted, "what carrying a payment to the chain took"),
         row(Code::Fund, Wallet, Funding, Posted, "money brought into the book"),

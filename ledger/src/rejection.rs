@@ -136,6 +136,14 @@ rejections! {
         "the transfer {transfer} is the refund of {by} already",
     50 "not_fenced" NotFenced { found: String } final
         "a payment is recovered in a book behind its fence; the fence is {found}",
+    51 "not_final" NotFinal { what: String, block: u64, finalized: u64 } transient
+        "{what} is in block {block}, the last final one is {finalized}",
+    52 "settlement_young" SettlementYoung { spend: SpendId, block: u64 } transient
+        "spend {spend} is settled in block {block}, which can still be taken back; what came back for it is posted after it",
+    53 "settlement_final" SettlementFinal { what: String, found: String } final
+        "{what} is settled for good; the proof says that block {found} was taken back",
+    54 "not_reorganised" NotReorganised { expected: String, found: String } final
+        "the proof should name {expected} and another block in its place; it names {found}",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

@@ -2,7 +2,7 @@
 
 use crate::codec::{canon_names, canon_struct};
 use crate::id::{Digest, PayeeId, RailReference};
-use crate::spend::Authorization;
+use crate::spend::{Authorization, BlockRef};
 use crate::transfer::{Money, TransferId};
 
 canon_names!(
@@ -45,6 +45,8 @@ canon_struct!(SettlementKey { role, authorization });
 pub struct Settlement {
     pub key: SettlementKey,
     pub state: SettlementState,
+    /// The block that it was settled in, while the chain may still take that back.
+    pub young: Option<BlockRef>,
     pub money: Money,
     pub payee: PayeeId,
     pub pay_to: String,
@@ -53,7 +55,8 @@ pub struct Settlement {
     pub valid_before: i64,
     /// The chain's last final block when it was claimed.
     pub since_block: u64,
-    /// The pending sale, for a seller.
+    /// The pending sale, for a seller; none where the chain took back what had been received for it, because the sale is
+    /// posted by then.
     pub pending: Option<TransferId>,
     pub transaction: Option<RailReference>,
     /// The relayer account's nonce, for a facilitator.
@@ -62,8 +65,8 @@ pub struct Settlement {
     pub document: Option<Digest>,
 }
 canon_struct!(Settlement {
-    key,
-    state,
+    key;
+    state with young;
     money,
     payee,
     pay_to,
@@ -75,3 +78,15 @@ canon_struct!(Settlement {
     account_nonce,
     document,
 });
+
+impl Settlement {
+    /// It may still come to something, or what it came to may still be taken back.
+    pub const fn is_unfinished(&self) -> bool {
+        self.state.is_open() || self.young.is_some()
+    }
+
+    /// Served, paid, and then the chain took the payment back: what is left is a claim on whoever bought.
+    pub fn is_sold_unpaid(&self) -> bool {
+        self.key.role == Role::Seller && self.state.is_open() && self.pending.is_none()
+    }
+}

@@ -1,5 +1,7 @@
 //! The life of a spend, from the wallet's side.
 
+use std::fmt;
+
 use crate::budget::Refunds;
 use crate::codec::{canon_names, canon_struct};
 use crate::id::{BudgetId, Digest, Micros, PayeeId, RailReference, SpendId};
@@ -63,6 +65,8 @@ canon_struct!(Authorization { network, asset, payer, nonce });
 pub struct Spend {
     pub id: SpendId,
     pub state: SpendState,
+    /// The block that it was settled in, while the chain may still take that back: it is looked at again until it is final.
+    pub young: Option<BlockRef>,
     /// The leaf that authorises it.
     pub budget: BudgetId,
     /// The windows of the instant at which it was held, of every node of the path: whatever becomes of it moves these.
@@ -100,8 +104,8 @@ pub struct Spend {
     pub evidence: Digest,
 }
 canon_struct!(Spend {
-    id,
-    state,
+    id;
+    state with young;
     budget,
     windows,
     authority,
@@ -123,6 +127,11 @@ canon_struct!(Spend {
 });
 
 impl Spend {
+    /// Money may still move, or its settlement may still be taken back: somebody has to look at it again.
+    pub const fn is_unfinished(&self) -> bool {
+        self.state.is_open() || self.young.is_some()
+    }
+
     /// How much of `authority` this much of `money` is; what is not a whole unit stays spent.
     pub fn authority_of(&self, refunded: Amount) -> Amount {
         let share = self.authority.checked_ratio_down(refunded.get(), self.money.amount.get());
@@ -142,6 +151,20 @@ impl Spend {
     }
 }
 
+/// A block, by number and hash: a number alone survives no reorganisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRef {
+    pub number: u64,
+    pub hash: [u8; 32],
+}
+canon_struct!(BlockRef { number, hash });
+
+impl fmt::Display for BlockRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (0x{})", self.number, hex::encode(self.hash))
+    }
+}
+
 /// What was seen on the rail. Amount and recipient come from the settled artifact, never from a presented field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
@@ -152,6 +175,28 @@ pub struct Observation {
     pub amount: Amount,
 }
 canon_struct!(Observation { transaction, block_number, block_hash, pay_to, amount });
+
+impl Observation {
+    pub const fn block(&self) -> BlockRef {
+        BlockRef { number: self.block_number, hash: self.block_hash }
+    }
+
+    /// Its block, while that may be taken back: where it lies behind the chain's last final block.
+    pub const fn young(&self, finalized: u64) -> Option<BlockRef> {
+        if self.block_number > finalized { Some(self.block()) } else { None }
+    }
+}
+
+/// What shows that a settlement was taken back: another block stands where the one stood in which it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenBack {
+    /// As it was booked.
+    pub transaction: RailReference,
+    pub block: BlockRef,
+    /// The hash of the block of that number as the chain is now.
+    pub instead: [u8; 32],
+}
+canon_struct!(TakenBack { transaction, block, instead });
 
 /// The one proof that releases a signed payment: its nonce unused at a finalized block at or past `valid_before`.
 #[derive(Clone, Debug, PartialEq, Eq)]

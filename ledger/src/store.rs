@@ -124,7 +124,8 @@ pub trait Store: Send + Sync {
     async fn decision(&self, tenant: &TenantId, id: DecisionId) -> Result<Option<Decision>, StoreError>;
     async fn document(&self, tenant: &TenantId, digest: Digest) -> Result<Option<Document>, StoreError>;
 
-    /// Spends on which money may still move, oldest first, after those that record `after` reserved; at most `limit`.
+    /// Spends on which money may still move, and those settled in a block that may be taken back; oldest first, after those
+    /// that record `after` reserved; at most `limit`.
     async fn open_spends(&self, tenant: &TenantId, after: Option<u64>, limit: u32) -> Result<Vec<Spend>, StoreError>;
     /// Every spend under a budget node that was held by one of these records, newest first; at most `limit`.
     async fn spends_of(
@@ -135,6 +136,8 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError>;
     async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
+    /// Those settled in a block that may be taken back, oldest first; at most `limit`.
+    async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
     /// Questions put to one user by one of these records, in one state, newest first; at most `limit`.
     async fn decisions_of(
         &self,

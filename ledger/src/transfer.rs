@@ -34,6 +34,8 @@ canon_names!(
         Misspend = 12 "misspend",
         Refund = 13 "refund",
         Recover = 14 "recover",
+        Unsettle = 15 "unsettle",
+        Unreceive = 16 "unreceive",
     }
 );
 

@@ -11,6 +11,7 @@
 //! | void, expiry, release  | held - a, count - 1               | nothing            |
 //! | signed, reported, unknown, spent otherwise | nothing       | nothing            |
 //! | settled                | held - a, posted + a              | nothing            |
+//! | settlement taken back by the chain | held + a, posted - a | nothing            |
 //! | refund, where the node restores | posted - a               | nothing            |
 //! | refund, where it keeps | nothing                           | nothing            |
 //!

@@ -26,6 +26,8 @@ use super::text;
 
 const FUNDS: u128 = 1_000_000_000;
 const PRICE: u128 = 10_000;
+/// Blocks behind the head that are final.
+const LAG: u32 = 2;
 
 /// A real `purser serve` on a file, against a real `purser chain` in a process of its own, through a proxy.
 pub struct World {
@@ -49,18 +51,23 @@ impl World {
 
     /// With payments that live this long.
     pub async fn start_with(payment_seconds: u64) -> Self {
-        Self::open(payment_seconds, 2, None).await
+        Self::open(payment_seconds, 2, LAG, None).await
+    }
+
+    /// On a chain whose blocks are final so many blocks later.
+    pub async fn lagging(payment_seconds: u64, lag: u32) -> Self {
+        Self::open(payment_seconds, 2, lag, None).await
     }
 
     /// For many callers at once, where a hold may wait long for its turn to be signed; the books in a file, or in a
     /// PostgreSQL server.
     pub async fn patient(cluster: Option<Cluster>) -> Self {
-        Self::open(3_600, 60, cluster).await
+        Self::open(3_600, 60, LAG, cluster).await
     }
 
     /// The same in a PostgreSQL server.
     pub async fn on(payment_seconds: u64, cluster: Cluster) -> Self {
-        Self::open(payment_seconds, 2, Some(cluster)).await
+        Self::open(payment_seconds, 2, LAG, Some(cluster)).await
     }
 
     /// The books are gone; the configuration names an empty database of the same server.
@@ -71,8 +78,9 @@ impl World {
         std::fs::write(self.config_file(), toml::to_string(&self.config).unwrap()).unwrap();
     }
 
-    async fn open(payment_seconds: u64, hold_seconds: i64, cluster: Option<Cluster>) -> Self {
-        let chain = Service::start(&["chain", "--port", "0", "--finalized-lag", "2", "--block-millis", "200"], &[]);
+    async fn open(payment_seconds: u64, hold_seconds: i64, lag: u32, cluster: Option<Cluster>) -> Self {
+        let lag = lag.to_string();
+        let chain = Service::start(&["chain", "--port", "0", "--finalized-lag", &lag, "--block-millis", "200"], &[]);
         let proxy = RpcProxy::start(text(&chain.line, "rpc_url")).await;
         let folder = tempfile::tempdir().unwrap();
         let listen = super::free_address();

@@ -130,7 +130,10 @@ impl Engine {
         let (mut moved, mut opening, mut first, mut from) = (BTreeMap::new(), None, None, 0);
         loop {
             let page = self.store.records(tenant, from, PAGE).await?;
-            let Some((last, _)) = page.last() else { return Ok((moved, opening, first)) };
+            let Some((last, _)) = page.last() else {
+                moved.retain(|_, moved| *moved != Moved::default());
+                return Ok((moved, opening, first));
+            };
             from = last.seq.saturating_add(1);
             for (_, effects) in &page {
                 for transfer in effects.transfers.iter().filter(|leg| leg.asset == *asset && leg.layer == Layer::Posted)
@@ -147,7 +150,13 @@ impl Engine {
                         first = Some(first.map_or(seen.block_number, |first: u64| first.min(seen.block_number)));
                     }
                     let entry: &mut Moved = moved.entry(transaction_of(effects)).or_default();
-                    add(if is_in { &mut entry.received } else { &mut entry.paid }, transfer.amount)?;
+                    match transfer.code {
+                        // What the chain took back was never there.
+                        TransferCode::Unsettle => entry.paid = less(entry.paid, transfer.amount)?,
+                        TransferCode::Unreceive => entry.received = less(entry.received, transfer.amount)?,
+                        _ if is_in => add(&mut entry.received, transfer.amount)?,
+                        _ => add(&mut entry.paid, transfer.amount)?,
+                    }
                 }
             }
         }
@@ -199,6 +208,7 @@ fn opening_of(effects: &Effects) -> Opening {
 fn transaction_of(effects: &Effects) -> String {
     match &effects.fact {
         Some(Fact::Seen(seen)) => seen.transaction.to_string(),
+        Some(Fact::TakenBack(proof)) => proof.transaction.to_string(),
         _ => format!("record {}", effects.seq),
     }
 }
@@ -206,6 +216,10 @@ fn transaction_of(effects: &Effects) -> String {
 fn add(sum: &mut Amount, amount: Amount) -> Result<(), EngineError> {
     *sum = sum.checked_add(amount).ok_or_else(|| EngineError::Broken("a sum leaves the range of an amount".into()))?;
     Ok(())
+}
+
+fn less(sum: Amount, amount: Amount) -> Result<Amount, EngineError> {
+    sum.checked_sub(amount).ok_or_else(|| EngineError::Broken("more was taken back than was booked".into()))
 }
 
 fn compare(

@@ -186,6 +186,10 @@ const fn kind_of(code: RejectionCode) -> Kind {
         | RejectionCode::SpendStateWrong
         | RejectionCode::RefundClaimed
         | RejectionCode::NotFenced
+        | RejectionCode::NotFinal
+        | RejectionCode::SettlementYoung
+        | RejectionCode::SettlementFinal
+        | RejectionCode::NotReorganised
         | RejectionCode::DecisionExists
         | RejectionCode::DecisionStateWrong
         | RejectionCode::DecisionSubjectWrong

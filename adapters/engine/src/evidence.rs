@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ledger::effects::{Effects, Operation};
+use ledger::effects::{Effects, Fact, Operation};
 use ledger::id::{BudgetId, DecisionId, Digest, PrincipalId, SpendId};
 use ledger::journal::leaf;
 use ledger::money::Amount;
@@ -305,8 +305,10 @@ fn check_settlement(file: &EvidenceFile, records: &[Effects], spend: &Spend) -> 
     if spend.state != SpendState::Settled {
         return Ok(format!("the spend is {}; there is no settlement to show", spend.state));
     }
-    let seen = records.iter().find_map(|record| match &record.fact {
-        Some(ledger::effects::Fact::Seen(seen)) => Some(seen),
+    // The last one: the chain may have taken an earlier one back, and what came back later is no settlement.
+    let says_where = |record: &&Effects| matches!(record.operation, Operation::Settle | Operation::Finalise);
+    let seen = records.iter().rev().filter(says_where).find_map(|record| match &record.fact {
+        Some(Fact::Seen(seen)) => Some(seen),
         _ => None,
     });
     let seen = seen.ok_or("the spend is settled and no record says where it was seen")?;

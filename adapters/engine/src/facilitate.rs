@@ -328,23 +328,25 @@ impl Engine {
         let (key, amount) = (&settlement.key, settlement.money.amount);
         let expected = book::expected(&key.authorization, &settlement.pay_to, amount, settlement.valid_before)?;
         let ours = settlement.transaction.as_ref().and_then(book::transaction);
+        let finalized = self.finalized().await?;
         let receipt = match ours {
             Some(transaction) => self.chain.receipt(transaction).await?,
             None => None,
         };
-        let gas = receipt.as_ref().map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
+        let last = receipt.as_ref().filter(|receipt| receipt.block.number <= finalized);
+        let gas = last.map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
         // In a block that can be taken back it may yet move the money, where it comes before whatever made it revert.
-        let reverted = match receipt.as_ref().filter(|receipt| !receipt.success) {
-            Some(receipt) => self.is_final(receipt.block.number).await?,
-            None => false,
-        };
+        let reverted = last.is_some_and(|receipt| !receipt.success);
         let key = key.clone();
         let outcome = observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?;
-        let other = self.used_by_another(&outcome, ours).await?;
+        let other = Self::used_by_another(&outcome, ours, finalized);
         let command = match (outcome, ours) {
             (Outcome::Settled { transaction, block }, Some(ours)) if transaction == ours => {
+                if !self.is_confirmed(&block).await? {
+                    return Ok(settlement.state);
+                }
                 let seen = book::observation(&expected, transaction, &block)?;
-                Command::Receive { settlement: key, seen, gas }
+                Command::Receive { settlement: key, seen, finalized, gas }
             }
             (Outcome::ProvedUnused { finalized }, _) => {
                 let proof = FailureProof::Unused(book::proof(&finalized));
@@ -363,7 +365,7 @@ impl Engine {
         self.settlement_after(identity, settlement, command).await
     }
 
-    fn gas(&self, identity: &Identity, receipt: &Receipt) -> Result<Option<Gas>, EngineError> {
+    pub(crate) fn gas(&self, identity: &Identity, receipt: &Receipt) -> Result<Option<Gas>, EngineError> {
         let role = self.tenant(&identity.tenant)?.facilitator.clone();
         role.map(|role| book::gas(&role, self.network, receipt)).transpose()
     }

@@ -5,7 +5,7 @@
 //! chain shows. Each use case sequences the ports and holds no rule: rules are in `mandates`, `x402` and `ledger`.
 //!
 //! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`reconcile`] (what
-//! became of it), [`sell`] and [`facilitate`] (the other two roles), [`consent`] (how a mandate comes to be).
+//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`consent`] (how a mandate comes to be).
 //!
 //! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
 //! library.
@@ -19,6 +19,7 @@ mod desk;
 pub mod error;
 pub mod evidence;
 pub mod facilitate;
+pub mod follow;
 pub mod limits;
 mod mandate;
 mod mint;
@@ -36,6 +37,8 @@ pub mod tenant;
 pub mod verify;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use ledger::id::{Caller, TenantId};
@@ -70,6 +73,8 @@ pub struct Engine {
     /// Set by a service that keeps a note of its books elsewhere.
     pub outside: OnceLock<Arc<dyn Outside>>,
     tenants: RwLock<Tenants>,
+    confirmations: NonZeroU64,
+    taken_back: AtomicU64,
     desk: Desk,
     quotas: Quotas,
 }
@@ -95,9 +100,16 @@ impl Engine {
             entropy,
             outside,
             tenants,
+            confirmations: NonZeroU64::MIN,
+            taken_back: AtomicU64::new(0),
             desk: Desk::default(),
             quotas: Quotas::default(),
         }
+    }
+
+    /// In how many blocks a settlement must be before it is posted, its own counted; one where nothing is said.
+    pub fn confirmed_by(self, confirmations: NonZeroU64) -> Self {
+        Self { confirmations, ..self }
     }
 
     /// As it is configured now. Who holds it keeps it as it was, to the end of what they do.

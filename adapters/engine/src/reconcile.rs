@@ -11,10 +11,14 @@ use x402::settlement::{Outcome, observe};
 
 use crate::book::{self, service};
 use crate::error::EngineError;
+use crate::follow::{Blocks, Followed};
 use crate::{Engine, Identity};
 
-/// Spends looked at in one sweep of a tenant, oldest first; the rest waits for the next.
+const PAGE: u32 = 500;
+/// Sales and carriages looked at in one sweep of a tenant, oldest first; the rest waits for the next.
 const SWEEP_MAX: u32 = 500;
+/// The same of those that are settled and not final: none is taken for final that was not looked at.
+const YOUNG_MAX: u32 = 10_000;
 
 /// What one sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,28 +27,50 @@ pub struct Swept {
     pub resolved: u32,
 }
 
+impl Swept {
+    /// One look, and whether it was the last one.
+    fn take(&mut self, looked: Result<bool, EngineError>) {
+        self.looked_at = self.looked_at.saturating_add(1);
+        match looked {
+            Ok(true) => self.resolved = self.resolved.saturating_add(1),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(code = error.code(), "not reconciled: {error}"),
+        }
+    }
+}
+
 impl Engine {
     /// Once at start and then in a loop: everything that is open is held against the chain.
     pub async fn sweep(&self, tenant: &TenantId) -> Result<Swept, EngineError> {
         let identity = service(tenant, "reconciler")?;
         let mut swept = Swept::default();
-        for spend in self.store.open_spends(tenant, None, SWEEP_MAX).await? {
-            swept.looked_at += 1;
-            match self.reconcile_spend(&identity, &spend).await {
-                Ok(state) if !state.is_open() => swept.resolved += 1,
-                Ok(_) => {}
-                Err(error) => tracing::warn!(spend = %spend.id, code = error.code(), "not reconciled: {error}"),
+        let (mut blocks, mut after) = (Blocks::default(), None);
+        // Page by page: those that only wait for their block to be final must not keep others from being looked at.
+        loop {
+            let page = self.store.open_spends(tenant, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.hold.seq);
+            for spend in &page {
+                swept.take(self.sweep_spend(&identity, spend, &mut blocks).await);
             }
         }
         for settlement in self.store.open_settlements(tenant, SWEEP_MAX).await? {
-            swept.looked_at += 1;
-            match self.reconcile_settlement(&identity, &settlement).await {
-                Ok(state) if !state.is_open() => swept.resolved += 1,
-                Ok(_) => {}
-                Err(error) => tracing::warn!(code = error.code(), "settlement not reconciled: {error}"),
-            }
+            let state = self.reconcile_settlement(&identity, &settlement).await;
+            swept.take(state.map(|state| !state.is_open()));
+        }
+        for settlement in self.store.young_settlements(tenant, YOUNG_MAX).await? {
+            let followed = self.follow_settlement(&identity, &settlement, &mut blocks).await;
+            swept.take(followed.map(|followed| followed == Followed::Final));
         }
         Ok(swept)
+    }
+
+    /// Whether that was the last look at it.
+    async fn sweep_spend(&self, identity: &Identity, spend: &Spend, blocks: &mut Blocks) -> Result<bool, EngineError> {
+        if spend.young.is_some() {
+            return Ok(self.follow_spend(identity, spend, blocks).await? == Followed::Final);
+        }
+        Ok(!self.reconcile_spend(identity, spend).await?.is_open())
     }
 
     /// Holds one spend against the clock and the chain, and posts what is proved.
@@ -57,23 +83,24 @@ impl Engine {
         }
         let expected = book::expected_of_spend(spend)?;
         let id = spend.id;
+        let finalized = self.finalized().await?;
         let command = match observe(self.chain.as_ref(), &expected, None, spend.since_block).await? {
             Outcome::Settled { transaction, block } => {
-                Command::Settle { spend: id, seen: book::observation(&expected, transaction, &block)? }
+                if !self.is_confirmed(&block).await? {
+                    return self.wait_or_doubt(identity, spend).await;
+                }
+                Command::Settle { spend: id, seen: book::observation(&expected, transaction, &block)?, finalized }
             }
             Outcome::ProvedUnused { finalized } => {
                 Command::Release { spend: id, proof: ReleaseProof::Unused(book::proof(&finalized)) }
             }
-            Outcome::Canceled { transaction, block } => {
-                if !self.is_final(block.number).await? {
-                    return Ok(spend.state);
-                }
+            Outcome::Canceled { block, .. } | Outcome::SpentOtherwise { block, .. } if block.number > finalized => {
+                return Ok(spend.state);
+            }
+            Outcome::Canceled { transaction, .. } => {
                 Command::Release { spend: id, proof: ReleaseProof::Canceled(book::reference(transaction)?) }
             }
-            Outcome::SpentOtherwise { transaction, block, .. } => {
-                if !self.is_final(block.number).await? {
-                    return Ok(spend.state);
-                }
+            Outcome::SpentOtherwise { transaction, .. } => {
                 tracing::error!(spend = %id, "the authorization was consumed and our payee was not paid");
                 Command::Misspend { spend: id, transaction: book::reference(transaction)? }
             }
@@ -109,25 +136,16 @@ impl Engine {
         Ok(state)
     }
 
-    pub(crate) async fn is_final(&self, number: u64) -> Result<bool, EngineError> {
-        Ok(self.chain.block(x402::chain::At::Finalized).await?.number >= number)
-    }
-
     /// The transaction of somebody else that used the authorization up for good. Ours can move nothing any more, also
     /// where it never comes into a block because its account's nonce went to another one.
-    pub(crate) async fn used_by_another(
-        &self,
-        outcome: &Outcome,
-        ours: Option<B256>,
-    ) -> Result<Option<B256>, EngineError> {
+    pub(crate) fn used_by_another(outcome: &Outcome, ours: Option<B256>, finalized: u64) -> Option<B256> {
         let (transaction, block) = match outcome {
             Outcome::Settled { transaction, block }
             | Outcome::Canceled { transaction, block }
             | Outcome::SpentOtherwise { transaction, block, .. } => (*transaction, block),
-            Outcome::Pending | Outcome::ProvedUnused { .. } | Outcome::Unknown => return Ok(None),
+            Outcome::Pending | Outcome::ProvedUnused { .. } | Outcome::Unknown => return None,
         };
-        let is_final = Some(transaction) != ours && self.is_final(block.number).await?;
-        Ok(is_final.then_some(transaction))
+        (Some(transaction) != ours && block.number <= finalized).then_some(transaction)
     }
 
     /// The same for what we sell or carry.
@@ -162,17 +180,21 @@ impl Engine {
     ) -> Result<SettlementState, EngineError> {
         let expected = book::expected(&sale.key.authorization, &sale.pay_to, sale.money.amount, sale.valid_before)?;
         let key = sale.key.clone();
+        let finalized = self.finalized().await?;
         let command = match observe(self.chain.as_ref(), &expected, None, sale.since_block).await? {
             Outcome::Settled { transaction, block } => {
+                if !self.is_confirmed(&block).await? {
+                    return Ok(sale.state);
+                }
                 let seen = book::observation(&expected, transaction, &block)?;
-                Command::Receive { settlement: key, seen, gas: None }
+                Command::Receive { settlement: key, seen, finalized, gas: None }
             }
             Outcome::ProvedUnused { finalized } => {
                 let proof = FailureProof::Unused(book::proof(&finalized));
                 Command::Fail { settlement: key, proof, gas: None }
             }
             Outcome::Canceled { transaction, block } | Outcome::SpentOtherwise { transaction, block, .. } => {
-                if !self.is_final(block.number).await? {
+                if block.number > finalized {
                     return Ok(sale.state);
                 }
                 let proof = FailureProof::Reverted(book::reference(transaction)?);

@@ -10,9 +10,10 @@ use ledger::rejection::Rejection;
 use ledger::spend::{Observation, Spend};
 use x402::chain::{Receipt, TransferLog};
 
-use crate::book;
+use crate::book::{self, service};
 use crate::consent::forbidden;
 use crate::error::EngineError;
+use crate::follow::Blocks;
 use crate::{Engine, Identity};
 
 impl Engine {
@@ -23,9 +24,15 @@ impl Engine {
         if matches!(identity.caller.kind, CallerKind::Agent | CallerKind::Merchant) {
             return Err(forbidden("the person, or an operator,", identity));
         }
-        let spend = self.own_spend(identity, id).await?;
+        let mut spend = self.own_spend(identity, id).await?;
+        // It may be final since the last sweep.
+        if spend.young.is_some() {
+            self.follow_spend(&service(&identity.tenant, "reconciler")?, &spend, &mut Blocks::default()).await?;
+            spend = self.own_spend(identity, id).await?;
+        }
         let wrong = || EngineError::invalid("transaction", "0x and 64 hexadecimal digits", transaction);
         let hash = transaction.parse().map_err(|_| wrong())?;
+        let finalized = self.finalized().await?;
         let receipt = self.chain.receipt(hash).await?;
         let receipt = receipt.ok_or_else(|| EngineError::NotFound { what: "transaction", id: format!("{hash:#x}") })?;
         if !receipt.success {
@@ -42,7 +49,13 @@ impl Engine {
         }
         let mut after = None;
         let mut refused = None;
-        for (number, log) in refunds(&spend, &receipt)? {
+        let found = refunds(&spend, &receipt)?;
+        // What can be taken back has not come back: so nothing that was given back to a budget is ever taken from it again.
+        if !found.is_empty() && receipt.block.number > finalized {
+            let (what, block) = (format!("transaction {hash:#x}"), receipt.block.number);
+            return Err(EngineError::Book(Rejection::NotFinal { what, block, finalized }));
+        }
+        for (number, log) in found {
             let seen = Observation {
                 transaction: book::reference(receipt.transaction)?,
                 block_number: receipt.block.number,
@@ -75,7 +88,8 @@ impl Engine {
 impl Engine {
     async fn settled_at(&self, identity: &Identity, spend: &Spend) -> Result<Option<u64>, EngineError> {
         let records = self.store.records_of_spend(&identity.tenant, spend.id).await?;
-        let settled = records.iter().find(|(_, effects)| effects.operation == Operation::Settle);
+        let says_where = |operation| matches!(operation, Operation::Settle | Operation::Finalise);
+        let settled = records.iter().rev().find(|(_, effects)| says_where(effects.operation));
         Ok(settled.and_then(|(_, effects)| match &effects.fact {
             Some(Fact::Seen(seen)) => Some(seen.block_number),
             _ => None,

@@ -78,7 +78,7 @@ impl Engine {
             let Some(last) = page.last() else { return Ok(()) };
             end = last.hold.seq;
             for spend in &page {
-                if spend.state.is_open() {
+                if spend.is_unfinished() {
                     subject.in_use.push(format!("payment {} is {}", spend.id, spend.state));
                 }
                 self.collect(tenant, spend.evidence, subject).await?;

@@ -81,7 +81,8 @@ pub fn engine(
     let tenants = tenants(config, ring, &rpc, facilitators)?;
     let (network, assets) = (network(&config.chain)?, assets(&config.chain)?);
     let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
-    Ok(Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants))
+    let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
+    Ok(engine.confirmed_by(config.chain.confirmations))
 }
 
 pub fn tenants(

@@ -87,7 +87,7 @@ async fn read(log: &Log, from: Micros, to: Micros) -> Result<Day, String> {
         let page = store.open_spends(tenant, after, PAGE).await.map_err(say)?;
         let Some(last) = page.last() else { break };
         after = Some(last.hold.seq);
-        open.extend(page.into_iter().filter(|spend| spend.hold.seq < records[1]));
+        open.extend(page.into_iter().filter(|spend| spend.state.is_open() && spend.hold.seq < records[1]));
     }
     let engine = connected(&log.config, &log.ring, store.clone())?;
     let wallets = engine.audit(tenant).await.map_err(|error| format!("{tenant}: {error}"))?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use engine::limits::{HoursText, LimitText, RefundsText};
@@ -94,6 +95,10 @@ const fn sweep_millis() -> u64 {
     1_000
 }
 
+const fn one_block() -> NonZeroU64 {
+    NonZeroU64::MIN
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainConfig {
@@ -102,6 +107,10 @@ pub struct ChainConfig {
     #[serde(default)]
     pub fallback_rpc_urls: Vec<String>,
     pub chain_id: u64,
+    /// In how many blocks a settlement must be before it is posted, its own counted. Until a block is final the chain may
+    /// take it back all the same; the books follow.
+    #[serde(default = "one_block")]
+    pub confirmations: NonZeroU64,
     /// Real money: `serve` refuses a chain that is neither the devnet nor a known test network without it.
     #[serde(default)]
     pub allow_mainnet: bool,

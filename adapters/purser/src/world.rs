@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -87,6 +88,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
     let chain = ChainConfig {
         rpc_url: options.rpc_url.clone(),
         fallback_rpc_urls: Vec::new(),
+        confirmations: NonZeroU64::MIN,
         allow_mainnet: false,
         chain_id: DevnetConfig::default().chain_id,
         assets: vec![AssetConfig {

@@ -81,6 +81,7 @@ pub struct Metrics {
     stops: Family<Tenant, Gauge<u64, AtomicU64>>,
     fenced: Family<Tenant, Gauge<u64, AtomicU64>>,
     relayer: Family<Tenant, Gauge>,
+    reorganised: Counter,
     chain_up: Gauge,
     block_age: Family<OfBlock, Gauge>,
 }
@@ -95,6 +96,7 @@ impl Default for Metrics {
             (Family::<InState, Gauge<u64, AtomicU64>>::default(), Family::<InState, Gauge>::default());
         let (stops, fenced): (Family<Tenant, Gauge<u64, AtomicU64>>, Family<Tenant, _>) = Default::default();
         let relayer = Family::<Tenant, Gauge>::default();
+        let reorganised = Counter::default();
         let (chain_up, block_age) = (Gauge::default(), Family::<OfBlock, Gauge>::default());
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("http_request_seconds", "How long an answer took", seconds.clone());
@@ -104,10 +106,24 @@ impl Default for Metrics {
         registry.register("stops", "Scopes that are stopped", stops.clone());
         registry.register("fenced", "Whether a restored book waits behind its fence", fenced.clone());
         registry.register("relayer_gwei", "What a facilitator has for gas", relayer.clone());
+        registry.register("reorganised", "Settlements that the chain took back, as seen here", reorganised.clone());
         registry.register("chain_up", "Whether the chain answered", chain_up.clone());
         registry.register("block_age_seconds", "How old a block is by the clock here", block_age.clone());
         registry.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, requests, seconds, records, payments, oldest, stops, fenced, relayer, chain_up, block_age }
+        Self {
+            registry,
+            requests,
+            seconds,
+            records,
+            payments,
+            oldest,
+            stops,
+            fenced,
+            relayer,
+            reorganised,
+            chain_up,
+            block_age,
+        }
     }
 }
 
@@ -149,6 +165,8 @@ pub async fn show(State(app): State<App>, caller: CallerOrStranger) -> Result<Re
         look_at_book(&app, &tenant).await?;
     }
     look_at_chain(&app).await;
+    let reorganised = &app.metrics.reorganised;
+    reorganised.inc_by(app.engine.taken_back().saturating_sub(reorganised.get()));
     let mut text = String::new();
     let broken = |error: std::fmt::Error| EngineError::Broken(error.to_string());
     encode(&mut text, &app.metrics.registry).map_err(broken)?;

@@ -5,7 +5,7 @@ use axum::response::Response;
 use engine::authorize::{Payment, PaymentRequest};
 use http::{HeaderMap, StatusCode};
 use ledger::id::{BudgetId, IdempotencyKey, SpendId};
-use ledger::spend::Spend;
+use ledger::spend::{Spend, SpendState};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -196,5 +196,6 @@ pub fn spend_json(spend: &Spend) -> Value {
         "refunded": spend.refunded.to_string(),
         "build": spend.build,
         "issuer": spend.issuer.as_ref().map(ToString::to_string),
+        "final": spend.state == SpendState::Settled && spend.young.is_none(),
     })
 }

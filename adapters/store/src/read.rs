@@ -114,10 +114,11 @@ impl Store for SqlStore {
     }
 
     async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        let (index, order) = (self.dialect().indexed_by("settlement_open"), self.dialect().insertion());
-        let text =
-            format!("SELECT body FROM settlement {index} WHERE tenant = $1 AND open = 1 ORDER BY {order} LIMIT $2");
-        self.bodies(text, vec![Cell::text(tenant), limited(limit)]).await
+        self.settlements(tenant, "state <> 'settled'", limit).await
+    }
+
+    async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
+        self.settlements(tenant, "state = 'settled'", limit).await
     }
 
     async fn decisions_of(
@@ -202,7 +203,7 @@ impl Store for SqlStore {
         let (join, index) = (self.dialect().join(), self.dialect().indexed_by("spend_open"));
         let text = format!(
             "SELECT count(*) FROM (SELECT 1 FROM spend s {index} {join} budget b ON b.tenant = s.tenant AND b.id = s.budget
-                 WHERE s.tenant = $1 AND s.open = 1 AND b.holder = $2 LIMIT $3) AS found"
+                 WHERE s.tenant = $1 AND s.open = 1 AND s.state <> 'settled' AND b.holder = $2 LIMIT $3) AS found"
         );
         let found = self.fetch(text, vec![Cell::text(tenant), Cell::text(holder), Cell::Integer(most.into())]).await?;
         let count = found.first().map_or(Ok(0), |row| row.integer(0))?;
@@ -218,10 +219,10 @@ impl Store for SqlStore {
     ) -> Result<Vec<Spend>, StoreError> {
         let record = self.last_record();
         let index = if state.is_open() { self.dialect().indexed_by("spend_open") } else { String::new() };
-        let open = if state.is_open() { 1 } else { 0 };
+        let open = if state.is_open() { "AND s.open = 1" } else { "" };
         let text = format!(
             "SELECT j.seq, j.bytes FROM spend s {index} {record}
-             WHERE s.tenant = $1 AND s.open = {open} AND s.state = $2 AND s.held_seq > $3 ORDER BY s.held_seq LIMIT $4"
+             WHERE s.tenant = $1 {open} AND s.state = $2 AND s.held_seq > $3 ORDER BY s.held_seq LIMIT $4"
         );
         let after = after.map_or(Cell::Integer(-1), Cell::number);
         self.spends(text, vec![Cell::text(tenant), Cell::text(state), after, limited(limit)]).await
@@ -318,6 +319,15 @@ impl SqlStore {
     async fn spends(&self, text: String, cells: Cells) -> Result<Vec<Spend>, StoreError> {
         let found = self.fetch(text, cells).await?;
         Ok(found.iter().map(|row| load::spend_of(row, 0)).collect::<Result<_, Failure>>()?)
+    }
+
+    /// Of those that are open: settled ones are while their block may be taken back.
+    async fn settlements(&self, tenant: &TenantId, which: &str, limit: u32) -> Result<Vec<Settlement>, StoreError> {
+        let (index, order) = (self.dialect().indexed_by("settlement_open"), self.dialect().insertion());
+        let text = format!(
+            "SELECT body FROM settlement {index} WHERE tenant = $1 AND open = 1 AND {which} ORDER BY {order} LIMIT $2"
+        );
+        self.bodies(text, vec![Cell::text(tenant), limited(limit)]).await
     }
 
     async fn body<T: Canon>(

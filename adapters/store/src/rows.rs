@@ -261,7 +261,7 @@ pub(crate) fn spend(spend: &Spend, seq: u64) -> Cells {
         Cell::blob(spend.id.0),
         Cell::number(seq),
         Cell::text(spend.state),
-        Cell::flag(spend.state.is_open()),
+        Cell::flag(spend.is_unfinished()),
         Cell::blob(spend.budget.0),
         Cell::optional(spend.state.is_open().then_some(spend.purchase), |purchase| Cell::blob(purchase.0)),
     ]
@@ -296,7 +296,7 @@ pub(crate) fn settlement_key(key: &SettlementKey) -> Cells {
 pub(crate) fn settlement(settlement: &Settlement) -> Cells {
     let mut cells = settlement_key(&settlement.key);
     cells.push(Cell::text(settlement.state));
-    cells.push(Cell::flag(settlement.state.is_open()));
+    cells.push(Cell::flag(settlement.is_unfinished()));
     cells.push(Cell::Blob(encode(settlement)));
     cells
 }

@@ -246,6 +246,8 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Submit { spend, .. }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
+        | Command::Unsettle { spend, .. }
+        | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
         | Command::Refund { spend, .. }
         | Command::Misspend { spend, .. } => answer.spend = view.spends.find(spend).ok().flatten().cloned(),
@@ -253,6 +255,8 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
         | Command::Receive { settlement, .. }
+        | Command::Unreceive { settlement, .. }
+        | Command::Conclude { settlement, .. }
         | Command::Fail { settlement, .. } => {
             answer.settlement = view.settlements.find(settlement).ok().flatten().cloned();
         }

@@ -30,6 +30,10 @@ impl Draft<'_> {
             };
         }
         let Some(found) = self.spend_in(spend, &[SpendState::Settled], &[])? else { return Ok(Outcome::Known) };
+        // So a payment that gave something back is never taken back itself.
+        if let Some(block) = found.young {
+            return Err(Rejection::SettlementYoung { spend, block: block.number }.into());
+        }
         let requested = refund.seen.amount;
         if requested.is_zero() {
             return Err(Rejection::AmountZero { found: requested }.into());

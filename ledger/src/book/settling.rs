@@ -1,5 +1,6 @@
 //! The rules of those who are paid or who carry: claim before work, persist before anything goes out, post on sight.
 
+use super::spending::check_seen;
 use super::{Draft, Outcome, done};
 use crate::account::Account;
 use crate::command::{ClaimSettlement, FailureProof, Gas};
@@ -39,6 +40,7 @@ impl Draft<'_> {
         effects.settlement = Some(Settlement {
             key: claim.key.clone(),
             state: SettlementState::Claimed,
+            young: None,
             money: claim.money.clone(),
             payee: claim.payee.clone(),
             pay_to: claim.pay_to.clone(),
@@ -54,12 +56,18 @@ impl Draft<'_> {
     }
 
     /// From `submitted` too, where the rail itself said before any broadcast that nothing will happen: the engine
-    /// asks for it only when the chain shows the nonce unused.
+    /// asks for it only when the chain shows the nonce unused. What was paid once only the chain ends.
     pub(super) fn abandon(&self, key: &SettlementKey) -> Result<Outcome, Refusal> {
         let open = [SettlementState::Claimed, SettlementState::Submitted];
         let Some(found) = self.settlement_in(key, &open, SettlementState::Abandoned)? else {
             return Ok(Outcome::Known);
         };
+        if found.is_sold_unpaid() {
+            let authorization = hex::encode(key.authorization.nonce);
+            let (expected, seen) =
+                ("one that was never paid".to_owned(), "paid and taken back by the chain".to_owned());
+            return Err(Rejection::SettlementStateWrong { authorization, expected, found: seen }.into());
+        }
         let mut effects = self.effects(Operation::Abandon);
         void_sale(&mut effects, found);
         let cleared =
@@ -94,28 +102,27 @@ impl Draft<'_> {
         &self,
         key: &SettlementKey,
         seen: &Observation,
+        finalized: u64,
         gas: Option<&Gas>,
     ) -> Result<Outcome, Refusal> {
         let open = [SettlementState::Claimed, SettlementState::Submitted];
         let Some(found) = self.settlement_in(key, &open, SettlementState::Settled)? else {
             return Ok(Outcome::Known);
         };
-        if seen.pay_to != found.pay_to || seen.amount != found.money.amount {
-            let expected = format!("{} to {}", found.money.amount, found.pay_to);
-            let seen = format!("{} to {}", seen.amount, seen.pay_to);
-            return Err(Rejection::SettlementMismatch { expected, found: seen }.into());
-        }
+        check_seen(seen, &found.pay_to, found.money.amount)?;
         let mut effects = self.effects(Operation::Receive);
         if let Some(pending) = found.pending {
             let resolves = Resolves { transfer: pending, amount: found.money.amount };
-            let wallet = Account::Wallet(format!("{}:{}", key.authorization.network, found.pay_to));
-            let mut received = sale(&found.money, TransferCode::Receive, Layer::Posted, None);
-            (received.debit, received.credit) = (wallet, Account::Receivable);
-            effects.transfers = vec![sale(&found.money, TransferCode::Sale, Layer::Posted, Some(resolves)), received];
+            effects.transfers.push(sale(&found.money, TransferCode::Sale, Layer::Posted, Some(resolves)));
         }
-        burn(&mut effects, gas);
+        if found.key.role == Role::Seller {
+            effects.transfers.push(received(found));
+        }
+        let (state, young) = (SettlementState::Settled, seen.young(finalized));
+        // In another block it may take another amount.
+        burn(&mut effects, gas.filter(|_| young.is_none()));
         let transaction = Some(seen.transaction.clone());
-        effects.settlement = Some(Settlement { state: SettlementState::Settled, transaction, ..found.clone() });
+        effects.settlement = Some(Settlement { state, young, transaction, ..found.clone() });
         effects.fact = Some(Fact::Seen(seen.clone()));
         done(effects)
     }
@@ -137,6 +144,10 @@ impl Draft<'_> {
         }
         let mut effects = self.effects(Operation::Fail);
         void_sale(&mut effects, found);
+        if found.is_sold_unpaid() {
+            let undone = sale(&found.money, TransferCode::Release, Layer::Posted, None);
+            effects.transfers.push(Transfer { debit: Account::Sales, credit: Account::Receivable, ..undone });
+        }
         burn(&mut effects, gas);
         effects.settlement = Some(Settlement { state: SettlementState::Failed, pending: None, ..found.clone() });
         effects.fact = Some(match proof {
@@ -164,7 +175,7 @@ impl Draft<'_> {
         done(effects)
     }
 
-    fn settlement_in(
+    pub(super) fn settlement_in(
         &self,
         key: &SettlementKey,
         from: &[SettlementState],
@@ -197,6 +208,20 @@ fn sale(money: &Money, code: TransferCode, layer: Layer, resolves: Option<Resolv
     }
 }
 
+/// The money is in the wallet.
+fn received(found: &Settlement) -> Transfer {
+    let wallet = Account::Wallet(format!("{}:{}", found.key.authorization.network, found.pay_to));
+    let credit = Account::Receivable;
+    Transfer { debit: wallet, credit, ..sale(&found.money, TransferCode::Receive, Layer::Posted, None) }
+}
+
+/// It is not there any more, and owed.
+pub(super) fn owed_again(found: &Settlement) -> Transfer {
+    let received = received(found);
+    let (debit, credit) = (received.credit.clone(), received.debit.clone());
+    Transfer { code: TransferCode::Unreceive, debit, credit, ..received }
+}
+
 fn void_sale(effects: &mut Effects, found: &Settlement) {
     if let Some(pending) = found.pending {
         let resolves = Resolves { transfer: pending, amount: found.money.amount };
@@ -204,7 +229,7 @@ fn void_sale(effects: &mut Effects, found: &Settlement) {
     }
 }
 
-fn burn(effects: &mut Effects, gas: Option<&Gas>) {
+pub(super) fn burn(effects: &mut Effects, gas: Option<&Gas>) {
     if let Some(gas) = gas.filter(|gas| !gas.money.amount.is_zero()) {
         effects.transfers.push(Transfer {
             code: TransferCode::Gas,

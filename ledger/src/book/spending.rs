@@ -44,6 +44,7 @@ impl Draft<'_> {
         let spend = Spend {
             id: hold.spend,
             state: SpendState::Held,
+            young: None,
             budget: hold.budget,
             windows,
             authority: hold.authority.amount,
@@ -179,21 +180,15 @@ impl Draft<'_> {
         done(effects)
     }
 
-    pub(super) fn settle(&self, spend: SpendId, seen: &Observation) -> Result<Outcome, Refusal> {
+    pub(super) fn settle(&self, spend: SpendId, seen: &Observation, finalized: u64) -> Result<Outcome, Refusal> {
         let Some(found) = self.signed(spend, SpendState::Settled)? else { return Ok(Outcome::Known) };
-        if seen.pay_to != found.pay_to || seen.amount != found.money.amount {
-            let expected = format!("{} to {}", found.money.amount, found.pay_to);
-            return Err(Rejection::SettlementMismatch {
-                expected,
-                found: format!("{} to {}", seen.amount, seen.pay_to),
-            }
-            .into());
-        }
+        check_seen(seen, &found.pay_to, found.money.amount)?;
         let mut effects = self.effects(Operation::Settle);
         self.move_budgets(&mut effects, found, BudgetStep::Post)?;
         effects.transfers = vec![leg(found, TransferCode::Settle, outstanding(found), found.wallet())];
         let transaction = Some(seen.transaction.clone());
-        effects.spend = Some(Spend { state: SpendState::Settled, transaction, ..found.clone() });
+        let (state, young) = (SpendState::Settled, seen.young(finalized));
+        effects.spend = Some(Spend { state, young, transaction, ..found.clone() });
         effects.fact = Some(Fact::Seen(seen.clone()));
         done(effects)
     }
@@ -263,7 +258,7 @@ impl Draft<'_> {
     }
 
     /// Every node of the path, and every window that the hold was counted in.
-    fn move_budgets(&self, effects: &mut Effects, spend: &Spend, step: BudgetStep) -> Result<(), Refusal> {
+    pub(super) fn move_budgets(&self, effects: &mut Effects, spend: &Spend, step: BudgetStep) -> Result<(), Refusal> {
         effects.moves = moves(&self.path(spend)?, step, spend.authority);
         effects.windows = window_moves(&spend.windows, step, spend.authority);
         Ok(())
@@ -343,6 +338,15 @@ fn check_room(node: &Budget, hold: &Hold) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// Amount and recipient of what the chain shows are those that were signed for.
+pub(super) fn check_seen(seen: &Observation, pay_to: &str, amount: Amount) -> Result<(), Rejection> {
+    if seen.pay_to == pay_to && seen.amount == amount {
+        return Ok(());
+    }
+    let (expected, found) = (format!("{amount} to {pay_to}"), format!("{} to {}", seen.amount, seen.pay_to));
+    Err(Rejection::SettlementMismatch { expected, found })
 }
 
 /// Where a signed spend stands as a liability.

@@ -113,9 +113,9 @@ impl World {
                 self.ask_mandate(process, number);
             }
             930..945 => self.send_back(),
-            945..965 => self.post_refund(process),
-            965..970 => self.cancel(),
-            970..985 => self.reorganise(),
+            945..960 => self.post_refund(process),
+            960..965 => self.cancel(),
+            965..985 => self.reorganise(),
             985..992 => self.lose_from_pool(),
             _ => self.void(process),
         }

@@ -11,7 +11,7 @@ use super::dice::Dice;
 pub const TOKEN: Address = Address::repeat_byte(0x5f);
 pub const BLOCK_SECONDS: u64 = 2;
 /// Blocks after which nothing is taken back.
-pub const FINALITY: usize = 5;
+pub const FINALITY: usize = 8;
 pub const GAS_USED: u64 = 60_000;
 pub const GAS_PRICE: u128 = 1_000_000_000;
 
@@ -241,11 +241,12 @@ impl ModelChain {
         }
     }
 
-    /// Other blocks in the place of the youngest ones, with the same transactions in other blocks and another order. What
-    /// had moved money moves it again: a reorganisation that loses a payment for good has a test of its own.
+    /// Other blocks in the place of the youngest ones, with the same transactions in other blocks and another order. Some
+    /// wait in the pool again, and some are gone, until somebody sends them once more.
     pub fn reorganise(&mut self, depth: usize, dice: &mut Dice) {
         let depth = depth.min(FINALITY).min(self.head() - 1);
         let popped = self.pop(depth);
+        let popped = self.lose(popped, dice);
         let times: Vec<u64> = popped.iter().map(|(block, _)| block.timestamp).collect();
         let all = || popped.iter().flat_map(|(_, mined)| mined);
         let canceled = |tx: &Tx| matches!(tx.call, Call::Cancel(_));
@@ -270,6 +271,39 @@ impl ModelChain {
             let block = self.open(time);
             transactions.into_iter().for_each(|tx| self.execute(tx, block));
         }
+    }
+
+    /// Empty blocks in the place of all that can be taken back.
+    pub fn empty(&mut self) {
+        let popped = self.pop(FINALITY.min(self.head() - 1));
+        for (block, _) in popped {
+            self.open(block.timestamp);
+        }
+    }
+
+    /// Most reorganisations lose something. Of an account whose transactions come one after another, all that came
+    /// after one that is not there again wait for it.
+    fn lose(&mut self, popped: Vec<(Block, Vec<Mined>)>, dice: &mut Dice) -> Vec<(Block, Vec<Mined>)> {
+        let mut waits = BTreeSet::new();
+        let loses = dice.chance(700);
+        let mut left = Vec::new();
+        for (block, mined) in popped {
+            let mut kept = Vec::new();
+            for one in mined {
+                let is_late = one.tx.account_nonce.is_some() && waits.contains(&one.tx.sender);
+                let is_lost = is_late || (loses && dice.chance(750));
+                if !is_lost {
+                    kept.push(one);
+                    continue;
+                }
+                waits.insert(one.tx.sender);
+                if dice.chance(250) {
+                    self.pool.push(one.tx);
+                }
+            }
+            left.push((block, kept));
+        }
+        left
     }
 
     /// Takes the youngest blocks back and puts none in their place.

@@ -2,13 +2,14 @@
 //! The suite is worth what it finds: every one of these must be caught.
 
 use ledger::account::{Account, Side};
-use ledger::budget::{Budget, BudgetState};
+use ledger::budget::{Budget, BudgetMove, BudgetState, BudgetStep};
 use ledger::command::{Command, ReleaseProof, Request};
 use ledger::effects::{Effects, Operation};
 use ledger::gate::Scope;
 use ledger::id::SpendId;
-use ledger::spend::{Observation, UnusedProof};
-use ledger::transfer::{Layer, Transfer};
+use ledger::spend::{Observation, SpendState, UnusedProof};
+use ledger::transfer::{Layer, Transfer, TransferCode};
+use ledger::window::WindowMove;
 use x402::chain::Block;
 
 use super::tables::{Tables, spend_of};
@@ -79,12 +80,16 @@ pub enum Mutant {
     ClockGoesBack,
     /// A leg is posted to a wallet of another book.
     CrossBooks,
+    /// What is settled is never looked at again.
+    NeverLookAgain,
+    /// What the chain took back is given back, without a proof that it can never come.
+    ReleaseTakenBack,
     /// An event of a record is not written.
     LoseEvent,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::SkipAncestors,
         Self::ForgetAncestorCaps,
         Self::WrongPeriod,
@@ -117,6 +122,8 @@ impl Mutant {
         Self::RewriteSpend,
         Self::ClockGoesBack,
         Self::CrossBooks,
+        Self::NeverLookAgain,
+        Self::ReleaseTakenBack,
         Self::LoseEvent,
     ];
 
@@ -191,7 +198,7 @@ impl Mutant {
                     pay_to: found.pay_to.clone(),
                     amount: found.money.amount,
                 };
-                Command::Settle { spend: *spend, seen }
+                Command::Settle { spend: *spend, seen, finalized: finalized.number }
             }
             _ => return request.clone(),
         };
@@ -220,6 +227,8 @@ impl Mutant {
             (Self::SameNonce, Operation::Hold) => {
                 effects.spend.iter_mut().for_each(|spend| spend.authorization.nonce = [1; 32]);
             }
+            (Self::NeverLookAgain, Operation::Settle) => effects.spend.iter_mut().for_each(|spend| spend.young = None),
+            (Self::ReleaseTakenBack, Operation::Unsettle) => release(effects),
             (Self::CrossBooks, Operation::Settle) => {
                 let other = Account::Wallet(format!("eip155:31337:0x{}", "9".repeat(40)));
                 effects.transfers.iter_mut().for_each(|leg| leg.credit = other.clone());
@@ -238,4 +247,20 @@ impl Mutant {
             _ => both,
         }
     }
+}
+
+/// All that a release does, behind what was taken back.
+fn release(effects: &mut Effects) {
+    let Some(spend) = &mut effects.spend else { return };
+    spend.state = SpendState::Released;
+    let (payable, expense) = (Account::Payable(spend.payee.clone()), Account::Spend(spend.budget));
+    let back = effects.moves.iter().map(|step| BudgetMove { step: BudgetStep::Release, ..*step }).collect::<Vec<_>>();
+    effects.moves.extend(back);
+    let windows = effects.windows.iter().map(|step| WindowMove { step: BudgetStep::Release, ..step.clone() });
+    let windows = windows.collect::<Vec<_>>();
+    effects.windows.extend(windows);
+    let Some(leg) = effects.transfers.first().cloned() else { return };
+    let (debit, credit) = (Account::Issued, payable.clone());
+    effects.transfers.push(Transfer { code: TransferCode::Unissue, debit, credit, ..leg.clone() });
+    effects.transfers.push(Transfer { code: TransferCode::Release, debit: payable, credit: expense, ..leg });
 }

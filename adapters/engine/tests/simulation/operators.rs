@@ -138,8 +138,14 @@ impl World {
     }
 
     pub fn reorganise(&mut self) {
+        self.is_shaken = true;
         self.shared.with(|state| {
-            let depth = 1 + state.dice.below(4);
+            // Mostly as deep as something that is settled already.
+            let young = state.books.values().flat_map(|book| book.spends.values()).filter_map(|spend| spend.young);
+            let young = young.map(|block| usize::try_from(block.number).unwrap()).max();
+            let reaching = young.map_or(0, |number| (state.chain.head() + 1).saturating_sub(number));
+            let depth = if state.dice.chance(800) { reaching } else { 0 };
+            let depth = depth.max(1 + state.dice.below(4));
             let (chain, dice) = (&mut state.chain, &mut state.dice);
             chain.reorganise(depth, dice);
             state.tell(|| format!("  {depth} blocks are taken back"));

@@ -257,7 +257,7 @@ impl Store for SimStore {
     }
 
     async fn open_spends(&self, tenant: &TenantId, after: Option<u64>, limit: u32) -> Result<Vec<Spend>, StoreError> {
-        let look = |tables: &Tables| oldest(tables.spends.values().filter(|spend| spend.state.is_open()), after, limit);
+        let look = |tables: &Tables| oldest(tables.spends.values().filter(|spend| spend.is_unfinished()), after, limit);
         self.read(tenant, look).await
     }
 
@@ -280,6 +280,14 @@ impl Store for SimStore {
         let look = |tables: &Tables| {
             let open = tables.settlements.values().filter(|settlement| settlement.state.is_open());
             open.take(most(limit)).cloned().collect()
+        };
+        self.read(tenant, look).await
+    }
+
+    async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
+        let look = |tables: &Tables| {
+            let young = tables.settlements.values().filter(|settlement| settlement.young.is_some());
+            young.take(most(limit)).cloned().collect()
         };
         self.read(tenant, look).await
     }

@@ -139,6 +139,8 @@ pub fn spend_of(command: &Command) -> Option<SpendId> {
         | Command::Submit { spend, .. }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
+        | Command::Unsettle { spend, .. }
+        | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
         | Command::Refund { spend, .. }
         | Command::Misspend { spend, .. } => Some(*spend),
@@ -166,6 +168,8 @@ pub fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<
         Command::Abandon { settlement: key }
         | Command::Dispatch { settlement: key, .. }
         | Command::Receive { settlement: key, .. }
+        | Command::Unreceive { settlement: key, .. }
+        | Command::Conclude { settlement: key, .. }
         | Command::Fail { settlement: key, .. } => answer.settlement = settlement(key),
         other => {
             let id = spend_of(other);

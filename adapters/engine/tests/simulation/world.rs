@@ -14,7 +14,6 @@ use ledger::rejection::RejectionCode;
 use ledger::spend::SpendState;
 use x402::wire::{PaymentPayload, PaymentRequired};
 
-use super::chain::FINALITY;
 use super::checker::{Broken, Heard, Said, Seen, check};
 use super::company::{AGENTS, CARRIER, Grant, HOME, SHOP, start, wallet_address};
 use super::mutant::Mutant;
@@ -60,6 +59,8 @@ pub struct World {
     pub names: u64,
     /// What each agent runs.
     pub builds: [Option<u8>; AGENTS.len()],
+    /// The chain reorganised in this step: it is looked at before anything mends itself.
+    pub is_shaken: bool,
     /// Of a thousand.
     replies_lost: u64,
 }
@@ -101,6 +102,7 @@ impl World {
             seen: Seen::new(),
             names: 0,
             builds: [None, Some(1), Some(2)],
+            is_shaken: false,
             replies_lost: 0,
         };
         world.fund();
@@ -263,12 +265,12 @@ impl World {
             books
                 .clone()
                 .flat_map(|book| book.spends.values())
-                .filter(|spend| spend.state.is_open())
+                .filter(|spend| spend.is_unfinished())
                 .map(|spend| format!("{spend:?}"))
                 .chain(
                     books
                         .flat_map(|book| book.settlements.values())
-                        .filter(|one| one.state.is_open())
+                        .filter(|one| one.is_unfinished())
                         .map(|one| format!("{one:?}")),
                 )
                 .next()
@@ -302,8 +304,8 @@ impl World {
 }
 
 /// A seed up to the first payment that is settled in a block which can be taken back; then that block is, and nothing in
-/// it comes again. `None` where a seed has no such moment.
-pub fn run_until_taken_back(seed: u64, steps: usize) -> Option<Result<(), Broken>> {
+/// it comes again by itself. What happened until all is at its end; `None` where a seed has no such moment.
+pub fn run_until_taken_back(seed: u64, steps: usize) -> Option<Result<Story, Broken>> {
     let mut world = World::new(seed, None);
     for step in 0..steps {
         world.act(step);
@@ -318,8 +320,8 @@ pub fn run_until_taken_back(seed: u64, steps: usize) -> Option<Result<(), Broken
             })
         });
         if is_young {
-            world.shared.with(|state| state.chain.pop(FINALITY));
-            return Some(world.check());
+            world.shared.with(|state| state.chain.empty());
+            return Some(world.check().and_then(|()| world.heal()).map(|()| world.story()));
         }
     }
     None
@@ -334,7 +336,7 @@ pub fn run(seed: u64, steps: usize, mutant: Option<Mutant>, trace: bool) -> (Res
     while outcome.is_ok() && step < steps {
         world.act(step);
         world.run_some();
-        if step % CHECK_EVERY == 0 {
+        if step % CHECK_EVERY == 0 || std::mem::take(&mut world.is_shaken) {
             outcome = world.check();
         }
         step += 1;

@@ -100,6 +100,7 @@ impl Entry<'_> {
         let fact = match &self.effects.fact {
             Some(Fact::Seen(seen)) => Some(&seen.transaction),
             Some(Fact::Canceled(reference) | Fact::Reverted(reference)) => Some(reference),
+            Some(Fact::TakenBack(proof)) => Some(&proof.transaction),
             Some(Fact::Unused(_) | Fact::Reference(_)) | None => None,
         };
         let spend = || self.effects.spend.as_ref().and_then(|spend| spend.transaction.as_ref());

@@ -279,6 +279,8 @@ impl Statement<'_> {
 fn settle(found: &mut Found, effects: &Effects, spend: &Spend, authority: AssetId) {
     let into = match (effects.operation, spend.state) {
         (Operation::Settle, _) => &mut found.settled,
+        // The chain took it back. Settled in one month and again in the next, it is in the statements of both.
+        (Operation::Unsettle, _) => return found.settled.retain(|item| item.spend.id != spend.id),
         (Operation::Misspend, SpendState::SpentOtherwise) => &mut found.incidents,
         _ => return,
     };

@@ -99,6 +99,18 @@ super::abouts! { RejectionCode,
     NotProved =>
         "Money is released only when the chain proves that the payment can never be taken, and it does not yet.",
         "Wait until a finalized block is past the payment's last moment; the service looks by itself.";
+    NotFinal =>
+        "The block is so young that the chain may still take it back.",
+        "Ask again when it is final.";
+    SettlementYoung =>
+        "The payment is settled in a block that the chain may still take back; until it is final no refund of it is posted.",
+        "Ask again when the block is final.";
+    SettlementFinal =>
+        "The payment is settled in a final block: nothing takes it back.",
+        "Look at the node that says otherwise.";
+    NotReorganised =>
+        "What was said to be taken back is not what was booked, or still stands.",
+        "Nothing is to be done: the service looks again by itself.";
     SettlementMismatch =>
         "The chain shows another amount, recipient or token than was signed for.",
         "Have an operator look at the payment; it is not counted as paid.";

@@ -39,6 +39,8 @@ pub struct Spend {
     nonce: String,
     valid_before: i64,
     transaction: Option<String>,
+    /// Settled in a block that the chain does not take back any more.
+    r#final: bool,
     /// What the payee gave back so far.
     #[schema(pattern = "^[0-9]+$")]
     refunded: String,

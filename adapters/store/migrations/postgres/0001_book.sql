@@ -222,7 +222,7 @@ CREATE TABLE spend (
     purchase bytea  CHECK (octet_length(purchase) = 32),
     PRIMARY KEY (tenant, held_seq),
     UNIQUE (tenant, id),
-    CHECK ((purchase IS NULL) = (open = 0))
+    CHECK (purchase IS NULL OR open = 1)
 );
 CREATE INDEX spend_open ON spend (tenant, held_seq) WHERE open = 1;
 CREATE INDEX spend_purchase ON spend (tenant, purchase) WHERE purchase IS NOT NULL;

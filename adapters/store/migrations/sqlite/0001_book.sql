@@ -128,7 +128,7 @@ CREATE TABLE spend (
     purchase BLOB    CHECK (length(purchase) = 32),
     PRIMARY KEY (tenant, held_seq),
     UNIQUE (tenant, id),
-    CHECK ((purchase IS NULL) = (open = 0)),
+    CHECK (purchase IS NULL OR open = 1),
     FOREIGN KEY (tenant, seq) REFERENCES journal (tenant, seq),
     FOREIGN KEY (tenant, budget) REFERENCES budget (tenant, id)
 ) STRICT;

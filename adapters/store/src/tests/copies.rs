@@ -26,7 +26,7 @@ async fn written(place: &Place) -> SqlStore {
     for number in [0, 2, 4] {
         let spend = stream::spend(number);
         run(&store, on(Command::Commit { spend })).await.unwrap();
-        run(&store, on(Command::Settle { spend, seen: stream::seen(3) })).await.unwrap();
+        run(&store, on(Command::Settle { spend, seen: stream::seen(3), finalized: stream::FINAL })).await.unwrap();
     }
     run(&store, on(Command::Refund { spend: stream::spend(0), refund: stream::refund(1, 2) })).await.unwrap();
     run(&store, on(Command::Claim(Box::new(stream::claim(7, ledger::settlement::Role::Seller, 5))))).await.unwrap();

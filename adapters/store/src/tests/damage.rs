@@ -18,7 +18,7 @@ async fn filled(place: &Place) -> crate::SqlStore {
     run(&store, holds(stream::hold(8, stream::mandate(22), 20))).await.unwrap();
     let one = stream::spend(1);
     run(&store, on(Command::Commit { spend: one })).await.unwrap();
-    run(&store, on(Command::Settle { spend: one, seen: stream::seen(20) })).await.unwrap();
+    run(&store, on(Command::Settle { spend: one, seen: stream::seen(20), finalized: stream::FINAL })).await.unwrap();
     run(&store, on(Command::Void { spend: stream::spend(2) })).await.unwrap();
     run(&store, on(Command::Claim(Box::new(stream::claim(1, Role::Seller, 5))))).await.unwrap();
     run(&store, on(Command::Gate { scope: Scope::Payee("nobody".parse().unwrap()), to: GateState::Closed }))

@@ -104,7 +104,7 @@ async fn check_reads(store: &crate::SqlStore, memory: &Memory) {
     let mut open = Vec::new();
     for (id, spend) in memory.view.spends.changed() {
         assert_eq!(store.spend(&tenant(), *id).await.unwrap().as_ref(), Some(spend));
-        if spend.state.is_open() {
+        if spend.is_unfinished() {
             open.push(spend.clone());
         }
         let records = store.records_of_spend(&tenant(), *id).await.unwrap();
@@ -122,6 +122,8 @@ async fn check_reads(store: &crate::SqlStore, memory: &Memory) {
     }
     let settlements = memory.view.settlements.changed().filter(|(_, settlement)| settlement.state.is_open());
     assert_eq!(store.open_settlements(&tenant(), 1_000).await.unwrap().len(), settlements.count());
+    let young = memory.view.settlements.changed().filter(|(_, settlement)| settlement.young.is_some());
+    assert_eq!(store.young_settlements(&tenant(), 1_000).await.unwrap().len(), young.count());
     let records = store.records(&tenant(), 2, 3).await.unwrap();
     assert!(records.iter().map(|(_, effects)| effects).eq(memory.records[2..].iter().take(3)));
     let expected: Vec<_> = memory.records.iter().flat_map(ledger::event::events).collect();

@@ -192,7 +192,7 @@ async fn what_cannot_be_read_is_never_guessed(place: Place) {
         "UPDATE spend SET body = body || '\\x00'",
     );
     shell(&place, spend).await;
-    let settle = on(Command::Settle { spend: stream::spend(1), seen: stream::seen(1) });
+    let settle = on(Command::Settle { spend: stream::spend(1), seen: stream::seen(1), finalized: stream::FINAL });
     let refused = run(&store, settle).await;
     assert!(matches!(&refused, Err(StoreError::Broken(why)) if why.contains("cannot be read")), "{refused:?}");
     let refused = store.spend(&tenant(), stream::spend(1)).await;

@@ -98,7 +98,7 @@ fn plan(number: u64) -> Vec<Work> {
     let more = match number % 4 {
         0 => vec![],
         1 => vec![Command::Commit { spend }],
-        2 => vec![Command::Commit { spend }, Command::Settle { spend, seen }],
+        2 => vec![Command::Commit { spend }, Command::Settle { spend, seen, finalized: stream::FINAL }],
         _ => vec![Command::Void { spend }],
     };
     std::iter::once(holds(hold)).chain(more.into_iter().map(on)).collect()

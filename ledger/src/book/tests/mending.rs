@@ -4,8 +4,8 @@ use super::memory::{Memory, Told};
 use super::opened;
 use super::rejections::{Case, at, commit, holds, on, plain};
 use super::stream::{
-    PERSON, ROOT, agent, authorization, by, change_caps, daily, decide, hold, mandate, open, propose, recover, refund,
-    seen, spend, total, user,
+    FINAL, PERSON, ROOT, agent, authorization, by, change_caps, daily, decide, hold, mandate, open, propose, recover,
+    refund, seen, spend, total, user,
 };
 use crate::account::Account;
 use crate::budget::{BudgetKind, Caps, Refunds};
@@ -21,7 +21,7 @@ fn back(number: u8, refund: Refund) -> Request {
 }
 
 fn settle(number: u8, units: u128) -> Request {
-    on(Command::Settle { spend: spend(number), seen: seen(units) })
+    on(Command::Settle { spend: spend(number), seen: seen(units), finalized: FINAL })
 }
 
 fn paid(number: u8, units: u128) -> Vec<Request> {

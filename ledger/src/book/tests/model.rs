@@ -56,6 +56,8 @@ struct Bought {
     refunded: u128,
     /// The scopes of what the agent ran and whom it came by.
     origin: Vec<String>,
+    /// Settled in a block that may be taken back.
+    young: bool,
 }
 
 #[derive(Default)]
@@ -114,7 +116,11 @@ impl Model {
             Command::ChangeCaps { budget, caps } => self.change_caps(*budget, caps, at),
             Command::Refund { spend, refund } => {
                 let bought = self.spends.get_mut(spend).unwrap();
-                assert_eq!(bought.life, Life::Settled, "a refund of what was not paid");
+                assert_eq!(
+                    (bought.life, bought.young),
+                    (Life::Settled, false),
+                    "a refund of what was not paid for good"
+                );
                 bought.refunded += refund.seen.amount.get();
                 assert!(bought.refunded <= bought.money, "more was given back than was paid");
                 assert!(self.refunds.insert(refund.place.transaction.to_string()), "a refund twice");
@@ -142,10 +148,16 @@ impl Model {
             Command::Submit { spend, .. } | Command::Doubt { spend } => {
                 life(self, spend, &[Life::Signed], Life::Signed);
             }
-            Command::Settle { spend, seen } => {
+            Command::Settle { spend, seen, finalized } => {
                 assert_eq!(seen.amount.get(), self.spends[spend].money);
                 life(self, spend, &[Life::Signed], Life::Settled);
+                self.spends.get_mut(spend).unwrap().young = seen.block_number > *finalized;
             }
+            Command::Unsettle { spend, .. } => {
+                self.grow_old(spend, "what is final was taken back");
+                life(self, spend, &[Life::Settled], Life::Signed);
+            }
+            Command::Finalise { spend, .. } => self.grow_old(spend, "what is final became so again"),
             Command::Release { spend, proof } => {
                 if let ReleaseProof::Unused(proof) = proof {
                     assert!(proof.finalized_timestamp >= super::stream::VALID_BEFORE, "released without a proof");
@@ -242,6 +254,7 @@ impl Model {
             at,
             refunded: 0,
             origin,
+            young: false,
         };
         assert!(self.spends.insert(hold.spend, bought).is_none(), "a spend twice");
     }

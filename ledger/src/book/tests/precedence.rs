@@ -3,7 +3,7 @@
 use super::memory::Told;
 use super::opened;
 use super::rejections::{Case, at, but, commit, elsewhere, fiat, holds, on, pinned, plain, state, void};
-use super::stream::{ROOT, START, authorization, by, caller, hold, mandate, seen, spend};
+use super::stream::{FINAL, ROOT, START, authorization, by, caller, hold, mandate, seen, spend};
 use crate::book::wants;
 use crate::budget::BudgetState;
 use crate::command::{Command, Hold, Request};
@@ -140,7 +140,7 @@ fn a_signed_payment_stays_held_past_its_expiry_and_its_mandate() {
         assert!(matches!(memory.run(START, &request), Told::New(_)), "{request:?}");
     }
     assert!(matches!(memory.run(at(5_000), &on(Command::Expire { spend: spend(1) })), Told::Rejected(_)));
-    let settle = on(Command::Settle { spend: spend(1), seen: seen(100) });
+    let settle = on(Command::Settle { spend: spend(1), seen: seen(100), finalized: FINAL });
     assert!(matches!(memory.run(at(5_000), &settle), Told::New(_)));
     assert_eq!(memory.run(at(5_000), &settle), Told::Known);
     let root = memory.view.budgets.find(&ROOT).unwrap().unwrap();

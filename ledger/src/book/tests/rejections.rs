@@ -3,8 +3,8 @@
 use super::memory::Told;
 use super::opened;
 use super::stream::{
-    PAY_TO, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, by, caller, claim, decide, gate, hold, mandate,
-    money, open, propose, seen, service, settlement, spend, total, unused, user,
+    FINAL, PAY_TO, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, by, caller, claim, decide, gate, hold,
+    mandate, money, open, propose, seen, service, settlement, spend, total, unused, user,
 };
 use crate::budget::{BudgetKind, BudgetState, Caps};
 use crate::command::{Command, FailureProof, Hold, Pin, Propose, ReleaseProof, Request};
@@ -234,7 +234,7 @@ fn spend_cases() -> Vec<Case> {
     let held = || vec![plain(1, 100)];
     let signed = || vec![plain(1, 100), commit(1)];
     let one = spend(1);
-    let settle = |seen| on(Command::Settle { spend: one, seen });
+    let settle = |seen| on(Command::Settle { spend: one, seen, finalized: FINAL });
     let release = |at| on(Command::Release { spend: one, proof: ReleaseProof::Unused(unused(at)) });
     let transaction = || "0x77".parse().unwrap();
     vec![
@@ -272,7 +272,7 @@ fn settlement_cases() -> Vec<Case> {
         let (settlement, document) = (key(), Digest::of(b"signed"));
         on(Command::Dispatch { settlement, document, transaction: None, account_nonce: None })
     };
-    let receive = |units| on(Command::Receive { settlement: key(), seen: seen(units), gas: None });
+    let receive = |units| on(Command::Receive { settlement: key(), seen: seen(units), finalized: FINAL, gas: None });
     let abandon = || on(Command::Abandon { settlement: key() });
     let fail = |at| on(Command::Fail { settlement: key(), proof: FailureProof::Unused(unused(at)), gas: None });
     let mut other = claim(1, Role::Seller, 5);
@@ -341,7 +341,7 @@ fn a_gate_bars_what_is_in_its_scope_and_nothing_else() {
         assert!(matches!(memory.run(START, &request), Told::New(_)), "{request:?}");
     }
     assert_eq!(memory.run(START, &closed(Scope::Everything)), Told::Known, "closed is closed");
-    let settle = on(Command::Settle { spend: spend(1), seen: seen(1) });
+    let settle = on(Command::Settle { spend: spend(1), seen: seen(1), finalized: FINAL });
     assert!(matches!(memory.run(START, &settle), Told::New(_)), "an uncleared cheque is cleared");
     assert!(matches!(memory.run(START, &plain(2, 1)), Told::Rejected(Rejection::Stopped { .. })));
     let open = by(user(), gate(0, GateState::Open));
@@ -358,7 +358,7 @@ fn a_gate_bars_what_is_in_its_scope_and_nothing_else() {
 fn each_refusal_has_its_name_and_changes_no_money() {
     let mut seen = std::collections::BTreeSet::new();
     let money = [hold_cases(), gate_cases(), spend_cases(), settlement_cases()];
-    let more = [super::windows::limit_cases(), super::mending::cases()];
+    let more = [super::windows::limit_cases(), super::mending::cases(), super::following::cases()];
     let groups = [budget_cases(), decision_cases()].into_iter().chain(more).chain(money);
     for (number, (before, seconds, request, code)) in groups.flatten().enumerate() {
         let mut memory = opened();

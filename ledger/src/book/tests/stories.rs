@@ -1,34 +1,98 @@
 //! Several commands that belong together, for the streams.
 
-use ledger::command::{Command, ReleaseProof, Request};
+use ledger::claim::LogPlace;
+use ledger::command::{Command, FailureProof, Recover, Refund, ReleaseProof, Request};
 use ledger::gate::{GateState, Scope};
+use ledger::money::Amount;
+use ledger::settlement::Role;
+use ledger::spend::{BlockRef, Observation, TakenBack};
 use proptest::prelude::*;
 
 use super::{
-    ISSUER, START, VALID_BEFORE, agent, build, by, hold, mandate, recover, refund, seen, service, spend, step, unused,
+    FINAL, ISSUER, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, build, by, claim, hold, mandate, money,
+    seen, service, settlement, spend, step, unused,
 };
 
 /// A payment from its hold on, as far as it gets: single steps rarely meet a spend in the right state.
 fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
     let places = prop_oneof![Just(0_u8), Just(1), Just(20), Just(22)];
-    (30..60_u8, places, 1..60_u128, 1..6_usize, 0..8_u8).prop_map(|(number, place, units, length, end)| {
+    (30..60_u8, places, 1..60_u128, 1..9_usize, 0..8_u8).prop_map(|(number, place, units, length, end)| {
         let spend = spend(number);
         let mut hold = hold(number, mandate(place), units);
         hold.expires_at = START.plus_micros(100_000_000_000);
         let paid = match end {
             1 => Command::Misspend { spend, transaction: seen(1).transaction },
             2 | 3 => Command::Release { spend, proof: ReleaseProof::Unused(unused(VALID_BEFORE)) },
-            _ => Command::Settle { spend, seen: seen(units) },
+            6 | 7 => Command::Settle { spend, seen: seen(units), finalized: FINAL - 1 },
+            _ => Command::Settle { spend, seen: seen(units), finalized: FINAL },
         };
         let refund = refund(number, units.div_ceil(u128::from(end.max(1))));
+        // Taken back, and settled once more; or final.
+        let (unsettle, finalise) = (
+            Command::Unsettle { spend, proof: taken_back(0) },
+            Command::Finalise { spend, seen: seen(units), finalized: FINAL },
+        );
+        let followed = match end {
+            6 => vec![by(service(), unsettle), by(service(), paid.clone()), by(service(), finalise)],
+            7 => vec![by(service(), finalise)],
+            _ => Vec::new(),
+        };
         let doubt = (end % 2 == 0).then_some(by(service(), Command::Doubt { spend }));
         let named = Command::Submit { spend, transaction: seen(2).transaction };
         let named = (end % 4 == 0).then_some(by(service(), named));
         let signed = [by(agent(), Command::Hold(Box::new(hold))), by(service(), Command::Commit { spend })];
-        let ended = [by(service(), paid), by(agent(), Command::Refund { spend, refund })];
-        let requests = signed.into_iter().chain(doubt).chain(named).chain(ended);
+        let ended = std::iter::once(by(service(), paid)).chain(followed);
+        let refunded = by(agent(), Command::Refund { spend, refund });
+        let requests = signed.into_iter().chain(doubt).chain(named).chain(ended).chain([refunded]);
         requests.take(length).map(|request| (1_000, request)).collect()
     })
+}
+
+/// A sale that is paid, taken back by the chain, and then comes to something or to nothing.
+fn sale() -> impl Strategy<Value = Vec<(i64, Request)>> {
+    (30..60_u8, 1..9_usize, 0..2_u8).prop_map(|(number, length, end)| {
+        let key = || settlement(number, Role::Seller);
+        let receive = || Command::Receive { settlement: key(), seen: seen(5), finalized: FINAL - 1, gas: None };
+        let ended = match end {
+            0 => Command::Fail { settlement: key(), proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None },
+            _ => receive(),
+        };
+        let commands = [
+            Command::Claim(Box::new(claim(number, Role::Seller, 5))),
+            receive(),
+            Command::Unreceive { settlement: key(), proof: taken_back(0) },
+            Command::Abandon { settlement: key() },
+            ended,
+            Command::Conclude { settlement: key(), seen: seen(5), finalized: FINAL, gas: None },
+        ];
+        commands.into_iter().take(length).map(|command| (1_000, by(service(), command))).collect()
+    })
+}
+
+/// Another block in the place of the one that everything is seen in; with a number above nought a wrong proof of it.
+pub fn taken_back(odd: u8) -> TakenBack {
+    let Observation { transaction, .. } = seen(1);
+    let proof = TakenBack { transaction, block: seen(1).block(), instead: [8; 32] };
+    match odd {
+        1 => TakenBack { transaction: "0x78".parse().unwrap(), ..proof },
+        2 => TakenBack { block: BlockRef { number: FINAL + 1, ..proof.block }, ..proof },
+        3 => TakenBack { block: BlockRef { hash: [6; 32], ..proof.block }, ..proof },
+        4 => TakenBack { instead: proof.block.hash, ..proof },
+        _ => proof,
+    }
+}
+
+/// A transfer back to the wallet of the streams.
+pub fn refund(transaction: u8, units: u128) -> Refund {
+    let transaction: ledger::id::RailReference = format!("0xf{transaction:x}").parse().unwrap();
+    let place = LogPlace { network: "eip155:31337".to_owned(), transaction: transaction.clone(), number: 0 };
+    Refund { place, seen: Observation { transaction, pay_to: authorization(0).payer, ..seen(units) } }
+}
+
+/// A payment that the chain shows, under a nonce that no hold of the streams has, or that one may have.
+pub fn recover(nonce: u8, units: u128) -> Recover {
+    let (money, authority) = (money(units), Amount::new(units));
+    Recover { authorization: authorization(nonce), money, authority, nodes: vec![PERSON, ROOT], seen: seen(units) }
 }
 
 /// A book behind its fence, which finds a payment or two.
@@ -43,7 +107,7 @@ fn recovery() -> impl Strategy<Value = Vec<(i64, Request)>> {
 
 /// A whole stream, after the preamble.
 pub fn steps(longest: usize) -> impl Strategy<Value = Vec<(i64, Request)>> {
-    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery()];
+    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale()];
     prop::collection::vec(piece, 1..longest).prop_map(|pieces| pieces.into_iter().flatten().collect())
 }
 

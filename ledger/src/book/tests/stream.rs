@@ -5,9 +5,8 @@
 mod stories;
 
 use ledger::budget::{BudgetKind, BudgetState, Caps, Refunds};
-use ledger::claim::LogPlace;
 use ledger::command::{
-    ClaimSettlement, Command, FailureProof, Gas, Hold, OpenBudget, Pin, Propose, Recover, Refund, ReleaseProof, Request,
+    ClaimSettlement, Command, FailureProof, Gas, Hold, OpenBudget, Pin, Propose, ReleaseProof, Request,
 };
 use ledger::decision::Answer;
 use ledger::gate::{GateState, Scope};
@@ -20,7 +19,7 @@ use ledger::transfer::Money;
 use ledger::window::{Limit, Period};
 use proptest::prelude::*;
 
-pub use self::stories::{gate, steps};
+pub use self::stories::{gate, recover, refund, steps, taken_back};
 
 pub const ISSUER: &str = "https://idp.example/a";
 
@@ -201,27 +200,17 @@ pub fn hold(number: u8, budget: BudgetId, units: u128) -> Hold {
     }
 }
 
+/// The block in which everything is seen here: where it is the chain's last final one, nothing is taken back.
+pub const FINAL: u64 = 7;
+
 pub fn seen(units: u128) -> Observation {
     Observation {
         transaction: "0x77".parse().unwrap(),
-        block_number: 7,
+        block_number: FINAL,
         block_hash: [7; 32],
         pay_to: PAY_TO.to_owned(),
         amount: Amount::new(units),
     }
-}
-
-/// A transfer back to the wallet of the streams.
-pub fn refund(transaction: u8, units: u128) -> Refund {
-    let transaction: ledger::id::RailReference = format!("0xf{transaction:x}").parse().unwrap();
-    let place = LogPlace { network: "eip155:31337".to_owned(), transaction: transaction.clone(), number: 0 };
-    Refund { place, seen: Observation { transaction, pay_to: authorization(0).payer, ..seen(units) } }
-}
-
-/// A payment that the chain shows, under a nonce that no hold of the streams has, or that one may have.
-pub fn recover(nonce: u8, units: u128) -> Recover {
-    let (money, authority) = (money(units), Amount::new(units));
-    Recover { authorization: authorization(nonce), money, authority, nodes: vec![PERSON, ROOT], seen: seen(units) }
 }
 
 pub fn change_caps(budget: BudgetId, caps: Caps) -> Command {
@@ -313,7 +302,7 @@ fn any_hold() -> impl Strategy<Value = Request> {
 }
 
 fn on_spend() -> impl Strategy<Value = Request> {
-    (0..SPENDS, any::<bool>(), 0..14_u8, 0..250_u128).prop_map(|(number, of_service, what, units)| {
+    (0..SPENDS, any::<bool>(), 0..16_u8, 0..250_u128).prop_map(|(number, of_service, what, units)| {
         let spend = spend(if of_service && units % 4 == 0 { number + SPENDS } else { number });
         let transaction = || format!("0x{number:02x}").parse().unwrap();
         let command = match what {
@@ -322,7 +311,12 @@ fn on_spend() -> impl Strategy<Value = Request> {
             2..=4 => Command::Commit { spend },
             5 => Command::Submit { spend, transaction: transaction() },
             6 => Command::Doubt { spend },
-            7 | 11 => Command::Settle { spend, seen: seen(if units < 200 { price(number) } else { units }) },
+            7 | 11 => {
+                let seen = seen(if units < 200 { price(number) } else { units });
+                Command::Settle { spend, seen, finalized: FINAL - u64::from(what == 7) }
+            }
+            14 => Command::Unsettle { spend, proof: taken_back(number % 8) },
+            15 => Command::Finalise { spend, seen: seen(price(number)), finalized: FINAL - u64::from(units < 60) },
             8 => Command::Release { spend, proof: ReleaseProof::Unused(unused(VALID_BEFORE + i64::from(number) - 3)) },
             9 => Command::Release { spend, proof: ReleaseProof::Canceled(transaction()) },
             12 | 13 => Command::Refund { spend, refund: refund(number * 2 + u8::from(units % 2 == 0), units / 8) },
@@ -333,7 +327,7 @@ fn on_spend() -> impl Strategy<Value = Request> {
 }
 
 fn on_settlement() -> impl Strategy<Value = Request> {
-    (0..4_u8, 0..8_u8, 0..2_u8, 1..4_u128).prop_map(|(number, what, role, units)| {
+    (0..4_u8, 0..11_u8, 0..2_u8, 1..4_u128).prop_map(|(number, what, role, units)| {
         let role = if role == 0 { Role::Seller } else { Role::Facilitator };
         let key = settlement(number, role);
         let gas = || Some(Gas { wallet: "eip155:31337:0xcc".to_owned(), money: money(units) });
@@ -346,7 +340,14 @@ fn on_settlement() -> impl Strategy<Value = Request> {
                 transaction: Some("0x99".parse().unwrap()),
                 account_nonce: Some(units.try_into().unwrap()),
             },
-            5 => Command::Receive { settlement: key, seen: seen(units), gas: gas() },
+            5 | 8 => Command::Receive {
+                settlement: key,
+                seen: seen(units),
+                finalized: FINAL - u64::from(what == 8),
+                gas: gas(),
+            },
+            9 => Command::Unreceive { settlement: key, proof: taken_back(number) },
+            10 => Command::Conclude { settlement: key, seen: seen(units), finalized: FINAL, gas: gas() },
             6 => Command::Fail { settlement: key, proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: gas() },
             _ => Command::Fund {
                 wallet: "eip155:31337:0xaa".to_owned(),

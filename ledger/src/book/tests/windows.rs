@@ -4,8 +4,8 @@ use super::memory::{Memory, Told};
 use super::opened;
 use super::rejections::{Case, at, commit, holds, on, void};
 use super::stream::{
-    PERSON, START, VALID_BEFORE, daily, decide, hold, mandate, open, propose, rolling, seen, spend, to_each, total,
-    unused,
+    FINAL, PERSON, START, VALID_BEFORE, daily, decide, hold, mandate, open, propose, rolling, seen, spend, taken_back,
+    to_each, total, unused,
 };
 use crate::budget::{BudgetKind, Caps};
 use crate::command::{Command, Hold, ReleaseProof, Request};
@@ -122,7 +122,9 @@ fn opened_with(caps: Caps) -> Memory {
 #[test]
 fn the_table_row_by_row() {
     let transaction: RailReference = "0x77".parse().unwrap();
-    let settle = |units| on(Command::Settle { spend: spend(1), seen: seen(units) });
+    let settle = |units| on(Command::Settle { spend: spend(1), seen: seen(units), finalized: FINAL });
+    let settle_young = |units| on(Command::Settle { spend: spend(1), seen: seen(units), finalized: FINAL - 1 });
+    let taken = on(Command::Unsettle { spend: spend(1), proof: taken_back(0) });
     let expire = on(Command::Expire { spend: spend(1) });
     let doubt = on(Command::Doubt { spend: spend(1) });
     let submit = on(Command::Submit { spend: spend(1), transaction: transaction.clone() });
@@ -136,6 +138,8 @@ fn the_table_row_by_row() {
         ("reported", vec![commit(1), submit.clone()], (40, 0, 1)),
         ("unknown", vec![commit(1), doubt.clone()], (40, 0, 1)),
         ("settled", vec![commit(1), settle(40)], (0, 40, 1)),
+        ("taken back by the chain", vec![commit(1), settle_young(40), taken.clone()], (40, 0, 1)),
+        ("and settled again", vec![commit(1), settle_young(40), taken, settle(40)], (0, 40, 1)),
         ("settled after a report", vec![commit(1), submit, settle(40)], (0, 40, 1)),
         ("found", vec![commit(1), doubt.clone(), settle(40)], (0, 40, 1)),
         ("released by proof", vec![commit(1), release.clone()], (0, 0, 0)),
@@ -168,7 +172,7 @@ fn room_comes_back_with_a_void_and_not_with_a_settlement() {
     done(&mut memory, 2, &void(1));
     done(&mut memory, 3, &pays(3, 9, 50));
     done(&mut memory, 4, &on(Command::Commit { spend: spend(3) }));
-    done(&mut memory, 5, &on(Command::Settle { spend: spend(3), seen: seen(50) }));
+    done(&mut memory, 5, &on(Command::Settle { spend: spend(3), seen: seen(50), finalized: FINAL }));
     let told = memory.run(at(6), &pays(4, 9, 1));
     let Told::Rejected(rejection) = told else { panic!("{told:?}") };
     let text = rejection.to_string();

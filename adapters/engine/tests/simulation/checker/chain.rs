@@ -105,6 +105,8 @@ fn payer(book: &Book<'_>) -> Verdict {
         let amount = i128::try_from(spend.money.amount.get()).unwrap();
         let is_paid = paid.is_some_and(|paid| value(paid) == amount);
         match spend.state {
+            // Booked, and gone: until somebody looks again.
+            SpendState::Settled if spend.young.is_some() && !is_paid => list -= amount,
             SpendState::Settled => {
                 ensure(is_paid, || format!("spend {} is settled, and the chain does not show it", spend.id))?;
             }
@@ -150,6 +152,9 @@ fn seller(book: &Book<'_>) -> Verdict {
     for settlement in book.tables.settlements.values() {
         let paid = use_of(book, &settlement.key.authorization).filter(|used| matches!(used.tx.call, Call::Transfer(_)));
         match settlement.state {
+            SettlementState::Settled if settlement.young.is_some() && paid.is_none() => {
+                list -= i128::try_from(settlement.money.amount.get()).unwrap();
+            }
             SettlementState::Settled => ensure(paid.is_some(), || format!("sold and not paid: {:?}", settlement.key))?,
             SettlementState::Failed => ensure(paid.is_none(), || format!("failed and paid: {:?}", settlement.key))?,
             // Given back, and settled by somebody all the same: it buys what it was signed for when it is presented.

@@ -19,6 +19,7 @@ fn used_by(amounts: [u128; 2], step: BudgetStep, amount: u128) -> Option<[u128; 
         BudgetStep::Post => [held.checked_sub(amount)?, posted + amount],
         BudgetStep::Restore => [held, posted.checked_sub(amount)?],
         BudgetStep::Charge => [held, posted + amount],
+        BudgetStep::Unpost => [held + amount, posted.checked_sub(amount)?],
     })
 }
 
@@ -156,6 +157,7 @@ pub fn i5(book: &Book<'_>) -> Verdict {
             Operation::Hold => Some(BudgetStep::Hold),
             Operation::Void | Operation::Expire | Operation::Release => Some(BudgetStep::Release),
             Operation::Settle => Some(BudgetStep::Post),
+            Operation::Unsettle => Some(BudgetStep::Unpost),
             Operation::Refund => {
                 let strange = record.moves.iter().find(|step| !path.iter().any(|(id, _)| *id == step.budget));
                 ensure(strange.is_none(), || format!("refund {} moves {strange:?}", record.seq))?;

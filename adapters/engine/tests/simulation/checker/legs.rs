@@ -79,6 +79,7 @@ pub fn i6(book: &Book<'_>) -> Verdict {
         match record.operation {
             Operation::Hold => sums[0] += moved,
             Operation::Settle => sums[1] += moved,
+            Operation::Unsettle => sums[1] = sums[1].checked_sub(moved).ok_or("more was taken back than captured")?,
             Operation::Refund => sums[2] += moved,
             _ => {}
         }
@@ -109,6 +110,11 @@ pub fn i7(book: &Book<'_>) -> Verdict {
     let mut ends = BTreeMap::new();
     for record in &book.records {
         use Operation::{Expire, Hold, Misspend, Release, Settle, Void};
+        if let Some(spend) = record.spend.as_ref().filter(|_| record.operation == Operation::Unsettle) {
+            // It is under way again, and ends once more.
+            let ended = ends.remove(&(spend.id, true));
+            ensure(ended.is_some(), || format!("record {} takes back what had not ended", record.seq))?;
+        }
         let is_end = matches!(record.operation, Void | Expire | Settle | Release | Misspend);
         let Some(spend) = record.spend.as_ref().filter(|_| is_end || record.operation == Hold) else { continue };
         let first = ends.insert((spend.id, is_end), record.seq);

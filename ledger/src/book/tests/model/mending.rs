@@ -4,10 +4,15 @@ use super::period::{Width, in_one_period};
 use super::{Life, Model};
 use crate::budget::Caps;
 use crate::command::Recover;
-use crate::id::{BudgetId, Micros};
+use crate::id::{BudgetId, Micros, SpendId};
 use crate::window::Limit;
 
 impl Model {
+    pub(super) fn grow_old(&mut self, spend: &SpendId, otherwise: &str) {
+        let bought = self.spends.get_mut(spend).unwrap();
+        assert!(std::mem::take(&mut bought.young) && bought.refunded == 0, "{otherwise}");
+    }
+
     pub(super) fn change_caps(&mut self, id: BudgetId, caps: &Caps, at: Micros) {
         let used = self.used(id);
         let node = self.nodes.get_mut(&id).unwrap();
