@@ -17,8 +17,8 @@ use crate::harness::text;
 use crate::harness::world::World;
 
 /// What is asked for, and what there is room for.
-const THINGS: u64 = 700;
-const ROOM: u64 = 600;
+const THINGS: u64 = 1_200;
+const ROOM: u64 = 1_000;
 /// However slow the machine is.
 const PATIENCE: Duration = Duration::from_secs(300);
 const ADDITIVE: [(&str, &str); 1] = [("NEXT_RELEASE", "3")];
@@ -56,7 +56,7 @@ struct Load {
 
 impl Load {
     async fn new(world: &World, servers: Vec<Server>) -> Arc<Self> {
-        let (mandate, offer) = (world.mandate_of("6.00", 5_000).await, world.offer("0").await);
+        let (mandate, offer) = (world.mandate_of("10.00", 5_000).await, world.offer("0").await);
         let (agent, servers) = (world.agent.clone(), Mutex::new(servers));
         Arc::new(Self { agent, mandate, offer, servers, turn: AtomicUsize::new(0), next: AtomicU64::new(0) })
     }
@@ -183,7 +183,7 @@ async fn a_release_is_replaced_under_load_and_nothing_is_lost() {
     assert_eq!((held, over), (ROOM, THINGS - ROOM), "exactly the budget");
     let figures =
         new.client.call(Method::GET, &format!("/v1/mandates/{}", load.mandate), &world.user, None, None).await.unwrap();
-    assert_eq!((&figures["held"]["amount"], &figures["payments"]["used"]), (&json!("6.00"), &json!(ROOM)));
+    assert_eq!((&figures["held"]["amount"], &figures["payments"]["used"]), (&json!("10.00"), &json!(ROOM)));
     for (binary, env) in [(ours().as_path(), &[][..]), (next(), &ADDITIVE[..])] {
         let (sound, told) = command(&world, binary, env, &["ledger", "verify"]);
         assert!(sound, "{}: {told}", binary.display());
