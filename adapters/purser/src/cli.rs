@@ -144,7 +144,7 @@ pub struct PrincipalArgs {
 #[derive(Debug, Subcommand)]
 pub enum PrincipalAction {
     /// Write somebody with a public key into the configuration.
-    Add(PrincipalAdd),
+    Add(Box<PrincipalAdd>),
     /// Draw a key: the private JWK into FILE, the public one on standard output.
     NewKey(PrincipalKey),
 }

@@ -108,8 +108,7 @@ struct Moved {
 impl Day {
     fn moved(&self) -> Vec<Moved> {
         let key = |entry: &AccountBalance| (entry.account.to_string(), entry.asset.to_string());
-        let before: BTreeMap<_, _> =
-            self.opening.accounts.iter().map(|entry| (key(entry), entry.balance.clone())).collect();
+        let before: BTreeMap<_, _> = self.opening.accounts.iter().map(|entry| (key(entry), entry.balance)).collect();
         let moved = |entry: &AccountBalance| {
             let (account, asset) = key(entry);
             let opening = before.get(&key(entry)).cloned().unwrap_or_default();

@@ -3,10 +3,10 @@
 use ledger::budget::BudgetState;
 use ledger::gate::{GateState, Scope};
 use ledger::id::{BudgetId, CallerKind};
-use ledger::spend::SpendState;
+use ledger::spend::{Spend, SpendState};
 
 use super::actors::{identity, said};
-use super::company::{AGENTS, CARRIER, Grant, HOME, ISSUER, PEOPLE, SHOP, home, tenant_id};
+use super::company::{AGENTS, CARRIER, Grant, HOME, ISSUER, PEOPLE, SHOP, home, tenant_id, wallet_address};
 use super::origins::build;
 use super::state::{NodeMode, StoreMode};
 use super::world::{Reply, World};
@@ -141,8 +141,12 @@ impl World {
         self.is_shaken = true;
         self.shared.with(|state| {
             // Mostly as deep as something that is settled already.
-            let young = state.books.values().flat_map(|book| book.spends.values()).filter_map(|spend| spend.young);
-            let young = young.map(|block| usize::try_from(block.number).unwrap()).max();
+            let spends = state.books.values().flat_map(|book| book.spends.values());
+            let settled = spends.filter(|spend| spend.state == SpendState::Settled);
+            let used = |spend: &Spend| state.chain.use_of(&(wallet_address(), spend.authorization.nonce.into()));
+            let young = settled.filter_map(used).map(|used| used.block.number);
+            let young = young.filter(|number| *number > state.chain.finalized().number);
+            let young = young.max().map(|number| usize::try_from(number).unwrap());
             let reaching = young.map_or(0, |number| (state.chain.head() + 1).saturating_sub(number));
             let depth = if state.dice.chance(800) { reaching } else { 0 };
             let depth = depth.max(1 + state.dice.below(4));
