@@ -64,7 +64,7 @@ async fn a_later_release_adds_what_leaves_our_writing_right(mut place: Place) {
             "ALTER TABLE journal ADD COLUMN mark INTEGER NOT NULL DEFAULT 0; ALTER TABLE journal ADD COLUMN p TEXT",
             "ALTER TABLE journal ADD COLUMN mark bigint NOT NULL DEFAULT 0",
         ),
-        ("CREATE INDEX later ON event (type)", "CREATE INDEX later ON event (type)"),
+        ("CREATE INDEX later ON claim (seq)", "CREATE INDEX later ON claim (seq)"),
         ("", "CREATE FUNCTION later() RETURNS bigint LANGUAGE sql RETURN 1"),
     ] {
         let store = place.opened().await;
@@ -92,11 +92,11 @@ async fn a_later_release_adds_what_leaves_our_writing_right(mut place: Place) {
 
 async fn what_could_refuse_our_writing_is_refused(mut place: Place) {
     for (sqlite, postgres, named) in [
-        ("ALTER TABLE spend DROP COLUMN purchase", "ALTER TABLE event DROP COLUMN mandate", ""),
+        ("ALTER TABLE claim DROP COLUMN rejection", "ALTER TABLE claim DROP COLUMN rejection", ""),
         ("DROP TRIGGER journal_no_delete", "DROP TRIGGER journal_change ON journal", "journal"),
         ("DROP INDEX spend_open", "DROP INDEX spend_open", "spend_open"),
         ("ALTER TABLE home RENAME TO house", "ALTER TABLE home RENAME TO house", "ho"),
-        ("CREATE UNIQUE INDEX later ON event (type)", "CREATE UNIQUE INDEX later ON event (type)", "later"),
+        ("CREATE UNIQUE INDEX later ON claim (seq, key)", "CREATE UNIQUE INDEX later ON claim (seq, key)", "later"),
         (
             "CREATE TRIGGER later BEFORE INSERT ON gate BEGIN SELECT 1; END",
             "CREATE TRIGGER later BEFORE INSERT ON gate FOR EACH ROW EXECUTE FUNCTION refuse_change('no')",
@@ -185,11 +185,11 @@ async fn what_cannot_be_read_is_never_guessed(place: Place) {
     assert!(matches!(&refused, Err(StoreError::Broken(why)) if why.contains("cannot be read")), "{refused:?}");
     let refused = store.closed_gates(&tenant()).await;
     assert_eq!(refused.map(|gates| gates.len()).unwrap_or(0), 0, "no gate was made up");
-    // A spend with one field more.
+    // A record with one field more, which is where a spend lies.
     let spend = either(
         &place,
-        "UPDATE spend SET body = CAST(body || x'00' AS BLOB)",
-        "UPDATE spend SET body = body || '\\x00'",
+        "DROP TRIGGER journal_update; UPDATE journal SET bytes = CAST(bytes || x'00' AS BLOB)",
+        "ALTER TABLE journal DISABLE TRIGGER journal_change; UPDATE journal SET bytes = bytes || '\\x00'",
     );
     shell(&place, spend).await;
     let settle = on(Command::Settle { spend: stream::spend(1), seen: stream::seen(1), finalized: stream::FINAL });

@@ -71,6 +71,15 @@ impl Pair {
         store
     }
 
+    /// Until so many records have come to the standby.
+    async fn wait_for_records(&self, count: u64) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while self.standby.psql(&self.database, "SELECT count(*) FROM journal").parse::<u64>().unwrap() < count {
+            assert!(std::time::Instant::now() < deadline, "{count} records did not come to the standby");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// The primary dies and the standby takes its place.
     pub async fn fail_over(&mut self) -> SqlStore {
         self.primary.destroy();
@@ -293,6 +302,8 @@ async fn without_the_wait_a_promoted_standby_has_lost_what_was_answered() {
     let log = Arc::new(Log::default());
     let mut callers = callers(&store, &log);
     wait_for_answers(&log, 200).await;
+    // A standby follows when it comes to it; something of the load has to be there.
+    pair.wait_for_records(50).await;
     let frozen = pair.primary.freeze_sender();
     wait_for_answers(&log, log.answers() + 200).await;
 
