@@ -47,6 +47,8 @@ pub struct Settlement {
     pub state: SettlementState,
     /// The block that it was settled in, while the chain may still take that back.
     pub young: Option<BlockRef>,
+    /// The block that it was settled in and that the chain took back, the last one: whoever asked was told of it.
+    pub taken_back: Option<BlockRef>,
     pub money: Money,
     pub payee: PayeeId,
     pub pay_to: String,
@@ -67,6 +69,7 @@ pub struct Settlement {
 canon_struct!(Settlement {
     key;
     state with young;
+    taken_back,
     money,
     payee,
     pay_to,

@@ -278,6 +278,10 @@ impl Engine {
                     let message = "the first settle of this payment gave up before anything was sent; present it again";
                     return Ok(carriage.failed(Reason::UnexpectedSettleError, message, ""));
                 }
+                // It was settled once, and that was told: nobody else is told so because the chain took it back.
+                SettlementState::Submitted if settlement.taken_back.is_some() && repeater != Repeater::Recognized => {
+                    return Ok(carriage.used(transaction));
+                }
                 // Sent, and nobody in this process waits for it (it was sent before a restart): this caller does now.
                 SettlementState::Submitted if let Some(_in_hand) = self.desk.take(tenant, &carriage.key) => {
                     self.desk.owe_answer(tenant, &carriage.key);
@@ -313,7 +317,9 @@ impl Engine {
         let Some(settlement) = now.filter(|now| now.state == SettlementState::Submitted) else {
             return Ok(listed);
         };
-        self.desk.owe_answer(&identity.tenant, &settlement.key);
+        if settlement.taken_back.is_none() {
+            self.desk.owe_answer(&identity.tenant, &settlement.key);
+        }
         let state = self.look(identity, &settlement).await?;
         if state == SettlementState::Submitted {
             self.send(identity, &settlement).await;

@@ -38,7 +38,7 @@ pub(crate) struct Blocks {
 /// How a settlement that was booked stands on the chain.
 enum Standing {
     Young,
-    Final(Observation),
+    Final { seen: Observation, finalized: u64 },
     TakenBack(TakenBack),
 }
 
@@ -84,8 +84,7 @@ impl Engine {
         let (command, followed) =
             match self.stand(&Booked { expected, transaction, block, since_block }, blocks).await? {
                 Standing::Young => return Ok(Followed::Young),
-                Standing::Final(seen) => {
-                    let finalized = seen.block_number;
+                Standing::Final { seen, finalized } => {
                     (Command::Finalise { spend: spend.id, seen, finalized }, Followed::Final)
                 }
                 Standing::TakenBack(proof) => {
@@ -113,9 +112,8 @@ impl Engine {
         let booked = Booked { expected, transaction, block, since_block: settlement.since_block };
         let (command, followed) = match self.stand(&booked, blocks).await? {
             Standing::Young => return Ok(Followed::Young),
-            Standing::Final(seen) => {
+            Standing::Final { seen, finalized } => {
                 let gas = self.gas_in(identity, settlement, &seen).await?;
-                let finalized = seen.block_number;
                 (Command::Conclude { settlement: key, seen, finalized, gas }, Followed::Final)
             }
             Standing::TakenBack(proof) => {
@@ -162,7 +160,7 @@ impl Engine {
         blocks.by_number.insert(number, there);
         let own = hash_of(booked.transaction)?;
         let place = |block: &Block| match block.number <= finalized {
-            true => book::observation(&booked.expected, own, block).map(Standing::Final),
+            true => book::observation(&booked.expected, own, block).map(|seen| Standing::Final { seen, finalized }),
             false => Ok(Standing::Young),
         };
         if there.hash.0 == booked.block.hash {

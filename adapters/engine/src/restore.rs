@@ -124,8 +124,11 @@ impl Engine {
             from = end.seq.saturating_add(1);
             let before = fence.plus_micros(-NOTICE_MICROS);
             for (_, effects) in page.iter().filter(|(_, effects)| effects.at < before) {
+                // A block that could be taken back may be another one by now, and what is missing in one before it.
+                let is_young = effects.spend.as_ref().is_some_and(|spend| spend.young.is_some())
+                    || effects.settlement.as_ref().is_some_and(|settlement| settlement.young.is_some());
                 let seen = match &effects.fact {
-                    Some(Fact::Seen(seen)) => Some(seen.block_number),
+                    Some(Fact::Seen(seen)) if !is_young => Some(seen.block_number),
                     _ => None,
                 };
                 let since = effects.spend.as_ref().map(|spend| spend.since_block);

@@ -246,8 +246,12 @@ impl Engine {
                 let message = format!("the facilitator names {}, our node does not show it", response.transaction);
                 Ok(SaleSettled::Unknown { message })
             }
+            // Somebody else took it to the chain, and not enough blocks show it yet: paid is paid, whatever we are told.
+            (_, Relayed::Answer(response)) if self.may_be_paid(sale).await? => {
+                Ok(SaleSettled::Pending { transaction: response.transaction })
+            }
             (_, Relayed::Answer(response)) => {
-                // The chain shows the nonce unused. The claim is given back, so that the same payment can be
+                // The chain does not show it. The claim is given back, so that the same payment can be
                 // presented again: if it is settled all the same, it buys what it was signed for.
                 let command = Command::Abandon { settlement: sale.key.clone() };
                 self.run(identity, command, Vec::new()).await?;
@@ -255,6 +259,12 @@ impl Engine {
             }
             (_, Relayed::Silence(message)) => Ok(SaleSettled::Unknown { message }),
         }
+    }
+
+    async fn may_be_paid(&self, sale: &Settlement) -> Result<bool, EngineError> {
+        let expected = book::expected(&sale.key.authorization, &sale.pay_to, sale.money.amount, sale.valid_before)?;
+        let outcome = observe(self.chain.as_ref(), &expected, None, sale.since_block).await?;
+        Ok(matches!(outcome, Outcome::Settled { .. } | Outcome::Unknown))
     }
 
     async fn await_sale(

@@ -8,6 +8,8 @@ use clap::Args;
 use engine::audit::WalletReport;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use ledger::effects::Operation;
+use ledger::event;
 use ledger::id::{Micros, TenantId};
 use ledger::money::Amount;
 use ledger::spend::{Spend, SpendState};
@@ -23,6 +25,8 @@ use crate::reconcile;
 
 /// Payments read at once.
 const PAGE: u32 = 500;
+/// A unit of work takes its time and is written a while later, on a machine whose clock may be a little behind.
+const UNDER_WAY_MICROS: i64 = 60_000_000;
 
 #[derive(Debug, Args)]
 pub struct CloseArgs {
@@ -48,8 +52,10 @@ struct Day {
     records: [u64; 2],
     opening: TrialBalance,
     closing: TrialBalance,
-    /// Reserved by the day's end, and open now.
+    /// Reserved by the day's end, and open now, or settled in a block that is not final.
     open: Vec<Spend>,
+    /// What went wrong on the chain, as the day's records say.
+    incidents: Vec<String>,
     wallets: Vec<WalletReport>,
     checkpoint: String,
 }
@@ -60,10 +66,10 @@ pub async fn run(args: &CloseArgs) -> Result<bool, String> {
     let zone = TimeZone::get(&args.zone.to_string()).map_err(|error| error.to_string())?;
     let (from, to) = bounds(args.date, args.date, &zone)?;
     let now = store::wall_clock()();
-    let is_over = now >= to;
+    let is_over = now >= to.plus_micros(UNDER_WAY_MICROS);
     if !is_over && !args.so_far {
-        let (end, now) = (to.seconds(), now.seconds());
-        return Err(format!("a day that is over was expected: {} ends at {end}, it is {now}", args.date));
+        let (end, now) = (to.plus_micros(UNDER_WAY_MICROS).seconds(), now.seconds());
+        return Err(format!("a day that is over was expected: all of {} is written at {end}, it is {now}", args.date));
     }
     let day = Day { is_over, ..read(&log, from, to).await? };
     let breaks = day.breaks();
@@ -80,19 +86,41 @@ async fn read(log: &Log, from: Micros, to: Micros) -> Result<Day, String> {
     let say = |error: ledger::store::StoreError| error.to_string();
     let (store, tenant) = (&log.store, &log.tenant);
     let records = [store.record_at(tenant, from).await.map_err(say)?, store.record_at(tenant, to).await.map_err(say)?];
-    let opening = TrialBalance::read_at(store, tenant, from).await.map_err(say)?;
-    let closing = TrialBalance::read_at(store, tenant, to).await.map_err(say)?;
+    let opening = TrialBalance::read_before(store, tenant, records[0]).await.map_err(say)?;
+    let closing = TrialBalance::read_before(store, tenant, records[1]).await.map_err(say)?;
     let (mut open, mut after): (Vec<Spend>, _) = (Vec::new(), None);
     loop {
         let page = store.open_spends(tenant, after, PAGE).await.map_err(say)?;
         let Some(last) = page.last() else { break };
         after = Some(last.hold.seq);
-        open.extend(page.into_iter().filter(|spend| spend.state.is_open() && spend.hold.seq < records[1]));
+        open.extend(page.into_iter().filter(|spend| spend.hold.seq < records[1]));
     }
+    let incidents = incidents(log, records).await?;
     let engine = connected(&log.config, &log.ring, store.clone())?;
     let wallets = engine.audit(tenant).await.map_err(|error| format!("{tenant}: {error}"))?;
     let checkpoint = log.checkpoint_of(records[1]).await?;
-    Ok(Day { tenant: tenant.clone(), is_over: false, records, opening, closing, open, wallets, checkpoint })
+    Ok(Day { tenant: tenant.clone(), is_over: false, records, opening, closing, open, incidents, wallets, checkpoint })
+}
+
+/// Payments that went elsewhere, and sales that were served and then taken back.
+async fn incidents(log: &Log, [mut from, end]: [u64; 2]) -> Result<Vec<String>, String> {
+    let mut found = Vec::new();
+    while from < end {
+        let page = log.store.records(&log.tenant, from, PAGE).await.map_err(|error| error.to_string())?;
+        let Some((last, _)) = page.last() else { break };
+        from = last.seq.saturating_add(1);
+        for (_, effects) in page.iter().filter(|(entry, _)| entry.seq < end) {
+            let what = match effects.operation {
+                Operation::Misspend => "the authorization was used otherwise",
+                Operation::Unsettle | Operation::Unreceive => "the chain took it back",
+                Operation::Recover => "a payment that no record accounted for",
+                _ => continue,
+            };
+            let subjects = event::events(effects).into_iter().map(|event| event.subject);
+            found.extend(subjects.map(|subject| format!("{subject}: {what} (record {})", effects.seq)));
+        }
+    }
+    Ok(found)
 }
 
 /// An account over the day.
@@ -134,12 +162,13 @@ impl Day {
             unbalanced.map(|(asset, (debits, credits))| format!("{asset}: debits {debits}, credits {credits}"));
         let doubtful = self.open.iter().filter(|spend| spend.state == SpendState::Unknown);
         let doubtful = doubtful.map(|spend| format!("payment {}: what became of it is not known", spend.id));
+        let incidents = self.incidents.iter().cloned();
         let wallets = self.wallets.iter().filter(|report| !report.is_agreed());
         let wallets = wallets.map(|report| {
             let (booked, on_chain) = (&report.booked, report.on_chain);
             format!("{} in {}: booked {booked}, on the chain {on_chain}", report.wallet, report.asset)
         });
-        unbalanced.chain(doubtful).chain(wallets).collect()
+        unbalanced.chain(doubtful).chain(incidents).chain(wallets).collect()
     }
 
     fn to_json(&self, args: &CloseArgs, breaks: &[String]) -> Value {
@@ -147,7 +176,8 @@ impl Day {
             json!({ "account": account, "asset": asset, "opening": opening, "debits": debits, "credits": credits,
                 "closing": closing })
         };
-        let open = |spend: &Spend| json!({ "id": spend.id, "state": spend.state.as_str() });
+        let open =
+            |spend: &Spend| json!({ "id": spend.id, "state": spend.state.as_str(), "final": spend.young.is_none() });
         json!({
             "tenant": self.tenant, "date": args.date.to_string(), "zone": args.zone.to_string(),
             "over": self.is_over, "records": { "from": self.records[0], "before": self.records[1] },

@@ -28,7 +28,11 @@ impl TrialBalance {
 
     /// Before the first record of an instant.
     pub async fn read_at(store: &dyn Store, tenant: &TenantId, at: Micros) -> Result<Self, StoreError> {
-        let seq = store.record_at(tenant, at).await?;
+        Self::read_before(store, tenant, store.record_at(tenant, at).await?).await
+    }
+
+    /// Before a record.
+    pub async fn read_before(store: &dyn Store, tenant: &TenantId, seq: u64) -> Result<Self, StoreError> {
         Self::of(store.balances_before(tenant, seq).await?)
     }
 

@@ -48,6 +48,8 @@ pub const STATEMENTS_CACHED: usize = 176;
 
 /// Rows that one read returns at most, whatever was asked for.
 pub const READ_ROWS_MAX: u32 = 1_000;
+/// The same of settlements that are open or young: all that a payer has claimed is added up from one read.
+pub const SETTLEMENTS_MAX: u32 = 10_000;
 /// Records of one spend: its life has at most a dozen steps, doubts and reports in between.
 pub const SPEND_RECORDS_MAX: u32 = 1_000;
 /// Journal records read at a time by the verifier.

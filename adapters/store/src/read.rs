@@ -20,7 +20,7 @@ use ledger::window::{Window, WindowKey};
 
 use crate::cell::{Cell, Cells, Row};
 use crate::failure::Failure;
-use crate::limits::{READ_ROWS_MAX, SPEND_RECORDS_MAX};
+use crate::limits::{READ_ROWS_MAX, SETTLEMENTS_MAX, SPEND_RECORDS_MAX};
 use crate::{SqlStore, load, rows, verify};
 
 #[async_trait]
@@ -327,7 +327,7 @@ impl SqlStore {
         let text = format!(
             "SELECT body FROM settlement {index} WHERE tenant = $1 AND open = 1 AND {which} ORDER BY {order} LIMIT $2"
         );
-        self.bodies(text, vec![Cell::text(tenant), limited(limit)]).await
+        self.bodies(text, vec![Cell::text(tenant), Cell::Integer(limit.min(SETTLEMENTS_MAX).into())]).await
     }
 
     async fn body<T: Canon>(

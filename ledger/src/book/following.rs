@@ -57,7 +57,8 @@ impl Draft<'_> {
             Some(_) => SettlementState::Submitted,
             None => SettlementState::Claimed,
         };
-        effects.settlement = Some(Settlement { state, young: None, pending: None, ..found.clone() });
+        let taken_back = found.young;
+        effects.settlement = Some(Settlement { state, young: None, taken_back, pending: None, ..found.clone() });
         effects.fact = Some(Fact::TakenBack(proof.clone()));
         done(effects)
     }

@@ -44,6 +44,7 @@ impl Draft<'_> {
             money: claim.money.clone(),
             payee: claim.payee.clone(),
             pay_to: claim.pay_to.clone(),
+            taken_back: None,
             subject: claim.subject,
             valid_before: claim.valid_before,
             since_block: claim.since_block,

@@ -358,7 +358,7 @@ async fn catalog(connection: &mut PgConnection) -> Result<Vec<String>, Failure> 
         UNION ALL
         SELECT format('constraint %s.%s %s', c.relname, o.conname, o.contype)
         FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid
-        WHERE o.connamespace = current_schema()::regnamespace AND o.contype IN ('c', 'f', 'p', 'u') AND o.convalidated
+        WHERE o.connamespace = current_schema()::regnamespace AND o.contype IN ('c', 'f', 'p', 'u', 'x') AND o.convalidated
           AND c.relname <> '_sqlx_migrations'
         UNION ALL
         SELECT format('index %s.%s%s%s', c.relname, i.relname, CASE WHEN x.indisunique THEN ' unique' ELSE '' END,
@@ -369,6 +369,13 @@ async fn catalog(connection: &mut PgConnection) -> Result<Vec<String>, Failure> 
         SELECT format('guard %s.%s %s %s', c.relname, t.tgname, t.tgtype, t.tgenabled)
         FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
         WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal
+        UNION ALL
+        SELECT format('rule %s.%s', c.relname, r.rulename)
+        FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+        UNION ALL
+        SELECT format('rowsecurity %s', c.relname)
+        FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relrowsecurity
         UNION ALL
         SELECT format('function %s %s', p.proname, md5(p.prosrc))
         FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace

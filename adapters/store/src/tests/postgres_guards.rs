@@ -34,6 +34,7 @@ async fn the_shell_cannot_rewrite_history() {
         "UPDATE spend SET purchase = sha256(purchase)".to_owned(),
         "UPDATE spend SET held_seq = held_seq + 1000, seq = seq + 1000".to_owned(),
         "UPDATE spend SET seq = held_seq WHERE seq > held_seq".to_owned(),
+        "UPDATE spend SET seq = 4000".to_owned(),
         "UPDATE budget_window SET place = place + 1".to_owned(),
         "UPDATE budget_window SET cap = NULL WHERE cap IS NOT NULL".to_owned(),
         format!("UPDATE budget_window SET used = {zero}"),
