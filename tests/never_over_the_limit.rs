@@ -272,7 +272,7 @@ async fn an_agent_leaves_behind_so_much_and_no_more() {
     for thing in ["four", "five", "four"] {
         let (status, code, detail) = refused(pay(thing).await);
         assert_eq!((status, code.as_str()), (429, "quota_exceeded"), "{detail}");
-        assert!(detail.contains("at most 3 open payments"), "{detail}");
+        assert!(detail.contains("fewer than 3 open payments of one agent were expected, there are 3"), "{detail}");
     }
     assert_eq!(entries().await, before, "nothing is written of it");
     assert_eq!(text(&pay("two").await.unwrap(), "id"), open[1], "a known key has its answer all the same");

@@ -29,7 +29,7 @@ async fn filled(place: &Place) -> crate::SqlStore {
 }
 
 /// Removes the guards, changes one cell as `change` says, and puts the guards back: a forger with the whole file.
-async fn forge(place: &Place, statement: &str) {
+pub(super) async fn forge(place: &Place, statement: &str) {
     let mut shell = place.shell().await;
     let triggers = sqlx::query("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'");
     let triggers = triggers.fetch_all(&mut shell).await.unwrap();
