@@ -27,6 +27,7 @@ async fn a_person_is_handed_over_and_forgotten() {
     let id = text(&payment, "id").to_owned();
     assert_eq!(world.fetch(Some(text(&payment, "payment_signature"))).await.unwrap().status.as_u16(), 200);
     world.until(&id, "settled").await;
+    world.until_final(&id).await;
     let of = ["--tenant", "home", "--subject", "user"];
     let (ok, told) = purser(&world, &[&["export"], &of[..]].concat());
     let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

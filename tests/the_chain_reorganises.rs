@@ -86,14 +86,6 @@ async fn events(world: &World) -> Vec<String> {
     told["events"].as_array().unwrap().iter().map(|event| text(event, "type").to_owned()).collect()
 }
 
-async fn until_final(world: &World, id: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while shown(world, id).await["final"] != true {
-        assert!(Instant::now() < deadline, "the payment is not final");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_chain_takes_back_is_held_again_and_settles_once_more() {
     let mut world = World::lagging(120, LAG).await;
@@ -121,7 +113,7 @@ async fn what_the_chain_takes_back_is_held_again_and_settles_once_more() {
     world.until(&id, "settled").await;
     assert_eq!(figures(&world, &mandate).await, ["0.00", "0.01"]);
     assert_eq!(text(&shown(&world, &id).await, "transaction"), transaction);
-    until_final(&world, &id).await;
+    world.until_final(&id).await;
     assert_eq!(world.moved().await, 1, "once");
     agree(&world, "home", "issued", "0").await;
     let told = events(&world).await;
@@ -181,6 +173,6 @@ async fn a_settlement_is_posted_with_the_confirmations_that_are_configured() {
     }
     assert!(early > 5, "it was on the chain and not posted");
     assert_eq!(presented.await.unwrap().unwrap().status.as_u16(), 200);
-    until_final(&world, text(&payment, "id")).await;
+    world.until_final(text(&payment, "id")).await;
     world.check_books(1).await;
 }

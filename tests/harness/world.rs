@@ -261,6 +261,16 @@ impl World {
         }
     }
 
+    /// Until no reorganisation can take it back.
+    pub async fn until_final(&self, id: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let path = format!("/v1/payments/{id}");
+        while self.call(Method::GET, &path, &self.agent, None).await.unwrap()["final"] != true {
+            assert!(Instant::now() < deadline, "the payment is not final");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// How often the price went from the wallet to the shop.
     pub async fn moved(&self) -> usize {
         let topic = |address: String| format!("0x{:0>64}", address.trim_start_matches("0x"));

@@ -79,7 +79,8 @@ impl Engine {
             end = last.hold.seq;
             for spend in &page {
                 if spend.is_unfinished() {
-                    subject.in_use.push(format!("payment {} is {}", spend.id, spend.state));
+                    let young = if spend.young.is_some() { " in a block that is not final yet" } else { "" };
+                    subject.in_use.push(format!("payment {} is {}{young}", spend.id, spend.state));
                 }
                 self.collect(tenant, spend.evidence, subject).await?;
             }
