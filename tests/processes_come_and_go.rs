@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use purser::client::{Client, ClientError};
+use purser::world::HOME;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -110,6 +111,11 @@ fn runs() -> u32 {
 /// Eight clients pay, and log outside what they were answered; the process is killed at a random moment, and started
 /// again. What was answered is there with the same bytes; nothing is there twice; the books verify.
 async fn killed_at_random(mut world: World) {
+    // Nothing that is reserved here ends, and there are as many kills as somebody asks for.
+    let home = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap();
+    home.open_payments = Some(400_000);
+    std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
+    world.restart();
     let mandate = world.mandate_of("4000.00", 400_000).await;
     let offer = world.offer("0").await;
     let log: Arc<Mutex<BTreeMap<String, Value>>> = Arc::default();
