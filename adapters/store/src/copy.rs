@@ -9,7 +9,7 @@ use ledger::store::StoreError;
 use crate::cell::{Cell, Cells};
 use crate::connection::{Connection, Opener, Schema};
 use crate::failure::Failure;
-use crate::limits::{BUSY_TIMEOUT_DEFAULT, VERIFY_PAGE_DOCUMENTS, VERIFY_PAGE_ROWS};
+use crate::limits::{BUSY_TIMEOUT_DEFAULT, COPY_PAGE_DOCUMENTS, COPY_PAGE_ROWS};
 use crate::location::Location;
 use crate::table::{Start, Table};
 use crate::{SqlStore, load, rows};
@@ -159,7 +159,7 @@ async fn pages(
     tenant: &TenantId,
     table: &Table,
 ) -> Result<(), Failure> {
-    let limit = if table.name == rows::DOCUMENT.name { VERIFY_PAGE_DOCUMENTS } else { VERIFY_PAGE_ROWS };
+    let limit = if table.name == rows::DOCUMENT.name { COPY_PAGE_DOCUMENTS } else { COPY_PAGE_ROWS };
     let mut last: Option<Cells> = None;
     loop {
         let start = if last.is_some() { Start::After } else { Start::First };

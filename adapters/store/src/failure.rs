@@ -55,6 +55,13 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error().map(|error| error.extended_code.to_string());
+        of_sqlite(code.as_deref(), error.to_string())
+    }
+}
+
 /// SQLite's extended codes carry the primary code in their low byte (sqlite.org/rescode.html).
 fn of_sqlite(code: Option<&str>, reason: String) -> Failure {
     let primary = code.and_then(|code| code.parse::<u32>().ok()).map(|extended| extended & 0xff);

@@ -53,10 +53,10 @@ pub const SETTLEMENTS_MAX: u32 = 10_000;
 /// Records of one spend: its life has at most a dozen steps, doubts and reports in between.
 pub const SPEND_RECORDS_MAX: u32 = 1_000;
 /// Journal records read at a time by the verifier.
-pub const VERIFY_PAGE_RECORDS: u64 = 512;
-/// Rows of a table, and documents, compared at a time.
-pub const VERIFY_PAGE_ROWS: u32 = 512;
-pub const VERIFY_PAGE_DOCUMENTS: u32 = 16;
+pub const VERIFY_PAGE_RECORDS: u64 = 4_096;
+/// Rows of a table, and documents, copied at a time.
+pub const COPY_PAGE_ROWS: u32 = 512;
+pub const COPY_PAGE_DOCUMENTS: u32 = 16;
 
 pub const READERS_DEFAULT: u32 = 4;
 pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);

@@ -22,10 +22,11 @@ use crate::failure::Failure;
 use crate::rows;
 use crate::table::LookUp;
 
+pub(crate) const HEAD: &str = "SELECT size, frontier, root, last_at FROM head WHERE tenant = $1";
+
 /// Where the journal stands, checked against itself; an empty head where there is none yet.
 pub(crate) async fn head(connection: &mut Connection, tenant: &TenantId) -> Result<Head, Failure> {
-    let text = "SELECT size, frontier, root, last_at FROM head WHERE tenant = $1";
-    head_of(connection.fetch_one(text, [Cell::text(tenant)]).await?, tenant)
+    head_of(connection.fetch_one(HEAD, [Cell::text(tenant)]).await?, tenant)
 }
 
 /// The same, and nobody else's until the unit of work ends. What is read after it is read in later statements: one that
@@ -48,7 +49,7 @@ pub(crate) async fn locked_head(connection: &mut Connection, tenant: &TenantId) 
     head_of(connection.fetch_one(text, [Cell::text(tenant)]).await?, tenant)
 }
 
-fn head_of(row: Option<Row>, tenant: &TenantId) -> Result<Head, Failure> {
+pub(crate) fn head_of(row: Option<Row>, tenant: &TenantId) -> Result<Head, Failure> {
     let Some(row) = row else { return Ok(Head::default()) };
     let (size, root) = (row.number(0)?, row.digest(2)?);
     let frontier: Frontier = row.decoded(1)?;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use ledger::account::{Balance, Side};
@@ -302,7 +303,7 @@ impl Store for SqlStore {
 
     async fn verify(&self, tenant: &TenantId) -> Result<Verification, StoreError> {
         let salt_key = self.shared.salts.find(tenant)?;
-        verify::verify(&self.shared.opener, tenant, &salt_key).await
+        verify::verify(&self.shared.opener, tenant, &salt_key, Arc::default()).await
     }
 }
 

@@ -1,15 +1,26 @@
 //! Reads everything again and recomputes it. The journal is walked from its first record; whatever follows from it
 //! (balances, budgets, spends, settlements, decisions, claims, transfers) is built anew and compared, cell by cell,
 //! with what the tables hold. The first difference ends it.
+//!
+//! Rows go by once: transfers lie in the journal's order and are compared one by one, every other table as the sum of its
+//! rows' hashes (`expected`). Where a sum differs the journal is walked a second time, with the rows of that table kept,
+//! to say which row it is (`locate`).
 
+mod expected;
+mod figures;
 mod journal;
 mod tables;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use ledger::id::TenantId;
 use ledger::journal::SaltKey;
 use ledger::store::{StoreError, Verification};
+use ledger::view::Head;
 
-use crate::connection::{Connection, Opener, check_integrity, check_schema};
+use crate::cell::Cell;
+use crate::connection::{Opener, Scanner, check_integrity, check_schema};
 use crate::failure::Failure;
 use crate::load;
 
@@ -35,8 +46,13 @@ impl Stop {
     }
 }
 
-pub(crate) async fn verify(opener: &Opener, tenant: &TenantId, salt_key: &SaltKey) -> Result<Verification, StoreError> {
-    told(check(opener, tenant, salt_key).await)
+pub(crate) async fn verify(
+    opener: &Opener,
+    tenant: &TenantId,
+    salt_key: &SaltKey,
+    read: Arc<AtomicU64>,
+) -> Result<Verification, StoreError> {
+    told(check(opener, tenant, salt_key, read).await)
 }
 
 fn told(found: Result<Verification, Stop>) -> Result<Verification, StoreError> {
@@ -50,44 +66,61 @@ fn told(found: Result<Verification, Stop>) -> Result<Verification, StoreError> {
 /// The books alone, where nobody looks at the schema around them.
 #[cfg(test)]
 pub(crate) async fn check_books(
-    connection: &mut Connection,
+    opener: &Opener,
     tenant: &TenantId,
     salt_key: &SaltKey,
 ) -> Result<Verification, StoreError> {
-    told(check_tables(connection, tenant, salt_key).await)
+    told(check_snapshot(opener, tenant, salt_key, Arc::default()).await)
 }
 
-async fn check(opener: &Opener, tenant: &TenantId, salt_key: &SaltKey) -> Result<Verification, Stop> {
-    // One transaction on a connection of its own: one snapshot, whatever is written meanwhile, and gone with it.
+async fn check(
+    opener: &Opener,
+    tenant: &TenantId,
+    salt_key: &SaltKey,
+    read: Arc<AtomicU64>,
+) -> Result<Verification, Stop> {
     let mut connection = opener.reader().await.map_err(|failure| Stop::reading(0, failure))?;
-    connection.begin_snapshot().await.map_err(|failure| Stop::reading(0, failure))?;
-    let found = check_snapshot(&mut connection, tenant, salt_key).await;
+    let found = match check_schema(&mut connection).await.map_err(|failure| Stop::reading(0, failure)) {
+        Err(stop) => Err(stop),
+        // Side by side: the engine's own look at its pages takes longer than ours at the rows.
+        Ok(()) => {
+            let (damage, found) =
+                tokio::join!(check_integrity(&mut connection), check_snapshot(opener, tenant, salt_key, read));
+            match damage.map_err(|failure| Stop::reading(0, failure)) {
+                Ok(None) => found,
+                Ok(Some(damage)) => Err(Stop::at(0, damage)),
+                Err(stop) => Err(stop),
+            }
+        }
+    };
     if let Err(failure) = connection.close().await {
         tracing::warn!(reason = ?failure, "the verifying connection did not close");
     }
     found
 }
 
+/// One snapshot, whatever is written meanwhile, on a thread that may block.
 async fn check_snapshot(
-    connection: &mut Connection,
+    opener: &Opener,
     tenant: &TenantId,
     salt_key: &SaltKey,
+    read: Arc<AtomicU64>,
 ) -> Result<Verification, Stop> {
-    check_schema(connection).await.map_err(|failure| Stop::reading(0, failure))?;
-    if let Some(damage) = check_integrity(connection).await.map_err(|failure| Stop::reading(0, failure))? {
-        return Err(Stop::at(0, damage));
-    }
-    check_tables(connection, tenant, salt_key).await
+    let mut scanner = Scanner::open(opener).await.map_err(|failure| Stop::reading(0, failure))?;
+    let (tenant, salt_key) = (tenant.clone(), salt_key.clone());
+    let done = tokio::task::spawn_blocking(move || check_tables(&mut scanner, &tenant, &salt_key, &read)).await;
+    done.unwrap_or_else(|error| Err(Stop::Failed(StoreError::Unavailable(format!("the verifier ended: {error}")))))
 }
 
-async fn check_tables(
-    connection: &mut Connection,
+fn check_tables(
+    scanner: &mut Scanner,
     tenant: &TenantId,
     salt_key: &SaltKey,
+    read: &AtomicU64,
 ) -> Result<Verification, Stop> {
-    let head = load::head(connection, tenant).await.map_err(|failure| Stop::reading(0, failure))?;
-    let accounts = tables::accounts(connection, tenant).await?;
-    let book = journal::replay(connection, tenant, salt_key, &accounts).await?;
+    let head = head(scanner, tenant)?;
+    let journal = journal::Journal { tenant, salt_key, read };
+    let mut book = journal.replay(scanner, None)?;
     let entries = book.view.head.frontier.size();
     if book.view.head != head {
         let (found, expected) = (head.frontier.root(), book.view.head.frontier.root());
@@ -97,6 +130,19 @@ async fn check_tables(
         );
         return Err(Stop::at(entries, reason));
     }
-    tables::compare(connection, tenant, &book, &accounts).await?;
+    tables::expect_state(&mut book)?;
+    if let Some(table) = tables::differing(scanner, tenant, &book)? {
+        let mut book = journal.replay(scanner, Some(table))?;
+        tables::expect_state(&mut book)?;
+        return Err(tables::locate(scanner, tenant, &book, table));
+    }
+    tables::check_documents(scanner, tenant, entries)?;
+    tables::check_balanced(&book)?;
+    book.tally.check(&book.view)?;
     Ok(Verification::Sound { entries, root: head.frontier.root() })
+}
+
+fn head(scanner: &mut Scanner, tenant: &TenantId) -> Result<Head, Stop> {
+    let row = scanner.fetch(load::HEAD, &[Cell::text(tenant)]).map(|rows| rows.into_iter().next());
+    row.and_then(|row| load::head_of(row, tenant)).map_err(|failure| Stop::reading(0, failure))
 }

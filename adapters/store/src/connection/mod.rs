@@ -5,6 +5,7 @@ mod erase;
 mod notice;
 mod postgres;
 mod release;
+mod scan;
 mod sqlite;
 mod sqlite_schema;
 
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 use crate::location::Location;
 
 pub use self::release::{Change, LaterMigration, become_later};
+pub(crate) use self::scan::{Scanner, Value};
 
 /// What to do about the schema that is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -338,7 +340,7 @@ pub(crate) async fn plan(opener: &Opener) -> Result<Vec<Step>, Failure> {
     Ok(release::migrator(opener.dialect()).iter().map(step).collect())
 }
 
-/// The database as its own engine sees it: pages, indexes, references.
+/// The database as its own engine sees it: pages, indexes, constraints.
 pub(crate) async fn check_integrity(connection: &mut Connection) -> Result<Option<String>, Failure> {
     match connection.raw() {
         Raw::Sqlite(connection) => sqlite::check_integrity(connection).await,

@@ -22,7 +22,7 @@ pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 /// Tables with their columns, constraints, indexes, guards and the bodies of functions, as the migrations make them.
 const CATALOG: &str = include_str!("postgres_catalog.txt");
 
-type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 /// A single NULL is always of a column of numbers here; lists carry their own types.
 fn bind(query: Query<'static>, cell: Cell) -> Query<'static> {
@@ -53,6 +53,11 @@ pub(super) async fn fetch(
 ) -> Result<Vec<Row>, Failure> {
     let query = cells.into_iter().fold(sqlx::query(ours(text)), bind);
     connection.fetch_all(query).await?.iter().map(row).collect()
+}
+
+/// A query of many rows, one by one.
+pub(super) fn bound(text: &str, cells: &[Cell]) -> Query<'static> {
+    cells.iter().cloned().fold(sqlx::query(ours(text.to_owned().into())), bind)
 }
 
 pub(super) async fn execute(

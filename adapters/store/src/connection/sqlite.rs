@@ -72,6 +72,7 @@ pub(crate) struct Opener {
     path: PathBuf,
     writer: SqliteConnectOptions,
     reader: SqliteConnectOptions,
+    busy_timeout: Duration,
 }
 
 impl Opener {
@@ -94,7 +95,7 @@ impl Opener {
             .pragma("cache_size", WRITER_CACHE_KIB.to_string())
             .pragma("wal_autocheckpoint", WAL_PAGES.to_string());
         let reader = base.pragma("query_only", "ON");
-        Self { path: path.to_owned(), writer, reader }
+        Self { path: path.to_owned(), writer, reader, busy_timeout }
     }
 
     pub async fn open(&self, schema: Schema) -> Result<SqliteConnection, Failure> {
@@ -120,6 +121,14 @@ impl Opener {
             }
             _ => Ok(()),
         }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub const fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
     }
 
     pub async fn reader(&self) -> Result<SqliteConnection, Failure> {
@@ -186,18 +195,12 @@ pub(super) async fn alone(connection: &mut SqliteConnection) -> Result<(), Failu
     taken.map(drop).map_err(|error| Failure::Unavailable(format!("the file is in use, stop `serve` first: {error}")))
 }
 
-/// Pages, indexes, constraints and references; what is wrong first, where something is.
+/// Pages, indexes and constraints; what is wrong first, where something is. References need no look of their own: every
+/// row is compared with what the journal makes of it.
 pub(in crate::connection) async fn check_integrity(
     connection: &mut SqliteConnection,
 ) -> Result<Option<String>, Failure> {
-    for row in sqlx::query("PRAGMA integrity_check(1)").fetch_all(&mut *connection).await? {
-        let found: String = row.try_get(0)?;
-        if found != "ok" {
-            return Ok(Some(format!("the file is damaged: {found}")));
-        }
-    }
-    let rows = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *connection).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let table: String = row.try_get(0)?;
-    Ok(Some(format!("a row of {table} refers to one that is not there")))
+    let row = sqlx::query("PRAGMA integrity_check(1)").fetch_one(connection).await?;
+    let found: String = row.try_get(0)?;
+    Ok((found != "ok").then(|| format!("the file is damaged: {found}")))
 }

@@ -1,196 +1,269 @@
 //! The walk over the journal: every record decoded, hashed again, taken into a fresh view, its transfers posted and
-//! compared with their rows.
+//! compared with their rows. What is kept of it does not grow with the records' size: of a spend its figures, of a row
+//! its hash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ledger::account::{Account, Balance, Side};
 use ledger::budget::BudgetStep;
+use ledger::claim::ClaimOutcome;
 use ledger::effects::Effects;
-use ledger::id::{BudgetId, Digest, SpendId, TenantId};
+use ledger::id::{Digest, TenantId};
 use ledger::journal::SaltKey;
 use ledger::money::{Amount, AssetId};
 use ledger::posting::pattern;
-use ledger::store::JournalEntry;
 use ledger::transfer::{Layer, Transfer, TransferId};
 use ledger::view::View;
-use ledger::window::WindowKey;
 
 use super::Stop;
+use super::expected::Expected;
+use super::figures::Tally;
 use crate::cell::{Cell, Cells};
-use crate::connection::Connection;
+use crate::connection::{Scanner, Value};
+use crate::failure::Failure;
 use crate::limits::VERIFY_PAGE_RECORDS;
-use crate::read::record_of;
 use crate::rows;
+use crate::table::Table;
 
-pub(super) type AccountIds = BTreeMap<(Account, AssetId), i64>;
+/// The accounts as their table has them, by asset and name, with what the journal has posted to each.
+pub(super) type Accounts = BTreeMap<AssetId, BTreeMap<Account, Posted>>;
+
+pub(super) struct Posted {
+    pub id: i64,
+    pub balance: Option<Balance>,
+}
+
+/// A transfer that nothing has ended yet, as far as its end must repeat it.
+#[derive(PartialEq, Eq)]
+struct Pending {
+    debit: i64,
+    credit: i64,
+    amount: Amount,
+}
 
 /// What the journal comes to.
-#[derive(Default)]
 pub(super) struct Book {
+    /// Budgets and windows; of the rest the rows alone are of interest.
     pub view: View,
-    pub balances: BTreeMap<(Account, AssetId), Balance>,
-    /// The record that made each claim.
-    pub claims: BTreeMap<Digest, u64>,
-    /// By the record that reserved it: which spend, and the record that speaks of it last.
-    pub spends: BTreeMap<u64, (SpendId, u64)>,
-    pub spend_records: BTreeSet<(u64, u64)>,
-    /// What no spend of a node accounts for: payments that a restored book found.
-    pub charged: BTreeMap<BudgetId, Amount>,
-    pub charged_windows: BTreeMap<WindowKey, Amount>,
+    pub accounts: Accounts,
+    pub expected: Expected,
+    pub tally: Tally,
     pub legs: u64,
-    /// Pending transfers that nothing has ended yet.
-    pending: BTreeMap<TransferId, Transfer>,
+    claimed: HashSet<Digest>,
+    pending: HashMap<TransferId, Pending>,
 }
 
-pub(super) async fn replay(
-    connection: &mut Connection,
-    tenant: &TenantId,
-    salt_key: &SaltKey,
-    accounts: &AccountIds,
-) -> Result<Book, Stop> {
-    let mut book = Book::default();
-    loop {
-        let from = book.view.head.frontier.size();
-        let page = page(connection, tenant, from).await?;
-        let Some(last) = page.last().map(|(entry, _)| entry.seq) else { break };
-        let mut stored = transfers(connection, tenant, from, last).await?.into_iter().peekable();
-        for (entry, effects) in &page {
-            take_in(&mut book, salt_key, entry, effects)?;
-            for (id, expected) in expected_rows(effects, accounts)? {
-                match stored.next() {
-                    Some(found) if found == expected => {}
-                    Some(found) => {
-                        let reason = format!("transfer {}.{} is {expected:?}, its row {found:?}", id.seq, id.leg);
-                        return Err(Stop::at(id.seq, reason));
-                    }
-                    None => return Err(Stop::at(id.seq, format!("transfer {}.{} has no row", id.seq, id.leg))),
-                }
+pub(super) struct Journal<'a> {
+    pub tenant: &'a TenantId,
+    pub salt_key: &'a SaltKey,
+    /// Records read so far, for whoever watches.
+    pub read: &'a AtomicU64,
+}
+
+impl Journal<'_> {
+    /// `wanted` is a table whose rows are kept for a comparison one by one.
+    pub fn replay(&self, scanner: &mut Scanner, wanted: Option<&'static Table>) -> Result<Book, Stop> {
+        let mut book = Book {
+            view: View::default(),
+            accounts: accounts(scanner, self.tenant)?,
+            expected: Expected::new(wanted),
+            tally: Tally::default(),
+            legs: 0,
+            claimed: HashSet::new(),
+            pending: HashMap::new(),
+        };
+        loop {
+            let from = book.view.head.frontier.size();
+            let transfers = self.page(scanner, &mut book, from)?;
+            let size = book.view.head.frontier.size();
+            if size == from {
+                return Ok(book);
+            }
+            self.compare(scanner, &transfers, from, size.saturating_sub(1))?;
+            self.read.store(size, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes in a page of records and gives the rows of their transfers.
+    fn page(&self, scanner: &mut Scanner, book: &mut Book, from: u64) -> Result<Vec<(TransferId, Cells)>, Stop> {
+        let text = "SELECT seq, bytes, leaf FROM journal WHERE tenant = $1 AND seq >= $2 ORDER BY seq LIMIT $3";
+        let cells = [Cell::text(self.tenant), Cell::number(from), Cell::number(VERIFY_PAGE_RECORDS)];
+        let mut transfers = Vec::new();
+        let mut seq = from;
+        let read = scanner.each(text, &cells, |row| {
+            let [Value::Integer(number), Value::Blob(bytes), Value::Blob(leaf)] = row else {
+                return Err(Stop::at(seq, format!("record {seq} is stored as {row:?}")));
+            };
+            let effects = Effects::from_bytes(bytes).map_err(|error| Stop::reading(seq, error))?;
+            let number = u64::try_from(*number).unwrap_or(u64::MAX);
+            if number != seq {
+                return Err(Stop::at(seq, format!("record {seq} is missing, {number} follows")));
+            }
+            book.take_in(self.salt_key, (bytes, leaf), effects, &mut transfers)?;
+            seq = seq.saturating_add(1);
+            Ok(())
+        });
+        read.map_err(|failure| Stop::reading(book.view.head.frontier.size(), failure))??;
+        Ok(transfers)
+    }
+
+    fn compare(
+        &self,
+        scanner: &mut Scanner,
+        expected: &[(TransferId, Cells)],
+        first: u64,
+        last: u64,
+    ) -> Result<(), Stop> {
+        let columns = rows::TRANSFER.column_names().join(", ");
+        let text =
+            format!("SELECT {columns} FROM transfer WHERE tenant = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq, leg");
+        let cells = [Cell::text(self.tenant), Cell::number(first), Cell::number(last)];
+        let mut expected = expected.iter();
+        let read = scanner.each(&text, &cells, |found| match expected.next() {
+            Some((_, row)) if row.iter().map(Cell::value).eq(found.iter().copied()) => Ok(()),
+            Some((id, row)) => {
+                Err(Stop::at(id.seq, format!("transfer {}.{} is {row:?}, its row {found:?}", id.seq, id.leg)))
+            }
+            None => Err(Stop::at(last, format!("a transfer is stored that no record made: {found:?}"))),
+        });
+        read.map_err(|failure| Stop::reading(first, failure))??;
+        match expected.next() {
+            None => Ok(()),
+            Some((id, _)) => Err(Stop::at(id.seq, format!("transfer {}.{} has no row", id.seq, id.leg))),
+        }
+    }
+}
+
+impl Book {
+    fn take_in(
+        &mut self,
+        salt_key: &SaltKey,
+        (bytes, leaf): (&[u8], &[u8]),
+        mut effects: Effects,
+        transfers: &mut Vec<(TransferId, Cells)>,
+    ) -> Result<(), Stop> {
+        let seq = self.view.head.frontier.size();
+        if effects.seq != seq {
+            return Err(Stop::at(seq, format!("record {seq} says that it is record {}", effects.seq)));
+        }
+        if let Some(last) = self.view.head.last_at.filter(|last| effects.at <= *last) {
+            return Err(Stop::at(seq, format!("record {seq} is of {}, the one before of {}", effects.at.0, last.0)));
+        }
+        let again = self.view.head.append(salt_key, &effects);
+        if again.bytes != bytes {
+            return Err(Stop::at(seq, format!("the bytes of record {seq} are not its canonical ones")));
+        }
+        if again.leaf.0 != leaf {
+            let (expected, found) = (again.leaf, hex::encode(leaf));
+            return Err(Stop::at(seq, format!("the leaf of record {seq} is {found}, its bytes hash to {expected}")));
+        }
+        self.project(seq, &mut effects)?;
+        for (leg, transfer) in (0..).zip(&effects.transfers) {
+            let id = TransferId { seq, leg };
+            transfers.push((id, self.post(id, transfer)?));
+        }
+        // Nobody else's: what no record has moved is not there.
+        effects.windows.iter().for_each(|step| self.view.windows.load(step.key.clone(), None));
+        self.view.absorb(&effects, None).map_err(|fault| Stop::at(seq, fault.to_string()))
+    }
+
+    /// Everything that is a row of its own: it is taken out of the record, and only budgets and windows are left for the
+    /// view.
+    fn project(&mut self, seq: u64, effects: &mut Effects) -> Result<(), Stop> {
+        for claim in std::mem::take(&mut effects.claims) {
+            if !self.claimed.insert(claim.key) {
+                return Err(Stop::at(seq, format!("record {seq} claims {} again", claim.key)));
+            }
+            self.expected.put(&rows::CLAIM, claim_row(claim.key, seq, &claim.outcome));
+        }
+        for step in effects.moves.iter().filter(|step| step.step == BudgetStep::Charge) {
+            self.tally.charge(seq, step.budget, step.amount)?;
+        }
+        for step in effects.windows.iter().filter(|step| step.step == BudgetStep::Charge) {
+            self.tally.charge_window(seq, &step.key, step.amount)?;
+        }
+        if let Some(spend) = effects.spend.take() {
+            self.tally.count(seq, &spend)?;
+            self.expected.put(&rows::SPEND, rows::spend(&spend, seq));
+            if spend.hold.seq != seq {
+                self.expected.put(&rows::SPEND_RECORD, rows::spend_record(&spend, seq));
             }
         }
-        if let Some(extra) = stored.next() {
-            return Err(Stop::at(last, format!("a transfer is stored that no record made: {extra:?}")));
+        if let Some(settlement) = effects.settlement.take() {
+            self.expected.put(&rows::SETTLEMENT, rows::settlement(&settlement));
         }
-    }
-    Ok(book)
-}
-
-async fn page(connection: &mut Connection, tenant: &TenantId, from: u64) -> Result<Vec<(JournalEntry, Effects)>, Stop> {
-    let text = "SELECT seq, bytes, leaf FROM journal WHERE tenant = $1 AND seq >= $2 ORDER BY seq LIMIT $3";
-    let cells = [Cell::text(tenant), Cell::number(from), Cell::number(VERIFY_PAGE_RECORDS)];
-    let rows = connection.fetch(text, cells).await.map_err(|failure| Stop::reading(from, failure))?;
-    let mut records = Vec::with_capacity(rows.len());
-    for (row, seq) in rows.iter().zip(from..) {
-        records.push(record_of(row).map_err(|failure| Stop::reading(seq, failure))?);
-    }
-    Ok(records)
-}
-
-async fn transfers(connection: &mut Connection, tenant: &TenantId, first: u64, last: u64) -> Result<Vec<Cells>, Stop> {
-    let columns = rows::TRANSFER.column_names().join(", ");
-    let text = format!("SELECT {columns} FROM transfer WHERE tenant = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq, leg");
-    let cells = [Cell::text(tenant), Cell::number(first), Cell::number(last)];
-    let found = connection.fetch(text, cells).await.map_err(|failure| Stop::reading(first, failure))?;
-    Ok(found.into_iter().map(|row| row.0).collect())
-}
-
-fn take_in(book: &mut Book, salt_key: &SaltKey, entry: &JournalEntry, effects: &Effects) -> Result<(), Stop> {
-    let seq = book.view.head.frontier.size();
-    if entry.seq != seq {
-        return Err(Stop::at(seq, format!("record {seq} is missing, {} follows", entry.seq)));
-    }
-    if let Some(last) = book.view.head.last_at.filter(|last| effects.at <= *last) {
-        return Err(Stop::at(seq, format!("record {seq} is of {}, the one before of {}", effects.at.0, last.0)));
-    }
-    let again = book.view.head.append(salt_key, effects);
-    if again.bytes != entry.bytes {
-        return Err(Stop::at(seq, format!("the bytes of record {seq} are not its canonical ones")));
-    }
-    if again.leaf != entry.leaf {
-        let (expected, found) = (again.leaf, entry.leaf);
-        return Err(Stop::at(seq, format!("the leaf of record {seq} is {found}, its bytes hash to {expected}")));
-    }
-    for claim in &effects.claims {
-        if book.claims.insert(claim.key, seq).is_some() {
-            return Err(Stop::at(seq, format!("record {seq} claims {} again", claim.key)));
+        if let Some(decision) = effects.decision.take() {
+            self.expected.put(&rows::DECISION, rows::decision(&decision));
         }
-    }
-    for step in effects.moves.iter().filter(|step| step.step == BudgetStep::Charge) {
-        let charged = book.charged.entry(step.budget).or_default();
-        let more = charged.checked_add(step.amount);
-        *charged = more.ok_or_else(|| Stop::at(seq, format!("what budget {} is charged overflows", step.budget)))?;
-    }
-    for step in effects.windows.iter().filter(|step| step.step == BudgetStep::Charge) {
-        let charged = book.charged_windows.entry(step.key.clone()).or_default();
-        let more = charged.checked_add(step.amount);
-        *charged = more.ok_or_else(|| Stop::at(seq, format!("what {:?} is charged overflows", step.key)))?;
-    }
-    if let Some(spend) = &effects.spend {
-        book.spends.insert(spend.hold.seq, (spend.id, seq));
-        if spend.hold.seq != seq {
-            book.spend_records.insert((spend.hold.seq, seq));
+        if let Some(gate) = effects.gate.take() {
+            self.expected.put(&rows::GATE, rows::gate(&gate));
         }
+        Ok(())
     }
-    // Nobody else's: what no record has moved is not there.
-    effects.windows.iter().for_each(|step| book.view.windows.load(step.key.clone(), None));
-    book.view.absorb(effects, None).map_err(|fault| Stop::at(seq, fault.to_string()))?;
-    for (leg, transfer) in (0..).zip(&effects.transfers) {
-        post(book, TransferId { seq, leg }, transfer)?;
-    }
-    Ok(())
-}
 
-fn post(book: &mut Book, id: TransferId, transfer: &Transfer) -> Result<(), Stop> {
-    let seq = id.seq;
-    if transfer.moves_nothing() {
-        return Err(Stop::at(seq, format!("transfer {seq}.{} moves nothing", id.leg)));
-    }
-    if pattern(transfer).is_none() {
-        let (code, debit, credit) = (transfer.code, &transfer.debit, &transfer.credit);
-        let reason = format!("transfer {seq}.{} is a {code} from {debit} to {credit}, which is no posting", id.leg);
-        return Err(Stop::at(seq, reason));
-    }
-    if let Some(resolves) = &transfer.resolves {
-        let name = format!("transfer {}.{}", resolves.transfer.seq, resolves.transfer.leg);
-        let Some(pending) = book.pending.remove(&resolves.transfer) else {
-            return Err(Stop::at(seq, format!("{name} is ended by record {seq} and is not pending")));
-        };
-        let is_its_own = pending.amount == resolves.amount
-            && pending.asset == transfer.asset
-            && pending.debit == transfer.debit
-            && pending.credit == transfer.credit;
-        if !is_its_own {
-            return Err(Stop::at(seq, format!("{name} is ended by record {seq} with other terms")));
+    fn post(&mut self, id: TransferId, transfer: &Transfer) -> Result<Cells, Stop> {
+        let seq = id.seq;
+        if transfer.moves_nothing() {
+            return Err(Stop::at(seq, format!("transfer {seq}.{} moves nothing", id.leg)));
         }
+        if pattern(transfer).is_none() {
+            let (code, debit, credit) = (transfer.code, &transfer.debit, &transfer.credit);
+            let reason = format!("transfer {seq}.{} is a {code} from {debit} to {credit}, which is no posting", id.leg);
+            return Err(Stop::at(seq, reason));
+        }
+        let debit = self.move_balance(seq, Side::Debit, &transfer.debit, transfer)?;
+        let credit = self.move_balance(seq, Side::Credit, &transfer.credit, transfer)?;
+        if let Some(resolves) = &transfer.resolves {
+            let name = format!("transfer {}.{}", resolves.transfer.seq, resolves.transfer.leg);
+            let Some(pending) = self.pending.remove(&resolves.transfer) else {
+                return Err(Stop::at(seq, format!("{name} is ended by record {seq} and is not pending")));
+            };
+            // An account's id stands for its name and its asset.
+            if pending != (Pending { debit, credit, amount: resolves.amount }) {
+                return Err(Stop::at(seq, format!("{name} is ended by record {seq} with other terms")));
+            }
+        }
+        if transfer.layer == Layer::Pending {
+            self.pending.insert(id, Pending { debit, credit, amount: transfer.amount });
+        }
+        self.legs = self.legs.saturating_add(1);
+        Ok(rows::transfer(id, transfer, debit, credit))
     }
-    if transfer.layer == Layer::Pending {
-        book.pending.insert(id, transfer.clone());
-    }
-    for (side, account) in [(Side::Debit, &transfer.debit), (Side::Credit, &transfer.credit)] {
-        let balance = book.balances.entry((account.clone(), transfer.asset.clone())).or_default();
+
+    fn move_balance(&mut self, seq: u64, side: Side, account: &Account, transfer: &Transfer) -> Result<i64, Stop> {
+        let posted = self.accounts.get_mut(&transfer.asset).and_then(|accounts| accounts.get_mut(account));
+        let posted =
+            posted.ok_or_else(|| Stop::at(seq, format!("account {account} in {} has no row", transfer.asset)))?;
+        let balance = posted.balance.get_or_insert_default();
         balance.post(side, transfer).map_err(|error| Stop::at(seq, error.to_string()))?;
+        Ok(posted.id)
     }
-    book.legs = book.legs.saturating_add(1);
-    Ok(())
 }
 
-fn expected_rows(effects: &Effects, accounts: &AccountIds) -> Result<Vec<(TransferId, Cells)>, Stop> {
-    let seq = effects.seq;
-    let account = |account: &Account, asset: &AssetId| {
-        let id = accounts.get(&(account.clone(), asset.clone())).copied();
-        id.ok_or_else(|| Stop::at(seq, format!("account {account} in {asset} has no row")))
+/// A claim's row as it is compared: with the code and the digest of a kept refusal, which the record has, in place of its
+/// text, which it has not.
+pub(super) fn claim_row(key: Digest, seq: u64, outcome: &ClaimOutcome) -> Cells {
+    let refusal = match outcome {
+        ClaimOutcome::Rejected { code, text } => Cell::Text(format!("{code} {text}")),
+        ClaimOutcome::Spend(_) | ClaimOutcome::Seen(_) => Cell::Null,
     };
-    let row = |(leg, transfer): (u16, &Transfer)| {
-        let id = TransferId { seq, leg };
-        let debit = account(&transfer.debit, &transfer.asset)?;
-        let credit = account(&transfer.credit, &transfer.asset)?;
-        Ok((id, rows::transfer(id, transfer, debit, credit)))
-    };
-    (0..).zip(&effects.transfers).map(row).collect()
+    vec![Cell::blob(key.0), Cell::number(seq), refusal]
 }
 
-/// How many rows of a table are this tenant's.
-pub(super) async fn count(connection: &mut Connection, tenant: &TenantId, table: &str) -> Result<u64, Stop> {
-    let text = format!("SELECT count(*) FROM {table} WHERE tenant = $1");
-    let row = connection.fetch_one(text, [Cell::text(tenant)]).await.map_err(|failure| Stop::reading(0, failure))?;
-    row.map_or(Ok(0), |row| row.number(0)).map_err(|failure| Stop::reading(0, failure))
+fn accounts(scanner: &mut Scanner, tenant: &TenantId) -> Result<Accounts, Stop> {
+    let text = "SELECT name, asset, id FROM account WHERE tenant = $1 ORDER BY id";
+    let found = scanner.fetch(text, &[Cell::text(tenant)]).and_then(|rows| {
+        let mut accounts = Accounts::new();
+        for row in rows {
+            let (name, asset): (Account, AssetId) = (row.parsed(0)?, row.parsed(1)?);
+            let twice = Failure::Broken(format!("account {name} in {asset} has two rows"));
+            let posted = Posted { id: row.integer(2)?, balance: None };
+            if accounts.entry(asset).or_default().insert(name, posted).is_some() {
+                return Err(twice);
+            }
+        }
+        Ok(accounts)
+    });
+    found.map_err(|failure| Stop::reading(0, failure))
 }
