@@ -1,12 +1,15 @@
 //! Commands of operators: tokens, the schema, questions to the books. They read the configuration that `serve` reads.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use chain::rpc::{RpcChain, RpcConfig};
 use engine::Engine;
 use ledger::id::{Micros, TenantId};
 use ledger::spend::SpendState;
-use ledger::store::{Store, Verification};
+use ledger::store::{Store, StoreError, Verification};
 use store::{Change, Location, LocationError, Purpose, Schema, SqlStore};
 
 use crate::assembly::{self, open_store};
@@ -17,6 +20,8 @@ use crate::ledger::{TrialBalance, record_json, record_line, spend_json, spend_li
 use crate::restore;
 use crate::service::{Locals, minter};
 
+/// How often a verification says how far it is.
+const PROGRESS: Duration = Duration::from_secs(2);
 /// Payments read at once.
 const SPENDS_PAGE: u32 = 500;
 
@@ -192,11 +197,27 @@ pub async fn journal(scope: &LedgerScope) -> Result<bool, String> {
     Ok(true)
 }
 
+/// A line on standard error every few seconds: a long journal takes minutes.
+async fn verify_aloud(store: &SqlStore, tenant: &TenantId) -> Result<Verification, StoreError> {
+    let read = Arc::new(AtomicU64::new(0));
+    let mut verified = pin!(store.verify_watched(tenant, read.clone()));
+    let began = Instant::now();
+    loop {
+        tokio::select! {
+            verification = &mut verified => return verification,
+            () = tokio::time::sleep(PROGRESS) => {
+                let (records, seconds) = (read.load(Ordering::Relaxed), began.elapsed().as_secs());
+                eprintln!("{tenant}: {records} records read in {seconds} s");
+            }
+        }
+    }
+}
+
 pub async fn verify(scope: &LedgerScope) -> Result<bool, String> {
     let (store, tenants) = open(scope).await?;
     let mut sound = true;
     for tenant in &tenants {
-        let verification = store.verify(tenant).await.map_err(|error| error.to_string())?;
+        let verification = verify_aloud(&store, tenant).await.map_err(|error| error.to_string())?;
         sound &= matches!(verification, Verification::Sound { .. });
         println!("{}", verification_line(tenant, &verification));
     }

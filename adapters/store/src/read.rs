@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use ledger::account::{Balance, Side};
@@ -302,12 +303,17 @@ impl Store for SqlStore {
     }
 
     async fn verify(&self, tenant: &TenantId) -> Result<Verification, StoreError> {
-        let salt_key = self.shared.salts.find(tenant)?;
-        verify::verify(&self.shared.opener, tenant, &salt_key, Arc::default()).await
+        self.verify_watched(tenant, Arc::default()).await
     }
 }
 
 impl SqlStore {
+    /// `Store::verify`, which counts the records that it has read in `read`.
+    pub async fn verify_watched(&self, tenant: &TenantId, read: Arc<AtomicU64>) -> Result<Verification, StoreError> {
+        let salt_key = self.shared.salts.find(tenant)?;
+        verify::verify(&self.shared.opener, tenant, &salt_key, read).await
+    }
+
     async fn fetch(&self, text: impl Into<Cow<'static, str>>, cells: Cells) -> Result<Vec<Row>, Failure> {
         self.shared.readers.acquire().await?.fetch(text, cells).await
     }
