@@ -4,6 +4,7 @@
 
 mod cast;
 mod contexts;
+mod fuzzing;
 mod hand_over;
 mod receipts;
 mod round_trip;
