@@ -16,14 +16,14 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// A Python script with its interpreter.
-fn python_script(name: &str) -> Command {
+pub fn python_script(name: &str) -> Command {
     let mut command = Command::new(foreign("python"));
     command.arg(script(name));
     command
 }
 
 /// A Node script with its interpreter. Modules are looked for from where a script lies, so it is laid beside them.
-fn node_script(name: &str) -> Command {
+pub fn node_script(name: &str) -> Command {
     let folder = std::env::var_os("PURSER_FOREIGN_NODE").map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| root().join("target/foreign/node"));
     let node = foreign("node");
