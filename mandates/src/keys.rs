@@ -97,6 +97,19 @@ impl PublicKey {
         Ok(key)
     }
 
+    /// A `SubjectPublicKeyInfo` in DER (RFC 5480): DER has one spelling, so that of an uncompressed P-256 point is compared.
+    pub fn from_spki(der: &[u8]) -> Result<Self, Rejection> {
+        let not_p256 = || {
+            let message =
+                format!("a P-256 key in {} bytes of DER was expected; {} came", P256_SPKI.len() + 64, der.len());
+            Rejection::new(Code::KeyNotP256, message)
+        };
+        let point = der.strip_prefix(P256_SPKI.as_slice()).ok_or_else(not_p256)?;
+        let (x, y) = point.split_at_checked(32).ok_or_else(not_p256)?;
+        let (Ok(x), Ok(y)) = (<[u8; 32]>::try_from(x), <[u8; 32]>::try_from(y)) else { return Err(not_p256()) };
+        Self::from_coordinates(x, y)
+    }
+
     #[must_use]
     pub fn named(mut self, key_id: KeyId) -> Self {
         self.key_id = Some(key_id);
@@ -160,6 +173,12 @@ impl fmt::Debug for PublicKey {
         write!(f, "PublicKey({})", self.key_id())
     }
 }
+
+/// What stands before the coordinates: ecPublicKey on prime256v1, a bit string of 65 bytes, 4.
+const P256_SPKI: [u8; 27] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+];
 
 const JWK_MEMBERS: [&str; 12] =
     ["kty", "crv", "x", "y", "use", "key_ops", "alg", "kid", "x5u", "x5c", "x5t", "x5t#S256"];
