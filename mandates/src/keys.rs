@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_lc_rs::agreement;
-use aws_lc_rs::encoding::AsBigEndian;
+use aws_lc_rs::encoding::{AsBigEndian, AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
@@ -67,11 +67,11 @@ impl PublicKey {
             let message = format!("a JWK here has {}; {} came", JWK_MEMBERS.join(", "), shown(name));
             return Err(Rejection::new(Code::KeyInvalid, message).at(name.clone()));
         }
-        Self::from_lenient_jwk(jwk)
+        Self::from_published_jwk(jwk)
     }
 
     /// The same without the list of members: key sets of others carry more (RFC 7517 section 4 says to ignore it).
-    fn from_lenient_jwk(jwk: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn from_published_jwk(jwk: &Object) -> Result<Self, Rejection> {
         refuse_private(jwk)?;
         expect_member(jwk, "kty", "EC")?;
         expect_member(jwk, "crv", "P-256")?;
@@ -108,6 +108,20 @@ impl PublicKey {
         let (x, y) = point.split_at_checked(32).ok_or_else(not_p256)?;
         let (Ok(x), Ok(y)) = (<[u8; 32]>::try_from(x), <[u8; 32]>::try_from(y)) else { return Err(not_p256()) };
         Self::from_coordinates(x, y)
+    }
+
+    /// A compressed point (SEC 1 section 2.3.3): 33 bytes, 2 or 3 first.
+    pub fn from_compressed(point: &[u8]) -> Result<Self, Rejection> {
+        let invalid = || {
+            let message = format!("a compressed point of P-256 has 33 bytes; {} bytes that are none came", point.len());
+            Rejection::new(Code::KeyInvalid, message)
+        };
+        if point.len() != 33 || !matches!(point.first(), Some(2 | 3)) {
+            return Err(invalid());
+        }
+        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| invalid())?;
+        let der: PublicKeyX509Der<'_> = parsed.as_der().map_err(|_| invalid())?;
+        Self::from_spki(der.as_ref()).map_err(|_| invalid())
     }
 
     #[must_use]
@@ -257,7 +271,7 @@ impl KeySet {
                 let message = format!("a key of a JWK set is an object; {} came", kind(entry));
                 return Err(Rejection::new(Code::KeySetInvalid, message).at("keys"));
             };
-            match PublicKey::from_lenient_jwk(jwk) {
+            match PublicKey::from_published_jwk(jwk) {
                 Ok(key) => keys.push(key),
                 Err(refused) if refused.code == Code::KeyNotP256 => {}
                 Err(refused) => return Err(refused),

@@ -29,6 +29,8 @@ pub const CERTIFICATES_MAX: usize = 8;
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// Certificates that one root of a trust list may end at.
 pub const ANCHORS_MAX: usize = 64;
+/// Bytes of one DID; a `did:jwk` carries a whole key.
+pub const DID_BYTES_MAX: usize = 2048;
 /// Roots of one trust list.
 pub const ROOTS_MAX: usize = 64;
 /// Characters of a counterparty's value that a message repeats.

@@ -74,6 +74,7 @@ codes! {
         // types, keys and signatures
         TypWrong = "typ_wrong",
         UnknownKid = "unknown_kid",
+        DidInvalid = "did_invalid",
         RootKeysUnavailable = "root_keys_unavailable",
         RootIssuerMismatch = "root_issuer_mismatch",
         RootOutOfScope = "root_out_of_scope",

@@ -63,6 +63,9 @@ super::abouts! { Code,
     UnknownKid =>
         "No trusted key has this id.",
         KEYS;
+    DidInvalid =>
+        "A DID or its document is not as its method has it.",
+        "Use did:key or did:jwk with a P-256 key, or did:web whose document lists the key under assertionMethod.";
     RootKeysUnavailable =>
         "The keys of a trusted root are published elsewhere and cannot be fetched now, and no other root has this id.",
         "Try again; the log of the verifier says what its fetch met.";
