@@ -6,10 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::certificate::Anchors;
+use crate::chain;
 use crate::keys::{KeySet, PublicKey};
 use crate::limits::ROOTS_MAX;
 use crate::mandate::Vct;
@@ -41,6 +43,15 @@ impl<'a> Named<'a> {
         };
         Self { kid, x5c: root.jwt.header.get("x5c"), now_seconds }
     }
+}
+
+/// The `kid` of a presented chain's root, unverified: whose keys to have at hand. `None` where it names none, brings
+/// certificates, or cannot be read.
+pub fn root_kid(presented: &str) -> Option<String> {
+    let segments = chain::split(presented).ok()?;
+    let root = segments.first()?.decode().ok()?;
+    let named = Named::by(&root, 0);
+    named.kid.filter(|_| named.x5c.is_none())
 }
 
 /// A key that may have signed, and what it would be good for.
@@ -99,9 +110,9 @@ pub struct Root {
 #[derive(Clone, Debug)]
 pub enum RootKeys {
     /// Found by `kid`.
-    Set(KeySet),
+    Set(Arc<KeySet>),
     /// Found by a certificate path.
-    Anchors(Anchors),
+    Anchors(Arc<Anchors>),
     /// Published elsewhere, and not to be had now.
     Unavailable,
 }
