@@ -26,6 +26,7 @@ mod no_spend_without_a_mandate;
 mod nodes_fail;
 mod processes_come_and_go;
 mod releases_stand_side_by_side;
+mod roots_are_trusted_for_something;
 mod the_chain_reorganises;
 mod the_document_is_true;
 mod tidy;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::digest::sha256;
 use crate::json::{Object, kind};
-use crate::keys::{KeySet, PublicKey};
+use crate::keys::PublicKey;
 use crate::limits::{DISCLOSURES_MAX, SEGMENTS_MAX, TOKEN_BYTES_MAX};
 use crate::rejection::{Code, Rejection, shown, shown_value};
 use crate::sd_jwt::{Delegate, RawSdJwt, Resolved, SdJwt};
@@ -90,22 +90,6 @@ pub enum Position {
     Middle,
     /// Ends the chain: carries the closed mandate.
     Leaf,
-}
-
-/// The key that signed the root. `x5c` wins over `kid` where both are there, as in the SDK: a certificate that is there
-/// and not checked must not be passed over.
-pub(crate) fn root_key<'k>(root: &SdJwt<'_>, trusted: &'k KeySet) -> Result<&'k PublicKey, Rejection> {
-    if root.jwt.header.contains_key("x5c") {
-        let message =
-            "a root names a trusted key by kid; this one brings an x5c chain, and path validation is not built";
-        return Err(Rejection::new(Code::X5cNotBuilt, message).at("x5c"));
-    }
-    let unknown = |came: String| {
-        let message = format!("the root's kid is one of {} trusted keys; {came} came", trusted.len());
-        Rejection::new(Code::UnknownKid, message).at("kid")
-    };
-    let kid = root.jwt.kid().ok_or_else(|| unknown("nothing".to_owned()))?;
-    trusted.find(kid).ok_or_else(|| unknown(shown(kid)))
 }
 
 /// `sd_hash` or `issuer_jwt_hash`, exactly one, equal to the previous segment's; the leaf is bound by `sd_hash`, so that

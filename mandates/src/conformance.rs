@@ -5,14 +5,16 @@
 
 use serde_json::Value;
 
+use crate::certificate::Anchors;
 use crate::clock::Clock;
 use crate::constraint::{OpenCheckout, Used};
 use crate::json::Object;
 use crate::keys::{KeySet, PublicKey};
 use crate::mandate::Family;
 use crate::receipt::{self, ReceiptKind, References};
-use crate::rejection::Rejection;
+use crate::rejection::{Code, Rejection};
 use crate::schema;
+use crate::trust::Roots;
 use crate::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 use ledger::money::Amount;
 
@@ -156,7 +158,7 @@ impl<'a> Case<'a> {
         let seen = self.list("seen_nonces");
         let context = Context {
             clock: self.clock()?,
-            trusted: &trusted,
+            trusted: trusted.as_ref(),
             family: match self.context.get("family").and_then(Value::as_str) {
                 Some("payment") => ExpectedFamily::Exactly(Family::Payment),
                 Some("checkout") => ExpectedFamily::Exactly(Family::Checkout),
@@ -189,7 +191,7 @@ impl<'a> Case<'a> {
 
     fn run_receipt(&self, kind: ReceiptKind) -> Result<Result<(), Rejection>, CaseError> {
         let known = self.list("known_references");
-        let (keys, clock) = (self.trusted()?, self.clock()?);
+        let (keys, clock) = (self.keys("root_jwk", self.claims.get("root_jwk"))?, self.clock()?);
         Ok(receipt::verify(&self.text("token")?, kind, &keys, &clock, References::Known(&known)).map(|_| ()))
     }
 
@@ -210,10 +212,20 @@ impl<'a> Case<'a> {
         u32::try_from(age).map_err(|_| self.shape("max_kb_age_seconds", "beyond 2^32"))
     }
 
-    /// The root key by `kid`; where only certificates are trusted, no key is.
-    fn trusted(&self) -> Result<KeySet, CaseError> {
-        let mode = self.claims.get("trust").and_then(|trust| trust.get("mode")).and_then(Value::as_str);
-        if mode == Some("x5c") { Ok(KeySet::default()) } else { self.keys("root_jwk", self.claims.get("root_jwk")) }
+    /// The root key by `kid`, or certificates; where only certificates are trusted, no key is.
+    fn trusted(&self) -> Result<Box<dyn Roots>, CaseError> {
+        let trust = self.claims.get("trust");
+        if trust.and_then(|trust| trust.get("mode")).and_then(Value::as_str) != Some("x5c") {
+            return Ok(Box::new(self.keys("root_jwk", self.claims.get("root_jwk"))?));
+        }
+        let pems = trust.and_then(|trust| trust.get("trusted_roots_pem")).and_then(Value::as_array);
+        let text: String = pems.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("\n");
+        match Anchors::from_pem(&text) {
+            Ok(anchors) => Ok(Box::new(anchors)),
+            // A verifier without anchors is a case, too.
+            Err(refused) if refused.code == Code::X5cNoAnchor => Ok(Box::new(Anchors::default())),
+            Err(refused) => Err(self.shape("trusted_roots_pem", &refused.message)),
+        }
     }
 
     fn keys(&self, name: &'static str, jwk: Option<&Value>) -> Result<KeySet, CaseError> {

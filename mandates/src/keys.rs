@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_lc_rs::agreement;
-use aws_lc_rs::encoding::AsBigEndian;
+use aws_lc_rs::encoding::{AsBigEndian, AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
@@ -67,11 +67,11 @@ impl PublicKey {
             let message = format!("a JWK here has {}; {} came", JWK_MEMBERS.join(", "), shown(name));
             return Err(Rejection::new(Code::KeyInvalid, message).at(name.clone()));
         }
-        Self::from_lenient_jwk(jwk)
+        Self::from_published_jwk(jwk)
     }
 
     /// The same without the list of members: key sets of others carry more (RFC 7517 section 4 says to ignore it).
-    fn from_lenient_jwk(jwk: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn from_published_jwk(jwk: &Object) -> Result<Self, Rejection> {
         refuse_private(jwk)?;
         expect_member(jwk, "kty", "EC")?;
         expect_member(jwk, "crv", "P-256")?;
@@ -95,6 +95,33 @@ impl PublicKey {
             }
         };
         Ok(key)
+    }
+
+    /// A `SubjectPublicKeyInfo` in DER (RFC 5480): DER has one spelling, so that of an uncompressed P-256 point is compared.
+    pub fn from_spki(der: &[u8]) -> Result<Self, Rejection> {
+        let not_p256 = || {
+            let message =
+                format!("a P-256 key in {} bytes of DER was expected; {} came", P256_SPKI.len() + 64, der.len());
+            Rejection::new(Code::KeyNotP256, message)
+        };
+        let point = der.strip_prefix(P256_SPKI.as_slice()).ok_or_else(not_p256)?;
+        let (x, y) = point.split_at_checked(32).ok_or_else(not_p256)?;
+        let (Ok(x), Ok(y)) = (<[u8; 32]>::try_from(x), <[u8; 32]>::try_from(y)) else { return Err(not_p256()) };
+        Self::from_coordinates(x, y)
+    }
+
+    /// A compressed point (SEC 1 section 2.3.3): 33 bytes, 2 or 3 first.
+    pub fn from_compressed(point: &[u8]) -> Result<Self, Rejection> {
+        let invalid = || {
+            let message = format!("a compressed point of P-256 has 33 bytes; {} bytes that are none came", point.len());
+            Rejection::new(Code::KeyInvalid, message)
+        };
+        if point.len() != 33 || !matches!(point.first(), Some(2 | 3)) {
+            return Err(invalid());
+        }
+        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| invalid())?;
+        let der: PublicKeyX509Der<'_> = parsed.as_der().map_err(|_| invalid())?;
+        Self::from_spki(der.as_ref()).map_err(|_| invalid())
     }
 
     #[must_use]
@@ -160,6 +187,12 @@ impl fmt::Debug for PublicKey {
         write!(f, "PublicKey({})", self.key_id())
     }
 }
+
+/// What stands before the coordinates: ecPublicKey on prime256v1, a bit string of 65 bytes, 4.
+const P256_SPKI: [u8; 27] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+];
 
 const JWK_MEMBERS: [&str; 12] =
     ["kty", "crv", "x", "y", "use", "key_ops", "alg", "kid", "x5u", "x5c", "x5t", "x5t#S256"];
@@ -238,7 +271,7 @@ impl KeySet {
                 let message = format!("a key of a JWK set is an object; {} came", kind(entry));
                 return Err(Rejection::new(Code::KeySetInvalid, message).at("keys"));
             };
-            match PublicKey::from_lenient_jwk(jwk) {
+            match PublicKey::from_published_jwk(jwk) {
                 Ok(key) => keys.push(key),
                 Err(refused) if refused.code == Code::KeyNotP256 => {}
                 Err(refused) => return Err(refused),

@@ -9,7 +9,7 @@
 //!
 //! Read in this order: [`verify`] (context, verdict, the order of checks), [`chain`] and [`sd_jwt`] (the wire),
 //! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`issue`] and
-//! [`receipt`] (the way out), [`keys`], [`rejection`], [`limits`].
+//! [`receipt`] (the way out), [`trust`] (whose root is taken for what), [`certificate`] (X.509 paths), [`did`], [`keys`], [`rejection`], [`limits`].
 //!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
 //! may use and nothing here does), keeps no state, uses no float, and never trusts a key, a hash or an expected value that
@@ -17,12 +17,14 @@
 
 pub mod base64url;
 pub mod cart;
+pub mod certificate;
 pub mod chain;
 pub mod checkout;
 pub mod clock;
 pub mod conformance;
 pub mod constraint;
 pub mod currency;
+pub mod did;
 pub mod digest;
 mod flow;
 pub mod issue;
@@ -37,4 +39,5 @@ pub mod receipt;
 pub mod rejection;
 mod schema;
 pub mod sd_jwt;
+pub mod trust;
 pub mod verify;

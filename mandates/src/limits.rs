@@ -23,5 +23,15 @@ pub const UNITS_MAX: u64 = 1_000_000_000;
 pub const TEXT_BYTES_MAX: usize = 4096;
 /// Keys of one key set.
 pub const KEYS_MAX: usize = 1024;
+/// Certificates of one `x5c` chain: webpki follows six CAs between leaf and anchor.
+pub const CERTIFICATES_MAX: usize = 8;
+/// Bytes of one certificate.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+/// Certificates that one root of a trust list may end at.
+pub const ANCHORS_MAX: usize = 64;
+/// Bytes of one DID; a `did:jwk` carries a whole key.
+pub const DID_BYTES_MAX: usize = 2048;
+/// Roots of one trust list.
+pub const ROOTS_MAX: usize = 64;
 /// Characters of a counterparty's value that a message repeats.
 pub const SHOWN_CHARS_MAX: usize = 96;

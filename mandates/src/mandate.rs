@@ -40,7 +40,7 @@ impl Family {
 }
 
 impl Vct {
-    const ALL: [Self; 4] = [Self::OpenCheckout, Self::ClosedCheckout, Self::OpenPayment, Self::ClosedPayment];
+    pub const ALL: [Self; 4] = [Self::OpenCheckout, Self::ClosedCheckout, Self::OpenPayment, Self::ClosedPayment];
 
     pub const fn as_str(self) -> &'static str {
         match self {

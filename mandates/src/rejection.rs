@@ -74,7 +74,25 @@ codes! {
         // types, keys and signatures
         TypWrong = "typ_wrong",
         UnknownKid = "unknown_kid",
-        X5cNotBuilt = "x5c_not_built",
+        DidInvalid = "did_invalid",
+        RootKeysUnavailable = "root_keys_unavailable",
+        RootIssuerMismatch = "root_issuer_mismatch",
+        RootOutOfScope = "root_out_of_scope",
+        // certificates
+        X5cMalformed = "x5c_malformed",
+        X5cNoAnchor = "x5c_no_trust_anchor",
+        X5cUntrusted = "x5c_untrusted_root",
+        X5cOrder = "x5c_order",
+        X5cExpired = "x5c_cert_expired",
+        X5cNotYetValid = "x5c_cert_not_yet_valid",
+        X5cLeafIsCa = "x5c_leaf_is_ca",
+        X5cIssuerNotCa = "x5c_issuer_not_ca",
+        X5cPathTooLong = "x5c_path_too_long",
+        X5cKeyUsage = "x5c_key_usage",
+        X5cNameConstraint = "x5c_name_constraint",
+        X5cCriticalExtension = "x5c_critical_extension",
+        X5cAlgorithm = "x5c_algorithm",
+        X5cSignatureInvalid = "x5c_signature_invalid",
         SignatureLength = "signature_length",
         SignatureInvalid = "signature_invalid",
         KeyNotP256 = "key_not_p256",
@@ -166,19 +184,21 @@ codes! {
 }
 
 impl Code {
-    /// The part of the engine that is not built yet and would decide this, where that is the reason.
+    /// The part of the engine that is not built yet and would decide this, where that is the reason: nothing at present.
     pub const fn waits_for(self) -> Option<&'static str> {
-        match self {
-            Self::X5cNotBuilt => Some("x5c"),
-            _ => None,
-        }
+        None
     }
 
     /// Whether the same token can become acceptable later, or with more context, without a new signature.
     pub const fn retryable(self) -> bool {
         matches!(
             self,
-            Self::NotYetValid | Self::IssuedInFuture | Self::RecurrenceTooSoon | Self::OpenCheckoutHashUnknown
+            Self::NotYetValid
+                | Self::IssuedInFuture
+                | Self::RecurrenceTooSoon
+                | Self::OpenCheckoutHashUnknown
+                | Self::RootKeysUnavailable
+                | Self::X5cNotYetValid
         )
     }
 }

@@ -14,6 +14,7 @@ use mandates::constraint::OpenCheckout;
 use mandates::json::Object;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::mandate::Family;
+use mandates::trust::Roots;
 use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 use serde::{Deserialize, Serialize};
 use x402::exact;
@@ -164,7 +165,7 @@ impl fmt::Display for Finding {
 }
 
 /// Checks a file with the keys that the verifier trusts. Every finding is named; the file holds when all do.
-pub fn check(file: &EvidenceFile, trusted: &KeySet, assets: &AssetTable) -> Vec<Finding> {
+pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut find = |check: &'static str, result: Result<String, String>| {
         let holds = result.is_ok();
@@ -253,7 +254,7 @@ fn check_decision(file: &EvidenceFile, bundle: &Bundle) -> Result<String, String
 }
 
 /// The chain as it was judged when the money was held: the record of the hold says when.
-fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &KeySet) -> Result<String, String> {
+fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &dyn Roots) -> Result<String, String> {
     let first = records.first().ok_or("no record")?;
     let keys = bundle.merchant_keys.clone().unwrap_or_default();
     let keys =

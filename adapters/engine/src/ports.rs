@@ -1,10 +1,13 @@
 //! What the engine asks of the outside, beside the store and the chain.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use ledger::id::{Micros, SpendId, TenantId};
 use ledger::spend::Spend;
 use mandates::jws::Unsigned;
 use mandates::keys::PublicKey;
+use mandates::trust::Roots;
 use x402::select::Unsigned as Unsigned402;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
@@ -51,6 +54,13 @@ pub trait WalletSigner: Send + Sync {
 pub trait Facilitator: Send + Sync {
     async fn verify(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<VerifyResponse>;
     async fn settle(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse>;
+}
+
+/// Roots that are trusted beside a tenant's own, some of whose keys are published elsewhere.
+#[async_trait]
+pub trait TrustSource: Send + Sync {
+    /// Every root, with the keys that this presented chain may need as far as they can be had.
+    async fn roots_for(&self, presented: &str) -> Arc<dyn Roots>;
 }
 
 /// An answer, or none: which says nothing about what happened.

@@ -12,7 +12,7 @@ use mandates::party::Merchant;
 use x402::chain::Relayer;
 use x402::network::Network;
 
-use crate::ports::{Facilitator, MandateSigner, SignError, WalletSigner};
+use crate::ports::{Facilitator, MandateSigner, SignError, TrustSource, WalletSigner};
 use crate::rate::Peg;
 
 pub struct Tenant {
@@ -27,6 +27,9 @@ pub struct Tenant {
     pub receipts: Arc<dyn MandateSigner>,
     /// Roots whose mandates are accepted here.
     pub roots: KeySet,
+    /// Whose mandates are verified here for others, the own roots among them; the own alone where there is none. Paid under
+    /// are the own only.
+    pub trust: Option<Arc<dyn TrustSource>>,
     /// What this tenant's receipts verify with, those of former keys too.
     pub receipt_keys: KeySet,
     pub people: BTreeMap<PrincipalId, Person>,

@@ -1,11 +1,14 @@
 //! Verification for others: a presented chain and what the verifier expects, in; a verdict with every check and a
 //! signed receipt, out.
 
+use std::sync::Arc;
+
 use mandates::chain::reference_hashes;
 use mandates::constraint::OpenCheckout;
 use mandates::json::Object;
 use mandates::keys::KeySet;
 use mandates::receipt::{Answer, Failure, Receipt};
+use mandates::trust::Roots;
 use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, Verdict, verify};
 use serde::Deserialize;
 use serde_json::Value;
@@ -38,7 +41,7 @@ pub struct VerifyRequest {
     /// The merchant's keys, as a JWK set, for a cart.
     #[serde(default)]
     pub merchant_jwks: Option<Object>,
-    /// The roots that the verifier trusts, as a JWK set; this tenant's own where nothing is said.
+    /// The roots that the verifier trusts, as a JWK set; this tenant's where nothing is said: its own, and those of its trust file.
     #[serde(default)]
     #[serde(alias = "jwks")]
     pub trust: Option<Object>,
@@ -64,9 +67,10 @@ impl Verified {
 impl Engine {
     pub async fn verify(&self, identity: &Identity, request: VerifyRequest) -> Result<Verified, EngineError> {
         let tenant = self.tenant(&identity.tenant)?;
-        let trusted = match &request.trust {
-            Some(jwks) => KeySet::from_jwks(jwks)?,
-            None => tenant.roots.clone(),
+        let trusted: Arc<dyn Roots> = match (&request.trust, &tenant.trust) {
+            (Some(jwks), _) => Arc::new(KeySet::from_jwks(jwks)?),
+            (None, Some(source)) => source.roots_for(&request.presented).await,
+            (None, None) => Arc::new(tenant.roots.clone()),
         };
         let merchant_keys = match &request.merchant_jwks {
             Some(jwks) => KeySet::from_jwks(jwks)?,
@@ -90,7 +94,7 @@ impl Engine {
         };
         let context = Context {
             clock: self.mandate_clock(SKEW_SECONDS),
-            trusted: &trusted,
+            trusted: trusted.as_ref(),
             family: ExpectedFamily::Either,
             expected,
             leaf_age_seconds_max: LEAF_AGE_SECONDS_MAX,

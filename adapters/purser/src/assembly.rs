@@ -8,7 +8,7 @@ use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
 use engine::limits::{self, HoursText, LimitText, RefundsText};
-use engine::ports::{Clock, Entropy, Facilitator, SignError};
+use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
 use engine::tenant::{
     Agent, AllowedPayees, FacilitatorRole, Limits, MerchantRole, Payee, Payees, Person, Seller, Tenant,
@@ -22,8 +22,10 @@ use store::{Options, Schema, SqlStore};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
 
 use crate::config::{ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig};
+use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
 use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
+use crate::trust::file::TrustFile;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AssemblyError {
@@ -133,6 +135,7 @@ fn assemble(
         issuer: issuer(config, &tenant.id),
         provider: ring.signer(&slot(Purpose::Provider))?,
         receipts: ring.signer(&slot(Purpose::Receipts))?,
+        trust: trust(config, tenant, set(Purpose::Provider)?)?,
         roots: set(Purpose::Provider)?,
         receipt_keys: set(Purpose::Receipts)?,
         people: people.collect::<Result<_, AssemblyError>>()?,
@@ -147,6 +150,14 @@ fn assemble(
         seller: seller(tenant, facilitators)?,
         facilitator: facilitator(tenant, ring, rpc)?,
     })
+}
+
+/// The roots of a tenant's trust file, and its own.
+fn trust(config: &Config, tenant: &TenantConfig, own: KeySet) -> Result<Option<Arc<dyn TrustSource>>, AssemblyError> {
+    let Some(path) = &tenant.trust else { return Ok(None) };
+    let list = || TrustFile::read(path)?.list(Fetcher::new(config.reach())?);
+    let list = list().map_err(|why| AssemblyError::Tenant { tenant: tenant.id.clone(), why })?;
+    Ok(Some(Arc::new(list.and_own(own))))
 }
 
 /// This tenant's issuer URL.

@@ -87,7 +87,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             Ended::Refused => ExitCode::FAILURE,
             Ended::Previewed => ExitCode::from(3),
         }),
-        Command::Verify(args) => Ok(match verify::run(&args) {
+        Command::Verify(args) => Ok(match verify::run(&args).await {
             Ok(Judged::Valid) => ExitCode::SUCCESS,
             Ok(Judged::Invalid) => ExitCode::from(1),
             Err(message) => {

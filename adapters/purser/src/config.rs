@@ -1,8 +1,10 @@
 //! The configuration of a service: one TOML file, every field named here. `dev` and `demo` build the same value in
 //! memory.
 
+mod limits;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,10 @@ use figment::providers::{Format, Toml};
 use ledger::origin::Build;
 use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
+
+pub use limits::{LimitsConfig, RateConfig};
+
+use crate::fetch::{Loopback, Reach};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +50,9 @@ pub struct Config {
     /// Where the notes of the books are kept, outside of the database; beside this file where nothing is said.
     #[serde(default)]
     pub notes: Option<PathBuf>,
+    /// Hosts of the operator's own network that keys may be fetched from; others are asked at public addresses only.
+    #[serde(default)]
+    pub internal_hosts: Vec<String>,
     /// How often what is open is held against the chain.
     #[serde(default = "sweep_millis")]
     pub sweep_millis: u64,
@@ -55,40 +64,6 @@ pub enum BearerConfig {
     #[default]
     Reading,
     Everything,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// For each principal.
-    pub principal: RateConfig,
-    /// For each address that calls without a good token.
-    pub anonymous: RateConfig,
-    /// Addresses of proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
-}
-
-/// So many calls a second over time, so many at once; none of either means no limit.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateConfig {
-    pub per_second: u32,
-    pub burst: u32,
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        let principal = RateConfig { per_second: 100, burst: 200 };
-        Self { principal, anonymous: RateConfig { per_second: 100, burst: 500 }, trusted_proxies: Vec::new() }
-    }
-}
-
-impl LimitsConfig {
-    /// No limit: for a service that plays alone.
-    pub const fn none() -> Self {
-        let none = RateConfig { per_second: 0, burst: 0 };
-        Self { principal: none, anonymous: none, trusted_proxies: Vec::new() }
-    }
 }
 
 const fn sweep_millis() -> u64 {
@@ -145,6 +120,9 @@ pub struct TenantConfig {
     /// `keep` or `restore`: whether what payees give back can be spent again. Of a node that is open it never changes.
     #[serde(default)]
     pub refunds: RefundsText,
+    /// A trust file: who may be root of what is verified here for others, and whose tokens say who calls.
+    #[serde(default)]
+    pub trust: Option<PathBuf>,
     #[serde(default)]
     pub people: Vec<PersonConfig>,
     #[serde(default)]
@@ -363,6 +341,12 @@ impl Config {
         self.chain.chain_id == DEVNET_CHAIN_ID
     }
 
+    /// Whom keys may be fetched from: on the devnet this machine, too.
+    pub fn reach(&self) -> Reach {
+        let loopback = if self.is_devnet() { Loopback::Allowed } else { Loopback::Refused };
+        Reach { loopback, internal_hosts: self.internal_hosts.iter().map(|host| host.to_ascii_lowercase()).collect() }
+    }
+
     /// Every node, the preferred one first.
     pub fn rpc_urls(&self) -> Vec<String> {
         std::iter::once(&self.chain.rpc_url).chain(&self.chain.fallback_rpc_urls).cloned().collect()
@@ -377,6 +361,7 @@ impl Config {
                 limits: Vec::new(),
                 hours: None,
                 refunds: RefundsText::Keep,
+                trust: None,
                 people: Vec::new(),
                 agents: Vec::new(),
                 merchants: Vec::new(),

@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use url::Host;
 
-const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
-const TIMEOUT: Duration = Duration::from_secs(5);
+use crate::fetch::Fetcher;
+
 /// A key that was withdrawn is believed this much longer at most.
 const FRESH: Duration = Duration::from_secs(600);
 /// Tokens with invented kids must not make us hammer an issuer.
@@ -39,10 +39,8 @@ pub fn named(text: &str) -> Result<Issuer, String> {
 }
 
 /// Runs until the service stops.
-pub async fn keep_fresh(callers: Arc<Callers>, mut stopped: watch::Receiver<bool>) {
+pub async fn keep_fresh(callers: Arc<Callers>, fetcher: Fetcher, mut stopped: watch::Receiver<bool>) {
     let mut tried = BTreeMap::<String, Instant>::new();
-    let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
-    let Ok(http) = http else { return tracing::error!("no HTTP client for the keys of issuers") };
     loop {
         for issuer in callers.register().subjects.keys() {
             let keys = callers.issuer_keys();
@@ -56,7 +54,7 @@ pub async fn keep_fresh(callers: Arc<Callers>, mut stopped: watch::Receiver<bool
                 continue;
             }
             tried.insert(issuer.clone(), Instant::now());
-            match fetch(&http, issuer).await {
+            match fetch(&fetcher, issuer).await {
                 Ok(found) => keys.learn(issuer, found),
                 Err(why) => tracing::warn!(issuer, "the keys of an issuer cannot be fetched: {why}"),
             }
@@ -68,10 +66,10 @@ pub async fn keep_fresh(callers: Arc<Callers>, mut stopped: watch::Receiver<bool
     }
 }
 
-async fn fetch(http: &reqwest::Client, issuer: &str) -> Result<jsonwebtoken::jwk::JwkSet, String> {
+async fn fetch(fetcher: &Fetcher, issuer: &str) -> Result<jsonwebtoken::jwk::JwkSet, String> {
     let mut last = String::new();
     for address in well_known(issuer)? {
-        let document = match json(http, &address).await {
+        let document = match fetcher.object(&address).await {
             Ok(document) => document,
             Err(why) => {
                 last = why;
@@ -79,12 +77,13 @@ async fn fetch(http: &reqwest::Client, issuer: &str) -> Result<jsonwebtoken::jwk
             }
         };
         // RFC 8414 section 3.3: metadata that names another issuer is not this one's.
-        if document["issuer"] != issuer {
+        if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
             return Err(format!("{address} is about another issuer"));
         }
-        let named = document["jwks_uri"].as_str().ok_or_else(|| format!("{address} names no jwks_uri"))?;
-        let keys = json(http, &check_keys_url(&address, named)?).await?;
-        return serde_json::from_value(keys).map_err(|_| format!("{named} is no JWK set"));
+        let named =
+            document.get("jwks_uri").and_then(Value::as_str).ok_or_else(|| format!("{address} names no jwks_uri"))?;
+        let keys = fetcher.object(&check_keys_url(&address, named)?).await?;
+        return serde_json::from_value(keys.into()).map_err(|_| format!("{named} is no JWK set"));
     }
     Err(last)
 }
@@ -119,22 +118,6 @@ fn well_known(issuer: &str) -> Result<[Url; 2], String> {
         at(format!("{path}/.well-known/openid-configuration")),
         at(format!("/.well-known/oauth-authorization-server{path}")),
     ])
-}
-
-async fn json(http: &reqwest::Client, address: &Url) -> Result<Value, String> {
-    let unreachable = |error: reqwest::Error| format!("{address}: {}", error.without_url());
-    let mut response = http.get(address.clone()).send().await.map_err(unreachable)?;
-    if !response.status().is_success() {
-        return Err(format!("{address} answered {}", response.status()));
-    }
-    let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(unreachable)? {
-        body.extend_from_slice(&part);
-        if body.len() > DOCUMENT_BYTES_MAX {
-            return Err(format!("{address} is longer than {DOCUMENT_BYTES_MAX} bytes"));
-        }
-    }
-    serde_json::from_slice(&body).map_err(|_| format!("{address} is no JSON"))
 }
 
 #[cfg(test)]

@@ -29,8 +29,10 @@ use x402::wire::PaymentRequirements;
 
 use crate::assembly::{AssemblyError, assets, engine, network, tenants};
 use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig, TenantConfig};
+use crate::fetch::Fetcher;
 use crate::issuers;
 use crate::keys::{Ring, Slot};
+use crate::trust::file::TrustFile;
 
 /// How long a foreign facilitator may take to answer; FACILITATOR_TIMEOUT (seconds) in the environment says otherwise.
 const FACILITATOR_SECONDS: u64 = 90;
@@ -62,12 +64,13 @@ impl Running {
         let engine = Arc::new(made.map_err(|error| error.to_string())?);
         locals.connect(&engine);
         let callers = Arc::new(Callers::new(register(config, ring)?));
+        let fetcher = Fetcher::new(config.reach())?;
         let router = routes(config, &engine, &callers)?;
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(server::listen::serve(listener, router, until(stopped.clone()))),
             tokio::spawn(sweep(engine.clone(), Duration::from_millis(config.sweep_millis.max(50)), stopped.clone())),
-            tokio::spawn(issuers::keep_fresh(callers.clone(), stopped)),
+            tokio::spawn(issuers::keep_fresh(callers.clone(), fetcher, stopped)),
         ];
         Ok(Self { url: config.public_url(), engine, callers, rpc, fixed: config.fixed(), stop, tasks })
     }
@@ -182,6 +185,7 @@ fn register(config: &Config, ring: &Ring) -> Result<Register, String> {
         },
     };
     for tenant in &config.tenants {
+        let trust = tenant.trust.as_ref().map(|path| TrustFile::read(path)).transpose()?;
         let people = tenant.people.iter().map(|one| (&one.id, CallerKind::User, &one.jwk, &one.issuer, None));
         let agents = tenant.agents.iter().map(|one| (&one.id, CallerKind::Agent, &one.jwk, &one.issuer, one.build));
         let merchants = tenant.merchants.iter().map(|one| (&one.id, CallerKind::Merchant, &one.jwk, &one.issuer, None));
@@ -189,6 +193,15 @@ fn register(config: &Config, ring: &Ring) -> Result<Register, String> {
         for (id, kind, jwk, issuer, build) in people.chain(agents).chain(merchants).chain(operators) {
             let mut identity = identity(&tenant.id, id, kind, AuthMethod::Dpop)?;
             identity.caller.build = build;
+            if let (Some(trust), Some(issuer)) = (&trust, issuer)
+                && !trust.vouches(&issuer.url, kind)
+            {
+                let issuer = &issuer.url;
+                return Err(format!(
+                    "{kind} {id} comes by {issuer}, which the trust file of {} names for no {kind}",
+                    tenant.id
+                ));
+            }
             enter(&mut register, &identity, jwk.as_ref(), issuer.as_ref())?;
         }
     }

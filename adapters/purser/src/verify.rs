@@ -2,19 +2,25 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use engine::evidence::{EvidenceFile, check};
+use engine::ports::TrustSource as _;
 use mandates::clock::Clock;
 use mandates::conformance;
 use mandates::constraint::OpenCheckout;
+use mandates::json::Object;
 use mandates::keys::KeySet;
+use mandates::trust::Roots;
 use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 use serde::Deserialize;
 use serde_json::Value;
 use x402::network::{Asset, AssetTable, TransferMethod};
 
 use crate::checkpoint::{self, AsJson};
+use crate::fetch::{Fetcher, Loopback, Reach};
+use crate::trust::file::TrustFile;
 
 /// How old a leaf may be, and how far clocks may be apart.
 const LEAF_AGE_SECONDS_MAX: u32 = 300;
@@ -26,9 +32,12 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub struct VerifyArgs {
     /// The presented chain, or `-` for standard input.
     pub token: Option<String>,
-    /// A JWK set with the roots to trust.
-    #[arg(long, value_name = "JWKS")]
+    /// The roots to trust: a trust file, or a JWK set that is trusted for everything.
+    #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
+    /// Keys that the trust file names by a URL may be on this machine, and there by http: for development.
+    #[arg(long, requires = "trust")]
+    pub loopback: bool,
     /// The audience that the leaf must name.
     #[arg(long, value_name = "AUD")]
     pub aud: Option<String>,
@@ -79,15 +88,15 @@ pub enum Judged {
 }
 
 /// Prints the verdict; `Err` is a usage fault in a sentence.
-pub fn run(args: &VerifyArgs) -> Result<Judged, String> {
+pub async fn run(args: &VerifyArgs) -> Result<Judged, String> {
     if let (Some(proof), Some(key)) = (&args.proof, &args.log_key) {
         let as_json = if args.json { AsJson::Yes } else { AsJson::No };
         return checkpoint::verify(proof, key, args.checkpoint.as_deref(), as_json);
     }
     match (&args.vectors, &args.evidence, &args.token) {
         (Some(file), ..) => vectors(file),
-        (_, Some(file), _) => evidence(file, args),
-        (_, _, Some(token)) => chain(token, args),
+        (_, Some(file), _) => evidence(file, args).await,
+        (_, _, Some(token)) => chain(token, args).await,
         _ => Err("a token, --vectors FILE, --evidence FILE or --proof FILE is needed".into()),
     }
 }
@@ -111,13 +120,16 @@ fn vectors(file: &Path) -> Result<Judged, String> {
     Ok(if failed == 0 && passed > 0 { Judged::Valid } else { Judged::Invalid })
 }
 
-fn evidence(file: &Path, args: &VerifyArgs) -> Result<Judged, String> {
+async fn evidence(file: &Path, args: &VerifyArgs) -> Result<Judged, String> {
     let evidence: EvidenceFile = parse(file)?;
-    let (trusted, own) = match &args.trust {
-        Some(path) => (jwks(path)?, false),
-        None => (KeySet::from_jwks(&evidence.issuer_keys).map_err(|error| error.to_string())?, true),
+    let (trusted, own): (Arc<dyn Roots>, _) = match &args.trust {
+        Some(path) => {
+            let bundle: Value = serde_json::from_str(&evidence.bundle).unwrap_or_default();
+            (roots(path, bundle["chain"].as_str().unwrap_or_default(), args).await?, false)
+        }
+        None => (Arc::new(KeySet::from_jwks(&evidence.issuer_keys).map_err(|error| error.to_string())?), true),
     };
-    let findings = check(&evidence, &trusted, &assets_of(&evidence));
+    let findings = check(&evidence, trusted.as_ref(), &assets_of(&evidence));
     let holds = findings.iter().all(|finding| finding.holds);
     if args.json {
         let lines: Vec<Value> = findings
@@ -157,9 +169,10 @@ pub fn assets_of(evidence: &EvidenceFile) -> AssetTable {
     table
 }
 
-fn chain(token: &str, args: &VerifyArgs) -> Result<Judged, String> {
+async fn chain(token: &str, args: &VerifyArgs) -> Result<Judged, String> {
     let presented = if token == "-" { read_stdin()? } else { token.to_owned() };
-    let trusted = jwks(args.trust.as_ref().ok_or("--trust JWKS is needed: a chain is valid only under some root")?)?;
+    let trust = args.trust.as_ref().ok_or("--trust FILE is needed: a chain is valid only under some root")?;
+    let trusted = roots(trust, presented.trim(), args).await?;
     let context_file = match &args.context {
         Some(path) => parse::<ContextFile>(path)?,
         None => ContextFile::default(),
@@ -181,7 +194,7 @@ fn chain(token: &str, args: &VerifyArgs) -> Result<Judged, String> {
     };
     let context = Context {
         clock: Clock { now_seconds: args.at.unwrap_or_else(now), skew_seconds: SKEW_SECONDS },
-        trusted: &trusted,
+        trusted: trusted.as_ref(),
         family: ExpectedFamily::Either,
         expected,
         leaf_age_seconds_max: LEAF_AGE_SECONDS_MAX,
@@ -212,8 +225,17 @@ fn now() -> i64 {
     (store::wall_clock())().seconds()
 }
 
-fn jwks(path: &Path) -> Result<KeySet, String> {
-    KeySet::from_jwks(&parse(path)?).map_err(|error| format!("{}: {error}", path.display()))
+/// The roots of a file, with the published keys that this chain needs. A JWK set is told by its `keys`.
+async fn roots(path: &Path, presented: &str, args: &VerifyArgs) -> Result<Arc<dyn Roots>, String> {
+    if let Ok(jwks) = parse::<Object>(path)
+        && jwks.contains_key("keys")
+    {
+        let keys = KeySet::from_jwks(&jwks).map_err(|error| format!("{}: {error}", path.display()))?;
+        return Ok(Arc::new(keys));
+    }
+    let loopback = if args.loopback { Loopback::Allowed } else { Loopback::Refused };
+    let fetcher = Fetcher::new(Reach { loopback, ..Reach::default() })?;
+    Ok(TrustFile::read(path)?.list(fetcher)?.roots_for(presented).await)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {

@@ -110,6 +110,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
         open_verifier: Some(HOME.into()),
         limits: LimitsConfig::none(),
         open_metrics: false,
+        internal_hosts: Vec::new(),
         notes: None,
         sweep_millis: 250,
     };
@@ -124,6 +125,7 @@ fn tenant(id: &str) -> TenantConfig {
         limits: Vec::new(),
         hours: None,
         refunds: Default::default(),
+        trust: None,
         people: Vec::new(),
         agents: Vec::new(),
         merchants: Vec::new(),

@@ -129,7 +129,7 @@ pub struct Verification {
     transaction_id: Option<String>,
     /// JWK set with the merchant's keys.
     merchant_jwks: Option<Map<String, Value>>,
-    /// JWK set with the roots to trust; this service's own where nothing is said.
+    /// JWK set with the roots to trust; this service's own and those of its trust file where nothing is said.
     trust: Option<Map<String, Value>>,
 }
 

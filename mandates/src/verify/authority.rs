@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::credential::{Credential, Link};
+use super::credential::{Credential, Link, SignedBy};
 use super::report::{CheckOutcome, Report};
 use super::{
     Closed, ClosedFacts, Context, Expected, ExpectedFamily, Facts, Nonces, Obligation, OpenFacts, Purchase, Revoked,
@@ -14,11 +14,13 @@ use crate::mandate::{Family, Mandate, Open, Vct};
 use crate::payment::ClosedPayment;
 use crate::rejection::{Code, Rejection, shown, shown_value};
 use crate::sd_jwt::Withheld;
+use crate::trust;
 
 pub(super) fn judge(credential: Credential, context: &Context<'_>, report: &mut Report) -> Result<Facts, Rejection> {
-    let Credential { links, presentation, signer } = credential;
+    let Credential { links, presentation, signer, signed_by } = credential;
     let family = report.record("mandate_types", None, check_types(&links, context))?;
     report.family = Some(family);
+    report.record("root_scope", None, check_root(&links, &signed_by))?;
     let mandates = report.record("mandate_schema", None, parse(&links))?;
     report.record("constraints_disclosed", None, links.iter().try_for_each(check_disclosed))?;
     let Parsed { open, closed } = mandates;
@@ -76,6 +78,12 @@ fn check_types(links: &[Link], context: &Context<'_>) -> Result<Family, Rejectio
         }
         _ => Ok(family),
     }
+}
+
+/// Whoever signed the root is trusted for the outermost mandate. Beyond AP2, which leaves trust lists open.
+fn check_root(links: &[Link], signed_by: &SignedBy) -> Result<(), Rejection> {
+    let outermost = links.first().map(|link| Vct::of(&link.claims)).transpose()?;
+    outermost.map_or(Ok(()), |outermost| trust::check_scope(&signed_by.scopes, signed_by.issuer.as_deref(), outermost))
 }
 
 struct Parsed<'a> {

@@ -13,6 +13,7 @@ use crate::limits::TEXT_BYTES_MAX;
 use crate::mandate::Vct;
 use crate::rejection::{Code, Rejection, shown};
 use crate::sd_jwt::{Resolved, SdJwt, Withheld};
+use crate::trust::{Candidate, Named, Scope};
 
 /// What the leaf (or a root that stands alone) says about the hand-over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,13 @@ pub(super) struct Credential {
     pub presentation: Option<Presentation>,
     /// The key that signed the last segment.
     pub signer: PublicKey,
+    pub signed_by: SignedBy,
+}
+
+/// Who signed the root: what each trusted root with this key is trusted for, and who it says that it is.
+pub(super) struct SignedBy {
+    pub scopes: Vec<Scope>,
+    pub issuer: Option<String>,
 }
 
 pub(super) fn authenticate(
@@ -63,7 +71,7 @@ pub(super) fn authenticate(
         holder = read.holder;
         presentation = Some(read.presentation);
     }
-    Ok(Credential { links, presentation, signer })
+    Ok(Credential { links, presentation, signer, signed_by: root.signed_by })
 }
 
 fn open_envelope<'a>(presented: &'a str, report: &mut Report) -> Result<Vec<SdJwt<'a>>, Rejection> {
@@ -82,6 +90,7 @@ struct Root {
     holder: Option<PublicKey>,
     signer: PublicKey,
     presentation: Option<Presentation>,
+    signed_by: SignedBy,
 }
 
 fn read_root(
@@ -92,8 +101,9 @@ fn read_root(
 ) -> Result<Root, Rejection> {
     let at = Some(0);
     report.record("root_type", at, chain::check_root_type(root))?;
-    let key = report.record("root_key", at, chain::root_key(root, context.trusted))?;
-    report.record("root_signature", at, root.jwt.verify(key))?;
+    let named = Named::by(root, context.clock.now_seconds);
+    let candidates = report.record("root_key", at, context.trusted.candidates(&named))?;
+    let (signer, scopes) = report.record("root_signature", at, who_signed(root, candidates))?;
     let resolved = report.record("root_disclosures", at, root.resolve())?;
     let presentation = if stands_alone { read_lone_root(&resolved, context, report)? } else { None };
     let kind = report.record("root_delegate_payload", at, RootKind::of(root, &resolved, stands_alone))?;
@@ -103,14 +113,28 @@ fn read_root(
     });
     report.record("root_times", at, times)?;
     let holder = report.record("root_confirmation_key", at, kind.holder(&resolved, stands_alone))?;
-    let signer = key.clone();
+    let issuer = resolved.claims.get("iss").and_then(Value::as_str).map(str::to_owned);
     let link = match kind {
         RootKind::UserCredential => None,
         RootKind::Provider { identity, claims } => {
             Some(Link { segment: 0, identity, algorithm: resolved.algorithm, claims, withheld: resolved.withheld })
         }
     };
-    Ok(Root { link, holder, signer, presentation })
+    Ok(Root { link, holder, signer, presentation, signed_by: SignedBy { scopes, issuer } })
+}
+
+/// The candidates whose signature it is: one key, which several roots may have.
+fn who_signed(root: &SdJwt<'_>, candidates: Vec<Candidate>) -> Result<(PublicKey, Vec<Scope>), Rejection> {
+    let (mut signed, mut refused) = (None::<(PublicKey, Vec<Scope>)>, None);
+    for Candidate { key, scope } in candidates {
+        match (&mut signed, root.jwt.verify(&key)) {
+            (Some((_, scopes)), Ok(())) => scopes.push(scope),
+            (None, Ok(())) => signed = Some((key, vec![scope])),
+            (_, Err(other)) => refused = refused.or(Some(other)),
+        }
+    }
+    let nobody = || Rejection::new(Code::UnknownKid, "a root is signed by a trusted key; no key came");
+    signed.ok_or_else(|| refused.unwrap_or_else(nobody))
 }
 
 /// AP2's two trust models.

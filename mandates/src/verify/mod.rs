@@ -20,14 +20,15 @@ use crate::clock::Clock;
 use crate::constraint::{OpenCheckout, Used};
 use crate::keys::KeySet;
 use crate::mandate::Family;
+use crate::trust::Roots;
 use report::Report;
 
 /// What the verifier knows and asks for.
 #[derive(Clone, Debug)]
 pub struct Context<'a> {
     pub clock: Clock,
-    /// Keys that may sign a root: Agent Providers, and issuers of user credentials.
-    pub trusted: &'a KeySet,
+    /// Who may sign a root: Agent Providers, and issuers of user credentials. A key set is trusted for every mandate.
+    pub trusted: &'a dyn Roots,
     pub family: ExpectedFamily,
     pub expected: Expected<'a>,
     /// How old the leaf's `iat` may be, beyond the skew.

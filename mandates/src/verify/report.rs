@@ -83,8 +83,9 @@ const HOP: [&str; 8] = [
     "hop_confirmation_key",
     "hop_times",
 ];
-const MANDATE: [&str; 12] = [
+const MANDATE: [&str; 13] = [
     "mandate_types",
+    "root_scope",
     "mandate_schema",
     "constraints_disclosed",
     "preset_claims",

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod cast;
+mod certificates;
 mod contexts;
 mod fuzzing;
 mod hand_over;

@@ -4,7 +4,7 @@ use mandates::conformance::{self, CaseResult, Validity};
 use serde_json::Value;
 
 /// Valid cases that are refused because a part is not built yet.
-const WAITING: &[(&str, &str)] = &[("v-dpc-open-closed-payment", "x5c")];
+const WAITING: &[(&str, &str)] = &[];
 
 fn results() -> Vec<CaseResult> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/ap2/v0.2.json");

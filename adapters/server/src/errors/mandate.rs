@@ -6,6 +6,9 @@ const TOKEN: &str = "Present the token exactly as it was issued; do not re-encod
 const ISSUER: &str = "Have the mandate issued again by software that follows AP2 v0.2 and RFC 9901.";
 const VERIFIER: &str = "Have the leaf closed again for what this verifier expects.";
 const KEYS: &str = "Check that the verifier trusts the issuer's present keys, and that the right key signed.";
+const TRUST: &str = "Where the issuer is to be trusted for this, say so in the verifier's trust file.";
+const CERTIFICATE: &str =
+    "Have the issuer present certificates whose path RFC 5280 accepts, in order, the signing one first.";
 const CLOCK: &str = "Check the clocks; where they are right, issue or close it again.";
 const SCOPE: &str = "Stay inside what the person signed, or ask for a mandate that allows this.";
 const CART: &str = "Get the checkout signed by its merchant again and close the mandate over that one.";
@@ -60,9 +63,60 @@ super::abouts! { Code,
     UnknownKid =>
         "No trusted key has this id.",
         KEYS;
-    X5cNotBuilt =>
-        "The root names its key by a certificate chain, which is not built yet and so is refused.",
-        "Use a root whose key is named by `kid`.";
+    DidInvalid =>
+        "A DID or its document is not as its method has it.",
+        "Use did:key or did:jwk with a P-256 key, or did:web whose document lists the key under assertionMethod.";
+    RootKeysUnavailable =>
+        "The keys of a trusted root are published elsewhere and cannot be fetched now, and no other root has this id.",
+        "Try again; the log of the verifier says what its fetch met.";
+    RootIssuerMismatch =>
+        "The root's key is trusted for another `iss`.",
+        TRUST;
+    RootOutOfScope =>
+        "The root is trusted, and for other mandates than this.",
+        TRUST;
+    X5cMalformed =>
+        "The certificate chain is no array of X.509 certificates in base64, or longer than what is read.",
+        CERTIFICATE;
+    X5cNoAnchor =>
+        "The root brings certificates, and the verifier has no anchor that they could end at.",
+        TRUST;
+    X5cUntrusted =>
+        "The certificates end at none of the verifier's anchors.",
+        TRUST;
+    X5cOrder =>
+        "The certificates are not each issued by the next.",
+        CERTIFICATE;
+    X5cExpired =>
+        "A certificate of the path, or its anchor, has expired.",
+        CERTIFICATE;
+    X5cNotYetValid =>
+        "A certificate of the path, or its anchor, is not good yet.",
+        CLOCK;
+    X5cLeafIsCa =>
+        "The mandate is signed with a CA's own certificate.",
+        CERTIFICATE;
+    X5cIssuerNotCa =>
+        "A certificate of the path was issued by somebody who is no CA.",
+        CERTIFICATE;
+    X5cPathTooLong =>
+        "More CAs stand below a CA of the path than it allows.",
+        CERTIFICATE;
+    X5cKeyUsage =>
+        "Key usage of a certificate does not allow what its key did.",
+        CERTIFICATE;
+    X5cNameConstraint =>
+        "A name lies outside of what a CA above it may name.",
+        CERTIFICATE;
+    X5cCriticalExtension =>
+        "A certificate has a critical extension that is not understood here.",
+        CERTIFICATE;
+    X5cAlgorithm =>
+        "A certificate is signed with an algorithm that is not taken, or that is not its issuer's.",
+        CERTIFICATE;
+    X5cSignatureInvalid =>
+        "A certificate of the path is not signed by the one above it.",
+        CERTIFICATE;
     SignatureLength =>
         "An ES256 signature has 64 bytes, this one has not.",
         TOKEN;

@@ -1,0 +1,39 @@
+//! How often somebody may call.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// For each principal.
+    pub principal: RateConfig,
+    /// For each address that calls without a good token.
+    pub anonymous: RateConfig,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// So many calls a second over time, so many at once; none of either means no limit.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateConfig {
+    pub per_second: u32,
+    pub burst: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let principal = RateConfig { per_second: 100, burst: 200 };
+        Self { principal, anonymous: RateConfig { per_second: 100, burst: 500 }, trusted_proxies: Vec::new() }
+    }
+}
+
+impl LimitsConfig {
+    /// No limit: for a service that plays alone.
+    pub const fn none() -> Self {
+        let none = RateConfig { per_second: 0, burst: 0 };
+        Self { principal: none, anonymous: none, trusted_proxies: Vec::new() }
+    }
+}

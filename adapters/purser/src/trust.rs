@@ -1,0 +1,203 @@
+//! The roots that an operator trusts beside their own service, from a trust file, with keys that are published elsewhere.
+//!
+//! Keys from a URL or a DID document are remembered for [`FRESH`], fetched again when a root names one that is missed, at
+//! most once in [`PAUSE`] for each source whatever is presented, and believed for [`BELIEVED`] where the source cannot be
+//! reached. Where there are none the root is unavailable, and what it signed is refused until it can be read.
+
+pub mod file;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::fetch::Fetcher;
+use async_trait::async_trait;
+use engine::ports::TrustSource;
+use mandates::did::Did;
+use mandates::keys::KeySet;
+use mandates::trust::{Root, RootKeys, Roots, Scope, Trust};
+use reqwest::Url;
+
+const FRESH: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_secs(10);
+const BELIEVED: Duration = Duration::from_secs(3_600);
+
+/// Trusted roots, some of whose keys are learnt as they are needed.
+pub struct TrustList {
+    entries: Vec<Entry>,
+    fetcher: Fetcher,
+    now: Now,
+}
+
+/// A clock that only rises.
+type Now = Arc<dyn Fn() -> Instant + Send + Sync>;
+
+/// One root: what it may be root for, and where its keys are.
+pub struct Entry {
+    pub name: String,
+    pub scope: Scope,
+    pub source: Source,
+}
+
+pub enum Source {
+    /// At hand.
+    Known(RootKeys),
+    /// Published.
+    Published(Arc<Published>),
+}
+
+/// Keys that somebody publishes.
+pub struct Published {
+    place: Place,
+    /// RFC 7638 thumbprints that alone are believed; every key where there are none.
+    pins: BTreeSet<String>,
+    state: Mutex<State>,
+    /// One fetch at a time; who waits for it finds its answer.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+pub enum Place {
+    /// A JWK set (RFC 7517 section 5).
+    Jwks(Url),
+    /// A did:web document.
+    Did(Did, Url),
+}
+
+#[derive(Default)]
+struct State {
+    keys: Option<(Arc<KeySet>, Instant)>,
+    tried: Option<Instant>,
+}
+
+impl Published {
+    pub fn new(place: Place, pins: BTreeSet<String>) -> Self {
+        Self { place, pins, state: Mutex::default(), fetching: tokio::sync::Mutex::default() }
+    }
+
+    /// Whether a root that names this key makes a fetch due.
+    fn is_due(&self, kid: &str, now: Instant) -> bool {
+        if let Place::Did(did, _) = &self.place
+            && kid.split('#').next() != Some(did.as_str())
+        {
+            return false; // a key of another DID is never found here
+        }
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.tried.is_some_and(|tried| now.duration_since(tried) < PAUSE) {
+            return false;
+        }
+        state
+            .keys
+            .as_ref()
+            .is_none_or(|(keys, fetched)| keys.find(kid).is_none() || now.duration_since(*fetched) > FRESH)
+    }
+
+    fn keys(&self, now: Instant) -> RootKeys {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &state.keys {
+            Some((keys, fetched)) if now.duration_since(*fetched) <= BELIEVED => RootKeys::Set(keys.clone()),
+            _ => RootKeys::Unavailable,
+        }
+    }
+
+    async fn refresh(&self, kid: &str, fetcher: &Fetcher, now: Instant) -> Result<(), String> {
+        let _one_at_a_time = self.fetching.lock().await;
+        if !self.is_due(kid, now) {
+            return Ok(());
+        }
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).tried = Some(now);
+        let keys = self.fetch(fetcher).await?;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).keys = Some((Arc::new(keys), now));
+        Ok(())
+    }
+
+    async fn fetch(&self, fetcher: &Fetcher) -> Result<KeySet, String> {
+        let (url, keys) = match &self.place {
+            Place::Jwks(url) => (url, KeySet::from_jwks(&fetcher.object(url).await?)),
+            Place::Did(did, url) => (url, did.keys_of(&fetcher.object(url).await?)),
+        };
+        let keys = keys.map_err(|error| format!("{url}: {error}"))?;
+        if self.pins.is_empty() {
+            return Ok(keys);
+        }
+        let pinned = keys.iter().filter(|key| self.pins.contains(&key.thumbprint())).cloned();
+        let pinned = KeySet::new(pinned).map_err(|error| format!("{url}: {error}"))?;
+        if pinned.is_empty() {
+            Err(format!("{url} has none of the {} pinned keys", self.pins.len()))
+        } else {
+            Ok(pinned)
+        }
+    }
+}
+
+impl TrustList {
+    pub fn new(entries: Vec<Entry>, fetcher: Fetcher) -> Self {
+        Self { entries, fetcher, now: Arc::new(Instant::now) }
+    }
+
+    /// Together with keys that are trusted for everything: this service's own.
+    #[must_use]
+    pub fn and_own(mut self, keys: KeySet) -> Self {
+        let source = Source::Known(RootKeys::Set(Arc::new(keys)));
+        self.entries.push(Entry { name: "this service".into(), scope: Scope::anything(), source });
+        self
+    }
+
+    async fn learn(&self, kid: &str, now: Instant) {
+        let mut fetches = tokio::task::JoinSet::new();
+        for entry in &self.entries {
+            let Source::Published(published) = &entry.source else { continue };
+            if published.is_due(kid, now) && !self.is_known_elsewhere(kid, published, now) {
+                let (published, fetcher, name, kid) =
+                    (published.clone(), self.fetcher.clone(), entry.name.clone(), kid.to_owned());
+                fetches.spawn(async move {
+                    if let Err(why) = published.refresh(&kid, &fetcher, now).await {
+                        tracing::warn!(root = name, "the keys of a trusted root cannot be fetched: {why}");
+                    }
+                });
+            }
+        }
+        while fetches.join_next().await.is_some() {}
+    }
+
+    /// Another root has the key: this one is not asked for it.
+    fn is_known_elsewhere(&self, kid: &str, asked: &Published, now: Instant) -> bool {
+        let has_it = |keys: &RootKeys| matches!(keys, RootKeys::Set(keys) if keys.find(kid).is_some());
+        let is_known_here = has_it(&asked.keys(now));
+        !is_known_here
+            && self.entries.iter().any(|entry| match &entry.source {
+                Source::Known(keys) => has_it(keys),
+                Source::Published(published) => has_it(&published.keys(now)),
+            })
+    }
+
+    fn snapshot(&self, now: Instant) -> Result<Trust, String> {
+        let roots = self.entries.iter().map(|entry| Root {
+            name: entry.name.clone(),
+            scope: entry.scope.clone(),
+            keys: match &entry.source {
+                Source::Known(keys) => keys.clone(),
+                Source::Published(published) => published.keys(now),
+            },
+        });
+        Trust::new(roots).map_err(|error| error.to_string())
+    }
+}
+
+#[async_trait]
+impl TrustSource for TrustList {
+    async fn roots_for(&self, presented: &str) -> Arc<dyn Roots> {
+        if let Some(kid) = mandates::trust::root_kid(presented) {
+            self.learn(&kid, (self.now)()).await;
+        }
+        match self.snapshot((self.now)()) {
+            Ok(trust) => Arc::new(trust),
+            Err(why) => {
+                tracing::error!("the trust list cannot be used: {why}");
+                Arc::new(Trust::default())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
