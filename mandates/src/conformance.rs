@@ -3,6 +3,8 @@
 //!
 //! The format is described beside the file, in `fixtures/ap2/README.md`.
 
+mod v0_1;
+
 use serde_json::Value;
 
 use crate::certificate::Anchors;
@@ -53,6 +55,21 @@ pub struct CaseResult {
 }
 
 impl CaseResult {
+    /// A case that asks for valid or invalid alone.
+    fn of(id: &str, expected: Validity, outcome: Result<(), Rejection>) -> Self {
+        let refused = outcome.err();
+        Self {
+            id: id.to_owned(),
+            expected,
+            came: if refused.is_none() { Validity::Valid } else { Validity::Invalid },
+            code: refused.as_ref().map(Rejection::code),
+            ap2_error: refused.as_ref().map(|refused| refused.ap2_error().as_str()),
+            ap2_error_expected: None,
+            message: refused.map(|refused| refused.message),
+            waits_for: None,
+        }
+    }
+
     pub fn has_passed(&self) -> bool {
         let is_right_error =
             self.ap2_error_expected.as_ref().is_none_or(|expected| self.ap2_error == Some(expected.as_str()));
@@ -92,7 +109,20 @@ impl CaseError {
     }
 }
 
-/// Runs one case.
+/// Runs one case as it stands in the file: of AP2 v0.1, of v0.2, or a receipt.
+pub fn run_text(text: &str) -> Result<CaseResult, CaseError> {
+    let shape = |message: String| CaseError::Shape { id: "(no id)".to_owned(), expected: "members", message };
+    let case: Value = serde_json::from_str(text).map_err(|error| shape(error.to_string()))?;
+    let name = |name: &str| case.get(name).and_then(Value::as_str);
+    let (id, kind) = (name("id").unwrap_or("(no id)"), name("kind").unwrap_or_default());
+    if !v0_1::is_kind(kind) {
+        return run(&case);
+    }
+    let ran = v0_1::run(text, id, kind)?;
+    Ok(CaseResult::of(id, ran.expected, ran.outcome))
+}
+
+/// Runs one case of AP2 v0.2, or a receipt.
 pub fn run(case: &Value) -> Result<CaseResult, CaseError> {
     let case = Case::of(case)?;
     let outcome = match case.kind {

@@ -9,13 +9,15 @@
 //!
 //! Read in this order: [`verify`] (context, verdict, the order of checks), [`chain`] and [`sd_jwt`] (the wire),
 //! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`issue`] and
-//! [`receipt`] (the way out), [`trust`] (whose root is taken for what), [`certificate`] (X.509 paths), [`did`], [`keys`], [`rejection`], [`limits`].
+//! [`receipt`] (the way out), [`trust`] (whose root is taken for what), [`certificate`] (X.509 paths), [`did`], [`keys`],
+//! [`rejection`], [`limits`]; then [`v0_1`], the mandates of AP2 v0.1, with [`canonical`] and [`key_binding`] beneath them.
 //!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
 //! may use and nothing here does), keeps no state, uses no float, and never trusts a key, a hash or an expected value that
 //! the token itself brings.
 
 pub mod base64url;
+pub mod canonical;
 pub mod cart;
 pub mod certificate;
 pub mod chain;
@@ -30,6 +32,7 @@ mod flow;
 pub mod issue;
 pub mod json;
 pub mod jws;
+pub mod key_binding;
 pub mod keys;
 pub mod limits;
 pub mod mandate;
@@ -40,4 +43,5 @@ pub mod rejection;
 mod schema;
 pub mod sd_jwt;
 pub mod trust;
+pub mod v0_1;
 pub mod verify;

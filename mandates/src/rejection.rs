@@ -133,6 +133,17 @@ codes! {
         LeafStale = "leaf_stale",
         // receipts
         ReceiptReferenceUnknown = "receipt_reference_unknown",
+        // canonical JSON, key binding and AP2 v0.1
+        NumberNotCanonical = "number_not_canonical",
+        ClaimMissing = "claim_missing",
+        KeyBindingMissing = "key_binding_missing",
+        KeyBindingStale = "key_binding_stale",
+        CredentialTypeWrong = "credential_type_wrong",
+        MerchantAuthorizationMissing = "merchant_authorization_missing",
+        MerchantAuthorizationTooLong = "merchant_authorization_too_long",
+        UserAuthorizationMissing = "user_authorization_missing",
+        TransactionDataMismatch = "transaction_data_mismatch",
+        UnsignedMember = "unsigned_member",
     }
     InvalidMandate {
         VctUnknown = "vct_unknown",
@@ -171,6 +182,12 @@ codes! {
         PaymentNotCheckoutMerchant = "payment_not_checkout_merchant",
         ReceiptFieldMissing = "receipt_field_missing",
         ReceiptFieldForbidden = "receipt_field_forbidden",
+        // AP2 v0.1
+        IntentExpired = "intent_expired",
+        CartExpired = "cart_expired",
+        CartHashMismatch = "cart_hash_mismatch",
+        CartConfirmationRequired = "cart_confirmation_required",
+        PaymentNotCart = "payment_not_cart",
     }
     UnresolvedConstraint {
         ConstraintWithheld = "constraint_withheld",

@@ -86,6 +86,44 @@ pub(crate) fn count(object: &Object, field: &str) -> Result<u64, Rejection> {
     }
 }
 
+/// A boolean where the member is there.
+pub(crate) fn flag(object: &Object, field: &str) -> Result<Option<bool>, Rejection> {
+    match object.get(field) {
+        None => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        other => Err(wrong_kind(field, "a boolean", other)),
+    }
+}
+
+/// A text for people, which may be empty.
+pub(crate) fn prose(object: &Object, field: &str) -> Result<Option<String>, Rejection> {
+    match object.get(field) {
+        Some(Value::String(text)) if text.is_empty() => Ok(Some(String::new())),
+        _ => optional_text(object, field),
+    }
+}
+
+/// A list of texts where the member is there.
+pub(crate) fn optional_texts(
+    object: &Object,
+    field: &str,
+    entries_max: usize,
+) -> Result<Option<Vec<String>>, Rejection> {
+    if !object.contains_key(field) {
+        return Ok(None);
+    }
+    let texts = list(object, field, entries_max)?.iter().map(|entry| match entry {
+        Value::String(text) if !text.is_empty() && text.len() <= TEXT_BYTES_MAX => Ok(text.clone()),
+        other => Err(wrong_kind(field, "an array of strings with characters", Some(other))),
+    });
+    texts.collect::<Result<_, _>>().map(Some)
+}
+
+/// An object where the member is there.
+pub(crate) fn optional_object<'a>(outer: &'a Object, field: &str) -> Result<Option<&'a Object>, Rejection> {
+    if outer.contains_key(field) { object(outer, field).map(Some) } else { Ok(None) }
+}
+
 pub(crate) fn number_of(amount: Amount) -> Value {
     amount.to_string().parse::<Number>().map_or(Value::Null, Value::Number)
 }

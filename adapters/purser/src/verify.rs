@@ -16,6 +16,7 @@ use mandates::trust::Roots;
 use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use x402::network::{Asset, AssetTable, TransferMethod};
 
 use crate::checkpoint::{self, AsJson};
@@ -102,16 +103,16 @@ pub async fn run(args: &VerifyArgs) -> Result<Judged, String> {
 }
 
 fn vectors(file: &Path) -> Result<Judged, String> {
-    let cases: Vec<Value> = parse(file)?;
+    let cases: Vec<Box<RawValue>> = parse(file)?;
     let (mut passed, mut failed) = (0_u32, 0_u32);
     for case in &cases {
-        match conformance::run(case) {
+        match conformance::run_text(case.get()) {
             Ok(result) => {
                 println!("{}", result.line());
                 if result.has_passed() { passed += 1 } else { failed += 1 }
             }
             Err(error) => {
-                println!("FAIL {}: the case cannot be read: {error}", case.get("id").unwrap_or(&Value::Null));
+                println!("FAIL the case cannot be read: {error}");
                 failed += 1;
             }
         }

@@ -10,4 +10,5 @@ mod hand_over;
 mod receipts;
 mod round_trip;
 mod tampering;
+mod v0_1;
 mod vectors;

@@ -37,3 +37,29 @@ fn every_case_passes_but_those_that_wait_for_a_part() {
         results.iter().filter_map(|result| Some((result.id.as_str(), result.waits_for?))).collect();
     assert_eq!(waiting, WAITING);
 }
+
+#[test]
+fn every_case_of_v0_1_passes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/ap2/v0.1.json");
+    let file = std::fs::read(path).expect("the conformance file lies in fixtures");
+    let cases: Vec<Box<serde_json::value::RawValue>> = serde_json::from_slice(&file).expect("it is a JSON array");
+    assert_eq!(cases.len(), 12, "the file is whole");
+    let results: Vec<CaseResult> =
+        cases.iter().map(|case| conformance::run_text(case.get()).expect("each case is in the format")).collect();
+    let failed: Vec<String> = results
+        .iter()
+        .filter(|result| !result.has_passed())
+        .map(|result| format!("{} ({})", result.line(), result.message.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(failed, Vec::<String>::new());
+    let code = |id: &str| results.iter().find(|result| result.id == id).and_then(|result| result.code);
+    assert_eq!(code("v01-cart-tampered"), Some("cart_hash_mismatch"));
+    assert_eq!(code("v01-cart-jti-replayed"), Some("replayed"));
+    assert_eq!(code("v01-cart-wrong-aud"), Some("aud_mismatch"));
+    assert_eq!(code("v01-payment-sd-hash"), Some("sd_hash_mismatch"));
+    assert_eq!(code("v01-payment-wrong-nonce"), Some("nonce_mismatch"));
+    assert_eq!(code("v01-payment-unauthorized"), Some("user_authorization_missing"));
+    assert_eq!(code("v01-payment-total-differs-from-cart"), Some("payment_not_cart"));
+    assert_eq!(code("v01-intent-expired"), Some("intent_expired"));
+    assert_eq!(code("v01-intent-no-expiry"), Some("schema"));
+}

@@ -354,4 +354,49 @@ super::abouts! { Code,
     OpenCheckoutHashUnknown =>
         "The mandate refers to an open checkout mandate that the verifier was not shown.",
         "Present that one too.";
+    NumberNotCanonical =>
+        "A number has more digits than canonical JSON (RFC 8785) keeps.",
+        "Write amounts in at most 15 significant digits.";
+    ClaimMissing =>
+        "A merchant's authorization lacks one of its claims.",
+        ISSUER;
+    KeyBindingMissing =>
+        "The credential came without the JWT by which its holder presents it.",
+        VERIFIER;
+    KeyBindingStale =>
+        "The credential was presented too long ago.",
+        VERIFIER;
+    CredentialTypeWrong =>
+        "The person's credential is of another type than this verifier takes.",
+        "Present a credential of a type that authorises payments.";
+    MerchantAuthorizationMissing =>
+        "The cart is not signed by its merchant.",
+        CART;
+    MerchantAuthorizationTooLong =>
+        "The merchant signed the cart for longer than is taken, or for no time at all.",
+        CART;
+    UserAuthorizationMissing =>
+        "Nobody authorised the payment.",
+        "Let the person sign it.";
+    TransactionDataMismatch =>
+        "The person signed another cart or another payment.",
+        "Let the person sign this cart and this payment, in that order.";
+    UnsignedMember =>
+        "Something stands beside what is signed.",
+        TOKEN;
+    IntentExpired =>
+        "The intent has expired.",
+        "Ask the person again.";
+    CartExpired =>
+        "The cart has expired.",
+        CART;
+    CartHashMismatch =>
+        "The merchant signed another cart than the one that came.",
+        CART;
+    CartConfirmationRequired =>
+        "The person signed nothing, so the cart is theirs to confirm.",
+        "Have user_cart_confirmation_required true, or let the person sign the intent.";
+    PaymentNotCart =>
+        "The payment says something else than the cart that it pays.",
+        CART;
 }

@@ -1,0 +1,235 @@
+//! Canonical JSON (RFC 8785, JCS): one spelling for one value, so that two parties can hash or sign what they hold as an
+//! object and not as bytes.
+//!
+//! RFC 8785 writes numbers as ECMAScript prints a double. Money is never a double here, so only those numbers are
+//! written that a double holds without loss: at most 15 significant digits, or a whole number up to 2^53. For these the
+//! shortest spelling that reads back is the number's own digits, and no two of them become the same text. Any other
+//! number is refused (I-JSON, RFC 7493 section 2.2, says not to send it).
+
+use serde_json::{Number, Value};
+
+use crate::json::Object;
+use crate::rejection::{Code, Rejection, shown};
+
+/// Significant digits that every double keeps (`DBL_DIG`).
+const DIGITS_MAX: usize = 15;
+/// 2^53: up to here every whole number is a double of its own.
+const WHOLE_MAX: u64 = 1 << 53;
+/// Powers of ten well inside the normal range of doubles.
+const POWER_MAX: i32 = 300;
+/// From 10^21 on, and below 10^-6, ECMAScript writes an exponent (`Number::toString`).
+const PLAIN_POWER_MAX: i32 = 21;
+const PLAIN_POWER_MIN: i32 = -6;
+
+/// The canonical text of a value. Its UTF-8 bytes are what is hashed or signed.
+pub fn canonical(value: &Value) -> Result<String, Rejection> {
+    let mut out = String::new();
+    write(value, &mut out)?;
+    Ok(out)
+}
+
+/// The same of an object.
+pub fn canonical_object(object: &Object) -> Result<String, Rejection> {
+    let mut out = String::new();
+    write_object(object, &mut out)?;
+    Ok(out)
+}
+
+fn write(value: &Value, out: &mut String) -> Result<(), Rejection> {
+    match value {
+        Value::Object(object) => return write_object(object, out),
+        Value::Array(entries) => {
+            out.push('[');
+            for (index, entry) in entries.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write(entry, out)?;
+            }
+            out.push(']');
+        }
+        Value::Number(number) => out.push_str(&number_text(number)?),
+        // serde_json escapes as RFC 8785 section 3.2.2.2 asks: the short forms, `\u00xx` in lower case, nothing else.
+        Value::String(_) | Value::Bool(_) | Value::Null => out.push_str(&value.to_string()),
+    }
+    Ok(())
+}
+
+/// Members in the order of their names' UTF-16 code units (section 3.2.3).
+fn write_object(object: &Object, out: &mut String) -> Result<(), Rejection> {
+    let mut members: Vec<(&String, &Value)> = object.iter().collect();
+    members.sort_by(|(left, _), (right, _)| left.encode_utf16().cmp(right.encode_utf16()));
+    out.push('{');
+    for (index, (name, value)) in members.into_iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push_str(&Value::from(name.as_str()).to_string());
+        out.push(':');
+        write(value, out)?;
+    }
+    out.push('}');
+    Ok(())
+}
+
+/// `0.digits * 10^power`, without leading or trailing zeros.
+struct Digits {
+    digits: String,
+    power: i32,
+}
+
+fn number_text(number: &Number) -> Result<String, Rejection> {
+    let text = number.to_string();
+    let refused = || {
+        let message = format!(
+            "a canonical number has at most {DIGITS_MAX} significant digits, or is whole and up to {WHOLE_MAX}; {} came",
+            shown(&text)
+        );
+        Rejection::new(Code::NumberNotCanonical, message)
+    };
+    let (sign, unsigned) = text.strip_prefix('-').map_or(("", text.as_str()), |rest| ("-", rest));
+    let number = Digits::read(unsigned).ok_or_else(refused)?;
+    if number.digits.is_empty() {
+        return Ok("0".to_owned());
+    }
+    if number.digits.len() > DIGITS_MAX && !number.is_small_whole() {
+        return Err(refused());
+    }
+    Ok(format!("{sign}{}", number.text()))
+}
+
+impl Digits {
+    fn read(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{whole}{fraction}");
+        let significant = all.trim_start_matches('0');
+        let leading = all.len().checked_sub(significant.len())?;
+        let power =
+            i32::try_from(whole.len()).ok()?.checked_sub(i32::try_from(leading).ok()?)?.checked_add(exponent)?;
+        let digits = significant.trim_end_matches('0').to_owned();
+        if digits.is_empty() || (-POWER_MAX..=POWER_MAX).contains(&power) { Some(Self { digits, power }) } else { None }
+    }
+
+    fn zeros(count: i32) -> String {
+        "0".repeat(usize::try_from(count).unwrap_or_default())
+    }
+
+    fn count(&self) -> i32 {
+        i32::try_from(self.digits.len()).unwrap_or(i32::MAX)
+    }
+
+    fn is_small_whole(&self) -> bool {
+        let missing = self.power.saturating_sub(self.count());
+        // 2^53 has 16 digits; the bound keeps the text short before it is read.
+        (0..=16).contains(&missing)
+            && format!("{}{}", self.digits, Self::zeros(missing)).parse::<u64>().is_ok_and(|whole| whole <= WHOLE_MAX)
+    }
+
+    /// ECMA-262 `Number::toString`, radix 10, from the digits on.
+    fn text(&self) -> String {
+        let (digits, power, count) = (self.digits.as_str(), self.power, self.count());
+        if count <= power && power <= PLAIN_POWER_MAX {
+            return format!("{digits}{}", Self::zeros(power.saturating_sub(count)));
+        }
+        if 0 < power && power <= PLAIN_POWER_MAX {
+            let (whole, fraction) =
+                digits.split_at_checked(usize::try_from(power).unwrap_or_default()).unwrap_or((digits, ""));
+            return format!("{whole}.{fraction}");
+        }
+        if PLAIN_POWER_MIN < power && power <= 0 {
+            return format!("0.{}{digits}", Self::zeros(power.saturating_neg()));
+        }
+        let (first, rest) = digits.split_at_checked(1).unwrap_or((digits, ""));
+        let point = if rest.is_empty() { "" } else { "." };
+        let exponent = power.saturating_sub(1);
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{first}{point}{rest}e{sign}{}", exponent.unsigned_abs())
+    }
+}
+
+/// The object without members that are null, at any depth: a member that is null says what an absent one says.
+pub(crate) fn without_nulls(object: &Object) -> Object {
+    object.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), bare(value))).collect()
+}
+
+fn bare(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => Value::Object(without_nulls(object)),
+        Value::Array(entries) => Value::Array(entries.iter().map(bare).collect()),
+        plain => plain.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::parse;
+
+    fn text(json: &str) -> Result<String, Code> {
+        canonical(&parse(json.as_bytes()).unwrap()).map_err(|refused| refused.code)
+    }
+
+    #[test]
+    fn a_number_that_a_double_would_change_is_refused() {
+        for json in [
+            "9007199254740993",
+            "0.1234567890123456",
+            "119.99000000000001",
+            "1e400",
+            "1e-400",
+            "123456789012345678901",
+            "0.30000000000000004",
+            "-9007199254740994",
+            "1e2147483648",
+            "[1,{\"a\":1.0000000000000001}]",
+            "18446744073709551615",
+            "4.9e-324",
+        ] {
+            assert_eq!(text(json), Err(Code::NumberNotCanonical), "{json}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_ecmascript_writes_them() {
+        for (json, wanted) in [
+            ("120.0", "120"),
+            ("-0", "0"),
+            ("0.000", "0"),
+            ("0e99", "0"),
+            ("4.50", "4.5"),
+            ("2e-3", "0.002"),
+            ("0.000001", "0.000001"),
+            ("0.0000001", "1e-7"),
+            ("1.5e-7", "1.5e-7"),
+            ("1E30", "1e+30"),
+            ("1e21", "1e+21"),
+            ("100000000000000000000", "100000000000000000000"),
+            ("333333333.333333", "333333333.333333"),
+            ("-19.99", "-19.99"),
+            ("9007199254740992", "9007199254740992"),
+            ("9007199254740991", "9007199254740991"),
+            ("12e1", "120"),
+            ("1.20e2", "120"),
+        ] {
+            assert_eq!(text(json).as_deref().unwrap_or("refused"), wanted, "{json}");
+        }
+    }
+
+    /// The example of RFC 8785 section 3.2.3, and its strings of section 3.2.2.
+    #[test]
+    fn members_are_sorted_by_utf_16_and_strings_escaped_once() {
+        let json = r#"{"\u20ac":"Euro Sign","\r":"Carriage Return","\ufb33":"Hebrew Letter Dalet With Dagesh","1":"One",
+            "\ud83d\ude00":"Emoji: Grinning Face","\u0080":"Control","\u00f6":"Latin Small Letter O With Diaeresis"}"#;
+        let wanted = "{\"\\r\":\"Carriage Return\",\"1\":\"One\",\"\u{80}\":\"Control\",\
+            \"\u{f6}\":\"Latin Small Letter O With Diaeresis\",\"\u{20ac}\":\"Euro Sign\",\
+            \"\u{1f600}\":\"Emoji: Grinning Face\",\"\u{fb33}\":\"Hebrew Letter Dalet With Dagesh\"}";
+        assert_eq!(text(json).unwrap(), wanted);
+        let strings = r#"{"string":"\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/","literals":[null,true,false]}"#;
+        let wanted = "{\"literals\":[null,true,false],\"string\":\"\u{20ac}$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\"}";
+        assert_eq!(text(strings).unwrap(), wanted);
+    }
+}
