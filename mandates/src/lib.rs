@@ -8,7 +8,7 @@
 //! 5. What [`issue`] writes, `verify` reads; only received bytes are ever hashed.
 //!
 //! Read in this order: [`verify`] (context, verdict, the order of checks), [`chain`] and [`sd_jwt`] (the wire),
-//! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`issue`] and
+//! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`narrowing`] (what may be handed on), [`issue`] and
 //! [`receipt`] (the way out), [`keys`], [`rejection`], [`limits`].
 //!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
@@ -31,6 +31,7 @@ pub mod jws;
 pub mod keys;
 pub mod limits;
 pub mod mandate;
+pub mod narrowing;
 pub mod party;
 pub mod payment;
 pub mod receipt;

@@ -5,6 +5,7 @@
 mod cast;
 mod contexts;
 mod hand_over;
+mod narrowing;
 mod receipts;
 mod round_trip;
 mod tampering;
