@@ -5,6 +5,7 @@
 
 mod claiming;
 mod deciding;
+mod delegating;
 mod following;
 mod gating;
 mod mending;
@@ -51,6 +52,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
                 keys.decision(view, decision);
             }
         }
+        Command::Delegate(delegate) => delegating::wants(view, request, delegate, &mut keys),
         Command::ChangeBudget { budget, .. } | Command::ChangeCaps { budget, .. } => keys.budget(view, *budget),
         Command::Hold(hold) => hold_wants(view, at, request, hold, &mut keys)?,
         Command::Gate { scope, .. } => keys.gate(view, scope.clone()),
@@ -95,7 +97,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
 /// their gates themselves.
 const fn is_barred_by_origin(command: &Command) -> bool {
     match command {
-        Command::Decide { .. } | Command::OpenBudget(_) => true,
+        Command::Decide { .. } | Command::OpenBudget(_) | Command::Delegate(_) => true,
         Command::ChangeBudget { to, .. } => matches!(to, BudgetState::Active),
         Command::Gate { to, .. } => matches!(to, GateState::Open),
         _ => false,
@@ -185,6 +187,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Propose(propose) => draft.propose(propose),
         Command::Decide { decision, subject, answer } => draft.decide(*decision, *subject, *answer),
         Command::OpenBudget(open) => draft.open_budget(open),
+        Command::Delegate(delegate) => draft.delegate(delegate),
         Command::ChangeBudget { budget, to } => draft.change_budget(*budget, *to),
         Command::ChangeCaps { budget, caps } => draft.change_caps(*budget, caps),
         Command::Gate { scope, to } => draft.gate(scope, *to),
@@ -252,6 +255,7 @@ fn claimant(outcome: &ClaimOutcome) -> String {
         ClaimOutcome::Spend(spend) => spend.to_string(),
         ClaimOutcome::Rejected { code, .. } => code.to_string(),
         ClaimOutcome::Seen(transaction) => format!("transaction {transaction}"),
+        ClaimOutcome::Opened(budget) => format!("budget {budget}"),
     }
 }
 

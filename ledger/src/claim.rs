@@ -121,6 +121,8 @@ pub enum ClaimOutcome {
     },
     /// Found on the rail, by a book that had lost whoever claimed it.
     Seen(RailReference),
+    /// The node that this key opened.
+    Opened(BudgetId),
 }
 
 impl Canon for ClaimOutcome {
@@ -139,6 +141,10 @@ impl Canon for ClaimOutcome {
                 out.push(3);
                 transaction.write(out);
             }
+            Self::Opened(budget) => {
+                out.push(4);
+                budget.write(out);
+            }
         }
     }
 
@@ -147,6 +153,7 @@ impl Canon for ClaimOutcome {
             1 => Canon::read(input).map(Self::Spend),
             2 => Ok(Self::Rejected { code: Canon::read(input)?, text: Canon::read(input)? }),
             3 => Canon::read(input).map(Self::Seen),
+            4 => Canon::read(input).map(Self::Opened),
             other => Err(DecodeError::Value { what: "an outcome", found: other.to_string() }),
         }
     }

@@ -28,6 +28,8 @@ pub enum Command {
         answer: Answer,
     },
     OpenBudget(OpenBudget),
+    /// The holder of a mandate hands part of it on: a node under its own, once a key.
+    Delegate(Box<Delegate>),
     ChangeBudget {
         budget: BudgetId,
         to: BudgetState,
@@ -161,6 +163,16 @@ pub struct OpenBudget {
     /// Required for a mandate.
     pub decision: Option<DecisionId>,
     pub document: Option<Digest>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Delegate {
+    pub operation: String,
+    pub key: IdempotencyKey,
+    /// Digest of all that was asked under the key.
+    pub request: Digest,
+    /// A mandate under a mandate; its decision is its parent's, which is not used up.
+    pub open: OpenBudget,
 }
 
 #[derive(Clone, Debug)]

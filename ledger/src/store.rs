@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use crate::account::{Account, Balance};
 use crate::budget::Budget;
+use crate::claim::{Claim, ClaimKey};
 use crate::command::Request;
 use crate::decision::{Decision, DecisionState};
 use crate::effects::Effects;
@@ -121,6 +122,8 @@ pub trait Store: Send + Sync {
     /// Those of these windows that anything was counted in.
     async fn windows(&self, tenant: &TenantId, keys: Vec<WindowKey>) -> Result<Vec<Window>, StoreError>;
     async fn settlement(&self, tenant: &TenantId, key: &SettlementKey) -> Result<Option<Settlement>, StoreError>;
+    /// What was claimed under a key, and by which request.
+    async fn claim(&self, tenant: &TenantId, key: &ClaimKey) -> Result<Option<Claim>, StoreError>;
     async fn decision(&self, tenant: &TenantId, id: DecisionId) -> Result<Option<Decision>, StoreError>;
     async fn document(&self, tenant: &TenantId, digest: Digest) -> Result<Option<Document>, StoreError>;
 

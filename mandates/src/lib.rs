@@ -8,9 +8,10 @@
 //! 5. What [`issue`] writes, `verify` reads; only received bytes are ever hashed.
 //!
 //! Read in this order: [`verify`] (context, verdict, the order of checks), [`chain`] and [`sd_jwt`] (the wire),
-//! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`issue`] and
-//! [`receipt`] (the way out), [`trust`] (whose root is taken for what), [`certificate`] (X.509 paths), [`did`], [`keys`],
-//! [`rejection`], [`limits`]; then [`v0_1`], the mandates of AP2 v0.1, with [`canonical`] and [`key_binding`] beneath them.
+//! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`narrowing`] (what
+//! may be handed on), [`issue`] and [`receipt`] (the way out), [`trust`] (whose root is taken for what), [`certificate`]
+//! (X.509 paths), [`did`], [`keys`], [`rejection`], [`limits`]; then [`v0_1`], the mandates of AP2 v0.1, with
+//! [`canonical`] and [`key_binding`] beneath them.
 //!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
 //! may use and nothing here does), keeps no state, uses no float, and never trusts a key, a hash or an expected value that
@@ -36,6 +37,7 @@ pub mod key_binding;
 pub mod keys;
 pub mod limits;
 pub mod mandate;
+pub mod narrowing;
 pub mod party;
 pub mod payment;
 pub mod receipt;

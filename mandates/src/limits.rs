@@ -5,6 +5,9 @@
 pub const TOKEN_BYTES_MAX: usize = 512 * 1024;
 /// Segments of one chain: a root and fifteen delegations.
 pub const SEGMENTS_MAX: usize = 16;
+/// How often a mandate is handed on from one agent to the next. Each hop is one more signature to verify and one more budget
+/// to debit for every payment under it.
+pub const DELEGATIONS_MAX: usize = 4;
 /// Disclosures of a whole chain.
 pub const DISCLOSURES_MAX: usize = 1024;
 /// Nesting of arrays and objects, counted again after disclosures are put in place.

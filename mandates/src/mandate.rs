@@ -90,6 +90,8 @@ pub struct Open {
     /// What the closed mandate must repeat unchanged: every claim save those an open mandate says about itself.
     pub presets: Object,
     pub issued_at_seconds: Option<i64>,
+    /// `nbf`, rounded up: good from then on.
+    pub not_before_seconds: Option<i64>,
     pub expires_at_seconds: Option<i64>,
 }
 
@@ -109,6 +111,7 @@ impl Open {
             holder: chain::confirmation_key(claims)?,
             presets,
             issued_at_seconds: seconds(claims, "iat")?,
+            not_before_seconds: start(claims)?,
             expires_at_seconds: seconds(claims, "exp")?,
         })
     }
@@ -120,6 +123,9 @@ impl Open {
         let cnf = Object::from_iter([("jwk".to_owned(), Value::Object(self.holder.to_jwk()))]);
         claims.insert("cnf".to_owned(), cnf.into());
         insert_times(&mut claims, self.issued_at_seconds, self.expires_at_seconds);
+        if let Some(seconds) = self.not_before_seconds {
+            claims.insert("nbf".to_owned(), seconds.into());
+        }
         claims
     }
 }
@@ -165,6 +171,15 @@ pub(crate) fn seconds(claims: &Object, field: &str) -> Result<Option<i64>, Rejec
         Some(date) => clock::whole_seconds(date)
             .map(Some)
             .ok_or_else(|| schema::refused(field, format!("{field} is below 2^63 seconds; {date} came"))),
+    }
+}
+
+fn start(claims: &Object) -> Result<Option<i64>, Rejection> {
+    match clock::numeric_date(claims, "nbf")? {
+        None => Ok(None),
+        Some(date) => clock::whole_seconds(date.ceil())
+            .map(Some)
+            .ok_or_else(|| schema::refused("nbf", format!("nbf is below 2^63 seconds; {date} came"))),
     }
 }
 

@@ -188,6 +188,23 @@ codes! {
         CartHashMismatch = "cart_hash_mismatch",
         CartConfirmationRequired = "cart_confirmation_required",
         PaymentNotCart = "payment_not_cart",
+        // handing on: the child's value is not within the parent's
+        ChildWidensFamily = "child_widens_family",
+        ChildWidensAmountRange = "child_widens_amount_range",
+        ChildWidensPayees = "child_widens_payees",
+        ChildWidensInstruments = "child_widens_instruments",
+        ChildWidensPisps = "child_widens_pisps",
+        ChildWidensBudget = "child_widens_budget",
+        ChildWidensRecurrence = "child_widens_recurrence",
+        ChildWidensExecutionDate = "child_widens_execution_date",
+        ChildWidensReference = "child_widens_reference",
+        ChildWidensMerchants = "child_widens_merchants",
+        ChildWidensLineItems = "child_widens_line_items",
+        ChildWidensPreset = "child_widens_preset",
+        ChildWidensExpiry = "child_widens_expiry",
+        ChildWidensStart = "child_widens_start",
+        DelegationTooDeep = "delegation_too_deep",
+        DelegationCycle = "delegation_cycle",
     }
     UnresolvedConstraint {
         ConstraintWithheld = "constraint_withheld",

@@ -44,6 +44,7 @@ impl Engine {
                 holder: holder.clone(),
                 presets: mandates::json::Object::new(),
                 issued_at_seconds: Some(document.issued_at),
+                not_before_seconds: None,
                 expires_at_seconds: Some(document.expires_at),
             })
         };

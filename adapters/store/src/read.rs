@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use async_trait::async_trait;
 use ledger::account::{Balance, Side};
 use ledger::budget::Budget;
+use ledger::claim::{Claim, ClaimKey};
 use ledger::codec::Canon;
 use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
@@ -67,6 +68,17 @@ impl Store for SqlStore {
         let key = rows::settlement_key(key);
         let cells = std::iter::once(Cell::text(tenant)).chain(key).collect();
         Ok(self.bodies(text, cells).await?.pop())
+    }
+
+    async fn claim(&self, tenant: &TenantId, key: &ClaimKey) -> Result<Option<Claim>, StoreError> {
+        let text = "SELECT j.seq, j.bytes FROM claim c JOIN journal j ON j.tenant = c.tenant AND j.seq = c.seq
+                    WHERE c.tenant = $1 AND c.key = $2";
+        let key = key.digest();
+        let found = self.fetch(text, vec![Cell::text(tenant), Cell::blob(key.0)]).await?;
+        let Some(row) = found.first() else { return Ok(None) };
+        let claims = load::effects_of(row, 0)?.claims;
+        let claim = claims.into_iter().find(|claim| claim.key == key);
+        claim.map(Some).ok_or_else(|| StoreError::Broken(format!("the record of a claim does not claim {key}")))
     }
 
     async fn decision(&self, tenant: &TenantId, id: DecisionId) -> Result<Option<Decision>, StoreError> {

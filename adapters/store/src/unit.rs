@@ -236,6 +236,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
             answer.budget = budget(open.id);
             answer.decision = open.decision.and_then(decision);
         }
+        Command::Delegate(delegate) => answer.budget = delegate.opened(view, request).and_then(budget),
         Command::ChangeBudget { budget: id, .. } | Command::ChangeCaps { budget: id, .. } => {
             answer.budget = budget(*id)
         }

@@ -79,14 +79,21 @@ impl Draft<'_> {
             return if same { Ok(Outcome::Known) } else { Err(Rejection::MandateExists { budget: open.id }.into()) };
         }
         self.check_gates_of_caller()?;
-        open.caps.check().map_err(|error| Rejection::LimitInvalid { reason: error.to_string() })?;
+        let opened = self.opened(open)?;
         let mut effects = self.effects(Operation::OpenBudget);
+        effects.decision = self.spend_decision(open)?;
+        effects.opened = vec![opened];
+        done(effects)
+    }
+
+    /// The new node, where it fits under its parent.
+    pub(super) fn opened(&self, open: &OpenBudget) -> Result<Budget, Refusal> {
+        open.caps.check().map_err(|error| Rejection::LimitInvalid { reason: error.to_string() })?;
         let mut path = vec![open.id];
         if let Some(parent) = open.parent {
             path.extend(self.parent_path(parent, open)?);
         }
-        effects.decision = self.spend_decision(open)?;
-        effects.opened = vec![Budget {
+        Ok(Budget {
             id: open.id,
             path,
             kind: open.kind,
@@ -100,8 +107,7 @@ impl Draft<'_> {
             posted: Amount::ZERO,
             count: 0,
             is_over: false,
-        }];
-        done(effects)
+        })
     }
 
     fn parent_path(&self, parent: BudgetId, open: &OpenBudget) -> Result<Vec<BudgetId>, Refusal> {

@@ -5,7 +5,7 @@ use crate::budget::BudgetKind;
 use crate::command::Hold;
 use crate::effects::Operation;
 use crate::gate::{Gate, GateState, Scope};
-use crate::id::{BudgetId, Caller, CallerKind, PayeeId};
+use crate::id::{BudgetId, Caller, CallerKind, PayeeId, PrincipalId};
 use crate::origin::{Build, Issuer};
 use crate::rejection::{Refusal, Rejection};
 use crate::spend::Spend;
@@ -35,14 +35,27 @@ fn gates_of_origin(build: Option<Build>, issuer: Option<&Issuer>) -> impl Iterat
     build.map(Scope::Build).into_iter().chain(issuer.cloned().map(Scope::Issuer))
 }
 
-/// As far as the path of the mandate is loaded.
+/// Every gate that handing a mandate on passes: nobody gets anything from or through whoever is stopped.
+pub(super) fn gates_of_delegation(view: &View, caller: &Caller, parent: BudgetId, to: &PrincipalId) -> Vec<Scope> {
+    let mut scopes = vec![Scope::Fence, Scope::Everything, Scope::Agent(to.clone())];
+    scopes.extend(gates_of_path(view, parent));
+    scopes.extend(gates_of_caller(caller));
+    scopes
+}
+
 fn gates(view: &View, mandate: BudgetId, payee: &PayeeId) -> Vec<Scope> {
     let mut scopes = vec![Scope::Fence, Scope::Everything, Scope::Payee(payee.clone())];
+    scopes.extend(gates_of_path(view, mandate));
+    scopes
+}
+
+/// As far as the path of the mandate is loaded. Who handed a mandate on is stopped with all that came of it.
+fn gates_of_path(view: &View, mandate: BudgetId) -> Vec<Scope> {
+    let mut scopes = Vec::new();
     let Ok(Some(leaf)) = view.budgets.find(&mandate) else { return scopes };
-    scopes.push(Scope::Agent(leaf.holder.clone()));
     for node in leaf.path.iter().filter_map(|id| view.budgets.find(id).ok().flatten()) {
         match node.kind {
-            BudgetKind::Mandate => scopes.push(Scope::Mandate(node.id)),
+            BudgetKind::Mandate => scopes.extend([Scope::Agent(node.holder.clone()), Scope::Mandate(node.id)]),
             BudgetKind::Person => scopes.push(Scope::Person(node.holder.clone())),
             BudgetKind::Tenant => {}
         }

@@ -7,7 +7,7 @@ use crate::command::{Hold, ReleaseProof};
 use crate::effects::{Effects, Fact, Operation};
 use crate::gate::Scope;
 use crate::id::{CallerKind, Micros, RailReference, SpendId};
-use crate::money::Amount;
+use crate::money::{Amount, AssetId};
 use crate::rejection::{Fault, Refusal, Rejection};
 use crate::spend::{Observation, Spend, SpendState};
 use crate::transfer::{Layer, Resolves, Transfer, TransferCode, TransferId};
@@ -80,6 +80,11 @@ impl Draft<'_> {
             let (expected, found) = (leaf.holder.to_string(), caller.principal.to_string());
             return Err(Rejection::OwnerMismatch { expected, found }.into());
         }
+        self.usable_path(leaf, &hold.authority.asset)
+    }
+
+    /// The nodes from this one to the root, each one active, not over and in this asset.
+    pub(super) fn usable_path(&self, leaf: &Budget, asset: &AssetId) -> Result<Vec<&Budget>, Refusal> {
         let mut path = Vec::with_capacity(leaf.path.len());
         for id in &leaf.path {
             let node = self.view.budgets.find(id)?;
@@ -95,8 +100,8 @@ impl Draft<'_> {
                 let (expires_at, now) = (expires_at.seconds(), self.at.seconds());
                 return Err(Rejection::MandateExpired { budget: node.id, expires_at, now }.into());
             }
-            if node.asset != hold.authority.asset {
-                let (expected, found) = (node.asset.clone(), hold.authority.asset.clone());
+            if node.asset != *asset {
+                let (expected, found) = (node.asset.clone(), asset.clone());
                 return Err(Rejection::AssetMismatch { expected, found }.into());
             }
         }

@@ -1,5 +1,6 @@
 //! The book against a naive model, and every refusal by name.
 
+mod delegating;
 mod following;
 pub mod memory;
 mod mending;

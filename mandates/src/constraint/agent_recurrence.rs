@@ -39,6 +39,19 @@ impl Frequency {
         }
     }
 
+    /// By the shortest distance of two uses, from none to a year.
+    pub(crate) const fn rank(self) -> u8 {
+        match self {
+            Self::OnDemand => 0,
+            Self::Daily => 1,
+            Self::Weekly => 2,
+            Self::Biweekly => 3,
+            Self::Monthly => 4,
+            Self::Quarterly => 5,
+            Self::Annually => 6,
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, Rejection> {
         Self::ALL.into_iter().find(|frequency| frequency.as_str() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str).join(", ");

@@ -95,6 +95,7 @@ pub fn open(vct: Vct, holder: &LocalKey, constraints: Vec<Constraint>) -> Open {
         holder: holder.public().clone(),
         presets: Object::new(),
         issued_at_seconds: Some(NOW - 60),
+        not_before_seconds: None,
         expires_at_seconds: Some(NOW + 3600),
     }
 }

@@ -7,6 +7,7 @@ mod certificates;
 mod contexts;
 mod fuzzing;
 mod hand_over;
+mod narrowing;
 mod receipts;
 mod round_trip;
 mod tampering;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use ledger::book::{Outcome, apply, keep_rejection};
 use ledger::budget::Budget;
+use ledger::claim::{Claim, ClaimKey};
 use ledger::command::Command;
 use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
@@ -207,6 +208,10 @@ impl Store for SimStore {
 
     async fn settlement(&self, tenant: &TenantId, key: &SettlementKey) -> Result<Option<Settlement>, StoreError> {
         self.read(tenant, |tables| tables.settlements.get(key).cloned()).await
+    }
+
+    async fn claim(&self, tenant: &TenantId, key: &ClaimKey) -> Result<Option<Claim>, StoreError> {
+        self.read(tenant, |tables| tables.claims.get(&key.digest()).map(|row| row.claim.clone())).await
     }
 
     async fn decision(&self, tenant: &TenantId, id: DecisionId) -> Result<Option<Decision>, StoreError> {

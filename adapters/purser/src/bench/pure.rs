@@ -55,6 +55,7 @@ fn chain(provider: &LocalKey, middle: u8) -> Result<String, String> {
             holder: holder.public().clone(),
             presets: Object::new(),
             issued_at_seconds: Some(NOW),
+            not_before_seconds: None,
             expires_at_seconds: Some(NOW + 3_600),
         })
     };

@@ -12,6 +12,7 @@ const CERTIFICATE: &str =
 const CLOCK: &str = "Check the clocks; where they are right, issue or close it again.";
 const SCOPE: &str = "Stay inside what the person signed, or ask for a mandate that allows this.";
 const CART: &str = "Get the checkout signed by its merchant again and close the mandate over that one.";
+const NARROW: &str = "Restate what the parent says, or something narrower.";
 const STATE: &str = "Ask for a new mandate, or wait until the constraint allows it.";
 
 super::abouts! { Code,
@@ -333,6 +334,54 @@ super::abouts! { Code,
     ReceiptFieldForbidden =>
         "The receipt has what its status forbids.",
         ISSUER;
+    ChildWidensFamily =>
+        "What is handed on is of another type than the mandate that it comes from.",
+        NARROW;
+    ChildWidensAmountRange =>
+        "The child allows amounts that its parent does not, or says nothing of them.",
+        NARROW;
+    ChildWidensPayees =>
+        "The child allows payees that its parent does not, or says nothing of them.",
+        NARROW;
+    ChildWidensInstruments =>
+        "The child allows payment instruments that its parent does not, or says nothing of them.",
+        NARROW;
+    ChildWidensPisps =>
+        "The child allows payment initiators that its parent does not, or says nothing of them.",
+        NARROW;
+    ChildWidensBudget =>
+        "The child's budget is larger than its parent's, in another currency, or not there.",
+        NARROW;
+    ChildWidensRecurrence =>
+        "The child may pay more often than its parent.",
+        NARROW;
+    ChildWidensExecutionDate =>
+        "The child may pay at times at which its parent may not.",
+        NARROW;
+    ChildWidensReference =>
+        "The child is for another open checkout than its parent.",
+        NARROW;
+    ChildWidensMerchants =>
+        "The child allows merchants that its parent does not, or says nothing of them.",
+        NARROW;
+    ChildWidensLineItems =>
+        "The child allows carts that its parent does not, or that are not seen to be within it.",
+        NARROW;
+    ChildWidensPreset =>
+        "The child leaves open or changes what its parent presets.",
+        NARROW;
+    ChildWidensExpiry =>
+        "The child lives longer than its parent.",
+        NARROW;
+    ChildWidensStart =>
+        "The child begins before its parent.",
+        NARROW;
+    DelegationTooDeep =>
+        "The mandate has been handed on as often as it may.",
+        "Delegate from a mandate that is nearer to the person.";
+    DelegationCycle =>
+        "The mandate would come back to somebody who holds one of its chain.",
+        "Delegate to an agent that has no part in the chain.";
     ConstraintWithheld =>
         "A constraint of the mandate was not disclosed, so it cannot be checked.",
         "Disclose every constraint.";

@@ -26,6 +26,7 @@ pub fn i8(book: &Book<'_>) -> Verdict {
                 ClaimOutcome::Spend(id) => record.spend.as_ref().is_some_and(|spend| spend.id == *id),
                 ClaimOutcome::Rejected { .. } => record.operation == Operation::Reject && record.moves.is_empty(),
                 ClaimOutcome::Seen(_) => record.operation == Operation::Recover,
+                ClaimOutcome::Opened(id) => record.opened.iter().any(|node| node.id == *id),
             };
             ensure(fits, || format!("record {} ({}) claims {claim:?}", record.seq, record.operation))?;
         }
