@@ -26,6 +26,7 @@ fn open(vct: Vct, key: &LocalKey) -> String {
         constraints: Vec::new(),
         holder: LocalKey::from_random(&[9; 32]).unwrap().public().clone(),
         presets: mandates::json::Object::new(),
+        not_before_seconds: None,
         issued_at_seconds: Some(now - 5),
         expires_at_seconds: Some(now + 600),
     });
