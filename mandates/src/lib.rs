@@ -10,7 +10,8 @@
 //! Read in this order: [`verify`] (context, verdict, the order of checks), [`chain`] and [`sd_jwt`] (the wire),
 //! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`issue`] and
 //! [`receipt`] (the way out), [`keys`], [`rejection`], [`limits`]; then [`v0_1`], the mandates of AP2 v0.1, with
-//! [`canonical`] and [`key_binding`] beneath them.
+//! [`canonical`] and [`key_binding`] beneath them; [`credential`], [`disclosure`] and [`serialization`], SD-JWT at large;
+//! [`ucp`], a merchant's signature over a UCP checkout.
 //!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
 //! may use and nothing here does), keeps no state, uses no float, and never trusts a key, a hash or an expected value that
@@ -24,8 +25,10 @@ pub mod checkout;
 pub mod clock;
 pub mod conformance;
 pub mod constraint;
+pub mod credential;
 pub mod currency;
 pub mod digest;
+pub mod disclosure;
 mod flow;
 pub mod issue;
 pub mod json;
@@ -40,5 +43,7 @@ pub mod receipt;
 pub mod rejection;
 mod schema;
 pub mod sd_jwt;
+pub mod serialization;
+pub mod ucp;
 pub mod v0_1;
 pub mod verify;

@@ -39,5 +39,6 @@ pub mod service;
 pub mod stop;
 pub mod subject;
 pub mod telemetry;
+pub mod vectors;
 pub mod verify;
 pub mod world;

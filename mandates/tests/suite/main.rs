@@ -3,7 +3,9 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod cast;
+mod checkouts;
 mod contexts;
+mod disclosures;
 mod hand_over;
 mod receipts;
 mod round_trip;
