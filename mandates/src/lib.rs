@@ -11,7 +11,7 @@
 //! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`issue`] and
 //! [`receipt`] (the way out), [`keys`], [`rejection`], [`limits`]; then [`v0_1`], the mandates of AP2 v0.1, with
 //! [`canonical`] and [`key_binding`] beneath them; [`credential`], [`disclosure`] and [`serialization`], SD-JWT at large;
-//! [`ucp`], a merchant's signature over a UCP checkout.
+//! [`ucp`], a merchant's signature over a UCP checkout; [`vc`], mandates as W3C Verifiable Credentials.
 //!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
 //! may use and nothing here does), keeps no state, uses no float, and never trusts a key, a hash or an expected value that
@@ -46,4 +46,5 @@ pub mod sd_jwt;
 pub mod serialization;
 pub mod ucp;
 pub mod v0_1;
+pub mod vc;
 pub mod verify;

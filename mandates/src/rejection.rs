@@ -126,6 +126,10 @@ codes! {
         UserAuthorizationMissing = "user_authorization_missing",
         TransactionDataMismatch = "transaction_data_mismatch",
         UnsignedMember = "unsigned_member",
+        // W3C Verifiable Credentials
+        VcMalformed = "vc_malformed",
+        IssuerUnknown = "issuer_unknown",
+        VcStatusNotBuilt = "vc_status_not_built",
     }
     InvalidMandate {
         VctUnknown = "vct_unknown",
@@ -187,6 +191,7 @@ impl Code {
     pub const fn waits_for(self) -> Option<&'static str> {
         match self {
             Self::X5cNotBuilt => Some("x5c"),
+            Self::VcStatusNotBuilt => Some("credential_status"),
             _ => None,
         }
     }

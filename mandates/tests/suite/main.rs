@@ -5,6 +5,7 @@
 mod cast;
 mod checkouts;
 mod contexts;
+mod credentials;
 mod disclosures;
 mod hand_over;
 mod receipts;
