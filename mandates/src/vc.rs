@@ -36,7 +36,6 @@ const TYPE: &str = "vc+jwt";
 
 /// The mandate of a credential; the first three are those of AP2 v0.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one exists at a time; a box would only burden the callers")]
 pub enum Content {
     Intent(IntentMandate),
     /// What the merchant stands for; the credential takes the place of `merchant_authorization`.
