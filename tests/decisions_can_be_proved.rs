@@ -132,6 +132,43 @@ fn the_ap2_vectors_are_run_by_the_command() {
     assert_eq!(passed, cases.len(), "{failed:?}");
 }
 
+/// The other formats: AP2 v0.1, a folder of SD-JWT cases, a UCP checkout; and a case that does not hold is said to fail.
+#[test]
+fn the_other_vectors_are_run_by_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let score = |path: &Path| {
+        let output = run(&["verify", "--vectors", &path.display().to_string()], &[]);
+        (output.status.code(), stdout(&output).lines().last().unwrap_or_default().to_owned())
+    };
+    let fixtures = root().join("fixtures");
+    assert_eq!(score(&fixtures.join("ap2/v0.1.json")), (Some(0), "12 passed, 0 failed".to_owned()));
+    assert_eq!(score(&fixtures.join("sd-jwt")), (Some(0), "17 passed, 0 failed".to_owned()));
+    assert_eq!(score(&fixtures.join("sd-jwt/recursions.yml")), (Some(0), "1 passed, 0 failed".to_owned()));
+    let checkout = fixtures.join("ucp/merchant-authorization-vector.json");
+    assert_eq!(score(&checkout), (Some(0), "1 passed, 0 failed".to_owned()));
+    assert_eq!(score(&fixtures.join("sd-jwt/settings.yml")).0, Some(2), "settings are no case");
+    assert_eq!(score(folder.path()), (Some(1), "0 passed, 0 failed".to_owned()));
+    for (name, from, to) in [
+        ("sd-jwt/recursions.yml", "- two\n\n  bar:\n    green: 2", "- one\n\n  bar:\n    green: 2"),
+        ("sd-jwt/array_none_disclosed.yml", "is_over: {}", "is_over: {\"13\": False}"),
+        ("sd-jwt/key_binding.yml", "given_name: true", "given_name: false"),
+        ("ucp/merchant-authorization-vector.json", "\"price\": 2500", "\"price\": 2501"),
+        ("ucp/merchant-authorization-vector.json", "zhAACoDJ", "zhAACoDK"),
+    ] {
+        let text = std::fs::read_to_string(fixtures.join(name)).unwrap();
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text, "{name} has {from}");
+        let file = folder.path().join(Path::new(name).file_name().unwrap());
+        std::fs::write(&file, changed).unwrap();
+        assert_eq!(score(&file), (Some(1), "0 passed, 1 failed".to_owned()), "{name}: {to}");
+    }
+    let cases = std::fs::read_to_string(fixtures.join("ap2/v0.1.json")).unwrap();
+    let cases = cases.replace("\"expect\": \"invalid\"", "\"expect\": \"valid\"");
+    let file = folder.path().join("v0.1.json");
+    std::fs::write(&file, cases).unwrap();
+    assert_eq!(score(&file), (Some(1), "3 passed, 9 failed".to_owned()));
+}
+
 #[test]
 fn usage_is_exit_2_and_invalid_is_exit_1() {
     let folder = tempfile::tempdir().unwrap();

@@ -124,8 +124,13 @@ pub struct Unsigned {
 
 impl Unsigned {
     pub(crate) fn new(header: &Object, payload: &Object) -> Self {
+        Self::over(header, Value::Object(payload.clone()).to_string().as_bytes())
+    }
+
+    /// Over a payload whose bytes are already decided.
+    pub(crate) fn over(header: &Object, payload: &[u8]) -> Self {
         let header = base64url::encode(Value::Object(header.clone()).to_string().as_bytes());
-        let payload = base64url::encode(Value::Object(payload.clone()).to_string().as_bytes());
+        let payload = base64url::encode(payload);
         Self { before: String::new(), signing_input: format!("{header}.{payload}"), after: String::new() }
     }
 

@@ -11,7 +11,8 @@
 //! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`narrowing`] (what
 //! may be handed on), [`issue`] and [`receipt`] (the way out), [`trust`] (whose root is taken for what), [`certificate`]
 //! (X.509 paths), [`did`], [`keys`], [`rejection`], [`limits`]; then [`v0_1`], the mandates of AP2 v0.1, with
-//! [`canonical`] and [`key_binding`] beneath them.
+//! [`canonical`] and [`key_binding`] beneath them; [`credential`], [`disclosure`] and [`serialization`], SD-JWT at large;
+//! [`ucp`], a merchant's signature over a UCP checkout; [`vc`], mandates as W3C Verifiable Credentials.
 //!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
 //! may use and nothing here does), keeps no state, uses no float, and never trusts a key, a hash or an expected value that
@@ -26,9 +27,11 @@ pub mod checkout;
 pub mod clock;
 pub mod conformance;
 pub mod constraint;
+pub mod credential;
 pub mod currency;
 pub mod did;
 pub mod digest;
+pub mod disclosure;
 mod flow;
 pub mod issue;
 pub mod json;
@@ -44,6 +47,9 @@ pub mod receipt;
 pub mod rejection;
 mod schema;
 pub mod sd_jwt;
+pub mod serialization;
 pub mod trust;
+pub mod ucp;
 pub mod v0_1;
+pub mod vc;
 pub mod verify;

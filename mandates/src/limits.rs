@@ -10,6 +10,10 @@ pub const SEGMENTS_MAX: usize = 16;
 pub const DELEGATIONS_MAX: usize = 4;
 /// Disclosures of a whole chain.
 pub const DISCLOSURES_MAX: usize = 1024;
+/// Decoy digests of one object or array that is issued.
+pub const DECOYS_MAX: usize = 64;
+/// Signatures of one general JSON serialization.
+pub const SIGNATURES_MAX: usize = 16;
 /// Nesting of arrays and objects, counted again after disclosures are put in place.
 pub const DEPTH_MAX: usize = 32;
 /// Characters of one JSON number; 2^128 has 39 digits.

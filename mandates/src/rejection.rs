@@ -144,6 +144,10 @@ codes! {
         UserAuthorizationMissing = "user_authorization_missing",
         TransactionDataMismatch = "transaction_data_mismatch",
         UnsignedMember = "unsigned_member",
+        // W3C Verifiable Credentials
+        VcMalformed = "vc_malformed",
+        IssuerUnknown = "issuer_unknown",
+        VcStatusNotBuilt = "vc_status_not_built",
     }
     InvalidMandate {
         VctUnknown = "vct_unknown",
@@ -218,9 +222,12 @@ codes! {
 }
 
 impl Code {
-    /// The part of the engine that is not built yet and would decide this, where that is the reason: nothing at present.
+    /// The part of the engine that is not built yet and would decide this, where that is the reason.
     pub const fn waits_for(self) -> Option<&'static str> {
-        None
+        match self {
+            Self::VcStatusNotBuilt => Some("credential_status"),
+            _ => None,
+        }
     }
 
     /// Whether the same token can become acceptable later, or with more context, without a new signature.

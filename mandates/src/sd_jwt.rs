@@ -74,6 +74,11 @@ impl<'a> Disclosure<'a> {
         self.text
     }
 
+    /// The member's name; `None` for an array element.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     pub fn value(&self) -> &Value {
         &self.value
     }
@@ -289,7 +294,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-fn reserved(name: &str) -> Rejection {
+pub(crate) fn reserved(name: &str) -> Rejection {
     let message = format!("a claim is not called `_sd`, `_sd_alg` or `...`; {} came", shown(name));
     Rejection::new(Code::ReservedClaimName, message).at(name)
 }

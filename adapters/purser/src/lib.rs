@@ -41,5 +41,6 @@ pub mod stop;
 pub mod subject;
 pub mod telemetry;
 pub mod trust;
+pub mod vectors;
 pub mod verify;
 pub mod world;

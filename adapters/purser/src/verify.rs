@@ -8,7 +8,6 @@ use clap::Args;
 use engine::evidence::{EvidenceFile, check};
 use engine::ports::TrustSource as _;
 use mandates::clock::Clock;
-use mandates::conformance;
 use mandates::constraint::OpenCheckout;
 use mandates::json::Object;
 use mandates::keys::KeySet;
@@ -16,12 +15,12 @@ use mandates::trust::Roots;
 use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use x402::network::{Asset, AssetTable, TransferMethod};
 
 use crate::checkpoint::{self, AsJson};
 use crate::fetch::{Fetcher, Loopback, Reach};
 use crate::trust::file::TrustFile;
+use crate::vectors;
 
 /// How old a leaf may be, and how far clocks may be apart.
 const LEAF_AGE_SECONDS_MAX: u32 = 300;
@@ -51,7 +50,7 @@ pub struct VerifyArgs {
     /// JSON with `checkout_jwt` and `merchant_jwks`, or `transaction_id`.
     #[arg(long, value_name = "FILE")]
     pub context: Option<PathBuf>,
-    /// Run a conformance file, a line a case.
+    /// Run a conformance file, or all of a folder, a line a case.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "evidence"])]
     pub vectors: Option<PathBuf>,
     /// Check an evidence file.
@@ -95,30 +94,11 @@ pub async fn run(args: &VerifyArgs) -> Result<Judged, String> {
         return checkpoint::verify(proof, key, args.checkpoint.as_deref(), as_json);
     }
     match (&args.vectors, &args.evidence, &args.token) {
-        (Some(file), ..) => vectors(file),
+        (Some(file), ..) => vectors::run(file),
         (_, Some(file), _) => evidence(file, args).await,
         (_, _, Some(token)) => chain(token, args).await,
         _ => Err("a token, --vectors FILE, --evidence FILE or --proof FILE is needed".into()),
     }
-}
-
-fn vectors(file: &Path) -> Result<Judged, String> {
-    let cases: Vec<Box<RawValue>> = parse(file)?;
-    let (mut passed, mut failed) = (0_u32, 0_u32);
-    for case in &cases {
-        match conformance::run_text(case.get()) {
-            Ok(result) => {
-                println!("{}", result.line());
-                if result.has_passed() { passed += 1 } else { failed += 1 }
-            }
-            Err(error) => {
-                println!("FAIL the case cannot be read: {error}");
-                failed += 1;
-            }
-        }
-    }
-    println!("{passed} passed, {failed} failed");
-    Ok(if failed == 0 && passed > 0 { Judged::Valid } else { Judged::Invalid })
 }
 
 async fn evidence(file: &Path, args: &VerifyArgs) -> Result<Judged, String> {
@@ -240,13 +220,16 @@ async fn roots(path: &Path, presented: &str, args: &VerifyArgs) -> Result<Arc<dy
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
+    serde_json::from_slice(&read(path)?).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let readable = |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());
     let size = std::fs::metadata(path).map_err(|error| readable(&error))?.len();
     if size > FILE_BYTES_MAX {
         return Err(format!("{} has {size} bytes; at most {FILE_BYTES_MAX} are read", path.display()));
     }
-    let text = std::fs::read(path).map_err(|error| readable(&error))?;
-    serde_json::from_slice(&text).map_err(|error| readable(&error))
+    std::fs::read(path).map_err(|error| readable(&error))
 }
 
 fn read_stdin() -> Result<String, String> {

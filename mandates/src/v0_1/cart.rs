@@ -100,7 +100,7 @@ impl CartContents {
         Self::read(&json::parse_object(json)?)
     }
 
-    fn read(claims: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn read(claims: &Object) -> Result<Self, Rejection> {
         let claims = without_nulls(claims);
         let required = schema::flag(&claims, "user_cart_confirmation_required")?.ok_or_else(|| {
             let field = "user_cart_confirmation_required";

@@ -58,7 +58,7 @@ impl IntentMandate {
         Self::read(&json::parse_object(json)?)
     }
 
-    fn read(claims: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn read(claims: &Object) -> Result<Self, Rejection> {
         let claims = without_nulls(claims);
         let mut others = claims.clone();
         others.retain(|name, _| !MEMBERS.contains(&name.as_str()));

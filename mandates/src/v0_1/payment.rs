@@ -90,7 +90,7 @@ impl PaymentMandateContents {
         Self::read(&json::parse_object(json)?)
     }
 
-    fn read(claims: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn read(claims: &Object) -> Result<Self, Rejection> {
         let claims = without_nulls(claims);
         Ok(Self {
             payment_mandate_id: schema::text(&claims, "payment_mandate_id")?,

@@ -4,7 +4,10 @@
 
 mod cast;
 mod certificates;
+mod checkouts;
 mod contexts;
+mod credentials;
+mod disclosures;
 mod fuzzing;
 mod hand_over;
 mod narrowing;

@@ -448,4 +448,13 @@ super::abouts! { Code,
     PaymentNotCart =>
         "The payment says something else than the cart that it pays.",
         CART;
+    VcMalformed =>
+        "The credential is none of the W3C data model 2.0.",
+        ISSUER;
+    IssuerUnknown =>
+        "The verifier knows no keys of this issuer.",
+        KEYS;
+    VcStatusNotBuilt =>
+        "The credential has a status that this release cannot look up.",
+        "Have it issued without a status, and for a short time.";
 }
