@@ -170,6 +170,27 @@ impl TrustList {
             })
     }
 
+    /// Every root by its name, and what there is of it now; published keys are fetched.
+    pub async fn look(&self) -> Vec<(String, Result<String, String>)> {
+        let shown = |keys: &RootKeys| match keys {
+            RootKeys::Set(keys) => Ok(format!("{} names of keys", keys.len())),
+            RootKeys::Anchors(anchors) => Ok(format!("{} anchors", anchors.len())),
+            RootKeys::Unavailable => Err("it has no keys".to_owned()),
+        };
+        let mut found = Vec::new();
+        for entry in &self.entries {
+            let looked = match &entry.source {
+                Source::Known(keys) => shown(keys),
+                Source::Published(published) => {
+                    let fetched = published.fetch(&self.fetcher).await;
+                    fetched.and_then(|keys| shown(&RootKeys::Set(Arc::new(keys))))
+                }
+            };
+            found.push((entry.name.clone(), looked));
+        }
+        found
+    }
+
     fn snapshot(&self, now: Instant) -> Result<Trust, String> {
         let roots = self.entries.iter().map(|entry| Root {
             name: entry.name.clone(),
