@@ -9,4 +9,5 @@ mod hand_over;
 mod receipts;
 mod round_trip;
 mod tampering;
+mod trust;
 mod vectors;
