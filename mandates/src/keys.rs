@@ -260,7 +260,7 @@ impl KeySet {
         Ok(set)
     }
 
-    /// A JWK set (RFC 7517 section 5). Keys of other types are passed over, a broken P-256 key is an error.
+    /// A JWK set (RFC 7517 section 5). Keys of other types or for other uses are passed over, a broken P-256 key is an error.
     pub fn from_jwks(jwks: &Object) -> Result<Self, Rejection> {
         let Some(Value::Array(entries)) = jwks.get("keys") else {
             return Err(Rejection::new(Code::KeySetInvalid, "a JWK set has an array `keys`; none came").at("keys"));
@@ -271,6 +271,11 @@ impl KeySet {
                 let message = format!("a key of a JWK set is an object; {} came", kind(entry));
                 return Err(Rejection::new(Code::KeySetInvalid, message).at("keys"));
             };
+            refuse_private(jwk)?;
+            let is_for = |name: &str, wanted: &str| jwk.get(name).is_none_or(|value| value == wanted);
+            if !is_for("use", "sig") || !is_for("alg", "ES256") {
+                continue;
+            }
             match PublicKey::from_published_jwk(jwk) {
                 Ok(key) => keys.push(key),
                 Err(refused) if refused.code == Code::KeyNotP256 => {}

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use engine::Identity;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use ledger::id::AuthMethod;
+use ledger::id::{AuthMethod, CallerKind, PrincipalId};
 use mandates::base64url;
 use mandates::json::Object;
 use serde_json::Value;
@@ -29,9 +29,17 @@ const ALGORITHMS: [Algorithm; 7] = [
 /// Tokens of others carry more than ours; none that is honest is longer.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
-/// Who is registered with which issuer: by issuer, as its tokens have it in `iss`, and subject. Each says in its caller
-/// which issuer that is, for the gates.
-pub type Subjects = BTreeMap<String, BTreeMap<String, Identity>>;
+/// Who is registered with which issuer: by issuer, as its tokens have it in `iss`, and subject.
+pub type Subjects = BTreeMap<String, BTreeMap<String, Subject>>;
+
+/// Somebody who comes with tokens of an outside issuer.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its caller says which issuer that is, for the gates.
+    pub identity: Identity,
+    /// The person who answers for it, where it is an agent.
+    pub sponsor: Option<PrincipalId>,
+}
 
 /// The published keys of every issuer, as far as they were fetched.
 #[derive(Default)]
@@ -83,7 +91,7 @@ pub fn claimed(token: &str) -> Option<String> {
 pub fn verify(
     token: &str,
     (issuer, audience): (&str, &str),
-    subjects: &BTreeMap<String, Identity>,
+    subjects: &BTreeMap<String, Subject>,
     keys: &IssuerKeys,
     now: i64,
 ) -> Result<Token, TokenError> {
@@ -113,20 +121,44 @@ pub fn verify(
         return Err(TokenError::Invalid);
     }
     in_time(&claims, now)?;
-    // RFC 8693: somebody acts for the subject. That is not the subject, and who it is counts: not read yet, so refused.
-    if claims.contains_key("act") {
-        return Err(TokenError::Invalid);
-    }
-    let subject = claims.get("sub").and_then(Value::as_str).ok_or(TokenError::Invalid)?;
-    let mut identity = subjects.get(subject).cloned().ok_or(TokenError::Unregistered)?;
+    let mut identity = caller(&claims, issuer, subjects)?.clone();
     let bound_to = confirmation(&claims)?;
     identity.caller.method = if bound_to.is_some() { AuthMethod::Dpop } else { AuthMethod::Bearer };
     Ok(Token { identity, bound_to })
 }
 
+/// Who calls: the subject, or whoever acts for it (RFC 8693 section 4.1).
+///
+/// With `act` the call is the actor's, and never the subject's: an agent that shows its person's token is an agent, and
+/// decides nothing. It must be registered with the same issuer, and act for the person who answers for it; a token that
+/// somebody else was given for it says nothing here. Actors that are nested deeper are history and are not looked at.
+fn caller<'a>(
+    claims: &Object,
+    issuer: &str,
+    subjects: &'a BTreeMap<String, Subject>,
+) -> Result<&'a Identity, TokenError> {
+    let find = |subject: Option<&Value>| {
+        let subject = subject.and_then(Value::as_str).ok_or(TokenError::Invalid)?;
+        subjects.get(subject).ok_or(TokenError::Unregistered)
+    };
+    let subject = find(claims.get("sub"))?;
+    let Some(act) = claims.get("act") else { return Ok(&subject.identity) };
+    let act = act.as_object().ok_or(TokenError::Invalid)?;
+    if act.get("iss").is_some_and(|named| named != issuer) {
+        return Err(TokenError::Invalid);
+    }
+    let actor = find(act.get("sub"))?;
+    let (person, agent) = (&subject.identity, &actor.identity);
+    let is_delegation = person.caller.kind == CallerKind::User
+        && agent.caller.kind == CallerKind::Agent
+        && person.tenant == agent.tenant
+        && actor.sponsor.as_ref() == Some(&person.caller.principal);
+    if is_delegation { Ok(agent) } else { Err(TokenError::Delegation) }
+}
+
 #[cfg(test)]
 mod tests {
-    use ledger::id::{Caller, CallerKind};
+    use ledger::id::Caller;
     use mandates::keys::{KeyId, LocalKey};
     use serde_json::json;
 
@@ -139,7 +171,7 @@ mod tests {
     struct Stage {
         key: LocalKey,
         keys: IssuerKeys,
-        subjects: BTreeMap<String, Identity>,
+        subjects: BTreeMap<String, Subject>,
     }
 
     impl Stage {
@@ -148,9 +180,20 @@ mod tests {
             let keys = IssuerKeys::default();
             let jwks = json!({ "keys": [key.public().to_jwk()] });
             keys.learn(WHERE.0, serde_json::from_value(jwks).unwrap());
-            let caller = Caller::new("shopper".parse().unwrap(), CallerKind::Agent, AuthMethod::Bearer);
-            let identity = Identity { tenant: "main".parse().unwrap(), caller };
-            Self { key, keys, subjects: BTreeMap::from([("abc".to_owned(), identity)]) }
+            let subject = |tenant: &str, name: &str, kind, sponsor: Option<&str>| {
+                let caller = Caller::new(name.parse().unwrap(), kind, AuthMethod::Bearer);
+                let identity = Identity { tenant: tenant.parse().unwrap(), caller };
+                Subject { identity, sponsor: sponsor.map(|sponsor| sponsor.parse().unwrap()) }
+            };
+            let subjects = [
+                ("abc", subject("main", "shopper", CallerKind::Agent, Some("user"))),
+                ("person", subject("main", "user", CallerKind::User, None)),
+                ("stranger", subject("main", "other", CallerKind::User, None)),
+                ("namesake", subject("shop", "user", CallerKind::User, None)),
+                ("operator", subject("main", "admin", CallerKind::Operator, None)),
+            ];
+            let subjects = subjects.map(|(name, subject)| (name.to_owned(), subject)).into();
+            Self { key, keys, subjects }
         }
 
         fn check(&self, header: &Value, claims: &Value) -> Result<Token, TokenError> {
@@ -186,7 +229,11 @@ mod tests {
             ("exp", json!(null), TokenError::Invalid),
             ("exp", json!(NOW + 2 * 24 * 3_600), TokenError::Invalid),
             ("iat", json!(NOW + 60), TokenError::Invalid),
-            ("act", json!({ "sub": "agent" }), TokenError::Invalid),
+            ("act", json!({ "sub": "agent" }), TokenError::Unregistered),
+            ("act", json!({ "sub": "abc" }), TokenError::Delegation),
+            ("act", json!(null), TokenError::Invalid),
+            ("act", json!("abc"), TokenError::Invalid),
+            ("act", json!({}), TokenError::Invalid),
             ("cnf", json!({ "x5t#S256": "thumb" }), TokenError::Invalid),
             ("cnf", json!("thumb"), TokenError::Invalid),
         ] {
@@ -220,6 +267,35 @@ mod tests {
         let token = sign(&stage.key, &header(), &claims()).unwrap();
         let found = verify(&token, WHERE, &stage.subjects, &nobody, NOW).map(|token| token.bound_to);
         assert_eq!(found, Err(TokenError::IssuerUnavailable));
+    }
+
+    #[test]
+    fn whoever_acts_for_somebody_is_never_taken_for_them() {
+        let stage = Stage::new();
+        let check = |subject: &str, act: Value| {
+            let mut claims = claims();
+            (claims["sub"], claims["act"]) = (json!(subject), act);
+            stage.check(&header(), &claims).map(|token| token.identity.caller.principal.to_string())
+        };
+        for (subject, act, expected) in [
+            ("stranger", json!({ "sub": "abc" }), TokenError::Delegation),
+            ("namesake", json!({ "sub": "abc" }), TokenError::Delegation),
+            ("operator", json!({ "sub": "abc" }), TokenError::Delegation),
+            ("person", json!({ "sub": "operator" }), TokenError::Delegation),
+            ("person", json!({ "sub": "person" }), TokenError::Delegation),
+            ("abc", json!({ "sub": "person" }), TokenError::Delegation),
+            ("nobody", json!({ "sub": "abc" }), TokenError::Unregistered),
+            ("person", json!({ "sub": "nobody", "act": { "sub": "abc" } }), TokenError::Unregistered),
+            ("person", json!({ "sub": "abc", "iss": "https://other" }), TokenError::Invalid),
+            ("person", json!({ "sub": "abc", "iss": 7 }), TokenError::Invalid),
+            ("person", json!([{ "sub": "abc" }]), TokenError::Invalid),
+        ] {
+            assert_eq!(check(subject, act.clone()), Err(expected), "{subject} {act}");
+        }
+        assert_eq!(check("person", json!({ "sub": "abc" })).as_deref(), Ok("shopper"));
+        assert_eq!(check("person", json!({ "sub": "abc", "iss": "https://idp" })).as_deref(), Ok("shopper"));
+        let nested = json!({ "sub": "abc", "client_id": "x", "act": { "sub": "operator" } });
+        assert_eq!(check("person", nested).as_deref(), Ok("shopper"), "who acted before is history");
     }
 
     #[test]

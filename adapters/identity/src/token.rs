@@ -34,6 +34,8 @@ pub enum TokenError {
     Expired,
     #[error("the principal of this token is not registered here")]
     Unregistered,
+    #[error("who acts for somebody (act) is an agent, for the person who answers for it; this token says otherwise")]
+    Delegation,
     #[error("the keys of the token's issuer are not known yet")]
     IssuerUnavailable,
 }
@@ -47,6 +49,7 @@ impl TokenError {
             Self::Invalid => "token_invalid",
             Self::Expired => "token_expired",
             Self::Unregistered => "principal_unknown",
+            Self::Delegation => "delegation_refused",
             Self::IssuerUnavailable => "issuer_unavailable",
         }
     }

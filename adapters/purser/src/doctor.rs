@@ -12,8 +12,10 @@ use x402::exact::TokenDomain;
 
 use crate::assembly::{assets, network, open_store, refuse_test_keys};
 use crate::config::{Config, TenantConfig};
+use crate::fetch::Fetcher;
 use crate::keys::{Purpose, Ring, Slot};
 use crate::operate::master_key;
+use crate::trust::file::TrustFile;
 
 /// Clocks further apart than this make payments that are dead on arrival.
 const CLOCK_SECONDS_MAX: u64 = 30;
@@ -59,6 +61,9 @@ pub async fn run(path: &Path) -> Result<bool, String> {
     };
     keys(&mut report, &config, &ring);
     database(&mut report, &config, &ring).await;
+    for tenant in &config.tenants {
+        trust(&mut report, &config, tenant).await;
+    }
     let Some(rpc) = nodes(&mut report, &config).await else {
         report.line("clock, assets, purses", Err("not looked at: no node is fit to be asked".into()));
         return Ok(false);
@@ -111,6 +116,20 @@ async fn database(report: &mut Report, config: &Config, ring: &Ring) {
         report.line(&format!("journal of {}", tenant.id), shown);
     }
     let _ = store.close().await;
+}
+
+/// The roots of a trust file, those that are published elsewhere by fetching them.
+async fn trust(report: &mut Report, config: &Config, tenant: &TenantConfig) {
+    let Some(path) = &tenant.trust else { return };
+    let list = || TrustFile::read(path)?.list(Fetcher::new(config.reach())?);
+    match list() {
+        Err(why) => report.line(&format!("trust of {}", tenant.id), Err(why)),
+        Ok(list) => {
+            for (name, found) in list.look().await {
+                report.line(&format!("root {name} of {}", tenant.id), found);
+            }
+        }
+    }
 }
 
 /// Every node by itself; those that answer for the right chain, to go on with.

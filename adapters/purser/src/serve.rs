@@ -1,7 +1,7 @@
 //! `purser serve`: the service from a configuration file.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +28,7 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
     let mut changes = Changes::new(path);
     let config = Config::read(path).map_err(|error| error.to_string())?;
     config.check_for_service().map_err(|error| error.to_string())?;
+    changes.follow(&config);
     let ring = Ring::open(&config.database, master_key(&config)?, Schema::Refuse).await;
     let mut ring = ring.map_err(|error| format!("{error} (purser migrate --config {})", path.display()))?;
     ring.provide(&Slot::all(&config)).await.map_err(|error| error.to_string())?;
@@ -53,6 +54,9 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Stri
         tokio::select! {
             () = &mut stop => break,
             () = changes.next() => {}
+        }
+        if let Ok(config) = Config::read(path) {
+            changes.follow(&config);
         }
         // What cannot be read or taken up changes nothing: the service goes on as it is.
         match reload(path, &running, &store, &rpc, &notes).await {
@@ -100,16 +104,22 @@ async fn reload(
     Ok(())
 }
 
-/// When to read the configuration again: at SIGHUP, and when its file is another one.
-struct Changes<'a> {
-    path: &'a Path,
-    seen: Option<(u64, u64, SystemTime)>,
+/// When to read the configuration again: at SIGHUP, and when its file or a trust file that it names is another one.
+struct Changes {
+    files: Vec<(PathBuf, Option<Seen>)>,
     asked: Option<Signal>,
 }
 
-impl<'a> Changes<'a> {
-    fn new(path: &'a Path) -> Self {
-        Self { path, seen: look(path), asked: listen(SignalKind::hangup()).ok() }
+impl Changes {
+    fn new(path: &Path) -> Self {
+        Self { files: vec![(path.to_path_buf(), look(path))], asked: listen(SignalKind::hangup()).ok() }
+    }
+
+    /// The trust files of this configuration, too. Called before they are read, so that no change falls between.
+    fn follow(&mut self, config: &Config) {
+        self.files.truncate(1);
+        let named = config.tenants.iter().filter_map(|tenant| tenant.trust.clone());
+        self.files.extend(named.map(|path| (path.clone(), look(&path))));
     }
 
     async fn next(&mut self) {
@@ -123,17 +133,25 @@ impl<'a> Changes<'a> {
             if tokio::time::timeout(LOOK_EVERY, asked).await.is_ok() {
                 return;
             }
-            let found = look(self.path);
-            if found.is_some() && found != self.seen {
-                self.seen = found;
+            let mut has_changed = false;
+            for (path, seen) in &mut self.files {
+                let found = look(path);
+                if found.is_some() && found != *seen {
+                    *seen = found;
+                    has_changed = true;
+                }
+            }
+            if has_changed {
                 return;
             }
         }
     }
 }
 
+type Seen = (u64, u64, SystemTime);
+
 /// Which file it is, how long, and when it was written.
-fn look(path: &Path) -> Option<(u64, u64, SystemTime)> {
+fn look(path: &Path) -> Option<Seen> {
     let facts = std::fs::metadata(path).ok()?;
     Some((facts.ino(), facts.len(), facts.modified().ok()?))
 }

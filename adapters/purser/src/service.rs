@@ -12,8 +12,9 @@ use engine::ports::Facilitator;
 use engine::tenant::Tenant;
 use engine::{Engine, Identity};
 use identity::callers::{BearerPolicy, Callers, Client, Register, client_name};
+use identity::issuer::Subject;
 use identity::token::{Binding, Minter};
-use ledger::id::{AuthMethod, Caller, CallerKind, TenantId};
+use ledger::id::{AuthMethod, Caller, CallerKind, PrincipalId, TenantId};
 use mandates::keys::PublicKey;
 use server::facilitator::{Local, Remote};
 use server::limits::{Limiter, Rate, RateLimits};
@@ -27,7 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use x402::wire::PaymentRequirements;
 
-use crate::assembly::{AssemblyError, assets, engine, network, tenants};
+use crate::assembly::{AssemblyError, assets, engine, network, principal, tenants};
 use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig, TenantConfig};
 use crate::fetch::Fetcher;
 use crate::issuers;
@@ -202,7 +203,10 @@ fn register(config: &Config, ring: &Ring) -> Result<Register, String> {
                     tenant.id
                 ));
             }
-            enter(&mut register, &identity, jwk.as_ref(), issuer.as_ref())?;
+            let sponsor = tenant.agents.iter().find(|agent| kind == CallerKind::Agent && agent.id == *id);
+            let sponsor =
+                sponsor.map(|agent| principal(&agent.sponsor)).transpose().map_err(|error| error.to_string())?;
+            enter(&mut register, &identity, jwk.as_ref(), issuer.as_ref().map(|issuer| (issuer, sponsor)))?;
         }
     }
     Ok(register)
@@ -212,7 +216,7 @@ fn enter(
     register: &mut Register,
     identity: &Identity,
     jwk: Option<&mandates::json::Object>,
-    issuer: Option<&IssuerConfig>,
+    issuer: Option<(&IssuerConfig, Option<PrincipalId>)>,
 ) -> Result<(), String> {
     let (tenant, caller) = (&identity.tenant, &identity.caller);
     let id = &caller.principal;
@@ -224,11 +228,11 @@ fn enter(
             return Err(format!("{id} of tenant {tenant} is registered twice"));
         }
     }
-    if let Some(issuer) = issuer {
+    if let Some((issuer, sponsor)) = issuer {
         let mut identity = identity.clone();
         identity.caller.issuer = Some(issuers::named(&issuer.url)?);
         let subjects = register.subjects.entry(issuer.url.clone()).or_default();
-        if subjects.insert(issuer.subject.clone(), identity).is_some() {
+        if subjects.insert(issuer.subject.clone(), Subject { identity, sponsor }).is_some() {
             return Err(format!("subject {} of {} is two principals here", issuer.subject, issuer.url));
         }
     }

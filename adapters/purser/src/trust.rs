@@ -69,26 +69,48 @@ struct State {
     tried: Option<Instant>,
 }
 
+/// Whether another root has the key that a chain names. Names are not unique, so that says little: this one is asked all
+/// the same when it is due, and not again and again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Elsewhere {
+    Known,
+    Missed,
+}
+
 impl Published {
     pub fn new(place: Place, pins: BTreeSet<String>) -> Self {
         Self { place, pins, state: Mutex::default(), fetching: tokio::sync::Mutex::default() }
     }
 
     /// Whether a root that names this key makes a fetch due.
-    fn is_due(&self, kid: &str, now: Instant) -> bool {
-        if let Place::Did(did, _) = &self.place
-            && kid.split('#').next() != Some(did.as_str())
-        {
-            return false; // a key of another DID is never found here
+    fn is_due(&self, kid: &str, elsewhere: Elsewhere, now: Instant) -> bool {
+        if !self.may_have(kid) {
+            return false;
         }
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.tried.is_some_and(|tried| now.duration_since(tried) < PAUSE) {
             return false;
         }
-        state
-            .keys
-            .as_ref()
-            .is_none_or(|(keys, fetched)| keys.find(kid).is_none() || now.duration_since(*fetched) > FRESH)
+        state.keys.as_ref().is_none_or(|(keys, fetched)| {
+            let is_missed = elsewhere == Elsewhere::Missed && keys.find(kid).is_none();
+            is_missed || now.duration_since(*fetched) > FRESH
+        })
+    }
+
+    /// A key of another DID is never found here.
+    fn may_have(&self, kid: &str) -> bool {
+        match &self.place {
+            Place::Did(did, _) => kid.split('#').next() == Some(did.as_str()),
+            Place::Jwks(_) => true,
+        }
+    }
+
+    fn is_asked(&self, kid: &str) -> bool {
+        self.may_have(kid) && self.fetching.try_lock().is_err()
+    }
+
+    fn was_tried(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).tried.is_some()
     }
 
     fn keys(&self, now: Instant) -> RootKeys {
@@ -99,9 +121,9 @@ impl Published {
         }
     }
 
-    async fn refresh(&self, kid: &str, fetcher: &Fetcher, now: Instant) -> Result<(), String> {
+    async fn refresh(&self, kid: &str, elsewhere: Elsewhere, fetcher: &Fetcher, now: Instant) -> Result<(), String> {
         let _one_at_a_time = self.fetching.lock().await;
-        if !self.is_due(kid, now) {
+        if !self.is_due(kid, elsewhere, now) {
             return Ok(());
         }
         self.state.lock().unwrap_or_else(PoisonError::into_inner).tried = Some(now);
@@ -146,28 +168,61 @@ impl TrustList {
         let mut fetches = tokio::task::JoinSet::new();
         for entry in &self.entries {
             let Source::Published(published) = &entry.source else { continue };
-            if published.is_due(kid, now) && !self.is_known_elsewhere(kid, published, now) {
-                let (published, fetcher, name, kid) =
-                    (published.clone(), self.fetcher.clone(), entry.name.clone(), kid.to_owned());
-                fetches.spawn(async move {
-                    if let Err(why) = published.refresh(&kid, &fetcher, now).await {
-                        tracing::warn!(root = name, "the keys of a trusted root cannot be fetched: {why}");
-                    }
-                });
+            let elsewhere = self.elsewhere(kid, published, now);
+            if !published.is_due(kid, elsewhere, now) {
+                // Somebody else asks just now: their answer may have it.
+                if elsewhere == Elsewhere::Missed && published.is_asked(kid) {
+                    let published = published.clone();
+                    fetches.spawn(async move { drop(published.fetching.lock().await) });
+                }
+                continue;
+            }
+            // A publisher that does not answer holds nobody up whose key is at hand, save the first time.
+            let is_awaited = elsewhere == Elsewhere::Missed || !published.was_tried();
+            let (published, fetcher) = (published.clone(), self.fetcher.clone());
+            let (name, kid) = (entry.name.clone(), kid.to_owned());
+            let fetch = async move {
+                if let Err(why) = published.refresh(&kid, elsewhere, &fetcher, now).await {
+                    tracing::warn!(root = name, "the keys of a trusted root cannot be fetched: {why}");
+                }
+            };
+            if is_awaited {
+                fetches.spawn(fetch);
+            } else {
+                tokio::spawn(fetch);
             }
         }
         while fetches.join_next().await.is_some() {}
     }
 
-    /// Another root has the key: this one is not asked for it.
-    fn is_known_elsewhere(&self, kid: &str, asked: &Published, now: Instant) -> bool {
+    fn elsewhere(&self, kid: &str, asked: &Arc<Published>, now: Instant) -> Elsewhere {
         let has_it = |keys: &RootKeys| matches!(keys, RootKeys::Set(keys) if keys.find(kid).is_some());
-        let is_known_here = has_it(&asked.keys(now));
-        !is_known_here
-            && self.entries.iter().any(|entry| match &entry.source {
-                Source::Known(keys) => has_it(keys),
-                Source::Published(published) => has_it(&published.keys(now)),
-            })
+        let is_known = self.entries.iter().any(|entry| match &entry.source {
+            Source::Known(keys) => has_it(keys),
+            Source::Published(other) => !Arc::ptr_eq(other, asked) && has_it(&other.keys(now)),
+        });
+        if is_known { Elsewhere::Known } else { Elsewhere::Missed }
+    }
+
+    /// Every root by its name, and what there is of it now; published keys are fetched.
+    pub async fn look(&self) -> Vec<(String, Result<String, String>)> {
+        let shown = |keys: &RootKeys| match keys {
+            RootKeys::Set(keys) => Ok(format!("{} names of keys", keys.len())),
+            RootKeys::Anchors(anchors) => Ok(format!("{} anchors", anchors.len())),
+            RootKeys::Unavailable => Err("it has no keys".to_owned()),
+        };
+        let mut found = Vec::new();
+        for entry in &self.entries {
+            let looked = match &entry.source {
+                Source::Known(keys) => shown(keys),
+                Source::Published(published) => {
+                    let fetched = published.fetch(&self.fetcher).await;
+                    fetched.and_then(|keys| shown(&RootKeys::Set(Arc::new(keys))))
+                }
+            };
+            found.push((entry.name.clone(), looked));
+        }
+        found
     }
 
     fn snapshot(&self, now: Instant) -> Result<Trust, String> {

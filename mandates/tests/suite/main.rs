@@ -14,5 +14,6 @@ mod narrowing;
 mod receipts;
 mod round_trip;
 mod tampering;
+mod trust;
 mod v0_1;
 mod vectors;

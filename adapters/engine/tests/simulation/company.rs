@@ -170,6 +170,7 @@ fn bare(name: &str) -> Tenant {
         issuer: format!("https://{name}.example"),
         provider: keys.provider.clone(),
         receipts: keys.receipts.clone(),
+        trust: None,
         roots: KeySet::new([keys.provider.public().clone()]).unwrap(),
         receipt_keys: KeySet::new([keys.receipts.public().clone()]).unwrap(),
         people: BTreeMap::new(),

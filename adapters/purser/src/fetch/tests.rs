@@ -172,3 +172,54 @@ async fn an_answer_that_is_not_one_small_json_object_is_refused() {
     );
     assert!(get("/good").await.unwrap().contains_key("keys"));
 }
+
+/// A TLS server for this certificate that answers whatever comes with an empty key set.
+async fn tls_server(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> u16 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+    use tokio_rustls::rustls::{ServerConfig, pki_types::PrivateKeyDer};
+    let config =
+        ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = config.unwrap().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\nconnection: close\r\n\r\n{\"keys\":[]}";
+            let _ = stream.write_all(answer).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_publisher_is_who_its_certificate_says() {
+    let certified = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.self_signed(&key).unwrap(), key)
+    };
+    let (certificate, key) = certified("keys.example");
+    let (wrong, wrong_key) = certified("other.example");
+    let (stranger, stranger_key) = certified("keys.example");
+    let (plain, _) = server().await;
+    let roots = [&certificate, &wrong].map(|known| reqwest::Certificate::from_der(known.der()).unwrap());
+    for (port, is_taken) in [
+        (tls_server(&wrong, &wrong_key).await, false),
+        (tls_server(&stranger, &stranger_key).await, false),
+        (plain, false),
+        (tls_server(&certificate, &key).await, true),
+    ] {
+        let reach = Reach { internal_hosts: ["keys.example".into()].into(), ..Reach::default() };
+        let client = reqwest::Client::builder().tls_certs_only(roots.clone());
+        let fetcher = Fetcher::build(reach, Scripted::new(&[&["127.0.0.1"]], port), client).unwrap();
+        let answer = fetcher.object(&Url::parse("https://keys.example/good").unwrap()).await;
+        assert_eq!(answer.is_ok(), is_taken, "{answer:?}");
+    }
+}

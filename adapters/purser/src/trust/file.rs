@@ -82,7 +82,7 @@ pub struct RootEntry {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallerEntry {
-    /// As its tokens have it in `iss`.
+    /// As its tokens have it in `iss`; a slash at its end makes no difference.
     pub issuer: String,
     #[serde(default)]
     pub kinds: Option<BTreeSet<String>>,
@@ -140,8 +140,11 @@ impl TrustFile {
     /// Whether tokens of this issuer may say that a principal of this kind calls.
     pub fn vouches(&self, issuer: &str, kind: CallerKind) -> bool {
         let Some(callers) = &self.callers else { return true };
+        // One name for an issuer, as in stops: with a slash at its end or without.
+        let Ok(named) = crate::issuers::named(issuer) else { return false };
         callers.iter().any(|caller| {
-            caller.issuer == issuer && caller.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind.to_string()))
+            crate::issuers::named(&caller.issuer).as_ref() == Ok(&named)
+                && caller.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind.to_string()))
         })
     }
 }

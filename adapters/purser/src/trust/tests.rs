@@ -186,12 +186,44 @@ async fn a_did_document_is_fetched_for_its_own_keys_only() {
 }
 
 #[tokio::test]
-async fn a_root_that_another_entry_has_is_not_looked_for_elsewhere() {
+async fn a_name_that_another_root_has_too_is_looked_for_and_not_again_and_again() {
     let (bank, own) = (Publisher::start().await, key("own", 7));
     bank.publish(&[&key("k1", 1)]);
-    let list = bank.list(&[]).and_own(KeySet::new([own.public().clone()]).unwrap());
-    assert_eq!(find(&list, "own").await, Ok(()));
-    assert_eq!(bank.hits(), 0);
-    assert_eq!(find(&list, "k1").await, Ok(()));
-    assert_eq!(find(&list, "k2").await, Err(Code::UnknownKid));
+    let time = Moved::default();
+    let list = time.set(bank.list(&[]).and_own(KeySet::new([own.public().clone()]).unwrap()));
+    let candidates = async |kid: &str| {
+        let named = Named { kid: Some(kid.to_owned()), x5c: None, now_seconds: 0 };
+        list.roots_for(&naming(kid)).await.candidates(&named).map_or(0, |found| found.len())
+    };
+    for _ in 0..5 {
+        assert_eq!(candidates("own").await, 1);
+        time.by(11);
+    }
+    assert_eq!(bank.hits(), 1);
+    // The bank calls a key of its own the same: both may have signed.
+    bank.publish(&[&key("own", 1)]);
+    time.by(600);
+    while candidates("own").await < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(bank.hits(), 2);
+    // Where it is silent, own chains do not wait for it.
+    *bank.document.lock().unwrap() = None;
+    time.by(4_000);
+    assert_eq!(candidates("own").await, 1);
+    assert_eq!(candidates("k1").await, 0);
+}
+
+#[tokio::test]
+async fn whoever_comes_while_keys_are_fetched_waits_for_them() {
+    let (bank, good) = (Publisher::start().await, key("k1", 1));
+    bank.publish(&[&good]);
+    let list = Arc::new(bank.list(&[]));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let list = list.clone();
+        tasks.spawn(async move { find(&list, "k1").await });
+    }
+    assert!(tasks.join_all().await.into_iter().all(|found| found == Ok(())));
+    assert_eq!(bank.hits(), 1);
 }

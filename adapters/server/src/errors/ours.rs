@@ -91,6 +91,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "The keys of the issuer of this token could not be fetched yet.",
         "Try again; the operator looks at the issuer's address.",
     ),
+    (
+        "delegation_refused",
+        "The token says that somebody acts for somebody (`act`), and they are no agent and its sponsor here.",
+        "The agent comes with a token for the person who answers for it; both are registered with the issuer.",
+    ),
     ("token_expired", "The token's time is over.", "Get a new one at /oauth/token."),
     (
         "sender_constraint_required",

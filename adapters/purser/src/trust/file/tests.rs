@@ -84,7 +84,9 @@ fn a_file_says_who_is_root_of_what_and_who_calls() {
     assert_eq!(agent.scope.mandates, [Vct::OpenPayment, Vct::OpenCheckout, Vct::ClosedCheckout].into());
     for (issuer, kind, is_vouched) in [
         ("https://idp.example", CallerKind::User, false),
-        ("https://idp.example/", CallerKind::Agent, false),
+        ("https://idp.example/realm", CallerKind::Agent, false),
+        ("not an issuer", CallerKind::Agent, false),
+        ("https://idp.example/", CallerKind::Agent, true),
         ("https://other.example", CallerKind::Agent, false),
         ("https://idp.example", CallerKind::Agent, true),
         ("https://sso.example", CallerKind::User, true),
