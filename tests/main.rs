@@ -18,6 +18,7 @@ mod daily_use;
 mod decisions_can_be_proved;
 mod foreign_clients;
 mod keys_are_replaced;
+mod mandates_are_handed_on;
 mod money_moves_beside_the_book;
 mod never_over_the_limit;
 mod never_twice;

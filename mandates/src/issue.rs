@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::base64url;
-use crate::chain::{self, Position};
+use crate::chain::{self, MandateId, Position};
 use crate::constraint::{AllowedInstruments, AllowedMerchants, AllowedPayees, LineItems};
 use crate::digest::HashAlgorithm;
 use crate::json::Object;
@@ -96,6 +96,17 @@ pub fn hop(
     let header = Object::from_iter([("alg".to_owned(), "ES256".into()), ("typ".to_owned(), typ.into())]);
     let disclosures = conceal(mandates, &mut claims, salts)?;
     Ok(Unsigned::new(&header, &claims).between(format!("{before}~~"), tail(&disclosures)))
+}
+
+/// The name that the mandate of the last segment will have once it is signed: a signature is no part of it, so whatever must
+/// be durable before the signature can be written down under it.
+pub fn identity(unsigned: &Unsigned) -> Result<MandateId, Rejection> {
+    let as_if = unsigned.clone().finish([0; 64]);
+    let (_, last) = last_segment(&as_if)?;
+    let last = last.decode()?;
+    let resolved = last.resolve()?;
+    let (delegate, _) = chain::single_delegate(&resolved)?;
+    Ok(MandateId::of(&last, delegate))
 }
 
 /// The chain with only the mandate of this type shown in its last segment: what one verifier gets of a hand-over.

@@ -70,7 +70,7 @@ impl Engine {
         Ok(Minted { payment, checkout, identity })
     }
 
-    fn look_at(&self, tenant: &Tenant, token: &str) -> Result<Facts, EngineError> {
+    pub(crate) fn look_at(&self, tenant: &Tenant, token: &str) -> Result<Facts, EngineError> {
         let context = Context {
             clock: self.mandate_clock(0),
             trusted: &tenant.roots,
@@ -130,7 +130,7 @@ impl Engine {
     }
 
     /// 128 bits each, all drawn from one fresh seed of 256.
-    fn salts(&self) -> Result<impl FnMut() -> Salt + use<>, EngineError> {
+    pub(crate) fn salts(&self) -> Result<impl FnMut() -> Salt + use<>, EngineError> {
         let seed = self.entropy.bytes()?;
         let mut count = 0_u64;
         Ok(move || {
@@ -146,7 +146,7 @@ impl Engine {
     }
 }
 
-fn payment_constraints(document: &IntentDocument) -> Result<Vec<Constraint>, EngineError> {
+pub(crate) fn payment_constraints(document: &IntentDocument) -> Result<Vec<Constraint>, EngineError> {
     let currency = Currency::new(&document.currency)?;
     let limit = document.per_payment.as_ref().unwrap_or(&document.total);
     let limit = authority_from_major(limit, &document.currency)?;
@@ -168,7 +168,7 @@ fn payment_constraints(document: &IntentDocument) -> Result<Vec<Constraint>, Eng
     Ok(constraints)
 }
 
-fn checkout_constraints(document: &IntentDocument) -> Vec<Constraint> {
+pub(crate) fn checkout_constraints(document: &IntentDocument) -> Vec<Constraint> {
     merchants(document).map(|allowed| Constraint::AllowedMerchants(AllowedMerchants { allowed })).into_iter().collect()
 }
 

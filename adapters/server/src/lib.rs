@@ -11,6 +11,7 @@
 mod books;
 pub mod call;
 mod carrier;
+mod delegation;
 mod docs;
 mod errors;
 mod events;
@@ -88,6 +89,7 @@ pub struct Settings {
         mandates::decide,
         mandates::cart,
         mandates::verify,
+        delegation::delegate,
         mandates::show,
         mandates::spend,
         mandates::revoke,
@@ -137,6 +139,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/v1/mandates/verify", post(mandates::verify))
         .route("/v1/mandates/{id}", get(mandates::show))
         .route("/v1/mandates/{id}/spend", get(mandates::spend))
+        .route("/v1/mandates/{id}/delegate", post(delegation::delegate))
         .route("/v1/mandates/{id}/revoke", post(mandates::revoke))
         .route("/v1/mandates/{id}/suspend", post(mandates::suspend))
         .route("/v1/mandates/{id}/resume", post(mandates::resume))
