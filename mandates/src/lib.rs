@@ -9,7 +9,7 @@
 //!
 //! Read in this order: [`verify`] (context, verdict, the order of checks), [`chain`] and [`sd_jwt`] (the wire),
 //! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`narrowing`] (what may be handed on), [`issue`] and
-//! [`receipt`] (the way out), [`keys`], [`rejection`], [`limits`].
+//! [`receipt`] (the way out), [`status`] (whether it still stands, for others), [`keys`], [`rejection`], [`limits`].
 //!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
 //! may use and nothing here does), keeps no state, uses no float, and never trusts a key, a hash or an expected value that
@@ -38,4 +38,5 @@ pub mod receipt;
 pub mod rejection;
 mod schema;
 pub mod sd_jwt;
+pub mod status;
 pub mod verify;

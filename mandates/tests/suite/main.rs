@@ -8,5 +8,6 @@ mod hand_over;
 mod narrowing;
 mod receipts;
 mod round_trip;
+mod status;
 mod tampering;
 mod vectors;
