@@ -19,6 +19,7 @@ use crate::limits::DISCLOSURES_MAX;
 use crate::mandate::{Family, Mandate, Vct};
 use crate::rejection::{Code, Rejection};
 use crate::sd_jwt::SdJwt;
+use crate::status::Place;
 
 pub type Salt = [u8; 16];
 
@@ -29,6 +30,9 @@ pub struct RootTerms<'a> {
     pub issuer: &'a str,
     pub issued_at_seconds: i64,
     pub addressed: Addressed<'a>,
+    /// Where it is published whether the root still stands. Beside `iss`, outside of the mandates: there it would be a
+    /// preset claim, which every closed mandate must repeat.
+    pub status: Option<&'a Place>,
 }
 
 /// Whether a root names its verifier. A direct closed mandate should: it has no hop that would.
@@ -62,6 +66,9 @@ pub fn root(
     if let Addressed::To { audience, nonce } = terms.addressed {
         claims.insert("aud".to_owned(), audience.into());
         claims.insert("nonce".to_owned(), nonce.into());
+    }
+    if let Some(place) = terms.status {
+        claims.insert("status".to_owned(), place.claim());
     }
     let header = Object::from_iter([
         ("alg".to_owned(), "ES256".into()),

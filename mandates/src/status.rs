@@ -16,7 +16,7 @@ use crate::jws::{Jws, Unsigned};
 use crate::keys::{KeyId, KeySet};
 use crate::limits::{STATUS_AGE_SECONDS_MAX, STATUS_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::rejection::{Code, Rejection, shown, shown_value};
-use crate::{base64url, schema};
+use crate::{base64url, chain, schema};
 
 const TYPE: &str = "statuslist+jwt";
 /// Highest of miniz; lists are long runs of nought.
@@ -133,6 +133,16 @@ impl List {
             }
         }
     }
+}
+
+/// The places that the segments of a presented chain name, from the root outwards. Whoever relies on the chain verifies it
+/// first, and then looks at each.
+pub fn places(presented: &str) -> Result<Vec<Place>, Rejection> {
+    let mut places = Vec::new();
+    for segment in chain::split(presented)? {
+        places.extend(Place::of(&segment.decode()?.jwt.payload)?);
+    }
+    Ok(places)
 }
 
 /// A list token's own claims.

@@ -245,7 +245,7 @@ impl Engine {
         let decision = decided.ok_or_else(|| EngineError::Broken("an answer without a row".into()))?;
         if decision.state == DecisionState::Approved && decision.opened.is_none() {
             let document = self.intent(identity, decision.subject).await?;
-            self.open_mandate(identity, &document).await?;
+            self.open_mandate(identity, &document, decision.asked).await?;
         }
         let found = self.store.decision(&identity.tenant, id).await?;
         self.show(identity, found.unwrap_or(decision)).await
@@ -264,11 +264,16 @@ impl Engine {
     }
 
     /// Signs both mandates and opens the node; the approval is used up in the same unit.
-    async fn open_mandate(&self, identity: &Identity, document: &IntentDocument) -> Result<(), EngineError> {
+    async fn open_mandate(
+        &self,
+        identity: &Identity,
+        document: &IntentDocument,
+        asked: u64,
+    ) -> Result<(), EngineError> {
         let tenant = self.tenant(&identity.tenant)?;
         let tenant = tenant.as_ref();
         let parent = self.open_person(tenant, &document.user, &document.currency).await?;
-        let minted = self.mint(tenant, document).await?;
+        let minted = self.mint(tenant, document, asked).await?;
         let record = MandateRecord {
             r#type: MANDATE_TYPE.into(),
             decision: document.decision,

@@ -32,6 +32,7 @@ pub mod reconcile;
 pub mod refund;
 pub mod restore;
 pub mod sell;
+pub mod status;
 pub mod stop;
 pub mod subject;
 pub mod tenant;
@@ -53,6 +54,7 @@ use crate::desk::Desk;
 use crate::error::EngineError;
 use crate::ports::{Clock, Entropy, Outside};
 use crate::quota::Quotas;
+use crate::status::Lists;
 use crate::tenant::Tenant;
 
 /// Who calls, and in whose book.
@@ -79,6 +81,7 @@ pub struct Engine {
     taken_back: AtomicU64,
     desk: Desk,
     quotas: Quotas,
+    lists: Lists,
 }
 
 impl Engine {
@@ -106,6 +109,7 @@ impl Engine {
             taken_back: AtomicU64::new(0),
             desk: Desk::default(),
             quotas: Quotas::default(),
+            lists: Lists::default(),
         }
     }
 

@@ -35,7 +35,13 @@ pub struct Minted {
 
 impl Engine {
     /// One root over both open mandates, as a wallet hands them to an agent; each verifier gets its own part.
-    pub(crate) async fn mint(&self, tenant: &Tenant, document: &IntentDocument) -> Result<Minted, EngineError> {
+    /// `asked` is the record that put the question.
+    pub(crate) async fn mint(
+        &self,
+        tenant: &Tenant,
+        document: &IntentDocument,
+        asked: u64,
+    ) -> Result<Minted, EngineError> {
         let holder = agent_of(tenant, &document.agent)?.holding(&document.agent_key)?.public().clone();
         let open = |vct, constraints: Vec<Constraint>| {
             Mandate::Open(Open {
@@ -58,6 +64,7 @@ impl Engine {
             issuer: &tenant.issuer,
             issued_at_seconds: document.issued_at,
             addressed: Addressed::ToNobody,
+            status: Some(&self.status_place(tenant, asked)),
         };
         let unsigned = issue::root(&terms, &mandates, &mut self.salts()?)?;
         let root = tenant.provider.sign(unsigned).await?;

@@ -30,6 +30,7 @@ pub mod paid;
 mod payments;
 pub mod problem;
 mod schema;
+mod status;
 pub mod till;
 
 use std::sync::Arc;
@@ -118,6 +119,7 @@ pub struct Settings {
         carrier::resources,
         carrier::well_known,
         jwks,
+        status::list,
         docs::openapi,
         docs::show,
         errors::list,
@@ -168,6 +170,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/discovery/resources", get(carrier::resources))
         .route("/.well-known/x402", get(carrier::well_known))
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/status/{n}", get(status::list))
         .route("/openapi.json", get(docs::openapi))
         .route("/docs", get(docs::show))
         .route("/errors", get(errors::list))
