@@ -34,6 +34,7 @@ pub mod proof;
 pub mod rejection;
 pub mod settlement;
 pub mod spend;
+pub mod status;
 pub mod store;
 pub mod transfer;
 pub mod view;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::base64url;
-use crate::chain::{self, Position};
+use crate::chain::{self, MandateId, Position};
 use crate::constraint::{AllowedInstruments, AllowedMerchants, AllowedPayees, LineItems};
 use crate::digest::HashAlgorithm;
 use crate::json::Object;
@@ -19,6 +19,7 @@ use crate::limits::DISCLOSURES_MAX;
 use crate::mandate::{Family, Mandate, Vct};
 use crate::rejection::{Code, Rejection};
 use crate::sd_jwt::SdJwt;
+use crate::status::Place;
 
 pub type Salt = [u8; 16];
 
@@ -29,6 +30,9 @@ pub struct RootTerms<'a> {
     pub issuer: &'a str,
     pub issued_at_seconds: i64,
     pub addressed: Addressed<'a>,
+    /// Where it is published whether the root still stands. Beside `iss`, outside of the mandates: there it would be a
+    /// preset claim, which every closed mandate must repeat.
+    pub status: Option<&'a Place>,
 }
 
 /// Whether a root names its verifier. A direct closed mandate should: it has no hop that would.
@@ -63,6 +67,9 @@ pub fn root(
         claims.insert("aud".to_owned(), audience.into());
         claims.insert("nonce".to_owned(), nonce.into());
     }
+    if let Some(place) = terms.status {
+        claims.insert("status".to_owned(), place.claim());
+    }
     let header = Object::from_iter([
         ("alg".to_owned(), "ES256".into()),
         ("kid".to_owned(), terms.key_id.as_str().into()),
@@ -96,6 +103,17 @@ pub fn hop(
     let header = Object::from_iter([("alg".to_owned(), "ES256".into()), ("typ".to_owned(), typ.into())]);
     let disclosures = conceal(mandates, &mut claims, salts)?;
     Ok(Unsigned::new(&header, &claims).between(format!("{before}~~"), tail(&disclosures)))
+}
+
+/// The name that the mandate of the last segment will have once it is signed: a signature is no part of it, so whatever must
+/// be durable before the signature can be written down under it.
+pub fn identity(unsigned: &Unsigned) -> Result<MandateId, Rejection> {
+    let as_if = unsigned.clone().finish([0; 64]);
+    let (_, last) = last_segment(&as_if)?;
+    let last = last.decode()?;
+    let resolved = last.resolve()?;
+    let (delegate, _) = chain::single_delegate(&resolved)?;
+    Ok(MandateId::of(&last, delegate))
 }
 
 /// The chain with only the mandate of this type shown in its last segment: what one verifier gets of a hand-over.

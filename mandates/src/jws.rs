@@ -1,6 +1,7 @@
 //! Compact JWS (RFC 7515) with ES256 and nothing else: the received bytes are kept, because only they may be hashed or
 //! verified, and the algorithm is ours to say, never the token's.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base64url;
@@ -114,7 +115,7 @@ impl<'a> Jws<'a> {
 
 /// A token that lacks only its signature: sign [`Unsigned::signing_input`] wherever the key lives, then
 /// [`Unsigned::finish`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
 pub struct Unsigned {
     before: String,

@@ -26,6 +26,10 @@ pub const LIST_ENTRIES_MAX: usize = 512;
 pub const LINES_MAX: usize = 256;
 /// Units of all lines of one checkout.
 pub const UNITS_MAX: u64 = 1_000_000_000;
+/// Bytes of one status list when it is inflated: four million mandates of two bits.
+pub const STATUS_BYTES_MAX: usize = 1024 * 1024;
+/// How old a status list may be that does not say when it ends.
+pub const STATUS_AGE_SECONDS_MAX: u32 = 24 * 3_600;
 /// Bytes of one text that means something to us (ids, names, currencies, aud, nonce).
 pub const TEXT_BYTES_MAX: usize = 4096;
 /// Keys of one key set.

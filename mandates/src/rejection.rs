@@ -131,6 +131,9 @@ codes! {
         NotYetValid = "not_yet_valid",
         IssuedInFuture = "issued_in_future",
         LeafStale = "leaf_stale",
+        // status lists
+        StatusUnreadable = "status_unreadable",
+        StatusElsewhere = "status_elsewhere",
         // receipts
         ReceiptReferenceUnknown = "receipt_reference_unknown",
         // canonical JSON, key binding and AP2 v0.1

@@ -120,6 +120,7 @@ impl Engine {
         let payer = payer.parse().map_err(|_| EngineError::Broken(format!("{payer} is no address")))?;
         let valid_before = self.valid_before(tenant, &view, offer)?;
         let nonce = exact::nonce(view.budget.id.0, spend.0);
+        let above = self.mandates_above(&tenant.id, &view.budget).await?;
         Ok(Draft {
             tenant,
             request,
@@ -127,6 +128,7 @@ impl Engine {
             spend,
             offer,
             view,
+            above,
             recipient,
             authority,
             rate,
@@ -202,8 +204,9 @@ impl Engine {
         let agent = agent_of(draft.tenant, &draft.view.record.agent)?;
         let nonce = draft.spend.to_string();
         let signer = agent.holding(&draft.view.record.agent_key)?;
-        let (open, audience) = (&draft.view.record.payment, &draft.tenant.issuer);
-        let chain = self.close(signer, open, payment, audience, &nonce).await?;
+        let record = &draft.view.record;
+        let (open, audience) = (self.token(draft.tenant, record, &record.payment).await?, &draft.tenant.issuer);
+        let chain = self.close(signer, &open, payment, audience, &nonce).await?;
         let verdict = self.judge(draft.tenant, &chain, audience, &nonce, purchase);
         let checks = verdict.checks.iter().map(|check| check.to_json().to_string()).collect();
         Ok((chain, verdict.outcome?, checks))

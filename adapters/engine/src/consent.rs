@@ -20,6 +20,7 @@ use crate::error::EngineError;
 use crate::limits::{self, HoursText, LimitState, LimitText, RefundsText};
 use crate::rate::{authority_from_major, authority_to_major};
 use crate::tenant::Tenant;
+use crate::token::{Delegator, Token, Tokens};
 use crate::{Engine, Identity};
 
 /// Longest text in which an agent says what it is about.
@@ -121,13 +122,16 @@ pub struct MandateRecord {
     pub currency: String,
     pub cart: CartDemand,
     /// The open payment mandate as its verifiers get it.
-    pub payment: String,
+    pub payment: Token,
     /// The open checkout mandate as merchants get it.
-    pub checkout: String,
+    pub checkout: Token,
     pub expires_at: i64,
+    /// Through whose hands it came, from the agent that asked the person on; empty for that one's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<Delegator>,
 }
 
-const MANDATE_TYPE: &str = "purser.mandate/1";
+pub(crate) const MANDATE_TYPE: &str = "purser.mandate/1";
 
 /// A question and where it stands.
 #[derive(Clone, Debug)]
@@ -147,6 +151,8 @@ pub struct MandateView {
 pub struct MandateState {
     pub view: MandateView,
     pub limits: Vec<LimitState>,
+    /// Nothing where the mandate was handed on and does not stand, or whoever handed it on cannot sign any more.
+    pub tokens: Option<Tokens>,
 }
 
 impl Engine {
@@ -239,7 +245,7 @@ impl Engine {
         let decision = decided.ok_or_else(|| EngineError::Broken("an answer without a row".into()))?;
         if decision.state == DecisionState::Approved && decision.opened.is_none() {
             let document = self.intent(identity, decision.subject).await?;
-            self.open_mandate(identity, &document).await?;
+            self.open_mandate(identity, &document, decision.asked).await?;
         }
         let found = self.store.decision(&identity.tenant, id).await?;
         self.show(identity, found.unwrap_or(decision)).await
@@ -258,11 +264,16 @@ impl Engine {
     }
 
     /// Signs both mandates and opens the node; the approval is used up in the same unit.
-    async fn open_mandate(&self, identity: &Identity, document: &IntentDocument) -> Result<(), EngineError> {
+    async fn open_mandate(
+        &self,
+        identity: &Identity,
+        document: &IntentDocument,
+        asked: u64,
+    ) -> Result<(), EngineError> {
         let tenant = self.tenant(&identity.tenant)?;
         let tenant = tenant.as_ref();
         let parent = self.open_person(tenant, &document.user, &document.currency).await?;
-        let minted = self.mint(tenant, document).await?;
+        let minted = self.mint(tenant, document, asked).await?;
         let record = MandateRecord {
             r#type: MANDATE_TYPE.into(),
             decision: document.decision,
@@ -271,9 +282,10 @@ impl Engine {
             agent_key: document.agent_key.clone(),
             currency: document.currency.clone(),
             cart: document.cart,
-            payment: minted.payment,
-            checkout: minted.checkout,
+            payment: Token::Signed(minted.payment),
+            checkout: Token::Signed(minted.checkout),
             expires_at: document.expires_at,
+            line: Vec::new(),
         };
         let stored = to_document("mandate", &record)?;
         let open = OpenBudget {
@@ -294,7 +306,7 @@ impl Engine {
     }
 }
 
-fn check_request(request: &IntentRequest, payments: u64, tenant: &Tenant) -> Result<(), EngineError> {
+pub(crate) fn check_request(request: &IntentRequest, payments: u64, tenant: &Tenant) -> Result<(), EngineError> {
     let total = authority_from_major(&request.total, &request.currency)?;
     limits::read(&request.limits, &request.currency)?;
     request.hours.as_ref().map(HoursText::read).transpose()?;
@@ -328,7 +340,7 @@ fn check_request(request: &IntentRequest, payments: u64, tenant: &Tenant) -> Res
 }
 
 /// The caps that the book holds, from the same document as the constraints that the credential carries.
-fn caps(document: &IntentDocument) -> Result<Caps, EngineError> {
+pub(crate) fn caps(document: &IntentDocument) -> Result<Caps, EngineError> {
     let per_payment = document.per_payment.as_deref();
     Ok(Caps {
         total: Some(authority_from_major(&document.total, &document.currency)?),

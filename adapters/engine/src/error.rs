@@ -60,6 +60,8 @@ pub enum EngineError {
     CartMismatch { expected: String, found: String },
     #[error("the mandate demands a cart signed by the merchant; none was given")]
     CartRequired,
+    #[error("{expected} was expected of what is handed on, {found} was asked for")]
+    Delegation { code: &'static str, expected: String, found: String },
     #[error("fewer than {limit} {what} of one agent were expected, there are {found}; try again in {retry_after} s")]
     QuotaExceeded { what: &'static str, limit: u32, found: u32, retry_after: u32 },
     #[error("the chain cannot be asked: {0}")]
@@ -99,6 +101,7 @@ impl EngineError {
             Self::PayeeMismatch { .. } => "payee_mismatch",
             Self::CartMismatch { .. } => "cart_mismatch",
             Self::CartRequired => "cart_required",
+            Self::Delegation { code, .. } => code,
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::ChainUnavailable(_) => "chain_unavailable",
             Self::ChainRefused(_) => "chain_refused",
@@ -112,7 +115,7 @@ impl EngineError {
 
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Mandate(_) | Self::Payment(_) | Self::Offer(_) => Kind::Refused,
+            Self::Mandate(_) | Self::Payment(_) | Self::Offer(_) | Self::Delegation { .. } => Kind::Refused,
             Self::Book(rejection) => kind_of(rejection.code()),
             Self::Rate(RateError::Missing { .. }) => Kind::Refused,
             Self::Rate(_) | Self::Wire(_) | Self::Invalid { .. } => Kind::Invalid,

@@ -26,6 +26,7 @@ use crate::consent::IntentDocument;
 use crate::error::EngineError;
 use crate::mint::LEAF_AGE_SECONDS_MAX;
 use crate::rate::Peg;
+use crate::token::Delegator;
 use crate::{Engine, Identity, book};
 
 pub const BUNDLE_TYPE: &str = "purser.spend-evidence/1";
@@ -39,6 +40,9 @@ pub struct Bundle {
     pub mandate: BudgetId,
     pub decision: DecisionId,
     pub agent: PrincipalId,
+    /// Through whose hands the mandate came, from the agent that asked the person on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<Delegator>,
     /// The closed payment mandate with its whole chain.
     pub chain: String,
     pub audience: String,
@@ -249,8 +253,10 @@ fn check_origin(records: &[Effects], spend: &Spend) -> Result<String, String> {
 fn check_decision(file: &EvidenceFile, bundle: &Bundle) -> Result<String, String> {
     let document: IntentDocument = serde_json::from_str(&file.decision).map_err(|error| error.to_string())?;
     same("decision", bundle.decision, document.decision)?;
-    same("agent", &bundle.agent, &document.agent)?;
-    Ok(format!("{} approved {} {} for {}", document.user, document.total, document.currency, document.agent))
+    same("agent", bundle.line.first().map_or(&bundle.agent, |by| &by.agent), &document.agent)?;
+    let on = bundle.line.iter().skip(1).map(|by| &by.agent).chain(bundle.line.first().map(|_| &bundle.agent));
+    let on: String = on.map(|agent| format!(", who handed it on to {agent}")).collect();
+    Ok(format!("{} approved {} {} for {}{on}", document.user, document.total, document.currency, document.agent))
 }
 
 /// The chain as it was judged when the money was held: the record of the hold says when.
@@ -279,8 +285,14 @@ fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &dy
         revoked: Revoked::LeftToState,
     };
     let facts = verify(&bundle.chain, &context).outcome.map_err(|error| format!("{}: {error}", error.code()))?;
-    let open = facts.open.last().ok_or("the chain has no open mandate")?;
-    same("mandate", spend.budget, BudgetId(*open.identity.as_bytes()))?;
+    let named: Vec<BudgetId> = bundle.line.iter().map(|by| by.mandate).chain([spend.budget]).collect();
+    let open: Vec<BudgetId> = facts.open.iter().map(|open| BudgetId(*open.identity.as_bytes())).collect();
+    let listed = |ids: &[BudgetId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    same("mandates", listed(&named), listed(&open))?;
+    let hold = records.iter().find(|record| record.operation == Operation::Hold).ok_or("no record of the hold")?;
+    if let Some(id) = named.iter().find(|id| !hold.moves.iter().any(|step| step.budget == **id)) {
+        return Err(format!("a hold that debits mandate {id} was expected, it debits others"));
+    }
     Ok(format!("{} links verify under the given keys, bound to this spend", facts.open.len().saturating_add(1)))
 }
 

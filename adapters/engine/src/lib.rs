@@ -5,7 +5,7 @@
 //! chain shows. Each use case sequences the ports and holds no rule: rules are in `mandates`, `x402` and `ledger`.
 //!
 //! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`reconcile`] (what
-//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`consent`] (how a mandate comes to be).
+//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`consent`] (how a mandate comes to be), [`delegate`] (how it is handed on).
 //!
 //! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
 //! library.
@@ -15,6 +15,7 @@ pub mod authorize;
 mod book;
 pub mod cart;
 pub mod consent;
+pub mod delegate;
 mod desk;
 pub mod error;
 pub mod evidence;
@@ -31,9 +32,11 @@ pub mod reconcile;
 pub mod refund;
 pub mod restore;
 pub mod sell;
+pub mod status;
 pub mod stop;
 pub mod subject;
 pub mod tenant;
+mod token;
 pub mod verify;
 
 use std::collections::BTreeMap;
@@ -51,6 +54,7 @@ use crate::desk::Desk;
 use crate::error::EngineError;
 use crate::ports::{Clock, Entropy, Outside};
 use crate::quota::Quotas;
+use crate::status::Lists;
 use crate::tenant::Tenant;
 
 /// Who calls, and in whose book.
@@ -77,6 +81,7 @@ pub struct Engine {
     taken_back: AtomicU64,
     desk: Desk,
     quotas: Quotas,
+    lists: Lists,
 }
 
 impl Engine {
@@ -104,6 +109,7 @@ impl Engine {
             taken_back: AtomicU64::new(0),
             desk: Desk::default(),
             quotas: Quotas::default(),
+            lists: Lists::default(),
         }
     }
 

@@ -18,7 +18,10 @@ impl Engine {
         let record: MandateRecord = serde_json::from_slice(&document.bytes)
             .map_err(|error| EngineError::Broken(format!("a mandate cannot be read: {error}")))?;
         let caller = &identity.caller;
-        let concerned = caller.principal == record.agent || caller.principal == record.user;
+        let concerned = caller.principal == record.agent
+            || caller.principal == record.user
+            // Whoever handed it on answers for it, and may take it back.
+            || record.line.iter().any(|by| by.agent == caller.principal);
         match caller.kind {
             CallerKind::Operator | CallerKind::Service => Ok(MandateView { budget, record }),
             _ if concerned => Ok(MandateView { budget, record }),
@@ -31,7 +34,8 @@ impl Engine {
     pub async fn mandate_state(&self, identity: &Identity, id: BudgetId) -> Result<MandateState, EngineError> {
         let view = self.mandate(identity, id).await?;
         let limits = self.limit_states(&identity.tenant, &view.budget).await?;
-        Ok(MandateState { view, limits })
+        let tokens = self.shown_tokens(self.tenant(&identity.tenant)?.as_ref(), &view).await?;
+        Ok(MandateState { view, limits, tokens })
     }
 
     /// Stops or restarts a mandate: its person or an operator. Effective at the next reservation and the next

@@ -35,7 +35,13 @@ pub struct Minted {
 
 impl Engine {
     /// One root over both open mandates, as a wallet hands them to an agent; each verifier gets its own part.
-    pub(crate) async fn mint(&self, tenant: &Tenant, document: &IntentDocument) -> Result<Minted, EngineError> {
+    /// `asked` is the record that put the question.
+    pub(crate) async fn mint(
+        &self,
+        tenant: &Tenant,
+        document: &IntentDocument,
+        asked: u64,
+    ) -> Result<Minted, EngineError> {
         let holder = agent_of(tenant, &document.agent)?.holding(&document.agent_key)?.public().clone();
         let open = |vct, constraints: Vec<Constraint>| {
             Mandate::Open(Open {
@@ -58,6 +64,7 @@ impl Engine {
             issuer: &tenant.issuer,
             issued_at_seconds: document.issued_at,
             addressed: Addressed::ToNobody,
+            status: Some(&self.status_place(tenant, asked)),
         };
         let unsigned = issue::root(&terms, &mandates, &mut self.salts()?)?;
         let root = tenant.provider.sign(unsigned).await?;
@@ -70,7 +77,7 @@ impl Engine {
         Ok(Minted { payment, checkout, identity })
     }
 
-    fn look_at(&self, tenant: &Tenant, token: &str) -> Result<Facts, EngineError> {
+    pub(crate) fn look_at(&self, tenant: &Tenant, token: &str) -> Result<Facts, EngineError> {
         let context = Context {
             clock: self.mandate_clock(0),
             trusted: &tenant.roots,
@@ -130,7 +137,7 @@ impl Engine {
     }
 
     /// 128 bits each, all drawn from one fresh seed of 256.
-    fn salts(&self) -> Result<impl FnMut() -> Salt + use<>, EngineError> {
+    pub(crate) fn salts(&self) -> Result<impl FnMut() -> Salt + use<>, EngineError> {
         let seed = self.entropy.bytes()?;
         let mut count = 0_u64;
         Ok(move || {
@@ -146,7 +153,7 @@ impl Engine {
     }
 }
 
-fn payment_constraints(document: &IntentDocument) -> Result<Vec<Constraint>, EngineError> {
+pub(crate) fn payment_constraints(document: &IntentDocument) -> Result<Vec<Constraint>, EngineError> {
     let currency = Currency::new(&document.currency)?;
     let limit = document.per_payment.as_ref().unwrap_or(&document.total);
     let limit = authority_from_major(limit, &document.currency)?;
@@ -168,7 +175,7 @@ fn payment_constraints(document: &IntentDocument) -> Result<Vec<Constraint>, Eng
     Ok(constraints)
 }
 
-fn checkout_constraints(document: &IntentDocument) -> Vec<Constraint> {
+pub(crate) fn checkout_constraints(document: &IntentDocument) -> Vec<Constraint> {
     merchants(document).map(|allowed| Constraint::AllowedMerchants(AllowedMerchants { allowed })).into_iter().collect()
 }
 

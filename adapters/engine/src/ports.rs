@@ -70,6 +70,14 @@ pub enum Relayed<T> {
     Silence(String),
 }
 
+/// Status lists that others publish, for [`mandates::status::look`]. Whoever fetches them guards against addresses that
+/// are none of the caller's business, and keeps a list no longer than its `ttl`.
+#[async_trait]
+pub trait StatusLists: Send + Sync {
+    /// The token at this address. Silence says nothing of a mandate, least of all that it stands.
+    async fn fetch(&self, uri: &str) -> Relayed<String>;
+}
+
 /// Names a spend in logs and errors.
 pub fn short(spend: SpendId) -> String {
     spend.to_string().chars().take(12).collect()

@@ -22,6 +22,8 @@ pub struct Tenant {
     pub salt: SaltKey,
     /// This tenant's issuer, inside `iss`.
     pub issuer: String,
+    /// Below which its status lists are published.
+    pub status_url: String,
     /// The trusted surface's key: root of every mandate that this tenant issues.
     pub provider: Arc<dyn MandateSigner>,
     pub receipts: Arc<dyn MandateSigner>,

@@ -133,6 +133,7 @@ fn assemble(
         secret: TenantSecret::new(ring.secret(&slot(Purpose::TenantSecret))?),
         salt: SaltKey::new(ring.secret(&slot(Purpose::JournalSalt))?),
         issuer: issuer(config, &tenant.id),
+        status_url: format!("{}/status", config.public_url()),
         provider: ring.signer(&slot(Purpose::Provider))?,
         receipts: ring.signer(&slot(Purpose::Receipts))?,
         trust: trust(config, tenant, set(Purpose::Provider)?)?,

@@ -9,6 +9,7 @@ use ledger::origin::Build;
 
 pub use self::books::{BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, SpendsArgs};
 use crate::close::CloseArgs;
+use crate::delegate::DelegateArgs;
 use crate::restore::{BackupArgs, RestoreArgs};
 use crate::subject::SubjectArgs;
 use crate::verify::VerifyArgs;
@@ -71,11 +72,13 @@ pub enum Command {
     Token(TokenArgs),
     /// Ask a person for a mandate, as an agent.
     Ask(AskArgs),
+    /// Hand part of a mandate on to another agent, as the agent that holds it.
+    Delegate(DelegateArgs),
     /// Fetch a URL, settling a 402 under a mandate. Exit 0 only on a 200.
     Pay(PayArgs),
 }
 
-fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+pub(crate) fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
     serde_json::from_str(text)
 }
 

@@ -6,8 +6,8 @@ use crate::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
-    approve, ask, bench, chain_command, checkpoint, close, demo, dev, doctor, export, init, keys, operate, pay,
-    principal, reconcile, restore, serve, stop, subject, telemetry, verify,
+    approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init, keys, operate,
+    pay, principal, reconcile, restore, serve, stop, subject, telemetry, verify,
 };
 use clap::Parser;
 
@@ -82,6 +82,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,
         Command::Ask(args) => Ok(if ask::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Delegate(args) => delegate::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Pay(args) => Ok(match pay::run(&args).await? {
             Ended::Delivered => ExitCode::SUCCESS,
             Ended::Refused => ExitCode::FAILURE,

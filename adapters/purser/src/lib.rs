@@ -19,6 +19,7 @@ pub mod close;
 pub mod command;
 pub mod config;
 pub mod credential;
+pub mod delegate;
 pub mod demo;
 pub mod dev;
 pub mod doctor;

@@ -11,6 +11,7 @@
 mod books;
 pub mod call;
 mod carrier;
+mod delegation;
 mod docs;
 mod errors;
 mod events;
@@ -29,6 +30,7 @@ pub mod paid;
 mod payments;
 pub mod problem;
 mod schema;
+mod status;
 pub mod till;
 
 use std::sync::Arc;
@@ -88,6 +90,7 @@ pub struct Settings {
         mandates::decide,
         mandates::cart,
         mandates::verify,
+        delegation::delegate,
         mandates::show,
         mandates::spend,
         mandates::revoke,
@@ -116,6 +119,7 @@ pub struct Settings {
         carrier::resources,
         carrier::well_known,
         jwks,
+        status::list,
         docs::openapi,
         docs::show,
         errors::list,
@@ -137,6 +141,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/v1/mandates/verify", post(mandates::verify))
         .route("/v1/mandates/{id}", get(mandates::show))
         .route("/v1/mandates/{id}/spend", get(mandates::spend))
+        .route("/v1/mandates/{id}/delegate", post(delegation::delegate))
         .route("/v1/mandates/{id}/revoke", post(mandates::revoke))
         .route("/v1/mandates/{id}/suspend", post(mandates::suspend))
         .route("/v1/mandates/{id}/resume", post(mandates::resume))
@@ -165,6 +170,7 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/discovery/resources", get(carrier::resources))
         .route("/.well-known/x402", get(carrier::well_known))
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/status/{n}", get(status::list))
         .route("/openapi.json", get(docs::openapi))
         .route("/docs", get(docs::show))
         .route("/errors", get(errors::list))

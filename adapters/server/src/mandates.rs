@@ -217,7 +217,7 @@ async fn change(
 }
 
 /// Amounts for people in major units, and beside them the units that the book counts in.
-fn mandate_json(state: &MandateState) -> Value {
+pub fn mandate_json(state: &MandateState) -> Value {
     let MandateView { budget, record } = &state.view;
     let major = |amount| shown(amount, &record.currency);
     let figure = |amount: ledger::money::Amount| json!({ "amount": major(amount), "units": amount.to_string() });
@@ -246,7 +246,9 @@ fn mandate_json(state: &MandateState) -> Value {
         "payments": { "used": budget.count, "limit": budget.caps.occurrences },
         "limits": state.limits.iter().map(limit_json).collect::<Vec<_>>(),
         "hours": budget.caps.hours.as_ref().map(ToString::to_string),
-        "payment": record.payment,
-        "checkout": record.checkout,
+        "parent": record.line.last().map(|by| by.mandate),
+        "line": record.line.iter().map(|by| json!({ "mandate": by.mandate, "agent": by.agent })).collect::<Vec<_>>(),
+        "payment": state.tokens.as_ref().map(|tokens| &tokens.payment),
+        "checkout": state.tokens.as_ref().map(|tokens| &tokens.checkout),
     })
 }

@@ -64,7 +64,7 @@ pub async fn pay(
     Ok(created(payment_json(&payment)))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
+pub fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
     let mut values = headers.get_all(KEY).iter();
     let (first, second) = (values.next(), values.next());
     let text = match (first, second) {

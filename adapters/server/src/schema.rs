@@ -43,6 +43,32 @@ pub struct Intent {
     cart: Option<String>,
 }
 
+/// What an agent hands on. What is left out is as in the mandate that it comes from.
+#[derive(ToSchema)]
+pub struct Delegation {
+    /// The agent that gets it.
+    to: String,
+    /// Decimal, major units of the mandate's currency.
+    #[schema(example = "1.00")]
+    total: String,
+    #[schema(example = "0.10")]
+    per_payment: Option<String>,
+    /// One where nothing is said.
+    #[schema(minimum = 1)]
+    payments: Option<u64>,
+    payees: Option<Vec<Payee>>,
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    expires_in_seconds: Option<u64>,
+    /// Beside those of the mandate that it comes from, which bind all the same.
+    #[schema(max_items = 16)]
+    limits: Option<Vec<Limit>>,
+    hours: Option<Hours>,
+    /// `keep` or `restore`; `keep` where nothing is said.
+    refunds: Option<String>,
+    /// `required` or `optional`.
+    cart: Option<String>,
+}
+
 /// So much, or so many payments, a period.
 #[derive(ToSchema)]
 pub struct Limit {

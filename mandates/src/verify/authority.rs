@@ -67,7 +67,7 @@ fn check_types(links: &[Link], context: &Context<'_>) -> Result<Family, Rejectio
         )
         .at("vct"));
     }
-    let is_looked_at_alone = before.is_empty() && context.expected == Expected::OnItsOwn;
+    let is_looked_at_alone = context.expected == Expected::OnItsOwn;
     if last.is_open() && !is_looked_at_alone {
         return Err(Rejection::new(Code::LeafNotClosed, format!("the last mandate is closed; {last} came")).at("vct"));
     }

@@ -64,7 +64,7 @@ pub(super) fn authenticate(
     for (index, pair) in segments.windows(2).enumerate() {
         let [previous, hop] = pair else { continue };
         let segment = index.saturating_add(1);
-        let position = if segment == hops.len() { Position::Leaf } else { Position::Middle };
+        let position = if segment == hops.len() { last_position(hop, context) } else { Position::Middle };
         let read = read_hop(Hop { hop, previous, segment, position, holder: holder.as_ref() }, context, report)?;
         links.push(read.link);
         signer = read.signer;
@@ -72,6 +72,18 @@ pub(super) fn authenticate(
         presentation = Some(read.presentation);
     }
     Ok(Credential { links, presentation, signer, signed_by: root.signed_by })
+}
+
+/// A chain that is looked at on its own may end with what was handed on and not closed yet: then its last hop is one of the
+/// middle. A closed mandate ends as a leaf, whatever its type claims.
+fn last_position(hop: &SdJwt<'_>, context: &Context<'_>) -> Position {
+    let is_open = || {
+        let resolved = hop.resolve().ok()?;
+        let (_, claims) = chain::single_delegate(&resolved).ok()?;
+        Vct::of(claims).ok().filter(|vct| vct.is_open())
+    };
+    let is_handed_on = context.expected == Expected::OnItsOwn && is_open().is_some();
+    if is_handed_on { Position::Middle } else { Position::Leaf }
 }
 
 fn open_envelope<'a>(presented: &'a str, report: &mut Report) -> Result<Vec<SdJwt<'a>>, Rejection> {

@@ -163,8 +163,13 @@ pub fn root(mandates: &[Mandate]) -> String {
 }
 
 pub fn root_unsigned(mandates: &[Mandate], key_id: &KeyId) -> Unsigned {
-    let terms =
-        RootTerms { key_id, issuer: "https://p.example", issued_at_seconds: NOW - 60, addressed: Addressed::ToNobody };
+    let terms = RootTerms {
+        key_id,
+        issuer: "https://p.example",
+        issued_at_seconds: NOW - 60,
+        addressed: Addressed::ToNobody,
+        status: None,
+    };
     issue::root(&terms, mandates, &mut salts()).unwrap()
 }
 

@@ -13,6 +13,7 @@ mod hand_over;
 mod narrowing;
 mod receipts;
 mod round_trip;
+mod status;
 mod tampering;
 mod trust;
 mod v0_1;

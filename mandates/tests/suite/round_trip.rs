@@ -58,7 +58,13 @@ fn a_direct_mandate_names_its_verifier_and_is_used_once() {
     let direct = |addressed| {
         let key = provider();
         let key_id = key.key_id();
-        let terms = RootTerms { key_id: &key_id, issuer: "https://p.example", issued_at_seconds: NOW - 60, addressed };
+        let terms = RootTerms {
+            key_id: &key_id,
+            issuer: "https://p.example",
+            issued_at_seconds: NOW - 60,
+            addressed,
+            status: None,
+        };
         let mandates = [Mandate::Payment(payment(&cart, 1999))];
         signed(issue::root(&terms, &mandates, &mut salts()).unwrap(), &key)
     };

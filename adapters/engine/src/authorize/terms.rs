@@ -1,7 +1,7 @@
 //! What is decided about a payment before the book is asked: who is paid, what it costs, what the mandate says.
 
 use alloy_primitives::{Address, B256};
-use ledger::budget::Caps;
+use ledger::budget::{Budget, Caps};
 use ledger::command::Pin;
 use ledger::id::{Digest, PayeeId, SpendId};
 use ledger::transfer::Money;
@@ -40,6 +40,8 @@ pub(super) struct Draft<'a> {
     pub spend: SpendId,
     pub offer: &'a Offer,
     pub view: MandateView,
+    /// The mandates that it was handed on from, from the nearest up.
+    pub above: Vec<Budget>,
     pub recipient: Recipient<'a>,
     pub authority: Money,
     pub rate: Option<Peg>,
@@ -88,6 +90,7 @@ impl Draft<'_> {
             mandate: self.view.budget.id,
             decision: record.decision,
             agent: record.agent.clone(),
+            line: record.line.clone(),
             chain,
             audience: self.tenant.issuer.clone(),
             cart: self.request.cart.clone(),
@@ -163,37 +166,46 @@ pub(super) fn price(tenant: &Tenant, view: &MandateView, offer: &Offer) -> Resul
     Ok((Money { asset: quote, amount }, Some(peg.clone())))
 }
 
-/// What the credential left to state must be what the node holds. The node was opened from the same document as the
-/// credential; this looks again, because the next engineer may open nodes otherwise.
+/// What the credential left to state must be what the nodes hold: each mandate of the chain is a node here, in this order
+/// and with none between. A node was opened from the same document as its credential; this looks again, because the next
+/// engineer may open nodes otherwise.
 pub(super) fn check_obligations(facts: &Facts, draft: &Draft<'_>) -> Result<(), EngineError> {
-    let budget = &draft.view.budget;
-    let Caps { total, occurrences, .. } = budget.caps;
-    let broken = |what: String| EngineError::Broken(format!("mandate {}: {what}", budget.id));
+    let nodes: Vec<&Budget> = draft.above.iter().rev().chain([&draft.view.budget]).collect();
+    let is_chain = facts.open.iter().map(|open| *open.identity.as_bytes()).eq(nodes.iter().map(|node| node.id.0));
+    if !is_chain {
+        let broken = format!("the chain of mandate {} is not its path in the book", draft.view.budget.id);
+        return Err(EngineError::Broken(broken));
+    }
     for obligation in &facts.obligations {
-        if obligation.mandate.as_bytes() != &budget.id.0 {
-            return Err(broken(format!("the chain names mandate {}, which is no node here", obligation.mandate)));
-        }
-        let is_held = match &obligation.duty {
-            Duty::Budget(limit) => {
-                let max = authority_from_major(&limit.max.to_string(), limit.currency.as_str())?;
-                budget.asset == fiat(limit.currency.as_str())? && total.is_some_and(|total| total <= max)
-            }
-            Duty::SingleUse => occurrences == Some(1),
-            Duty::Occurrences(recurrence) => {
-                let within = recurrence.max_occurrences.is_none_or(|max| occurrences.is_some_and(|ours| ours <= max));
-                within && recurrence.frequency == Frequency::OnDemand
-            }
-            // The hold consumes the nonce; it is the spend's own name.
-            Duty::Nonce { nonce, .. } => *nonce == draft.spend.to_string(),
-        };
-        if !is_held {
-            return Err(broken(format!("the book does not hold {:?}", obligation.duty)));
+        let node = nodes.iter().find(|node| node.id.0 == *obligation.mandate.as_bytes());
+        let node = node.ok_or_else(|| {
+            EngineError::Broken(format!("the chain names mandate {}, which is no node here", obligation.mandate))
+        })?;
+        if !is_held(&obligation.duty, node, draft)? {
+            return Err(EngineError::Broken(format!(
+                "mandate {}: the book does not hold {:?}",
+                node.id, obligation.duty
+            )));
         }
     }
-    match facts.open.iter().find(|open| open.identity.as_bytes() != &budget.id.0) {
-        Some(open) => Err(broken(format!("the chain has mandate {}, which is no node here", open.identity))),
-        None => Ok(()),
-    }
+    Ok(())
+}
+
+fn is_held(duty: &Duty, node: &Budget, draft: &Draft<'_>) -> Result<bool, EngineError> {
+    let Caps { total, occurrences, .. } = node.caps;
+    Ok(match duty {
+        Duty::Budget(limit) => {
+            let max = authority_from_major(&limit.max.to_string(), limit.currency.as_str())?;
+            node.asset == fiat(limit.currency.as_str())? && total.is_some_and(|total| total <= max)
+        }
+        Duty::SingleUse => occurrences == Some(1),
+        Duty::Occurrences(recurrence) => {
+            let within = recurrence.max_occurrences.is_none_or(|max| occurrences.is_some_and(|ours| ours <= max));
+            within && recurrence.frequency == Frequency::OnDemand
+        }
+        // The hold consumes the nonce; it is the spend's own name.
+        Duty::Nonce { nonce, .. } => *nonce == draft.spend.to_string(),
+    })
 }
 
 /// What a key stands for. The 402's text may change between two tries; what is bought and at which terms may not.

@@ -168,6 +168,7 @@ fn bare(name: &str) -> Tenant {
         secret: TenantSecret::new([5; 32]),
         salt: salt(),
         issuer: format!("https://{name}.example"),
+        status_url: format!("https://{name}.example/status"),
         provider: keys.provider.clone(),
         receipts: keys.receipts.clone(),
         trust: None,

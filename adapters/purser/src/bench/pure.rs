@@ -61,8 +61,13 @@ fn chain(provider: &LocalKey, middle: u8) -> Result<String, String> {
     };
     let mut holder = key(100)?;
     let key_id = provider.key_id();
-    let terms =
-        RootTerms { key_id: &key_id, issuer: "https://a", issued_at_seconds: NOW, addressed: Addressed::ToNobody };
+    let terms = RootTerms {
+        key_id: &key_id,
+        issuer: "https://a",
+        issued_at_seconds: NOW,
+        addressed: Addressed::ToNobody,
+        status: None,
+    };
     let mut token = sign(provider, issue::root(&terms, &[open(&holder)], &mut salts).map_err(say)?)?;
     let hop = |position| HopTerms { position, audience: "aud", nonce: "nonce", issued_at_seconds: NOW };
     for step in 0..middle {

@@ -382,6 +382,12 @@ super::abouts! { Code,
     DelegationCycle =>
         "The mandate would come back to somebody who holds one of its chain.",
         "Delegate to an agent that has no part in the chain.";
+    StatusUnreadable =>
+        "A status list, or the place in it, says nothing that can be relied upon.",
+        "Fetch the list anew; where it stays so, ask its issuer.";
+    StatusElsewhere =>
+        "The status list is the one of another address than the mandate names.",
+        "Fetch it from the address in `status.status_list.uri`.";
     ConstraintWithheld =>
         "A constraint of the mandate was not disclosed, so it cannot be checked.",
         "Disclose every constraint.";

@@ -27,6 +27,16 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "Do not pay. Ask the shop on another way, and correct the record if it really moved.",
     ),
     ("cart_mismatch", "The cart is for something else than the 402 asks for.", "Get both from the same checkout."),
+    (
+        "child_widens_cart",
+        "The mandate demands a cart for every payment, and what is handed on would not.",
+        "Leave `cart` out.",
+    ),
+    (
+        "child_widens_refunds",
+        "What is given back under the mandate is not spent again, and under what is handed on it would be.",
+        "Leave `refunds` out.",
+    ),
     ("cart_required", "The mandate demands a cart that the merchant signed.", "Send `cart` with the payment."),
     (
         "chain_unavailable",

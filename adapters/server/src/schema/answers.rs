@@ -119,10 +119,22 @@ pub struct Mandate {
     limits: Vec<LimitState>,
     /// When anything may be paid.
     hours: Option<String>,
-    /// The open payment mandate (SD-JWT).
-    payment: String,
-    /// The open checkout mandate (SD-JWT), for merchants.
-    checkout: String,
+    /// The mandate that it was handed on from; nothing for one that a person gave.
+    parent: Option<String>,
+    /// Through whose hands it came, from the agent that asked the person on.
+    line: Vec<Delegator>,
+    /// The open payment mandate (SD-JWT, with all that it was handed on from). Nothing for one that was handed on and does
+    /// not stand.
+    payment: Option<String>,
+    /// The open checkout mandate, for merchants.
+    checkout: Option<String>,
+}
+
+/// A mandate, and the agent that handed part of it on.
+#[derive(ToSchema)]
+pub struct Delegator {
+    mandate: String,
+    agent: String,
 }
 
 #[derive(ToSchema)]
