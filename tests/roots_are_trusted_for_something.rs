@@ -36,6 +36,7 @@ fn open(vct: Vct, key: &LocalKey) -> String {
         issuer: "https://bank.example",
         issued_at_seconds: now - 5,
         addressed: Addressed::ToNobody,
+        status: None,
     };
     let mut count = 0_u8;
     let mut salts = move || {
