@@ -15,6 +15,42 @@
 //! and [`serialization`], SD-JWT at large; [`ucp`], a merchant's signature over a UCP checkout; [`vc`], mandates as W3C
 //! Verifiable Credentials.
 //!
+//! A merchant who is paid by card verifies what an agent presents, with the library alone: what was agreed is an argument,
+//! and what is left out of it must be said to be left out.
+//!
+//! ```
+//! use mandates::{clock::Clock, json::Object, keys::KeySet, mandate::Family, verify::*};
+//!
+//! # use mandates::constraint::OpenCheckout;
+//! fn may_ship(presented: &str, roots: &Object, checkout_hash: &str, own: &KeySet, now_seconds: i64) -> Result<(), String> {
+//!     let trusted = KeySet::from_jwks(roots).map_err(|refused| refused.to_string())?;
+//!     let verdict = verify(presented, &Context {
+//!         clock: Clock { now_seconds, skew_seconds: 60 },
+//!         trusted: &trusted,
+//!         family: ExpectedFamily::Exactly(Family::Checkout),
+//!         expected: Expected::Exactly { audience: "merchant", nonce: "b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4" },
+//!         leaf_age_seconds_max: 300,
+//!         purchase: Purchase::CheckoutHash { hash: checkout_hash, merchant_keys: own },
+//!         open_checkout: OpenCheckout::Unknown,
+//!         usage: Usage::Unknown,
+//!         nonces: Nonces::LeftToState,
+//!         revoked: Revoked::LeftToState,
+//!     });
+//!     verdict.outcome.map(drop).map_err(|refused| format!("{}: {refused}", refused.code))
+//! }
+//! # let file = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/ap2/v0.2.json"));
+//! # let cases: Vec<serde_json::Value> = serde_json::from_str(file).unwrap();
+//! # let case = cases.iter().find(|case| case["id"] == "v-open-closed-checkout").unwrap();
+//! # let jwks = |jwk: &serde_json::Value| serde_json::json!({ "keys": [jwk] }).as_object().unwrap().clone();
+//! # let own = KeySet::from_jwks(&jwks(&case["context"]["merchant_jwk"])).unwrap();
+//! # let (token, now) = (case["token"].as_str().unwrap(), case["now"].as_i64().unwrap());
+//! # let hash = case["context"]["expected_checkout_hash"].as_str().unwrap();
+//! # let roots = jwks(&case["root_jwk"]);
+//! assert_eq!(may_ship(token, &roots, hash, &own, now), Ok(()));
+//! assert!(may_ship(token, &roots, "another checkout", &own, now).is_err_and(|why| why.starts_with("checkout_not_expected")));
+//! # assert!(may_ship(&token.replace('a', "b"), &roots, hash, &own, now).is_err());
+//! ```
+//!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
 //! may use and nothing here does), keeps no state, uses no float, and never trusts a key, a hash or an expected value that
 //! the token itself brings.
