@@ -29,7 +29,13 @@ fn unavailable() -> Root {
 /// A payment whose root is signed by this key, says this `iss` and names its key so.
 fn paid_by(key: &LocalKey, kid: &str, issuer: &str) -> String {
     let key_id = KeyId::new(kid);
-    let terms = RootTerms { key_id: &key_id, issuer, issued_at_seconds: NOW - 60, addressed: Addressed::ToNobody };
+    let terms = RootTerms {
+        key_id: &key_id,
+        issuer,
+        issued_at_seconds: NOW - 60,
+        addressed: Addressed::ToNobody,
+        status: None,
+    };
     let open = [open_payment(&agent(), vec![up_to(5000)])];
     let intent = signed(issue::root(&terms, &open, &mut salts()).unwrap(), key);
     hop(&intent, &leaf_terms(), Mandate::Payment(payment(&cart_jwt_of_shop(), 1000)), &agent())
