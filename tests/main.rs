@@ -17,6 +17,7 @@ mod crash;
 mod daily_use;
 mod decisions_can_be_proved;
 mod foreign_clients;
+mod foreign_credentials;
 mod keys_are_replaced;
 mod money_moves_beside_the_book;
 mod never_over_the_limit;
