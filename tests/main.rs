@@ -17,6 +17,7 @@ mod crash;
 mod daily_use;
 mod decisions_can_be_proved;
 mod foreign_clients;
+mod foreign_credentials;
 mod foreign_readers;
 mod keys_are_replaced;
 mod mandates_are_handed_on;

@@ -2,9 +2,10 @@
 //! object and not as bytes.
 //!
 //! RFC 8785 writes numbers as ECMAScript prints a double. Money is never a double here, so only those numbers are
-//! written that a double holds without loss: at most 15 significant digits, or a whole number up to 2^53. For these the
-//! shortest spelling that reads back is the number's own digits, and no two of them become the same text. Any other
-//! number is refused (I-JSON, RFC 7493 section 2.2, says not to send it).
+//! written whose digits ECMAScript would print again: at most 15 significant ones, a whole number up to 2^53, or 16 and
+//! 17 that are the shortest spelling of a double (`0.30000000000000004`, found with whole numbers). No two of them
+//! become the same text. Any other number is refused: its canonical text would be another number's (I-JSON, RFC 7493
+//! section 2.2, says not to send it).
 
 use serde_json::{Number, Value};
 
@@ -13,6 +14,8 @@ use crate::rejection::{Code, Rejection, shown};
 
 /// Significant digits that every double keeps (`DBL_DIG`).
 const DIGITS_MAX: usize = 15;
+/// Every double has a spelling of at most so many.
+const SHORTEST_DIGITS_MAX: usize = 17;
 /// 2^53: up to here every whole number is a double of its own.
 const WHOLE_MAX: u64 = 1 << 53;
 /// Powers of ten well inside the normal range of doubles.
@@ -82,7 +85,8 @@ fn number_text(number: &Number) -> Result<String, Rejection> {
     let text = number.to_string();
     let refused = || {
         let message = format!(
-            "a canonical number has at most {DIGITS_MAX} significant digits, or is whole and up to {WHOLE_MAX}; {} came",
+            "a canonical number has at most {DIGITS_MAX} significant digits, is whole and up to {WHOLE_MAX}, or is the shortest \
+             spelling of a double; {} came",
             shown(&text)
         );
         Rejection::new(Code::NumberNotCanonical, message)
@@ -92,7 +96,7 @@ fn number_text(number: &Number) -> Result<String, Rejection> {
     if number.digits.is_empty() {
         return Ok("0".to_owned());
     }
-    if number.digits.len() > DIGITS_MAX && !number.is_small_whole() {
+    if number.digits.len() > DIGITS_MAX && !number.is_small_whole() && !number.is_shortest() {
         return Err(refused());
     }
     Ok(format!("{sign}{}", number.text()))
@@ -129,6 +133,34 @@ impl Digits {
             && format!("{}{}", self.digits, Self::zeros(missing)).parse::<u64>().is_ok_and(|whole| whole <= WHOLE_MAX)
     }
 
+    /// Whether ECMAScript prints the nearest double with these very digits: no shorter decimal reads back as the same
+    /// double, and no other of this length is nearer to it. Only for fractions that fit 128 bits on the way.
+    fn is_shortest(&self) -> bool {
+        self.shortest().unwrap_or(false)
+    }
+
+    fn shortest(&self) -> Option<bool> {
+        if self.digits.len() > SHORTEST_DIGITS_MAX {
+            return None;
+        }
+        let scale = u32::try_from(self.count().checked_sub(self.power)?).ok().filter(|scale| *scale > 0)?;
+        let value: u128 = self.digits.parse().ok()?;
+        let double = Double::nearest(value, scale)?;
+        let (shorter, coarser) = (value.checked_div(10)?, scale.checked_sub(1)?);
+        let reads_back = |value: u128, scale: u32| Double::nearest(value, scale) == Some(double);
+        if reads_back(shorter, coarser) || reads_back(shorter.checked_add(1)?, coarser) {
+            return Some(false);
+        }
+        let distance = double.distance(value, scale)?;
+        // Of two that are equally near, the even one is printed (RFC 8785 section 3.2.2.3, note).
+        let limit = if value & 1 == 1 { distance.checked_add(1)? } else { distance };
+        let is_worse = |other: u128| {
+            let is_nearer = double.distance(other, scale).is_none_or(|other| other < limit);
+            !(is_nearer && reads_back(other, scale))
+        };
+        Some(is_worse(value.checked_sub(1)?) && is_worse(value.checked_add(1)?))
+    }
+
     /// ECMA-262 `Number::toString`, radix 10, from the digits on.
     fn text(&self) -> String {
         let (digits, power, count) = (self.digits.as_str(), self.power, self.count());
@@ -148,6 +180,49 @@ impl Digits {
         let exponent = power.saturating_sub(1);
         let sign = if exponent < 0 { '-' } else { '+' };
         format!("{first}{point}{rest}e{sign}{}", exponent.unsigned_abs())
+    }
+}
+
+/// A double without being one: `mantissa / 2^halvings`, 53 bits of mantissa.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Double {
+    mantissa: u128,
+    halvings: u32,
+}
+
+impl Double {
+    const MANTISSA_MIN: u128 = 1 << 52;
+    const MANTISSA_END: u128 = 1 << 53;
+
+    /// The double nearest to `value / 10^scale`, ties to even; `None` where it is 2^53 or more, or 128 bits are too few.
+    fn nearest(value: u128, scale: u32) -> Option<Self> {
+        let divisor = 10_u128.checked_pow(scale)?;
+        let (mut scaled, mut halvings) = (value, 0_u32);
+        if scaled == 0 {
+            return None;
+        }
+        while scaled.checked_div(divisor)? < Self::MANTISSA_MIN {
+            scaled = scaled.checked_mul(2)?;
+            halvings = halvings.checked_add(1)?;
+        }
+        let (whole, rest) = (scaled.checked_div(divisor)?, scaled.checked_rem(divisor)?);
+        if whole >= Self::MANTISSA_END {
+            return None;
+        }
+        let above = rest.checked_mul(2)?.cmp(&divisor);
+        let is_up = above.is_gt() || above.is_eq() && whole & 1 == 1;
+        let mantissa = if is_up { whole.checked_add(1)? } else { whole };
+        if mantissa < Self::MANTISSA_END {
+            return Some(Self { mantissa, halvings });
+        }
+        Some(Self { mantissa: Self::MANTISSA_MIN, halvings: halvings.checked_sub(1)? })
+    }
+
+    /// How far `value / 10^scale` is from it, times `10^scale * 2^halvings`.
+    fn distance(self, value: u128, scale: u32) -> Option<u128> {
+        let theirs = value.checked_mul(1_u128.checked_shl(self.halvings)?)?;
+        let ours = self.mantissa.checked_mul(10_u128.checked_pow(scale)?)?;
+        Some(theirs.abs_diff(ours))
     }
 }
 
@@ -177,12 +252,15 @@ mod tests {
     fn a_number_that_a_double_would_change_is_refused() {
         for json in [
             "9007199254740993",
-            "0.1234567890123456",
-            "119.99000000000001",
+            "0.123456789012345678",
+            "0.30000000000000003",
+            "0.300000000000000041",
+            "19.990000000000001",
+            "73752450895442.37",
+            "0.30000000000000004e-30",
             "1e400",
             "1e-400",
             "123456789012345678901",
-            "0.30000000000000004",
             "-9007199254740994",
             "1e2147483648",
             "[1,{\"a\":1.0000000000000001}]",
@@ -214,6 +292,12 @@ mod tests {
             ("9007199254740991", "9007199254740991"),
             ("12e1", "120"),
             ("1.20e2", "120"),
+            ("0.30000000000000004", "0.30000000000000004"),
+            ("119.99000000000001", "119.99000000000001"),
+            ("0.1234567890123456", "0.1234567890123456"),
+            ("5959.7699999999995", "5959.7699999999995"),
+            ("30000000000000004e-17", "0.30000000000000004"),
+            ("73752450895442.38", "73752450895442.38"),
         ] {
             assert_eq!(text(json).as_deref().unwrap_or("refused"), wanted, "{json}");
         }

@@ -5,7 +5,8 @@
 //! 2. Every constraint of every open mandate in the chain holds, or is named as a duty that the ledger must hold.
 //! 3. What is not understood, not shown or not built is refused with a stable code; each check is reported by name.
 //! 4. A mandate's identity cannot be changed by anyone but its signer, so it may key replay and spend state.
-//! 5. What [`issue`] writes, `verify` reads; only received bytes are ever hashed.
+//! 5. What [`issue`] writes, `verify` reads; only received bytes are ever hashed, save where a form hashes canonical JSON
+//!    (AP2 v0.1, UCP).
 //!
 //! Read in this order: [`verify`] (context, verdict, the order of checks), [`chain`] and [`sd_jwt`] (the wire),
 //! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`narrowing`] (what

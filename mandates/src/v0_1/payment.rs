@@ -10,6 +10,7 @@ use crate::canonical::without_nulls;
 use crate::chain;
 use crate::chain::MandateId;
 use crate::clock::Clock;
+use crate::credential::issuer_key;
 use crate::digest::sha256;
 use crate::json::{self, Object, kind};
 use crate::jws::Unsigned;
@@ -48,7 +49,7 @@ pub struct PaymentMandate {
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     pub clock: Clock,
-    /// Keys that may sign the person's credential.
+    /// Keys that may sign the person's credential: by `kid`; without one, the only key of the set.
     pub credential_issuers: &'a KeySet,
     pub credential_types: CredentialTypes<'a>,
     /// Whom the KB-JWT must be for.
@@ -246,13 +247,7 @@ fn check_credential(credential: &SdJwt<'_>, context: &Context<'_>) -> Result<Obj
         let message = format!("typ of a credential is {}; {came} came", CREDENTIAL_TYPES.join(" or "));
         return Err(Rejection::new(Code::TypWrong, message).at("typ"));
     }
-    let issuers = context.credential_issuers;
-    let key = jwt.kid().and_then(|kid| issuers.find(kid)).ok_or_else(|| {
-        let came = jwt.kid().map_or_else(|| "none".to_owned(), shown);
-        let message = format!("the credential's kid is one of {} trusted keys; {came} came", issuers.len());
-        Rejection::new(Code::UnknownKid, message).at("kid")
-    })?;
-    jwt.verify(key)?;
+    jwt.verify(issuer_key(jwt, context.credential_issuers)?)?;
     let claims = credential.resolve()?.claims;
     context.clock.check(&claims, "the credential")?;
     let vct = schema::text(&claims, "vct")?;

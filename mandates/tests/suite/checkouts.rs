@@ -52,7 +52,7 @@ fn what_the_merchant_did_not_sign_is_refused() {
         ("/currency", json!("EUR"), Code::SignatureInvalid),
         ("/added", json!(1), Code::SignatureInvalid),
         ("/added", json!(null), Code::SignatureInvalid),
-        ("/added", json!(0.12345678901234567), Code::NumberNotCanonical),
+        ("/added", serde_json::from_str("0.123456789012345678").unwrap(), Code::NumberNotCanonical),
         ("/ap2", json!({}), Code::MerchantAuthorizationMissing),
         ("/ap2", json!("x"), Code::Schema),
         ("/ap2/merchant_authorization", json!(1), Code::MerchantAuthorizationMissing),
