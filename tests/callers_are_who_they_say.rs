@@ -292,10 +292,12 @@ async fn principals_come_and_go_while_the_service_runs() {
     purser(&["init", "--dir", &dir, "--rpc-url", text(&chain.line, "rpc_url"), "--listen", &listen]);
     let file = config.display().to_string();
     purser(&["migrate", "--config", &file]);
-    let serve = Service::start(&["serve", "--config", &file], &[]);
-    let before = std::fs::read_to_string(&config).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let issuer_url = format!("http://{}", listener.local_addr().unwrap());
+    let before = std::fs::read_to_string(&config).unwrap();
+    let person = format!("id = \"user\"\nissuer = {{ url = \"{issuer_url}\", subject = \"person\" }}");
+    std::fs::write(&config, before.replacen("id = \"user\"", &person, 1)).unwrap();
+    let serve = Service::start(&["serve", "--config", &file], &[]);
     let (own, key) = (folder.path().join("own.jwk").display().to_string(), LocalKey::from_random(&[9; 32]).unwrap());
     purser(&["principal", "new-key", &own]);
     let add = ["principal", "add", "--config", &file, "--kind", "agent", "--sponsor", "user"];
@@ -336,6 +338,23 @@ async fn principals_come_and_go_while_the_service_runs() {
         let refused = ask(&by(token)).await.unwrap_err();
         assert!(refused.contains(code), "{code}: {refused}");
     }
+    // Whoever acts for somebody (`act`) is an agent that acts for its sponsor, or nobody.
+    let acting = |subject: &str, act: Value| issuer.delegated(serve.url(), subject, act, Some(&key));
+    assert!(ask(&by(acting("person", json!({ "sub": "abc", "act": { "sub": "before" } })))).await.is_ok());
+    for (subject, act, code) in [
+        ("abc", json!({ "sub": "person" }), "delegation_refused"),
+        ("person", json!({ "sub": "person" }), "delegation_refused"),
+        ("person", json!({ "sub": "stranger" }), "principal_unknown"),
+        ("person", json!("abc"), "token_invalid"),
+    ] {
+        let refused = ask(&by(acting(subject, act))).await.unwrap_err();
+        assert!(refused.contains(code), "{code}: {refused}");
+    }
+    let decide = json!({ "decision": "approve", "digest": format!("sha256:{}", "0".repeat(64)) });
+    let by_person = by(acting("person", json!({ "sub": "abc" })));
+    let path = format!("/v1/approvals/{}/decision", "0".repeat(64));
+    let decided = client.call_as(&by_person, Method::POST, &path, None, Some(decide)).await;
+    assert!(decided.is_err(), "a person's agent decides nothing");
     let bare = reqwest::Client::new().get(format!("{}/v1/approvals", serve.url()));
     let bare = send(bare.bearer_auth(issuer.token(serve.url(), "abc", Some(&key)))).await;
     assert_eq!(bare.code(), (401, "token_bound"), "a bound token is no bearer token");

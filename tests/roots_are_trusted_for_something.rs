@@ -222,6 +222,19 @@ async fn the_service_trusts_whom_its_trust_file_names() {
     }
     assert_eq!(judge(&open(Vct::OpenPayment, &bank)).await, "valid");
     assert_eq!(state.lock().unwrap().1, 1, "thirty callers, one fetch");
+    // A file that changed is taken up, one that cannot be read is not.
+    std::fs::write(&trust, "[[roots]]\nname = ").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    assert_eq!(judge(&open(Vct::OpenPayment, &bank)).await, "valid");
+    std::fs::write(&trust, roots.replace("\"payment\"", "\"checkout\"")).unwrap();
+    for _ in 0..100 {
+        if judge(&open(Vct::OpenPayment, &bank)).await == "root_out_of_scope" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(judge(&open(Vct::OpenPayment, &bank)).await, "root_out_of_scope");
+    assert_eq!(judge(&open(Vct::OpenCheckout, &bank)).await, "valid");
     // Without a file the service is trusted alone, as before.
     std::fs::write(&config, text_of.replacen("listen =", "open_verifier = \"main\"\nlisten =", 1)).unwrap();
     drop(serve);

@@ -38,11 +38,19 @@ impl Issuer {
     }
 
     pub fn token(&self, audience: &str, subject: &str, bound_to: Option<&LocalKey>) -> String {
+        self.delegated(audience, subject, Value::Null, bound_to)
+    }
+
+    /// A token of somebody who acts for the subject (RFC 8693 section 4.1).
+    pub fn delegated(&self, audience: &str, subject: &str, act: Value, bound_to: Option<&LocalKey>) -> String {
         let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": self.key.key_id().as_str() });
         let now = store::wall_clock()().seconds();
         let mut claims = json!({
             "iss": self.url, "aud": audience, "sub": subject, "iat": now, "exp": now + 300, "jti": new_key(), "client_id": "x",
         });
+        if !act.is_null() {
+            claims["act"] = act;
+        }
         if let Some(key) = bound_to {
             claims["cnf"] = json!({ "jkt": key.public().thumbprint() });
         }
