@@ -132,7 +132,6 @@ impl Open {
 
 /// A closed mandate, or the open one of a token that is looked at on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one or two exist at a time; a box would only burden the callers")]
 pub enum Mandate {
     Open(Open),
     Payment(ClosedPayment),
