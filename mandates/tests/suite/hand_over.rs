@@ -79,3 +79,37 @@ fn issuing_refuses_what_would_not_verify() {
     assert_eq!(refused(&leaf, &leaf_terms(), &[closed()]), Code::CnfMissing);
     assert_eq!(refused("", &leaf_terms(), &[closed()]), Code::FinalTildeMissing);
 }
+
+/// What an agent gets from another: a chain that ends open. It verifies on its own, and for nobody in particular.
+#[test]
+fn what_was_handed_on_is_looked_at_and_not_paid_on() {
+    let cart = cart_jwt(1999);
+    let intent = root(&[open_payment(&agent(), vec![up_to(2000)])]);
+    let child = || open_payment(&sub_agent(), vec![up_to(1000)]);
+    let unsigned = issue::hop(&intent, &middle_terms(), &[child()], &mut salts()).unwrap();
+    let name = issue::identity(&unsigned).unwrap();
+    let chain = signed(unsigned.clone(), &agent());
+    let trusted = keys(&provider());
+    let mut context = context(&trusted, Purchase::OnItsOwn);
+    assert_refused(&verify(&chain, &context), Code::TypWrong);
+    context.expected = Expected::OnItsOwn;
+    assert_refused(&verify(&signed(unsigned.clone(), &stranger()), &context), Code::SignatureInvalid);
+    let closed = signed(issue::hop(&intent, &middle_terms(), &[child()], &mut salts()).unwrap(), &sub_agent());
+    assert_refused(&verify(&closed, &context), Code::SignatureInvalid);
+    let leaf = hop(&intent, &leaf_terms(), Mandate::Payment(payment(&cart, 1999)), &agent());
+    let as_middle = leaf.replace(&header_of("kb+sd-jwt"), &header_of("kb+sd-jwt+kb"));
+    assert_ne!(as_middle, leaf);
+    assert_refused(&verify(&as_middle, &context), Code::TypWrong);
+    for again in [chain, signed(unsigned, &agent())] {
+        let verdict = verify(&again, &context);
+        assert_valid(&verdict);
+        let facts = verdict.facts().unwrap();
+        assert!(facts.closed.is_none() && facts.open.len() == 2);
+        assert_eq!(facts.open[1].identity, name, "whatever the signature");
+    }
+}
+
+/// The header of a hop, as it is written.
+fn header_of(typ: &str) -> String {
+    mandates::base64url::encode(format!(r#"{{"alg":"ES256","typ":"{typ}"}}"#).as_bytes())
+}

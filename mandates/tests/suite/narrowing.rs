@@ -118,12 +118,12 @@ fn amounts_are_within_the_parents() {
     narrower(range(None, 0, "USD"), range(Some(0), 2000, "USD"));
 }
 
+type ListOf = fn(&[Merchant]) -> Constraint;
+
 #[test]
 fn payees_and_merchants_are_among_the_parents() {
-    for (list, code) in [
-        (payees as fn(&[Merchant]) -> Constraint, Code::ChildWidensPayees),
-        (sellers as fn(&[Merchant]) -> Constraint, Code::ChildWidensMerchants),
-    ] {
+    let lists: [(ListOf, Code); 2] = [(payees, Code::ChildWidensPayees), (sellers, Code::ChildWidensMerchants)];
+    for (list, code) in lists {
         wider(list(&[shop(), merchant("other")]), list(&[shop()]), code);
         wider(list(&[merchant("other")]), list(&[shop()]), code);
         wider(list(&[anywhere("shop")]), list(&[shop()]), code);
