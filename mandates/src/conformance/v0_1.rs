@@ -10,7 +10,7 @@ use super::{CaseError, LEAF_AGE_SECONDS_MAX, Validity};
 use crate::clock::Clock;
 use crate::jws::RawJws;
 use crate::keys::{KeyId, KeySet, PublicKey};
-use crate::rejection::{Code, Rejection};
+use crate::rejection::{Code, Rejection, shown};
 use crate::v0_1::cart::{self, Audience, CartMandate, Jtis};
 use crate::v0_1::intent::{self, IntentMandate, UserSigned};
 use crate::v0_1::payment::{self, CredentialTypes, PaymentMandate};
@@ -111,7 +111,19 @@ impl<'a> Case<'a> {
                 cart: &cart,
                 merchant: self.merchant(&keys, Audience::NotAsked, seen.as_deref()),
             };
-            payment.verify(&context).map(|_| ())
+            let verified = payment.verify(&context)?;
+            // A case that gives one of the two is held to that one.
+            let asked = [
+                ("aud", &audience, &verified.binding.audience, Code::AudMismatch),
+                ("nonce", &nonce, &verified.binding.nonce, Code::NonceMismatch),
+            ];
+            for (name, wanted, came, code) in asked {
+                if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != came) {
+                    let message = format!("{name} is {}; {} came", shown(wanted), shown(came));
+                    return Err(Rejection::new(code, message).at(name));
+                }
+            }
+            Ok(())
         };
         let read = PaymentMandate::parse(mandate)
             .and_then(|payment| Ok((payment, CartMandate::parse(cart.get().as_bytes())?)));
