@@ -16,451 +16,304 @@ const NARROW: &str = "Restate what the parent says, or something narrower.";
 const STATE: &str = "Ask for a new mandate, or wait until the constraint allows it.";
 
 super::abouts! { Code,
-    TokenTooLarge =>
-        "The token is longer than what is read.",
+    TokenTooLarge => "The token is longer than what is read.",
         ISSUER;
-    TokenNotAscii =>
-        "The token has characters that no token has.",
+    TokenNotAscii => "The token has characters that no token has.",
         TOKEN;
-    TooManySegments =>
-        "The chain has more links than are read.",
+    TooManySegments => "The chain has more links than are read.",
         "Delegate fewer times.";
-    TooManyDisclosures =>
-        "The token discloses more values than are read.",
+    TooManyDisclosures => "The token discloses more values than are read.",
         "Disclose fewer values.";
-    FinalTildeMissing =>
-        "A segment does not end with `~`.",
+    FinalTildeMissing => "A segment does not end with `~`.",
         TOKEN;
-    EmptyDisclosure =>
-        "There is nothing between two `~`.",
+    EmptyDisclosure => "There is nothing between two `~`.",
         TOKEN;
-    MalformedJwt =>
-        "A part is no JWT of three base64url parts.",
+    MalformedJwt => "A part is no JWT of three base64url parts.",
         TOKEN;
-    MalformedSignature =>
-        "A signature is no base64url text.",
+    MalformedSignature => "A signature is no base64url text.",
         TOKEN;
-    MalformedDisclosure =>
-        "A disclosure is no array as RFC 9901 has it.",
+    MalformedDisclosure => "A disclosure is no array as RFC 9901 has it.",
         TOKEN;
-    MalformedJson =>
-        "A part is not JSON.",
+    MalformedJson => "A part is not JSON.",
         ISSUER;
-    DuplicateJsonKey =>
-        "An object has a member twice, so that readers would differ about it.",
+    DuplicateJsonKey => "An object has a member twice, so that readers would differ about it.",
         ISSUER;
-    TooDeep =>
-        "JSON is nested deeper than what is read.",
+    TooDeep => "JSON is nested deeper than what is read.",
         ISSUER;
-    AlgNotAllowed =>
-        "The token is signed with another algorithm than ES256.",
+    AlgNotAllowed => "The token is signed with another algorithm than ES256.",
         ISSUER;
-    HeaderNotAllowed =>
-        "The header has a member that would change how it is read.",
+    HeaderNotAllowed => "The header has a member that would change how it is read.",
         ISSUER;
-    TypWrong =>
-        "The token is of another type than its place asks for.",
+    TypWrong => "The token is of another type than its place asks for.",
         ISSUER;
-    UnknownKid =>
-        "No trusted key has this id.",
+    UnknownKid => "No trusted key has this id.",
         KEYS;
-    DidInvalid =>
-        "A DID or its document is not as its method has it.",
+    DidInvalid => "A DID or its document is not as its method has it.",
         "Use did:key or did:jwk with a P-256 key, or did:web whose document lists the key under assertionMethod.";
     RootKeysUnavailable =>
         "The keys of a trusted root are published elsewhere and cannot be fetched now, and no other root has this id.",
         "Try again; the log of the verifier says what its fetch met.";
-    RootIssuerMismatch =>
-        "The root's key is trusted for another `iss`.",
+    RootIssuerMismatch => "The root's key is trusted for another `iss`.",
         TRUST;
-    RootOutOfScope =>
-        "The root is trusted, and for other mandates than this.",
+    RootOutOfScope => "The root is trusted, and for other mandates than this.",
         TRUST;
-    X5cMalformed =>
-        "The certificate chain is no array of X.509 certificates in base64, or longer than what is read.",
+    X5cMalformed => "The certificate chain is no array of X.509 certificates in base64, or longer than what is read.",
         CERTIFICATE;
-    X5cNoAnchor =>
-        "The root brings certificates, and the verifier has no anchor that they could end at.",
+    X5cNoAnchor => "The root brings certificates, and the verifier has no anchor that they could end at.",
         TRUST;
-    X5cUntrusted =>
-        "The certificates end at none of the verifier's anchors.",
+    X5cUntrusted => "The certificates end at none of the verifier's anchors.",
         TRUST;
-    X5cOrder =>
-        "The certificates are not each issued by the next.",
+    X5cOrder => "The certificates are not each issued by the next.",
         CERTIFICATE;
-    X5cExpired =>
-        "A certificate of the path, or its anchor, has expired.",
+    X5cExpired => "A certificate of the path, or its anchor, has expired.",
         CERTIFICATE;
-    X5cNotYetValid =>
-        "A certificate of the path, or its anchor, is not good yet.",
+    X5cNotYetValid => "A certificate of the path, or its anchor, is not good yet.",
         CLOCK;
-    X5cLeafIsCa =>
-        "The mandate is signed with a CA's own certificate.",
+    X5cLeafIsCa => "The mandate is signed with a CA's own certificate.",
         CERTIFICATE;
-    X5cIssuerNotCa =>
-        "A certificate of the path was issued by somebody who is no CA.",
+    X5cIssuerNotCa => "A certificate of the path was issued by somebody who is no CA.",
         CERTIFICATE;
-    X5cPathTooLong =>
-        "More CAs stand below a CA of the path than it allows.",
+    X5cPathTooLong => "More CAs stand below a CA of the path than it allows.",
         CERTIFICATE;
-    X5cKeyUsage =>
-        "Key usage of a certificate does not allow what its key did.",
+    X5cKeyUsage => "Key usage of a certificate does not allow what its key did.",
         CERTIFICATE;
-    X5cNameConstraint =>
-        "A name lies outside of what a CA above it may name.",
+    X5cNameConstraint => "A name lies outside of what a CA above it may name.",
         CERTIFICATE;
-    X5cCriticalExtension =>
-        "A certificate has a critical extension that is not understood here.",
+    X5cCriticalExtension => "A certificate has a critical extension that is not understood here.",
         CERTIFICATE;
-    X5cAlgorithm =>
-        "A certificate is signed with an algorithm that is not taken, or that is not its issuer's.",
+    X5cAlgorithm => "A certificate is signed with an algorithm that is not taken, or that is not its issuer's.",
         CERTIFICATE;
-    X5cSignatureInvalid =>
-        "A certificate of the path is not signed by the one above it.",
+    X5cSignatureInvalid => "A certificate of the path is not signed by the one above it.",
         CERTIFICATE;
-    SignatureLength =>
-        "An ES256 signature has 64 bytes, this one has not.",
+    SignatureLength => "An ES256 signature has 64 bytes, this one has not.",
         TOKEN;
-    SignatureInvalid =>
-        "A signature does not fit the key and the text.",
+    SignatureInvalid => "A signature does not fit the key and the text.",
         KEYS;
-    KeyNotP256 =>
-        "A key is not on the curve P-256.",
+    KeyNotP256 => "A key is not on the curve P-256.",
         "Use P-256 keys, as AP2 does.";
-    KeyInvalid =>
-        "A key is no point of its curve, or is written wrongly.",
+    KeyInvalid => "A key is no point of its curve, or is written wrongly.",
         "Send the JWK as its owner published it.";
-    KeyPrivate =>
-        "A private key stands where a public one belongs.",
+    KeyPrivate => "A private key stands where a public one belongs.",
         "Treat that key as lost, and use another.";
-    KeySetInvalid =>
-        "The key set cannot be read, or names a key twice.",
+    KeySetInvalid => "The key set cannot be read, or names a key twice.",
         "Send a JWK set (RFC 7517).";
-    CnfMissing =>
-        "An open mandate does not say who may use it.",
+    CnfMissing => "An open mandate does not say who may use it.",
         ISSUER;
-    CnfMisplaced =>
-        "The holder's key stands where it binds nothing.",
+    CnfMisplaced => "The holder's key stands where it binds nothing.",
         ISSUER;
-    LeafHasCnf =>
-        "A closed mandate names a next holder; it can have none.",
+    LeafHasCnf => "A closed mandate names a next holder; it can have none.",
         ISSUER;
-    SdAlgUnsupported =>
-        "The disclosures are hashed with an unknown algorithm.",
+    SdAlgUnsupported => "The disclosures are hashed with an unknown algorithm.",
         ISSUER;
-    DuplicateDisclosure =>
-        "The same disclosure came twice.",
+    DuplicateDisclosure => "The same disclosure came twice.",
         TOKEN;
-    DigestReused =>
-        "One digest stands in two places.",
+    DigestReused => "One digest stands in two places.",
         ISSUER;
-    DigestMalformed =>
-        "A digest is no base64url text of its length.",
+    DigestMalformed => "A digest is no base64url text of its length.",
         ISSUER;
-    DisclosureWrongKind =>
-        "A disclosure for a member stands for a list element, or the other way round.",
+    DisclosureWrongKind => "A disclosure for a member stands for a list element, or the other way round.",
         TOKEN;
-    ReservedClaimName =>
-        "A disclosure has a name that is reserved.",
+    ReservedClaimName => "A disclosure has a name that is reserved.",
         ISSUER;
-    ClaimOverwritten =>
-        "A disclosure would overwrite a claim that is there.",
+    ClaimOverwritten => "A disclosure would overwrite a claim that is there.",
         ISSUER;
-    UnreferencedDisclosure =>
-        "A disclosure belongs to no digest of the token.",
+    UnreferencedDisclosure => "A disclosure belongs to no digest of the token.",
         TOKEN;
-    DelegatePayloadCount =>
-        "A link carries another number of mandates than one.",
+    DelegatePayloadCount => "A link carries another number of mandates than one.",
         ISSUER;
-    RootAmbiguous =>
-        "The root discloses several mandates, and it is not clear which one counts.",
+    RootAmbiguous => "The root discloses several mandates, and it is not clear which one counts.",
         "Disclose one of them.";
-    BindingCount =>
-        "A link is bound to the one before it not exactly once.",
+    BindingCount => "A link is bound to the one before it not exactly once.",
         ISSUER;
-    SdHashMismatch =>
-        "A link was signed over another presentation than the one before it.",
+    SdHashMismatch => "A link was signed over another presentation than the one before it.",
         TOKEN;
-    IssuerJwtHashMismatch =>
-        "A link was signed over another token than the one before it.",
+    IssuerJwtHashMismatch => "A link was signed over another token than the one before it.",
         TOKEN;
-    ClosedNeedsSdHash =>
-        "A closed mandate must be bound to exactly what is disclosed.",
+    ClosedNeedsSdHash => "A closed mandate must be bound to exactly what is disclosed.",
         ISSUER;
-    IatMissing =>
-        "It is not said when the token was signed.",
+    IatMissing => "It is not said when the token was signed.",
         ISSUER;
-    AudMissing =>
-        "It is not said for whom the mandate was closed.",
+    AudMissing => "It is not said for whom the mandate was closed.",
         VERIFIER;
-    NonceMissing =>
-        "It is not said for which presentation the mandate was closed.",
+    NonceMissing => "It is not said for which presentation the mandate was closed.",
         VERIFIER;
-    AudMismatch =>
-        "The mandate was closed for another verifier.",
+    AudMismatch => "The mandate was closed for another verifier.",
         VERIFIER;
-    NonceMismatch =>
-        "The mandate was closed for another presentation.",
+    NonceMismatch => "The mandate was closed for another presentation.",
         VERIFIER;
-    Replayed =>
-        "This presentation was seen before.",
+    Replayed => "This presentation was seen before.",
         "Close the mandate again with a fresh nonce.";
-    Revoked =>
-        "The mandate was revoked.",
+    Revoked => "The mandate was revoked.",
         "Ask the person for a new mandate.";
-    TimeClaimType =>
-        "A time is no number of seconds.",
+    TimeClaimType => "A time is no number of seconds.",
         ISSUER;
-    Expired =>
-        "The mandate's time is over.",
+    Expired => "The mandate's time is over.",
         "Ask the person for a new mandate.";
-    NotYetValid =>
-        "The mandate's time has not come.",
+    NotYetValid => "The mandate's time has not come.",
         CLOCK;
-    IssuedInFuture =>
-        "The token says that it was signed later than now.",
+    IssuedInFuture => "The token says that it was signed later than now.",
         CLOCK;
-    LeafStale =>
-        "The mandate was closed too long ago.",
+    LeafStale => "The mandate was closed too long ago.",
         "Close it again right before it is presented.";
-    ReceiptReferenceUnknown =>
-        "The receipt is about something else.",
+    ReceiptReferenceUnknown => "The receipt is about something else.",
         "Ask for the receipt of this very purchase.";
-    VctUnknown =>
-        "The mandate is of a kind that is not known.",
+    VctUnknown => "The mandate is of a kind that is not known.",
         ISSUER;
-    FamilyMixed =>
-        "The chain goes from payment mandates to checkout mandates, or back.",
+    FamilyMixed => "The chain goes from payment mandates to checkout mandates, or back.",
         ISSUER;
-    FamilyUnexpected =>
-        "A mandate of the other family was expected.",
+    FamilyUnexpected => "A mandate of the other family was expected.",
         "Present the payment, or the checkout, that is asked for.";
-    LeafNotClosed =>
-        "The last mandate is still open, so it authorizes nothing yet.",
+    LeafNotClosed => "The last mandate is still open, so it authorizes nothing yet.",
         VERIFIER;
-    NonleafNotOpen =>
-        "A closed mandate has another one after it.",
+    NonleafNotOpen => "A closed mandate has another one after it.",
         ISSUER;
-    Schema =>
-        "The mandate lacks what its schema demands, or has it in another shape.",
+    Schema => "The mandate lacks what its schema demands, or has it in another shape.",
         ISSUER;
-    PresetClaimChanged =>
-        "The closed mandate changes what the open one had fixed.",
+    PresetClaimChanged => "The closed mandate changes what the open one had fixed.",
         SCOPE;
-    CurrencyMismatch =>
-        "The payment is in another currency than the mandate.",
+    CurrencyMismatch => "The payment is in another currency than the mandate.",
         SCOPE;
-    AmountBelowMin =>
-        "The payment is smaller than the mandate allows.",
+    AmountBelowMin => "The payment is smaller than the mandate allows.",
         SCOPE;
-    AmountAboveMax =>
-        "The payment is larger than the mandate allows.",
+    AmountAboveMax => "The payment is larger than the mandate allows.",
         SCOPE;
-    PayeeNotAllowed =>
-        "The mandate does not allow this payee: id, name and website must all be the same.",
+    PayeeNotAllowed => "The mandate does not allow this payee: id, name and website must all be the same.",
         SCOPE;
-    InstrumentNotAllowed =>
-        "The mandate does not allow this way to pay.",
+    InstrumentNotAllowed => "The mandate does not allow this way to pay.",
         SCOPE;
-    PispNotAllowed =>
-        "The mandate does not allow this initiator of payments.",
+    PispNotAllowed => "The mandate does not allow this initiator of payments.",
         SCOPE;
-    BudgetExceeded =>
-        "The sum of the payments would exceed the mandate's budget.",
+    BudgetExceeded => "The sum of the payments would exceed the mandate's budget.",
         SCOPE;
-    BudgetCurrencyMismatch =>
-        "Budget and payment are in different currencies.",
+    BudgetCurrencyMismatch => "Budget and payment are in different currencies.",
         SCOPE;
-    RecurrenceExhausted =>
-        "All payments that the mandate allows are made.",
+    RecurrenceExhausted => "All payments that the mandate allows are made.",
         STATE;
-    RecurrenceTooSoon =>
-        "The next payment may not be made yet.",
+    RecurrenceTooSoon => "The next payment may not be made yet.",
         STATE;
-    ExecutionTooEarly =>
-        "The payment would be made before the day that the mandate names.",
+    ExecutionTooEarly => "The payment would be made before the day that the mandate names.",
         STATE;
-    ExecutionTooLate =>
-        "The payment would be made after the day that the mandate names.",
+    ExecutionTooLate => "The payment would be made after the day that the mandate names.",
         STATE;
-    ReferenceMismatch =>
-        "The payment has another reference than the mandate demands.",
+    ReferenceMismatch => "The payment has another reference than the mandate demands.",
         SCOPE;
-    MerchantNotAllowed =>
-        "The mandate does not allow this merchant.",
+    MerchantNotAllowed => "The mandate does not allow this merchant.",
         SCOPE;
-    MerchantMissing =>
-        "The checkout does not say whose it is, and the mandate asks.",
+    MerchantMissing => "The checkout does not say whose it is, and the mandate asks.",
         CART;
-    LineItemsNotSatisfied =>
-        "What is in the cart cannot be matched with what the mandate allows to buy.",
+    LineItemsNotSatisfied => "What is in the cart cannot be matched with what the mandate allows to buy.",
         SCOPE;
-    CheckoutJwtMalformed =>
-        "The checkout is no JWT that its merchant signed.",
+    CheckoutJwtMalformed => "The checkout is no JWT that its merchant signed.",
         CART;
-    CheckoutHashMismatch =>
-        "The mandate was closed over another checkout.",
+    CheckoutHashMismatch => "The mandate was closed over another checkout.",
         CART;
-    CheckoutNotExpected =>
-        "A checkout came that nobody expects here.",
+    CheckoutNotExpected => "A checkout came that nobody expects here.",
         VERIFIER;
-    CheckoutSignatureInvalid =>
-        "The checkout is not signed by its merchant: it may have been altered.",
+    CheckoutSignatureInvalid => "The checkout is not signed by its merchant: it may have been altered.",
         CART;
-    CheckoutExpired =>
-        "The merchant's offer is over.",
+    CheckoutExpired => "The merchant's offer is over.",
         CART;
-    MerchantKeyUnknown =>
-        "No key of this merchant is known.",
+    MerchantKeyUnknown => "No key of this merchant is known.",
         "Give the merchant's key set, or put its keys on record.";
-    TransactionIdMismatch =>
-        "The mandate was closed over another purchase.",
+    TransactionIdMismatch => "The mandate was closed over another purchase.",
         VERIFIER;
-    MandateAlreadyUsed =>
-        "The closed mandate is for one use, and it was used.",
+    MandateAlreadyUsed => "The closed mandate is for one use, and it was used.",
         VERIFIER;
-    PaymentNotCheckoutTotal =>
-        "The payment is for another amount than the checkout's total.",
+    PaymentNotCheckoutTotal => "The payment is for another amount than the checkout's total.",
         CART;
-    PaymentNotCheckoutCurrency =>
-        "The payment is in another currency than the checkout.",
+    PaymentNotCheckoutCurrency => "The payment is in another currency than the checkout.",
         CART;
-    PaymentNotCheckoutMerchant =>
-        "The payment goes to somebody else than the checkout's merchant.",
+    PaymentNotCheckoutMerchant => "The payment goes to somebody else than the checkout's merchant.",
         CART;
-    ReceiptFieldMissing =>
-        "The receipt lacks what its status demands.",
+    ReceiptFieldMissing => "The receipt lacks what its status demands.",
         ISSUER;
-    ReceiptFieldForbidden =>
-        "The receipt has what its status forbids.",
+    ReceiptFieldForbidden => "The receipt has what its status forbids.",
         ISSUER;
-    ChildWidensFamily =>
-        "What is handed on is of another type than the mandate that it comes from.",
+    ChildWidensFamily => "What is handed on is of another type than the mandate that it comes from.",
         NARROW;
-    ChildWidensAmountRange =>
-        "The child allows amounts that its parent does not, or says nothing of them.",
+    ChildWidensAmountRange => "The child allows amounts that its parent does not, or says nothing of them.",
         NARROW;
-    ChildWidensPayees =>
-        "The child allows payees that its parent does not, or says nothing of them.",
+    ChildWidensPayees => "The child allows payees that its parent does not, or says nothing of them.",
         NARROW;
     ChildWidensInstruments =>
         "The child allows payment instruments that its parent does not, or says nothing of them.",
         NARROW;
-    ChildWidensPisps =>
-        "The child allows payment initiators that its parent does not, or says nothing of them.",
+    ChildWidensPisps => "The child allows payment initiators that its parent does not, or says nothing of them.",
         NARROW;
-    ChildWidensBudget =>
-        "The child's budget is larger than its parent's, in another currency, or not there.",
+    ChildWidensBudget => "The child's budget is larger than its parent's, in another currency, or not there.",
         NARROW;
-    ChildWidensRecurrence =>
-        "The child may pay more often than its parent.",
+    ChildWidensRecurrence => "The child may pay more often than its parent.",
         NARROW;
-    ChildWidensExecutionDate =>
-        "The child may pay at times at which its parent may not.",
+    ChildWidensExecutionDate => "The child may pay at times at which its parent may not.",
         NARROW;
-    ChildWidensReference =>
-        "The child is for another open checkout than its parent.",
+    ChildWidensReference => "The child is for another open checkout than its parent.",
         NARROW;
-    ChildWidensMerchants =>
-        "The child allows merchants that its parent does not, or says nothing of them.",
+    ChildWidensMerchants => "The child allows merchants that its parent does not, or says nothing of them.",
         NARROW;
-    ChildWidensLineItems =>
-        "The child allows carts that its parent does not, or that are not seen to be within it.",
+    ChildWidensLineItems => "The child allows carts that its parent does not, or that are not seen to be within it.",
         NARROW;
-    ChildWidensPreset =>
-        "The child leaves open or changes what its parent presets.",
+    ChildWidensPreset => "The child leaves open or changes what its parent presets.",
         NARROW;
-    ChildWidensExpiry =>
-        "The child lives longer than its parent.",
+    ChildWidensExpiry => "The child lives longer than its parent.",
         NARROW;
-    ChildWidensStart =>
-        "The child begins before its parent.",
+    ChildWidensStart => "The child begins before its parent.",
         NARROW;
-    DelegationTooDeep =>
-        "The mandate has been handed on as often as it may.",
+    DelegationTooDeep => "The mandate has been handed on as often as it may.",
         "Delegate from a mandate that is nearer to the person.";
-    DelegationCycle =>
-        "The mandate would come back to somebody who holds one of its chain.",
+    DelegationCycle => "The mandate would come back to somebody who holds one of its chain.",
         "Delegate to an agent that has no part in the chain.";
-    StatusUnreadable =>
-        "A status list, or the place in it, says nothing that can be relied upon.",
+    StatusUnreadable => "A status list, or the place in it, says nothing that can be relied upon.",
         "Fetch the list anew; where it stays so, ask its issuer.";
-    StatusElsewhere =>
-        "The status list is the one of another address than the mandate names.",
+    StatusElsewhere => "The status list is the one of another address than the mandate names.",
         "Fetch it from the address in `status.status_list.uri`.";
-    ConstraintWithheld =>
-        "A constraint of the mandate was not disclosed, so it cannot be checked.",
+    ConstraintWithheld => "A constraint of the mandate was not disclosed, so it cannot be checked.",
         "Disclose every constraint.";
-    ConstraintWithoutType =>
-        "A constraint does not say what it constrains.",
+    ConstraintWithoutType => "A constraint does not say what it constrains.",
         ISSUER;
-    UnknownConstraint =>
-        "The mandate has a constraint that is not known here. What cannot be checked is refused.",
+    UnknownConstraint => "The mandate has a constraint that is not known here. What cannot be checked is refused.",
         "Let the person decide, or use constraints of AP2 v0.2.";
-    ConstraintWrongFamily =>
-        "A constraint for checkouts stands in a payment mandate, or the other way round.",
+    ConstraintWrongFamily => "A constraint for checkouts stands in a payment mandate, or the other way round.",
         ISSUER;
-    CurrencyUnknown =>
-        "The currency is not in ISO 4217.",
+    CurrencyUnknown => "The currency is not in ISO 4217.",
         "Use its three letters, in capitals.";
-    RecurrenceNeedsBudget =>
-        "A recurring mandate needs a budget to be bounded by.",
+    RecurrenceNeedsBudget => "A recurring mandate needs a budget to be bounded by.",
         ISSUER;
-    OpenCheckoutHashUnknown =>
-        "The mandate refers to an open checkout mandate that the verifier was not shown.",
+    OpenCheckoutHashUnknown => "The mandate refers to an open checkout mandate that the verifier was not shown.",
         "Present that one too.";
-    NumberNotCanonical =>
-        "A number has more digits than canonical JSON (RFC 8785) keeps.",
+    NumberNotCanonical => "A number has more digits than canonical JSON (RFC 8785) keeps.",
         "Write amounts in at most 15 significant digits.";
-    ClaimMissing =>
-        "A merchant's authorization lacks one of its claims.",
+    ClaimMissing => "A merchant's authorization lacks one of its claims.",
         ISSUER;
-    KeyBindingMissing =>
-        "The credential came without the JWT by which its holder presents it.",
+    KeyBindingMissing => "The credential came without the JWT by which its holder presents it.",
         VERIFIER;
-    KeyBindingStale =>
-        "The credential was presented too long ago.",
+    KeyBindingStale => "The credential was presented too long ago.",
         VERIFIER;
-    CredentialTypeWrong =>
-        "The person's credential is of another type than this verifier takes.",
+    CredentialTypeWrong => "The person's credential is of another type than this verifier takes.",
         "Present a credential of a type that authorises payments.";
-    MerchantAuthorizationMissing =>
-        "The cart is not signed by its merchant.",
+    MerchantAuthorizationMissing => "The cart is not signed by its merchant.",
         CART;
-    MerchantAuthorizationTooLong =>
-        "The merchant signed the cart for longer than is taken, or for no time at all.",
+    MerchantAuthorizationTooLong => "The merchant signed the cart for longer than is taken, or for no time at all.",
         CART;
-    UserAuthorizationMissing =>
-        "Nobody authorised the payment.",
+    UserAuthorizationMissing => "Nobody authorised the payment.",
         "Let the person sign it.";
-    TransactionDataMismatch =>
-        "The person signed another cart or another payment.",
+    TransactionDataMismatch => "The person signed another cart or another payment.",
         "Let the person sign this cart and this payment, in that order.";
-    UnsignedMember =>
-        "Something stands beside what is signed.",
+    UnsignedMember => "Something stands beside what is signed.",
         TOKEN;
-    IntentExpired =>
-        "The intent has expired.",
+    IntentExpired => "The intent has expired.",
         "Ask the person again.";
-    CartExpired =>
-        "The cart has expired.",
+    CartExpired => "The cart has expired.",
         CART;
-    CartHashMismatch =>
-        "The merchant signed another cart than the one that came.",
+    CartHashMismatch => "The merchant signed another cart than the one that came.",
         CART;
-    CartConfirmationRequired =>
-        "The person signed nothing, so the cart is theirs to confirm.",
+    CartConfirmationRequired => "The person signed nothing, so the cart is theirs to confirm.",
         "Have user_cart_confirmation_required true, or let the person sign the intent.";
-    PaymentNotCart =>
-        "The payment says something else than the cart that it pays.",
+    PaymentNotCart => "The payment says something else than the cart that it pays.",
         CART;
-    VcMalformed =>
-        "The credential is none of the W3C data model 2.0.",
+    VcMalformed => "The credential is none of the W3C data model 2.0.",
         ISSUER;
-    IssuerUnknown =>
-        "The verifier knows no keys of this issuer.",
+    IssuerUnknown => "The verifier knows no keys of this issuer.",
         KEYS;
-    VcStatusNotBuilt =>
-        "The credential has a status that this release cannot look up.",
+    VcStatusNotBuilt => "The credential has a status that this release cannot look up.",
         "Have it issued without a status, and for a short time.";
 }
