@@ -28,18 +28,8 @@ use crate::desk::Lane;
 use crate::error::EngineError;
 use crate::tenant::FacilitatorRole;
 use crate::{Engine, Identity};
-use carriage::{Carriage, check_payee, claimed_payer};
-
-/// Claimed and unsettled authorizations looked through for one payer's sum.
-const OPEN_MAX: u32 = 10_000;
-
-/// Who repeats a settle: somebody we can tell apart gets the stored success again, as often as it is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeater {
-    Anonymous,
-    /// Authenticated, or with an idempotency key or payment identifier.
-    Recognized,
-}
+pub use carriage::Repeater;
+use carriage::{Carriage, LOOK_BACK_BLOCKS, OPEN_MAX, check_payee, claimed_payer};
 
 impl Engine {
     pub fn facilitator_supported(&self, tenant: &TenantId) -> Result<SupportedResponse, EngineError> {
@@ -114,7 +104,11 @@ impl Engine {
             other => other?,
         };
         let resumable = freshness == Freshness::New || settlement.state == SettlementState::Claimed;
-        if resumable && let Some(_in_hand) = self.desk.take(tenant, &carriage.key) {
+        // Read again in hand: whoever had it before may have settled it since.
+        if resumable
+            && let Some(_in_hand) = self.desk.take(tenant, &carriage.key)
+            && self.settlement(&carriage).await?.state == SettlementState::Claimed
+        {
             return self.carry(&carriage).await;
         }
         self.repeat(&carriage, repeater).await
@@ -284,6 +278,10 @@ impl Engine {
                 }
                 // Sent, and nobody in this process waits for it (it was sent before a restart): this caller does now.
                 SettlementState::Submitted if let Some(_in_hand) = self.desk.take(tenant, &carriage.key) => {
+                    // Unless somebody did since it was read, and told its caller of the success.
+                    if self.settlement(carriage).await? != settlement {
+                        continue;
+                    }
                     self.desk.owe_answer(tenant, &carriage.key);
                     return self.await_receipt(carriage).await.map(|response| self.delivered(carriage, response));
                 }
@@ -395,6 +393,3 @@ impl Engine {
         self.tenant(tenant)?.facilitator.clone().ok_or(EngineError::NotConfigured("facilitator"))
     }
 }
-
-/// How far back a used nonce is looked for: an authorization lives minutes, a block a second or more.
-const LOOK_BACK_BLOCKS: u64 = 7_200;

@@ -12,6 +12,19 @@ use x402::wire::{FacilitatorRequest, SettleResponse};
 use crate::tenant::{AllowedPayees, FacilitatorRole};
 use crate::{Identity, book};
 
+/// Claimed and unsettled authorizations looked through for one payer's sum.
+pub(super) const OPEN_MAX: u32 = 10_000;
+/// How far back a used nonce is looked for: an authorization lives minutes, a block a second or more.
+pub(super) const LOOK_BACK_BLOCKS: u64 = 7_200;
+
+/// Who repeats a settle: somebody we can tell apart gets the stored success again, as often as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeater {
+    Anonymous,
+    /// Authenticated, or with an idempotency key or payment identifier.
+    Recognized,
+}
+
 /// One settle on its way.
 pub(super) struct Carriage<'a> {
     pub identity: Identity,
