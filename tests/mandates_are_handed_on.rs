@@ -265,6 +265,7 @@ async fn what_stops_the_parent_stops_the_child() {
     for scope in ["person/user", "agent/shopper", "agent/bystander", &format!("mandate/{mandate}")] {
         let stop = shop.call(Method::POST, "/v1/kill", &operator, Some(json!({ "scope": scope }))).await.unwrap();
         assert_eq!(code(pay().await), "stopped", "{scope}");
+        assert_eq!(shop.figures(&child).await["payment"], Value::Null, "nothing is signed under a stop: {scope}");
         shop.call(Method::DELETE, &format!("/v1/kill/{}", text(&stop, "id")), &operator, None).await.unwrap();
     }
     change(&mandate, &shop.user, "suspend").await.expect("suspended");
@@ -366,5 +367,32 @@ async fn a_chain_of_agents_ends_and_outlives_a_restart() {
     assert_eq!((stdout(&first).trim().len(), stdout(&first)), (64, stdout(&again)));
     let other = command("1.01");
     assert!(!other.status.success() && String::from_utf8_lossy(&other.stderr).contains("idempotency_key_reused"));
+
+    // One in the middle is taken out: what came through their hands pays nothing, though others signed after them.
+    let home = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).expect("the tenant");
+    home.agents.retain(|agent| agent.id != names[1]);
+    std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
+    world.restart();
+    let body = json!({ "mandate": mandate, "payment_required_header": met.header("payment-required").unwrap() });
+    let refused = world.client.call(Method::POST, "/v1/payments", &holder, Some("orphan"), Some(body)).await;
+    let refused = refused.expect_err("nobody pays through somebody who is not there");
+    assert_eq!(refused.code(), Some("not_found"), "{refused}");
     world.check_books(1).await;
+}
+
+/// What an agent hands on is in the book for ever, so it is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_hands_on_so_much_and_no_more() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(wide(&shop)).await;
+    let mut handed = 0;
+    let (status, code, detail) = loop {
+        match delegate(&shop, &shop.agent, &mandate, &new_key(), part(json!({}))).await {
+            Ok(_) => handed += 1,
+            refused => break self::refused(refused),
+        }
+        assert!(handed < 150, "nobody counts");
+    };
+    assert_eq!((status, code.as_str()), (429, "quota_exceeded"), "{detail}");
+    assert!((100..105).contains(&handed), "100 at once, and one a minute: {handed}");
 }

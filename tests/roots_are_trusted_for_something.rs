@@ -226,6 +226,8 @@ async fn the_service_trusts_whom_its_trust_file_names() {
     std::fs::write(&trust, "[[roots]]\nname = ").unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
     assert_eq!(judge(&open(Vct::OpenPayment, &bank)).await, "valid");
+    // Somebody whom nobody vouches for is left out, and does not keep the rest from being taken up.
+    assert!(run(&[&add[..], &["https://evil.example", "out"]].concat(), &[]).status.success());
     std::fs::write(&trust, roots.replace("\"payment\"", "\"checkout\"")).unwrap();
     for _ in 0..100 {
         if judge(&open(Vct::OpenPayment, &bank)).await == "root_out_of_scope" {

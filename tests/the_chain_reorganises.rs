@@ -4,6 +4,8 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -51,6 +53,15 @@ async fn take_back(world: &World, transaction: &str) {
     }
 }
 
+/// The payment again to whoever carried it, by somebody who cannot be told apart.
+async fn settled_anew(world: &World, signature: &str) -> Value {
+    let payload: Value = serde_json::from_slice(&STANDARD.decode(signature).unwrap()).unwrap();
+    let requirements = payload["accepted"].clone();
+    let body = json!({ "x402Version": 2, "paymentPayload": payload, "paymentRequirements": requirements });
+    let url = format!("{}/settle", world.config.public_url());
+    reqwest::Client::new().post(url).json(&body).send().await.unwrap().json().await.unwrap()
+}
+
 async fn figures(world: &World, mandate: &str) -> [String; 2] {
     let view = world.call(Method::GET, &format!("/v1/mandates/{mandate}"), &world.user, None).await.unwrap();
     [text(&view["held"], "amount").to_owned(), text(&view["posted"], "amount").to_owned()]
@@ -92,6 +103,7 @@ async fn what_the_chain_takes_back_is_held_again_and_settles_once_more() {
     // Just enough for one: what is taken back must not make room for another.
     let mandate = world.mandate_with(json!({ "total": "0.01", "per_payment": "0.01" })).await;
     let (id, transaction) = bought(&world, &mandate, "one").await;
+    let signature = text(&world.pay(&mandate, "one").await.unwrap(), "payment_signature").to_owned();
     assert_eq!(figures(&world, &mandate).await, ["0.00", "0.01"]);
     let refund = Some(json!({ "transaction": transaction }));
     let path = format!("/v1/payments/{id}/refund");
@@ -107,12 +119,20 @@ async fn what_the_chain_takes_back_is_held_again_and_settles_once_more() {
     agree(&world, "home", "issued", "10000").await;
     let told = events(&world).await;
     assert!(told.iter().any(|kind| kind == "payment.reorganised"), "{told:?}");
+    // Its success was told once, to whom it was served for: before the carrier has seen what happened, and after.
+    for _ in 0..10 {
+        let answer = settled_anew(&world, &signature).await;
+        assert_eq!(answer["success"], false, "{answer}");
+        assert_eq!(answer["errorReason"], "invalid_exact_evm_nonce_already_used", "{answer}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 
     // The carrier has sent the same bytes again by itself; now they are mined.
     world.rpc("evm_setAutomine", json!([true])).await;
     world.until(&id, "settled").await;
     assert_eq!(figures(&world, &mandate).await, ["0.00", "0.01"]);
     assert_eq!(text(&shown(&world, &id).await, "transaction"), transaction);
+    assert_eq!(settled_anew(&world, &signature).await["success"], false, "nor when it is settled once more");
     world.until_final(&id).await;
     assert_eq!(world.moved().await, 1, "once");
     agree(&world, "home", "issued", "0").await;

@@ -205,9 +205,10 @@ pub fn verify(token: &str, context: &Context<'_>) -> Result<Credential, Rejectio
     let terms = read_terms(claims, subject, issuer)?;
     check_agreement(claims, &terms, &context.audience)?;
     check_times(claims, &terms, &context.clock)?;
-    if claims.contains_key("credentialStatus") {
-        let message = "a status must be looked up before a credential is believed; credentialStatus came";
-        return Err(Rejection::new(Code::VcStatusNotBuilt, message).at("credentialStatus"));
+    // `status` is where an IETF status list is named.
+    if let Some(name) = ["credentialStatus", "status"].into_iter().find(|name| claims.contains_key(*name)) {
+        let message = format!("a status must be looked up before a credential is believed; {name} came");
+        return Err(Rejection::new(Code::VcStatusNotBuilt, message).at(name));
     }
     let content = context.kind.read(schema::object(subject, "mandate")?)?;
     Ok(Credential { terms, content })

@@ -93,6 +93,7 @@ impl Engine {
             return self.mandate_state(identity, known).await;
         }
         let tenant = self.tenant(&identity.tenant)?;
+        self.check_delegations(identity, &tenant.limits)?;
         let terms = self.terms(&tenant, &view, &request)?;
         let hops = self.hops(&tenant, &view, &request.to, &terms).await?;
         let record = child_record(&view, &terms, &hops);

@@ -1,4 +1,5 @@
-//! How much one agent may leave behind: payments that are open, and refusals that the journal keeps for ever. Beyond it
+//! How much one agent may leave behind: payments that are open, and refusals and mandates handed on, which the journal keeps
+//! for ever. Beyond it
 //! there is a 429 before the book is asked, and nothing is written. Counted by process: the figures bound what a runaway
 //! agent costs, they are no limit of money.
 
@@ -20,7 +21,13 @@ struct Account {
     /// Kept refusals that are still free, and since when that is so.
     refusals: u32,
     at: Micros,
+    /// Mandates that may be handed on, and since when that is so.
+    delegations: u32,
+    handed_at: Micros,
 }
+
+/// Seconds after which one more mandate may be handed on.
+const DELEGATION_SECONDS: i64 = 60;
 
 #[derive(Default)]
 pub(crate) struct Quotas(Mutex<HashMap<(TenantId, PrincipalId), Account>>);
@@ -29,12 +36,18 @@ impl Quotas {
     fn with<T>(&self, identity: &Identity, limits: &Limits, now: Micros, look: impl FnOnce(&mut Account) -> T) -> T {
         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (identity.tenant.clone(), identity.caller.principal.clone());
-        let fresh = Account { room: 0, refusals: limits.refusals_burst, at: now };
+        let (refusals, delegations) = (limits.refusals_burst, limits.delegations_burst);
+        let fresh = Account { room: 0, refusals, at: now, delegations, handed_at: now };
         let account = accounts.entry(key).or_insert(fresh);
         let seconds = u32::try_from(now.seconds().saturating_sub(account.at.seconds())).unwrap_or(0);
         if seconds > 0 {
             account.refusals = account.refusals.saturating_add(seconds).min(limits.refusals_burst);
             account.at = now;
+        }
+        let minutes = now.seconds().saturating_sub(account.handed_at.seconds()) / DELEGATION_SECONDS;
+        if let Some(minutes) = u32::try_from(minutes).ok().filter(|minutes| *minutes > 0) {
+            account.delegations = account.delegations.saturating_add(minutes).min(limits.delegations_burst);
+            account.handed_at = now;
         }
         look(account)
     }
@@ -68,6 +81,19 @@ impl Engine {
         };
         self.quotas.with(identity, limits, now, |account| account.room = room.saturating_sub(1));
         Ok(())
+    }
+
+    /// Before a mandate is handed on, which is never taken back out of the book: so many at once, one a minute comes back.
+    pub(crate) fn check_delegations(&self, identity: &Identity, limits: &Limits) -> Result<(), EngineError> {
+        let now = self.clock.now();
+        self.quotas.with(identity, limits, now, |account| {
+            let left = account.delegations.checked_sub(1);
+            let most = limits.delegations_burst;
+            let wait = u32::try_from(DELEGATION_SECONDS).unwrap_or(1);
+            account.delegations =
+                left.ok_or_else(|| exceeded("mandates handed on in a short time", most, most, wait))?;
+            Ok(())
+        })
     }
 
     /// A refusal that the journal keeps takes one of those that are free; they come back with time, one a second.

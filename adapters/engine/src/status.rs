@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use ledger::budget::{Budget, BudgetKind, BudgetState};
 use ledger::event::EventType;
+use ledger::gate::Scope;
 use ledger::id::{BudgetId, TenantId};
+use ledger::rejection::Rejection;
 use ledger::status::{LIST_ENTRIES, name, place};
 use mandates::status::{List, Place, Status, Terms, unsigned};
 use tokio::sync::Mutex;
@@ -62,6 +64,13 @@ impl Engine {
     }
 
     async fn publish(&self, tenant: &Tenant, number: u64, entries: u64) -> Result<String, EngineError> {
+        // A book that was restored may have forgotten what was revoked: it vouches for nothing.
+        let gates = self.store.closed_gates(&tenant.id).await?;
+        if let Some(fence) = gates.into_iter().find(|gate| gate.scope == Scope::Fence) {
+            let (scope, by, since) =
+                (fence.scope.to_string(), fence.closed_by.principal.to_string(), fence.since.seconds());
+            return Err(EngineError::Book(Rejection::Stopped { scope, by, since }));
+        }
         let now = self.clock.now().seconds();
         let mut lists = self.lists.0.lock().await;
         let known = lists.entry(tenant.id.clone()).or_default();

@@ -92,6 +92,8 @@ pub struct Limits {
     pub open_payments: u32,
     /// How many refusals that the journal keeps an agent may cause at once; one a second comes back.
     pub refusals_burst: u32,
+    /// How many mandates an agent may hand on at once; one a minute comes back.
+    pub delegations_burst: u32,
     /// How long a call waits for a settlement before it answers that it is pending.
     pub settle_wait_millis: u64,
 }
@@ -104,6 +106,7 @@ impl Default for Limits {
             decision_seconds: 900,
             open_payments: 10_000,
             refusals_burst: 200,
+            delegations_burst: 100,
             settle_wait_millis: 5_000,
         }
     }

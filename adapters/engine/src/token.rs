@@ -1,10 +1,11 @@
 //! The tokens of a mandate: signed when it was made, or signed whenever they are needed.
 //!
 //! A mandate that an agent hands on is in the book before its hop is signed, and the book never changes; so what lies there
-//! is the hop without its signature. A mandate's name does not depend on the signature, and whoever handed it on must still
-//! be there to make it: an agent that is taken out takes with it what it handed on.
+//! is the hop without its signature. A mandate's name does not depend on the signature, and everyone through whose hands it
+//! came must still be there with the key that they had: an agent that is taken out takes with it what came of it.
 
 use ledger::budget::{Budget, BudgetKind, BudgetState};
+use ledger::gate::Scope;
 use ledger::id::{BudgetId, PrincipalId, TenantId};
 use mandates::jws::Unsigned;
 use serde::{Deserialize, Serialize};
@@ -48,9 +49,11 @@ impl Engine {
         match token {
             Token::Signed(text) => Ok(text.clone()),
             Token::ToSign(unsigned) => {
-                let by = record.line.last();
-                let by = by.ok_or_else(|| EngineError::Broken("a hop that nobody handed on".into()))?;
-                let signer = agent_of(tenant, &by.agent)?.holding(&by.agent_key)?;
+                let mut signer = None;
+                for by in &record.line {
+                    signer = Some(agent_of(tenant, &by.agent)?.holding(&by.agent_key)?);
+                }
+                let signer = signer.ok_or_else(|| EngineError::Broken("a hop that nobody handed on".into()))?;
                 Ok(signer.sign(unsigned.clone()).await?)
             }
         }
@@ -62,7 +65,7 @@ impl Engine {
         Ok(Tokens { payment, checkout })
     }
 
-    /// For whoever looks: nothing is signed on behalf of a mandate that does not stand.
+    /// For whoever looks: nothing is signed on behalf of a mandate that does not stand or is stopped.
     pub(crate) async fn shown_tokens(
         &self,
         tenant: &Tenant,
@@ -74,7 +77,7 @@ impl Engine {
                 let is_over = node.caps.expires_at.is_some_and(|expires_at| self.clock.now() >= expires_at);
                 node.state == BudgetState::Active && !is_over
             };
-            if !above.iter().chain([&view.budget]).all(stands) {
+            if !above.iter().chain([&view.budget]).all(stands) || self.is_stopped(tenant, view, &above).await? {
                 return Ok(None);
             }
         }
@@ -83,6 +86,17 @@ impl Engine {
             Err(EngineError::Signer(_) | EngineError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a stop covers the mandate, one above it, its person or anyone through whose hands it came.
+    async fn is_stopped(&self, tenant: &Tenant, view: &MandateView, above: &[Budget]) -> Result<bool, EngineError> {
+        let record = &view.record;
+        let agents = record.line.iter().map(|by| &by.agent).chain([&record.agent]);
+        let mut scopes = vec![Scope::Everything, Scope::Fence, Scope::Person(record.user.clone())];
+        scopes.extend(agents.cloned().map(Scope::Agent));
+        scopes.extend(above.iter().chain([&view.budget]).map(|node| Scope::Mandate(node.id)));
+        let closed = self.store.closed_gates(&tenant.id).await?;
+        Ok(closed.iter().any(|gate| scopes.contains(&gate.scope)))
     }
 
     /// The mandates that this one was handed on from, from the nearest up.

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use identity::callers::Callers;
+use jsonwebtoken::jwk::JwkSet;
 use ledger::origin::Issuer;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::watch;
 use url::Host;
 
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, Reach};
 
-/// A key that was withdrawn is believed this much longer at most.
+/// A key that was withdrawn is believed this much longer where its issuer answers …
 const FRESH: Duration = Duration::from_secs(600);
+/// … and this much where it is silent.
+const BELIEVED: Duration = Duration::from_secs(3_600);
 /// Tokens with invented kids must not make us hammer an issuer.
 const PAUSE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -40,7 +43,7 @@ pub fn named(text: &str) -> Result<Issuer, String> {
 
 /// Runs until the service stops.
 pub async fn keep_fresh(callers: Arc<Callers>, fetcher: Fetcher, mut stopped: watch::Receiver<bool>) {
-    let mut tried = BTreeMap::<String, Instant>::new();
+    let (mut tried, mut learned) = (BTreeMap::<String, Instant>::new(), BTreeMap::<String, Instant>::new());
     loop {
         for issuer in callers.register().subjects.keys() {
             let keys = callers.issuer_keys();
@@ -55,8 +58,17 @@ pub async fn keep_fresh(callers: Arc<Callers>, fetcher: Fetcher, mut stopped: wa
             }
             tried.insert(issuer.clone(), Instant::now());
             match fetch(&fetcher, issuer).await {
-                Ok(found) => keys.learn(issuer, found),
-                Err(why) => tracing::warn!(issuer, "the keys of an issuer cannot be fetched: {why}"),
+                Ok(found) => {
+                    keys.learn(issuer, found);
+                    learned.insert(issuer.clone(), Instant::now());
+                }
+                Err(why) => {
+                    tracing::warn!(issuer, "the keys of an issuer cannot be fetched: {why}");
+                    if learned.get(issuer).is_some_and(|at| at.elapsed() > BELIEVED) {
+                        keys.learn(issuer, JwkSet { keys: Vec::new() });
+                        learned.remove(issuer);
+                    }
+                }
             }
         }
         tokio::select! {
@@ -66,7 +78,7 @@ pub async fn keep_fresh(callers: Arc<Callers>, fetcher: Fetcher, mut stopped: wa
     }
 }
 
-async fn fetch(fetcher: &Fetcher, issuer: &str) -> Result<jsonwebtoken::jwk::JwkSet, String> {
+async fn fetch(fetcher: &Fetcher, issuer: &str) -> Result<JwkSet, String> {
     let mut last = String::new();
     for address in well_known(issuer)? {
         let document = match fetcher.object(&address).await {
@@ -82,21 +94,23 @@ async fn fetch(fetcher: &Fetcher, issuer: &str) -> Result<jsonwebtoken::jwk::Jwk
         }
         let named =
             document.get("jwks_uri").and_then(Value::as_str).ok_or_else(|| format!("{address} names no jwks_uri"))?;
-        let keys = fetcher.object(&check_keys_url(&address, named)?).await?;
+        let keys = fetcher.object(&check_keys_url(&address, named, fetcher.reach())?).await?;
         return serde_json::from_value(keys.into()).map_err(|_| format!("{named} is no JWK set"));
     }
     Err(last)
 }
 
 /// What an issuer elsewhere names is elsewhere, too: it does not make us ask this machine or its neighbours.
-fn check_keys_url(metadata: &Url, named: &str) -> Result<Url, String> {
+fn check_keys_url(metadata: &Url, named: &str, reach: &Reach) -> Result<Url, String> {
     let url = check_url(named)?;
     let is_inside = match url.host() {
         Some(Host::Ipv4(address)) => address.is_private() || address.is_loopback() || address.is_link_local(),
         Some(Host::Ipv6(address)) => {
             address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
         }
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => {
+            name == "localhost" || name.ends_with(".localhost") || reach.internal_hosts.contains(name)
+        }
         None => true,
     };
     if is_inside && url.host() != metadata.host() {
@@ -167,6 +181,7 @@ mod tests {
 
     #[test]
     fn an_issuer_does_not_send_us_to_our_neighbours() {
+        let reach = Reach { internal_hosts: ["git.internal".to_owned()].into(), ..Reach::default() };
         let there = Url::parse("https://idp.example/.well-known/openid-configuration").unwrap();
         for wrong in [
             "http://127.0.0.1:8080/keys",
@@ -180,11 +195,14 @@ mod tests {
             "https://[fd00::1]/keys",
             "https://[fe80::1]/keys",
             "http://idp.example/keys",
+            "https://git.internal/keys",
         ] {
-            assert!(check_keys_url(&there, wrong).is_err(), "{wrong}");
+            assert!(check_keys_url(&there, wrong, &reach).is_err(), "{wrong}");
         }
-        assert!(check_keys_url(&there, "https://keys.idp.example/jwks").is_ok());
+        assert!(check_keys_url(&there, "https://keys.idp.example/jwks", &reach).is_ok());
+        let inside = Url::parse("https://git.internal/.well-known/openid-configuration").unwrap();
+        assert!(check_keys_url(&inside, "https://git.internal/keys", &reach).is_ok(), "its own");
         let here = Url::parse("http://127.0.0.1:9000/.well-known/openid-configuration").unwrap();
-        assert!(check_keys_url(&here, "http://127.0.0.1:9000/keys").is_ok());
+        assert!(check_keys_url(&here, "http://127.0.0.1:9000/keys", &reach).is_ok());
     }
 }

@@ -64,7 +64,7 @@ impl Running {
         let made = engine(config, ring, store, rpc.clone(), &|text| locals.make(text));
         let engine = Arc::new(made.map_err(|error| error.to_string())?);
         locals.connect(&engine);
-        let callers = Arc::new(Callers::new(register(config, ring)?));
+        let callers = Arc::new(Callers::new(register(config, ring, Unvouched::Refused)?));
         let fetcher = Fetcher::new(config.reach())?;
         let router = routes(config, &engine, &callers)?;
         let (stop, stopped) = watch::channel(false);
@@ -83,7 +83,7 @@ impl Running {
         if same(&self.fixed)? != same(&config.fixed())? {
             return Err("more changed than a running service takes up; restart it".into());
         }
-        let register = register(config, ring)?;
+        let register = register(config, ring, Unvouched::LeftOut)?;
         let locals = Locals::default();
         let tenants = tenants(config, ring, &self.rpc, &|text| locals.make(text)).map_err(|error| error.to_string())?;
         locals.connect(&self.engine);
@@ -174,7 +174,16 @@ fn rates(config: &LimitsConfig) -> RateLimits {
 }
 
 /// Every principal of a configuration, and how each proves itself.
-fn register(config: &Config, ring: &Ring) -> Result<Register, String> {
+/// A principal whose issuer the trust file does not name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unvouched {
+    /// A service does not start like that.
+    Refused,
+    /// One that runs takes the file up all the same: whoever is withdrawn is withdrawn now.
+    LeftOut,
+}
+
+fn register(config: &Config, ring: &Ring, unvouched: Unvouched) -> Result<Register, String> {
     let mut register = Register {
         minter: minter(config, ring)?,
         principals: BTreeMap::new(),
@@ -194,19 +203,22 @@ fn register(config: &Config, ring: &Ring) -> Result<Register, String> {
         for (id, kind, jwk, issuer, build) in people.chain(agents).chain(merchants).chain(operators) {
             let mut identity = identity(&tenant.id, id, kind, AuthMethod::Dpop)?;
             identity.caller.build = build;
-            if let (Some(trust), Some(issuer)) = (&trust, issuer)
-                && !trust.vouches(&issuer.url, kind)
+            let mut issuer = issuer.as_ref();
+            if let (Some(trust), Some(IssuerConfig { url, .. })) = (&trust, issuer)
+                && !trust.vouches(url, kind)
             {
-                let issuer = &issuer.url;
-                return Err(format!(
-                    "{kind} {id} comes by {issuer}, which the trust file of {} names for no {kind}",
-                    tenant.id
-                ));
+                let file = format!("the trust file of {} names for no {kind}", tenant.id);
+                let why = format!("{kind} {id} comes by {url}, which {file}");
+                if unvouched == Unvouched::Refused {
+                    return Err(why);
+                }
+                tracing::warn!("{why}: refused from now on");
+                issuer = None;
             }
             let sponsor = tenant.agents.iter().find(|agent| kind == CallerKind::Agent && agent.id == *id);
             let sponsor =
                 sponsor.map(|agent| principal(&agent.sponsor)).transpose().map_err(|error| error.to_string())?;
-            enter(&mut register, &identity, jwk.as_ref(), issuer.as_ref().map(|issuer| (issuer, sponsor)))?;
+            enter(&mut register, &identity, jwk.as_ref(), issuer.map(|issuer| (issuer, sponsor)))?;
         }
     }
     Ok(register)

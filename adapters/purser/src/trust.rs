@@ -109,6 +109,10 @@ impl Published {
         self.may_have(kid) && self.fetching.try_lock().is_err()
     }
 
+    fn has(&self, kid: &str, now: Instant) -> bool {
+        matches!(self.keys(now), RootKeys::Set(keys) if keys.find(kid).is_some())
+    }
+
     fn was_tried(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).tried.is_some()
     }
@@ -144,10 +148,9 @@ impl Published {
         let pinned = keys.iter().filter(|key| self.pins.contains(&key.thumbprint())).cloned();
         let pinned = KeySet::new(pinned).map_err(|error| format!("{url}: {error}"))?;
         if pinned.is_empty() {
-            Err(format!("{url} has none of the {} pinned keys", self.pins.len()))
-        } else {
-            Ok(pinned)
+            tracing::warn!("{url} has none of the {} pinned keys: it has no keys from now on", self.pins.len());
         }
+        Ok(pinned)
     }
 }
 
@@ -177,8 +180,9 @@ impl TrustList {
                 }
                 continue;
             }
-            // A publisher that does not answer holds nobody up whose key is at hand, save the first time.
-            let is_awaited = elsewhere == Elsewhere::Missed || !published.was_tried();
+            // A publisher that does not answer holds nobody up whose key is at hand, save the first time; but its own key,
+            // once old, is not believed before it was asked.
+            let is_awaited = elsewhere == Elsewhere::Missed || !published.was_tried() || published.has(kid, now);
             let (published, fetcher) = (published.clone(), self.fetcher.clone());
             let (name, kid) = (entry.name.clone(), kid.to_owned());
             let fetch = async move {
@@ -207,6 +211,7 @@ impl TrustList {
     /// Every root by its name, and what there is of it now; published keys are fetched.
     pub async fn look(&self) -> Vec<(String, Result<String, String>)> {
         let shown = |keys: &RootKeys| match keys {
+            RootKeys::Set(keys) if keys.is_empty() => Err("it has no keys".to_owned()),
             RootKeys::Set(keys) => Ok(format!("{} names of keys", keys.len())),
             RootKeys::Anchors(anchors) => Ok(format!("{} anchors", anchors.len())),
             RootKeys::Unavailable => Err("it has no keys".to_owned()),

@@ -132,6 +132,7 @@ fn a_credential_of_another_shape_is_refused() {
         ("/nbf", Some(json!(NOW + 1)), Code::NotYetValid),
         ("/iat", Some(json!(NOW + 1)), Code::IssuedInFuture),
         ("/credentialStatus", Some(json!({"type": "BitstringStatusListEntry"})), Code::VcStatusNotBuilt),
+        ("/status", Some(json!({"status_list": {"idx": 0, "uri": "https://i.example/1"}})), Code::VcStatusNotBuilt),
         ("/credentialSubject", Some(json!([])), Code::VcMalformed),
         ("/credentialSubject/id", Some(json!(1)), Code::VcMalformed),
         ("/credentialSubject/mandate", None, Code::Schema),

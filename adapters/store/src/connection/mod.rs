@@ -340,7 +340,7 @@ pub(crate) async fn plan(opener: &Opener) -> Result<Vec<Step>, Failure> {
     Ok(release::migrator(opener.dialect()).iter().map(step).collect())
 }
 
-/// The database as its own engine sees it: pages, indexes, constraints.
+/// The database as its own engine sees it: pages, indexes, references.
 pub(crate) async fn check_integrity(connection: &mut Connection) -> Result<Option<String>, Failure> {
     match connection.raw() {
         Raw::Sqlite(connection) => sqlite::check_integrity(connection).await,

@@ -195,12 +195,17 @@ pub(super) async fn alone(connection: &mut SqliteConnection) -> Result<(), Failu
     taken.map(drop).map_err(|error| Failure::Unavailable(format!("the file is in use, stop `serve` first: {error}")))
 }
 
-/// Pages, indexes and constraints; what is wrong first, where something is. References need no look of their own: every
-/// row is compared with what the journal makes of it.
+/// Pages, indexes, constraints and references, of every tenant that the file has; what is wrong first, where something is.
 pub(in crate::connection) async fn check_integrity(
     connection: &mut SqliteConnection,
 ) -> Result<Option<String>, Failure> {
-    let row = sqlx::query("PRAGMA integrity_check(1)").fetch_one(connection).await?;
+    let row = sqlx::query("PRAGMA integrity_check(1)").fetch_one(&mut *connection).await?;
     let found: String = row.try_get(0)?;
-    Ok((found != "ok").then(|| format!("the file is damaged: {found}")))
+    if found != "ok" {
+        return Ok(Some(format!("the file is damaged: {found}")));
+    }
+    let rows = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *connection).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let table: String = row.try_get(0)?;
+    Ok(Some(format!("a row of {table} refers to one that is not there")))
 }

@@ -1,8 +1,9 @@
 //! What the tables must hold, row by row as the journal goes by, and how that is compared without keeping the rows: a
 //! table is the sum of its rows' keyed hashes, whatever their order.
 //!
-//! The hash is SipHash under two keys that this run draws and shows to nobody, so whoever wrote the database could not
-//! aim at a sum: two tables that differ have the same one with a chance of 2^-128.
+//! The hash is SipHash under keys that this run draws and shows to nobody, so whoever wrote the database could not aim at a
+//! sum: two tables that differ have the same one with a chance of 2^-64 at most. (There are two keys, but std draws the second
+//! one from the first.)
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
