@@ -132,25 +132,26 @@ impl Published {
         }
         self.state.lock().unwrap_or_else(PoisonError::into_inner).tried = Some(now);
         let keys = self.fetch(fetcher).await?;
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).keys = Some((Arc::new(keys), now));
-        Ok(())
+        let answered = keys.is_some();
+        // Whoever answers without a pinned key has withdrawn it.
+        let keys = keys.map(|keys| (Arc::new(keys), now));
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).keys = keys;
+        if answered { Ok(()) } else { Err(format!("none of the {} pinned keys is published", self.pins.len())) }
     }
 
-    async fn fetch(&self, fetcher: &Fetcher) -> Result<KeySet, String> {
+    /// `None` where a document came that has none of the pinned keys.
+    async fn fetch(&self, fetcher: &Fetcher) -> Result<Option<KeySet>, String> {
         let (url, keys) = match &self.place {
             Place::Jwks(url) => (url, KeySet::from_jwks(&fetcher.object(url).await?)),
             Place::Did(did, url) => (url, did.keys_of(&fetcher.object(url).await?)),
         };
         let keys = keys.map_err(|error| format!("{url}: {error}"))?;
         if self.pins.is_empty() {
-            return Ok(keys);
+            return Ok(Some(keys));
         }
         let pinned = keys.iter().filter(|key| self.pins.contains(&key.thumbprint())).cloned();
         let pinned = KeySet::new(pinned).map_err(|error| format!("{url}: {error}"))?;
-        if pinned.is_empty() {
-            tracing::warn!("{url} has none of the {} pinned keys: it has no keys from now on", self.pins.len());
-        }
-        Ok(pinned)
+        Ok(Some(pinned).filter(|pinned| !pinned.is_empty()))
     }
 }
 
@@ -222,7 +223,7 @@ impl TrustList {
                 Source::Known(keys) => shown(keys),
                 Source::Published(published) => {
                     let fetched = published.fetch(&self.fetcher).await;
-                    fetched.and_then(|keys| shown(&RootKeys::Set(Arc::new(keys))))
+                    fetched.and_then(|keys| shown(&RootKeys::Set(Arc::new(keys.unwrap_or_default()))))
                 }
             };
             found.push((entry.name.clone(), looked));

@@ -166,6 +166,41 @@ async fn only_pinned_keys_are_believed() {
     assert_eq!(find(&both, "k1").await, Ok(()));
 }
 
+/// Silence is not an answer, an answer without the key is: the key is not believed for another hour.
+#[tokio::test]
+async fn a_pinned_key_that_is_withdrawn_is_gone_with_the_next_look() {
+    let (bank, good, time) = (Publisher::start().await, key("k1", 1), Moved::default());
+    let list = time.set(bank.list(&[&good]));
+    bank.publish(&[&good]);
+    assert_eq!(find(&list, "k1").await, Ok(()));
+    bank.publish(&[&key("k1", 2)]);
+    time.by(590);
+    assert_eq!(find(&list, "k1").await, Ok(()), "it is fresh");
+    time.by(20);
+    assert_eq!(find(&list, "k1").await, Err(Code::RootKeysUnavailable));
+    bank.publish(&[&good]);
+    time.by(11);
+    assert_eq!(find(&list, "k1").await, Ok(()), "and back again");
+}
+
+/// Another root that publishes a key of the same name does not keep an old one alive.
+#[tokio::test]
+async fn an_old_key_is_asked_for_although_another_root_has_its_name() {
+    let (bank, shop, time) = (Publisher::start().await, Publisher::start().await, Moved::default());
+    bank.publish(&[&key("k1", 1)]);
+    shop.publish(&[&key("k1", 2)]);
+    let roots =
+        [&bank, &shop].map(|publisher| entry(Published::new(Place::Jwks(publisher.url.clone()), BTreeSet::new())));
+    let list = time.set(list(roots.into()));
+    assert_eq!(find(&list, "k1").await, Ok(()));
+    let hits = (bank.hits(), shop.hits());
+    bank.publish(&[]);
+    shop.publish(&[]);
+    time.by(650);
+    assert_eq!(find(&list, "k1").await, Err(Code::UnknownKid), "withdrawn by both, and seen at once");
+    assert_eq!((bank.hits(), shop.hits()), (hits.0 + 1, hits.1 + 1));
+}
+
 #[tokio::test]
 async fn a_did_document_is_fetched_for_its_own_keys_only() {
     let shop = Publisher::start().await;
