@@ -9,6 +9,7 @@ use ledger::budget::BudgetKind;
 use ledger::gate::Scope;
 use ledger::id::CallerKind;
 use ledger::store::Store as _;
+use mandates::status::places;
 use purser::client::ClientError;
 use purser::world::{ADMIN, AGENT, HOME};
 use reqwest::Method;
@@ -113,6 +114,9 @@ async fn check_book(world: &World, paid: u128, unknown: u128) {
 
 async fn comes_back(mut world: World, lose: impl FnOnce(&mut World)) {
     let (mandate, other) = (world.mandate().await, world.mandate().await);
+    let shown = world.call(Method::GET, &format!("/v1/mandates/{mandate}"), &world.agent, None).await.unwrap();
+    let list = places(text(&shown, "payment")).unwrap().remove(0).uri;
+    assert_eq!(reqwest::get(&list).await.unwrap().status().as_u16(), 200);
     for key in ["kept-1", "kept-2"] {
         buy(&world, &mandate, key).await;
     }
@@ -138,6 +142,9 @@ async fn comes_back(mut world: World, lose: impl FnOnce(&mut World)) {
     for key in ["new", "lost-1", "lost-2"] {
         assert_eq!(code(world.pay(&mandate, key).await), "stopped", "{key}");
     }
+    // Nor does a book that may have forgotten a revocation vouch for a mandate.
+    let published: Value = reqwest::get(&list).await.unwrap().json().await.unwrap();
+    assert_eq!(text(&published, "code"), "stopped", "{published}");
     let operator = operator(&world);
     let stops = world.call(Method::GET, "/v1/kill", &operator, None).await.unwrap();
     let scopes: Vec<_> = stops["stops"].as_array().unwrap().iter().map(|stop| text(stop, "scope")).collect();
@@ -148,6 +155,7 @@ async fn comes_back(mut world: World, lose: impl FnOnce(&mut World)) {
     assert_eq!(code(world.call(Method::DELETE, &fence, &operator, None).await), "not_yours_to_lift");
     let told = lift(&world, &checkpoint, fenced);
     assert!(told.contains("3 payments were found") && told.contains("2 revoked"), "{told}");
+    assert_eq!(reqwest::get(&list).await.unwrap().status().as_u16(), 200, "and again when the fence is open");
     assert_eq!(code(world.pay(&mandate, "newer").await), "mandate_revoked", "it may be used up");
     assert_eq!(code(world.pay(&other, "newest").await), "mandate_revoked", "so may any other");
     let agent = format!("/v1/kill/{}", Scope::Agent(AGENT.parse().unwrap()).id());
