@@ -9,6 +9,7 @@ mod delegating;
 mod following;
 mod gating;
 mod mending;
+mod presenting;
 mod settling;
 mod spending;
 #[cfg(test)]
@@ -56,17 +57,18 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::ChangeBudget { budget, .. } | Command::ChangeCaps { budget, .. } => keys.budget(view, *budget),
         Command::Hold(hold) => hold_wants(view, at, request, hold, &mut keys)?,
         Command::Gate { scope, .. } => keys.gate(view, scope.clone()),
-        Command::Commit { spend } => {
+        Command::Commit { spend } | Command::Present { spend, .. } => {
             keys.spend(view, *spend);
             if let Ok(Some(found)) = view.spends.find(spend) {
                 keys.gates(view, gating::gates_of_spend(view, &request.caller, found));
             }
         }
-        Command::Void { spend } | Command::Expire { spend } => {
+        Command::Void { spend } | Command::Expire { spend } | Command::Lapse { spend } => {
             keys.spend(view, *spend);
             keys.gate(view, Scope::Fence);
         }
         Command::Submit { spend, .. }
+        | Command::Acknowledge { spend, .. }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
         | Command::Unsettle { spend, .. }
@@ -196,6 +198,9 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Expire { spend } => draft.expire(*spend),
         Command::Commit { spend } => draft.commit(*spend),
         Command::Submit { spend, transaction } => draft.submit(*spend, transaction),
+        Command::Present { spend, document } => draft.present(*spend, *document),
+        Command::Acknowledge { spend, receipt } => draft.acknowledge(*spend, receipt),
+        Command::Lapse { spend } => draft.lapse(*spend),
         Command::Doubt { spend } => draft.doubt(*spend),
         Command::Settle { spend, seen, finalized } => draft.settle(*spend, seen, *finalized),
         Command::Unsettle { spend, proof } => draft.unsettle(*spend, proof),

@@ -63,6 +63,20 @@ pub enum Command {
         spend: SpendId,
         transaction: RailReference,
     },
+    /// The closed mandate, stored with it, is given to its verifier.
+    Present {
+        spend: SpendId,
+        document: Digest,
+    },
+    /// Whoever it was closed for answered.
+    Acknowledge {
+        spend: SpendId,
+        receipt: Acknowledgement,
+    },
+    /// It was never presented, and cannot be any more.
+    Lapse {
+        spend: SpendId,
+    },
     /// Nobody can say what became of it.
     Doubt {
         spend: SpendId,
@@ -203,6 +217,21 @@ pub struct Hold {
     /// The caller knows that the same purchase is under way as this spend, and means another one.
     pub again_after: Option<SpendId>,
     pub evidence: Digest,
+}
+
+/// A payment receipt, stored with it.
+#[derive(Clone, Debug)]
+pub struct Acknowledgement {
+    pub document: Digest,
+    /// What names the receipt on its rail.
+    pub transaction: RailReference,
+    pub answer: Answered,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    Paid,
+    NotPaid,
 }
 
 #[derive(Clone, Debug)]

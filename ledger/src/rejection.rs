@@ -144,6 +144,8 @@ rejections! {
         "{what} is settled for good; the proof says that block {found} was taken back",
     54 "not_reorganised" NotReorganised { expected: String, found: String } final
         "the proof should name {expected} and another block in its place; it names {found}",
+    55 "rail_mismatch" RailMismatch { spend: SpendId, expected: String, found: String } final
+        "this is for {expected}; spend {spend} is {found}",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

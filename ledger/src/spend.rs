@@ -49,17 +49,46 @@ impl SpendState {
     }
 }
 
-/// What names an EIP-3009 authorization on its chain. Only one transfer can ever come of it.
+/// What names the one right to move money that is given away. Only one transfer can ever come of it: on a chain the EIP-3009
+/// authorization, on the mandate rail the mandate that is closed for one verifier and one nonce of theirs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Authorization {
-    /// CAIP-2.
+    /// CAIP-2; [`MANDATE_NETWORK`] on the mandate rail.
     pub network: String,
     pub asset: AssetId,
-    /// Lower-case hexadecimal address.
+    /// Lower-case hexadecimal: an address, or a digest of the instrument.
     pub payer: String,
     pub nonce: [u8; 32],
 }
 canon_struct!(Authorization { network, asset, payer, nonce });
+
+/// What stands in a network's place where the money moves outside of every chain that we see. No CAIP-2 namespace has this
+/// name.
+pub const MANDATE_NETWORK: &str = "ap2:payment";
+
+/// Where what became of a payment shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rail {
+    /// On the chain.
+    Chain,
+    /// In the receipt of whoever the payment mandate was closed for.
+    Mandate,
+}
+
+impl fmt::Display for Rail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Chain => "an authorization on a chain",
+            Self::Mandate => "a mandate that is closed for its verifier",
+        })
+    }
+}
+
+impl Authorization {
+    pub fn rail(&self) -> Rail {
+        if self.network == MANDATE_NETWORK { Rail::Mandate } else { Rail::Chain }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spend {

@@ -1,5 +1,6 @@
 //! What is put right afterwards: money that comes back, and payments that a restored book does not know.
 
+use super::presenting::on_rail;
 use super::spending::leg;
 use super::{Draft, Outcome, claimant, done, unknown_budget};
 use crate::account::Account;
@@ -11,7 +12,7 @@ use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, CallerKind, Digest, Micros, PayeeId, SpendId};
 use crate::money::Amount;
 use crate::rejection::{Fault, Refusal, Rejection};
-use crate::spend::{Spend, SpendState};
+use crate::spend::{Rail, Spend, SpendState};
 use crate::transfer::{Layer, Transfer, TransferCode};
 use crate::view::{Keys, View};
 use crate::window::{Window, WindowKey, WindowMove, counted};
@@ -30,6 +31,7 @@ impl Draft<'_> {
             };
         }
         let Some(found) = self.spend_in(spend, &[SpendState::Settled], &[])? else { return Ok(Outcome::Known) };
+        on_rail(found, Rail::Chain)?;
         // So a payment that gave something back is never taken back itself.
         if let Some(block) = found.young {
             return Err(Rejection::SettlementYoung { spend, block: block.number }.into());

@@ -1,5 +1,6 @@
 //! The wallet's rules: what is held, signed, settled, released.
 
+use super::presenting::on_rail;
 use super::{Draft, Outcome, done, unknown_budget, unknown_spend};
 use crate::account::Account;
 use crate::budget::{Budget, BudgetKind, BudgetMove, BudgetState, BudgetStep};
@@ -9,7 +10,7 @@ use crate::gate::Scope;
 use crate::id::{CallerKind, Micros, RailReference, SpendId};
 use crate::money::{Amount, AssetId};
 use crate::rejection::{Fault, Refusal, Rejection};
-use crate::spend::{Observation, Spend, SpendState};
+use crate::spend::{Observation, Rail, Spend, SpendState};
 use crate::transfer::{Layer, Resolves, Transfer, TransferCode, TransferId};
 use crate::view::View;
 use crate::window::{Counted, WindowKey, WindowMove, counted};
@@ -146,14 +147,7 @@ impl Draft<'_> {
             let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
             return Err(Rejection::HoldExpired { spend, expires_at, now }.into());
         }
-        for node in self.path(found)? {
-            match node.state {
-                BudgetState::Active => {}
-                BudgetState::Suspended => return Err(Rejection::MandateSuspended { budget: node.id }.into()),
-                BudgetState::Revoked => return Err(Rejection::MandateRevoked { budget: node.id }.into()),
-            }
-        }
-        self.check_gates_of_spend(found)?;
+        self.check_may_be_signed(found)?;
         let mut effects = self.effects(Operation::Commit);
         let mut issue = purchase_leg(found, TransferCode::Issue, Layer::Posted);
         issue.resolves = Some(Resolves { transfer: found.hold, amount: found.money.amount });
@@ -163,10 +157,23 @@ impl Draft<'_> {
         done(effects)
     }
 
+    /// Every node of its path stands, and no stop covers it.
+    pub(super) fn check_may_be_signed(&self, found: &Spend) -> Result<(), Refusal> {
+        for node in self.path(found)? {
+            match node.state {
+                BudgetState::Active => {}
+                BudgetState::Suspended => return Err(Rejection::MandateSuspended { budget: node.id }.into()),
+                BudgetState::Revoked => return Err(Rejection::MandateRevoked { budget: node.id }.into()),
+            }
+        }
+        self.check_gates_of_spend(found)
+    }
+
     pub(super) fn submit(&self, spend: SpendId, transaction: &RailReference) -> Result<Outcome, Refusal> {
         let later = [SpendState::Submitted, SpendState::Settled];
         let open = [SpendState::Committed, SpendState::Unknown];
         let Some(found) = self.spend_in(spend, &open, &later)? else { return Ok(Outcome::Known) };
+        on_rail(found, Rail::Chain)?;
         let mut effects = self.effects(Operation::Submit);
         if found.state == SpendState::Unknown {
             effects.transfers = vec![leg(found, TransferCode::Doubt, Account::Suspense, Account::Issued)];
@@ -206,13 +213,7 @@ impl Draft<'_> {
             let (valid_before, finalized_at) = (found.valid_before, proof.finalized_timestamp);
             return Err(Rejection::NotProved { spend, valid_before, finalized_at }.into());
         }
-        let mut effects = self.effects(Operation::Release);
-        self.move_budgets(&mut effects, found, BudgetStep::Release)?;
-        let payable = Account::Payable(found.payee.clone());
-        effects.transfers = vec![
-            leg(found, TransferCode::Unissue, outstanding(found), payable.clone()),
-            leg(found, TransferCode::Release, payable, Account::Spend(found.budget)),
-        ];
+        let mut effects = self.released(found)?;
         effects.spend = Some(Spend { state: SpendState::Released, ..found.clone() });
         effects.fact = Some(match proof {
             ReleaseProof::Unused(proof) => Fact::Unused(proof.clone()),
@@ -233,8 +234,12 @@ impl Draft<'_> {
         done(effects)
     }
 
+    /// Signed for the chain: what the chain shows is about it.
     fn signed(&self, spend: SpendId, known: SpendState) -> Result<Option<&Spend>, Refusal> {
-        self.spend_in(spend, &[SpendState::Committed, SpendState::Submitted, SpendState::Unknown], &[known])
+        let open = [SpendState::Committed, SpendState::Submitted, SpendState::Unknown];
+        let found = self.spend_in(spend, &open, &[known])?;
+        found.map_or(Ok(()), |found| on_rail(found, Rail::Chain))?;
+        Ok(found)
     }
 
     /// The spend when it is in one of the states; `None` when it is past them already in the way that was asked for.
@@ -355,7 +360,7 @@ pub(super) fn check_seen(seen: &Observation, pay_to: &str, amount: Amount) -> Re
 }
 
 /// Where a signed spend stands as a liability.
-const fn outstanding(spend: &Spend) -> Account {
+pub(super) const fn outstanding(spend: &Spend) -> Account {
     match spend.state {
         SpendState::Unknown => Account::Suspense,
         _ => Account::Issued,

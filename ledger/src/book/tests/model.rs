@@ -11,7 +11,7 @@ use self::period::{Width, in_one_period};
 use super::memory::Told;
 use crate::account::{Account, Balance, Side};
 use crate::budget::{BudgetKind, BudgetState, Caps, Refunds};
-use crate::command::{Command, Hold, ReleaseProof, Request};
+use crate::command::{Answered, Command, Hold, ReleaseProof, Request};
 use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, Digest, Micros, SpendId};
 use crate::money::{Amount, AssetId};
@@ -147,6 +147,19 @@ impl Model {
             }
             Command::Submit { spend, .. } | Command::Doubt { spend } => {
                 life(self, spend, &[Life::Signed], Life::Signed);
+            }
+            Command::Present { spend, .. } => {
+                let path = self.path(self.spends[spend].leaf);
+                assert!(path.iter().all(|id| self.nodes[id].state == BudgetState::Active), "given under a stop");
+                life(self, spend, &[Life::Signed], Life::Signed);
+            }
+            Command::Acknowledge { spend, receipt } => {
+                let ended = if receipt.answer == Answered::Paid { Life::Settled } else { Life::Gone };
+                life(self, spend, &[Life::Signed], ended);
+            }
+            Command::Lapse { spend } => {
+                assert!(at.seconds() >= super::stream::VALID_BEFORE, "lapsed before it was over");
+                life(self, spend, &[Life::Signed], Life::Gone);
             }
             Command::Settle { spend, seen, finalized } => {
                 assert_eq!(seen.amount.get(), self.spends[spend].money);

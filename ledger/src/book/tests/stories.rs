@@ -1,8 +1,9 @@
 //! Several commands that belong together, for the streams.
 
 use ledger::claim::LogPlace;
-use ledger::command::{Command, FailureProof, Recover, Refund, ReleaseProof, Request};
+use ledger::command::{Acknowledgement, Answered, Command, FailureProof, Recover, Refund, ReleaseProof, Request};
 use ledger::gate::{GateState, Scope};
+use ledger::id::Digest;
 use ledger::money::Amount;
 use ledger::settlement::Role;
 use ledger::spend::{BlockRef, Observation, TakenBack};
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 
 use super::{
     FINAL, ISSUER, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, build, by, claim, hold, mandate, money,
-    seen, service, settlement, spend, step, unused,
+    presented_for, seen, service, settlement, spend, step, unused,
 };
 
 /// A payment from its hold on, as far as it gets: single steps rarely meet a spend in the right state.
@@ -44,6 +45,34 @@ fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
         let ended = std::iter::once(by(service(), paid)).chain(followed);
         let refunded = by(agent(), Command::Refund { spend, refund });
         let requests = signed.into_iter().chain(doubt).chain(named).chain(ended).chain([refunded]);
+        requests.take(length).map(|request| (1_000, request)).collect()
+    })
+}
+
+/// A mandate that is closed for somebody else, as far as it gets.
+fn presented() -> impl Strategy<Value = Vec<(i64, Request)>> {
+    (60..80_u8, 1..60_u128, 1..6_usize, 0..6_u8).prop_map(|(number, units, length, end)| {
+        let spend = spend(number);
+        let mut hold = hold(number, mandate(number % 2), units);
+        hold.authorization = presented_for(number);
+        hold.expires_at = START.plus_micros(100_000_000_000);
+        let receipt = |answer| {
+            let document = Digest::of(b"receipt");
+            Acknowledgement { document, transaction: "0x79".parse().unwrap(), answer }
+        };
+        let present = Command::Present { spend, document: Digest::of(b"chain") };
+        let answer = |answer| Command::Acknowledge { spend, receipt: receipt(answer) };
+        let doubt = Command::Doubt { spend };
+        let ended = match end {
+            0 => vec![present, answer(Answered::Paid), answer(Answered::NotPaid)],
+            1 => vec![present, answer(Answered::NotPaid), answer(Answered::Paid)],
+            2 => vec![present, doubt, answer(Answered::Paid)],
+            3 => vec![present, doubt, answer(Answered::NotPaid)],
+            4 => vec![Command::Settle { spend, seen: seen(units), finalized: FINAL }, Command::Lapse { spend }],
+            _ => vec![present, Command::Release { spend, proof: ReleaseProof::Unused(unused(VALID_BEFORE)) }],
+        };
+        let signed = [by(agent(), Command::Hold(Box::new(hold))), by(service(), Command::Commit { spend })];
+        let requests = signed.into_iter().chain(ended.into_iter().map(|command| by(service(), command)));
         requests.take(length).map(|request| (1_000, request)).collect()
     })
 }
@@ -107,7 +136,7 @@ fn recovery() -> impl Strategy<Value = Vec<(i64, Request)>> {
 
 /// A whole stream, after the preamble.
 pub fn steps(longest: usize) -> impl Strategy<Value = Vec<(i64, Request)>> {
-    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale()];
+    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale(), 1 => presented()];
     prop::collection::vec(piece, 1..longest).prop_map(|pieces| pieces.into_iter().flatten().collect())
 }
 

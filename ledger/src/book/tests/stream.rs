@@ -14,7 +14,7 @@ use ledger::id::{AuthMethod, BudgetId, Caller, CallerKind, DecisionId, Digest, M
 use ledger::money::{Amount, AssetId};
 use ledger::origin::Build;
 use ledger::settlement::{Role, SettlementKey};
-use ledger::spend::{Authorization, Observation, UnusedProof};
+use ledger::spend::{Authorization, MANDATE_NETWORK, Observation, UnusedProof};
 use ledger::transfer::Money;
 use ledger::window::{Limit, Period};
 use proptest::prelude::*;
@@ -173,6 +173,11 @@ pub fn authorization(number: u8) -> Authorization {
         payer: "0x00000000000000000000000000000000000000aa".to_owned(),
         nonce: [number; 32],
     }
+}
+
+/// The same on the mandate rail: a mandate closed for one verifier and one nonce of theirs.
+pub fn presented_for(number: u8) -> Authorization {
+    Authorization { network: MANDATE_NETWORK.to_owned(), nonce: [number ^ 0x80; 32], ..authorization(number) }
 }
 
 /// A hold whose names all follow from the spend's number.

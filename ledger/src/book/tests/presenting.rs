@@ -1,0 +1,176 @@
+//! Mandates that are closed for somebody else: only their receipt, or that nobody ever got them, frees what they hold.
+
+use super::memory::{Memory, Told};
+use super::opened;
+use super::rejections::{Case, but, commit, on, plain, state, void};
+use super::stream::{
+    FINAL, PERSON, ROOT, START, VALID_BEFORE, gate, mandate, presented_for, refund, seen, spend, unused,
+};
+use crate::budget::BudgetState;
+use crate::command::{Acknowledgement, Answered, Command, ReleaseProof, Request};
+use crate::effects::{Fact, Operation};
+use crate::gate::{GateState, Scope};
+use crate::id::Digest;
+use crate::posting::pattern;
+use crate::rejection::RejectionCode as Code;
+use crate::spend::SpendState;
+
+/// Seconds after the start at which it can be presented no more.
+fn over() -> i64 {
+    VALID_BEFORE - START.seconds()
+}
+
+/// A hold on the mandate rail that does not lapse before it is over.
+fn held(number: u8, units: u128) -> Request {
+    but(number, units, |hold| {
+        hold.authorization = presented_for(number);
+        hold.expires_at = START.plus_micros(100_000_000_000);
+    })
+}
+
+fn present(number: u8) -> Request {
+    on(Command::Present { spend: spend(number), document: Digest::of(b"chain") })
+}
+
+fn acknowledge(number: u8, answer: Answered) -> Request {
+    let receipt = Acknowledgement { document: Digest::of(b"receipt"), transaction: "r-1".parse().unwrap(), answer };
+    on(Command::Acknowledge { spend: spend(number), receipt })
+}
+
+fn lapse(number: u8) -> Request {
+    on(Command::Lapse { spend: spend(number) })
+}
+
+fn fence(to: GateState) -> Request {
+    on(Command::Gate { scope: Scope::Fence, to })
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [of_the_other_rail(), out_of_turn()].concat()
+}
+
+/// What the other rail shows says nothing.
+fn of_the_other_rail() -> Vec<Case> {
+    let transaction = || "0x77".parse().unwrap();
+    let one = spend(1);
+    let given = || vec![held(1, 100), commit(1), present(1)];
+    let paid = || vec![held(1, 100), commit(1), present(1), acknowledge(1, Answered::Paid)];
+    let on_chain = || vec![plain(1, 100), commit(1)];
+    let submitted = || vec![plain(1, 100), commit(1), on(Command::Submit { spend: one, transaction: transaction() })];
+    let unproved = on(Command::Release { spend: one, proof: ReleaseProof::Unused(unused(VALID_BEFORE)) });
+    vec![
+        // An unused nonce of a chain that never heard of it proves nothing.
+        (given(), over(), unproved.clone(), Code::RailMismatch),
+        (vec![held(1, 100), commit(1)], over(), unproved, Code::RailMismatch),
+        (
+            given(),
+            0,
+            on(Command::Release { spend: one, proof: ReleaseProof::Canceled(transaction()) }),
+            Code::RailMismatch,
+        ),
+        (given(), 0, on(Command::Settle { spend: one, seen: seen(100), finalized: FINAL }), Code::RailMismatch),
+        (given(), 0, on(Command::Misspend { spend: one, transaction: transaction() }), Code::RailMismatch),
+        (
+            vec![held(1, 100), commit(1)],
+            0,
+            on(Command::Submit { spend: one, transaction: transaction() }),
+            Code::RailMismatch,
+        ),
+        (paid(), 0, on(Command::Refund { spend: one, refund: refund(1, 10) }), Code::RailMismatch),
+        (on_chain(), 0, present(1), Code::RailMismatch),
+        (on_chain(), over(), lapse(1), Code::RailMismatch),
+        (submitted(), 0, acknowledge(1, Answered::Paid), Code::RailMismatch),
+        (submitted(), 0, acknowledge(1, Answered::NotPaid), Code::RailMismatch),
+    ]
+}
+
+fn out_of_turn() -> Vec<Case> {
+    let held = || held(1, 100);
+    let given = || vec![held(), commit(1), present(1)];
+    let answered = |answer| vec![held(), commit(1), present(1), acknowledge(1, answer)];
+    let kill = |number| on(gate(number, GateState::Closed));
+    let signed_and = |request| vec![held(), commit(1), request];
+    vec![
+        (vec![], 0, present(9), Code::SpendUnknown),
+        (vec![], 0, acknowledge(9, Answered::Paid), Code::SpendUnknown),
+        (vec![], 0, lapse(9), Code::SpendUnknown),
+        (vec![held()], 0, present(1), Code::SpendStateWrong),
+        (vec![held()], 0, acknowledge(1, Answered::NotPaid), Code::SpendStateWrong),
+        (vec![held()], over(), lapse(1), Code::SpendStateWrong),
+        (given(), 0, void(1), Code::SpendStateWrong),
+        // Nobody can answer what nobody got.
+        (vec![held(), commit(1)], 0, acknowledge(1, Answered::Paid), Code::SpendStateWrong),
+        (vec![held(), commit(1)], 0, acknowledge(1, Answered::NotPaid), Code::SpendStateWrong),
+        // What somebody got does not lapse.
+        (given(), over(), lapse(1), Code::SpendStateWrong),
+        (vec![held(), commit(1)], over() - 1, lapse(1), Code::NotExpired),
+        (vec![held(), commit(1)], over(), present(1), Code::HoldExpired),
+        (vec![held(), commit(1), fence(GateState::Closed)], over(), lapse(1), Code::Stopped),
+        (answered(Answered::Paid), 0, acknowledge(1, Answered::NotPaid), Code::SpendStateWrong),
+        (answered(Answered::NotPaid), 0, acknowledge(1, Answered::Paid), Code::SpendStateWrong),
+        (answered(Answered::NotPaid), 0, present(1), Code::SpendStateWrong),
+        (answered(Answered::NotPaid), 0, held(), Code::SpendReleased),
+        // Stopped between signature and hand-over.
+        (signed_and(state(mandate(0), BudgetState::Suspended)), 0, present(1), Code::MandateSuspended),
+        (signed_and(state(PERSON, BudgetState::Suspended)), 0, present(1), Code::MandateSuspended),
+        (signed_and(state(ROOT, BudgetState::Revoked)), 0, present(1), Code::MandateRevoked),
+        (signed_and(kill(0)), 0, present(1), Code::Stopped),
+        (signed_and(kill(3)), 0, present(1), Code::Stopped),
+        // One verifier's nonce, once.
+        (vec![held()], 0, but(2, 100, |hold| hold.authorization = presented_for(1)), Code::AuthorizationClaimed),
+    ]
+}
+
+fn done(memory: &mut Memory, seconds: i64, request: &Request) {
+    let told = memory.run(START.plus_micros(seconds * 1_000_000), request);
+    assert!(matches!(told, Told::New(_)), "{told:?} for {request:?}");
+}
+
+/// What a node holds and has posted after each way that it can end.
+#[test]
+fn the_table_row_by_row() {
+    let given = [held(1, 40), commit(1), present(1)];
+    let doubt = on(Command::Doubt { spend: spend(1) });
+    let paid = || acknowledge(1, Answered::Paid);
+    let not_paid = || acknowledge(1, Answered::NotPaid);
+    // Name, steps at the start, one when it is over, then held, posted, count and state.
+    type Row<'a> = (&'a str, Vec<Request>, Option<Request>, (u128, u128, u64), SpendState);
+    let rows: Vec<Row<'_>> = vec![
+        ("given", given.to_vec(), None, (40, 0, 1), SpendState::Submitted),
+        ("paid", [&given[..], &[paid()]].concat(), None, (0, 40, 1), SpendState::Settled),
+        ("not paid", [&given[..], &[not_paid()]].concat(), None, (0, 0, 0), SpendState::Released),
+        ("in doubt", given.to_vec(), Some(doubt.clone()), (40, 0, 1), SpendState::Unknown),
+        ("paid after all", [&given[..], &[doubt.clone()]].concat(), Some(paid()), (0, 40, 1), SpendState::Settled),
+        ("refused after all", [&given[..], &[doubt]].concat(), Some(not_paid()), (0, 0, 0), SpendState::Released),
+        ("never given", given[..2].to_vec(), Some(lapse(1)), (0, 0, 0), SpendState::Released),
+    ];
+    for (name, steps, last, figures, state) in rows {
+        let mut memory = opened();
+        steps.iter().for_each(|request| done(&mut memory, 0, request));
+        last.iter().for_each(|request| done(&mut memory, over(), request));
+        for node in [mandate(0), PERSON, ROOT] {
+            let node = memory.view.budgets.find(&node).unwrap().unwrap();
+            assert_eq!((node.held.get(), node.posted.get(), node.count), figures, "{name}: {}", node.id);
+        }
+        assert_eq!(memory.view.spends.find(&spend(1)).unwrap().unwrap().state, state, "{name}");
+        for transfer in memory.records.iter().flat_map(|record| &record.transfers) {
+            assert!(pattern(transfer).is_some(), "{name}: {transfer:?} is in no table");
+        }
+        // Told again, each step is known.
+        let last = last.iter().chain(steps.last()).next().unwrap();
+        assert!(matches!(memory.run(START.plus_micros((over() + 1) * 1_000_000), last), Told::Known), "{name}");
+    }
+}
+
+/// What somebody got and what they answered can be found from the record.
+#[test]
+fn the_records_name_both_documents() {
+    let mut memory = opened();
+    for request in [held(1, 40), commit(1), present(1), acknowledge(1, Answered::Paid)] {
+        done(&mut memory, 0, &request);
+    }
+    let last = &memory.records[memory.records.len() - 2..];
+    let told: Vec<_> = last.iter().map(|record| (record.operation, record.fact.clone())).collect();
+    let reference = |text: &[u8]| Some(Fact::Reference(Digest::of(text)));
+    assert_eq!(told, [(Operation::Submit, reference(b"chain")), (Operation::Settle, reference(b"receipt"))]);
+}
