@@ -190,6 +190,7 @@ const fn kind_of(code: RejectionCode) -> Kind {
         | RejectionCode::RefundClaimed
         | RejectionCode::NotFenced
         | RejectionCode::NotFinal
+        | RejectionCode::RailMismatch
         | RejectionCode::SettlementYoung
         | RejectionCode::SettlementFinal
         | RejectionCode::NotReorganised

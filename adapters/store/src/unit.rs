@@ -245,6 +245,9 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Expire { spend }
         | Command::Commit { spend }
         | Command::Submit { spend, .. }
+        | Command::Present { spend, .. }
+        | Command::Acknowledge { spend, .. }
+        | Command::Lapse { spend }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
         | Command::Unsettle { spend, .. }

@@ -1,0 +1,200 @@
+//! Checking an evidence file offline, with the keys that the verifier trusts.
+
+use std::fmt;
+
+use ledger::effects::{Effects, Fact, Operation};
+use ledger::id::{BudgetId, Digest};
+use ledger::journal::leaf;
+use ledger::origin::{Build, Issuer};
+use ledger::spend::{Spend, SpendState};
+use mandates::base64url;
+use mandates::clock::Clock;
+use mandates::constraint::OpenCheckout;
+use mandates::keys::{KeySet, PublicKey};
+use mandates::mandate::Family;
+use mandates::trust::Roots;
+use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
+use x402::exact;
+use x402::network::AssetTable;
+
+use super::{Bundle, EvidenceFile, Record};
+use crate::book;
+use crate::consent::IntentDocument;
+use crate::mint::LEAF_AGE_SECONDS_MAX;
+
+/// One step of a check, and what was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub check: &'static str,
+    pub holds: bool,
+    pub detail: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", if self.holds { "ok  " } else { "FAIL" }, self.check, self.detail)
+    }
+}
+
+/// Checks a file with the keys that the verifier trusts. Every finding is named; the file holds when all do.
+pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut find = |check: &'static str, result: Result<String, String>| {
+        let holds = result.is_ok();
+        let (Ok(detail) | Err(detail)) = result;
+        findings.push(Finding { check, holds, detail });
+        holds
+    };
+    let records = open_records(file);
+    find(
+        "journal_records",
+        records.as_ref().map(|records| format!("{} records give their leaves", records.len())).map_err(Clone::clone),
+    );
+    let bundle: Result<Bundle, String> = serde_json::from_str(&file.bundle).map_err(|error| error.to_string());
+    find("bundle", bundle.as_ref().map(|bundle| bundle.r#type.clone()).map_err(Clone::clone));
+    let (Ok(records), Ok(bundle)) = (records, bundle) else { return findings };
+    let spend = records.iter().rev().find_map(|record| record.spend.clone());
+    let Some(spend) = spend else {
+        find("spend", Err("no record carries the spend".into()));
+        return findings;
+    };
+    find("spend", check_spend(file, &spend));
+    find("origin", check_origin(&records, &spend));
+    find("decision", check_decision(file, &bundle));
+    find("mandate_chain", check_chain(&bundle, &spend, &records, trusted));
+    find("authorization", check_payload(file, &bundle, &spend, assets));
+    find("settlement", check_settlement(file, &records, &spend));
+    findings
+}
+
+fn open_records(file: &EvidenceFile) -> Result<Vec<Effects>, String> {
+    if file.records.is_empty() {
+        return Err("the file has no journal records".into());
+    }
+    let open = |record: &Record| {
+        let bytes = base64url::decode(&record.bytes).ok_or("a record is not base64url")?;
+        let salt = hex::decode(&record.salt).ok().and_then(|salt| <[u8; 32]>::try_from(salt).ok());
+        let salt = salt.ok_or("a salt is not 32 bytes of hexadecimal")?;
+        if leaf(&salt, &bytes) != record.leaf {
+            return Err(format!(
+                "record {} and its salt give leaf {}, the file says {}",
+                record.seq,
+                leaf(&salt, &bytes),
+                record.leaf
+            ));
+        }
+        let effects = Effects::from_bytes(&bytes).map_err(|error| error.to_string())?;
+        match effects.seq == record.seq {
+            true => Ok(effects),
+            false => Err(format!("record {} says that it is {}", record.seq, effects.seq)),
+        }
+    };
+    file.records.iter().map(open).collect()
+}
+
+fn same<T: PartialEq + fmt::Display>(what: &str, expected: T, found: T) -> Result<(), String> {
+    if expected == found { Ok(()) } else { Err(format!("{what}: {expected} was expected, {found} is there")) }
+}
+
+fn check_spend(file: &EvidenceFile, spend: &Spend) -> Result<String, String> {
+    same("spend", file.spend, spend.id)?;
+    same("state", file.state.as_str(), spend.state.as_str())?;
+    same("digest of the bundle", spend.evidence, Digest::of(file.bundle.as_bytes()))?;
+    Ok(format!("{} {} of {} to {}", spend.state, spend.money.amount, spend.money.asset, spend.pay_to))
+}
+
+/// What the agent ran and who vouched for it: of the record that reserved, and so of the spend.
+fn check_origin(records: &[Effects], spend: &Spend) -> Result<String, String> {
+    let hold = records.iter().find(|record| record.operation == Operation::Hold).ok_or("no record of the hold")?;
+    let shown = |build: &Option<Build>, issuer: &Option<Issuer>| {
+        let build = build.map_or_else(|| "no stated build".to_owned(), |build| format!("build {build}"));
+        let issuer =
+            issuer.as_ref().map_or_else(|| "a token of ours".to_owned(), |issuer| format!("a token of {issuer}"));
+        format!("{build}, {issuer}")
+    };
+    let caller = &hold.caller;
+    let by = shown(&caller.build, &caller.issuer);
+    same("origin", by.as_str(), shown(&spend.build, &spend.issuer).as_str())?;
+    Ok(format!("{} came with {by}", caller.principal))
+}
+
+fn check_decision(file: &EvidenceFile, bundle: &Bundle) -> Result<String, String> {
+    let document: IntentDocument = serde_json::from_str(&file.decision).map_err(|error| error.to_string())?;
+    same("decision", bundle.decision, document.decision)?;
+    same("agent", bundle.line.first().map_or(&bundle.agent, |by| &by.agent), &document.agent)?;
+    let on = bundle.line.iter().skip(1).map(|by| &by.agent).chain(bundle.line.first().map(|_| &bundle.agent));
+    let on: String = on.map(|agent| format!(", who handed it on to {agent}")).collect();
+    Ok(format!("{} approved {} {} for {}{on}", document.user, document.total, document.currency, document.agent))
+}
+
+/// The chain as it was judged when the money was held: the record of the hold says when.
+fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &dyn Roots) -> Result<String, String> {
+    let first = records.first().ok_or("no record")?;
+    let keys = bundle.merchant_keys.clone().unwrap_or_default();
+    let keys =
+        keys.iter().map(PublicKey::from_jwk).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let keys = KeySet::new(keys).map_err(|error| error.to_string())?;
+    let transaction_id = base64url::encode(&bundle.offer.0);
+    let purchase = match &bundle.cart {
+        Some(jwt) => Purchase::Cart { checkout_jwt: jwt, merchant_keys: &keys },
+        None => Purchase::TransactionId(&transaction_id),
+    };
+    let nonce = spend.id.to_string();
+    let context = Context {
+        clock: Clock { now_seconds: first.at.seconds(), skew_seconds: 1 },
+        trusted,
+        family: ExpectedFamily::Exactly(Family::Payment),
+        expected: Expected::Exactly { audience: &bundle.audience, nonce: &nonce },
+        leaf_age_seconds_max: LEAF_AGE_SECONDS_MAX,
+        purchase,
+        open_checkout: OpenCheckout::Unknown,
+        usage: Usage::Unknown,
+        nonces: Nonces::LeftToState,
+        revoked: Revoked::LeftToState,
+    };
+    let facts = verify(&bundle.chain, &context).outcome.map_err(|error| format!("{}: {error}", error.code()))?;
+    let named: Vec<BudgetId> = bundle.line.iter().map(|by| by.mandate).chain([spend.budget]).collect();
+    let open: Vec<BudgetId> = facts.open.iter().map(|open| BudgetId(*open.identity.as_bytes())).collect();
+    let listed = |ids: &[BudgetId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    same("mandates", listed(&named), listed(&open))?;
+    let hold = records.iter().find(|record| record.operation == Operation::Hold).ok_or("no record of the hold")?;
+    if let Some(id) = named.iter().find(|id| !hold.moves.iter().any(|step| step.budget == **id)) {
+        return Err(format!("a hold that debits mandate {id} was expected, it debits others"));
+    }
+    Ok(format!("{} links verify under the given keys, bound to this spend", facts.open.len().saturating_add(1)))
+}
+
+fn check_payload(file: &EvidenceFile, bundle: &Bundle, spend: &Spend, assets: &AssetTable) -> Result<String, String> {
+    let Some(payload) = &file.payload else { return Ok("nothing was signed".into()) };
+    let nonce = exact::nonce(spend.budget.0, spend.id.0);
+    same("nonce", hex::encode(nonce), hex::encode(spend.authorization.nonce))?;
+    let at = u64::try_from(spend.valid_before).unwrap_or(0).saturating_sub(x402::limit::SETTLEMENT_MARGIN_SECONDS);
+    let payment = exact::verify(payload, &payload.accepted, assets, at).map_err(|error| error.to_string())?;
+    let key = book::authorization(&payment.claim_key()).map_err(|error| error.to_string())?;
+    if key != spend.authorization {
+        return Err("the signature is over another authorization than the book's".into());
+    }
+    same("amount", spend.money.amount.to_string(), payment.terms().amount.to_string())?;
+    same("payee", spend.pay_to.clone(), book::text(payment.terms().pay_to))?;
+    if !bundle.payment_required.accepts.contains(&payload.accepted) {
+        return Err("what was accepted was not offered".into());
+    }
+    Ok(format!("signed by {} for {} to {}", spend.authorization.payer, spend.money.amount, spend.pay_to))
+}
+
+fn check_settlement(file: &EvidenceFile, records: &[Effects], spend: &Spend) -> Result<String, String> {
+    if spend.state != SpendState::Settled {
+        return Ok(format!("the spend is {}; there is no settlement to show", spend.state));
+    }
+    // The last one: the chain may have taken an earlier one back, and what came back later is no settlement.
+    let says_where = |record: &&Effects| matches!(record.operation, Operation::Settle | Operation::Finalise);
+    let seen = records.iter().rev().filter(says_where).find_map(|record| match &record.fact {
+        Some(Fact::Seen(seen)) => Some(seen),
+        _ => None,
+    });
+    let seen = seen.ok_or("the spend is settled and no record says where it was seen")?;
+    same("transaction", file.transaction.clone().unwrap_or_default(), seen.transaction.to_string())?;
+    same("amount seen", spend.money.amount, seen.amount)?;
+    same("payee seen", spend.pay_to.as_str(), seen.pay_to.as_str())?;
+    Ok(format!("seen in block {} as {}", seen.block_number, seen.transaction))
+}
