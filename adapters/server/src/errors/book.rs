@@ -167,7 +167,7 @@ super::abouts! { RejectionCode,
         "Look at its state first.";
     PayeeChanged =>
         "This shop was first paid at another address and now names a new one, which is what an attacker would do.",
-        "Ask the shop on another way; then put the new address on record as a payee.",
+        "Ask the shop on another way; then put the new address on record as a payee.";
     RailMismatch =>
         "The payment goes over another rail: one is settled by what a chain shows, the other by the receipt of whoever its \
             mandate was closed for.",
