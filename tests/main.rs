@@ -20,6 +20,7 @@ mod foreign_clients;
 mod foreign_credentials;
 mod foreign_readers;
 mod keys_are_replaced;
+mod mandates_are_closed_for_others;
 mod mandates_are_handed_on;
 mod mandates_have_a_status;
 mod money_moves_beside_the_book;

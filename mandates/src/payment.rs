@@ -40,7 +40,8 @@ const MEMBERS: [&str; 11] = [
 ];
 
 impl ClosedPayment {
-    pub(crate) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    /// The members of a closed payment mandate.
+    pub fn parse(claims: &Object) -> Result<Self, Rejection> {
         let mut others = claims.clone();
         others.retain(|name, _| !MEMBERS.contains(&name.as_str()));
         Ok(Self {
@@ -57,7 +58,7 @@ impl ClosedPayment {
         })
     }
 
-    pub(crate) fn claims(&self) -> Object {
+    pub fn claims(&self) -> Object {
         let mut claims = self.others.clone();
         claims.insert("vct".to_owned(), crate::mandate::Vct::ClosedPayment.as_str().into());
         claims.insert("transaction_id".to_owned(), self.transaction_id.as_str().into());

@@ -12,14 +12,16 @@ mod terms;
 
 use std::time::Duration;
 
+use ledger::budget::Budget;
 use ledger::command::{Command, Hold};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
-use ledger::spend::{Spend, SpendState};
+use ledger::spend::{Rail, Spend, SpendState};
 use ledger::transfer::Money;
 use mandates::base64url;
 use mandates::cart;
 use mandates::digest::HashAlgorithm;
+use mandates::mandate::{Family, Mandate};
 use mandates::verify::{Facts, Purchase};
 use x402::chain::At;
 use x402::exact;
@@ -27,12 +29,14 @@ use x402::select::{Offer, SelectError, Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
 
 use crate::book;
+use crate::closing::Addressee;
 use crate::consent::{CartDemand, MandateView, agent_of, forbidden, to_document};
 use crate::error::EngineError;
 use crate::rate::Peg;
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
-use terms::{Draft, check_obligations, merchant_keys, origin, price, recipient, request_digest};
+pub(crate) use terms::check_obligations;
+use terms::{Draft, merchant_keys, origin, price, recipient, request_digest};
 
 /// The name of this operation in purchase identities; changing it would change every nonce.
 const OPERATION: &str = "payments";
@@ -158,7 +162,8 @@ impl Engine {
 
     async fn hold(&self, identity: &Identity, draft: &Draft<'_>) -> Result<Spend, EngineError> {
         let (chain, facts, checks) = self.close_over(draft).await?;
-        check_obligations(&facts, draft)?;
+        let nodes: Vec<&Budget> = draft.above.iter().rev().chain([&draft.view.budget]).collect();
+        check_obligations(&facts, &nodes, draft.spend)?;
         let bundle = draft.bundle(chain, checks);
         let document = to_document("spend-evidence", &bundle)?;
         let offer = draft.offer;
@@ -202,17 +207,17 @@ impl Engine {
         let purchase = purchase.unwrap_or(Purchase::TransactionId(&transaction_id));
         let payment = draft.closed(transaction_id.clone())?;
         let agent = agent_of(draft.tenant, &draft.view.record.agent)?;
-        let nonce = draft.spend.to_string();
+        let own = Addressee { audience: draft.tenant.issuer.clone(), nonce: draft.spend.to_string() };
         let signer = agent.holding(&draft.view.record.agent_key)?;
         let record = &draft.view.record;
-        let (open, audience) = (self.token(draft.tenant, record, &record.payment).await?, &draft.tenant.issuer);
-        let chain = self.close(signer, &open, payment, audience, &nonce).await?;
-        let verdict = self.judge(draft.tenant, &chain, audience, &nonce, purchase);
+        let open = self.token(draft.tenant, record, &record.payment).await?;
+        let chain = self.close(signer, &open, Mandate::Payment(payment), &own).await?;
+        let verdict = self.judge(draft.tenant, &chain, Family::Payment, &own, purchase);
         let checks = verdict.checks.iter().map(|check| check.to_json().to_string()).collect();
         Ok((chain, verdict.outcome?, checks))
     }
 
-    async fn commit(&self, identity: &Identity, held: Spend) -> Result<Spend, EngineError> {
+    pub(crate) async fn commit(&self, identity: &Identity, held: Spend) -> Result<Spend, EngineError> {
         if held.state != SpendState::Held {
             return Ok(held);
         }
@@ -272,6 +277,9 @@ impl Engine {
         reported: Option<SettleResponse>,
     ) -> Result<Spend, EngineError> {
         let spend = self.own_spend(identity, id).await?;
+        if spend.authorization.rail() == Rail::Mandate {
+            return Ok(spend);
+        }
         if let Some(response) = reported.filter(|response| !response.transaction.is_empty())
             && spend.state.is_signed()
         {

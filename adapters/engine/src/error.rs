@@ -58,6 +58,8 @@ pub enum EngineError {
     PayeeMismatch { payee: String, expected: String, found: String },
     #[error("this cart is for {expected}; the 402 asks for {found}")]
     CartMismatch { expected: String, found: String },
+    #[error("{expected} was expected as who verifies the payment mandate, {found} was named")]
+    VerifierUnknown { expected: String, found: String },
     #[error("the mandate demands a cart signed by the merchant; none was given")]
     CartRequired,
     #[error("{expected} was expected of what is handed on, {found} was asked for")]
@@ -100,6 +102,7 @@ impl EngineError {
             Self::Erased { .. } => "erased",
             Self::PayeeMismatch { .. } => "payee_mismatch",
             Self::CartMismatch { .. } => "cart_mismatch",
+            Self::VerifierUnknown { .. } => "verifier_unknown",
             Self::CartRequired => "cart_required",
             Self::Delegation { code, .. } => code,
             Self::QuotaExceeded { .. } => "quota_exceeded",
@@ -119,9 +122,11 @@ impl EngineError {
             Self::Book(rejection) => kind_of(rejection.code()),
             Self::Rate(RateError::Missing { .. }) => Kind::Refused,
             Self::Rate(_) | Self::Wire(_) | Self::Invalid { .. } => Kind::Invalid,
-            Self::Authorize(_) | Self::PayeeMismatch { .. } | Self::CartMismatch { .. } | Self::CartRequired => {
-                Kind::Refused
-            }
+            Self::Authorize(_)
+            | Self::PayeeMismatch { .. }
+            | Self::CartMismatch { .. }
+            | Self::VerifierUnknown { .. }
+            | Self::CartRequired => Kind::Refused,
             Self::Forbidden { .. } => Kind::Forbidden,
             Self::QuotaExceeded { .. } => Kind::TooMany,
             Self::NotFound { .. } => Kind::NotFound,

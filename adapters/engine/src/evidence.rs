@@ -2,6 +2,7 @@
 
 mod check;
 
+use ledger::effects::Operation;
 use ledger::id::{BudgetId, DecisionId, Digest, PrincipalId, SpendId};
 use ledger::money::Amount;
 use ledger::spend::{Spend, SpendState};
@@ -12,6 +13,7 @@ use x402::select::{Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired};
 
 pub use self::check::{Finding, check};
+use crate::closing::Addressee;
 use crate::error::EngineError;
 use crate::rate::Peg;
 use crate::token::Delegator;
@@ -36,9 +38,7 @@ pub struct Bundle {
     pub audience: String,
     pub cart: Option<String>,
     pub merchant_keys: Option<Vec<Object>>,
-    pub payment_required: PaymentRequired,
-    pub method: String,
-    pub offer: Digest,
+    pub rail: Rail,
     pub payee: Object,
     /// Units of authority debited, in `currency`.
     pub authority: Amount,
@@ -46,6 +46,32 @@ pub struct Bundle {
     pub rate: Option<Peg>,
     /// The verifier's checks at that time, each as it reported it.
     pub checks: Vec<String>,
+}
+
+/// What was asked for and agreed to, as its rail has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rail {
+    X402(Offered),
+    Mandate(Presented),
+}
+
+/// The 402, and which of its offers was taken.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offered {
+    pub payment_required: PaymentRequired,
+    pub method: String,
+    pub offer: Digest,
+}
+
+/// What was closed for whom.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Presented {
+    pub verifier: Addressee,
+    /// The merchant, where it got the checkout mandate.
+    pub merchant: Option<Addressee>,
+    /// The members of the closed payment mandate.
+    pub payment: Object,
 }
 
 /// A journal record, openable: salt and bytes give the leaf.
@@ -70,6 +96,11 @@ pub struct EvidenceFile {
     pub bundle: String,
     pub decision: String,
     pub payload: Option<PaymentPayload>,
+    /// What was given to the verifier of the payment mandate, and what they answered: the stored texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub papers: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
     pub records: Vec<Record>,
     pub journal_entries: u64,
     pub journal_root: Digest,
@@ -83,7 +114,7 @@ impl Engine {
         serde_json::from_str(&text).map_err(|error| EngineError::Broken(format!("evidence cannot be read: {error}")))
     }
 
-    async fn document_text(&self, identity: &Identity, digest: Digest) -> Result<String, EngineError> {
+    pub(crate) async fn document_text(&self, identity: &Identity, digest: Digest) -> Result<String, EngineError> {
         let document = self.store.document(&identity.tenant, digest).await?;
         let document = document.ok_or(EngineError::Erased { what: "the evidence", digest })?;
         String::from_utf8(document.bytes).map_err(|_| EngineError::Broken(format!("document {digest} is no text")))
@@ -96,10 +127,12 @@ impl Engine {
         let bundle = self.bundle(identity, &spend).await?;
         let decision = self.store.decision(&identity.tenant, bundle.decision).await?;
         let decision = decision.ok_or_else(|| EngineError::Broken("a mandate without its decision".into()))?;
-        let payload = match spend.state {
-            SpendState::Held | SpendState::Voided | SpendState::Expired => None,
-            _ => Some(self.payload_again(&tenant, &bundle, &spend).await?),
+        let payload = match (&bundle.rail, spend.state) {
+            (_, SpendState::Held | SpendState::Voided | SpendState::Expired) | (Rail::Mandate(_), _) => None,
+            (Rail::X402(offered), _) => Some(self.payload_again(&tenant, offered, &spend).await?),
         };
+        let papers = self.text_named(identity, id, &[Operation::Submit]).await?;
+        let receipt = self.text_named(identity, id, &[Operation::Settle, Operation::Release]).await?;
         let mut records = Vec::new();
         for (entry, _) in self.store.records_of_spend(&identity.tenant, id).await? {
             records.push(Record {
@@ -119,6 +152,8 @@ impl Engine {
             bundle: bundle_text,
             decision: self.document_text(identity, decision.subject).await?,
             payload,
+            papers,
+            receipt,
             records,
             journal_entries,
             journal_root,
@@ -126,14 +161,26 @@ impl Engine {
         })
     }
 
+    async fn text_named(
+        &self,
+        identity: &Identity,
+        spend: SpendId,
+        operations: &[Operation],
+    ) -> Result<Option<String>, EngineError> {
+        match self.reference(identity, spend, operations).await? {
+            Some(digest) => Ok(Some(self.document_text(identity, digest).await?)),
+            None => Ok(None),
+        }
+    }
+
     async fn payload_again(
         &self,
         tenant: &crate::tenant::Tenant,
-        bundle: &Bundle,
+        offered: &Offered,
         spend: &Spend,
     ) -> Result<PaymentPayload, EngineError> {
-        let screened = screen(&bundle.payment_required, &bundle.method, Wallet::new(&self.assets))?;
-        let offer = screened.offers.into_iter().find(|offer| Digest(offer.digest()) == bundle.offer);
+        let screened = screen(&offered.payment_required, &offered.method, Wallet::new(&self.assets))?;
+        let offer = screened.offers.into_iter().find(|offer| Digest(offer.digest()) == offered.offer);
         let offer = offer.ok_or_else(|| EngineError::Broken("the offer of a spend is not in its 402".into()))?;
         let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
         let expected = book::expected_of_spend(spend)?;

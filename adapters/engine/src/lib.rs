@@ -4,7 +4,7 @@
 //! ancestor, and its authorization claimed, all in one durable unit; and it is posted or released only by what the
 //! chain shows. Each use case sequences the ports and holds no rule: rules are in `mandates`, `x402` and `ledger`.
 //!
-//! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`reconcile`] (what
+//! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`closing`] (the same for verifiers other than us), [`reconcile`] (what
 //! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`consent`] (how a mandate comes to be), [`delegate`] (how it is handed on).
 //!
 //! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
@@ -14,6 +14,7 @@ pub mod audit;
 pub mod authorize;
 mod book;
 pub mod cart;
+pub mod closing;
 pub mod consent;
 pub mod delegate;
 mod desk;

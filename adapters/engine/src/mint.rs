@@ -11,11 +11,11 @@ use mandates::currency::Currency;
 use mandates::issue::{self, Addressed, HopTerms, RootTerms, Salt};
 use mandates::mandate::{Family, Mandate, Open, Vct};
 use mandates::party::Merchant;
-use mandates::payment::ClosedPayment;
 use mandates::verify::{Context, Expected, ExpectedFamily, Facts, Nonces, Purchase, Revoked, Usage, Verdict, verify};
 use sha2::{Digest as _, Sha256};
 
 use crate::Engine;
+use crate::closing::Addressee;
 use crate::consent::{IntentDocument, agent_of};
 use crate::error::EngineError;
 use crate::ports::MandateSigner;
@@ -93,18 +93,18 @@ impl Engine {
         Ok(verify(token, &context).outcome?)
     }
 
-    /// The agent's signature under an open payment mandate, for one audience and nonce.
+    /// The agent's signature under an open mandate, for one audience and nonce.
     pub(crate) async fn close(
         &self,
         agent: &dyn MandateSigner,
         open: &str,
-        payment: ClosedPayment,
-        audience: &str,
-        nonce: &str,
+        closed: Mandate,
+        to: &Addressee,
     ) -> Result<String, EngineError> {
+        let Addressee { audience, nonce } = to;
         let terms =
             HopTerms { position: Position::Leaf, audience, nonce, issued_at_seconds: self.clock.now().seconds() };
-        let unsigned = issue::hop(open, &terms, &[Mandate::Payment(payment)], &mut self.salts()?)?;
+        let unsigned = issue::hop(open, &terms, &[closed], &mut self.salts()?)?;
         Ok(agent.sign(unsigned).await?)
     }
 
@@ -113,14 +113,15 @@ impl Engine {
         &self,
         tenant: &Tenant,
         chain: &str,
-        audience: &str,
-        nonce: &str,
+        family: Family,
+        to: &Addressee,
         purchase: Purchase<'_>,
     ) -> Verdict {
+        let Addressee { audience, nonce } = to;
         let context = Context {
             clock: self.mandate_clock(0),
             trusted: &tenant.roots,
-            family: ExpectedFamily::Exactly(Family::Payment),
+            family: ExpectedFamily::Exactly(family),
             expected: Expected::Exactly { audience, nonce },
             leaf_age_seconds_max: LEAF_AGE_SECONDS_MAX,
             purchase,

@@ -124,6 +124,12 @@ pub fn authority_to_minor_up(amount: Amount, _currency: &str) -> Result<Amount, 
     amount.checked_ratio_up(1, divide).ok_or(RateError::Overflow(amount))
 }
 
+/// Units of authority in an amount of minor units.
+pub fn authority_from_minor(amount: Amount) -> Result<Amount, RateError> {
+    let units = 10_u128.checked_pow(AUTHORITY_EXTRA_DIGITS).and_then(|shift| amount.get().checked_mul(shift));
+    units.map(Amount::new).ok_or(RateError::Overflow(amount))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 use ledger::command::{Command, FailureProof, ReleaseProof};
 use ledger::id::{SpendId, TenantId};
 use ledger::settlement::{Role, Settlement, SettlementState};
-use ledger::spend::{Spend, SpendState};
+use ledger::spend::{Rail, Spend, SpendState};
 use x402::settlement::{Outcome, observe};
 
 use crate::book::{self, service};
@@ -81,6 +81,9 @@ impl Engine {
         if !spend.state.is_signed() {
             return Ok(spend.state);
         }
+        if spend.authorization.rail() == Rail::Mandate {
+            return self.wait_for_receipt(identity, spend).await;
+        }
         let expected = book::expected_of_spend(spend)?;
         let id = spend.id;
         let finalized = self.finalized().await?;
@@ -116,6 +119,17 @@ impl Engine {
             return Ok(spend.state);
         }
         self.state_after(identity, spend, Command::Doubt { spend: spend.id }).await
+    }
+
+    /// No chain shows what became of it: it waits for its receipt. Where nobody ever got it, nobody can answer.
+    async fn wait_for_receipt(&self, identity: &Identity, spend: &Spend) -> Result<SpendState, EngineError> {
+        match spend.state {
+            SpendState::Committed if self.clock.now().seconds() >= spend.valid_before => {
+                self.state_after(identity, spend, Command::Lapse { spend: spend.id }).await
+            }
+            SpendState::Committed => Ok(spend.state),
+            _ => self.wait_or_doubt(identity, spend).await,
+        }
     }
 
     async fn expire(&self, identity: &Identity, spend: &Spend) -> Result<SpendState, EngineError> {

@@ -7,7 +7,7 @@ use ledger::command::{Command, Refund};
 use ledger::effects::{Fact, Operation};
 use ledger::id::{CallerKind, SpendId};
 use ledger::rejection::Rejection;
-use ledger::spend::{Observation, Spend};
+use ledger::spend::{Observation, Rail, Spend};
 use x402::chain::{Receipt, TransferLog};
 
 use crate::book::{self, service};
@@ -25,6 +25,11 @@ impl Engine {
             return Err(forbidden("the person, or an operator,", identity));
         }
         let mut spend = self.own_spend(identity, id).await?;
+        let found = spend.authorization.rail();
+        if found != Rail::Chain {
+            let (expected, found) = (Rail::Chain.to_string(), found.to_string());
+            return Err(EngineError::Book(Rejection::RailMismatch { spend: id, expected, found }));
+        }
         // It may be final since the last sweep.
         if spend.young.is_some() {
             self.follow_spend(&service(&identity.tenant, "reconciler")?, &spend, &mut Blocks::default()).await?;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use ledger::budget::{Budget, BudgetKind, BudgetState};
 use ledger::decision::DecisionState;
-use ledger::id::{Digest, PrincipalId, TenantId};
+use ledger::effects::Fact;
+use ledger::id::{Digest, PrincipalId, SpendId, TenantId};
+use ledger::spend::Rail;
 use ledger::store::Document;
 
 use crate::Engine;
@@ -54,6 +56,21 @@ impl Engine {
         Ok(())
     }
 
+    /// What was given to a verifier, and what they answered.
+    async fn collect_papers(
+        &self,
+        tenant: &TenantId,
+        spend: SpendId,
+        subject: &mut Subject,
+    ) -> Result<(), EngineError> {
+        for (_, record) in self.store.records_of_spend(tenant, spend).await? {
+            if let Some(Fact::Reference(digest)) = record.fact {
+                self.collect(tenant, digest, subject).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn collect_mandate(
         &self,
         tenant: &TenantId,
@@ -83,6 +100,9 @@ impl Engine {
                     subject.in_use.push(format!("payment {} is {}{young}", spend.id, spend.state));
                 }
                 self.collect(tenant, spend.evidence, subject).await?;
+                if spend.authorization.rail() == Rail::Mandate {
+                    self.collect_papers(tenant, spend.id, subject).await?;
+                }
             }
         }
     }

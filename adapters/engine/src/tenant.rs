@@ -38,6 +38,7 @@ pub struct Tenant {
     pub agents: BTreeMap<PrincipalId, Agent>,
     pub merchants: BTreeMap<PrincipalId, MerchantRole>,
     pub payees: Payees,
+    pub verifiers: Verifiers,
     pub wallet: Option<Arc<dyn WalletSigner>>,
     pub pegs: Vec<Peg>,
     /// The currency in which people give budgets here.
@@ -133,6 +134,34 @@ pub enum AllowedPayees {
     Anyone,
     /// Lower-case addresses.
     Listed(Vec<String>),
+}
+
+/// Who may be given payment mandates, and what their receipts are signed with: credential providers, networks, payment
+/// processors. Payees are their own where nobody else is named.
+#[derive(Clone, Debug)]
+pub struct Verifiers {
+    pub on_record: Vec<Verifier>,
+    pub others: OtherVerifiers,
+}
+
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    /// Their `aud`.
+    pub audience: String,
+    pub keys: KeySet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherVerifiers {
+    Refused,
+    /// On the devnet only: any verifier is given mandates, and the payee's receipt counts for theirs.
+    AnsweredByPayee,
+}
+
+impl Verifiers {
+    pub fn find(&self, audience: &str) -> Option<&Verifier> {
+        self.on_record.iter().find(|verifier| verifier.audience == audience)
+    }
 }
 
 /// The registry that joins what each rail calls a payee.

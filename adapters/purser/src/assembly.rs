@@ -11,7 +11,8 @@ use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
 use engine::tenant::{
-    Agent, AllowedPayees, FacilitatorRole, Limits, MerchantRole, Payee, Payees, Person, Seller, Tenant,
+    Agent, AllowedPayees, FacilitatorRole, Limits, MerchantRole, OtherVerifiers, Payee, Payees, Person, Seller, Tenant,
+    Verifier, Verifiers,
 };
 use ledger::budget::Caps;
 use ledger::id::{Micros, TenantId, TenantSecret};
@@ -21,7 +22,9 @@ use mandates::party::Merchant;
 use store::{Options, Schema, SqlStore};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
 
-use crate::config::{ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig};
+use crate::config::{
+    ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig, VerifierConfig,
+};
 use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
 use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
@@ -143,6 +146,7 @@ fn assemble(
         agents: agents(tenant, ring)?,
         merchants: merchants(tenant, ring)?,
         payees: Payees::new(tenant.payees.iter().map(payee).collect::<Result<_, _>>()?),
+        verifiers: verifiers(tenant)?,
         wallet,
         pegs: tenant.pegs.clone(),
         currency: tenant.currency.clone(),
@@ -212,6 +216,17 @@ fn payee(config: &PayeeConfig) -> Result<Payee, AssemblyError> {
         pay_to,
         keys: keys.collect::<Result<_, _>>()?,
     })
+}
+
+fn verifiers(tenant: &TenantConfig) -> Result<Verifiers, AssemblyError> {
+    let verifier = |config: &VerifierConfig| {
+        let keys = config.keys.iter().map(PublicKey::from_jwk).collect::<Result<Vec<_>, _>>().and_then(KeySet::new);
+        let keys = keys.map_err(|error| value("verifiers.keys", "P-256 JWKs", error.to_string()))?;
+        Ok::<_, AssemblyError>(Verifier { audience: config.audience.clone(), keys })
+    };
+    let on_record = tenant.verifiers.iter().map(verifier).collect::<Result<_, _>>()?;
+    let others = if tenant.any_verifier { OtherVerifiers::AnsweredByPayee } else { OtherVerifiers::Refused };
+    Ok(Verifiers { on_record, others })
 }
 
 fn seller(tenant: &TenantConfig, facilitators: FacilitatorMaker<'_>) -> Result<Option<Seller>, AssemblyError> {

@@ -133,6 +133,12 @@ pub struct TenantConfig {
     pub operators: Vec<OperatorConfig>,
     #[serde(default)]
     pub payees: Vec<PayeeConfig>,
+    /// Whom payment mandates may be closed for beside the payees themselves: credential providers, networks, processors.
+    #[serde(default)]
+    pub verifiers: Vec<VerifierConfig>,
+    /// Closes for any verifier, and takes the payee's receipt for theirs: refused by `serve` off the devnet.
+    #[serde(default)]
+    pub any_verifier: bool,
     #[serde(default)]
     pub pegs: Vec<Peg>,
     /// Whether this tenant pays; `purser keys list` shows the address.
@@ -250,6 +256,15 @@ pub struct PayeeConfig {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct VerifierConfig {
+    /// What it has mandates closed for, in `aud`.
+    pub audience: String,
+    /// Public keys that it signs receipts with.
+    pub keys: Vec<mandates::json::Object>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SellConfig {
     pub payee: String,
     pub pay_to: String,
@@ -302,6 +317,8 @@ pub enum ConfigError {
     Value { field: String, expected: String, found: String },
     #[error("chain {0} is no test network; write allow_mainnet = true under [chain] if real money is meant")]
     MainnetNotAllowed(u64),
+    #[error("{field} = true of tenant {tenant} is for the devnet (chain 31337); this is chain {chain_id}")]
+    AnyoneOffDevnet { field: &'static str, tenant: String, chain_id: u64 },
     #[error("bearer = \"everything\" is for the devnet (chain 31337); this is chain {0}")]
     BearerOffDevnet(u64),
 }
@@ -328,6 +345,14 @@ impl Config {
 
     /// What `serve` refuses to run with.
     pub fn check_for_service(&self) -> Result<(), ConfigError> {
+        for tenant in self.tenants.iter().filter(|_| !self.is_devnet()) {
+            let carries = tenant.facilitate.as_ref().is_some_and(|facilitate| facilitate.anyone);
+            let open = [(carries, "facilitate.anyone"), (tenant.any_verifier, "any_verifier")];
+            if let Some((_, field)) = open.into_iter().find(|(is_open, _)| *is_open) {
+                let (tenant, chain_id) = (tenant.id.clone(), self.chain.chain_id);
+                return Err(ConfigError::AnyoneOffDevnet { field, tenant, chain_id });
+            }
+        }
         match self.bearer {
             BearerConfig::Everything if self.chain.chain_id != DEVNET_CHAIN_ID => {
                 Err(ConfigError::BearerOffDevnet(self.chain.chain_id))
@@ -367,6 +392,8 @@ impl Config {
                 merchants: Vec::new(),
                 operators: Vec::new(),
                 payees: Vec::new(),
+                verifiers: Vec::new(),
+                any_verifier: false,
                 pegs: Vec::new(),
                 payment_seconds: None,
                 hold_seconds: None,

@@ -182,6 +182,11 @@ impl DevService {
         id.parse().map_err(|_| format!("`{id}` is no tenant"))
     }
 
+    /// What the demo's merchant signs with.
+    pub fn merchant_key(&self) -> Result<LocalKey, String> {
+        world::merchant_key(&self.ring).map_err(|error| error.to_string())
+    }
+
     /// The private key with which a demo principal proves itself.
     pub fn client_key(&self, principal: &str) -> Result<LocalKey, String> {
         client_key(HOME, principal, &self.ring).map_err(|error| error.to_string())

@@ -131,6 +131,8 @@ fn tenant(id: &str) -> TenantConfig {
         merchants: Vec::new(),
         operators: vec![OperatorConfig { id: ADMIN.into(), jwk: None, issuer: None }],
         payees: Vec::new(),
+        verifiers: Vec::new(),
+        any_verifier: false,
         pegs: Vec::new(),
         wallet: None,
         sell: None,
@@ -197,6 +199,7 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
             pay_to: BTreeMap::from([(network.to_string(), vec![format!("{:#x}", shop_address())])]),
             keys: vec![key.public().to_jwk()],
         }],
+        any_verifier: true,
         // The demo's own statement: its test token is taken for a dollar.
         pegs: vec![Peg { base, quote, rate: "1".into() }],
         wallet: Some(WalletConfig::default()),

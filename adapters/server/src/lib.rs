@@ -11,6 +11,7 @@
 mod books;
 pub mod call;
 mod carrier;
+mod closing;
 mod delegation;
 mod docs;
 mod errors;
@@ -91,6 +92,7 @@ pub struct Settings {
         mandates::cart,
         mandates::verify,
         delegation::delegate,
+        closing::close,
         mandates::show,
         mandates::spend,
         mandates::revoke,
@@ -138,6 +140,7 @@ pub fn router(app: App, paid: Router) -> Router {
     Router::new()
         .route("/v1/mandates/intents", post(mandates::ask))
         .route("/v1/mandates/carts", post(mandates::cart))
+        .route("/v1/mandates/payments", post(closing::close))
         .route("/v1/mandates/verify", post(mandates::verify))
         .route("/v1/mandates/{id}", get(mandates::show))
         .route("/v1/mandates/{id}/spend", get(mandates::spend))

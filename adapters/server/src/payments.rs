@@ -111,11 +111,15 @@ pub struct OutcomeBody {
     /// The status that the seller answered. Recorded nowhere; the chain decides.
     #[serde(default)]
     status: Option<u16>,
+    /// The receipt of whoever a payment mandate was closed for.
+    #[serde(default)]
+    receipt: Option<String>,
 }
 
 #[utoipa::path(post, path = "/v1/payments/{id}/outcome", tag = "payments", params(("id" = String, Path)),
-    request_body = crate::schema::Outcome, description = "What the seller answered: a reason to look at the chain, never a result.",
-    responses((status = 200, body = crate::schema::answers::Spend), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 503)))]
+    request_body = crate::schema::Outcome, description = "What the seller answered: a reason to look at the chain, never a result. Of a mandate that was closed for somebody else, their signed payment receipt: it posts or frees.",
+    responses((status = 200, body = crate::schema::answers::Spend), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 422),
+        (status = 503)))]
 pub async fn outcome(
     State(app): State<App>,
     Actor(identity): Actor,
@@ -123,6 +127,9 @@ pub async fn outcome(
     Body(body): Body<OutcomeBody>,
 ) -> Result<Response, Problem> {
     let spend: SpendId = id(&text)?;
+    if let Some(receipt) = &body.receipt {
+        return Ok(ok(spend_json(&app.engine.acknowledge(&identity, spend, receipt).await?)));
+    }
     tracing::debug!(%spend, status = body.status, "outcome reported");
     // A response that cannot be read says nothing; the chain is asked all the same.
     let reported = body.payment_response.and_then(|text| read_header::<SettleResponse>(text.as_bytes()).ok());

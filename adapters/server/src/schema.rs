@@ -69,6 +69,43 @@ pub struct Delegation {
     cart: Option<String>,
 }
 
+/// A mandate that is closed over a cart for somebody else.
+#[derive(ToSchema)]
+pub struct Closing {
+    mandate: String,
+    /// The merchant's signed checkout (`checkout_jwt`).
+    cart: String,
+    /// `aud` of whoever verifies the payment mandate: credential provider, network or payment processor.
+    #[schema(min_length = 1, max_length = 512)]
+    audience: String,
+    /// As they gave it out.
+    #[schema(min_length = 1, max_length = 512)]
+    nonce: String,
+    payment_instrument: Instrument,
+    /// The merchant's, where it wants the checkout mandate.
+    checkout: Option<Addressee>,
+    /// A payment of the same cart that is under way, where a second one is meant.
+    again_after: Option<String>,
+}
+
+/// What the verifier pays with (AP2 `payment_instrument.json`); the type may add members.
+#[derive(ToSchema)]
+pub struct Instrument {
+    #[schema(min_length = 1)]
+    id: String,
+    #[schema(min_length = 1, example = "card")]
+    r#type: String,
+    description: Option<String>,
+}
+
+#[derive(ToSchema)]
+pub struct Addressee {
+    #[schema(min_length = 1, max_length = 512)]
+    audience: String,
+    #[schema(min_length = 1, max_length = 512)]
+    nonce: String,
+}
+
 /// So much, or so many payments, a period.
 #[derive(ToSchema)]
 pub struct Limit {
@@ -183,6 +220,8 @@ pub struct Outcome {
     /// The value of PAYMENT-RESPONSE.
     payment_response: Option<String>,
     status: Option<u16>,
+    /// The payment receipt (AP2) of whoever the payment mandate was closed for: a JWT.
+    receipt: Option<String>,
 }
 
 /// What the payee sent back.

@@ -20,7 +20,7 @@ use super::PaymentRequest;
 use crate::book;
 use crate::consent::{MandateView, fiat};
 use crate::error::EngineError;
-use crate::evidence::Bundle;
+use crate::evidence::{Bundle, Offered, Rail};
 use crate::rate::{Peg, RateError, authority_digits, authority_from_major, authority_to_minor_up};
 use crate::tenant::{Payee, Tenant};
 
@@ -95,9 +95,11 @@ impl Draft<'_> {
             audience: self.tenant.issuer.clone(),
             cart: self.request.cart.clone(),
             merchant_keys: self.recipient.record.map(|payee| payee.keys.iter().map(PublicKey::to_jwk).collect()),
-            payment_required: self.request.required.clone(),
-            method: self.request.method.clone(),
-            offer: Digest(self.offer.digest()),
+            rail: Rail::X402(Offered {
+                payment_required: self.request.required.clone(),
+                method: self.request.method.clone(),
+                offer: Digest(self.offer.digest()),
+            }),
             payee: self.recipient.merchant.claims(),
             authority: self.authority.amount,
             currency: record.currency.clone(),
@@ -166,22 +168,21 @@ pub(super) fn price(tenant: &Tenant, view: &MandateView, offer: &Offer) -> Resul
     Ok((Money { asset: quote, amount }, Some(peg.clone())))
 }
 
-/// What the credential left to state must be what the nodes hold: each mandate of the chain is a node here, in this order
-/// and with none between. A node was opened from the same document as its credential; this looks again, because the next
+/// What the credential left to state must be what the nodes, the outermost first, hold: each mandate of the chain is a node
+/// here, in this order and with none between. A node was opened from the same document as its credential; this looks again, because the next
 /// engineer may open nodes otherwise.
-pub(super) fn check_obligations(facts: &Facts, draft: &Draft<'_>) -> Result<(), EngineError> {
-    let nodes: Vec<&Budget> = draft.above.iter().rev().chain([&draft.view.budget]).collect();
+pub(crate) fn check_obligations(facts: &Facts, nodes: &[&Budget], spend: SpendId) -> Result<(), EngineError> {
     let is_chain = facts.open.iter().map(|open| *open.identity.as_bytes()).eq(nodes.iter().map(|node| node.id.0));
     if !is_chain {
-        let broken = format!("the chain of mandate {} is not its path in the book", draft.view.budget.id);
-        return Err(EngineError::Broken(broken));
+        let leaf = nodes.last().map_or_else(String::new, |node| node.id.to_string());
+        return Err(EngineError::Broken(format!("the chain of mandate {leaf} is not its path in the book")));
     }
     for obligation in &facts.obligations {
         let node = nodes.iter().find(|node| node.id.0 == *obligation.mandate.as_bytes());
         let node = node.ok_or_else(|| {
             EngineError::Broken(format!("the chain names mandate {}, which is no node here", obligation.mandate))
         })?;
-        if !is_held(&obligation.duty, node, draft)? {
+        if !is_held(&obligation.duty, node, spend)? {
             return Err(EngineError::Broken(format!(
                 "mandate {}: the book does not hold {:?}",
                 node.id, obligation.duty
@@ -191,7 +192,7 @@ pub(super) fn check_obligations(facts: &Facts, draft: &Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-fn is_held(duty: &Duty, node: &Budget, draft: &Draft<'_>) -> Result<bool, EngineError> {
+fn is_held(duty: &Duty, node: &Budget, spend: SpendId) -> Result<bool, EngineError> {
     let Caps { total, occurrences, .. } = node.caps;
     Ok(match duty {
         Duty::Budget(limit) => {
@@ -204,7 +205,7 @@ fn is_held(duty: &Duty, node: &Budget, draft: &Draft<'_>) -> Result<bool, Engine
             within && recurrence.frequency == Frequency::OnDemand
         }
         // The hold consumes the nonce; it is the spend's own name.
-        Duty::Nonce { nonce, .. } => *nonce == draft.spend.to_string(),
+        Duty::Nonce { nonce, .. } => *nonce == spend.to_string(),
     })
 }
 

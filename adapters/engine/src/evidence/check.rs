@@ -1,5 +1,7 @@
 //! Checking an evidence file offline, with the keys that the verifier trusts.
 
+mod presented;
+
 use std::fmt;
 
 use ledger::effects::{Effects, Fact, Operation};
@@ -17,7 +19,7 @@ use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revo
 use x402::exact;
 use x402::network::AssetTable;
 
-use super::{Bundle, EvidenceFile, Record};
+use super::{Bundle, EvidenceFile, Offered, Rail, Record};
 use crate::book;
 use crate::consent::IntentDocument;
 use crate::mint::LEAF_AGE_SECONDS_MAX;
@@ -62,8 +64,16 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
     find("origin", check_origin(&records, &spend));
     find("decision", check_decision(file, &bundle));
     find("mandate_chain", check_chain(&bundle, &spend, &records, trusted));
-    find("authorization", check_payload(file, &bundle, &spend, assets));
-    find("settlement", check_settlement(file, &records, &spend));
+    match &bundle.rail {
+        Rail::X402(offered) => {
+            find("authorization", check_payload(file, offered, &spend, assets));
+            find("settlement", check_settlement(file, &records, &spend));
+        }
+        Rail::Mandate(presented) => {
+            find("authorization", presented::check_papers(file, &bundle, presented, &spend, &records, trusted));
+            find("settlement", presented::check_receipt(file, &spend, &records));
+        }
+    }
     findings
 }
 
@@ -127,14 +137,20 @@ fn check_decision(file: &EvidenceFile, bundle: &Bundle) -> Result<String, String
     Ok(format!("{} approved {} {} for {}{on}", document.user, document.total, document.currency, document.agent))
 }
 
+fn merchant_keys(bundle: &Bundle) -> Result<KeySet, String> {
+    let keys = bundle.merchant_keys.iter().flatten().map(PublicKey::from_jwk).collect::<Result<Vec<_>, _>>();
+    keys.and_then(KeySet::new).map_err(|error| error.to_string())
+}
+
 /// The chain as it was judged when the money was held: the record of the hold says when.
 fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &dyn Roots) -> Result<String, String> {
     let first = records.first().ok_or("no record")?;
-    let keys = bundle.merchant_keys.clone().unwrap_or_default();
-    let keys =
-        keys.iter().map(PublicKey::from_jwk).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    let keys = KeySet::new(keys).map_err(|error| error.to_string())?;
-    let transaction_id = base64url::encode(&bundle.offer.0);
+    let keys = merchant_keys(bundle)?;
+    let transaction_id = match &bundle.rail {
+        Rail::X402(offered) => base64url::encode(&offered.offer.0),
+        // Never without a cart.
+        Rail::Mandate(_) => String::new(),
+    };
     let purchase = match &bundle.cart {
         Some(jwt) => Purchase::Cart { checkout_jwt: jwt, merchant_keys: &keys },
         None => Purchase::TransactionId(&transaction_id),
@@ -164,7 +180,7 @@ fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &dy
     Ok(format!("{} links verify under the given keys, bound to this spend", facts.open.len().saturating_add(1)))
 }
 
-fn check_payload(file: &EvidenceFile, bundle: &Bundle, spend: &Spend, assets: &AssetTable) -> Result<String, String> {
+fn check_payload(file: &EvidenceFile, offered: &Offered, spend: &Spend, assets: &AssetTable) -> Result<String, String> {
     let Some(payload) = &file.payload else { return Ok("nothing was signed".into()) };
     let nonce = exact::nonce(spend.budget.0, spend.id.0);
     same("nonce", hex::encode(nonce), hex::encode(spend.authorization.nonce))?;
@@ -176,7 +192,7 @@ fn check_payload(file: &EvidenceFile, bundle: &Bundle, spend: &Spend, assets: &A
     }
     same("amount", spend.money.amount.to_string(), payment.terms().amount.to_string())?;
     same("payee", spend.pay_to.clone(), book::text(payment.terms().pay_to))?;
-    if !bundle.payment_required.accepts.contains(&payload.accepted) {
+    if !offered.payment_required.accepts.contains(&payload.accepted) {
         return Err("what was accepted was not offered".into());
     }
     Ok(format!("signed by {} for {} to {}", spend.authorization.payer, spend.money.amount, spend.pay_to))

@@ -9,7 +9,9 @@ use engine::Engine;
 use engine::facilitate::Repeater;
 use engine::ports::{Facilitator, MandateSigner, Relayed, SignError, WalletSigner};
 use engine::rate::Peg;
-use engine::tenant::{Agent, AllowedPayees, FacilitatorRole, Limits, Payee, Payees, Person, Seller, Tenant};
+use engine::tenant::{
+    Agent, AllowedPayees, FacilitatorRole, Limits, OtherVerifiers, Payee, Payees, Person, Seller, Tenant, Verifiers,
+};
 use ledger::budget::{Caps, Refunds};
 use ledger::id::{PrincipalId, TenantId, TenantSecret};
 use ledger::money::{Amount, AssetId};
@@ -178,6 +180,7 @@ fn bare(name: &str) -> Tenant {
         agents: BTreeMap::new(),
         merchants: BTreeMap::new(),
         payees: Payees::default(),
+        verifiers: Verifiers { on_record: Vec::new(), others: OtherVerifiers::Refused },
         wallet: None,
         pegs: Vec::new(),
         currency: "USD".into(),

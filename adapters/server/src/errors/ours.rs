@@ -37,6 +37,12 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "What is given back under the mandate is not spent again, and under what is handed on it would be.",
         "Leave `refunds` out.",
     ),
+    (
+        "verifier_unknown",
+        "The payment mandate would be given to somebody whose receipts nothing here verifies: nothing would ever free what \
+            is held for it.",
+        "The operator adds the verifier's audience and keys under [[tenants.verifiers]], or the payee verifies it itself.",
+    ),
     ("cart_required", "The mandate demands a cart that the merchant signed.", "Send `cart` with the payment."),
     (
         "chain_unavailable",

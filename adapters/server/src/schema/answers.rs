@@ -67,6 +67,19 @@ pub struct Authorized {
     payment_signature: String,
 }
 
+/// A spend, and the mandates to hand over.
+#[derive(ToSchema)]
+pub struct Closed {
+    #[serde(flatten)]
+    spend: Spend,
+    /// SHA-256 of the cart, base64url.
+    transaction_id: String,
+    /// For the verifier of the payment: the whole chain.
+    payment_mandate: String,
+    /// For the merchant, where it was asked for.
+    checkout_mandate: Option<String>,
+}
+
 /// An amount for people in major units, and the units that the book counts in.
 #[derive(ToSchema)]
 pub struct Figure {

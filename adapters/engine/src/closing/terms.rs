@@ -1,0 +1,189 @@
+//! What is decided before the book is asked: who is paid, how much, until when, and who may be asked to pay it.
+
+use ledger::id::Digest;
+use ledger::rejection::Rejection;
+use ledger::spend::{Authorization, MANDATE_NETWORK};
+use ledger::transfer::Money;
+use mandates::canonical::canonical_object;
+use mandates::cart::{self, Cart};
+use mandates::checkout::ClosedCheckout;
+use mandates::digest::HashAlgorithm;
+use mandates::json::Object;
+use mandates::keys::KeySet;
+use mandates::party::Instrument;
+use mandates::payment::ClosedPayment;
+
+use super::{Addressee, ClosingRequest};
+use crate::consent::{MandateView, fiat};
+use crate::error::EngineError;
+use crate::rate::authority_from_minor;
+use crate::tenant::{OtherVerifiers, Payee, Tenant};
+
+/// The longest life of a mandate that was given away, as long as our own verifier takes a leaf: what it holds stays held.
+const CLOSED_SECONDS_MAX: i64 = 300;
+/// What must be left of mandate and cart for a closed mandate to be worth signing.
+const MARGIN_SECONDS: i64 = 10;
+/// Longest `aud` and `nonce`.
+const ADDRESS_BYTES_MAX: usize = 512;
+/// Digits that name an instrument in the books: whatever it is called may be somebody's account.
+const INSTRUMENT_DIGITS: usize = 40;
+
+pub(super) struct Terms<'a> {
+    pub payee: &'a Payee,
+    pub money: Money,
+    pub payment: ClosedPayment,
+    pub checkout: ClosedCheckout,
+    pub authorization: Authorization,
+    pub valid_before: i64,
+}
+
+impl<'a> Terms<'a> {
+    pub fn of(tenant: &'a Tenant, view: &MandateView, request: &ClosingRequest, now: i64) -> Result<Self, EngineError> {
+        let cart = Cart::parse(&request.cart)?;
+        let payee = payee(tenant, &cart)?;
+        receipt_keys(tenant, payee, &request.payment.audience)?;
+        let currency = &view.record.currency;
+        if cart.currency.as_str() != currency {
+            let (expected, found) = (fiat(currency)?, fiat(cart.currency.as_str())?);
+            return Err(EngineError::Book(Rejection::AssetMismatch { expected, found }));
+        }
+        let money = Money { asset: fiat(currency)?, amount: authority_from_minor(cart.total)? };
+        let valid_before = valid_before(view, &cart, now)?;
+        let instrument = Instrument::parse(&request.instrument)?;
+        let authorization = Authorization {
+            network: MANDATE_NETWORK.to_owned(),
+            asset: money.asset.clone(),
+            payer: instrument_name(&request.instrument)?,
+            nonce: claimed(&request.payment).0,
+        };
+        let payment = ClosedPayment {
+            transaction_id: cart::hash(&request.cart, HashAlgorithm::Sha256),
+            payee: payee.merchant.clone(),
+            payment_amount: cart.price(),
+            payment_instrument: instrument,
+            pisp: None,
+            execution_date: None,
+            risk_data: None,
+            issued_at_seconds: None,
+            expires_at_seconds: Some(valid_before),
+            others: Object::new(),
+        };
+        let checkout = checkout(&request.cart, Some(valid_before));
+        Ok(Self { payee, money, payment, checkout, authorization, valid_before })
+    }
+}
+
+pub(super) fn checkout(jwt: &str, expires_at_seconds: Option<i64>) -> ClosedCheckout {
+    ClosedCheckout {
+        checkout_jwt: jwt.to_owned(),
+        checkout_hash: cart::hash(jwt, HashAlgorithm::Sha256),
+        issued_at_seconds: None,
+        expires_at_seconds,
+        others: Object::new(),
+    }
+}
+
+/// What is wrong with a request before anything is looked up.
+pub(super) fn check(tenant: &Tenant, request: &ClosingRequest) -> Result<(), EngineError> {
+    check_addressee(["audience", "nonce"], tenant, &request.payment)?;
+    if let Some(merchant) = &request.checkout {
+        check_addressee(["checkout.audience", "checkout.nonce"], tenant, merchant)?;
+    }
+    Ok(())
+}
+
+fn check_addressee(fields: [&'static str; 2], tenant: &Tenant, to: &Addressee) -> Result<(), EngineError> {
+    for (field, text) in fields.into_iter().zip([&to.audience, &to.nonce]) {
+        let is_plain = !text.is_empty() && text.len() <= ADDRESS_BYTES_MAX && !text.chars().any(char::is_control);
+        if !is_plain {
+            let expected = format!("1 to {ADDRESS_BYTES_MAX} bytes without control characters");
+            let found = if text.len() > ADDRESS_BYTES_MAX { format!("{} bytes", text.len()) } else { text.clone() };
+            return Err(EngineError::invalid(field, expected, found));
+        }
+    }
+    // What is closed for us is never given away: it is how the service judges before it holds.
+    if to.audience == tenant.issuer {
+        let [field, _] = fields;
+        return Err(EngineError::invalid(field, "a verifier other than this service", to.audience.clone()));
+    }
+    Ok(())
+}
+
+/// Who asks to be paid, and is on record with keys that carts of theirs verify with.
+fn payee<'a>(tenant: &'a Tenant, cart: &Cart) -> Result<&'a Payee, EngineError> {
+    let mismatch = |found: String| EngineError::CartMismatch { expected: "a payee on record".into(), found };
+    let named = cart.merchant.as_ref().ok_or_else(|| mismatch("a cart that names no merchant".into()))?;
+    let record = tenant.payees.merchant(&named.id).filter(|record| named.is(&record.merchant));
+    let record = record.filter(|record| !record.keys.is_empty());
+    record.ok_or_else(|| mismatch(format!("{} ({}), whose keys are not on record", named.name, named.id)))
+}
+
+/// What a verifier's receipts are signed with: one on record, or the payee where it is its own verifier. Nobody else is
+/// given anything, because nothing would ever free what is held for it.
+pub(super) fn receipt_keys(tenant: &Tenant, payee: &Payee, audience: &str) -> Result<KeySet, EngineError> {
+    if let Some(verifier) = tenant.verifiers.find(audience) {
+        return Ok(verifier.keys.clone());
+    }
+    let is_same = |name: &str| name.trim_end_matches('/') == audience.trim_end_matches('/');
+    let names = [Some(&payee.merchant.id), payee.merchant.website.as_ref()];
+    let is_own = names.into_iter().flatten().chain(&payee.origins).any(|name| is_same(name));
+    if is_own || tenant.verifiers.others == OtherVerifiers::AnsweredByPayee {
+        return Ok(KeySet::new(payee.keys.iter().cloned())?);
+    }
+    let payee = format!("a verifier on record or {} ({})", payee.merchant.name, payee.merchant.id);
+    Err(EngineError::VerifierUnknown { expected: payee, found: crate::error::shortened(audience) })
+}
+
+/// As short as cart, mandate and verifiers allow.
+fn valid_before(view: &MandateView, cart: &Cart, now: i64) -> Result<i64, EngineError> {
+    let (mandate_ends, soonest) = (view.record.expires_at, now.saturating_add(MARGIN_SECONDS));
+    if mandate_ends < soonest {
+        let (budget, expires_at) = (view.budget.id, mandate_ends);
+        return Err(EngineError::Book(Rejection::MandateExpired { budget, expires_at, now }));
+    }
+    let latest = now.saturating_add(CLOSED_SECONDS_MAX).min(mandate_ends);
+    match cart.expires_at_seconds {
+        Some(ends) if ends < soonest => {
+            let expected = format!("a cart that is good until {soonest} or later");
+            Err(EngineError::CartMismatch { expected, found: format!("one that ends at {ends}") })
+        }
+        Some(ends) => Ok(latest.min(ends)),
+        None => Ok(latest),
+    }
+}
+
+/// One verifier's nonce is used once, whatever the mandate and the agent.
+pub(crate) fn claimed(to: &Addressee) -> Digest {
+    Digest::of_parts("purser/closed-for/1", &[to.audience.as_bytes(), to.nonce.as_bytes()])
+}
+
+fn instrument_name(instrument: &Object) -> Result<String, EngineError> {
+    let digest = Digest::of_parts("purser/instrument/1", &[canonical_object(instrument)?.as_bytes()]);
+    Ok(digest.to_string().chars().take(INSTRUMENT_DIGITS).collect())
+}
+
+/// What is bought: the cart, whoever is asked to pay it.
+pub(super) fn purchase_digest(cart: &str) -> Digest {
+    Digest::of_parts("purser/cart/1", &[cart.as_bytes()])
+}
+
+/// What a key stands for.
+pub(super) fn request_digest(request: &ClosingRequest) -> Result<Digest, EngineError> {
+    let again_after = request.again_after.map(|spend| spend.0);
+    let (payment, instrument) = (&request.payment, canonical_object(&request.instrument)?);
+    let merchant = request.checkout.as_ref().map(|to| (to.audience.as_bytes(), to.nonce.as_bytes()));
+    let (audience, nonce) = merchant.unwrap_or_default();
+    Ok(Digest::of_parts(
+        "purser/closing-request/1",
+        &[
+            &request.mandate.0,
+            request.cart.as_bytes(),
+            payment.audience.as_bytes(),
+            payment.nonce.as_bytes(),
+            instrument.as_bytes(),
+            audience,
+            nonce,
+            again_after.as_ref().map_or(&[][..], |spend| &spend[..]),
+        ],
+    ))
+}

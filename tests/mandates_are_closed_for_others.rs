@@ -1,0 +1,373 @@
+//! Promises 1, 2, 3 and 5 where a payment mandate is closed for somebody else, who pays it: what it may take stays held
+//! until their signed receipt comes, one nonce of theirs is used once, and the whole of it is in the evidence.
+
+use std::time::Duration;
+
+use mandates::chain::reference_hashes;
+use mandates::keys::LocalKey;
+use mandates::receipt::{Answer, Failure, Receipt};
+use purser::client::ClientError;
+use purser::world::{BYSTANDER, HOME, SHOP};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::process::{run, stdout};
+use crate::harness::shop::{Shop, code, intent, new_key, refused};
+use crate::harness::text;
+
+const BANK: &str = "https://bank.example/credentials";
+
+/// A cart of the shop's, signed.
+async fn cart(shop: &Shop, cents: u64, differing: Value) -> String {
+    let mut checkout = json!({
+        "id": new_key(), "status": "ready_for_complete", "currency": "USD", "links": [],
+        "line_items": [{ "id": "line-1", "quantity": 1, "item": { "id": "shoes", "title": "Shoes", "price": cents },
+            "totals": [{ "type": "total", "amount": cents }] }],
+        "totals": [{ "type": "total", "amount": cents }],
+    });
+    differing.as_object().unwrap().iter().for_each(|(name, value)| checkout[name] = value.clone());
+    let body = Some(json!({ "checkout": checkout }));
+    let signed = shop.call(Method::POST, "/v1/mandates/carts", &shop.merchant, body).await.expect("a signed cart");
+    text(&signed, "checkout_jwt").to_owned()
+}
+
+fn asked(mandate: &str, cart: &str, differing: Value) -> Value {
+    let mut body = json!({
+        "mandate": mandate, "cart": cart, "audience": BANK, "nonce": new_key(),
+        "payment_instrument": { "id": "card-1", "type": "card", "description": "Card ****1234" },
+    });
+    differing.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
+    body
+}
+
+async fn close(shop: &Shop, key: &str, body: Value) -> Result<Value, ClientError> {
+    shop.client.call(Method::POST, "/v1/mandates/payments", &shop.agent, Some(key), Some(body)).await
+}
+
+async fn close_as(shop: &Shop, token: &str, body: Value) -> Result<Value, ClientError> {
+    shop.client.call(Method::POST, "/v1/mandates/payments", token, Some(&new_key()), Some(body)).await
+}
+
+/// What the shop answers a payment mandate with.
+fn receipt(shop: &Shop, key: &LocalKey, closed: &Value, paid: bool) -> String {
+    let reference = reference_hashes(text(closed, "payment_mandate")).unwrap().sd_hash;
+    let answer = if paid {
+        let (psp_confirmation_id, network_confirmation_id) = ("psp-1".to_owned(), "net-1".to_owned());
+        Answer::Paid { payment_id: "pay-1".into(), psp_confirmation_id, network_confirmation_id }
+    } else {
+        let failure = Failure { error: "insufficient_funds".into(), error_description: None };
+        Answer::NotPaid { payment_id: "pay-1".into(), failure }
+    };
+    let issued_at_seconds = shop.service.engine().clock.now().seconds();
+    signed(key, &Receipt { issuer: shop.service.url().to_owned(), issued_at_seconds, reference, answer })
+}
+
+fn signed(key: &LocalKey, receipt: &Receipt) -> String {
+    let unsigned = receipt.unsigned(&key.public().key_id());
+    let signature = key.sign(unsigned.signing_input()).unwrap();
+    unsigned.finish(signature)
+}
+
+async fn answered(shop: &Shop, closed: &Value, receipt: &str) -> Result<Value, ClientError> {
+    let path = format!("/v1/payments/{}/outcome", text(closed, "id"));
+    shop.call(Method::POST, &path, &shop.agent, Some(json!({ "receipt": receipt }))).await
+}
+
+/// Held and posted, in major units.
+async fn figures(shop: &Shop, mandate: &str) -> (String, String) {
+    let figures = shop.figures(mandate).await;
+    (text(&figures["held"], "amount").to_owned(), text(&figures["posted"], "amount").to_owned())
+}
+
+async fn verdict(shop: &Shop, body: Value) -> Value {
+    shop.call(Method::POST, "/v1/mandates/verify", &shop.user, Some(body)).await.expect("a verdict")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_not_be_closed_is_refused_and_holds_nothing() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    let mut for_another = intent();
+    for_another["payees"] = json!([{ "id": "another", "name": "Another" }]);
+    let for_another = shop.mandate(for_another).await;
+    let good = cart(&shop, 100, json!({})).await;
+    let forged = {
+        let (rest, signature) = good.rsplit_once('.').unwrap();
+        let first = if signature.starts_with('A') { "B" } else { "A" };
+        format!("{rest}.{first}{}", &signature[1..])
+    };
+    let own = shop.service.engine().tenant(&HOME.parse().unwrap()).unwrap().issuer.clone();
+    let in_two_seconds = shop.service.engine().clock.now().seconds() + 2;
+    let dear = cart(&shop, 301, json!({})).await;
+    let nothing = cart(&shop, 0, json!({})).await;
+    let euros = cart(&shop, 100, json!({ "currency": "EUR" })).await;
+    let over = cart(&shop, 100, json!({ "exp": in_two_seconds })).await;
+    for (body, status, expected) in [
+        (asked(&mandate, &dear, json!({})), 422, "amount_out_of_range"),
+        (asked(&mandate, &nothing, json!({})), 400, "amount_zero"),
+        (asked(&mandate, &euros, json!({})), 422, "asset_mismatch"),
+        (asked(&mandate, &over, json!({})), 422, "cart_mismatch"),
+        (asked(&mandate, &forged, json!({})), 422, "checkout_signature_invalid"),
+        (asked(&mandate, "a.b.c", json!({})), 422, "checkout_jwt_malformed"),
+        (asked(&for_another, &good, json!({})), 422, "payee_not_allowed"),
+        (asked(&mandate, &good, json!({ "audience": own })), 400, "invalid_request"),
+        (asked(&mandate, &good, json!({ "audience": "" })), 400, "invalid_request"),
+        (asked(&mandate, &good, json!({ "nonce": "" })), 400, "invalid_request"),
+        (asked(&mandate, &good, json!({ "nonce": "a\nb" })), 400, "invalid_request"),
+        (asked(&mandate, &good, json!({ "nonce": "n".repeat(513) })), 400, "invalid_request"),
+        (asked(&mandate, &good, json!({ "checkout": { "audience": own, "nonce": "n" } })), 400, "invalid_request"),
+        (asked(&mandate, &good, json!({ "checkout": { "audience": "shop" } })), 400, "invalid_request"),
+        (asked(&mandate, &good, json!({ "payment_instrument": {} })), 422, "schema"),
+        (asked(&mandate, &good, json!({ "payment_instrument": { "id": "card-1" } })), 422, "schema"),
+        (asked(&mandate, &good, json!({ "payment_instrument": "card" })), 400, "invalid_request"),
+        (asked(&mandate, &good, json!({ "amount": 1 })), 400, "invalid_request"),
+        (asked(&"00".repeat(32), &good, json!({})), 404, "not_found"),
+    ] {
+        let (found, code, detail) = refused(close(&shop, &new_key(), body.clone()).await);
+        assert_eq!((found, code.as_str()), (status, expected), "{body}: {detail}");
+        let page = shop.call(Method::GET, &format!("/errors/{code}"), &shop.agent, None).await.expect("a page");
+        assert_eq!(page["code"], code.as_str());
+    }
+    let bystander = shop.service.token(HOME, BYSTANDER, ledger::id::CallerKind::Agent).unwrap();
+    for (token, status) in [(&bystander, 404), (&shop.user, 403), (&shop.merchant, 403)] {
+        assert_eq!(refused(close_as(&shop, token, asked(&mandate, &good, json!({}))).await).0, status);
+    }
+    let keyless =
+        shop.call(Method::POST, "/v1/mandates/payments", &shop.agent, Some(asked(&mandate, &good, json!({}))));
+    assert_eq!(refused(keyless.await).0, 400, "a key is not optional");
+    assert_eq!(figures(&shop, &mandate).await, ("0.00".into(), "0.00".into()));
+    assert_eq!(figures(&shop, &for_another).await, ("0.00".into(), "0.00".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_mandate_is_held_until_its_receipt_comes() {
+    let shop = Shop::open().await;
+    let key = shop.service.merchant_key().unwrap();
+    let mandate = shop.mandate(intent()).await;
+    let jwt = cart(&shop, 250, json!({})).await;
+    let body = asked(&mandate, &jwt, json!({ "checkout": { "audience": SHOP, "nonce": "of the shop" } }));
+    let (spend, nonce) = (new_key(), text(&body, "nonce").to_owned());
+    let closed = close(&shop, &spend, body.clone()).await.expect("closed");
+    assert_eq!((text(&closed, "state"), text(&closed, "network")), ("submitted", "ap2:payment"));
+    assert!(!closed.to_string().contains("card-1"), "the instrument stands in no record: {closed}");
+    assert_eq!(figures(&shop, &mandate).await, ("2.50".into(), "0.00".into()));
+    assert_eq!(close(&shop, &spend, body.clone()).await.expect("again"), closed, "the same key, the same bytes");
+
+    // Each verifier finds its own valid, for itself, for its nonce and for this cart only.
+    let payment = text(&closed, "payment_mandate");
+    let asks = |presented: &str, audience: &str, nonce: &str, jwt: &str| {
+        json!({ "presented": presented, "audience": audience, "nonce": nonce, "checkout_jwt": jwt,
+            "merchant_jwks": { "keys": [key.public().to_jwk()] } })
+    };
+    let another = cart(&shop, 250, json!({})).await;
+    let checkout = text(&closed, "checkout_mandate");
+    for (presented, audience, nonce, jwt, code) in [
+        (payment, BANK, nonce.as_str(), jwt.as_str(), None),
+        (checkout, SHOP, "of the shop", jwt.as_str(), None),
+        (payment, SHOP, nonce.as_str(), jwt.as_str(), Some("aud_mismatch")),
+        (payment, BANK, "another", jwt.as_str(), Some("nonce_mismatch")),
+        (payment, BANK, nonce.as_str(), another.as_str(), Some("transaction_id_mismatch")),
+        (checkout, BANK, "of the shop", jwt.as_str(), Some("aud_mismatch")),
+        (checkout, SHOP, nonce.as_str(), jwt.as_str(), Some("nonce_mismatch")),
+        (checkout, SHOP, "of the shop", another.as_str(), Some("checkout_mismatch")),
+    ] {
+        let verdict = verdict(&shop, asks(presented, audience, nonce, jwt)).await;
+        assert_eq!(verdict["valid"], code.is_none(), "{verdict}");
+        assert_eq!(verdict["code"].as_str(), code, "{verdict}");
+    }
+
+    // Neither an outcome without a receipt, nor a void, nor anybody's receipt but theirs frees it.
+    let id = text(&closed, "id");
+    let outcome = |body: Value| shop.call(Method::POST, text_of(id, "outcome"), &shop.agent, Some(body));
+    assert_eq!(outcome(json!({})).await.unwrap()["state"], "submitted");
+    assert_eq!(outcome(json!({ "status": 500 })).await.unwrap()["state"], "submitted");
+    let void = shop.call(Method::POST, text_of(id, "void"), &shop.agent, None).await;
+    assert_eq!(code(void), "spend_state");
+    let stranger = LocalKey::from_random(&[7; 32]).unwrap();
+    let posing = LocalKey::from_random(&[7; 32]).unwrap().named(key.public().key_id());
+    let good = receipt(&shop, &key, &closed, false);
+    let elsewhere = close(&shop, &new_key(), asked(&mandate, &another, json!({}))).await.expect("another");
+    let mut other_reference = closed.clone();
+    other_reference["payment_mandate"] = elsewhere["payment_mandate"].clone();
+    for (receipt, expected) in [
+        (receipt(&shop, &stranger, &closed, false), "unknown_kid"),
+        (receipt(&shop, &posing, &closed, false), "signature_invalid"),
+        (receipt(&shop, &key, &other_reference, false), "receipt_reference_unknown"),
+        (good[..good.len() - 4].to_owned() + "AAAA", "signature_invalid"),
+        ("nonsense".to_owned(), "malformed_jwt"),
+    ] {
+        assert_eq!(code(answered(&shop, &closed, &receipt).await), expected);
+    }
+    assert_eq!(figures(&shop, &mandate).await, ("5.00".into(), "0.00".into()));
+
+    let paid = receipt(&shop, &key, &closed, true);
+    let settled = answered(&shop, &closed, &paid).await.expect("their receipt");
+    assert_eq!((text(&settled, "state"), &settled["final"]), ("settled", &json!(true)));
+    assert_eq!(answered(&shop, &closed, &paid).await.expect("again"), settled);
+    assert_eq!(code(answered(&shop, &closed, &good).await), "spend_state", "they said that it was paid");
+    let freed = answered(&shop, &elsewhere, &receipt(&shop, &key, &elsewhere, false)).await.expect("not paid");
+    assert_eq!(text(&freed, "state"), "released");
+    assert_eq!(figures(&shop, &mandate).await, ("0.00".into(), "2.50".into()));
+}
+
+fn text_of<'a>(id: &str, what: &str) -> &'a str {
+    Box::leak(format!("/v1/payments/{id}/{what}").into_boxed_str())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_nonce_one_cart_and_one_key_are_used_once() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    let (first, second) = (cart(&shop, 10, json!({})).await, cart(&shop, 20, json!({})).await);
+    let key = new_key();
+    let body = asked(&mandate, &first, json!({ "nonce": "once" }));
+    close(&shop, &key, body.clone()).await.expect("closed");
+    let other = |differing| close(&shop, &key, asked(&mandate, &first, differing));
+    for differing in [json!({ "nonce": "twice" }), json!({ "nonce": "once", "audience": SHOP })] {
+        assert_eq!(code(other(differing).await), "idempotency_key_reused");
+    }
+    // Another mandate does not make their nonce new.
+    let more = shop.mandate(intent()).await;
+    for (mandate, cart, nonce, expected) in [
+        (&mandate, &second, "once", "authorization_claimed"),
+        (&more, &second, "once", "authorization_claimed"),
+        (&mandate, &first, "fresh", "purchase_unresolved"),
+    ] {
+        let refusal = close(&shop, &new_key(), asked(mandate, cart, json!({ "nonce": nonce }))).await;
+        assert_eq!(code(refusal), expected, "{nonce}");
+    }
+    let again = asked(&mandate, &first, json!({ "nonce": "meant", "again_after": "00".repeat(32) }));
+    assert_eq!(code(close(&shop, &new_key(), again).await), "spend_unknown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_never_pass_the_budget_that_other_rails_use_too() {
+    let shop = Shop::open().await;
+    let mut small = intent();
+    (small["total"], small["per_payment"]) = ("1.00".into(), "0.30".into());
+    let mandate = shop.mandate(small).await;
+    let on_chain = shop.offer("/paid/report", 250_000);
+    shop.pay(&mandate, &on_chain, &new_key()).await.expect("a quarter over x402");
+    let mut carts = Vec::new();
+    for _ in 0..12 {
+        carts.push(asked(&mandate, &cart(&shop, 25, json!({})).await, json!({})));
+    }
+    let shop = std::sync::Arc::new(shop);
+    let tasks: Vec<_> = carts
+        .into_iter()
+        .map(|body| {
+            let shop = shop.clone();
+            tokio::spawn(async move { close(&shop, &new_key(), body).await })
+        })
+        .collect();
+    let mut closed = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => closed += 1,
+            Err(ClientError::Refused { code, .. }) => assert_eq!(code.as_deref(), Some("amount_exceeds_budget")),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(closed, 3, "three quarters are left");
+    assert_eq!(figures(&shop, &mandate).await, ("1.00".into(), "0.00".into()));
+    assert_eq!(code(shop.pay(&mandate, &shop.offer("/paid/x", 250_000), &new_key()).await), "amount_exceeds_budget");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_answers_is_unknown_and_stays_held() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    let ends = shop.service.engine().clock.now().seconds() + 12;
+    let jwt = cart(&shop, 10, json!({ "exp": ends })).await;
+    let closed = close(&shop, &new_key(), asked(&mandate, &jwt, json!({}))).await.expect("closed");
+    assert_eq!(closed["valid_before"], ends);
+    let path = format!("/v1/payments/{}", text(&closed, "id"));
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let spend = shop.call(Method::GET, &path, &shop.agent, None).await.unwrap();
+        match text(&spend, "state") {
+            "unknown" => break,
+            "submitted" => assert!(std::time::Instant::now() < deadline, "it is never in doubt"),
+            other => panic!("it is {other}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(shop.service.engine().clock.now().seconds() >= ends);
+    assert_eq!(figures(&shop, &mandate).await, ("0.10".into(), "0.00".into()));
+    let key = shop.service.merchant_key().unwrap();
+    let late = answered(&shop, &closed, &receipt(&shop, &key, &closed, true)).await.expect("late, and theirs");
+    assert_eq!(text(&late, "state"), "settled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_bites_and_a_revoked_mandate_closes_nothing() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    let jwt = cart(&shop, 10, json!({})).await;
+    let stop = json!({ "scope": format!("mandate/{mandate}") });
+    let stopped = shop.client.call(Method::POST, "/v1/kill", &shop.user, None, Some(stop)).await.expect("a stop");
+    assert_eq!(code(close(&shop, &new_key(), asked(&mandate, &jwt, json!({}))).await), "stopped");
+    let lift = format!("/v1/kill/{}", text(&stopped, "id"));
+    shop.call(Method::DELETE, &lift, &shop.user, None).await.expect("lifted");
+    close(&shop, &new_key(), asked(&mandate, &jwt, json!({}))).await.expect("closed");
+    shop.call(Method::POST, &format!("/v1/mandates/{mandate}/revoke"), &shop.user, None).await.expect("revoked");
+    let other = cart(&shop, 10, json!({})).await;
+    assert_eq!(code(close(&shop, &new_key(), asked(&mandate, &other, json!({}))).await), "mandate_revoked");
+    assert_eq!(figures(&shop, &mandate).await, ("0.10".into(), "0.00".into()), "what is out is out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_evidence_verifies_offline_and_no_changed_evidence_does() {
+    let shop = Shop::open().await;
+    let key = shop.service.merchant_key().unwrap();
+    let mandate = shop.mandate(intent()).await;
+    let jwt = cart(&shop, 99, json!({})).await;
+    let body = asked(&mandate, &jwt, json!({ "checkout": { "audience": SHOP, "nonce": "n" } }));
+    let closed = close(&shop, &new_key(), body).await.expect("closed");
+    let evidence = async || {
+        let path = format!("/v1/payments/{}/evidence", text(&closed, "id"));
+        shop.call(Method::GET, &path, &shop.user, None).await.expect("evidence")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let check = |file: &Value| {
+        let (path, trust) = (folder.path().join("evidence.json"), folder.path().join("trust.json"));
+        std::fs::write(&path, file.to_string()).unwrap();
+        std::fs::write(&trust, file["issuer_keys"].to_string()).unwrap();
+        let (path, trust) = (path.display().to_string(), trust.display().to_string());
+        let output = run(&["verify", "--evidence", &path, "--trust", &trust], &[]);
+        (output.status.code(), stdout(&output))
+    };
+    let open = evidence().await;
+    assert_eq!(check(&open).0, Some(0), "{}", check(&open).1);
+    answered(&shop, &closed, &receipt(&shop, &key, &closed, true)).await.expect("paid");
+    let file = evidence().await;
+    let (status, said) = check(&file);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains(BANK) && said.contains("99 USD"), "{said}");
+    let other = close(&shop, &new_key(), asked(&mandate, &cart(&shop, 99, json!({})).await, json!({}))).await.unwrap();
+    let edits: Vec<(&str, Box<dyn Fn(&mut Value)>)> = vec![
+        ("papers taken away", Box::new(|file| file["papers"] = Value::Null)),
+        ("receipt taken away", Box::new(|file| file["receipt"] = Value::Null)),
+        ("state", Box::new(|file| file["state"] = "released".into())),
+        ("transaction", Box::new(|file| file["transaction"] = "00".repeat(32).into())),
+        (
+            "papers of another",
+            Box::new(move |file| {
+                let papers = json!({ "type": "purser.presentation/1", "payment": other["payment_mandate"] });
+                file["papers"] = papers.to_string().into();
+            }),
+        ),
+        ("receipt changed", Box::new(|file| file["receipt"] = text(file, "receipt").replacen("eyJ", "eyK", 1).into())),
+        (
+            "verifier changed",
+            Box::new(|file| file["bundle"] = text(file, "bundle").replace(BANK, "https://mallory.example").into()),
+        ),
+    ];
+    for (what, edit) in edits {
+        let mut changed = file.clone();
+        edit(&mut changed);
+        assert_ne!(changed, file, "{what} changes nothing");
+        let (status, said) = check(&changed);
+        assert_eq!(status, Some(1), "{what}: {said}");
+    }
+}
