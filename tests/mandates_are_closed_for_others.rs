@@ -371,3 +371,76 @@ async fn its_evidence_verifies_offline_and_no_changed_evidence_does() {
         assert_eq!(status, Some(1), "{what}: {said}");
     }
 }
+
+/// A merchant verifies with us and takes the order: once, whoever presents it, and its receipt posts the payment.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acceptance_uses_the_mandate_up_and_its_receipt_settles() {
+    let shop = Shop::open().await;
+    let key = shop.service.merchant_key().unwrap();
+    let mandate = shop.mandate(intent()).await;
+    let jwt = cart(&shop, 120, json!({})).await;
+    let more = json!({ "audience": SHOP, "nonce": "p", "checkout": { "audience": SHOP, "nonce": "c" } });
+    let closed = close(&shop, &new_key(), asked(&mandate, &jwt, more)).await.expect("closed");
+    let verify = async |token: &str, presented: &str, nonce: &str, accept: Value, without: &str| {
+        let mut body = json!({
+            "presented": presented, "audience": SHOP, "nonce": nonce, "checkout_jwt": jwt,
+            "merchant_jwks": { "keys": [key.public().to_jwk()] }, "trust": shop.service.roots().to_jwks(),
+            "accept": accept,
+        });
+        body.as_object_mut().unwrap().remove(without);
+        shop.call(Method::POST, "/v1/mandates/verify", token, Some(body)).await
+    };
+    let (payment, checkout) = (text(&closed, "payment_mandate"), text(&closed, "checkout_mandate"));
+    let order = json!({ "order_id": "order-1" });
+    let paid = json!({ "payment_id": "p-1", "psp_confirmation_id": "s-1", "network_confirmation_id": "n-1" });
+    for (token, presented, nonce, accept, without, expected) in [
+        (&shop.agent, checkout, "c", &order, "", (403, "forbidden")),
+        (&shop.user, checkout, "c", &order, "", (403, "forbidden")),
+        (&shop.merchant, checkout, "c", &order, "checkout_jwt", (400, "invalid_request")),
+        (&shop.merchant, payment, "p", &order, "", (400, "invalid_request")),
+        (&shop.merchant, checkout, "c", &paid, "", (400, "invalid_request")),
+        (&shop.merchant, checkout, "c", &json!({ "order": 1 }), "", (400, "invalid_request")),
+    ] {
+        let (status, code, detail) = refused(verify(token, presented, nonce, accept.clone(), without).await);
+        assert_eq!((status, code.as_str()), expected, "{detail}");
+    }
+    // What is not valid is accepted by nobody, and burns nothing.
+    let wrong = verify(&shop.merchant, checkout, "another", order.clone(), "").await.unwrap();
+    assert_eq!((&wrong["valid"], text(&wrong, "code")), (&json!(false), "nonce_mismatch"));
+    let first = verify(&shop.merchant, checkout, "c", order.clone(), "").await.expect("an order");
+    assert_eq!(first["valid"], true, "{first}");
+    let again = verify(&shop.merchant, checkout, "c", order.clone(), "").await.expect("the same order");
+    assert_eq!(again["receipt"], first["receipt"]);
+    let second = verify(&shop.merchant, checkout, "c", json!({ "order_id": "order-2" }), "").await;
+    assert_eq!(code(second), "mandate_consumed");
+    let flipped = flip(checkout);
+    let same = verify(&shop.merchant, &flipped, "c", json!({ "order_id": "order-3" }), "").await;
+    assert_eq!(code(same), "mandate_consumed", "another spelling of it is not another mandate");
+
+    let taken = verify(&shop.merchant, payment, "p", paid, "").await.expect("the money");
+    let settled = answered(&shop, &closed, text(&taken, "receipt")).await.expect("their receipt");
+    assert_eq!(text(&settled, "state"), "settled");
+    let wrong_kind = answered(&shop, &closed, text(&first, "receipt")).await;
+    assert_eq!(code(wrong_kind), "receipt_field_missing", "a checkout receipt is none of a payment");
+    let operator = shop.service.token(SHOP, "admin", ledger::id::CallerKind::Operator).unwrap();
+    let events = shop.call(Method::GET, "/v1/events?limit=500", &operator, None).await.expect("events");
+    let accepted = events["events"].as_array().unwrap().iter().filter(|event| event["type"] == "mandate.accepted");
+    assert_eq!(accepted.count(), 2, "{events}");
+}
+
+/// The leaf's signature with `n - s` for `s`: valid, and another text.
+fn flip(chain: &str) -> String {
+    const N: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    let (before, leaf) = chain.rsplit_once("~~").expect("a leaf");
+    let (jwt, disclosures) = leaf.split_once('~').expect("an SD-JWT");
+    let (input, signature) = jwt.rsplit_once('.').expect("a signature");
+    let mut bytes = mandates::base64url::decode(signature).expect("base64url");
+    let order = hex::decode(N).unwrap();
+    let mut borrow = 0_i16;
+    for place in (0..32).rev() {
+        let difference = i16::from(order[place]) - i16::from(bytes[32 + place]) - borrow;
+        borrow = i16::from(difference < 0);
+        bytes[32 + place] = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+    format!("{before}~~{input}.{}~{disclosures}", mandates::base64url::encode(&bytes))
+}

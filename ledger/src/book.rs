@@ -3,6 +3,7 @@
 //! A unit of work is: load what [`wants`] names until it names nothing, [`apply`], write what came out. Refusals
 //! come in a fixed order (the one the rules are written in), so that two stores give the same answer.
 
+mod accepting;
 mod claiming;
 mod deciding;
 mod delegating;
@@ -75,6 +76,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
+        Command::Accept(accept) => accepting::wants(view, accept, &mut keys),
         Command::Claim(claim) => {
             keys.settlement(view, &claim.key);
             keys.gates(view, [Scope::Fence, Scope::Everything]);
@@ -207,6 +209,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Finalise { spend, seen, finalized } => draft.finalise(*spend, seen, *finalized),
         Command::Release { spend, proof } => draft.release(*spend, proof),
         Command::Misspend { spend, transaction } => draft.misspend(*spend, transaction),
+        Command::Accept(accept) => draft.accept(accept),
         Command::Claim(claim) => draft.claim(claim),
         Command::Abandon { settlement } => draft.abandon(settlement),
         Command::Dispatch { settlement, document, transaction, account_nonce } => {
@@ -261,6 +264,7 @@ fn claimant(outcome: &ClaimOutcome) -> String {
         ClaimOutcome::Rejected { code, .. } => code.to_string(),
         ClaimOutcome::Seen(transaction) => format!("transaction {transaction}"),
         ClaimOutcome::Opened(budget) => format!("budget {budget}"),
+        ClaimOutcome::Accepted(document) => format!("receipt {document}"),
     }
 }
 

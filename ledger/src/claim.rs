@@ -123,6 +123,8 @@ pub enum ClaimOutcome {
     Seen(RailReference),
     /// The node that this key opened.
     Opened(BudgetId),
+    /// The receipt that was given for it.
+    Accepted(Digest),
 }
 
 impl Canon for ClaimOutcome {
@@ -145,6 +147,10 @@ impl Canon for ClaimOutcome {
                 out.push(4);
                 budget.write(out);
             }
+            Self::Accepted(document) => {
+                out.push(5);
+                document.write(out);
+            }
         }
     }
 
@@ -154,6 +160,7 @@ impl Canon for ClaimOutcome {
             2 => Ok(Self::Rejected { code: Canon::read(input)?, text: Canon::read(input)? }),
             3 => Canon::read(input).map(Self::Seen),
             4 => Canon::read(input).map(Self::Opened),
+            5 => Canon::read(input).map(Self::Accepted),
             other => Err(DecodeError::Value { what: "an outcome", found: other.to_string() }),
         }
     }

@@ -114,6 +114,8 @@ pub enum Command {
     },
     /// A payment of ours that the rail shows and a restored book does not know.
     Recover(Box<Recover>),
+    /// A closed mandate that was presented to us is used up, and answered with a receipt.
+    Accept(Box<Accept>),
     Claim(Box<ClaimSettlement>),
     /// Gives a claim back; nothing has left the process.
     Abandon {
@@ -217,6 +219,18 @@ pub struct Hold {
     /// The caller knows that the same purchase is under way as this spend, and means another one.
     pub again_after: Option<SpendId>,
     pub evidence: Digest,
+}
+
+#[derive(Clone, Debug)]
+pub struct Accept {
+    /// The open mandate that it was closed under; itself where there is none.
+    pub mandate: BudgetId,
+    /// The nonce that it was closed for.
+    pub nonce: String,
+    /// Digest of what it is accepted as.
+    pub request: Digest,
+    /// The receipt, stored with it.
+    pub document: Digest,
 }
 
 /// A payment receipt, stored with it.

@@ -45,6 +45,8 @@ canon_names!(
         Finalise = 26 "finalise",
         Unreceive = 27 "unreceive",
         Conclude = 28 "conclude",
+        /// A mandate that was closed for us, and that we answer for.
+        Accept = 29 "accept",
     }
 );
 

@@ -54,6 +54,8 @@ canon_names!(
         PaymentFinal = 29 "payment.final",
         SettlementReorganised = 30 "settlement.reorganised",
         SettlementFinal = 31 "settlement.final",
+        /// A closed mandate that was presented here was accepted, and used up.
+        MandateAccepted = 32 "mandate.accepted",
     }
 );
 
@@ -125,6 +127,9 @@ fn told(effects: &Effects) -> Vec<Told> {
             Some(Fact::Seen(seen)) => vec![(EventType::PaymentRecovered, seen.transaction.to_string(), None)],
             _ => Vec::new(),
         },
+        Operation::Accept => {
+            effects.claims.iter().map(|claim| (EventType::MandateAccepted, claim.key.to_string(), None)).collect()
+        }
         Operation::Reject => {
             effects.claims.iter().map(|claim| (EventType::RequestRefused, claim.key.to_string(), None)).collect()
         }

@@ -10,6 +10,7 @@
 //! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
 //! library.
 
+mod accept;
 pub mod audit;
 pub mod authorize;
 mod book;

@@ -13,6 +13,7 @@ use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revo
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use crate::accept::Acceptance;
 use crate::error::EngineError;
 use crate::mint::LEAF_AGE_SECONDS_MAX;
 use crate::{Engine, Identity};
@@ -45,6 +46,9 @@ pub struct VerifyRequest {
     #[serde(default)]
     #[serde(alias = "jwks")]
     pub trust: Option<Object>,
+    /// What the caller answers for where it is valid. The mandate is used up, and the receipt says so.
+    #[serde(default)]
+    pub accept: Option<Acceptance>,
 }
 
 /// The verdict, and its receipt where there was a closed mandate to answer.
@@ -66,6 +70,10 @@ impl Verified {
 
 impl Engine {
     pub async fn verify(&self, identity: &Identity, request: VerifyRequest) -> Result<Verified, EngineError> {
+        if request.accept.is_some() {
+            let is_bound = request.audience.is_some() && request.nonce.is_some() && request.checkout_jwt.is_some();
+            Self::may_accept(identity, is_bound)?;
+        }
         let tenant = self.tenant(&identity.tenant)?;
         let trusted: Arc<dyn Roots> = match (&request.trust, &tenant.trust) {
             (Some(jwks), _) => Arc::new(KeySet::from_jwks(jwks)?),
@@ -105,12 +113,15 @@ impl Engine {
             revoked: Revoked::LeftToState,
         };
         let verdict = verify(&request.presented, &context);
-        let receipt = self.receipt(identity, &request.presented, &verdict).await?;
+        let receipt = match (&verdict.outcome, &request.accept) {
+            (Ok(facts), Some(acceptance)) => Some(self.accept(identity, &request.presented, facts, acceptance).await?),
+            _ => self.receipt(identity, &request.presented, &verdict).await?,
+        };
         Ok(Verified { verdict, receipt })
     }
 
-    /// AP2 wants a receipt on acceptance and on rejection. Acceptance of a verdict is not payment: a payment receipt
-    /// is given when money was seen to move, so here only refusals are answered.
+    /// AP2 wants a receipt on acceptance and on rejection. A valid verdict accepts nothing by itself: only who takes the
+    /// order or the money can say so ([`Acceptance`]), so here only refusals are answered.
     async fn receipt(
         &self,
         identity: &Identity,

@@ -2,6 +2,7 @@
 //! memory.
 
 mod limits;
+mod safety;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
 pub use limits::{LimitsConfig, RateConfig};
+pub use safety::ConfigError;
+use safety::DEVNET_CHAIN_ID;
 
 use crate::fetch::{Loopback, Reach};
 
@@ -289,11 +292,6 @@ pub struct RouteConfig {
     pub max_timeout_seconds: u64,
 }
 
-const DEVNET_CHAIN_ID: u64 = 31_337;
-
-/// Chains whose coins are worth nothing: the devnet, and the test networks of the asset table.
-const TEST_CHAIN_IDS: [u64; 8] = [DEVNET_CHAIN_ID, 84_532, 421_614, 11_142_220, 1_328, 10_143, 2_201, 43_113];
-
 const fn max_timeout_seconds() -> u64 {
     60
 }
@@ -307,20 +305,6 @@ pub struct FacilitateConfig {
     /// Carries for any payee: only on the embedded devnet.
     #[serde(default)]
     pub anyone: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("the configuration {path} cannot be read: {why}")]
-    Unreadable { path: String, why: String },
-    #[error("{field}: {expected} was expected, `{found}` is there")]
-    Value { field: String, expected: String, found: String },
-    #[error("chain {0} is no test network; write allow_mainnet = true under [chain] if real money is meant")]
-    MainnetNotAllowed(u64),
-    #[error("{field} = true of tenant {tenant} is for the devnet (chain 31337); this is chain {chain_id}")]
-    AnyoneOffDevnet { field: &'static str, tenant: String, chain_id: u64 },
-    #[error("bearer = \"everything\" is for the devnet (chain 31337); this is chain {0}")]
-    BearerOffDevnet(u64),
 }
 
 impl Config {
@@ -341,25 +325,6 @@ impl Config {
     pub fn public_url(&self) -> String {
         let url = self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.listen));
         url.trim_end_matches('/').to_owned()
-    }
-
-    /// What `serve` refuses to run with.
-    pub fn check_for_service(&self) -> Result<(), ConfigError> {
-        for tenant in self.tenants.iter().filter(|_| !self.is_devnet()) {
-            let carries = tenant.facilitate.as_ref().is_some_and(|facilitate| facilitate.anyone);
-            let open = [(carries, "facilitate.anyone"), (tenant.any_verifier, "any_verifier")];
-            if let Some((_, field)) = open.into_iter().find(|(is_open, _)| *is_open) {
-                let (tenant, chain_id) = (tenant.id.clone(), self.chain.chain_id);
-                return Err(ConfigError::AnyoneOffDevnet { field, tenant, chain_id });
-            }
-        }
-        match self.bearer {
-            BearerConfig::Everything if self.chain.chain_id != DEVNET_CHAIN_ID => {
-                Err(ConfigError::BearerOffDevnet(self.chain.chain_id))
-            }
-            _ if TEST_CHAIN_IDS.contains(&self.chain.chain_id) || self.chain.allow_mainnet => Ok(()),
-            _ => Err(ConfigError::MainnetNotAllowed(self.chain.chain_id)),
-        }
     }
 
     pub fn is_devnet(&self) -> bool {

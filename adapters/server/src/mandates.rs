@@ -144,8 +144,8 @@ pub async fn cart(
 }
 
 #[utoipa::path(post, path = "/v1/mandates/verify", tag = "mandates", request_body = crate::schema::Verification,
-    description = "A presented chain and what the verifier expects; a verdict with every check. An invalid chain is a 200 with valid: false.",
-    responses((status = 200), (status = 400), (status = 401), (status = 413), (status = 422), (status = 503)))]
+    description = "A presented chain and what the verifier expects; a verdict with every check. An invalid chain is a 200 with valid: false. With `accept`, a valid closed mandate is used up and answered with a signed success receipt, once.",
+    responses((status = 200), (status = 400), (status = 401), (status = 403), (status = 413), (status = 422), (status = 503), (status = 409)))]
 pub async fn verify(
     State(app): State<App>,
     Anyone(identity): Anyone,

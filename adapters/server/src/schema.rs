@@ -194,6 +194,17 @@ pub struct Verification {
     merchant_jwks: Option<Map<String, Value>>,
     /// JWK set with the roots to trust; this service's own and those of its trust file where nothing is said.
     trust: Option<Map<String, Value>>,
+    /// For merchants and operators: what is answered for where it is valid. The mandate is used up and the receipt signed.
+    accept: Option<Acceptance>,
+}
+
+/// Of a checkout mandate `order_id`; of a payment mandate the other three.
+#[derive(ToSchema)]
+pub struct Acceptance {
+    order_id: Option<String>,
+    payment_id: Option<String>,
+    psp_confirmation_id: Option<String>,
+    network_confirmation_id: Option<String>,
 }
 
 /// A mandate and a 402.

@@ -202,7 +202,10 @@ async fn claims(
 /// graph switches on, do not agree about numbers.
 pub(crate) fn kept(outcome: &ClaimOutcome, text: Option<&str>) -> Result<Option<Rejection>, Failure> {
     match (outcome, text) {
-        (ClaimOutcome::Spend(_) | ClaimOutcome::Seen(_) | ClaimOutcome::Opened(_), None) => Ok(None),
+        (
+            ClaimOutcome::Spend(_) | ClaimOutcome::Seen(_) | ClaimOutcome::Opened(_) | ClaimOutcome::Accepted(_),
+            None,
+        ) => Ok(None),
         (ClaimOutcome::Rejected { code, text: expected }, Some(text)) => {
             let found = Digest::of(text.as_bytes());
             if found != *expected {

@@ -264,7 +264,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Fail { settlement, .. } => {
             answer.settlement = view.settlements.find(settlement).ok().flatten().cloned();
         }
-        Command::Fund { .. } | Command::Gate { .. } | Command::Recover(_) => {}
+        Command::Fund { .. } | Command::Gate { .. } | Command::Recover(_) | Command::Accept(_) => {}
     }
     if let Some(spend) = &answer.spend {
         answer.budget = budget(spend.budget);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::rate::to_decimal_text;
+use engine::rate::{authority_digits, to_decimal_text};
 use ledger::account::{Account, Class};
 use ledger::id::Digest;
 use ledger::money::{Amount, AssetId};
@@ -34,7 +34,7 @@ pub struct Commodity {
 /// How many digits stand behind the point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// From the trusted table.
+    /// From the trusted table, or of a currency: its own by ISO 4217 and six more, in which authority is counted.
     Decimals(u8),
     /// The asset is not in the table: nobody who is trusted says what a whole one is.
     AtomicUnits,
@@ -42,7 +42,9 @@ pub enum Scale {
 
 impl Scale {
     pub fn of(asset: &AssetId, table: &AssetTable) -> Self {
-        table.find_id(asset).map_or(Self::AtomicUnits, |row| Self::Decimals(row.decimals))
+        let of_currency = || authority_digits(asset.currency()?).ok().and_then(|digits| u8::try_from(digits).ok());
+        let decimals = table.find_id(asset).map(|row| row.decimals).or_else(of_currency);
+        decimals.map_or(Self::AtomicUnits, Self::Decimals)
     }
 
     pub const fn decimals(self) -> u8 {

@@ -246,7 +246,9 @@ impl Book {
 pub(super) fn claim_row(key: Digest, seq: u64, outcome: &ClaimOutcome) -> Cells {
     let refusal = match outcome {
         ClaimOutcome::Rejected { code, text } => Cell::Text(format!("{code} {text}")),
-        ClaimOutcome::Spend(_) | ClaimOutcome::Seen(_) | ClaimOutcome::Opened(_) => Cell::Null,
+        ClaimOutcome::Spend(_) | ClaimOutcome::Seen(_) | ClaimOutcome::Opened(_) | ClaimOutcome::Accepted(_) => {
+            Cell::Null
+        }
     };
     vec![Cell::blob(key.0), Cell::number(seq), refusal]
 }

@@ -3,12 +3,16 @@
 use super::memory::{Memory, Told};
 use super::opened;
 use super::rejections::{Case, but, commit, on, plain, state, void};
+use super::stream::stories::{accept, merchant};
 use super::stream::{
-    FINAL, PERSON, ROOT, START, VALID_BEFORE, gate, mandate, presented_for, refund, seen, spend, unused,
+    FINAL, PERSON, ROOT, START, VALID_BEFORE, agent, by, gate, mandate, presented_for, refund, seen, spend, unused,
+    user,
 };
 use crate::budget::BudgetState;
-use crate::command::{Acknowledgement, Answered, Command, ReleaseProof, Request};
+use crate::claim::ClaimOutcome;
+use crate::command::{Accept, Acknowledgement, Answered, Command, ReleaseProof, Request};
 use crate::effects::{Fact, Operation};
+use crate::event::{EventType, events};
 use crate::gate::{GateState, Scope};
 use crate::id::Digest;
 use crate::posting::pattern;
@@ -46,7 +50,27 @@ fn fence(to: GateState) -> Request {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [of_the_other_rail(), out_of_turn()].concat()
+    [of_the_other_rail(), out_of_turn(), accepted_before()].concat()
+}
+
+/// What was presented to us is used up by whoever accepts it first.
+fn accepted_before() -> Vec<Case> {
+    let accepts = |number, request| by(merchant(), Command::Accept(Box::new(accept(number, request))));
+    let as_held = |request| {
+        let same = Accept { mandate: mandate(0), nonce: "leaf-1".to_owned(), ..accept(1, request) };
+        by(merchant(), Command::Accept(Box::new(same)))
+    };
+    let stop = |number| on(gate(number, GateState::Closed));
+    let by_whom = |who| by(who, Command::Accept(Box::new(accept(1, 1))));
+    vec![
+        (vec![accepts(1, 1)], 0, accepts(1, 2), Code::MandateConsumed),
+        (vec![plain(1, 10)], 0, as_held(1), Code::MandateConsumed),
+        (vec![as_held(1)], 0, plain(1, 10), Code::MandateConsumed),
+        (vec![], 0, by_whom(agent()), Code::OwnerMismatch),
+        (vec![], 0, by_whom(user()), Code::OwnerMismatch),
+        (vec![stop(0)], 0, accepts(1, 1), Code::Stopped),
+        (vec![fence(GateState::Closed)], 0, accepts(1, 1), Code::Stopped),
+    ]
 }
 
 /// What the other rail shows says nothing.
@@ -160,6 +184,20 @@ fn the_table_row_by_row() {
         let last = last.iter().chain(steps.last()).next().unwrap();
         assert!(matches!(memory.run(START.plus_micros((over() + 1) * 1_000_000), last), Told::Known), "{name}");
     }
+}
+
+/// The same acceptance again is known, and moves nothing; another nonce is another use.
+#[test]
+fn an_acceptance_is_one() {
+    let mut memory = opened();
+    let accepts = |number| by(merchant(), Command::Accept(Box::new(accept(number, 1))));
+    done(&mut memory, 0, &accepts(1));
+    assert!(matches!(memory.run(START, &accepts(1)), Told::Known));
+    done(&mut memory, 0, &accepts(2));
+    let record = memory.records.last().unwrap();
+    assert_eq!(record.claims[0].outcome, ClaimOutcome::Accepted(accept(2, 1).document));
+    assert_eq!((record.transfers.len(), record.moves.len()), (0, 0));
+    assert_eq!(events(record)[0].kind, EventType::MandateAccepted);
 }
 
 /// What somebody got and what they answered can be found from the record.

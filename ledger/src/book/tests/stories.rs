@@ -1,17 +1,19 @@
 //! Several commands that belong together, for the streams.
 
 use ledger::claim::LogPlace;
-use ledger::command::{Acknowledgement, Answered, Command, FailureProof, Recover, Refund, ReleaseProof, Request};
+use ledger::command::{
+    Accept, Acknowledgement, Answered, Command, FailureProof, Recover, Refund, ReleaseProof, Request,
+};
 use ledger::gate::{GateState, Scope};
-use ledger::id::Digest;
+use ledger::id::{Caller, CallerKind, Digest};
 use ledger::money::Amount;
 use ledger::settlement::Role;
 use ledger::spend::{BlockRef, Observation, TakenBack};
 use proptest::prelude::*;
 
 use super::{
-    FINAL, ISSUER, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, build, by, claim, hold, mandate, money,
-    presented_for, seen, service, settlement, spend, step, unused,
+    FINAL, ISSUER, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, build, by, caller, claim, hold, mandate,
+    money, presented_for, seen, service, settlement, spend, step, unused,
 };
 
 /// A payment from its hold on, as far as it gets: single steps rarely meet a spend in the right state.
@@ -77,18 +79,41 @@ fn presented() -> impl Strategy<Value = Vec<(i64, Request)>> {
     })
 }
 
+/// A mandate that was presented to us, three times: the same acceptance, and another.
+fn accepted() -> impl Strategy<Value = Vec<(i64, Request)>> {
+    (0..20_u8).prop_map(|number| {
+        let by = |request| by(merchant(), Command::Accept(Box::new(accept(number, request))));
+        [1, 1, 2].map(|request| (1_000, by(request))).to_vec()
+    })
+}
+
+pub fn merchant() -> Caller {
+    caller("shop-1", CallerKind::Merchant)
+}
+
+pub fn accept(number: u8, request: u8) -> Accept {
+    let (request, document) = (Digest::of(&[request]), Digest::of(&[request, number]));
+    Accept { mandate: mandate(number), nonce: format!("theirs-{number}"), request, document }
+}
+
 /// A sale that is paid, taken back by the chain, and then comes to something or to nothing.
 fn sale() -> impl Strategy<Value = Vec<(i64, Request)>> {
-    (30..60_u8, 1..9_usize, 0..2_u8).prop_map(|(number, length, end)| {
+    (30..60_u8, 1..9_usize, 0..3_u8).prop_map(|(number, length, end)| {
         let key = || settlement(number, Role::Seller);
         let receive = || Command::Receive { settlement: key(), seen: seen(5), finalized: FINAL - 1, gas: None };
         let ended = match end {
             0 => Command::Fail { settlement: key(), proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None },
             _ => receive(),
         };
+        let dispatch = Command::Dispatch {
+            settlement: key(),
+            document: Digest::of(b"signed"),
+            transaction: None,
+            account_nonce: None,
+        };
         let commands = [
             Command::Claim(Box::new(claim(number, Role::Seller, 5))),
-            receive(),
+            if end == 2 { dispatch } else { receive() },
             Command::Unreceive { settlement: key(), proof: taken_back(0) },
             Command::Abandon { settlement: key() },
             ended,
@@ -136,7 +161,7 @@ fn recovery() -> impl Strategy<Value = Vec<(i64, Request)>> {
 
 /// A whole stream, after the preamble.
 pub fn steps(longest: usize) -> impl Strategy<Value = Vec<(i64, Request)>> {
-    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale(), 1 => presented()];
+    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale(), 1 => presented(), 1 => accepted()];
     prop::collection::vec(piece, 1..longest).prop_map(|pieces| pieces.into_iter().flatten().collect())
 }
 

@@ -2,7 +2,7 @@
 //! the stores', which is why it spells the crate's name.
 
 #[path = "stories.rs"]
-mod stories;
+pub mod stories;
 
 use ledger::budget::{BudgetKind, BudgetState, Caps, Refunds};
 use ledger::command::{

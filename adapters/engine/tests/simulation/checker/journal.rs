@@ -27,12 +27,13 @@ pub fn i8(book: &Book<'_>) -> Verdict {
                 ClaimOutcome::Rejected { .. } => record.operation == Operation::Reject && record.moves.is_empty(),
                 ClaimOutcome::Seen(_) => record.operation == Operation::Recover,
                 ClaimOutcome::Opened(id) => record.opened.iter().any(|node| node.id == *id),
+                ClaimOutcome::Accepted(_) => record.operation == Operation::Accept,
             };
             ensure(fits, || format!("record {} ({}) claims {claim:?}", record.seq, record.operation))?;
         }
         let enough = match record.operation {
             Operation::Hold => record.claims.len() >= 3,
-            Operation::Reject | Operation::Refund | Operation::Recover => record.claims.len() == 1,
+            Operation::Reject | Operation::Refund | Operation::Recover | Operation::Accept => record.claims.len() == 1,
             _ => record.claims.is_empty(),
         };
         ensure(enough, || format!("record {} ({}) has {} claims", record.seq, record.operation, record.claims.len()))?;
