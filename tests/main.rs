@@ -23,6 +23,7 @@ mod keys_are_replaced;
 mod mandates_are_closed_for_others;
 mod mandates_are_handed_on;
 mod mandates_have_a_status;
+mod merchants_follow_one_page;
 mod money_moves_beside_the_book;
 mod never_over_the_limit;
 mod never_twice;
