@@ -214,6 +214,29 @@ fn text_of<'a>(id: &str, what: &str) -> &'a str {
     Box::leak(format!("/v1/payments/{id}/{what}").into_boxed_str())
 }
 
+/// Whom else a person allowed is no business of who is paid.
+#[tokio::test(flavor = "multi_thread")]
+async fn verifiers_see_one_of_the_allowed_payees() {
+    let shop = Shop::open().await;
+    let mut several = intent();
+    let own = json!({ "id": SHOP, "name": "Demo Shop", "website": shop.service.url() });
+    several["payees"] = json!([{ "id": "clinic", "name": "A clinic" }, own, { "id": "lawyer", "name": "A lawyer" }]);
+    let mandate = shop.mandate(several).await;
+    let shows = |chain: &str, name: &str| {
+        let texts = chain.split('~').filter_map(mandates::base64url::decode);
+        texts.filter_map(|bytes| String::from_utf8(bytes).ok()).any(|text| text.contains(name))
+    };
+    let whole = shop.call(Method::GET, &format!("/v1/mandates/{mandate}"), &shop.agent, None).await.unwrap();
+    assert!(shows(text(&whole, "payment"), "A clinic"));
+    let body =
+        asked(&mandate, &cart(&shop, 10, json!({})).await, json!({ "checkout": { "audience": "s", "nonce": "n" } }));
+    let closed = close(&shop, &new_key(), body).await.expect("closed");
+    for chain in [text(&closed, "payment_mandate"), text(&closed, "checkout_mandate")] {
+        let seen = ["A clinic", "Demo Shop", "A lawyer"].map(|name| shows(chain, name));
+        assert_eq!(seen, [false, true, false], "{chain}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_nonce_one_cart_and_one_key_are_used_once() {
     let shop = Shop::open().await;

@@ -17,6 +17,7 @@ use crate::jws::Unsigned;
 use crate::keys::KeyId;
 use crate::limits::DISCLOSURES_MAX;
 use crate::mandate::{Family, Mandate, Vct};
+use crate::party::Merchant;
 use crate::rejection::{Code, Rejection};
 use crate::sd_jwt::SdJwt;
 use crate::status::Place;
@@ -135,12 +136,44 @@ pub fn present_only(presented: &str, vct: Vct) -> Result<String, Rejection> {
     for digest in delegates.iter().filter(|digest| !is_wanted(digest)) {
         shown.collect(digest, &mut dropped);
     }
-    let kept: Vec<&str> = last.disclosures.iter().map(|disclosure| disclosure.text()).collect();
-    let kept: Vec<&str> =
-        kept.into_iter().filter(|text| !dropped.contains(&shown.algorithm.digest_text(text))).collect();
-    let jwt = last.jwt.text();
+    Ok(without(before, &last, &shown, &dropped))
+}
+
+/// The chain with only this merchant shown in the lists of allowed payees and allowed merchants of its last segment: whom
+/// else a person allowed is no business of who verifies (RFC 9901 section 10.1). Lists without it, and segments that a hop
+/// froze, stay as they are.
+pub fn present_only_merchant(presented: &str, merchant: &Merchant) -> Result<String, Rejection> {
+    const LISTS: [&str; 2] = [AllowedPayees::TYPE, AllowedMerchants::TYPE];
+    let (before, last) = last_segment(presented)?;
+    let last = last.decode()?;
+    let shown = Shown::of(&last)?;
+    let value = |digest: &String| shown.by_digest.get(digest).map(|(_, value)| *value);
+    let is_it = |digest: &&String| {
+        let entry = value(digest).and_then(Value::as_object);
+        entry.and_then(|entry| Merchant::parse(entry).ok()).is_some_and(|entry| entry.is(merchant))
+    };
+    let mut dropped = BTreeSet::new();
+    for mandate in shown.delegates().iter().filter_map(value) {
+        let constraints = mandate.get("constraints").and_then(Value::as_array).into_iter().flatten();
+        for constraint in constraints {
+            let kind = constraint.get("type").and_then(Value::as_str).unwrap_or_default();
+            if LISTS.contains(&kind) {
+                let entries = shown.elements(constraint.get("allowed"));
+                let (kept, others): (Vec<_>, Vec<_>) = entries.iter().partition(is_it);
+                let others = others.into_iter().filter(|_| !kept.is_empty());
+                others.for_each(|digest| shown.collect(digest, &mut dropped));
+            }
+        }
+    }
+    Ok(without(before, &last, &shown, &dropped))
+}
+
+/// The chain without these disclosures of its last segment.
+fn without(before: &str, last: &SdJwt<'_>, shown: &Shown<'_>, dropped: &BTreeSet<String>) -> String {
+    let kept = last.disclosures.iter().map(|disclosure| disclosure.text());
+    let kept: Vec<&str> = kept.filter(|text| !dropped.contains(&shown.algorithm.digest_text(text))).collect();
     let head = before.strip_suffix(last.presented().trim_end_matches('~')).unwrap_or_default();
-    Ok(format!("{head}{jwt}{}", tail(&kept)))
+    format!("{head}{}{}", last.jwt.text(), tail(&kept))
 }
 
 fn tail<T: AsRef<str>>(disclosures: &[T]) -> String {
@@ -294,7 +327,12 @@ impl<'a> Shown<'a> {
     }
 
     fn delegates(&self) -> Vec<String> {
-        let Some(Value::Array(elements)) = self.payload.get("delegate_payload") else { return Vec::new() };
+        self.elements(self.payload.get("delegate_payload"))
+    }
+
+    /// The digests of an array's concealed elements that are disclosed.
+    fn elements(&self, array: Option<&Value>) -> Vec<String> {
+        let Some(Value::Array(elements)) = array else { return Vec::new() };
         let digests = elements.iter().filter_map(|element| element.get("...").and_then(Value::as_str));
         digests.filter(|digest| self.by_digest.contains_key(*digest)).map(str::to_owned).collect()
     }

@@ -20,7 +20,9 @@ use ledger::effects::{Fact, Operation};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
 use ledger::spend::{Spend, SpendState};
+use mandates::cart::Cart;
 use mandates::checkout::ClosedCheckout;
+use mandates::issue;
 use mandates::json::Object;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::mandate::{Family, Mandate};
@@ -251,6 +253,7 @@ impl Engine {
         payment: ClosedPayment,
     ) -> Result<String, EngineError> {
         let open = self.token(tenant, &view.record, &view.record.payment).await?;
+        let open = issue::present_only_merchant(&open, &payment.payee)?;
         let signer = agent_of(tenant, &view.record.agent)?.holding(&view.record.agent_key)?;
         self.close(signer, &open, Mandate::Payment(payment), to).await
     }
@@ -263,6 +266,10 @@ impl Engine {
         checkout: ClosedCheckout,
     ) -> Result<String, EngineError> {
         let open = self.token(tenant, &view.record, &view.record.checkout).await?;
+        let open = match Cart::parse(&checkout.checkout_jwt)?.merchant {
+            Some(merchant) => issue::present_only_merchant(&open, &merchant)?,
+            None => open,
+        };
         let signer = agent_of(tenant, &view.record.agent)?.holding(&view.record.agent_key)?;
         self.close(signer, &open, Mandate::Checkout(checkout), to).await
     }

@@ -61,6 +61,45 @@ fn what_is_not_there_cannot_be_presented() {
     assert_eq!(issue::present_only("x", Vct::OpenPayment).unwrap_err().code, Code::FinalTildeMissing);
 }
 
+/// Whether any disclosure of the chain names this merchant.
+fn shows(chain: &str, id: &str) -> bool {
+    let named = format!("\"id\":\"{id}\"");
+    let texts = chain.split('~').filter_map(mandates::base64url::decode);
+    texts.filter_map(|bytes| String::from_utf8(bytes).ok()).any(|text| text.contains(&named))
+}
+
+#[test]
+fn only_the_merchant_at_hand_is_shown() {
+    let cart = cart_jwt(1999);
+    let several = [merchant("first"), shop(), merchant("last")];
+    let open = root(&[open_payment(&agent(), vec![up_to(2000), payees(&several)])]);
+    let thin = issue::present_only_merchant(&open, &shop()).unwrap();
+    let closed = Mandate::Payment(payment(&cart, 1999));
+    assert_valid(&judge(&hop(&thin, &leaf_terms(), closed.clone(), &agent()), &cart));
+    let ids = |chain: &str| ["first", shop().id.as_str(), "last"].map(|id| shows(chain, id));
+    assert_eq!((ids(&open), ids(&thin)), ([true; 3], [false, true, false]));
+    let names = [&open, &thin].map(|chain| {
+        let trusted = keys(&provider());
+        let mut context = context(&trusted, Purchase::OnItsOwn);
+        (context.expected, context.family) = (Expected::OnItsOwn, ExpectedFamily::Either);
+        verify(chain, &context).facts().unwrap().open[0].identity
+    });
+    assert_eq!(names[0], names[1], "the same mandate, with less shown of it");
+
+    // Whom the list does not have is not paid, whatever is shown; and nothing is taken away for them.
+    let stranger = issue::present_only_merchant(&open, &merchant("stranger")).unwrap();
+    assert_eq!(stranger, open);
+    let others = root(&[open_payment(&agent(), vec![up_to(2000), payees(&[merchant("first")])])]);
+    let thin = issue::present_only_merchant(&others, &shop()).unwrap();
+    assert_refused(&judge(&hop(&thin, &leaf_terms(), closed.clone(), &agent()), &cart), Code::PayeeNotAllowed);
+    // What a hop froze stays as it is.
+    let handed = hop(&open, &middle_terms(), open_payment(&sub_agent(), vec![up_to(2000), payees(&several)]), &agent());
+    let thin = issue::present_only_merchant(&handed, &shop()).unwrap();
+    assert_eq!(thin.split("~~").next(), handed.split("~~").next());
+    assert_valid(&judge(&hop(&thin, &leaf_terms(), closed, &sub_agent()), &cart));
+    assert_eq!(issue::present_only_merchant("x", &shop()).unwrap_err().code, Code::FinalTildeMissing);
+}
+
 #[test]
 fn issuing_refuses_what_would_not_verify() {
     let cart = cart_jwt(1999);
