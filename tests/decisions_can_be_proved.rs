@@ -47,6 +47,8 @@ async fn evidence_verifies_offline_and_no_changed_evidence_does() {
     let (status, said) = verify(folder.path(), &file, Some(&trust));
     assert_eq!(status, Some(0), "{said}");
     assert!(said.ends_with("valid\n"), "{said}");
+    let left = said.lines().filter(|line| line.starts_with("not proved that ")).count();
+    assert_eq!(left, 5, "it says what it does not prove: {said}");
 
     let bundle: Value = serde_json::from_str(text(&file, "bundle")).unwrap();
     let mut changed: Vec<(&str, Value)> = Vec::new();
@@ -77,11 +79,13 @@ async fn evidence_verifies_offline_and_no_changed_evidence_does() {
         let signature = text(&file["payload"]["payload"], "signature").replacen('1', "2", 1);
         file["payload"]["payload"]["signature"] = signature.into();
     });
-    for field in ["chain", "method", "currency", "audience", "authority", "payee", "offer"] {
-        assert!(!bundle[field].is_null(), "the bundle has {field}");
+    let terms = ["/rail/x402/method", "/rail/x402/offer"];
+    for field in ["/chain", "/currency", "/audience", "/authority", "/payee"].into_iter().chain(terms) {
+        assert!(bundle.pointer(field).is_some_and(|value| !value.is_null()), "the bundle has {field}");
         change("a field of the bundle", &|file| {
             let mut copy = bundle.clone();
-            copy[field] = match &copy[field] {
+            let value = copy.pointer_mut(field).unwrap();
+            *value = match &*value {
                 Value::String(text) => format!("{text}x").into(),
                 _ => json!({ "changed": true }),
             };

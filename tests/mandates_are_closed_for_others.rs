@@ -367,6 +367,7 @@ async fn its_evidence_verifies_offline_and_no_changed_evidence_does() {
     let (status, said) = check(&file);
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains(BANK) && said.contains("99 USD"), "{said}");
+    assert!(said.contains("not proved that money moved"), "{said}");
     let other = close(&shop, &new_key(), asked(&mandate, &cart(&shop, 99, json!({})).await, json!({}))).await.unwrap();
     let edits: Vec<(&str, Box<dyn Fn(&mut Value)>)> = vec![
         ("papers taken away", Box::new(|file| file["papers"] = Value::Null)),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use x402::select::{Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired};
 
-pub use self::check::{Finding, check};
+pub use self::check::{Finding, check, not_proved};
 use crate::closing::Addressee;
 use crate::error::EngineError;
 use crate::rate::Peg;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use engine::evidence::{EvidenceFile, check};
+use engine::evidence::{EvidenceFile, check, not_proved};
 use engine::ports::TrustSource as _;
 use mandates::clock::Clock;
 use mandates::constraint::OpenCheckout;
@@ -119,10 +119,11 @@ async fn evidence(file: &Path, args: &VerifyArgs) -> Result<Judged, String> {
             .collect();
         println!(
             "{}",
-            serde_json::json!({ "valid": holds, "trust": if own { "the file's own keys" } else { "given" }, "checks": lines })
+            serde_json::json!({ "valid": holds, "trust": if own { "the file's own keys" } else { "given" }, "checks": lines, "not_proved": not_proved(&evidence) })
         );
     } else {
         findings.iter().for_each(|finding| println!("{finding}"));
+        not_proved(&evidence).iter().for_each(|left| println!("not proved {left}"));
         if own {
             println!(
                 "note the mandate's root was checked with the keys that the file itself names; give --trust to use yours"

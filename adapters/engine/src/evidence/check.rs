@@ -77,6 +77,25 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
     findings
 }
 
+/// What a file does not prove, however well it verifies: each with where the proof would come from.
+pub fn not_proved(file: &EvidenceFile) -> Vec<&'static str> {
+    let mut left = vec![
+        "that the person decided: the decision's text is bound, who answered it is the issuer's word",
+        "that these are all records of the payment, or that this journal is the one that others saw: \
+            ask for `purser ledger prove`, and compare its checkpoint with one that was kept elsewhere",
+        "that the mandate was not revoked when it was used: the issuer's status list says that of now",
+        "that what was bought was delivered",
+    ];
+    match file.papers {
+        Some(_) => left.extend([
+            "that money moved: whoever the mandate was closed for says so, signed, under a key that the file names",
+            "that they were not given the same mandate twice: their nonce is in it, and theirs to remember",
+        ]),
+        None => left.push("that the chain still shows the transfer: ask a node for the transaction"),
+    }
+    left
+}
+
 fn open_records(file: &EvidenceFile) -> Result<Vec<Effects>, String> {
     if file.records.is_empty() {
         return Err("the file has no journal records".into());
