@@ -187,19 +187,16 @@ fn last_segment(presented: &str) -> Result<(&str, crate::sd_jwt::RawSdJwt<'_>), 
     Ok((presented.strip_suffix('~').unwrap_or(presented), last))
 }
 
-/// One mandate; or several open ones of different types.
-fn check_hand_over(mandates: &[Mandate]) -> Result<(), Rejection> {
-    let types: BTreeSet<Vct> = mandates.iter().map(Mandate::vct).collect();
-    let is_fine = match mandates {
-        [] => false,
-        [_] => true,
-        several => types.len() == several.len() && types.iter().all(|vct| vct.is_open()),
-    };
+/// One mandate; or one of each family, all open or all closed.
+pub(crate) fn check_hand_over(mandates: &[Mandate]) -> Result<(), Rejection> {
+    let families: BTreeSet<Family> = mandates.iter().map(|mandate| mandate.vct().family()).collect();
+    let open = mandates.iter().filter(|mandate| mandate.vct().is_open()).count();
+    let is_fine = !mandates.is_empty() && families.len() == mandates.len() && (open == 0 || open == mandates.len());
     if is_fine {
         return Ok(());
     }
     let names: Vec<&str> = mandates.iter().map(|mandate| mandate.vct().as_str()).collect();
-    let message = format!("one mandate, or open ones of different types, are delegated at once; {names:?} came");
+    let message = format!("one mandate a family, all open or all closed, is delegated at once; {names:?} came");
     Err(Rejection::new(Code::DelegatePayloadCount, message).at("delegate_payload"))
 }
 

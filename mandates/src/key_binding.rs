@@ -88,7 +88,7 @@ impl<'a> Presented<'a> {
         }
         let binding = Binding::read(&jws.payload)?;
         binding.check(&terms.expected)?;
-        check_times(&jws.payload, terms)?;
+        check_age(&jws.payload, &terms.clock, terms.age_seconds_max)?;
         Ok(binding)
     }
 }
@@ -120,12 +120,13 @@ impl Binding {
     }
 }
 
-fn check_times(claims: &Object, terms: &Terms<'_>) -> Result<(), Rejection> {
-    terms.clock.check(claims, "the KB-JWT")?;
-    let oldest = terms.clock.earliest().checked_sub(terms.age_seconds_max.into()).unwrap_or_default();
+/// Its times, and an `iat` within the window (RFC 9901 section 7.3).
+pub(crate) fn check_age(claims: &Object, clock: &Clock, age_seconds_max: u32) -> Result<(), Rejection> {
+    clock.check(claims, "the KB-JWT")?;
+    let oldest = clock.earliest().checked_sub(age_seconds_max.into()).unwrap_or_default();
     match clock::numeric_date(claims, "iat")? {
         Some(issued_at) if issued_at < oldest => {
-            let max = terms.age_seconds_max;
+            let max = age_seconds_max;
             let message =
                 format!("a KB-JWT is at most {max} s old, so signed at {oldest} or later; it says {issued_at}");
             Err(Rejection::new(Code::KeyBindingStale, message).at("iat"))

@@ -212,6 +212,7 @@ codes! {
         ChildWidensStart = "child_widens_start",
         DelegationTooDeep = "delegation_too_deep",
         DelegationCycle = "delegation_cycle",
+        DelegationChanged = "delegation_changed",
     }
     UnresolvedConstraint {
         ConstraintWithheld = "constraint_withheld",

@@ -11,6 +11,7 @@ mod disclosures;
 mod fuzzing;
 mod hand_over;
 mod narrowing;
+mod openid4vp;
 mod receipts;
 mod round_trip;
 mod status;

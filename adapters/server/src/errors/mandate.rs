@@ -262,6 +262,8 @@ super::abouts! { Code,
         "Delegate from a mandate that is nearer to the person.";
     DelegationCycle => "The mandate would come back to somebody who holds one of its chain.",
         "Delegate to an agent that has no part in the chain.";
+    DelegationChanged => "What a wallet signed is not what it was asked to sign.",
+        "Ask again; where the answer stays so, do not trust that wallet.";
     StatusUnreadable => "A status list, or the place in it, says nothing that can be relied upon.",
         "Fetch the list anew; where it stays so, ask its issuer.";
     StatusElsewhere => "The status list is the one of another address than the mandate names.",
