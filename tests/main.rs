@@ -36,3 +36,4 @@ mod the_chain_reorganises;
 mod the_document_is_true;
 mod tidy;
 mod walkthrough;
+mod workloads_have_ids;

@@ -11,7 +11,8 @@ use crate::id::{Digest, ParseIdError, TEXT_BYTES_MAX};
 pub struct Build(pub Digest);
 
 /// An outside issuer of tokens, in its normal form: scheme, host and path in the URL standard's spelling, without user,
-/// query, fragment, default port or slash at its end. What a token has in `iss` may end in a slash; a stop means both.
+/// query, fragment, default port or slash at its end. What a token has in `iss` may end in a slash; a stop means both. A
+/// SPIFFE trust domain is one, too: `spiffe://` and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Issuer(String);
 
@@ -49,6 +50,9 @@ impl FromStr for Issuer {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || ParseIdError::Issuer { found: text.chars().count() };
         let (default_port, rest) = match text.split_once("://") {
+            Some(("spiffe", name)) if is_plain_host(name, b"-._") && text.len() <= TEXT_BYTES_MAX => {
+                return Ok(Self(text.to_owned()));
+            }
             Some(("https", rest)) => ("443", rest),
             Some(("http", rest)) => ("80", rest),
             _ => return Err(bad()),
@@ -69,11 +73,12 @@ impl FromStr for Issuer {
 /// A name or an IPv4 address, or an IPv6 address in brackets.
 fn is_host(host: &str) -> bool {
     let inside = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let is_of = |text: &str, others: &[u8]| {
-        let fits = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() || others.contains(&byte);
-        !text.is_empty() && text.bytes().all(fits)
-    };
-    inside.map_or_else(|| is_of(host, b"-._"), |address| is_of(address, b":."))
+    inside.map_or_else(|| is_plain_host(host, b"-._"), |address| is_plain_host(address, b":."))
+}
+
+fn is_plain_host(text: &str, others: &[u8]) -> bool {
+    let fits = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() || others.contains(&byte);
+    !text.is_empty() && text.bytes().all(fits)
 }
 
 impl Canon for Build {
@@ -162,6 +167,11 @@ mod tests {
             "https://bücher.example",
             "ftp://idp.example",
             "did:web:idp.example",
+            "spiffe://",
+            "spiffe://Idp.example",
+            "spiffe://idp.example/",
+            "spiffe://idp.example/workload",
+            "spiffe://idp.example:443",
             " https://idp.example",
             &format!("https://idp.example/{}", "a".repeat(TEXT_BYTES_MAX)),
         ] {
@@ -175,6 +185,7 @@ mod tests {
             "http://[::1]",
             "http://idp.example:443",
             "https://xn--bcher-kva.example",
+            "spiffe://idp.example",
         ] {
             let issuer: Issuer = text.parse().unwrap();
             assert_eq!(issuer.as_str(), text);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::Identity;
+use jsonwebtoken::jwk::JwkSet;
 use ledger::id::{AuthMethod, CallerKind, PrincipalId, TenantId};
 use ledger::origin::Build;
 use mandates::keys::PublicKey;
@@ -13,6 +14,7 @@ use crate::dpop::{self, ProofError, Request, With};
 use crate::issuer::{self, IssuerKeys, Subjects};
 use crate::replay::Replay;
 use crate::same;
+use crate::svid;
 use crate::token::{Binding, Minter, Token, TokenError};
 
 /// How long a token that was got at the endpoint lives. A client asks again; a stolen one is soon worth nothing.
@@ -67,6 +69,8 @@ pub enum GrantError {
     Proof(#[from] ProofError),
     #[error("the token could not be signed")]
     Signing,
+    #[error("the bundle of the workload's trust domain is not known yet")]
+    IssuerUnavailable,
 }
 
 /// A token for whoever proved its keys.
@@ -96,6 +100,15 @@ pub fn client_name(tenant: &str, principal: &str) -> String {
 /// A principal in a role.
 pub type Registered = (TenantId, PrincipalId, CallerKind);
 
+/// Where the keys of a SPIFFE trust domain are.
+#[derive(Clone, Debug)]
+pub enum Bundle {
+    /// In the trust file.
+    Known(JwkSet),
+    /// Published at this address (`https_web`).
+    At(String),
+}
+
 /// Who is registered, and how they prove it. Replaced as a whole when the configuration changes.
 pub struct Register {
     pub minter: Minter,
@@ -106,6 +119,8 @@ pub struct Register {
     pub clients: BTreeMap<String, Client>,
     /// Those of outside issuers.
     pub subjects: Subjects,
+    /// The bundles of trust domains among them, by `spiffe://domain`.
+    pub bundles: BTreeMap<String, Bundle>,
     pub policy: BearerPolicy,
 }
 
@@ -187,9 +202,14 @@ impl Callers {
         let outside = if register.subjects.is_empty() { None } else { issuer::claimed(token) };
         let outside = outside.filter(|claimed| claimed != ours);
         let outside = outside.and_then(|claimed| register.subjects.get_key_value(&claimed));
-        let mut token = match outside {
-            Some((issuer, subjects)) => issuer::verify(token, (issuer, ours), subjects, &self.issuer_keys, now)?,
-            None => register.minter.verifier().verify(token, now)?,
+        let workload = if outside.is_none() { register.workload(token) } else { None };
+        let mut token = match (outside, workload) {
+            (Some((issuer, subjects)), _) => issuer::verify(token, (issuer, ours), subjects, &self.issuer_keys, now)?,
+            (None, Some(id)) => {
+                let identity = svid::verify(token, &id, &[ours], &register.subjects, &self.issuer_keys, now)?;
+                Token { identity, bound_to: None }
+            }
+            (None, None) => register.minter.verifier().verify(token, now)?,
         };
         let caller = &token.identity.caller;
         let known = (token.identity.tenant.clone(), caller.principal.clone(), caller.kind);
@@ -206,19 +226,40 @@ impl Callers {
         request: Request<'_>,
         token_id: &str,
     ) -> Result<Granted, GrantError> {
-        let name = assertion::claimed_client(assertion).ok_or(AssertionError::Invalid)?;
         let register = self.register();
-        let client = register.clients.get(&name).ok_or(AssertionError::Invalid)?;
         let audiences = [register.minter.issuer(), request.address];
-        assertion::verify(assertion, &name, &client.key, &audiences, request.now, &self.assertions)?;
+        let identity = match register.workload(assertion) {
+            Some(id) => {
+                let (subjects, now) = (&register.subjects, request.now);
+                svid::verify(assertion, &id, &audiences, subjects, &self.issuer_keys, now).map_err(
+                    |error| match error {
+                        TokenError::IssuerUnavailable => GrantError::IssuerUnavailable,
+                        TokenError::Expired => AssertionError::Time.into(),
+                        _ => AssertionError::Invalid.into(),
+                    },
+                )?
+            }
+            None => {
+                let name = assertion::claimed_client(assertion).ok_or(AssertionError::Invalid)?;
+                let client = register.clients.get(&name).ok_or(AssertionError::Invalid)?;
+                assertion::verify(assertion, &name, &client.key, &audiences, request.now, &self.assertions)?;
+                client.identity.clone()
+            }
+        };
         let proof = std::str::from_utf8(proof).map_err(|_| ProofError::Malformed)?;
         let key = dpop::verify(proof, request, With::NoToken, &self.proofs)?;
-        let minted = register.minter.mint(&client.identity, Binding::Key(&key), token_id, request.now, GRANTED_SECONDS);
+        let minted = register.minter.mint(&identity, Binding::Key(&key), token_id, request.now, GRANTED_SECONDS);
         Ok(Granted { token: minted.ok_or(GrantError::Signing)?, seconds: GRANTED_SECONDS })
     }
 }
 
 impl Register {
+    /// The SPIFFE id that a token claims, where anybody of its trust domain is registered here.
+    fn workload(&self, token: &str) -> Option<String> {
+        let id = svid::claimed(token)?;
+        self.subjects.contains_key(svid::trust_domain(&id)?).then_some(id)
+    }
+
     /// Where bearer tokens are good for everything, one that comes with a proof must come with the key on record.
     fn key_of(&self, identity: &Identity) -> Option<String> {
         let name = client_name(identity.tenant.as_str(), identity.caller.principal.as_str());

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use engine::Identity;
-use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use ledger::id::{AuthMethod, CallerKind, PrincipalId};
 use mandates::base64url;
@@ -64,10 +64,21 @@ impl IssuerKeys {
     }
 
     fn find(&self, issuer: &str, kid: &str) -> Result<DecodingKey, TokenError> {
+        self.find_where(issuer, kid, |_| true)
+    }
+
+    /// A key that its publisher says to be for this use.
+    pub(crate) fn find_for(&self, issuer: &str, kid: &str, r#use: &str) -> Result<DecodingKey, TokenError> {
+        let named = PublicKeyUse::Other(r#use.to_owned());
+        self.find_where(issuer, kid, |key| key.common.public_key_use.as_ref() == Some(&named))
+    }
+
+    fn find_where(&self, issuer: &str, kid: &str, fits: impl Fn(&Jwk) -> bool) -> Result<DecodingKey, TokenError> {
         let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
-        let found = sets.get(issuer).map(|set| set.find(kid).map(DecodingKey::from_jwk));
+        let found = sets.get(issuer).map(|set| set.find(kid).map(|key| (fits(key), DecodingKey::from_jwk(key))));
         match found {
-            Some(Some(key)) => key.map_err(|_| TokenError::Invalid),
+            Some(Some((true, key))) => key.map_err(|_| TokenError::Invalid),
+            Some(Some((false, _))) => Err(TokenError::Invalid),
             Some(None) => {
                 self.missed.lock().unwrap_or_else(PoisonError::into_inner).insert(issuer.to_owned());
                 Err(TokenError::Invalid)

@@ -14,6 +14,7 @@ pub mod callers;
 pub mod dpop;
 pub mod issuer;
 pub mod replay;
+pub mod svid;
 pub mod token;
 
 /// Compares texts whose equality opens something, in a time that says nothing about where they differ.

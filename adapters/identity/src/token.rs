@@ -1,7 +1,7 @@
 //! Short-lived access tokens: who calls, in whose book, and with which key.
 //!
-//! An ES256 JWT of type `at+jwt` (RFC 9068): `iss`, `aud`, `sub`, `iat`, `exp`, `jti`, ours `tenant` and `kind`, and for a
-//! bound one `cnf.jkt` (RFC 9449 section 6.1). Unbound ones are minted by `dev`, `demo` and operators.
+//! An ES256 JWT of type `at+jwt` (RFC 9068): `iss`, `aud`, `sub`, `iat`, `exp`, `jti`, ours `tenant`, `kind` and, where it was
+//! exchanged for one of an outside issuer, `came_by`; for a bound one `cnf.jkt` (RFC 9449 section 6.1). Unbound ones are minted by `dev`, `demo` and operators.
 
 use engine::Identity;
 use ledger::id::{AuthMethod, Caller, CallerKind};
@@ -102,6 +102,10 @@ impl Minter {
         if let Binding::Key(thumbprint) = binding {
             claims["cnf"] = json!({ "jkt": thumbprint });
         }
+        // Whom somebody came by stays with them, for the stops.
+        if let Some(issuer) = &identity.caller.issuer {
+            claims["came_by"] = issuer.as_str().into();
+        }
         sign(&self.key, &header, &claims)
     }
 }
@@ -149,7 +153,12 @@ impl Verifier {
         let tenant = text("tenant")?.parse().map_err(|_| TokenError::Invalid)?;
         let bound_to = confirmation(claims)?;
         let method = if bound_to.is_some() { AuthMethod::Dpop } else { AuthMethod::Bearer };
-        Ok(Token { identity: Identity { tenant, caller: Caller::new(principal, kind, method) }, bound_to })
+        let mut caller = Caller::new(principal, kind, method);
+        caller.issuer = match claims.get("came_by") {
+            None => None,
+            Some(issuer) => Some(issuer.as_str().and_then(|text| text.parse().ok()).ok_or(TokenError::Invalid)?),
+        };
+        Ok(Token { identity: Identity { tenant, caller }, bound_to })
     }
 }
 
@@ -230,5 +239,10 @@ mod tests {
         let bound = ours.verifier().verify(&bound, 1_030).unwrap();
         assert_eq!((bound.bound_to.as_deref(), bound.identity.caller.method), (Some("thumb"), AuthMethod::Dpop));
         assert_eq!(bound.identity.tenant.as_str(), "home");
+        let mut outside = identity(CallerKind::Agent);
+        outside.caller.issuer = Some("spiffe://bank.example".parse().unwrap());
+        let exchanged = ours.mint(&outside, Binding::Key("thumb"), "1", 1_000, 60).unwrap();
+        let exchanged = ours.verifier().verify(&exchanged, 1_030).unwrap();
+        assert_eq!(exchanged.identity.caller.issuer, outside.caller.issuer, "a stop of the issuer finds it");
     }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use identity::callers::Callers;
+use identity::callers::{Bundle, Callers};
+use identity::svid;
 use jsonwebtoken::jwk::JwkSet;
 use ledger::origin::Issuer;
+use mandates::json::Object;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -37,6 +39,9 @@ pub fn check_url(text: &str) -> Result<Url, String> {
 
 /// The issuer's name in the book and in stops: the same whether its tokens have a slash at the end of `iss` or not.
 pub fn named(text: &str) -> Result<Issuer, String> {
+    if text.starts_with(svid::SCHEME) {
+        return text.parse().map_err(|_| format!("a trust domain is spiffe:// and its name; `{text}` was given"));
+    }
     let url = check_url(text)?;
     url.as_str().trim_end_matches('/').parse().map_err(|error| format!("issuer `{text}`: {error}"))
 }
@@ -47,6 +52,12 @@ pub async fn keep_fresh(callers: Arc<Callers>, fetcher: Fetcher, mut stopped: wa
     loop {
         for issuer in callers.register().subjects.keys() {
             let keys = callers.issuer_keys();
+            // What the trust file itself says is believed as it stands there now.
+            let bundle = callers.register().bundles.get(issuer).cloned();
+            if let Some(Bundle::Known(known)) = bundle {
+                keys.learn(issuer, known);
+                continue;
+            }
             let age = tried.get(issuer).map(Instant::elapsed);
             let is_due = match age {
                 None => true,
@@ -57,7 +68,11 @@ pub async fn keep_fresh(callers: Arc<Callers>, fetcher: Fetcher, mut stopped: wa
                 continue;
             }
             tried.insert(issuer.clone(), Instant::now());
-            match fetch(&fetcher, issuer).await {
+            let found = match bundle {
+                Some(Bundle::At(address)) => fetch_bundle(&fetcher, &address).await,
+                _ => fetch(&fetcher, issuer).await,
+            };
+            match found {
                 Ok(found) => {
                     keys.learn(issuer, found);
                     learned.insert(issuer.clone(), Instant::now());
@@ -76,6 +91,17 @@ pub async fn keep_fresh(callers: Arc<Callers>, fetcher: Fetcher, mut stopped: wa
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
     }
+}
+
+async fn fetch_bundle(fetcher: &Fetcher, address: &str) -> Result<JwkSet, String> {
+    bundle(fetcher.object(&fetcher.reach().check(address)?).await?)
+}
+
+/// A SPIFFE bundle: a JWK set, of which the keys for JWT-SVIDs are ours to read. One without any was taken back.
+pub fn bundle(mut document: Object) -> Result<JwkSet, String> {
+    let Some(Value::Array(keys)) = document.get_mut("keys") else { return Err("a bundle is a JWK set".into()) };
+    keys.retain(|key| key.get("use").and_then(Value::as_str) == Some("jwt-svid"));
+    serde_json::from_value(document.into()).map_err(|error| format!("a bundle cannot be read: {error}"))
 }
 
 async fn fetch(fetcher: &Fetcher, issuer: &str) -> Result<JwkSet, String> {
@@ -163,8 +189,8 @@ mod tests {
 
     #[test]
     fn an_issuer_is_stopped_by_one_name() {
-        for wrong in ["https://user:secret@idp.example", "http://idp.example", "https://idp.example/a?b", "idp.example"]
-        {
+        let wrong = ["https://user:secret@idp.example", "http://idp.example", "https://idp.example/a?b", "idp.example"];
+        for wrong in wrong.into_iter().chain(["spiffe://bank.example/", "spiffe://Bank.example", "spiffe://"]) {
             assert!(named(wrong).is_err(), "{wrong}");
         }
         for (written, name) in [
@@ -174,6 +200,7 @@ mod tests {
             ("https://bücher.example/", "https://xn--bcher-kva.example"),
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://[::1]:8080/", "http://[::1]:8080"),
+            ("spiffe://bank.example", "spiffe://bank.example"),
         ] {
             assert_eq!(named(written).unwrap().as_str(), name, "{written}");
         }

@@ -13,6 +13,7 @@ use engine::tenant::Tenant;
 use engine::{Engine, Identity};
 use identity::callers::{BearerPolicy, Callers, Client, Register, client_name};
 use identity::issuer::Subject;
+use identity::svid;
 use identity::token::{Binding, Minter};
 use ledger::id::{AuthMethod, Caller, CallerKind, PrincipalId, TenantId};
 use mandates::keys::PublicKey;
@@ -189,6 +190,7 @@ fn register(config: &Config, ring: &Ring, unvouched: Unvouched) -> Result<Regist
         principals: BTreeMap::new(),
         clients: BTreeMap::new(),
         subjects: BTreeMap::new(),
+        bundles: BTreeMap::new(),
         policy: match config.bearer {
             BearerConfig::Reading => BearerPolicy::Reading,
             BearerConfig::Everything => BearerPolicy::Everything,
@@ -196,6 +198,15 @@ fn register(config: &Config, ring: &Ring, unvouched: Unvouched) -> Result<Regist
     };
     for tenant in &config.tenants {
         let trust = tenant.trust.as_ref().map(|path| TrustFile::read(path)).transpose()?;
+        // Keys of a domain are the domain's, whichever tenant names them; two tenants do not name two.
+        for (domain, bundle) in
+            trust.iter().map(TrustFile::bundles).collect::<Result<Vec<_>, _>>()?.into_iter().flatten()
+        {
+            let (said, former) = (format!("{bundle:?}"), register.bundles.insert(domain.clone(), bundle));
+            if former.is_some_and(|former| format!("{former:?}") != said) {
+                return Err(format!("the trust files name two bundles of {domain}"));
+            }
+        }
         let people = tenant.people.iter().map(|one| (&one.id, CallerKind::User, &one.jwk, &one.issuer, None));
         let agents = tenant.agents.iter().map(|one| (&one.id, CallerKind::Agent, &one.jwk, &one.issuer, one.build));
         let merchants = tenant.merchants.iter().map(|one| (&one.id, CallerKind::Merchant, &one.jwk, &one.issuer, None));
@@ -241,6 +252,14 @@ fn enter(
         }
     }
     if let Some((issuer, sponsor)) = issuer {
+        let is_domain = issuer.url.starts_with(svid::SCHEME);
+        if is_domain && !register.bundles.contains_key(&issuer.url) {
+            return Err(format!("{id} comes by {}, whose bundle no trust file names under [[callers]]", issuer.url));
+        }
+        if is_domain && svid::trust_domain(&issuer.subject) != Some(issuer.url.as_str()) {
+            let expected = format!("an id of {}", issuer.url);
+            return Err(format!("the subject of {id}: {expected} was expected, `{}` is there", issuer.subject));
+        }
         let mut identity = identity.clone();
         identity.caller.issuer = Some(issuers::named(&issuer.url)?);
         let subjects = register.subjects.entry(issuer.url.clone()).or_default();

@@ -16,7 +16,11 @@ use crate::call::{DPOP, bytes, only};
 use crate::limits::FORM_BYTES_MAX;
 use crate::problem::ok;
 
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// RFC 7523, and of a JWT-SVID (draft-ietf-oauth-spiffe-client-auth). What the assertion is says itself.
+const ASSERTION_TYPES: [&str; 2] = [
+    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+    "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+];
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
@@ -78,8 +82,8 @@ fn assertion(body: &[u8]) -> Result<String, (&'static str, &'static str)> {
         Some(_) => return Err(("unsupported_grant_type", "client_credentials was expected")),
         None => return Err(("invalid_request", "grant_type is missing")),
     }
-    if assertion_type.as_deref() != Some(ASSERTION_TYPE) {
-        return Err(("invalid_request", "client_assertion_type jwt-bearer was expected"));
+    if !assertion_type.is_some_and(|kind| ASSERTION_TYPES.contains(&kind.as_str())) {
+        return Err(("invalid_request", "client_assertion_type jwt-bearer or jwt-spiffe was expected"));
     }
     assertion.ok_or(("invalid_request", "client_assertion is missing"))
 }
@@ -92,7 +96,9 @@ fn grant_refused(error: GrantError) -> Response {
         }
         GrantError::Client(_) => refused(StatusCode::UNAUTHORIZED, "invalid_client", &said),
         GrantError::Proof(_) => refused(StatusCode::BAD_REQUEST, "invalid_dpop_proof", &said),
-        GrantError::Signing => refused(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", &said),
+        GrantError::Signing | GrantError::IssuerUnavailable => {
+            refused(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", &said)
+        }
     }
 }
 
@@ -114,7 +120,7 @@ pub async fn metadata(State(app): State<App>) -> Response {
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_methods_supported": ["private_key_jwt", "spiffe_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
         "dpop_signing_alg_values_supported": ["ES256"],
     }))

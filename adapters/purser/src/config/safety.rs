@@ -24,6 +24,9 @@ pub enum ConfigError {
 impl Config {
     /// What `serve` refuses to run with.
     pub fn check_for_service(&self) -> Result<(), ConfigError> {
+        if self.bearer == BearerConfig::Everything && !self.is_devnet() {
+            return Err(ConfigError::BearerOffDevnet(self.chain.chain_id));
+        }
         for tenant in self.tenants.iter().filter(|_| !self.is_devnet()) {
             let carries = tenant.facilitate.as_ref().is_some_and(|facilitate| facilitate.anyone);
             let open = [(carries, "facilitate.anyone"), (tenant.any_verifier, "any_verifier")];
@@ -32,12 +35,9 @@ impl Config {
                 return Err(ConfigError::AnyoneOffDevnet { field, tenant, chain_id });
             }
         }
-        match self.bearer {
-            BearerConfig::Everything if self.chain.chain_id != DEVNET_CHAIN_ID => {
-                Err(ConfigError::BearerOffDevnet(self.chain.chain_id))
-            }
-            _ if TEST_CHAIN_IDS.contains(&self.chain.chain_id) || self.chain.allow_mainnet => Ok(()),
-            _ => Err(ConfigError::MainnetNotAllowed(self.chain.chain_id)),
+        if TEST_CHAIN_IDS.contains(&self.chain.chain_id) || self.chain.allow_mainnet {
+            return Ok(());
         }
+        Err(ConfigError::MainnetNotAllowed(self.chain.chain_id))
     }
 }

@@ -16,17 +16,23 @@
 //! [[callers]]
 //! issuer = "https://idp.example"           # its access tokens may say who calls
 //! kinds = ["agent"]                        # user, agent, merchant, operator; all where nothing is said
+//!
+//! [[callers]]
+//! issuer = "spiffe://bank.example"         # a SPIFFE trust domain: its JWT-SVIDs may
+//! bundle_url = "https://bank.example/b"    # one of bundle, bundle_file, bundle_url
 //! ```
 //!
 //! What a root is trusted for is the outermost mandate of a chain: who may be root of an open payment mandate says with it
 //! what its holder may close. A root in two entries may do what either says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use figment::Figment;
 use figment::providers::{Format, Toml};
+use identity::callers::Bundle;
+use identity::svid;
 use ledger::id::CallerKind;
 use mandates::certificate::Anchors;
 use mandates::did::Did;
@@ -86,6 +92,34 @@ pub struct CallerEntry {
     pub issuer: String,
     #[serde(default)]
     pub kinds: Option<BTreeSet<String>>,
+    /// The keys of a trust domain (SPIFFE bundle format).
+    #[serde(default)]
+    pub bundle: Option<Object>,
+    #[serde(default)]
+    pub bundle_file: Option<PathBuf>,
+    #[serde(default)]
+    pub bundle_url: Option<String>,
+}
+
+impl CallerEntry {
+    /// Where the keys of a trust domain are; nothing for an issuer that publishes its own.
+    fn bundle(&self, folder: &Path) -> Result<Option<Bundle>, String> {
+        let wrong = |why: String| format!("the bundle of {}: {why}", self.issuer);
+        let is_domain = self.issuer.starts_with(svid::SCHEME);
+        let object = match (&self.bundle, &self.bundle_file, &self.bundle_url) {
+            (None, None, None) if !is_domain => return Ok(None),
+            _ if !is_domain => return Err(wrong("only a trust domain (spiffe://…) has one".into())),
+            (None, None, Some(url)) => {
+                crate::issuers::check_url(url).map_err(wrong)?;
+                return Ok(Some(Bundle::At(url.clone())));
+            }
+            (Some(object), None, None) => object.clone(),
+            (None, Some(file), None) => json::parse_object(read_text(&folder.join(file))?.as_bytes())
+                .map_err(|error| wrong(error.to_string()))?,
+            _ => return Err(wrong("one of bundle, bundle_file and bundle_url was expected".into())),
+        };
+        crate::issuers::bundle(object).map(Bundle::Known).map(Some).map_err(wrong)
+    }
 }
 
 impl TrustFile {
@@ -117,6 +151,7 @@ impl TrustFile {
         }
         for caller in self.callers.iter().flatten() {
             crate::issuers::named(&caller.issuer)?;
+            caller.bundle(&self.folder)?;
             for kind in caller.kinds.iter().flatten() {
                 let kind: Result<CallerKind, _> = kind.parse();
                 if !kind.is_ok_and(|kind| kind != CallerKind::Service) {
@@ -135,6 +170,17 @@ impl TrustFile {
         };
         let entries = self.roots.iter().map(entry).collect::<Result<Vec<_>, String>>()?;
         Ok(TrustList::new(entries, fetcher))
+    }
+
+    /// The bundles of the trust domains that may say who calls.
+    pub fn bundles(&self) -> Result<BTreeMap<String, Bundle>, String> {
+        let mut bundles = BTreeMap::new();
+        for caller in self.callers.iter().flatten() {
+            if let Some(bundle) = caller.bundle(&self.folder)? {
+                bundles.insert(caller.issuer.clone(), bundle);
+            }
+        }
+        Ok(bundles)
     }
 
     /// Whether tokens of this issuer may say that a principal of this kind calls.
