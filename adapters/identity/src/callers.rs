@@ -173,10 +173,11 @@ impl Callers {
         let register = self.register();
         let Token { mut identity, bound_to } = self.verify(&register, token, request.now)?;
         let bound_to = bound_to.or_else(|| register.key_of(&identity)).ok_or(ProofError::Key)?;
-        let key = dpop::verify(proof, request, With::Token(token), &self.proofs)?;
-        if !same(&key, &bound_to) {
+        let proof = dpop::check(proof, request, With::Token(token))?;
+        if !same(&proof.thumbprint, &bound_to) {
             return Err(ProofError::Key.into());
         }
+        proof.use_up(&self.proofs, request.now)?;
         identity.caller.method = AuthMethod::Dpop;
         Ok(identity)
     }
@@ -210,11 +211,16 @@ impl Callers {
         let register = self.register();
         let client = register.clients.get(&name).ok_or(AssertionError::Invalid)?;
         let audiences = [register.minter.issuer(), request.address];
-        assertion::verify(assertion, &name, &client.key, &audiences, request.now, &self.assertions)?;
+        let asserted = assertion::check(assertion, &name, &client.key, &audiences, request.now)?;
         let proof = std::str::from_utf8(proof).map_err(|_| ProofError::Malformed)?;
-        let key = dpop::verify(proof, request, With::NoToken, &self.proofs)?;
-        let minted = register.minter.mint(&client.identity, Binding::Key(&key), token_id, request.now, GRANTED_SECONDS);
-        Ok(Granted { token: minted.ok_or(GrantError::Signing)?, seconds: GRANTED_SECONDS })
+        let proof = dpop::check(proof, request, With::NoToken)?;
+        let bound = Binding::Key(&proof.thumbprint);
+        let minted = register.minter.mint(&client.identity, bound, token_id, request.now, GRANTED_SECONDS);
+        let token = minted.ok_or(GrantError::Signing)?;
+        // Both are true by now, so that neither is used up by what is wrong with the other.
+        asserted.use_up(&self.assertions, request.now)?;
+        proof.use_up(&self.proofs, request.now)?;
+        Ok(Granted { token, seconds: GRANTED_SECONDS })
     }
 }
 
