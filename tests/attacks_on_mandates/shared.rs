@@ -93,10 +93,10 @@ async fn a_stale_look_at_a_budget_buys_nothing() {
     let (world, replica, clients) = two().await;
     for round in 0..5 {
         let mandate = world.mandate_with(json!({ "total": "0.03", "per_payment": "0.01", "payments": 100 })).await;
-        for bought in 0..2 {
+        for (bought, client) in clients.iter().enumerate() {
             let offer = world.offer(&format!("{round}-before-{bought}")).await;
             let key = format!("{round}-before-{bought}");
-            pay(&clients[bought], &world.agent, &mandate, &offer, &key).await.expect("there is room");
+            pay(client, &world.agent, &mandate, &offer, &key).await.expect("there is room");
         }
         let path = format!("/v1/mandates/{mandate}");
         for client in &clients {
