@@ -172,6 +172,7 @@ pub const fn is_kept(code: RejectionCode) -> bool {
             | RejectionCode::AmountExceedsPeriod
             | RejectionCode::PaymentsExceedPeriod
             | RejectionCode::OutsideHours
+            | RejectionCode::RecurrenceTooSoon
             | RejectionCode::MandateExpired
             | RejectionCode::MandateRevoked
             | RejectionCode::MandateSuspended

@@ -269,6 +269,10 @@ impl View {
         for step in &effects.moves {
             let budget = fresh(&moved, &step.budget)?;
             let next = budget.take(step).map_err(|error| Fault::Broken(error.to_string()))?;
+            let next = match &effects.spend {
+                Some(spend) => next.with_use(step.step, spend.hold.seq, effects.at),
+                None => next,
+            };
             moved.insert(step.budget, next);
         }
         for change in &effects.states {

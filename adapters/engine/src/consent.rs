@@ -350,6 +350,7 @@ pub(crate) fn caps(document: &IntentDocument) -> Result<Caps, EngineError> {
         limits: limits::read(&document.limits, &document.currency)?,
         hours: document.hours.as_ref().map(HoursText::read).transpose()?,
         refunds: document.refunds.into(),
+        frequency: None,
     })
 }
 

@@ -7,6 +7,7 @@ mod mending;
 mod model;
 mod origins;
 mod precedence;
+mod recurring;
 mod rejections;
 pub mod stream;
 mod windows;
