@@ -23,6 +23,7 @@ mod foreign_readers;
 mod keys_are_replaced;
 mod mandates_are_handed_on;
 mod mandates_have_a_status;
+mod mandates_recur;
 mod money_moves_beside_the_book;
 mod never_over_the_limit;
 mod never_twice;

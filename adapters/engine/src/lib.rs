@@ -29,6 +29,7 @@ pub mod ports;
 mod quota;
 pub mod rate;
 pub mod reconcile;
+pub mod recurrence;
 pub mod refund;
 pub mod restore;
 pub mod sell;

@@ -192,7 +192,7 @@ pub(super) fn check_obligations(facts: &Facts, draft: &Draft<'_>) -> Result<(), 
 }
 
 fn is_held(duty: &Duty, node: &Budget, draft: &Draft<'_>) -> Result<bool, EngineError> {
-    let Caps { total, occurrences, .. } = node.caps;
+    let Caps { total, occurrences, frequency, .. } = node.caps;
     Ok(match duty {
         Duty::Budget(limit) => {
             let max = authority_from_major(&limit.max.to_string(), limit.currency.as_str())?;
@@ -201,7 +201,7 @@ fn is_held(duty: &Duty, node: &Budget, draft: &Draft<'_>) -> Result<bool, Engine
         Duty::SingleUse => occurrences == Some(1),
         Duty::Occurrences(recurrence) => {
             let within = recurrence.max_occurrences.is_none_or(|max| occurrences.is_some_and(|ours| ours <= max));
-            within && recurrence.frequency == Frequency::OnDemand
+            within && frequency.unwrap_or(Frequency::OnDemand) >= recurrence.frequency
         }
         // The hold consumes the nonce; it is the spend's own name.
         Duty::Nonce { nonce, .. } => *nonce == draft.spend.to_string(),

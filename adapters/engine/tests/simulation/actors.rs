@@ -264,6 +264,7 @@ impl World {
             total: format!("{}.{:02}", cents / 100, cents % 100),
             per_payment: Some("0.35".into()),
             payments: Some(10 + u64::try_from(self.roll(40)).unwrap()),
+            frequency: None,
             payees: None,
             expires_in_seconds: u64::try_from(seconds).unwrap(),
             limits: vec![
