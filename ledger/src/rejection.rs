@@ -144,7 +144,7 @@ rejections! {
         "{what} is settled for good; the proof says that block {found} was taken back",
     54 "not_reorganised" NotReorganised { expected: String, found: String } final
         "the proof should name {expected} and another block in its place; it names {found}",
-    55 "recurrence_too_soon" RecurrenceTooSoon { budget: BudgetId, frequency: String, last: i64, due: i64, now: i64 } transient
+    56 "recurrence_too_soon" RecurrenceTooSoon { budget: BudgetId, frequency: String, last: i64, due: i64, now: i64 } transient
         "mandate {budget} is used {frequency}, last at {last}; the next use is due at {due}, it is {now}",
 }
 
