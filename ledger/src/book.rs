@@ -176,6 +176,7 @@ pub const fn is_kept(code: RejectionCode) -> bool {
             | RejectionCode::AmountExceedsPeriod
             | RejectionCode::PaymentsExceedPeriod
             | RejectionCode::OutsideHours
+            | RejectionCode::RecurrenceTooSoon
             | RejectionCode::MandateExpired
             | RejectionCode::MandateRevoked
             | RejectionCode::MandateSuspended

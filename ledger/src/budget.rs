@@ -4,6 +4,8 @@
 use crate::codec::{canon_names, canon_struct};
 use crate::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId};
 use crate::money::{Amount, AssetId};
+use crate::recurrence::{Frequency, LastUse};
+use crate::rejection::Fault;
 use crate::window::{Hours, LIMITS_MAX, Limit, LimitError};
 
 /// Longest path from a leaf to the root, both included.
@@ -32,8 +34,10 @@ pub struct Caps {
     pub hours: Option<Hours>,
     /// What a refund does here. Never changes while the node is open.
     pub refunds: Refunds,
+    /// How far apart two uses lie. Never changes while the node is open.
+    pub frequency: Option<Frequency>,
 }
-canon_struct!(Caps { total, per_payment, occurrences, expires_at, limits, hours, refunds });
+canon_struct!(Caps { total, per_payment, occurrences, expires_at, limits, hours; refunds with frequency; });
 
 canon_names!(
     /// Whether what a payee gives back can be spent again. It cannot where nothing is said: paying and refunding in turn,
@@ -55,6 +59,10 @@ impl Caps {
             return Err(LimitError::TooMany(self.limits.len()));
         }
         self.limits.iter().try_for_each(Limit::check)?;
+        // One thing, one spelling: without a distance there is no frequency.
+        if self.frequency == Some(Frequency::OnDemand) {
+            return Err(LimitError::OnDemand);
+        }
         self.hours.as_ref().map_or(Ok(()), Hours::check)
     }
 
@@ -73,7 +81,7 @@ impl Caps {
         if limits.len() > LIMITS_MAX {
             return Err(LimitError::TooMany(limits.len()));
         }
-        Ok(Self { limits, refunds: self.refunds, ..asked.clone() })
+        Ok(Self { limits, refunds: self.refunds, frequency: self.frequency, ..asked.clone() })
     }
 }
 
@@ -89,6 +97,8 @@ pub struct Budget {
     pub asset: AssetId,
     pub caps: Caps,
     pub state: BudgetState,
+    /// Of a node that recurs, while the use lives; see [`crate::recurrence`].
+    pub last_use: Option<LastUse>,
     pub decision: Option<DecisionId>,
     /// What the node stands for, kept as a document: a mandate's tokens and terms.
     pub document: Option<Digest>,
@@ -99,7 +109,11 @@ pub struct Budget {
     /// The total cap was lowered under what was used already: nothing more is held until it fits again.
     pub is_over: bool,
 }
-canon_struct!(Budget { id, path, kind, holder, asset, caps, state, decision, document, held, posted, count, is_over });
+canon_struct!(Budget {
+    id, path, kind, holder, asset, caps;
+    state with last_use;
+    decision, document, held, posted, count, is_over,
+});
 
 impl Budget {
     /// held + posted. Kept at or under the total cap.
@@ -192,6 +206,26 @@ impl Budget {
         let is_over = next.caps.total.is_some_and(|cap| used > cap);
         // A node whose cap was lowered lets go of what it holds, and takes nothing.
         if is_over && (!self.is_over || step.step.takes()) { Err(impossible()) } else { Ok(Self { is_over, ..next }) }
+    }
+
+    /// The node after a step of this spend, which was reserved by that record: what became of its last use.
+    pub fn with_use(self, step: BudgetStep, hold: u64, at: Micros) -> Self {
+        if self.caps.frequency.is_none() {
+            return self;
+        }
+        let last_use = match step {
+            BudgetStep::Hold => Some(LastUse { hold, at }),
+            BudgetStep::Release => self.last_use.filter(|last| last.hold != hold),
+            BudgetStep::Post | BudgetStep::Restore | BudgetStep::Charge | BudgetStep::Unpost => self.last_use,
+        };
+        Self { last_use, ..self }
+    }
+
+    /// The first second at which the node may be used again; `None` where it may be at any time.
+    pub fn due_seconds(&self) -> Result<Option<i64>, Fault> {
+        let (Some(frequency), Some(last)) = (self.caps.frequency, self.last_use) else { return Ok(None) };
+        let due = frequency.due_after_seconds(last.at.seconds());
+        due.map(Some).ok_or_else(|| Fault::Broken(format!("no calendar has what is {frequency} after {}", last.at.0)))
     }
 
     /// The node under other caps, whatever it has used under the former ones.

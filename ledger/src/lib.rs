@@ -4,7 +4,7 @@
 //! authorization and a closed mandate are used once; every transfer balances because it is one row; every change is a
 //! journal record whose bytes are the change; and a refusal states the rule and both values.
 //!
-//! Read in this order: [`money`], [`budget`], [`window`], [`gate`], [`spend`], [`command`], [`book`] (every rule), [`effects`] (what a rule
+//! Read in this order: [`money`], [`budget`], [`window`], [`recurrence`], [`gate`], [`spend`], [`command`], [`book`] (every rule), [`effects`] (what a rule
 //! produces, which is also the journal record), [`event`] (what others are told of it), [`view`] (how a record is taken in), [`journal`], [`proof`] and [`checkpoint`] (what pins it from outside), [`store`] (the port).
 //!
 //! What it never does: no I/O, no clock, no SQL, no signature. It does not know what a mandate or a 402 is; it links
@@ -31,6 +31,7 @@ pub mod money;
 pub mod origin;
 pub mod posting;
 pub mod proof;
+pub mod recurrence;
 pub mod rejection;
 pub mod settlement;
 pub mod spend;

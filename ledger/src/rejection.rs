@@ -146,6 +146,8 @@ rejections! {
         "the proof should name {expected} and another block in its place; it names {found}",
     55 "rail_mismatch" RailMismatch { spend: SpendId, expected: String, found: String } final
         "this is for {expected}; spend {spend} is {found}",
+    56 "recurrence_too_soon" RecurrenceTooSoon { budget: BudgetId, frequency: String, last: i64, due: i64, now: i64 } transient
+        "mandate {budget} is used {frequency}, last at {last}; the next use is due at {due}, it is {now}",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

@@ -200,17 +200,7 @@ impl View {
     /// Takes a record in: the only way anything in a view changes, in a unit of work and in a verification alike.
     /// On `Err` the view is as it was.
     pub fn absorb(&mut self, effects: &Effects, rejection: Option<&Rejection>) -> Result<(), Fault> {
-        let budgets = self.moved_budgets(effects)?;
-        let windows = self.moved_windows(effects)?;
-        for budget in &effects.opened {
-            self.budgets.put(budget.id, budget.clone());
-        }
-        for budget in budgets {
-            self.budgets.put(budget.id, budget);
-        }
-        for window in windows {
-            self.windows.put(window.key.clone(), window);
-        }
+        self.absorb_figures(effects)?;
         for claim in &effects.claims {
             self.claims.put(claim.key, StoredClaim { claim: claim.clone(), rejection: rejection.cloned() });
         }
@@ -233,6 +223,23 @@ impl View {
         }
         if let Some(gate) = &effects.gate {
             self.gates.put(gate.scope.clone(), gate.clone());
+        }
+        Ok(())
+    }
+
+    /// Of a record, what moves the figures of nodes and windows, and its time: all that a reader needs who keeps nothing
+    /// else.
+    pub fn absorb_figures(&mut self, effects: &Effects) -> Result<(), Fault> {
+        let budgets = self.moved_budgets(effects)?;
+        let windows = self.moved_windows(effects)?;
+        for budget in &effects.opened {
+            self.budgets.put(budget.id, budget.clone());
+        }
+        for budget in budgets {
+            self.budgets.put(budget.id, budget);
+        }
+        for window in windows {
+            self.windows.put(window.key.clone(), window);
         }
         self.head.last_at = Some(effects.at);
         Ok(())
@@ -269,6 +276,10 @@ impl View {
         for step in &effects.moves {
             let budget = fresh(&moved, &step.budget)?;
             let next = budget.take(step).map_err(|error| Fault::Broken(error.to_string()))?;
+            let next = match &effects.spend {
+                Some(spend) => next.with_use(step.step, spend.hold.seq, effects.at),
+                None => next,
+            };
             moved.insert(step.budget, next);
         }
         for change in &effects.states {

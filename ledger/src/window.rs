@@ -15,6 +15,8 @@
 //! | refund, where the node restores | posted - a               | nothing            |
 //! | refund, where it keeps | nothing                           | nothing            |
 //!
+//! How the same things move the last use of a mandate that recurs is the table of [`crate::recurrence`].
+//!
 //! A calendar window is named by its first day as its zone's clocks show it, not by an instant: two builds that know
 //! other rules of a zone still count one local day in one row. A rolling window of n seconds is counted in
 //! [`ROLLING_PARTS`] parts of it, the oldest one whole: in no n seconds is more paid than the limit, and now and then less
@@ -58,6 +60,8 @@ pub enum LimitError {
     Empty,
     #[error("at most {LIMITS_MAX} limits were expected, {0} were given")]
     TooMany(usize),
+    #[error("a distance of two uses was expected, ON_DEMAND was given; without one nothing is said")]
+    OnDemand,
     #[error("hours lie between 00:00 and 24:00, begin and end at two times, and are of one day at least")]
     Hours,
 }

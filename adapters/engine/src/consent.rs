@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::EngineError;
 use crate::limits::{self, HoursText, LimitState, LimitText, RefundsText};
 use crate::rate::{authority_from_major, authority_to_major};
+use crate::recurrence::{self, FrequencyText};
 use crate::tenant::Tenant;
 use crate::token::{Delegator, Token, Tokens};
 use crate::{Engine, Identity};
@@ -26,8 +27,6 @@ use crate::{Engine, Identity};
 /// Longest text in which an agent says what it is about.
 const DESCRIPTION_CHARS_MAX: usize = 2_000;
 const PAYEES_MAX: usize = 64;
-/// The longest life of an open mandate: AP2 recommends short ones.
-const MANDATE_SECONDS_MAX: u64 = 30 * 24 * 3_600;
 
 /// What an agent asks a person for: `POST /v1/mandates/intents`. Amounts are decimals in major units.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +43,9 @@ pub struct IntentRequest {
     /// How many payments; one where nothing is said, as in AP2.
     #[serde(default)]
     pub payments: Option<u64>,
+    /// How far apart the payments lie; nothing where nothing is said. Beside several payments only.
+    #[serde(default)]
+    pub frequency: Option<FrequencyText>,
     /// Who may be paid; anyone where nothing is said.
     #[serde(default)]
     pub payees: Option<Vec<MerchantText>>,
@@ -95,6 +97,8 @@ pub struct IntentDocument {
     pub total: String,
     pub per_payment: Option<String>,
     pub payments: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency: Option<FrequencyText>,
     pub payees: Option<Vec<MerchantText>>,
     pub cart: CartDemand,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -170,6 +174,7 @@ impl Engine {
         let now = self.clock.now();
         let payments = request.payments.unwrap_or(1);
         check_request(&request, payments, tenant)?;
+        recurrence::check_life(request.expires_in_seconds, recurrence::distance(request.frequency))?;
         let decision = DecisionId(self.entropy.bytes()?);
         let lives = i64::try_from(request.expires_in_seconds).unwrap_or(i64::MAX);
         let document = IntentDocument {
@@ -184,6 +189,7 @@ impl Engine {
             total: request.total,
             per_payment: request.per_payment,
             payments,
+            frequency: request.frequency,
             payees: request.payees,
             cart: request.cart,
             limits: request.limits,
@@ -318,10 +324,7 @@ pub(crate) fn check_request(request: &IntentRequest, payments: u64, tenant: &Ten
     if payments == 0 {
         return Err(EngineError::invalid("payments", "1 or more", "0"));
     }
-    if request.expires_in_seconds == 0 || request.expires_in_seconds > MANDATE_SECONDS_MAX {
-        let expected = format!("1 to {MANDATE_SECONDS_MAX}");
-        return Err(EngineError::invalid("expires_in_seconds", expected, request.expires_in_seconds.to_string()));
-    }
+    recurrence::check(request.frequency, payments)?;
     let length = request.description.chars().count();
     if length > DESCRIPTION_CHARS_MAX {
         let expected = format!("at most {DESCRIPTION_CHARS_MAX} characters");
@@ -350,6 +353,7 @@ pub(crate) fn caps(document: &IntentDocument) -> Result<Caps, EngineError> {
         limits: limits::read(&document.limits, &document.currency)?,
         hours: document.hours.as_ref().map(HoursText::read).transpose()?,
         refunds: document.refunds.into(),
+        frequency: recurrence::distance(document.frequency),
     })
 }
 

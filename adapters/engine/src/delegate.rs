@@ -30,6 +30,7 @@ use crate::error::EngineError;
 use crate::limits::{HoursText, LimitText, RefundsText};
 use crate::mint::{checkout_constraints, payment_constraints};
 use crate::rate::authority_from_major;
+use crate::recurrence::{FrequencyText, check_life};
 use crate::tenant::Tenant;
 use crate::token::{Delegator, Token};
 use crate::{Engine, Identity};
@@ -49,6 +50,9 @@ pub struct DelegationRequest {
     pub per_payment: Option<String>,
     #[serde(default)]
     pub payments: Option<u64>,
+    /// How far apart the payments lie, as far as in the parent or farther.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency: Option<FrequencyText>,
     #[serde(default)]
     pub payees: Option<Vec<MerchantText>>,
     #[serde(default)]
@@ -154,6 +158,8 @@ impl Engine {
         }
         let total = authority_from_major(&request.total, &record.currency)?;
         let inherited = caps.per_payment.filter(|limit| *limit <= total).map(|limit| shown(limit, &record.currency));
+        // One payment is as far from the next as it can be.
+        let frequency = caps.frequency.filter(|_| request.payments.unwrap_or(1) > 1).map(FrequencyText);
         let asked = IntentRequest {
             user: record.user.clone(),
             description: String::new(),
@@ -161,6 +167,7 @@ impl Engine {
             total: request.total.clone(),
             per_payment: request.per_payment.clone().or(inherited),
             payments: request.payments,
+            frequency: request.frequency.or(frequency),
             payees: request.payees.clone(),
             expires_in_seconds: request.expires_in_seconds.unwrap_or(left),
             limits: request.limits.clone(),
@@ -170,6 +177,7 @@ impl Engine {
         };
         let payments = asked.payments.unwrap_or(1);
         check_request(&asked, payments, tenant)?;
+        check_life(asked.expires_in_seconds, caps.frequency)?;
         if (record.cart, asked.cart) == (CartDemand::Required, CartDemand::Optional) {
             return Err(wider("child_widens_cart", "a cart for every payment", "payments without one"));
         }
@@ -189,6 +197,7 @@ impl Engine {
             total: asked.total,
             per_payment: asked.per_payment,
             payments,
+            frequency: asked.frequency,
             payees: asked.payees,
             cart: asked.cart,
             limits: asked.limits,
@@ -256,9 +265,6 @@ fn restated(asked: Vec<Constraint>, parent: &[Written]) -> Vec<Written> {
     for above in parent.iter().filter_map(Written::known) {
         match (constraints.iter_mut().find(|ours| ours.kind() == above.kind()), above) {
             (Some(Constraint::AmountRange(ours)), Constraint::AmountRange(above)) => ours.min = above.min,
-            (Some(Constraint::AgentRecurrence(ours)), Constraint::AgentRecurrence(above)) => {
-                ours.frequency = above.frequency;
-            }
             (Some(_), _) => {}
             // One payment is fewer than several.
             (None, Constraint::AgentRecurrence(_)) => {}

@@ -31,6 +31,7 @@ pub mod ports;
 mod quota;
 pub mod rate;
 pub mod reconcile;
+pub mod recurrence;
 pub mod refund;
 pub mod restore;
 pub mod sell;

@@ -179,6 +179,7 @@ fn wrong(error: LimitError) -> EngineError {
         LimitError::Rolling(found) => ("limits.seconds", "60 to 315360000".to_owned(), found.to_string()),
         LimitError::Day(found) => ("limits.from_day", "1 to 31".to_owned(), found.to_string()),
         LimitError::Empty => ("limits", "an amount or a number of payments".to_owned(), "neither".to_owned()),
+        LimitError::OnDemand => ("frequency", "how far apart two uses lie".to_owned(), "ON_DEMAND".to_owned()),
         LimitError::TooMany(found) => ("limits", format!("at most {LIMITS_MAX}"), found.to_string()),
         LimitError::Hours => {
             ("hours", "two times from 00:00 to 24:00, on one day or more".to_owned(), "hours that never are".to_owned())

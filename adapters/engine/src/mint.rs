@@ -166,9 +166,9 @@ pub(crate) fn payment_constraints(document: &IntentDocument) -> Result<Vec<Const
         Constraint::Budget(Budget { max: total, currency }),
     ];
     if document.payments > 1 {
+        let frequency = document.frequency.map_or(Frequency::OnDemand, |text| text.0);
         let max_occurrences = Some(document.payments);
-        constraints
-            .push(Constraint::AgentRecurrence(AgentRecurrence { frequency: Frequency::OnDemand, max_occurrences }));
+        constraints.push(Constraint::AgentRecurrence(AgentRecurrence { frequency, max_occurrences }));
     }
     if let Some(allowed) = merchants(document) {
         constraints.push(Constraint::AllowedPayees(AllowedPayees { allowed }));

@@ -34,15 +34,33 @@ pub fn claimed_client(assertion: &str) -> Option<String> {
     jws.payload.get("sub").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Signed by this client's key, for one of these audiences (the issuer or its token endpoint), now, once.
-pub fn verify(
+/// An assertion that is true, and not used up yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "an assertion that is not used up can be shown again"]
+pub struct Asserted {
+    name: String,
+    forgotten_at: i64,
+}
+
+impl Asserted {
+    /// Last, when all else of the request was found to be true: what is refused burns nothing.
+    pub fn use_up(self, replay: &Replay, now: i64) -> Result<(), AssertionError> {
+        match replay.use_once(self.name, self.forgotten_at, now) {
+            Use::First => Ok(()),
+            Use::Again => Err(AssertionError::Replayed),
+            Use::Full => Err(AssertionError::Busy),
+        }
+    }
+}
+
+/// Signed by this client's key, for one of these audiences (the issuer or its token endpoint), now.
+pub fn check(
     assertion: &str,
     client: &str,
     key: &PublicKey,
     audiences: &[&str],
     now: i64,
-    replay: &Replay,
-) -> Result<(), AssertionError> {
+) -> Result<Asserted, AssertionError> {
     let invalid = |_| AssertionError::Invalid;
     if assertion.len() > ASSERTION_BYTES_MAX {
         return Err(AssertionError::Invalid);
@@ -78,11 +96,7 @@ pub fn verify(
     if id.is_empty() || id.len() > ID_BYTES_MAX {
         return Err(AssertionError::Invalid);
     }
-    match replay.use_once(format!("{client} {id}"), expires_at.saturating_add(LEEWAY_SECONDS), now) {
-        Use::First => Ok(()),
-        Use::Again => Err(AssertionError::Replayed),
-        Use::Full => Err(AssertionError::Busy),
-    }
+    Ok(Asserted { name: format!("{client} {id}"), forgotten_at: expires_at.saturating_add(LEEWAY_SECONDS) })
 }
 
 #[cfg(test)]
@@ -96,7 +110,8 @@ mod tests {
     const NOW: i64 = 1_000_000;
 
     fn check(assertion: &str, key: &LocalKey, replay: &Replay) -> Result<(), AssertionError> {
-        verify(assertion, "home:shopper", key.public(), &["http://a", "http://a/oauth/token"], NOW, replay)
+        let audiences = ["http://a", "http://a/oauth/token"];
+        super::check(assertion, "home:shopper", key.public(), &audiences, NOW)?.use_up(replay, NOW)
     }
 
     #[test]

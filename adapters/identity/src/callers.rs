@@ -188,10 +188,11 @@ impl Callers {
         let register = self.register();
         let Token { mut identity, bound_to } = self.verify(&register, token, request.now)?;
         let bound_to = bound_to.or_else(|| register.key_of(&identity)).ok_or(ProofError::Key)?;
-        let key = dpop::verify(proof, request, With::Token(token), &self.proofs)?;
-        if !same(&key, &bound_to) {
+        let proof = dpop::check(proof, request, With::Token(token))?;
+        if !same(&proof.thumbprint, &bound_to) {
             return Err(ProofError::Key.into());
         }
+        proof.use_up(&self.proofs, request.now)?;
         identity.caller.method = AuthMethod::Dpop;
         Ok(identity)
     }
@@ -228,28 +229,36 @@ impl Callers {
     ) -> Result<Granted, GrantError> {
         let register = self.register();
         let audiences = [register.minter.issuer(), request.address];
-        let identity = match register.workload(assertion) {
+        let (identity, asserted) = match register.workload(assertion) {
+            // An SVID is shown again while it lives; the proof is what is used once.
             Some(id) => {
                 let (subjects, now) = (&register.subjects, request.now);
-                svid::verify(assertion, &id, &audiences, subjects, &self.issuer_keys, now).map_err(
-                    |error| match error {
-                        TokenError::IssuerUnavailable => GrantError::IssuerUnavailable,
-                        TokenError::Expired => AssertionError::Time.into(),
-                        _ => AssertionError::Invalid.into(),
-                    },
-                )?
+                let identity = svid::verify(assertion, &id, &audiences, subjects, &self.issuer_keys, now);
+                let identity = identity.map_err(|error| match error {
+                    TokenError::IssuerUnavailable => GrantError::IssuerUnavailable,
+                    TokenError::Expired => AssertionError::Time.into(),
+                    _ => AssertionError::Invalid.into(),
+                })?;
+                (identity, None)
             }
             None => {
                 let name = assertion::claimed_client(assertion).ok_or(AssertionError::Invalid)?;
                 let client = register.clients.get(&name).ok_or(AssertionError::Invalid)?;
-                assertion::verify(assertion, &name, &client.key, &audiences, request.now, &self.assertions)?;
-                client.identity.clone()
+                let asserted = assertion::check(assertion, &name, &client.key, &audiences, request.now)?;
+                (client.identity.clone(), Some(asserted))
             }
         };
         let proof = std::str::from_utf8(proof).map_err(|_| ProofError::Malformed)?;
-        let key = dpop::verify(proof, request, With::NoToken, &self.proofs)?;
-        let minted = register.minter.mint(&identity, Binding::Key(&key), token_id, request.now, GRANTED_SECONDS);
-        Ok(Granted { token: minted.ok_or(GrantError::Signing)?, seconds: GRANTED_SECONDS })
+        let proof = dpop::check(proof, request, With::NoToken)?;
+        let bound = Binding::Key(&proof.thumbprint);
+        let minted = register.minter.mint(&identity, bound, token_id, request.now, GRANTED_SECONDS);
+        let token = minted.ok_or(GrantError::Signing)?;
+        // Both are true by now, so that neither is used up by what is wrong with the other.
+        if let Some(asserted) = asserted {
+            asserted.use_up(&self.assertions, request.now)?;
+        }
+        proof.use_up(&self.proofs, request.now)?;
+        Ok(Granted { token, seconds: GRANTED_SECONDS })
     }
 }
 

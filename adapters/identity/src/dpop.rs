@@ -78,8 +78,28 @@ pub enum With<'a> {
     NoToken,
 }
 
-/// The thumbprint of the key that made a proof for this request.
-pub fn verify(proof: &str, request: Request<'_>, with: With<'_>, replay: &Replay) -> Result<String, ProofError> {
+/// A proof that is true, and not used up yet. By key, so that nobody burns another's ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a proof that is not used up can be shown again"]
+pub struct Proof {
+    pub thumbprint: String,
+    id: String,
+    expires_at: i64,
+}
+
+impl Proof {
+    /// Last, when all else of the call was found to be true: what is refused burns nothing.
+    pub fn use_up(self, replay: &Replay, now: i64) -> Result<(), ProofError> {
+        match replay.use_once(format!("{} {}", self.thumbprint, self.id), self.expires_at, now) {
+            Use::First => Ok(()),
+            Use::Again => Err(ProofError::Replayed),
+            Use::Full => Err(ProofError::Busy),
+        }
+    }
+}
+
+/// Whether some key made this proof, for this request.
+pub fn check(proof: &str, request: Request<'_>, with: With<'_>) -> Result<Proof, ProofError> {
     if proof.len() > PROOF_BYTES_MAX {
         return Err(ProofError::Malformed);
     }
@@ -113,13 +133,8 @@ pub fn verify(proof: &str, request: Request<'_>, with: With<'_>, replay: &Replay
     if id.is_empty() || id.len() > ID_BYTES_MAX {
         return Err(ProofError::Malformed);
     }
-    let thumbprint = key.thumbprint();
-    // Last, so that what was refused burns nothing; by key, so that nobody burns another's ids.
-    match replay.use_once(format!("{thumbprint} {id}"), issued_at.saturating_add(PROOF_SECONDS_MAX), request.now) {
-        Use::First => Ok(thumbprint),
-        Use::Again => Err(ProofError::Replayed),
-        Use::Full => Err(ProofError::Busy),
-    }
+    let expires_at = issued_at.saturating_add(PROOF_SECONDS_MAX);
+    Ok(Proof { thumbprint: key.thumbprint(), id: id.to_owned(), expires_at })
 }
 
 fn without_query(address: &str) -> &str {
@@ -148,6 +163,13 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_000_000;
+
+    /// The thumbprint of the key, and the proof is used up.
+    fn verify(proof: &str, request: Request<'_>, with: With<'_>, replay: &Replay) -> Result<String, ProofError> {
+        let proof = check(proof, request, with)?;
+        proof.clone().use_up(replay, request.now).map(|()| proof.thumbprint)
+    }
+
     const HERE: Request<'_> = Request { method: "POST", address: "http://a/v1/payments", now: NOW };
 
     fn key(seed: u8) -> LocalKey {

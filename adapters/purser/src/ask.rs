@@ -18,8 +18,8 @@ pub async fn run(args: &AskArgs) -> Result<bool, String> {
     let (client, credential) = (Client::new(&service.url).map_err(|error| error.to_string())?, service.credential()?);
     let request = json!({
         "user": args.user, "description": args.description, "currency": args.currency, "total": args.total,
-        "per_payment": args.per_payment, "payments": args.payments, "expires_in_seconds": args.expires_in_seconds,
-        "limits": args.limits, "hours": args.hours,
+        "per_payment": args.per_payment, "payments": args.payments, "frequency": args.frequency,
+        "expires_in_seconds": args.expires_in_seconds, "limits": args.limits, "hours": args.hours,
     });
     let Value::Object(mut request) = request else { return Err("a request is an object".into()) };
     request.retain(|_, value| !value.is_null());

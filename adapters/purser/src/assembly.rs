@@ -85,7 +85,8 @@ pub fn engine(
 ) -> Result<Engine, AssemblyError> {
     let tenants = tenants(config, ring, &rpc, facilitators)?;
     let (network, assets) = (network(&config.chain)?, assets(&config.chain)?);
-    let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
+    // One time for what is judged before the book and in it.
+    let (clock, entropy) = (Arc::new(BookClock(store.clock())), Arc::new(OsEntropy));
     let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
     Ok(engine.confirmed_by(config.chain.confirmations))
 }
@@ -274,11 +275,11 @@ fn value(field: &str, expected: &str, found: impl Into<String>) -> AssemblyError
     AssemblyError::Config(ConfigError::Value { field, expected, found: found.into() })
 }
 
-pub struct WallClock;
+struct BookClock(store::Clock);
 
-impl Clock for WallClock {
+impl Clock for BookClock {
     fn now(&self) -> Micros {
-        (store::wall_clock())()
+        (self.0)()
     }
 }
 

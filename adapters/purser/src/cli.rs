@@ -349,6 +349,9 @@ pub struct AskArgs {
     /// How many payments; one where nothing is said.
     #[arg(long)]
     pub payments: Option<u64>,
+    /// How far apart they lie: DAILY, WEEKLY, BIWEEKLY, MONTHLY, QUARTERLY or ANNUALLY; at any time where nothing is said.
+    #[arg(long)]
+    pub frequency: Option<String>,
     /// So much a period, as the API takes it: '{"period":"day","zone":"Europe/Berlin","amount":"20.00"}'. May be repeated.
     #[arg(long = "limit", value_name = "JSON", value_parser = json)]
     pub limits: Vec<serde_json::Value>,

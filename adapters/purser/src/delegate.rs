@@ -26,6 +26,9 @@ pub struct DelegateArgs {
     /// How many payments; one where nothing is said.
     #[arg(long)]
     pub payments: Option<u64>,
+    /// How far apart they lie, as for `ask`; as far as in the mandate where nothing is said.
+    #[arg(long)]
+    pub frequency: Option<String>,
     /// Who may be paid: '{"id":"shop","name":"The Shop"}'. May be repeated; whoever the mandate allows where nothing is said.
     #[arg(long = "payee", value_name = "JSON", value_parser = value)]
     pub payees: Vec<Value>,
@@ -53,6 +56,7 @@ pub async fn run(args: &DelegateArgs) -> Result<(), String> {
     let payees = (!args.payees.is_empty()).then_some(&args.payees);
     let request = json!({
         "to": args.to, "total": args.total, "per_payment": args.per_payment, "payments": args.payments,
+        "frequency": args.frequency,
         "payees": payees, "expires_in_seconds": args.expires_in_seconds, "limits": args.limits, "hours": args.hours,
     });
     let Value::Object(mut request) = request else { return Err("a request is an object".into()) };

@@ -6,7 +6,7 @@ use engine::consent::{Approval, IntentRequest, MandateState, MandateView, shown}
 use engine::limits::LimitState;
 use engine::verify::VerifyRequest;
 use http::StatusCode;
-use ledger::budget::BudgetState;
+use ledger::budget::{Budget, BudgetState};
 use ledger::decision::{Answer, DecisionState};
 use ledger::id::{BudgetId, CallerKind, DecisionId, Digest};
 use mandates::json::Object;
@@ -216,6 +216,14 @@ async fn change(
     Ok(ok(mandate_json(&app.engine.change_mandate(&identity, id(&text)?, to).await?)))
 }
 
+/// How far apart payments lie, and from when on the next one is due; nothing where they may come at any time.
+fn recurrence_json(budget: &Budget) -> Option<Value> {
+    let frequency = budget.caps.frequency?;
+    let last = budget.last_use.map(|last| last.at.seconds());
+    let due = last.and_then(|last| frequency.due_after_seconds(last));
+    Some(json!({ "frequency": frequency.as_str(), "last_use": last, "due_at": due }))
+}
+
 /// Amounts for people in major units, and beside them the units that the book counts in.
 pub fn mandate_json(state: &MandateState) -> Value {
     let MandateView { budget, record } = &state.view;
@@ -244,6 +252,7 @@ pub fn mandate_json(state: &MandateState) -> Value {
         "posted": figure(budget.posted),
         "available": budget.available().map(figure),
         "payments": { "used": budget.count, "limit": budget.caps.occurrences },
+        "recurrence": recurrence_json(budget),
         "limits": state.limits.iter().map(limit_json).collect::<Vec<_>>(),
         "hours": budget.caps.hours.as_ref().map(ToString::to_string),
         "parent": record.line.last().map(|by| by.mandate),

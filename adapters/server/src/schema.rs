@@ -28,9 +28,14 @@ pub struct Intent {
     /// One where nothing is said, as in AP2.
     #[schema(minimum = 1)]
     payments: Option<u64>,
+    /// How far apart the payments lie, where there are several: `DAILY`, `WEEKLY`, `BIWEEKLY`, `MONTHLY`, `QUARTERLY` or
+    /// `ANNUALLY`. At any time where nothing is said, which is `ON_DEMAND`.
+    #[schema(example = "MONTHLY")]
+    frequency: Option<String>,
     /// Anyone where nothing is said.
     payees: Option<Vec<Payee>>,
-    #[schema(minimum = 1, maximum = 2_592_000)]
+    /// At most 2,592,000 (30 days), or 94,694,400 (three years) beside a `frequency`.
+    #[schema(minimum = 1, maximum = 94_694_400)]
     expires_in_seconds: u64,
     /// So much, or so many payments, a period or to each payee; binds beside the total.
     #[schema(max_items = 16)]
@@ -56,8 +61,10 @@ pub struct Delegation {
     /// One where nothing is said.
     #[schema(minimum = 1)]
     payments: Option<u64>,
+    /// As far apart as in the mandate that it comes from, or farther.
+    frequency: Option<String>,
     payees: Option<Vec<Payee>>,
-    #[schema(minimum = 1, maximum = 2_592_000)]
+    #[schema(minimum = 1, maximum = 94_694_400)]
     expires_in_seconds: Option<u64>,
     /// Beside those of the mandate that it comes from, which bind all the same.
     #[schema(max_items = 16)]

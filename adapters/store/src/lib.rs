@@ -153,6 +153,11 @@ pub async fn grant(location: &Location, role: &str) -> Result<(), StoreError> {
 }
 
 impl SqlStore {
+    /// What its units take the time from.
+    pub fn clock(&self) -> Clock {
+        self.shared.options.clock.clone()
+    }
+
     pub async fn open(
         location: impl Into<Location>,
         salts: impl Into<Salts>,

@@ -163,6 +163,7 @@ pub(crate) const BUDGET: Table = Table {
         ("posted", Blob),
         ("used", Blob),
         ("count", Integer),
+        ("last_use", Integer),
         ("body", Blob),
     ],
     key_columns: 1,
@@ -185,6 +186,7 @@ pub(crate) fn budget(budget: &Budget) -> Cells {
         // No sum: the column is NOT NULL, and the database refuses the row.
         Cell::optional(budget.used(), Cell::amount),
         Cell::number(budget.count),
+        Cell::optional(budget.last_use, |last| Cell::Integer(last.at.0)),
         Cell::Blob(encode(budget)),
     ]
 }

@@ -10,14 +10,14 @@ mod damage;
 mod durability;
 mod guards;
 #[path = "../../../ledger/src/book/tests/memory.rs"]
-mod memory;
+pub(crate) mod memory;
 mod parity;
 mod postgres;
 mod postgres_guards;
 mod releases;
 mod standby;
 #[path = "../../../ledger/src/book/tests/stream.rs"]
-mod stream;
+pub(crate) mod stream;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -154,7 +154,7 @@ fn work(request: Request) -> Work {
     Work { request, documents: Vec::new() }
 }
 
-fn holds(hold: ledger::command::Hold) -> Work {
+pub(crate) fn holds(hold: ledger::command::Hold) -> Work {
     work(stream::by(stream::agent(), Command::Hold(Box::new(hold))))
 }
 

@@ -9,6 +9,7 @@
 mod expected;
 mod figures;
 mod journal;
+mod recurrence;
 mod tables;
 
 use std::sync::Arc;
@@ -138,6 +139,7 @@ fn check_tables(
     }
     tables::check_documents(scanner, tenant, entries)?;
     tables::check_balanced(&book)?;
+    book.uses.check(&book.view)?;
     book.tally.check(&book.view)?;
     Ok(Verification::Sound { entries, root: head.frontier.root() })
 }

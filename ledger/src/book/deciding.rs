@@ -101,6 +101,7 @@ impl Draft<'_> {
             asset: open.asset.clone(),
             caps: open.caps.clone(),
             state: BudgetState::Active,
+            last_use: None,
             decision: open.decision,
             document: open.document,
             held: Amount::ZERO,

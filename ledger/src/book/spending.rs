@@ -30,7 +30,7 @@ impl Draft<'_> {
         self.check_claims(hold)?;
         for node in &path {
             self.check_hours(node)?;
-            check_room(node, hold)?;
+            self.check_room(node, hold)?;
         }
         let windows = windows(self.view, hold, self.at)?;
         for counted in &windows {
@@ -284,6 +284,39 @@ impl Draft<'_> {
         }
     }
 
+    /// Room at one node: a payment's own limit, then how often and how soon, then how much.
+    fn check_room(&self, node: &Budget, hold: &Hold) -> Result<(), Refusal> {
+        let requested = hold.authority.amount;
+        if let Some(limit) = node.caps.per_payment.filter(|limit| requested > *limit) {
+            return Err(Rejection::AmountExceedsPaymentLimit { budget: node.id, requested, limit }.into());
+        }
+        if let Some(limit) = node.caps.occurrences.filter(|limit| node.count >= *limit) {
+            return Err(Rejection::OccurrencesExhausted { budget: node.id, used: node.count, limit }.into());
+        }
+        self.check_recurrence(node)?;
+        let used = node.used().ok_or_else(|| Fault::Broken(format!("budget {} overflows", node.id)))?;
+        let overflow = Rejection::AmountOverflow { held: used, requested };
+        let after = used.checked_add(requested).ok_or(overflow)?;
+        match (node.caps.total, node.available()) {
+            (Some(cap), Some(available)) if after > cap => {
+                Err(Rejection::AmountExceedsBudget { budget: node.id, requested, available, cap }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// In whole seconds, as whoever verifies the mandate without a book counts.
+    fn check_recurrence(&self, node: &Budget) -> Result<(), Refusal> {
+        let (now, due) = (self.at.seconds(), node.due_seconds()?);
+        match (node.caps.frequency, node.last_use, due) {
+            (Some(frequency), Some(last), Some(due)) if now < due => {
+                let (budget, frequency, last) = (node.id, frequency.to_string(), last.at.seconds());
+                Err(Rejection::RecurrenceTooSoon { budget, frequency, last, due, now }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Room in what a payment now is counted against: how often, then how much.
     fn check_window(&self, counted: &Counted, hold: &Hold) -> Result<(), Refusal> {
         let budget = counted.written.budget;
@@ -328,26 +361,6 @@ fn window_moves(windows: &[WindowKey], step: BudgetStep, amount: Amount) -> Vec<
 
 fn moves(path: &[&Budget], step: BudgetStep, amount: Amount) -> Vec<BudgetMove> {
     path.iter().map(|node| BudgetMove { budget: node.id, step, amount }).collect()
-}
-
-/// Room at one node: a payment's own limit, then how often, then how much.
-fn check_room(node: &Budget, hold: &Hold) -> Result<(), Refusal> {
-    let requested = hold.authority.amount;
-    if let Some(limit) = node.caps.per_payment.filter(|limit| requested > *limit) {
-        return Err(Rejection::AmountExceedsPaymentLimit { budget: node.id, requested, limit }.into());
-    }
-    if let Some(limit) = node.caps.occurrences.filter(|limit| node.count >= *limit) {
-        return Err(Rejection::OccurrencesExhausted { budget: node.id, used: node.count, limit }.into());
-    }
-    let used = node.used().ok_or_else(|| Fault::Broken(format!("budget {} overflows", node.id)))?;
-    let overflow = Rejection::AmountOverflow { held: used, requested };
-    let after = used.checked_add(requested).ok_or(overflow)?;
-    match (node.caps.total, node.available()) {
-        (Some(cap), Some(available)) if after > cap => {
-            Err(Rejection::AmountExceedsBudget { budget: node.id, requested, available, cap }.into())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Amount and recipient of what the chain shows are those that were signed for.

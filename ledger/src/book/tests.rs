@@ -8,6 +8,7 @@ mod model;
 mod origins;
 mod precedence;
 mod presenting;
+mod recurring;
 mod rejections;
 pub mod stream;
 mod windows;

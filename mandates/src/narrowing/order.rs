@@ -123,7 +123,7 @@ fn recurrence(child: &AgentRecurrence, parent: &AgentRecurrence) -> Order {
         (Some(ours), Some(theirs)) => ours <= theirs,
         (None, Some(_)) => false,
     };
-    if is_as_rare && child.frequency.rank() >= parent.frequency.rank() {
+    if is_as_rare && child.frequency >= parent.frequency {
         return Ok(());
     }
     differ(recurrence_shown(parent), recurrence_shown(child))

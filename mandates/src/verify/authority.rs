@@ -200,7 +200,13 @@ fn bind_purchase(
     context: &Context<'_>,
     report: &mut Report,
 ) -> Result<Option<Cart>, Rejection> {
-    report.record("purchase_binding", None, check_hashes(link, closed, &context.purchase))?;
+    match check_hashes(link, closed, &context.purchase) {
+        // A hash that agrees with its own checkout binds nothing.
+        Ok(()) if matches!(context.purchase, Purchase::OnItsOwn) => {
+            report.note("purchase_binding", None, CheckOutcome::NotAsked, "what is bought was not asked".to_owned());
+        }
+        result => report.record("purchase_binding", None, result)?,
+    }
     let (jwt, keys) = match (closed, &context.purchase) {
         (
             Closed::Checkout { mandate, .. },

@@ -234,7 +234,15 @@ fn read_hop(hop: Hop<'_>, context: &Context<'_>, report: &mut Report) -> Result<
         }
         Ok(presentation)
     });
-    let presentation = report.record("hop_claims", at, presentation)?;
+    let presentation = match presentation {
+        // All three are there; that nobody compared them must not read as if somebody had.
+        Ok(read) if position == Position::Leaf && context.expected == Expected::OnItsOwn => {
+            let detail = "whom the presentation is for was not asked".to_owned();
+            report.note("hop_claims", at, super::CheckOutcome::NotAsked, detail);
+            read
+        }
+        other => report.record("hop_claims", at, other)?,
+    };
     let delegate = chain::single_delegate(&resolved).and_then(|found| {
         if resolved.claims.contains_key("cnf") {
             let message = "cnf lies inside the delegate payload; one came outside it";

@@ -193,7 +193,7 @@ pub(crate) fn check_obligations(facts: &Facts, nodes: &[&Budget], spend: SpendId
 }
 
 fn is_held(duty: &Duty, node: &Budget, spend: SpendId) -> Result<bool, EngineError> {
-    let Caps { total, occurrences, .. } = node.caps;
+    let Caps { total, occurrences, frequency, .. } = node.caps;
     Ok(match duty {
         Duty::Budget(limit) => {
             let max = authority_from_major(&limit.max.to_string(), limit.currency.as_str())?;
@@ -202,7 +202,7 @@ fn is_held(duty: &Duty, node: &Budget, spend: SpendId) -> Result<bool, EngineErr
         Duty::SingleUse => occurrences == Some(1),
         Duty::Occurrences(recurrence) => {
             let within = recurrence.max_occurrences.is_none_or(|max| occurrences.is_some_and(|ours| ours <= max));
-            within && recurrence.frequency == Frequency::OnDemand
+            within && frequency.unwrap_or(Frequency::OnDemand) >= recurrence.frequency
         }
         // The hold consumes the nonce; it is the spend's own name.
         Duty::Nonce { nonce, .. } => *nonce == spend.to_string(),

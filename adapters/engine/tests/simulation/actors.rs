@@ -6,12 +6,14 @@ use engine::consent::{CartDemand, IntentRequest};
 use engine::error::EngineError;
 use engine::facilitate::Repeater;
 use engine::limits::{LimitText, PeriodText, RefundsText};
+use engine::recurrence::FrequencyText;
 use engine::sell::{Presented, Rerun, SaleClaim};
 use engine::{Engine, Identity};
 use ledger::command::{Command, Request};
 use ledger::decision::Answer;
 use ledger::id::{AuthMethod, Caller, CallerKind, Digest, SpendId};
 use ledger::money::Amount;
+use ledger::recurrence::Frequency;
 use ledger::spend::SpendState;
 use ledger::store::Work as Unit;
 use ledger::transfer::Money;
@@ -264,6 +266,7 @@ impl World {
             total: format!("{}.{:02}", cents / 100, cents % 100),
             per_payment: Some("0.35".into()),
             payments: Some(10 + u64::try_from(self.roll(40)).unwrap()),
+            frequency: (self.roll(6) == 0).then_some(FrequencyText(Frequency::Daily)),
             payees: None,
             expires_in_seconds: u64::try_from(seconds).unwrap(),
             limits: vec![

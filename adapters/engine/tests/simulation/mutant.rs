@@ -54,6 +54,8 @@ pub enum Mutant {
     ForgetIssuer,
     /// The gate of an issuer is not read when somebody decides.
     ForgetIssuerOfDecision,
+    /// A hold does not know when the mandate was last used.
+    ForgetUse,
     /// A revoked or suspended mandate passes for an active one.
     ForgetRevocation,
     /// The word of a counterparty settles a payment.
@@ -89,7 +91,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::SkipAncestors,
         Self::ForgetAncestorCaps,
         Self::WrongPeriod,
@@ -109,6 +111,7 @@ impl Mutant {
         Self::ForgetBuild,
         Self::ForgetIssuer,
         Self::ForgetIssuerOfDecision,
+        Self::ForgetUse,
         Self::ForgetRevocation,
         Self::BelieveReport,
         Self::ReleaseOnReport,
@@ -136,6 +139,7 @@ impl Mutant {
             (Some(Self::ForgetRevocation), Command::Hold(_) | Command::Commit { .. }) => {
                 row.state = BudgetState::Active;
             }
+            (Some(Self::ForgetUse), Command::Hold(_)) => row.last_use = None,
             _ => {}
         }
         row

@@ -23,6 +23,10 @@ super::abouts! { RejectionCode,
     OutsideHours =>
         "The mandate, or a budget above it, allows payments at certain hours only.",
         "Try again with a new key within the hours that the refusal names.";
+    RecurrenceTooSoon =>
+        "The mandate, or a budget above it, is used once a period, and its last use is nearer than that. What is held for a \
+            payment under way is a use.",
+        "Try again with a new key when the next use is due, as the refusal says, or wait until the payment under way is released.";
     LimitInvalid =>
         "A limit says something that cannot be meant: no figure, a month's day 32, a rolling period of a second.",
         "Correct the limit as the refusal says.";

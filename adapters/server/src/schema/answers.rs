@@ -129,6 +129,8 @@ pub struct Mandate {
     posted: Figure,
     available: Option<Figure>,
     payments: Occurrences,
+    /// Nothing where payments may come at any time.
+    recurrence: Option<Recurrence>,
     limits: Vec<LimitState>,
     /// When anything may be paid.
     hours: Option<String>,
@@ -141,6 +143,17 @@ pub struct Mandate {
     payment: Option<String>,
     /// The open checkout mandate, for merchants.
     checkout: Option<String>,
+}
+
+/// How far apart the payments under a mandate lie.
+#[derive(ToSchema)]
+pub struct Recurrence {
+    /// DAILY, WEEKLY, BIWEEKLY, MONTHLY, QUARTERLY or ANNUALLY
+    frequency: String,
+    /// Unix seconds; nothing where no payment was made or is held.
+    last_use: Option<i64>,
+    /// The first second at which another payment may be held.
+    due_at: Option<i64>,
 }
 
 /// A mandate, and the agent that handed part of it on.

@@ -19,6 +19,7 @@ use ledger::view::View;
 use super::Stop;
 use super::expected::Expected;
 use super::figures::Tally;
+use super::recurrence::Uses;
 use crate::cell::{Cell, Cells};
 use crate::connection::{Scanner, Value};
 use crate::failure::Failure;
@@ -49,6 +50,7 @@ pub(super) struct Book {
     pub accounts: Accounts,
     pub expected: Expected,
     pub tally: Tally,
+    pub uses: Uses,
     pub legs: u64,
     claimed: HashSet<Digest>,
     pending: HashMap<TransferId, Pending>,
@@ -69,6 +71,7 @@ impl Journal<'_> {
             accounts: accounts(scanner, self.tenant)?,
             expected: Expected::new(wanted),
             tally: Tally::default(),
+            uses: Uses::default(),
             legs: 0,
             claimed: HashSet::new(),
             pending: HashMap::new(),
@@ -165,11 +168,10 @@ impl Book {
         }
         // Nobody else's: what no record has moved is not there.
         effects.windows.iter().for_each(|step| self.view.windows.load(step.key.clone(), None));
-        self.view.absorb(&effects, None).map_err(|fault| Stop::at(seq, fault.to_string()))
+        self.view.absorb_figures(&effects).map_err(|fault| Stop::at(seq, fault.to_string()))
     }
 
-    /// Everything that is a row of its own: it is taken out of the record, and only budgets and windows are left for the
-    /// view.
+    /// Everything that is a row of its own. The view gets budgets and windows alone.
     fn project(&mut self, seq: u64, effects: &mut Effects) -> Result<(), Stop> {
         for claim in std::mem::take(&mut effects.claims) {
             if !self.claimed.insert(claim.key) {
@@ -183,11 +185,12 @@ impl Book {
         for step in effects.windows.iter().filter(|step| step.step == BudgetStep::Charge) {
             self.tally.charge_window(seq, &step.key, step.amount)?;
         }
-        if let Some(spend) = effects.spend.take() {
-            self.tally.count(seq, &spend)?;
-            self.expected.put(&rows::SPEND, rows::spend(&spend, seq));
+        if let Some(spend) = &effects.spend {
+            self.tally.count(seq, spend)?;
+            self.uses.count(seq, effects.at, spend, &self.view);
+            self.expected.put(&rows::SPEND, rows::spend(spend, seq));
             if spend.hold.seq != seq {
-                self.expected.put(&rows::SPEND_RECORD, rows::spend_record(&spend, seq));
+                self.expected.put(&rows::SPEND_RECORD, rows::spend_record(spend, seq));
             }
         }
         if let Some(settlement) = effects.settlement.take() {

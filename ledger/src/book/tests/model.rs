@@ -225,6 +225,7 @@ impl Model {
                 | Rejection::OccurrencesExhausted { .. }
                 | Rejection::AmountExceedsPeriod { .. }
                 | Rejection::PaymentsExceedPeriod { .. }
+                | Rejection::RecurrenceTooSoon { .. }
                 | Rejection::MandateExpired { .. }
                 | Rejection::MandateRevoked { .. }
                 | Rejection::MandateSuspended { .. }
@@ -253,6 +254,7 @@ impl Model {
             assert!(node.caps.expires_at.is_none_or(|expires_at| at < expires_at), "a hold past the end");
             assert!(node.caps.per_payment.is_none_or(|limit| hold.authority.amount <= limit));
             assert!(node.caps.occurrences.is_none_or(|limit| self.count(*id) < limit));
+            assert!(!self.recurs_too_soon(*id, at), "a hold too soon after another");
         }
         assert!(self.fits(&path, hold), "a hold over a cap");
         assert_eq!(self.passed(&path, hold, at, Width::AsMuchAsMust), None, "a hold past a limit");
@@ -282,6 +284,9 @@ impl Model {
                 assert_eq!(cap.get() - available.get(), used, "the sentence is not true");
             }
             Rejection::OccurrencesExhausted { budget, used, .. } => assert_eq!(self.count(*budget), *used),
+            Rejection::RecurrenceTooSoon { budget, .. } => {
+                assert!(self.recurs_too_soon(*budget, at), "refused {budget}, which is due");
+            }
             Rejection::AmountExceedsPeriod { budget, limit, .. }
             | Rejection::PaymentsExceedPeriod { budget, limit, .. } => {
                 let passed = self.passed(&path, hold, at, Width::AsMuchAsMay);

@@ -13,6 +13,7 @@ use ledger::gate::{GateState, Scope};
 use ledger::id::{AuthMethod, BudgetId, Caller, CallerKind, DecisionId, Digest, Micros, SpendId};
 use ledger::money::{Amount, AssetId};
 use ledger::origin::Build;
+use ledger::recurrence::Frequency;
 use ledger::settlement::{Role, SettlementKey};
 use ledger::spend::{Authorization, MANDATE_NETWORK, Observation, UnusedProof};
 use ledger::transfer::Money;
@@ -123,12 +124,15 @@ pub fn rolling(seconds: u32, units: u128, payments: u64) -> Limit {
 }
 
 /// Mandates with limits, by number.
-const LIMITED: [u8; 3] = [20, 21, 22];
+const LIMITED: [u8; 4] = [20, 21, 22, RECURRING];
+/// And one that is used once a day.
+const RECURRING: u8 = 23;
 
 fn limits_of(number: u8) -> Vec<Limit> {
     match number {
         20 => vec![daily(150), to_each(190)],
         21 => vec![rolling(600, 130, 9)],
+        RECURRING => vec![],
         _ => vec![rolling(86_400, 400, 2), daily(350)],
     }
 }
@@ -160,7 +164,8 @@ pub fn preamble() -> Vec<Request> {
         requests.push(propose(number));
         requests.push(decide(number, Answer::Approve));
         let refunds = if number == 20 { Refunds::Restore } else { Refunds::Keep };
-        let caps = Caps { limits: limits_of(number), refunds, ..total(600) };
+        let frequency = (number == RECURRING).then_some(Frequency::Daily);
+        let caps = Caps { limits: limits_of(number), refunds, frequency, ..total(600) };
         requests.push(open(mandate(number), Some(PERSON), BudgetKind::Mandate, caps, Some(number)));
     }
     requests

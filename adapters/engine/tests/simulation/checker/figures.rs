@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ledger::budget::{BudgetStep, Refunds};
 use ledger::effects::{Effects, Operation};
-use ledger::id::{BudgetId, Micros};
+use ledger::id::{BudgetId, Micros, SpendId};
 use ledger::spend::{Spend, SpendState};
 use ledger::window::{Limit, Period, WindowKey};
 
@@ -184,6 +184,37 @@ pub fn i5(book: &Book<'_>) -> Verdict {
         let mut steps = steps.chain(record.windows.iter().map(|one| (one.step, one.amount)));
         let odd = steps.find(|(one, amount)| Some(*one) != step || *amount != spend.authority);
         ensure(odd.is_none(), || format!("record {} moves {odd:?}, not {step:?} of {}", record.seq, spend.authority))?;
+    }
+    Ok(())
+}
+
+/// Two uses that live are never nearer than a day, where a node is used daily; and a node knows the last one.
+pub fn i18(book: &Book<'_>) -> Verdict {
+    let mut past = Past::default();
+    let mut living: BTreeMap<SpendId, (BudgetId, Micros)> = BTreeMap::new();
+    for record in &book.records {
+        past.take(record);
+        let Some(spend) = &record.spend else { continue };
+        if matches!(spend.state, SpendState::Voided | SpendState::Expired | SpendState::Released) {
+            living.remove(&spend.id);
+        } else if record.operation == Operation::Hold {
+            for (id, node) in past.path(&spend.budget).into_iter().filter(|(_, node)| node.caps.frequency.is_some()) {
+                let mut others = living.values().filter(|(leaf, _)| past.nodes[leaf].path.contains(&id));
+                let near = others.find(|(_, at)| record.at.seconds() - at.seconds() < 86_400);
+                ensure(near.is_none(), || {
+                    let often = node.caps.frequency;
+                    format!("record {}: {id} ({often:?}) is used at {:?} and {near:?}", record.seq, record.at)
+                })?;
+            }
+            living.insert(spend.id, (spend.budget, record.at));
+        }
+    }
+    for (id, row) in book.tables.budgets.iter().filter(|(_, row)| row.last_use.is_some()) {
+        let own = living.values().filter(|(leaf, _)| past.nodes[leaf].path.contains(id));
+        let newest = own.map(|(_, at)| *at).max();
+        ensure(row.last_use.map(|last| last.at) == newest, || {
+            format!("{id} was last used at {newest:?}, its row says {:?}", row.last_use)
+        })?;
     }
     Ok(())
 }

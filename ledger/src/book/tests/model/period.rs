@@ -1,6 +1,7 @@
 //! When two instants fall into one period, by the plainest arithmetic.
 
-use crate::id::Micros;
+use super::{Life, Model};
+use crate::id::{BudgetId, Micros};
 use crate::window::{Period, ROLLING_PARTS};
 
 /// A rolling window is counted by its parts, the oldest whole: at least the window itself, at most one part more.
@@ -8,6 +9,15 @@ use crate::window::{Period, ROLLING_PARTS};
 pub(super) enum Width {
     AsMuchAsMust,
     AsMuchAsMay,
+}
+
+impl Model {
+    /// No stream has another frequency than a day's.
+    pub(super) fn recurs_too_soon(&self, id: BudgetId, now: Micros) -> bool {
+        let is_near = |then: Micros| now.seconds() - then.seconds() < 86_400;
+        let recurs = self.nodes[&id].caps.frequency.is_some();
+        recurs && self.under(id).any(|bought| bought.life != Life::Gone && is_near(bought.at))
+    }
 }
 
 pub(super) fn in_one_period(period: &Period, then: Micros, now: Micros, width: Width) -> bool {
