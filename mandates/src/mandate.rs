@@ -139,7 +139,9 @@ pub enum Mandate {
 }
 
 impl Mandate {
-    pub(crate) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    /// From the claims that a delegate payload shows: the schema of its `vct` (AP2 v0.2), held as strictly as for a mandate
+    /// that comes in.
+    pub fn parse(claims: &Object) -> Result<Self, Rejection> {
         match Vct::of(claims)? {
             vct @ (Vct::OpenCheckout | Vct::OpenPayment) => Open::parse(vct, claims).map(Self::Open),
             Vct::ClosedPayment => ClosedPayment::parse(claims).map(Self::Payment),

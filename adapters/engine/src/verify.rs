@@ -123,7 +123,7 @@ impl Engine {
         let tenant = self.tenant(&identity.tenant)?;
         let failure = Failure {
             error: rejection.ap2_error().as_str().to_owned(),
-            error_description: Some(rejection.code().to_owned()),
+            error_description: rejection.code().to_owned(),
         };
         let receipt = Receipt {
             issuer: tenant.issuer.clone(),
