@@ -23,7 +23,8 @@ pub fn split(presented: &str) -> Result<Vec<RawSdJwt<'_>>, Rejection> {
         let message = format!("a token has at most {TOKEN_BYTES_MAX} bytes; this one has {}", presented.len());
         return Err(Rejection::new(Code::TokenTooLarge, message));
     }
-    if let Some(found) = presented.chars().find(|c| !c.is_ascii_graphic()) {
+    if let Some(at) = presented.bytes().position(|byte| !byte.is_ascii_graphic()) {
+        let found = presented.get(at..).and_then(|rest| rest.chars().next()).unwrap_or_default();
         return Err(Rejection::new(Code::TokenNotAscii, format!("a token is printable ASCII; {found:?} came")));
     }
     let Some(text) = presented.strip_suffix('~') else {

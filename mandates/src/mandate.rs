@@ -8,7 +8,7 @@ use crate::chain;
 use crate::checkout::ClosedCheckout;
 use crate::clock;
 use crate::constraint::Written;
-use crate::json::Object;
+use crate::json::{self, Object};
 use crate::keys::PublicKey;
 use crate::limits::CONSTRAINTS_MAX;
 use crate::payment::{self, ClosedPayment};
@@ -100,8 +100,7 @@ const ABOUT_ITSELF: [&str; 6] = ["vct", "constraints", "cnf", "iat", "exp", "nbf
 impl Open {
     pub(crate) fn parse(vct: Vct, claims: &Object) -> Result<Self, Rejection> {
         let constraints = schema::list(claims, "constraints", CONSTRAINTS_MAX)?;
-        let mut presets = claims.clone();
-        presets.retain(|name, _| !ABOUT_ITSELF.contains(&name.as_str()));
+        let presets = json::without(claims, &ABOUT_ITSELF);
         if vct.family() == Family::Payment {
             payment::check_presets(&presets)?;
         }
