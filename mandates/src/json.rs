@@ -184,6 +184,10 @@ impl Reader<'_> {
         if text.len() > NUMBER_CHARS_MAX {
             return Err(malformed(format!("a number has at most {NUMBER_CHARS_MAX} characters; {} came", text.len())));
         }
+        // What is whole, small and not negative has this one spelling, so its text is kept.
+        if let Ok(whole) = text.parse::<u64>() {
+            return Ok(Value::Number(whole.into()));
+        }
         let number: Number = text.parse().map_err(|_| malformed(format!("{} is not a JSON number", shown(text))))?;
         Ok(Value::Number(number))
     }

@@ -32,6 +32,9 @@ pub const STATUS_BYTES_MAX: usize = 1024 * 1024;
 pub const STATUS_AGE_SECONDS_MAX: u32 = 24 * 3_600;
 /// Bytes of one text that means something to us (ids, names, currencies, aud, nonce).
 pub const TEXT_BYTES_MAX: usize = 4096;
+/// Roots that one verifier remembers, and the bytes of them as presented; what is kept of one takes some five times that.
+pub const ROOTS_REMEMBERED_MAX: usize = 4096;
+pub const ROOTS_REMEMBERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Keys of one key set.
 pub const KEYS_MAX: usize = 1024;
 /// Certificates of one `x5c` chain: webpki follows six CAs between leaf and anchor.

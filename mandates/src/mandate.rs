@@ -98,7 +98,8 @@ pub struct Open {
 const ABOUT_ITSELF: [&str; 6] = ["vct", "constraints", "cnf", "iat", "exp", "nbf"];
 
 impl Open {
-    pub(crate) fn parse(vct: Vct, claims: &Object) -> Result<Self, Rejection> {
+    /// `holder` is the key in `cnf`, which whoever asks has read.
+    pub(crate) fn parse(vct: Vct, claims: &Object, holder: PublicKey) -> Result<Self, Rejection> {
         let constraints = schema::list(claims, "constraints", CONSTRAINTS_MAX)?;
         let presets = json::without(claims, &ABOUT_ITSELF);
         if vct.family() == Family::Payment {
@@ -107,7 +108,7 @@ impl Open {
         Ok(Self {
             vct,
             constraints: constraints.iter().map(Written::parse).collect::<Result<_, _>>()?,
-            holder: chain::confirmation_key(claims)?,
+            holder,
             presets,
             issued_at_seconds: seconds(claims, "iat")?,
             not_before_seconds: start(claims)?,
@@ -141,8 +142,16 @@ impl Mandate {
     /// From the claims that a delegate payload shows: the schema of its `vct` (AP2 v0.2), held as strictly as for a mandate
     /// that comes in.
     pub fn parse(claims: &Object) -> Result<Self, Rejection> {
+        Self::parse_for(claims, None)
+    }
+
+    /// The same where the key in `cnf` was read before.
+    pub(crate) fn parse_for(claims: &Object, holder: Option<&PublicKey>) -> Result<Self, Rejection> {
         match Vct::of(claims)? {
-            vct @ (Vct::OpenCheckout | Vct::OpenPayment) => Open::parse(vct, claims).map(Self::Open),
+            vct @ (Vct::OpenCheckout | Vct::OpenPayment) => {
+                let holder = holder.map_or_else(|| chain::confirmation_key(claims), |holder| Ok(holder.clone()))?;
+                Open::parse(vct, claims, holder).map(Self::Open)
+            }
             Vct::ClosedPayment => ClosedPayment::parse(claims).map(Self::Payment),
             Vct::ClosedCheckout => ClosedCheckout::parse(claims).map(Self::Checkout),
         }

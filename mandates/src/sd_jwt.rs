@@ -32,6 +32,25 @@ impl<'a> RawSdJwt<'a> {
         Ok(Self { text, jwt, disclosures })
     }
 
+    /// The segment as presented, without its final `~`.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// `sd_hash` and `issuer_jwt_hash` by the algorithm that the segment itself names.
+    pub(crate) fn sd_hash_by(&self, algorithm: HashAlgorithm) -> String {
+        algorithm.digest_parts(&[self.text, "~"])
+    }
+
+    pub(crate) fn issuer_jwt_hash_by(&self, algorithm: HashAlgorithm) -> String {
+        algorithm.digest_text(self.jwt.text())
+    }
+
+    /// The JWT alone.
+    pub(crate) fn jwt(&self) -> RawJws<'a> {
+        self.jwt
+    }
+
     pub fn disclosure_count(&self) -> usize {
         self.disclosures.len()
     }

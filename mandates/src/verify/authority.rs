@@ -95,7 +95,7 @@ struct Parsed<'a> {
 fn parse(links: &[Link]) -> Result<Parsed<'_>, Rejection> {
     let mut parsed = Parsed { open: Vec::new(), closed: None };
     for link in links {
-        match Mandate::parse(&link.claims)? {
+        match Mandate::parse_for(&link.claims, link.holder.as_ref())? {
             Mandate::Open(mandate) => {
                 parsed.open.push(OpenFacts { identity: link.identity, segment: link.segment, mandate });
             }

@@ -6,12 +6,14 @@
 
 mod authority;
 mod credential;
+mod memory;
 mod report;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use credential::Presentation;
+pub use memory::RootMemory;
 pub use report::{Check, CheckOutcome};
 pub use verdict::{Closed, ClosedFacts, Facts, Obligation, OpenFacts, Strength, Verdict};
 
@@ -106,8 +108,18 @@ pub enum Revoked<'a> {
 
 /// Verifies a presented mandate chain. Never panics, whatever is presented.
 pub fn verify(presented: &str, context: &Context<'_>) -> Verdict {
+    judge(presented, context, None)
+}
+
+/// The same verdict, faster where the root was verified before: what is remembered, and why that is safe, is said at
+/// [`RootMemory`].
+pub fn verify_remembering(presented: &str, context: &Context<'_>, memory: &RootMemory) -> Verdict {
+    judge(presented, context, Some(memory))
+}
+
+fn judge(presented: &str, context: &Context<'_>, memory: Option<&RootMemory>) -> Verdict {
     let mut report = Report::default();
-    let outcome = credential::authenticate(presented, context, &mut report)
+    let outcome = credential::authenticate(presented, context, memory, &mut report)
         .and_then(|credential| authority::judge(credential, context, &mut report));
     let is_bound =
         matches!(context.expected, Expected::Exactly { .. }) && !matches!(context.purchase, Purchase::OnItsOwn);

@@ -13,6 +13,7 @@ mod fuzzing;
 mod hand_over;
 mod narrowing;
 mod receipts;
+mod remembered;
 mod round_trip;
 mod status;
 mod tampering;
