@@ -25,6 +25,7 @@ use crate::config::{ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfi
 use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
 use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
+use crate::status_lists::PublishedLists;
 use crate::trust::file::TrustFile;
 
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,8 @@ pub enum AssemblyError {
     Key(#[from] KeyError),
     #[error("the store: {0}")]
     Store(#[from] ledger::store::StoreError),
+    #[error("status lists: {0}")]
+    Fetcher(String),
     #[error("tenant {tenant}: {why}")]
     Tenant { tenant: String, why: String },
 }
@@ -84,6 +87,8 @@ pub fn engine(
     let (network, assets) = (network(&config.chain)?, assets(&config.chain)?);
     let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
     let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
+    let lists = Fetcher::new(config.reach()).map(PublishedLists::new).map_err(AssemblyError::Fetcher)?;
+    let _ = engine.status_lists.set(Arc::new(lists));
     Ok(engine.confirmed_by(config.chain.confirmations))
 }
 

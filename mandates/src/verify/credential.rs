@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::memory::{Content, Delegated, Delegation, Remembered, RootMemory};
 use super::report::Report;
+use super::standing::Standing;
 use super::{Context, Expected};
 use crate::chain::{self, MandateId, Position, Previous};
 use crate::clock;
@@ -16,6 +17,7 @@ use crate::limits::TEXT_BYTES_MAX;
 use crate::mandate::Vct;
 use crate::rejection::{Code, Rejection, shown};
 use crate::sd_jwt::{RawSdJwt, SdJwt, Withheld};
+use crate::status::Place;
 use crate::trust::{Candidate, Named, Scope};
 
 /// What the leaf (or a root that stands alone) says about the hand-over.
@@ -44,6 +46,8 @@ pub(super) struct Credential {
     /// The key that signed the last segment.
     pub signer: PublicKey,
     pub signed_by: SignedBy,
+    /// What the segments say outside of their mandates about where their status is.
+    pub standings: Vec<Standing>,
 }
 
 /// Who signed the root: what each trusted root with this key is trusted for, and who it says that it is.
@@ -63,6 +67,8 @@ pub(super) fn authenticate(
     let root = Presented { raw, opened, memory };
     let (raw, mut root) = (root.raw.clone(), read_root(root, stands_alone, context, report)?);
     let mut links: Vec<Link> = root.link.take().into_iter().collect();
+    let mut standings: Vec<(usize, Result<Place, Rejection>)> =
+        root.place.take().map(|place| (0, place)).into_iter().collect();
     let Root { mut presentation, mut signer, mut holder, signed_by, algorithm, .. } = root;
     let mut previous = Previous { segment: raw, algorithm };
     let last = hops.len();
@@ -73,11 +79,17 @@ pub(super) fn authenticate(
             read_hop(Hop { hop, previous: &previous, segment, position, holder: holder.as_ref() }, context, report)?;
         previous = Previous { segment: raw, algorithm: read.link.algorithm };
         links.push(read.link);
+        standings.extend(read.place.map(|place| (segment, place)));
         signer = read.signer;
         holder = read.holder;
         presentation = Some(read.presentation);
     }
-    Ok(Credential { links, presentation, signer, signed_by })
+    let standing = |(segment, place)| {
+        let (scopes, issuer) = (signed_by.scopes.clone(), signed_by.issuer.clone());
+        Standing { segment, place, scopes, issuer }
+    };
+    let standings = standings.into_iter().map(standing).collect();
+    Ok(Credential { links, presentation, signer, signed_by, standings })
 }
 
 /// A chain that is looked at on its own may end with what was handed on and not closed yet: then its last hop is one of the
@@ -141,6 +153,7 @@ struct Root {
     presentation: Option<Presentation>,
     signed_by: SignedBy,
     algorithm: HashAlgorithm,
+    place: Option<Result<Place, Rejection>>,
 }
 
 struct Presented<'a> {
@@ -159,7 +172,7 @@ fn read_root(
     let (content, signer, scopes) = match root.opened {
         Opened::Decoded(decoded) => {
             report.record("root_type", at, chain::check_root_type(&decoded))?;
-            let named = Named::by(&decoded, context.clock.now_seconds);
+            let named = Named::by(&decoded.jwt, context.clock.now_seconds);
             let candidates = report.record("root_key", at, context.trusted.candidates(&named))?;
             let signed = who_signed(candidates, |key| decoded.jwt.verify(key));
             let (signer, scopes) = report.record("root_signature", at, signed)?;
@@ -201,7 +214,8 @@ fn read_root(
             Some(Link { segment: 0, identity, algorithm, claims, holder: holder.clone(), withheld })
         }
     };
-    Ok(Root { link, holder, signer, presentation, signed_by: SignedBy { scopes, issuer }, algorithm })
+    let place = Place::of(&content.claims).transpose();
+    Ok(Root { link, holder, signer, presentation, signed_by: SignedBy { scopes, issuer }, algorithm, place })
 }
 
 /// The candidates whose signature it is: one key, which several roots may have.
@@ -290,6 +304,7 @@ struct ReadHop {
     holder: Option<PublicKey>,
     signer: PublicKey,
     presentation: Presentation,
+    place: Option<Result<Place, Rejection>>,
 }
 
 fn read_hop(hop: Hop<'_, '_>, context: &Context<'_>, report: &mut Report) -> Result<ReadHop, Rejection> {
@@ -329,7 +344,8 @@ fn read_hop(hop: Hop<'_, '_>, context: &Context<'_>, report: &mut Report) -> Res
         holder: holder.clone(),
         withheld: resolved.withheld,
     };
-    Ok(ReadHop { link, holder, signer, presentation })
+    let place = Place::of(&resolved.claims).transpose();
+    Ok(ReadHop { link, holder, signer, presentation, place })
 }
 
 fn check_signature(hop: &SdJwt<'_>, holder: Option<&PublicKey>) -> Result<PublicKey, Rejection> {

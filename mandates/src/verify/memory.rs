@@ -55,7 +55,7 @@ pub(super) struct Delegated {
 
 impl Content {
     pub fn of(root: SdJwt<'_>) -> Result<Self, Rejection> {
-        let named = Named::by(&root, 0);
+        let named = Named::by(&root.jwt, 0);
         let (kid, x5c) = (named.kid, named.x5c.cloned());
         let signed = root.jwt.signing_input();
         let resolved = root.into_resolved()?;

@@ -8,6 +8,7 @@ mod authority;
 mod credential;
 mod memory;
 mod report;
+mod standing;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use credential::Presentation;
 pub use memory::RootMemory;
 pub use report::{Check, CheckOutcome};
+pub use standing::{Lists, Published, Standing};
 pub use verdict::{Closed, ClosedFacts, Facts, Obligation, OpenFacts, Strength, Verdict};
 
 use crate::chain::MandateId;
@@ -121,6 +123,9 @@ fn judge(presented: &str, context: &Context<'_>, memory: Option<&RootMemory>) ->
     let mut report = Report::default();
     let outcome = credential::authenticate(presented, context, memory, &mut report)
         .and_then(|credential| authority::judge(credential, context, &mut report));
+    if let Ok(facts) = &outcome {
+        report.note(standing::CHECK, None, CheckOutcome::NotAsked, standing::not_asked(facts));
+    }
     let is_bound =
         matches!(context.expected, Expected::Exactly { .. }) && !matches!(context.purchase, Purchase::OnItsOwn);
     let strength = if is_bound { Strength::Bound } else { Strength::OnItsOwn };

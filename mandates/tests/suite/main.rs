@@ -15,6 +15,7 @@ mod narrowing;
 mod receipts;
 mod remembered;
 mod round_trip;
+mod standing;
 mod status;
 mod tampering;
 mod trust;
