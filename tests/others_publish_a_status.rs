@@ -90,16 +90,17 @@ async fn publisher() -> (String, Said) {
 }
 
 /// A service on the devnet that trusts the bank, open to verifiers.
-fn service(folder: &Path, bank: &LocalKey, chain: &str) -> Service {
-    let shop = folder.join("shop");
-    assert!(run(&["init", "--dir", &shop.display().to_string()], &[]).status.success());
+fn service(folder: &Path, bank: &LocalKey) -> Service {
+    let dir = folder.display().to_string();
+    let listen = crate::harness::free_address().to_string();
+    let output = run(&["init", "--dir", &dir, "--rpc-url", "http://127.0.0.1:1", "--listen", &listen], &[]);
+    assert!(output.status.success(), "{output:?}");
     let trust = folder.join("trust.json");
     let jwks = json!({ "keys": [bank.public().to_jwk()] });
     let roots = json!({ "roots": [{ "name": "bank", "for": ["payment"], "jwks": jwks }] });
     std::fs::write(&trust, roots.to_string()).unwrap();
-    let config = shop.join("purser.toml");
+    let config = folder.join("purser.toml");
     let text = std::fs::read_to_string(&config).unwrap();
-    let text = text.replacen("http://127.0.0.1:8545", chain, 1).replacen("127.0.0.1:4020", "127.0.0.1:0", 1);
     let text = text.replacen("listen =", "open_verifier = \"main\"\nlisten =", 1);
     let named = format!("id = \"main\"\ntrust = \"{}\"\n", trust.display());
     std::fs::write(&config, text.replacen("id = \"main\"\n", &named, 1)).unwrap();
@@ -113,8 +114,7 @@ async fn a_mandate_stands_while_its_issuer_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (bank, thief) = (key("bank", 1), key("bank", 2));
     let (uri, said) = publisher().await;
-    let chain = Service::start(&["chain", "--port", "0"], &[]);
-    let serve = service(folder.path(), &bank, &chain.url());
+    let serve = service(folder.path(), &bank);
     let token = open(&bank, &Place { index: 3, uri: uri.clone() });
     let http = reqwest::Client::new();
     let ask = async |body: Value| -> Value {

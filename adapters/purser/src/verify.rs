@@ -11,11 +11,9 @@ use mandates::clock::Clock;
 use mandates::constraint::OpenCheckout;
 use mandates::json::Object;
 use mandates::keys::KeySet;
-use mandates::trust::Roots;
 use mandates::status;
-use mandates::verify::{
-    Context, Expected, ExpectedFamily, Lists, Nonces, Published, Purchase, Revoked, Usage, verify,
-};
+use mandates::trust::Roots;
+use mandates::verify::{Context, Expected, ExpectedFamily, Lists, Nonces, Published, Purchase, Revoked, Usage, verify};
 use serde::Deserialize;
 use serde_json::Value;
 use x402::network::{Asset, AssetTable, TransferMethod};

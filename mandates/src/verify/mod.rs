@@ -7,14 +7,15 @@
 mod authority;
 mod credential;
 mod memory;
+mod presentation;
 mod report;
 mod standing;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use credential::Presentation;
 pub use memory::RootMemory;
+pub use presentation::Presentation;
 pub use report::{Check, CheckOutcome};
 pub use standing::{Lists, Published, Standing};
 pub use verdict::{Closed, ClosedFacts, Facts, Obligation, OpenFacts, Strength, Verdict};

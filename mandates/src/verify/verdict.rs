@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::credential::Presentation;
+use super::presentation::Presentation;
 use super::report::Check;
 use super::standing::Standing;
 use crate::cart::Cart;

@@ -8,11 +8,12 @@ use ledger::money::Amount;
 use mandates::constraint::Used;
 use mandates::issue;
 use mandates::keys::{KeyId, KeySet, LocalKey};
-use mandates::mandate::{Mandate, Vct};
+use mandates::mandate::{Family, Mandate, Vct};
 use mandates::rejection::Code;
 use mandates::trust::{Root, RootKeys, Scope, Trust};
 use mandates::verify::{
-    Context, Expected, Nonces, Purchase, Revoked, RootMemory, Usage, Verdict, verify, verify_remembering,
+    Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, RootMemory, Usage, Verdict, verify,
+    verify_remembering,
 };
 
 use crate::cast::{
@@ -112,6 +113,8 @@ fn what_the_key_is_trusted_for_is_asked_again() {
     }
 }
 
+type Change<'a> = &'a dyn Fn(&mut Context<'_>);
+
 #[test]
 fn times_and_state_are_judged_again() {
     let warm = Warm::up();
@@ -120,7 +123,7 @@ fn times_and_state_are_judged_again() {
     let identity = ours.facts().unwrap().open[0].identity;
     let (consumed, revoked) = (["nonce-1".to_owned()], BTreeSet::from([identity]));
     let used = Used { total: Amount::new(1), uses: 1, last_used_at_seconds: None };
-    let changes: [(&dyn Fn(&mut Context<'_>), Code); 9] = [
+    let changes: [(Change<'_>, Code); 9] = [
         (&|context| context.clock.now_seconds += 3_600, Code::Expired),
         (&|context| context.clock.now_seconds += 100, Code::LeafStale),
         (&|context| context.clock.now_seconds -= 61, Code::IssuedInFuture),
@@ -131,20 +134,18 @@ fn times_and_state_are_judged_again() {
         ),
         (&|context| context.purchase = Purchase::TransactionId("another"), Code::TransactionIdMismatch),
         (&|context| context.usage = Usage::OfEach(used), Code::MandateAlreadyUsed),
-        (&|context| context.nonces = Nonces::Consumed(&[]), Code::Replayed),
-        (&|context| context.revoked = Revoked::LeftToState, Code::Revoked),
+        (&|context| context.family = ExpectedFamily::Exactly(Family::Checkout), Code::FamilyUnexpected),
+        (&|context| context.leaf_age_seconds_max = 4, Code::LeafStale),
     ];
     for (change, code) in changes {
         let mut context = warm.context(&trusted);
         change(&mut context);
-        if code == Code::Replayed {
-            context.nonces = Nonces::Consumed(&consumed);
-        }
-        if code == Code::Revoked {
-            context.revoked = Revoked::Among(&revoked);
-        }
         assert_refused(&warm.judge(&warm.token, &context), code);
     }
+    let replayed = Context { nonces: Nonces::Consumed(&consumed), ..warm.context(&trusted) };
+    assert_refused(&warm.judge(&warm.token, &replayed), Code::Replayed);
+    let revoked = Context { revoked: Revoked::Among(&revoked), ..warm.context(&trusted) };
+    assert_refused(&warm.judge(&warm.token, &revoked), Code::Revoked);
 }
 
 /// The same root with less of it shown is another entry, and is judged by what it shows.

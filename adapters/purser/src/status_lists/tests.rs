@@ -83,7 +83,8 @@ async fn what_is_no_list_token_is_silence() {
         assert!(is_silent(&answer, why), "{path}: {answer:?}");
     }
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    for address in [format!("http://{closed}/"), "garbage".into(), "file:///etc/passwd".into(), format!("{url}/good#a")] {
+    for address in [format!("http://{closed}/"), "garbage".into(), "file:///etc/passwd".into(), format!("{url}/good#a")]
+    {
         assert!(matches!(lists.fetch(&address).await, Relayed::Silence(_)), "{address}");
     }
 }
