@@ -350,6 +350,26 @@ mod tests {
     }
 
     #[test]
+    fn a_string_ends_where_it_ends() {
+        for length in 0..70 {
+            let plain = "x".repeat(length);
+            for (escaped, read) in
+                [("", ""), ("\\n", "\n"), ("\\\"", "\""), ("é", "é"), ("\\u0041", "A"), ("\u{7f}", "\u{7f}")]
+            {
+                let text = format!("[\"{plain}{escaped}\",\"{escaped}{plain}\"]");
+                let value = parse(text.as_bytes()).unwrap();
+                assert_eq!(value[0], Value::from(format!("{plain}{read}")), "{text}");
+                assert_eq!(value[1], Value::from(format!("{read}{plain}")), "{text}");
+            }
+            for broken in ["\n", "\u{1f}", "\u{0}", "\\x", "\\"] {
+                let text = format!("\"{plain}{broken}\"");
+                assert_eq!(parse(text.as_bytes()).unwrap_err().code, Code::MalformedJson, "{text:?}");
+            }
+            assert_eq!(parse(format!("\"{plain}").as_bytes()).unwrap_err().code, Code::MalformedJson);
+        }
+    }
+
+    #[test]
     fn plain_json_is_read() {
         let text = r#" {"a":[1,-0,2.5e-3,true,false,null],"b":"\u0041\ud83d\ude00\"\\\/\b\f\n\r\té","c":{}} "#;
         assert_eq!(parse(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
