@@ -55,7 +55,7 @@ fn receipt(shop: &Shop, key: &LocalKey, closed: &Value, paid: bool) -> String {
         let (psp_confirmation_id, network_confirmation_id) = ("psp-1".to_owned(), "net-1".to_owned());
         Answer::Paid { payment_id: "pay-1".into(), psp_confirmation_id, network_confirmation_id }
     } else {
-        let failure = Failure { error: "insufficient_funds".into(), error_description: None };
+        let failure = Failure { error: "insufficient_funds".into(), error_description: "too little".into() };
         Answer::NotPaid { payment_id: "pay-1".into(), failure }
     };
     let issued_at_seconds = shop.service.engine().clock.now().seconds();

@@ -54,6 +54,15 @@ async fn a_stop_is_published_when_it_returns() {
         assert_eq!(seen(&shop, &first).await, expected, "{to}");
         assert_eq!(seen(&shop, &second).await, Status::Valid, "the other one stands");
     }
+    // Our own verifier looks, too, and needs no network for it.
+    let stopped = shop.mandate(intent()).await;
+    let claims = shop.call(Method::GET, &format!("/v1/mandates/{stopped}"), &shop.agent, None).await.unwrap();
+    let body = json!({ "presented": text(&claims, "payment") });
+    for (to, code) in [("suspend", "credential_suspended"), ("revoke", "credential_revoked")] {
+        change(&stopped, to).await;
+        let verdict = shop.call(Method::POST, "/v1/mandates/verify", &shop.user, Some(body.clone())).await.unwrap();
+        assert_eq!((verdict["valid"].clone(), verdict["code"].clone()), (json!(false), json!(code)));
+    }
     let claims = shop.call(Method::GET, &format!("/v1/mandates/{two}"), &shop.agent, None).await.unwrap();
     let body = json!({ "presented": text(&claims, "payment") });
     let verdict = shop.call(Method::POST, "/v1/mandates/verify", &shop.user, Some(body)).await.unwrap();

@@ -418,7 +418,9 @@ async fn the_document_says_what_the_routes_read() {
 /// Each figure comes with its peer, of the same run; no figure is asserted here: machines differ, shapes do not.
 #[test]
 fn a_bench_says_what_it_measured_beside_what() {
-    for (name, rows) in [("verify", &["chain_cold", "chain_3_hops"][..]), ("x402", &["exact_stateless"][..])] {
+    for (name, rows) in
+        [("verify", &["chain_cold", "chain_warm_root", "chain_3_hops"][..]), ("x402", &["exact_stateless"][..])]
+    {
         let output = run(&["bench", name, "--json"], &[]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let object: Value = serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap();

@@ -65,9 +65,13 @@ pub(crate) fn numeric_date(claims: &Object, name: &str) -> Result<Option<Decimal
 
 /// A JSON number without loss, or nothing: more than 28 digits are not rounded away.
 pub(crate) fn decimal(number: &Number) -> Option<Decimal> {
-    let text = number.to_string();
+    // Nearly every number is whole and small.
+    if let Some(whole) = number.as_u64() {
+        return Some(Decimal::from(whole));
+    }
+    let text = number.as_str();
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
-        return Decimal::from_str_exact(&text).ok();
+        return Decimal::from_str_exact(text).ok();
     };
     let mantissa = Decimal::from_str_exact(mantissa).ok()?;
     let exponent: i32 = exponent.parse().ok()?;

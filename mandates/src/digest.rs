@@ -45,12 +45,19 @@ impl HashAlgorithm {
 
     /// base64url of the hash over the ASCII bytes of `text`.
     pub fn digest_text(self, text: &str) -> String {
+        self.digest_parts(&[text])
+    }
+
+    /// The same over several texts as if they stood one after the other.
+    pub(crate) fn digest_parts(self, parts: &[&str]) -> String {
         let algorithm = match self {
             Self::Sha256 => &digest::SHA256,
             Self::Sha384 => &digest::SHA384,
             Self::Sha512 => &digest::SHA512,
         };
-        base64url::encode(digest::digest(algorithm, text.as_bytes()).as_ref())
+        let mut context = digest::Context::new(algorithm);
+        parts.iter().for_each(|part| context.update(part.as_bytes()));
+        base64url::encode(context.finish().as_ref())
     }
 }
 

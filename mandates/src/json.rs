@@ -3,6 +3,7 @@
 //! A reader of our own, because a serde visitor cannot tell a number from an object that carries serde_json's private
 //! number key once `arbitrary_precision` is on: two readers that differ on an amount are a theft waiting to happen.
 
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 use crate::limits::{DEPTH_MAX, NUMBER_CHARS_MAX};
@@ -29,6 +30,12 @@ pub fn parse_object(bytes: &[u8]) -> Result<Object, Rejection> {
         Value::Object(object) => Ok(object),
         other => Err(malformed(format!("a JSON object was expected; {} came", kind(&other)))),
     }
+}
+
+/// The members of an object that are not among these.
+pub(crate) fn without(object: &Object, names: &[&str]) -> Object {
+    let others = object.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    others.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 pub(crate) const fn kind(value: &Value) -> &'static str {
@@ -118,11 +125,15 @@ impl Reader<'_> {
             }
             self.skip_space();
             let value = self.value(depth.saturating_add(1))?;
-            if object.contains_key(&key) {
-                let message = format!("a key occurs once in an object; {} occurs twice", shown(&key));
-                return Err(Rejection::new(Code::DuplicateJsonKey, message).at(key));
+            match object.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
+                Entry::Occupied(place) => {
+                    let message = format!("a key occurs once in an object; {} occurs twice", shown(place.key()));
+                    return Err(Rejection::new(Code::DuplicateJsonKey, message).at(place.key().clone()));
+                }
             }
-            object.insert(key, value);
             self.skip_space();
             if self.take(b'}') {
                 return Ok(Value::Object(object));
@@ -173,6 +184,10 @@ impl Reader<'_> {
         if text.len() > NUMBER_CHARS_MAX {
             return Err(malformed(format!("a number has at most {NUMBER_CHARS_MAX} characters; {} came", text.len())));
         }
+        // What is whole, small and not negative has this one spelling, so its text is kept.
+        if let Ok(whole) = text.parse::<u64>() {
+            return Ok(Value::Number(whole.into()));
+        }
         let number: Number = text.parse().map_err(|_| malformed(format!("{} is not a JSON number", shown(text))))?;
         Ok(Value::Number(number))
     }
@@ -191,25 +206,24 @@ impl Reader<'_> {
         }
         let mut out = String::new();
         loop {
-            let rest = self.text.get(self.at..).unwrap_or_default();
-            let Some(found) = rest.chars().next() else { return Err(self.unexpected("`\"`")) };
-            match found {
-                '"' => {
+            // All three bytes are ASCII, so a run ends between characters.
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
+            let end = self.at.saturating_add(plain);
+            let run = self.text.get(self.at..end).unwrap_or_default();
+            self.at = end;
+            match self.peek() {
+                Some(b'"') => {
                     self.at = self.at.saturating_add(1);
-                    return Ok(out);
+                    // The usual string has no escape: it is copied once, at its length.
+                    return Ok(if out.is_empty() { run.to_owned() } else { out + run });
                 }
-                '\\' => out.push(self.escape()?),
-                '\u{0}'..='\u{1f}' => return Err(self.unexpected("an escaped control character")),
-                _ => {
-                    let plain = rest.find(['"', '\\']).unwrap_or(rest.len());
-                    let run = rest.get(..plain).unwrap_or_default();
-                    if let Some(control) = run.find(|c: char| c < ' ') {
-                        self.at = self.at.saturating_add(control);
-                        return Err(self.unexpected("an escaped control character"));
-                    }
+                Some(b'\\') => {
                     out.push_str(run);
-                    self.at = self.at.saturating_add(plain);
+                    out.push(self.escape()?);
                 }
+                Some(_) => return Err(self.unexpected("an escaped control character")),
+                None => return Err(self.unexpected("`\"`")),
             }
         }
     }
@@ -333,6 +347,26 @@ mod tests {
         assert_eq!(parse(b"1e2").unwrap().as_u64(), None);
         let posing = parse(br#"{"$serde_json::private::Number":"5"}"#).unwrap();
         assert!(posing.is_object());
+    }
+
+    #[test]
+    fn a_string_ends_where_it_ends() {
+        for length in 0..70 {
+            let plain = "x".repeat(length);
+            for (escaped, read) in
+                [("", ""), ("\\n", "\n"), ("\\\"", "\""), ("é", "é"), ("\\u0041", "A"), ("\u{7f}", "\u{7f}")]
+            {
+                let text = format!("[\"{plain}{escaped}\",\"{escaped}{plain}\"]");
+                let value = parse(text.as_bytes()).unwrap();
+                assert_eq!(value[0], Value::from(format!("{plain}{read}")), "{text}");
+                assert_eq!(value[1], Value::from(format!("{read}{plain}")), "{text}");
+            }
+            for broken in ["\n", "\u{1f}", "\u{0}", "\\x", "\\"] {
+                let text = format!("\"{plain}{broken}\"");
+                assert_eq!(parse(text.as_bytes()).unwrap_err().code, Code::MalformedJson, "{text:?}");
+            }
+            assert_eq!(parse(format!("\"{plain}").as_bytes()).unwrap_err().code, Code::MalformedJson);
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //!
 //! Read in this order: [`verify`] (context, verdict, the order of checks), [`chain`] and [`sd_jwt`] (the wire),
 //! [`mandate`], [`payment`], [`checkout`], [`cart`] (what is said), [`constraint`] (what is allowed), [`narrowing`] (what
-//! may be handed on), [`issue`] and [`receipt`] (the way out), [`status`] (whether it still stands, for others), [`trust`]
-//! (whose root is taken for what), [`certificate`] (X.509 paths), [`did`], [`keys`], [`rejection`], [`limits`]; then
+//! may be handed on), [`issue`] and [`receipt`] (the way out), [`status`] (whether it still stands, for others;
+//! [`verify::Verdict::held_to`] asks), [`trust`] (whose root is taken for what), [`certificate`] (X.509 paths), [`did`], [`keys`], [`rejection`], [`limits`]; then
 //! [`v0_1`], the mandates of AP2 v0.1, with [`canonical`] and [`key_binding`] beneath them; [`credential`], [`disclosure`]
 //! and [`serialization`], SD-JWT at large; [`ucp`], a merchant's signature over a UCP checkout; [`vc`], mandates as W3C
 //! Verifiable Credentials; [`openid4vp`], mandates that a wallet signs.
@@ -53,8 +53,8 @@
 //! ```
 //!
 //! It never does I/O, reads no clock, draws no random number (ES256 signing in [`keys::LocalKey`] excepted, which adapters
-//! may use and nothing here does), keeps no state, uses no float, and never trusts a key, a hash or an expected value that
-//! the token itself brings.
+//! may use and nothing here does), keeps no state ([`verify::RootMemory`] is its caller's, and changes no verdict), uses no
+//! float, and never trusts a key, a hash or an expected value that the token itself brings.
 
 pub mod base64url;
 pub mod canonical;

@@ -28,10 +28,18 @@ pub const LINES_MAX: usize = 256;
 pub const UNITS_MAX: u64 = 1_000_000_000;
 /// Bytes of one status list when it is inflated: four million mandates of two bits.
 pub const STATUS_BYTES_MAX: usize = 1024 * 1024;
+/// Status lists that one chain may name.
+pub const STATUS_LISTS_MAX: usize = 4;
+/// How long a status list may be shown again without asking for it, whatever its `ttl`; and where it has none.
+pub const STATUS_KEPT_SECONDS_MAX: u32 = 3_600;
+pub const STATUS_TTL_SECONDS: u32 = 60;
 /// How old a status list may be that does not say when it ends.
 pub const STATUS_AGE_SECONDS_MAX: u32 = 24 * 3_600;
 /// Bytes of one text that means something to us (ids, names, currencies, aud, nonce).
 pub const TEXT_BYTES_MAX: usize = 4096;
+/// Roots that one verifier remembers, and the bytes of them as presented; what is kept of one takes some five times that.
+pub const ROOTS_REMEMBERED_MAX: usize = 4096;
+pub const ROOTS_REMEMBERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Keys of one key set.
 pub const KEYS_MAX: usize = 1024;
 /// Certificates of one `x5c` chain: webpki follows six CAs between leaf and anchor.

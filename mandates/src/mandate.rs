@@ -8,7 +8,7 @@ use crate::chain;
 use crate::checkout::ClosedCheckout;
 use crate::clock;
 use crate::constraint::Written;
-use crate::json::Object;
+use crate::json::{self, Object};
 use crate::keys::PublicKey;
 use crate::limits::CONSTRAINTS_MAX;
 use crate::payment::{self, ClosedPayment};
@@ -98,17 +98,17 @@ pub struct Open {
 const ABOUT_ITSELF: [&str; 6] = ["vct", "constraints", "cnf", "iat", "exp", "nbf"];
 
 impl Open {
-    pub(crate) fn parse(vct: Vct, claims: &Object) -> Result<Self, Rejection> {
+    /// `holder` is the key in `cnf`, which whoever asks has read.
+    pub(crate) fn parse(vct: Vct, claims: &Object, holder: PublicKey) -> Result<Self, Rejection> {
         let constraints = schema::list(claims, "constraints", CONSTRAINTS_MAX)?;
-        let mut presets = claims.clone();
-        presets.retain(|name, _| !ABOUT_ITSELF.contains(&name.as_str()));
+        let presets = json::without(claims, &ABOUT_ITSELF);
         if vct.family() == Family::Payment {
             payment::check_presets(&presets)?;
         }
         Ok(Self {
             vct,
             constraints: constraints.iter().map(Written::parse).collect::<Result<_, _>>()?,
-            holder: chain::confirmation_key(claims)?,
+            holder,
             presets,
             issued_at_seconds: seconds(claims, "iat")?,
             not_before_seconds: start(claims)?,
@@ -139,9 +139,19 @@ pub enum Mandate {
 }
 
 impl Mandate {
-    pub(crate) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    /// From the claims that a delegate payload shows: the schema of its `vct` (AP2 v0.2), held as strictly as for a mandate
+    /// that comes in.
+    pub fn parse(claims: &Object) -> Result<Self, Rejection> {
+        Self::parse_for(claims, None)
+    }
+
+    /// The same where the key in `cnf` was read before.
+    pub(crate) fn parse_for(claims: &Object, holder: Option<&PublicKey>) -> Result<Self, Rejection> {
         match Vct::of(claims)? {
-            vct @ (Vct::OpenCheckout | Vct::OpenPayment) => Open::parse(vct, claims).map(Self::Open),
+            vct @ (Vct::OpenCheckout | Vct::OpenPayment) => {
+                let holder = holder.map_or_else(|| chain::confirmation_key(claims), |holder| Ok(holder.clone()))?;
+                Open::parse(vct, claims, holder).map(Self::Open)
+            }
             Vct::ClosedPayment => ClosedPayment::parse(claims).map(Self::Payment),
             Vct::ClosedCheckout => ClosedCheckout::parse(claims).map(Self::Checkout),
         }

@@ -93,8 +93,7 @@ pub struct Instrument {
 
 impl Instrument {
     pub fn parse(claims: &Object) -> Result<Self, Rejection> {
-        let mut details = claims.clone();
-        details.retain(|name, _| !matches!(name.as_str(), "id" | "type" | "description"));
+        let details = crate::json::without(claims, &["id", "type", "description"]);
         Ok(Self {
             id: schema::text(claims, "id")?,
             kind: schema::text(claims, "type")?,

@@ -42,8 +42,7 @@ const MEMBERS: [&str; 11] = [
 impl ClosedPayment {
     /// The members of a closed payment mandate.
     pub fn parse(claims: &Object) -> Result<Self, Rejection> {
-        let mut others = claims.clone();
-        others.retain(|name, _| !MEMBERS.contains(&name.as_str()));
+        let others = crate::json::without(claims, &MEMBERS);
         Ok(Self {
             transaction_id: schema::text(claims, "transaction_id")?,
             payee: Merchant::parse(schema::object(claims, "payee")?)?,

@@ -40,7 +40,8 @@ pub enum Answer {
 pub struct Failure {
     /// One of the AP2 codes, or the issuer's own.
     pub error: String,
-    pub error_description: Option<String>,
+    /// Both stand in every receipt with status Error (the schema's `required`); the SDK refuses one without.
+    pub error_description: String,
 }
 
 /// Which references a verifier is waiting for.
@@ -92,7 +93,7 @@ impl Receipt {
             }
             Answer::NotPaid { failure, .. } | Answer::NotOrdered { failure } => {
                 say("error", &failure.error);
-                failure.error_description.as_ref().map(|description| say("error_description", description));
+                say("error_description", &failure.error_description);
                 if let Answer::NotPaid { payment_id, .. } = &self.answer {
                     say("payment_id", payment_id);
                 }
@@ -140,8 +141,7 @@ impl Receipt {
 
 impl Failure {
     fn read(claims: &Object) -> Result<Self, Rejection> {
-        let error_description = crate::schema::optional_text(claims, "error_description")?;
-        Ok(Self { error: text(claims, "error")?, error_description })
+        Ok(Self { error: text(claims, "error")?, error_description: text(claims, "error_description")? })
     }
 }
 

@@ -134,6 +134,10 @@ codes! {
         // status lists
         StatusUnreadable = "status_unreadable",
         StatusElsewhere = "status_elsewhere",
+        StatusUnavailable = "status_unavailable",
+        StatusListInvalid = "status_list_invalid",
+        CredentialRevoked = "credential_revoked",
+        CredentialSuspended = "credential_suspended",
         // receipts
         ReceiptReferenceUnknown = "receipt_reference_unknown",
         // canonical JSON, key binding and AP2 v0.1
@@ -243,6 +247,9 @@ impl Code {
                 | Self::RecurrenceTooSoon
                 | Self::OpenCheckoutHashUnknown
                 | Self::RootKeysUnavailable
+                | Self::StatusUnavailable
+                | Self::StatusListInvalid
+                | Self::CredentialSuspended
                 | Self::X5cNotYetValid
         )
     }

@@ -67,7 +67,7 @@ pub(crate) fn amount(object: &Object, field: &str) -> Result<Amount, Rejection> 
 pub(crate) fn optional_amount(object: &Object, field: &str) -> Result<Option<Amount>, Rejection> {
     match object.get(field) {
         None => Ok(None),
-        Some(Value::Number(number)) => number.to_string().parse().map(Some).map_err(|_| {
+        Some(Value::Number(number)) => number.as_str().parse().map(Some).map_err(|_| {
             refused(
                 field,
                 format!("{field} is an integer of minor units, 0 or more; {} came", shown(&number.to_string())),
@@ -79,7 +79,7 @@ pub(crate) fn optional_amount(object: &Object, field: &str) -> Result<Option<Amo
 
 pub(crate) fn count(object: &Object, field: &str) -> Result<u64, Rejection> {
     match object.get(field) {
-        Some(Value::Number(number)) => number.to_string().parse().map_err(|_| {
+        Some(Value::Number(number)) => number.as_str().parse().map_err(|_| {
             refused(field, format!("{field} is an integer, 0 or more; {} came", shown(&number.to_string())))
         }),
         other => Err(wrong_kind(field, "an integer", other)),

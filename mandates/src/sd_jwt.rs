@@ -32,6 +32,25 @@ impl<'a> RawSdJwt<'a> {
         Ok(Self { text, jwt, disclosures })
     }
 
+    /// The segment as presented, without its final `~`.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// `sd_hash` and `issuer_jwt_hash` by the algorithm that the segment itself names.
+    pub(crate) fn sd_hash_by(&self, algorithm: HashAlgorithm) -> String {
+        algorithm.digest_parts(&[self.text, "~"])
+    }
+
+    pub(crate) fn issuer_jwt_hash_by(&self, algorithm: HashAlgorithm) -> String {
+        algorithm.digest_text(self.jwt.text())
+    }
+
+    /// The JWT alone.
+    pub(crate) fn jwt(&self) -> RawJws<'a> {
+        self.jwt
+    }
+
     pub fn disclosure_count(&self) -> usize {
         self.disclosures.len()
     }
@@ -114,7 +133,7 @@ impl<'a> SdJwt<'a> {
 
     /// `sd_hash`: over the whole segment as presented.
     pub fn sd_hash(&self) -> Result<String, Rejection> {
-        Ok(self.algorithm()?.digest_text(&self.presented()))
+        Ok(self.algorithm()?.digest_parts(&[self.text, "~"]))
     }
 
     /// `issuer_jwt_hash`: over `header.payload.signature` alone.
@@ -124,25 +143,24 @@ impl<'a> SdJwt<'a> {
 
     /// Puts every disclosure in its place (RFC 9901 section 7.1, steps 3 to 5).
     pub fn resolve(&self) -> Result<Resolved, Rejection> {
+        self.clone().into_resolved()
+    }
+
+    /// The same without a copy: verification is done with the segment then.
+    pub(crate) fn into_resolved(self) -> Result<Resolved, Rejection> {
         let algorithm = self.algorithm()?;
-        let mut by_digest = BTreeMap::new();
-        for disclosure in &self.disclosures {
-            if by_digest.insert(algorithm.digest_text(disclosure.text), disclosure).is_some() {
-                let message = format!("a disclosure is presented once; {} is there twice", shown(disclosure.text));
+        let mut resolver = Resolver::default();
+        for disclosure in self.disclosures {
+            let text = disclosure.text;
+            if resolver.by_digest.insert(algorithm.digest_text(text), Some(disclosure)).is_some() {
+                let message = format!("a disclosure is presented once; {} is there twice", shown(text));
                 return Err(Rejection::new(Code::DuplicateDisclosure, message));
             }
         }
-        let mut resolver = Resolver {
-            by_digest,
-            seen: BTreeSet::new(),
-            path: Vec::new(),
-            withheld: Vec::new(),
-            delegates: Vec::new(),
-        };
-        let mut claims = resolver.object(&self.jwt.payload)?;
-        if let Some((digest, disclosure)) =
-            resolver.by_digest.iter().find(|(digest, _)| !resolver.seen.contains(*digest))
-        {
+        let mut claims = self.jwt.payload;
+        resolver.object(&mut claims, None)?;
+        let unreferenced = resolver.by_digest.iter().find_map(|(digest, left)| Some((digest, left.as_ref()?)));
+        if let Some((digest, disclosure)) = unreferenced {
             let message =
                 format!("each disclosure is referred to by a digest; {} ({digest}) is not", shown(disclosure.text));
             return Err(Rejection::new(Code::UnreferencedDisclosure, message));
@@ -191,106 +209,141 @@ pub enum Withheld {
     Member(Vec<String>),
 }
 
+/// Works in place: what was disclosed is moved to where its digest stood.
+#[derive(Default)]
 struct Resolver<'a> {
-    by_digest: BTreeMap<String, &'a Disclosure<'a>>,
-    seen: BTreeSet<String>,
-    path: Vec<String>,
+    /// `None` once it was put in its place.
+    by_digest: BTreeMap<String, Option<Disclosure<'a>>>,
+    /// Digests with no disclosure here.
+    unknown: BTreeSet<String>,
     withheld: Vec<Withheld>,
     delegates: Vec<Option<String>>,
 }
 
+/// Where a value stands. Kept on the stack: it is spelled out only where something is withheld.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    above: Option<&'a Self>,
+    step: Step<'a>,
+    depth: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Member(&'a str),
+    Element(usize),
+}
+
+fn place(path: Option<&Path<'_>>) -> Vec<String> {
+    let mut steps: Vec<String> = std::iter::successors(path, |path| path.above)
+        .map(|path| match path.step {
+            Step::Member(name) => name.to_owned(),
+            Step::Element(index) => index.to_string(),
+        })
+        .collect();
+    steps.reverse();
+    steps
+}
+
 impl<'a> Resolver<'a> {
-    fn value(&mut self, value: &Value) -> Result<Value, Rejection> {
-        if self.path.len() > DEPTH_MAX {
-            let message =
-                format!("claims nest at most {DEPTH_MAX} levels; disclosures in place, level {} came", self.path.len());
+    fn inside(&mut self, step: Step<'_>, value: &mut Value, above: Option<&Path<'_>>) -> Result<(), Rejection> {
+        let depth = above.map_or(0, |path| path.depth).saturating_add(1);
+        if depth > DEPTH_MAX {
+            let message = format!("claims nest at most {DEPTH_MAX} levels; disclosures in place, level {depth} came");
             return Err(Rejection::new(Code::TooDeep, message));
         }
+        let path = Path { above, step, depth };
         match value {
-            Value::Object(object) => self.object(object).map(Value::Object),
-            Value::Array(array) => self.array(array).map(Value::Array),
-            plain => Ok(plain.clone()),
+            Value::Object(object) => self.object(object, Some(&path)),
+            Value::Array(array) => self.array(array, &path),
+            _ => Ok(()),
         }
     }
 
-    fn object(&mut self, object: &Object) -> Result<Object, Rejection> {
-        let mut out = Object::new();
-        for (name, value) in object.iter().filter(|(name, _)| *name != "_sd") {
+    fn object(&mut self, object: &mut Object, path: Option<&Path<'_>>) -> Result<(), Rejection> {
+        for (name, value) in object.iter_mut().filter(|(name, _)| *name != "_sd") {
             if name == "..." {
                 return Err(reserved(name));
             }
-            out.insert(name.clone(), self.inside(name, value)?);
+            self.inside(Step::Member(name), value, path)?;
         }
-        let digests = match object.get("_sd") {
-            None => return Ok(out),
+        let digests = match object.remove("_sd") {
+            None => return Ok(()),
             Some(Value::Array(digests)) => digests,
-            Some(other) => return Err(malformed_digest(&format!("_sd is an array of digests; {} came", kind(other)))),
+            Some(other) => return Err(malformed_digest(&format!("_sd is an array of digests; {} came", kind(&other)))),
         };
         for digest in digests {
-            let Some(disclosure) = self.look_up(digest)? else {
-                self.withheld.push(Withheld::Member(self.path.clone()));
+            let (_, Some(disclosure)) = self.look_up(digest)? else {
+                self.withheld.push(Withheld::Member(place(path)));
                 continue;
             };
-            let Some(name) = &disclosure.name else { return Err(wrong_kind("three elements in an object", "two")) };
+            let Disclosure { name: Some(name), mut value, .. } = disclosure else {
+                return Err(wrong_kind("three elements in an object", "two"));
+            };
             if matches!(name.as_str(), "_sd" | "..." | "_sd_alg") {
-                return Err(reserved(name));
+                return Err(reserved(&name));
             }
-            let value = self.inside(name, &disclosure.value)?;
-            if out.insert(name.clone(), value).is_some() {
-                let message = format!("a disclosed claim is new in its object; {} is already there", shown(name));
-                return Err(Rejection::new(Code::ClaimOverwritten, message).at(name.clone()));
+            self.inside(Step::Member(&name), &mut value, path)?;
+            if object.contains_key(&name) {
+                let message = format!("a disclosed claim is new in its object; {} is already there", shown(&name));
+                return Err(Rejection::new(Code::ClaimOverwritten, message).at(name));
             }
+            object.insert(name, value);
         }
-        Ok(out)
+        Ok(())
     }
 
-    fn array(&mut self, array: &[Value]) -> Result<Vec<Value>, Rejection> {
-        let is_delegates = matches!(self.path.as_slice(), [name] if name == "delegate_payload");
-        let mut out = Vec::with_capacity(array.len());
-        for (index, element) in array.iter().enumerate() {
-            let digest = match element {
-                Value::Object(object) if object.len() == 1 => object.get("..."),
+    fn array(&mut self, array: &mut Vec<Value>, path: &Path<'_>) -> Result<(), Rejection> {
+        let is_delegates = path.depth == 1 && matches!(path.step, Step::Member("delegate_payload"));
+        let elements = std::mem::take(array);
+        array.reserve(elements.len());
+        for (index, mut element) in elements.into_iter().enumerate() {
+            let step = Step::Element(index);
+            let digest = match &mut element {
+                Value::Object(object) if object.len() == 1 => object.remove("..."),
                 _ => None,
             };
-            let step = index.to_string();
             let Some(digest) = digest else {
-                out.push(self.inside(&step, element)?);
+                self.inside(step, &mut element, Some(path))?;
+                array.push(element);
                 if is_delegates {
                     self.delegates.push(None);
                 }
                 continue;
             };
-            let Some(disclosure) = self.look_up(digest)? else {
-                self.withheld.push(Withheld::Element(self.path.clone()));
+            let (digest, Some(disclosure)) = self.look_up(digest)? else {
+                self.withheld.push(Withheld::Element(place(Some(path))));
                 continue;
             };
-            if disclosure.name.is_some() {
+            let Disclosure { name: None, mut value, .. } = disclosure else {
                 return Err(wrong_kind("two elements in an array", "three"));
-            }
-            out.push(self.inside(&step, &disclosure.value)?);
+            };
+            self.inside(step, &mut value, Some(path))?;
+            array.push(value);
             if is_delegates {
-                self.delegates.push(digest.as_str().map(str::to_owned));
+                self.delegates.push(Some(digest));
             }
         }
-        Ok(out)
+        Ok(())
     }
 
-    fn inside(&mut self, step: &str, value: &Value) -> Result<Value, Rejection> {
-        self.path.push(step.to_owned());
-        let resolved = self.value(value);
-        self.path.pop();
-        resolved
-    }
-
-    fn look_up(&mut self, digest: &Value) -> Result<Option<&'a Disclosure<'a>>, Rejection> {
+    /// The digest, and its disclosure where one was presented; nothing has asked for either before.
+    fn look_up(&mut self, digest: Value) -> Result<(String, Option<Disclosure<'a>>), Rejection> {
         let Value::String(digest) = digest else {
-            return Err(malformed_digest(&format!("a digest is a string; {} came", kind(digest))));
+            return Err(malformed_digest(&format!("a digest is a string; {} came", kind(&digest))));
         };
-        if !self.seen.insert(digest.clone()) {
+        let reused = |digest: &str| {
             let message = format!("a digest occurs once in a token; {} occurs twice", shown(digest));
-            return Err(Rejection::new(Code::DigestReused, message));
+            Err(Rejection::new(Code::DigestReused, message))
+        };
+        match self.by_digest.get_mut(&digest) {
+            Some(left) => match left.take() {
+                Some(disclosure) => Ok((digest, Some(disclosure))),
+                None => reused(&digest),
+            },
+            None if self.unknown.insert(digest.clone()) => Ok((digest, None)),
+            None => reused(&digest),
         }
-        Ok(self.by_digest.get(digest).copied())
     }
 }
 

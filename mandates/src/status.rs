@@ -14,8 +14,11 @@ use crate::clock::{self, Clock};
 use crate::json::{Object, kind};
 use crate::jws::{Jws, Unsigned};
 use crate::keys::{KeyId, KeySet};
-use crate::limits::{STATUS_AGE_SECONDS_MAX, STATUS_BYTES_MAX, TOKEN_BYTES_MAX};
+use crate::limits::{
+    STATUS_AGE_SECONDS_MAX, STATUS_BYTES_MAX, STATUS_KEPT_SECONDS_MAX, STATUS_TTL_SECONDS, TOKEN_BYTES_MAX,
+};
 use crate::rejection::{Code, Rejection, shown, shown_value};
+use crate::trust::{Named, Roots, Scope};
 use crate::{base64url, chain, schema};
 
 const TYPE: &str = "statuslist+jwt";
@@ -179,6 +182,73 @@ pub fn unsigned(list: &List, terms: &Terms<'_>) -> Unsigned {
 /// What the list of `place` says of it now (section 8.3), given the token that was fetched from there and the keys of its
 /// issuer. Every way in which the answer is not certain is a refusal.
 pub fn look(token: &str, place: &Place, issuer_keys: &KeySet, clock: Clock) -> Result<Status, Rejection> {
+    let jws = open(token)?;
+    let kid = jws.kid().unwrap_or_default();
+    let key = issuer_keys.find(kid).ok_or_else(|| {
+        let message =
+            format!("the list is signed by one of {} keys of its issuer; {} came", issuer_keys.len(), shown(kid));
+        Rejection::new(Code::UnknownKid, message).at("kid")
+    })?;
+    jws.verify(key)?;
+    read(&jws, place, clock)
+}
+
+/// Who may publish the status of a credential: a key that is trusted now, for exactly what the credential's own root is
+/// trusted for, under the same `iss` where both name one. A root that is trusted for something else cannot vouch for it.
+pub(crate) struct Authority<'a> {
+    pub trusted: &'a dyn Roots,
+    pub scopes: &'a [Scope],
+    pub issuer: Option<&'a str>,
+}
+
+/// The same under trusted roots.
+pub(crate) fn look_under(
+    token: &str,
+    place: &Place,
+    authority: &Authority<'_>,
+    clock: Clock,
+) -> Result<Status, Rejection> {
+    let jws = open(token)?;
+    let candidates = authority.trusted.candidates(&Named::by(&jws, clock.now_seconds))?;
+    let mut refused = None;
+    let is_signed =
+        candidates.iter().filter(|candidate| authority.scopes.contains(&candidate.scope)).any(|candidate| {
+            let verified = jws.verify(&candidate.key);
+            let is_signed = verified.is_ok();
+            refused = verified.err().or(refused.take());
+            is_signed
+        });
+    if !is_signed {
+        let message = "a status list is signed by the root of its credential; another root's key is named";
+        return Err(refused.unwrap_or_else(|| Rejection::new(Code::RootOutOfScope, message).at("kid")));
+    }
+    let named = jws.payload.get("iss").and_then(Value::as_str);
+    if let (Some(named), Some(issuer)) = (named, authority.issuer)
+        && named != issuer
+    {
+        let message = format!("iss of the list is {}, as of its credential; {} came", shown(issuer), shown(named));
+        return Err(Rejection::new(Code::RootIssuerMismatch, message).at("iss"));
+    }
+    read(&jws, place, clock)
+}
+
+/// Where a list token says that it is published, unverified: to find it among files.
+pub fn address(token: &str) -> Option<String> {
+    open(token).ok()?.payload.get("sub")?.as_str().map(str::to_owned)
+}
+
+/// How long a list that is fetched now may be shown again without asking (`ttl`, and no longer than `exp`; section 5.1),
+/// unverified: whoever publishes it decides. Nothing where it cannot be read, [`STATUS_KEPT_SECONDS_MAX`] at most.
+pub fn kept_seconds(token: &str, now_seconds: i64) -> u32 {
+    let Ok(jws) = open(token) else { return 0 };
+    let seconds = |name: &str| clock::numeric_date(&jws.payload, name).ok().flatten().and_then(clock::whole_seconds);
+    let ttl = seconds("ttl").unwrap_or(i64::from(STATUS_TTL_SECONDS));
+    let left = seconds("exp").map_or(ttl, |exp| exp.saturating_sub(now_seconds));
+    let kept = ttl.min(left).clamp(0, i64::from(STATUS_KEPT_SECONDS_MAX));
+    u32::try_from(kept).unwrap_or(0)
+}
+
+fn open(token: &str) -> Result<Jws<'_>, Rejection> {
     if token.len() > TOKEN_BYTES_MAX {
         let message = format!("a list token has at most {TOKEN_BYTES_MAX} bytes; {} came", token.len());
         return Err(Rejection::new(Code::TokenTooLarge, message));
@@ -189,13 +259,10 @@ pub fn look(token: &str, place: &Place, issuer_keys: &KeySet, clock: Clock) -> R
     if typ.trim_start_matches("application/") != TYPE {
         return Err(Rejection::new(Code::TypWrong, format!("typ is {TYPE}; {} came", shown(&typ))).at("typ"));
     }
-    let kid = jws.kid().unwrap_or_default();
-    let key = issuer_keys.find(kid).ok_or_else(|| {
-        let message =
-            format!("the list is signed by one of {} keys of its issuer; {} came", issuer_keys.len(), shown(kid));
-        Rejection::new(Code::UnknownKid, message).at("kid")
-    })?;
-    jws.verify(key)?;
+    Ok(jws)
+}
+
+fn read(jws: &Jws<'_>, place: &Place, clock: Clock) -> Result<Status, Rejection> {
     let claims = &jws.payload;
     if claims.get("sub").and_then(Value::as_str) != Some(place.uri.as_str()) {
         let came = claims.get("sub").map_or_else(|| "nothing".to_owned(), shown_value);

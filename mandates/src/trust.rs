@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use crate::certificate::Anchors;
 use crate::chain;
+use crate::jws::Jws;
 use crate::keys::{KeySet, PublicKey};
 use crate::limits::ROOTS_MAX;
 use crate::mandate::Vct;
 use crate::rejection::{Code, Rejection, shown};
-use crate::sd_jwt::SdJwt;
 
 /// Roots that somebody trusts.
 pub trait Roots: fmt::Debug + Send + Sync {
@@ -35,13 +35,13 @@ pub struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    pub(crate) fn by(root: &'a SdJwt<'_>, now_seconds: i64) -> Self {
-        let issuer = root.jwt.payload.get("iss").and_then(Value::as_str).filter(|issuer| issuer.starts_with("did:"));
-        let kid = match (root.jwt.kid(), issuer) {
+    pub(crate) fn by(root: &'a Jws<'_>, now_seconds: i64) -> Self {
+        let issuer = root.payload.get("iss").and_then(Value::as_str).filter(|issuer| issuer.starts_with("did:"));
+        let kid = match (root.kid(), issuer) {
             (Some(kid), Some(issuer)) if kid.starts_with('#') => Some(format!("{issuer}{kid}")),
             (kid, _) => kid.map(str::to_owned),
         };
-        Self { kid, x5c: root.jwt.header.get("x5c"), now_seconds }
+        Self { kid, x5c: root.header.get("x5c"), now_seconds }
     }
 }
 
@@ -50,7 +50,7 @@ impl<'a> Named<'a> {
 pub fn root_kid(presented: &str) -> Option<String> {
     let segments = chain::split(presented).ok()?;
     let root = segments.first()?.decode().ok()?;
-    let named = Named::by(&root, 0);
+    let named = Named::by(&root.jwt, 0);
     named.kid.filter(|_| named.x5c.is_none())
 }
 

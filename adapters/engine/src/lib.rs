@@ -35,6 +35,7 @@ pub mod recurrence;
 pub mod refund;
 pub mod restore;
 pub mod sell;
+mod standing;
 pub mod status;
 pub mod stop;
 pub mod subject;
@@ -49,13 +50,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use ledger::id::{Caller, TenantId};
 use ledger::store::Store;
+use mandates::verify::RootMemory;
 use x402::chain::Chain;
 use x402::network::{AssetTable, Network};
 
 pub use crate::book::service;
 use crate::desk::Desk;
 use crate::error::EngineError;
-use crate::ports::{Clock, Entropy, Outside};
+use crate::ports::{Clock, Entropy, Outside, StatusLists};
 use crate::quota::Quotas;
 use crate::status::Lists;
 use crate::tenant::Tenant;
@@ -79,6 +81,10 @@ pub struct Engine {
     pub entropy: Arc<dyn Entropy>,
     /// Set by a service that keeps a note of its books elsewhere.
     pub outside: OnceLock<Arc<dyn Outside>>,
+    /// Set by a service that looks up the status of mandates that others issued.
+    pub status_lists: OnceLock<Arc<dyn StatusLists>>,
+    /// Roots that were verified before.
+    remembered: RootMemory,
     tenants: RwLock<Tenants>,
     confirmations: NonZeroU64,
     taken_back: AtomicU64,
@@ -107,6 +113,8 @@ impl Engine {
             clock,
             entropy,
             outside,
+            status_lists: OnceLock::new(),
+            remembered: RootMemory::default(),
             tenants,
             confirmations: NonZeroU64::MIN,
             taken_back: AtomicU64::new(0),

@@ -11,7 +11,9 @@ use mandates::currency::Currency;
 use mandates::issue::{self, Addressed, HopTerms, RootTerms, Salt};
 use mandates::mandate::{Family, Mandate, Open, Vct};
 use mandates::party::Merchant;
-use mandates::verify::{Context, Expected, ExpectedFamily, Facts, Nonces, Purchase, Revoked, Usage, Verdict, verify};
+use mandates::verify::{
+    Context, Expected, ExpectedFamily, Facts, Nonces, Purchase, Revoked, Usage, Verdict, verify_remembering,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::Engine;
@@ -90,7 +92,7 @@ impl Engine {
             nonces: Nonces::LeftToState,
             revoked: Revoked::LeftToState,
         };
-        Ok(verify(token, &context).outcome?)
+        Ok(verify_remembering(token, &context, &self.remembered).outcome?)
     }
 
     /// The agent's signature under an open mandate, for one audience and nonce.
@@ -130,7 +132,7 @@ impl Engine {
             nonces: Nonces::LeftToState,
             revoked: Revoked::LeftToState,
         };
-        verify(chain, &context)
+        verify_remembering(chain, &context, &self.remembered)
     }
 
     pub(crate) fn mandate_clock(&self, skew_seconds: u32) -> Clock {

@@ -9,13 +9,16 @@ use mandates::json::Object;
 use mandates::keys::KeySet;
 use mandates::receipt::{Answer, Failure, Receipt};
 use mandates::trust::Roots;
-use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, Verdict, verify};
+use mandates::verify::{
+    Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, Verdict, verify, verify_remembering,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
 pub use crate::accept::Acceptance;
 use crate::error::EngineError;
 use crate::mint::LEAF_AGE_SECONDS_MAX;
+use crate::standing::Vouched;
 use crate::{Engine, Identity};
 
 /// Clocks of parties differ; AP2's SDK allows this much both ways.
@@ -112,7 +115,12 @@ impl Engine {
             nonces: Nonces::LeftToState,
             revoked: Revoked::LeftToState,
         };
-        let verdict = verify(&request.presented, &context);
+        // Keys that a caller brings may sign any number of roots: they do not push those of others out.
+        let (vouched, verdict) = match &request.trust {
+            Some(_) => (Vouched::ByCaller, verify(&request.presented, &context)),
+            None => (Vouched::ByOperator, verify_remembering(&request.presented, &context, &self.remembered)),
+        };
+        let verdict = self.held_to_status(&tenant, verdict, trusted.as_ref(), vouched, context.clock).await;
         let receipt = match (&verdict.outcome, &request.accept) {
             (Ok(facts), Some(acceptance)) => Some(self.accept(identity, &request.presented, facts, acceptance).await?),
             _ => self.receipt(identity, &request.presented, &verdict).await?,
@@ -134,7 +142,7 @@ impl Engine {
         let tenant = self.tenant(&identity.tenant)?;
         let failure = Failure {
             error: rejection.ap2_error().as_str().to_owned(),
-            error_description: Some(rejection.code().to_owned()),
+            error_description: rejection.code().to_owned(),
         };
         let receipt = Receipt {
             issuer: tenant.issuer.clone(),

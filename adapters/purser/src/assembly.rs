@@ -28,6 +28,7 @@ use crate::config::{
 use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
 use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
+use crate::status_lists::PublishedLists;
 use crate::trust::file::TrustFile;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,8 @@ pub enum AssemblyError {
     Key(#[from] KeyError),
     #[error("the store: {0}")]
     Store(#[from] ledger::store::StoreError),
+    #[error("status lists: {0}")]
+    Fetcher(String),
     #[error("tenant {tenant}: {why}")]
     Tenant { tenant: String, why: String },
 }
@@ -88,6 +91,8 @@ pub fn engine(
     // One time for what is judged before the book and in it.
     let (clock, entropy) = (Arc::new(BookClock(store.clock())), Arc::new(OsEntropy));
     let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
+    let lists = Fetcher::new(config.reach()).map(PublishedLists::new).map_err(AssemblyError::Fetcher)?;
+    let _ = engine.status_lists.set(Arc::new(lists));
     Ok(engine.confirmed_by(config.chain.confirmations))
 }
 

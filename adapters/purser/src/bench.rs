@@ -7,6 +7,7 @@ mod authorize;
 mod ledger;
 mod pure;
 mod server;
+mod verify;
 
 use std::time::{Duration, Instant};
 
@@ -71,7 +72,7 @@ impl Row {
 
 pub async fn run(args: &BenchArgs) -> Result<(), String> {
     let (name, rows) = match args.name {
-        BenchName::Verify => ("verify", pure::verify()?),
+        BenchName::Verify => ("verify", verify::rows()?),
         BenchName::X402 => ("x402", pure::x402()?),
         BenchName::Ledger => ("ledger", ledger::rows(args).await?),
         BenchName::Authorize => ("authorize", authorize::rows().await?),

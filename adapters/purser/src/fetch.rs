@@ -1,4 +1,4 @@
-//! The one way in which documents of others are fetched: key sets, metadata of issuers, DID documents.
+//! The one way in which documents of others are fetched: key sets, metadata of issuers, DID documents, status lists.
 //!
 //! An address is configured, or named by a document that is; either may be hostile, or become so. So: https, no redirect,
 //! no proxy, one answer of bounded size and time, and only hosts all of whose addresses are public. The addresses that were
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mandates::json::{self, Object};
+use mandates::limits::TOKEN_BYTES_MAX;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
@@ -121,6 +122,13 @@ impl Resolve for Checked {
     }
 }
 
+/// Whether the type of an answer matters: key sets are served under several.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MediaType {
+    Exactly,
+    NotAsked,
+}
+
 /// Fetches documents.
 #[derive(Clone)]
 pub struct Fetcher {
@@ -151,21 +159,44 @@ impl Fetcher {
 
     /// One JSON object.
     pub async fn object(&self, address: &Url) -> Result<Object, String> {
+        let body = self.body(address, "application/json", MediaType::NotAsked, DOCUMENT_BYTES_MAX).await?;
+        json::parse_object(&body).map_err(|error| format!("{address} is no JSON object: {error}"))
+    }
+
+    /// One text of this media type, as long as a token may be.
+    pub async fn text(&self, address: &Url, media_type: &str) -> Result<String, String> {
+        let body = self.body(address, media_type, MediaType::Exactly, TOKEN_BYTES_MAX).await?;
+        String::from_utf8(body).map_err(|_| format!("{address} is UTF-8; it is not"))
+    }
+
+    async fn body(
+        &self,
+        address: &Url,
+        media_type: &str,
+        asked: MediaType,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, String> {
         self.reach.check(address.as_str())?;
-        let request = self.http.get(address.clone()).header("accept", "application/json");
+        let request = self.http.get(address.clone()).header("accept", media_type);
         let unreachable = |error: reqwest::Error| format!("{address}: {}", causes(&error.without_url()));
         let mut response = request.send().await.map_err(unreachable)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(format!("{address} answers 200; {} came", response.status()));
         }
+        let came = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = came.split(';').next().unwrap_or_default().trim();
+        if asked == MediaType::Exactly && !essence.eq_ignore_ascii_case(media_type) {
+            let came: String = came.chars().take(100).collect();
+            return Err(format!("{address} answers with {media_type}; `{came}` came"));
+        }
         let mut body = Vec::new();
         while let Some(part) = response.chunk().await.map_err(unreachable)? {
             body.extend_from_slice(&part);
-            if body.len() > DOCUMENT_BYTES_MAX {
-                return Err(format!("{address} is longer than {DOCUMENT_BYTES_MAX} bytes"));
+            if body.len() > bytes_max {
+                return Err(format!("{address} is longer than {bytes_max} bytes"));
             }
         }
-        json::parse_object(&body).map_err(|error| format!("{address} is no JSON object: {error}"))
+        Ok(body)
     }
 }
 

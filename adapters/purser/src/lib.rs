@@ -38,6 +38,7 @@ pub mod reconcile;
 pub mod restore;
 pub mod serve;
 pub mod service;
+pub mod status_lists;
 pub mod stop;
 pub mod subject;
 pub mod telemetry;

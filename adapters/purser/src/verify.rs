@@ -11,8 +11,9 @@ use mandates::clock::Clock;
 use mandates::constraint::OpenCheckout;
 use mandates::json::Object;
 use mandates::keys::KeySet;
+use mandates::status;
 use mandates::trust::Roots;
-use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
+use mandates::verify::{Context, Expected, ExpectedFamily, Lists, Nonces, Published, Purchase, Revoked, Usage, verify};
 use serde::Deserialize;
 use serde_json::Value;
 use x402::network::{Asset, AssetTable, TransferMethod};
@@ -47,6 +48,10 @@ pub struct VerifyArgs {
     /// Unix seconds; now where nothing is said.
     #[arg(long, value_name = "T")]
     pub at: Option<i64>,
+    /// The status list that a credential of the chain names, as it was fetched (`statuslist+jwt`); several times for
+    /// several. Without one the verdict says that the status was not looked up.
+    #[arg(long, value_name = "FILE", requires = "token")]
+    pub status: Vec<PathBuf>,
     /// JSON with `checkout_jwt` and `merchant_jwks`, or `transaction_id`.
     #[arg(long, value_name = "FILE")]
     pub context: Option<PathBuf>,
@@ -186,7 +191,10 @@ async fn chain(token: &str, args: &VerifyArgs) -> Result<Judged, String> {
         nonces: Nonces::LeftToState,
         revoked: Revoked::LeftToState,
     };
-    let verdict = verify(presented.trim(), &context);
+    let mut verdict = verify(presented.trim(), &context);
+    if !args.status.is_empty() {
+        verdict = verdict.held_to(&lists(&args.status)?, trusted.as_ref(), context.clock);
+    }
     if args.json {
         println!("{}", verdict.to_json());
     } else {
@@ -194,13 +202,29 @@ async fn chain(token: &str, args: &VerifyArgs) -> Result<Judged, String> {
             println!("{}", check.to_json());
         }
         match verdict.rejection() {
-            None => println!("valid ({})", verdict.strength.as_str()),
+            None => {
+                if args.status.is_empty() && !verdict.status_places().is_empty() {
+                    println!("note the status was not looked up; give --status with the list that the chain names");
+                }
+                println!("valid ({})", verdict.strength.as_str());
+            }
             Some(rejection) => {
                 println!("INVALID {} ({}): {rejection}", rejection.code(), rejection.ap2_error().as_str())
             }
         }
     }
     Ok(if verdict.is_valid() { Judged::Valid } else { Judged::Invalid })
+}
+
+/// Each list under the address that it says it is published at; whether that is so is judged with it.
+fn lists(files: &[PathBuf]) -> Result<Lists, String> {
+    let list = |file: &PathBuf| {
+        let no_list = || format!("{} is no status list token (statuslist+jwt)", file.display());
+        let token = String::from_utf8(read(file)?).map_err(|_| no_list())?.trim().to_owned();
+        let address = status::address(&token).ok_or_else(no_list)?;
+        Ok((address, Published::Token(token)))
+    };
+    files.iter().map(list).collect()
 }
 
 fn now() -> i64 {

@@ -17,7 +17,7 @@ use crate::sd_jwt::Withheld;
 use crate::trust;
 
 pub(super) fn judge(credential: Credential, context: &Context<'_>, report: &mut Report) -> Result<Facts, Rejection> {
-    let Credential { links, presentation, signer, signed_by } = credential;
+    let Credential { links, presentation, signer, signed_by, standings } = credential;
     let family = report.record("mandate_types", None, check_types(&links, context))?;
     report.family = Some(family);
     report.record("root_scope", None, check_root(&links, &signed_by))?;
@@ -31,7 +31,7 @@ pub(super) fn judge(credential: Credential, context: &Context<'_>, report: &mut 
             report.note(name, None, CheckOutcome::NotAsked, "an open mandate on its own pays nothing".to_owned());
         }
         check_revoked(&links, context, report)?;
-        return Ok(Facts { family, open, closed: None, obligations, expires_at_seconds: earliest(&links) });
+        return Ok(Facts { family, open, closed: None, obligations, expires_at_seconds: earliest(&links), standings });
     };
     report.record("preset_claims", None, check_presets(&open, &link.claims))?;
     hold_constraints(&open, &closed, context, report, &mut obligations)?;
@@ -45,7 +45,7 @@ pub(super) fn judge(credential: Credential, context: &Context<'_>, report: &mut 
         Closed::Payment(_) => paid_for,
     };
     let facts = ClosedFacts { identity: link.identity, mandate: closed, cart, presentation, signer };
-    Ok(Facts { family, open, closed: Some(facts), obligations, expires_at_seconds: earliest(&links) })
+    Ok(Facts { family, open, closed: Some(facts), obligations, expires_at_seconds: earliest(&links), standings })
 }
 
 /// Check 19: One family, all open but the last, the last closed.
@@ -95,7 +95,7 @@ struct Parsed<'a> {
 fn parse(links: &[Link]) -> Result<Parsed<'_>, Rejection> {
     let mut parsed = Parsed { open: Vec::new(), closed: None };
     for link in links {
-        match Mandate::parse(&link.claims)? {
+        match Mandate::parse_for(&link.claims, link.holder.as_ref())? {
             Mandate::Open(mandate) => {
                 parsed.open.push(OpenFacts { identity: link.identity, segment: link.segment, mandate });
             }

@@ -1,27 +1,24 @@
 //! Checks 1 to 18: is this a chain of signatures from a trusted root to this very presentation?
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use super::memory::{Content, Delegated, Delegation, Remembered, RootMemory};
+use super::presentation::Presentation;
 use super::report::Report;
+use super::standing::Standing;
 use super::{Context, Expected};
-use crate::chain::{self, MandateId, Position};
+use crate::chain::{self, MandateId, Position, Previous};
 use crate::clock;
 use crate::digest::HashAlgorithm;
-use crate::json::{Object, kind};
+use crate::json::Object;
 use crate::keys::PublicKey;
-use crate::limits::TEXT_BYTES_MAX;
 use crate::mandate::Vct;
-use crate::rejection::{Code, Rejection, shown};
-use crate::sd_jwt::{Resolved, SdJwt, Withheld};
+use crate::rejection::{Code, Rejection};
+use crate::sd_jwt::{RawSdJwt, SdJwt, Withheld};
+use crate::status::Place;
 use crate::trust::{Candidate, Named, Scope};
-
-/// What the leaf (or a root that stands alone) says about the hand-over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presentation {
-    pub audience: String,
-    pub nonce: String,
-    pub issued_at_seconds: i64,
-}
 
 /// One mandate of an authenticated chain, its claims not yet judged.
 #[derive(Debug)]
@@ -29,7 +26,9 @@ pub(super) struct Link {
     pub segment: usize,
     pub identity: MandateId,
     pub algorithm: HashAlgorithm,
-    pub claims: Object,
+    pub claims: Arc<Object>,
+    /// The key in its `cnf`, where it has one.
+    pub holder: Option<PublicKey>,
     pub withheld: Vec<Withheld>,
 }
 
@@ -39,6 +38,8 @@ pub(super) struct Credential {
     /// The key that signed the last segment.
     pub signer: PublicKey,
     pub signed_by: SignedBy,
+    /// What the segments say outside of their mandates about where their status is.
+    pub standings: Vec<Standing>,
 }
 
 /// Who signed the root: what each trusted root with this key is trusted for, and who it says that it is.
@@ -50,28 +51,37 @@ pub(super) struct SignedBy {
 pub(super) fn authenticate(
     presented: &str,
     context: &Context<'_>,
+    memory: Option<&RootMemory>,
     report: &mut Report,
 ) -> Result<Credential, Rejection> {
-    let segments = open_envelope(presented, report)?;
-    let Some((root, hops)) = segments.split_first() else {
-        return Err(Rejection::new(Code::MalformedJwt, "a chain has a root; this one has no segment"));
-    };
-    let mut root = read_root(root, hops.is_empty(), context, report)?;
+    let Envelope { root: raw, opened, hops } = open_envelope(presented, memory, report)?;
+    let stands_alone = hops.is_empty();
+    let root = Presented { raw, opened, memory };
+    let (raw, mut root) = (root.raw.clone(), read_root(root, stands_alone, context, report)?);
     let mut links: Vec<Link> = root.link.take().into_iter().collect();
-    let mut presentation = root.presentation;
-    let mut signer = root.signer;
-    let mut holder = root.holder;
-    for (index, pair) in segments.windows(2).enumerate() {
-        let [previous, hop] = pair else { continue };
+    let mut standings: Vec<(usize, Result<Place, Rejection>)> =
+        root.place.take().map(|place| (0, place)).into_iter().collect();
+    let Root { mut presentation, mut signer, mut holder, signed_by, algorithm, .. } = root;
+    let mut previous = Previous { segment: raw, algorithm };
+    let last = hops.len();
+    for (index, (raw, hop)) in hops.into_iter().enumerate() {
         let segment = index.saturating_add(1);
-        let position = if segment == hops.len() { last_position(hop, context) } else { Position::Middle };
-        let read = read_hop(Hop { hop, previous, segment, position, holder: holder.as_ref() }, context, report)?;
+        let position = if segment == last { last_position(&hop, context) } else { Position::Middle };
+        let read =
+            read_hop(Hop { hop, previous: &previous, segment, position, holder: holder.as_ref() }, context, report)?;
+        previous = Previous { segment: raw, algorithm: read.link.algorithm };
         links.push(read.link);
+        standings.extend(read.place.map(|place| (segment, place)));
         signer = read.signer;
         holder = read.holder;
         presentation = Some(read.presentation);
     }
-    Ok(Credential { links, presentation, signer, signed_by: root.signed_by })
+    let standing = |(segment, place)| {
+        let (scopes, issuer) = (signed_by.scopes.clone(), signed_by.issuer.clone());
+        Standing { segment, place, scopes, issuer }
+    };
+    let standings = standings.into_iter().map(standing).collect();
+    Ok(Credential { links, presentation, signer, signed_by, standings })
 }
 
 /// A chain that is looked at on its own may end with what was handed on and not closed yet: then its last hop is one of the
@@ -86,14 +96,45 @@ fn last_position(hop: &SdJwt<'_>, context: &Context<'_>) -> Position {
     if is_handed_on { Position::Middle } else { Position::Leaf }
 }
 
-fn open_envelope<'a>(presented: &'a str, report: &mut Report) -> Result<Vec<SdJwt<'a>>, Rejection> {
-    let raw = report.record("envelope", None, chain::split(presented))?;
+struct Envelope<'a> {
+    root: RawSdJwt<'a>,
+    /// Decoded, unless the very same bytes are remembered.
+    opened: Opened<'a>,
+    hops: Vec<(RawSdJwt<'a>, SdJwt<'a>)>,
+}
+
+enum Opened<'a> {
+    Decoded(SdJwt<'a>),
+    Remembered(Arc<Remembered>),
+}
+
+fn open_envelope<'a>(
+    presented: &'a str,
+    memory: Option<&RootMemory>,
+    report: &mut Report,
+) -> Result<Envelope<'a>, Rejection> {
+    let mut raw = report.record("envelope", None, chain::split(presented))?.into_iter();
     report.segment_count = raw.len();
-    let decoded = raw.iter().map(|segment| segment.decode()).collect::<Result<Vec<_>, _>>();
-    let segments = report.record("encoding", None, decoded)?;
-    let headers = segments.iter().try_for_each(|segment| segment.jwt.check_header());
+    let Some(root) = raw.next() else {
+        return Err(Rejection::new(Code::MalformedJwt, "a chain has a root; this one has no segment"));
+    };
+    // The root first: what is wrong with an earlier segment is told first.
+    let decode = || {
+        let opened = match memory.and_then(|memory| memory.find(root.text())) {
+            Some(remembered) => Opened::Remembered(remembered),
+            None => Opened::Decoded(root.decode()?),
+        };
+        let hops = raw.map(|raw| raw.decode().map(|hop| (raw, hop))).collect::<Result<Vec<_>, _>>()?;
+        Ok((opened, hops))
+    };
+    let (opened, hops) = report.record("encoding", None, decode())?;
+    let first = match &opened {
+        Opened::Decoded(root) => root.jwt.check_header(),
+        Opened::Remembered(_) => Ok(()),
+    };
+    let headers = first.and_then(|()| hops.iter().try_for_each(|(_, hop)| hop.jwt.check_header()));
     report.record("headers", None, headers)?;
-    Ok(segments)
+    Ok(Envelope { root, opened, hops })
 }
 
 struct Root {
@@ -103,43 +144,80 @@ struct Root {
     signer: PublicKey,
     presentation: Option<Presentation>,
     signed_by: SignedBy,
+    algorithm: HashAlgorithm,
+    place: Option<Result<Place, Rejection>>,
+}
+
+struct Presented<'a> {
+    raw: RawSdJwt<'a>,
+    opened: Opened<'a>,
+    memory: Option<&'a RootMemory>,
 }
 
 fn read_root(
-    root: &SdJwt<'_>,
+    root: Presented<'_>,
     stands_alone: bool,
     context: &Context<'_>,
     report: &mut Report,
 ) -> Result<Root, Rejection> {
     let at = Some(0);
-    report.record("root_type", at, chain::check_root_type(root))?;
-    let named = Named::by(root, context.clock.now_seconds);
-    let candidates = report.record("root_key", at, context.trusted.candidates(&named))?;
-    let (signer, scopes) = report.record("root_signature", at, who_signed(root, candidates))?;
-    let resolved = report.record("root_disclosures", at, root.resolve())?;
-    let presentation = if stands_alone { read_lone_root(&resolved, context, report)? } else { None };
-    let kind = report.record("root_delegate_payload", at, RootKind::of(root, &resolved, stands_alone))?;
-    let times = context.clock.check(&resolved.claims, "the root").and_then(|()| match &kind {
-        RootKind::Provider { claims, .. } => context.clock.check(claims, "the root's mandate"),
+    let (content, signer, scopes) = match root.opened {
+        Opened::Decoded(decoded) => {
+            report.record("root_type", at, chain::check_root_type(&decoded))?;
+            let named = Named::by(&decoded.jwt, context.clock.now_seconds);
+            let candidates = report.record("root_key", at, context.trusted.candidates(&named))?;
+            let signed = who_signed(candidates, |key| decoded.jwt.verify(key));
+            let (signer, scopes) = report.record("root_signature", at, signed)?;
+            let content = Arc::new(report.record("root_disclosures", at, Content::of(decoded))?);
+            if let Some(memory) = root.memory {
+                memory.keep(root.raw.text(), &signer, &content);
+            }
+            (content, signer, scopes)
+        }
+        Opened::Remembered(remembered) => {
+            // The same bytes passed this before; whose key it is now is asked again.
+            report.record("root_type", at, Ok(()))?;
+            let content = &remembered.content;
+            let named =
+                Named { kid: content.kid.clone(), x5c: content.x5c.as_ref(), now_seconds: context.clock.now_seconds };
+            let candidates = report.record("root_key", at, context.trusted.candidates(&named))?;
+            let signed = who_signed(candidates, |key| {
+                if *key == remembered.signer { Ok(()) } else { root.raw.jwt().decode()?.verify(key) }
+            });
+            let (signer, scopes) = report.record("root_signature", at, signed)?;
+            report.record("root_disclosures", at, Ok(()))?;
+            (Arc::clone(content), signer, scopes)
+        }
+    };
+    let presentation = if stands_alone { read_lone_root(&content.claims, context, report)? } else { None };
+    let kind = report.record("root_delegate_payload", at, RootKind::of(&content, stands_alone))?;
+    let times = context.clock.check(&content.claims, "the root").and_then(|()| match &kind {
+        RootKind::Provider(mandate) => context.clock.check(&mandate.claims, "the root's mandate"),
         RootKind::UserCredential => Ok(()),
     });
     report.record("root_times", at, times)?;
-    let holder = report.record("root_confirmation_key", at, kind.holder(&resolved, stands_alone))?;
-    let issuer = resolved.claims.get("iss").and_then(Value::as_str).map(str::to_owned);
+    let holder = report.record("root_confirmation_key", at, kind.holder(&content, stands_alone))?;
+    let issuer = content.claims.get("iss").and_then(Value::as_str).map(str::to_owned);
+    let algorithm = content.algorithm;
     let link = match kind {
         RootKind::UserCredential => None,
-        RootKind::Provider { identity, claims } => {
-            Some(Link { segment: 0, identity, algorithm: resolved.algorithm, claims, withheld: resolved.withheld })
+        RootKind::Provider(Delegated { identity, claims }) => {
+            let withheld = content.withheld.clone();
+            Some(Link { segment: 0, identity, algorithm, claims, holder: holder.clone(), withheld })
         }
     };
-    Ok(Root { link, holder, signer, presentation, signed_by: SignedBy { scopes, issuer } })
+    let place = Place::of(&content.claims).transpose();
+    Ok(Root { link, holder, signer, presentation, signed_by: SignedBy { scopes, issuer }, algorithm, place })
 }
 
 /// The candidates whose signature it is: one key, which several roots may have.
-fn who_signed(root: &SdJwt<'_>, candidates: Vec<Candidate>) -> Result<(PublicKey, Vec<Scope>), Rejection> {
+fn who_signed(
+    candidates: Vec<Candidate>,
+    verify: impl Fn(&PublicKey) -> Result<(), Rejection>,
+) -> Result<(PublicKey, Vec<Scope>), Rejection> {
     let (mut signed, mut refused) = (None::<(PublicKey, Vec<Scope>)>, None);
     for Candidate { key, scope } in candidates {
-        match (&mut signed, root.jwt.verify(&key)) {
+        match (&mut signed, verify(&key)) {
             (Some((_, scopes)), Ok(())) => scopes.push(scope),
             (None, Ok(())) => signed = Some((key, vec![scope])),
             (_, Err(other)) => refused = refused.or(Some(other)),
@@ -152,45 +230,43 @@ fn who_signed(root: &SdJwt<'_>, candidates: Vec<Candidate>) -> Result<(PublicKey
 /// AP2's two trust models.
 enum RootKind {
     /// A Trusted Agent Provider signs the mandate itself.
-    Provider { identity: MandateId, claims: Object },
+    Provider(Delegated),
     /// A credential of the user (top-level `cnf`) whose holder key signs the mandates.
     UserCredential,
 }
 
 impl RootKind {
-    fn of(root: &SdJwt<'_>, resolved: &Resolved, stands_alone: bool) -> Result<Self, Rejection> {
-        match (resolved.claims.contains_key("cnf"), &resolved.delegates) {
-            (true, None) if stands_alone => {
+    fn of(content: &Content, stands_alone: bool) -> Result<Self, Rejection> {
+        match (content.claims.contains_key("cnf"), &content.delegation) {
+            (true, Delegation::None) if stands_alone => {
                 let message = "a mandate is delegated by a root; this user credential came with none behind it";
                 Err(Rejection::new(Code::DelegatePayloadCount, message).at("delegate_payload"))
             }
-            (true, None) => Ok(Self::UserCredential),
-            (true, Some(_)) => {
+            (true, Delegation::None) => Ok(Self::UserCredential),
+            (true, Delegation::Of(_)) => {
                 let message = "a root has either a top-level cnf or a delegate_payload; this one has both";
                 Err(Rejection::new(Code::RootAmbiguous, message).at("cnf"))
             }
-            (false, _) => {
-                let (delegate, claims) = chain::single_delegate(resolved)?;
-                Ok(Self::Provider { identity: MandateId::of(root, delegate), claims: claims.clone() })
-            }
+            (false, Delegation::None) => Err(chain::wrong_delegates("0")),
+            (false, Delegation::Of(delegated)) => delegated.clone().map(Self::Provider),
         }
     }
 
     /// Whom the root empowers; a closed mandate that stands alone empowers nobody further.
-    fn holder(&self, resolved: &Resolved, stands_alone: bool) -> Result<Option<PublicKey>, Rejection> {
-        match self {
-            Self::UserCredential => chain::confirmation_key(&resolved.claims).map(Some),
-            Self::Provider { claims, .. } => {
-                let is_closed = Vct::of(claims).is_ok_and(|vct| !vct.is_open());
-                if stands_alone && is_closed { refuse_cnf(claims) } else { chain::confirmation_key(claims).map(Some) }
-            }
+    fn holder(&self, content: &Content, stands_alone: bool) -> Result<Option<PublicKey>, Rejection> {
+        if let Self::Provider(Delegated { claims, .. }) = self
+            && stands_alone
+            && Vct::of(claims).is_ok_and(|vct| !vct.is_open())
+        {
+            return refuse_cnf(claims);
         }
+        content.holder.clone().map(Some)
     }
 }
 
 /// A root without hops carries no key binding; where the verifier asked for itself, the root must name it.
 fn read_lone_root(
-    resolved: &Resolved,
+    claims: &Object,
     context: &Context<'_>,
     report: &mut Report,
 ) -> Result<Option<Presentation>, Rejection> {
@@ -198,17 +274,18 @@ fn read_lone_root(
         Expected::OnItsOwn => {
             let detail = "the mandate is looked at on its own".to_owned();
             report.note("root_claims", Some(0), super::CheckOutcome::NotAsked, detail);
-            return Ok(Presentation::read(&resolved.claims).ok());
+            return Ok(Presentation::read(claims).ok());
         }
-        Expected::Exactly { .. } => Presentation::read(&resolved.claims)
-            .and_then(|presentation| presentation.check(context).map(|()| presentation)),
+        Expected::Exactly { .. } => {
+            Presentation::read(claims).and_then(|presentation| presentation.check(context).map(|()| presentation))
+        }
     };
     report.record("root_claims", Some(0), read).map(Some)
 }
 
-struct Hop<'a> {
-    hop: &'a SdJwt<'a>,
-    previous: &'a SdJwt<'a>,
+struct Hop<'a, 'p> {
+    hop: SdJwt<'p>,
+    previous: &'a Previous<'p>,
     segment: usize,
     position: Position,
     holder: Option<&'a PublicKey>,
@@ -219,15 +296,17 @@ struct ReadHop {
     holder: Option<PublicKey>,
     signer: PublicKey,
     presentation: Presentation,
+    place: Option<Result<Place, Rejection>>,
 }
 
-fn read_hop(hop: Hop<'_>, context: &Context<'_>, report: &mut Report) -> Result<ReadHop, Rejection> {
+fn read_hop(hop: Hop<'_, '_>, context: &Context<'_>, report: &mut Report) -> Result<ReadHop, Rejection> {
     let Hop { hop, previous, segment, position, holder } = hop;
     let at = Some(segment);
-    report.record("hop_type", at, chain::check_hop_type(hop, position))?;
-    let signer = report.record("hop_signature", at, check_signature(hop, holder))?;
-    report.record("hop_binding", at, chain::check_binding(hop, previous, position))?;
-    let resolved = report.record("hop_disclosures", at, hop.resolve())?;
+    report.record("hop_type", at, chain::check_hop_type(&hop, position))?;
+    let signer = report.record("hop_signature", at, check_signature(&hop, holder))?;
+    report.record("hop_binding", at, chain::check_binding(&hop, previous, position))?;
+    let signed = hop.jwt.signing_input();
+    let resolved = report.record("hop_disclosures", at, hop.into_resolved())?;
     let presentation = Presentation::read(&resolved.claims).and_then(|presentation| {
         if position == Position::Leaf {
             presentation.check(context)?;
@@ -243,28 +322,30 @@ fn read_hop(hop: Hop<'_>, context: &Context<'_>, report: &mut Report) -> Result<
         }
         other => report.record("hop_claims", at, other)?,
     };
-    let delegate = chain::single_delegate(&resolved).and_then(|found| {
+    let delegate = chain::only_delegate(resolved.delegates.unwrap_or_default()).and_then(|found| {
         if resolved.claims.contains_key("cnf") {
             let message = "cnf lies inside the delegate payload; one came outside it";
             return Err(Rejection::new(Code::CnfMisplaced, message).at("cnf"));
         }
         Ok(found)
     });
-    let (delegate, claims) = report.record("hop_delegate_payload", at, delegate)?;
+    let (digest, claims) = report.record("hop_delegate_payload", at, delegate)?;
     let holder = match position {
-        Position::Middle => chain::confirmation_key(claims).map(Some),
-        Position::Leaf => refuse_cnf(claims),
+        Position::Middle => chain::confirmation_key(&claims).map(Some),
+        Position::Leaf => refuse_cnf(&claims),
     };
     let holder = report.record("hop_confirmation_key", at, holder)?;
-    report.record("hop_times", at, check_times(&resolved.claims, claims, position, context))?;
+    report.record("hop_times", at, check_times(&resolved.claims, &claims, position, context))?;
     let link = Link {
         segment,
-        identity: MandateId::of(hop, delegate),
+        identity: MandateId::of(signed, digest.as_deref()),
         algorithm: resolved.algorithm,
-        claims: claims.clone(),
-        withheld: resolved.withheld.clone(),
+        claims: Arc::new(claims),
+        holder: holder.clone(),
+        withheld: resolved.withheld,
     };
-    Ok(ReadHop { link, holder, signer, presentation })
+    let place = Place::of(&resolved.claims).transpose();
+    Ok(ReadHop { link, holder, signer, presentation, place })
 }
 
 fn check_signature(hop: &SdJwt<'_>, holder: Option<&PublicKey>) -> Result<PublicKey, Rejection> {
@@ -299,42 +380,4 @@ fn check_times(outer: &Object, mandate: &Object, position: Position, context: &C
         }
     }
     Ok(())
-}
-
-impl Presentation {
-    /// `iat`, `aud` and `nonce` of a key-bound hop (RFC 9901 section 4.3: all three are required).
-    fn read(claims: &Object) -> Result<Self, Rejection> {
-        let issued_at = clock::numeric_date(claims, "iat")?.and_then(clock::whole_seconds).ok_or_else(|| {
-            Rejection::new(Code::IatMissing, "a key-bound hop says when it was signed; iat is not there").at("iat")
-        })?;
-        Ok(Self {
-            audience: bound_text(claims, "aud", Code::AudMissing)?,
-            nonce: bound_text(claims, "nonce", Code::NonceMissing)?,
-            issued_at_seconds: issued_at,
-        })
-    }
-
-    fn check(&self, context: &Context<'_>) -> Result<(), Rejection> {
-        let Expected::Exactly { audience, nonce } = context.expected else { return Ok(()) };
-        if self.audience != audience {
-            let message = format!("aud is {}; {} came", shown(audience), shown(&self.audience));
-            return Err(Rejection::new(Code::AudMismatch, message).at("aud"));
-        }
-        if self.nonce != nonce {
-            let message = format!("nonce is {}; {} came", shown(nonce), shown(&self.nonce));
-            return Err(Rejection::new(Code::NonceMismatch, message).at("nonce"));
-        }
-        Ok(())
-    }
-}
-
-fn bound_text(claims: &Object, name: &'static str, missing: Code) -> Result<String, Rejection> {
-    match claims.get(name) {
-        Some(Value::String(text)) if !text.is_empty() && text.len() <= TEXT_BYTES_MAX => Ok(text.clone()),
-        other => {
-            let came = other.map_or("nothing", kind);
-            let message = format!("{name} is a string of 1 to {TEXT_BYTES_MAX} bytes; {came} came");
-            Err(Rejection::new(missing, message).at(name))
-        }
-    }
 }

@@ -6,13 +6,18 @@
 
 mod authority;
 mod credential;
+mod memory;
+mod presentation;
 mod report;
+mod standing;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use credential::Presentation;
+pub use memory::RootMemory;
+pub use presentation::Presentation;
 pub use report::{Check, CheckOutcome};
+pub use standing::{Lists, Published, Standing};
 pub use verdict::{Closed, ClosedFacts, Facts, Obligation, OpenFacts, Strength, Verdict};
 
 use crate::chain::MandateId;
@@ -106,9 +111,22 @@ pub enum Revoked<'a> {
 
 /// Verifies a presented mandate chain. Never panics, whatever is presented.
 pub fn verify(presented: &str, context: &Context<'_>) -> Verdict {
+    judge(presented, context, None)
+}
+
+/// The same verdict, faster where the root was verified before: what is remembered, and why that is safe, is said at
+/// [`RootMemory`].
+pub fn verify_remembering(presented: &str, context: &Context<'_>, memory: &RootMemory) -> Verdict {
+    judge(presented, context, Some(memory))
+}
+
+fn judge(presented: &str, context: &Context<'_>, memory: Option<&RootMemory>) -> Verdict {
     let mut report = Report::default();
-    let outcome = credential::authenticate(presented, context, &mut report)
+    let outcome = credential::authenticate(presented, context, memory, &mut report)
         .and_then(|credential| authority::judge(credential, context, &mut report));
+    if let Ok(facts) = &outcome {
+        report.note(standing::CHECK, None, CheckOutcome::NotAsked, standing::not_asked(facts));
+    }
     let is_bound =
         matches!(context.expected, Expected::Exactly { .. }) && !matches!(context.purchase, Purchase::OnItsOwn);
     let strength = if is_bound { Strength::Bound } else { Strength::OnItsOwn };

@@ -83,7 +83,7 @@ const HOP: [&str; 8] = [
     "hop_confirmation_key",
     "hop_times",
 ];
-const MANDATE: [&str; 13] = [
+const MANDATE: [&str; 14] = [
     "mandate_types",
     "root_scope",
     "mandate_schema",
@@ -97,6 +97,7 @@ const MANDATE: [&str; 13] = [
     "not_revoked",
     "usage",
     "cart_agreement",
+    super::standing::CHECK,
 ];
 
 #[derive(Debug, Default)]

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::credential::Presentation;
+use super::presentation::Presentation;
 use super::report::Check;
+use super::standing::Standing;
 use crate::cart::Cart;
 use crate::chain::MandateId;
 use crate::checkout::ClosedCheckout;
@@ -52,6 +53,8 @@ pub struct Facts {
     pub obligations: Vec<Obligation>,
     /// The earliest expiry of the chain's mandates.
     pub expires_at_seconds: Option<i64>,
+    /// Which segments have a status that their issuer publishes.
+    pub standings: Vec<Standing>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

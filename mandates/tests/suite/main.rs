@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod ap2_sdk;
 mod cast;
 mod certificates;
 mod checkouts;
@@ -13,7 +14,9 @@ mod hand_over;
 mod narrowing;
 mod openid4vp;
 mod receipts;
+mod remembered;
 mod round_trip;
+mod standing;
 mod status;
 mod tampering;
 mod trust;

@@ -32,12 +32,12 @@ fn judge(token: &str, kind: ReceiptKind) -> Result<Receipt, Code> {
 
 #[test]
 fn every_kind_makes_the_round_trip() {
-    let failure = || Failure { error: "invalid_mandate".to_owned(), error_description: Some("over".to_owned()) };
+    let failure = || Failure { error: "invalid_mandate".to_owned(), error_description: "over".to_owned() };
     let answers = [
         paid_receipt().answer,
         Answer::NotPaid { payment_id: "p".to_owned(), failure: failure() },
         Answer::Ordered { order_id: "o".to_owned() },
-        Answer::NotOrdered { failure: Failure { error_description: None, ..failure() } },
+        Answer::NotOrdered { failure: failure() },
     ];
     for answer in answers {
         let receipt = Receipt { answer, ..paid_receipt() };
@@ -93,6 +93,18 @@ fn the_fields_fit_the_status() {
     assert_eq!(set("status", true.into()), Err(Code::Schema));
     assert_eq!(set("error", "invalid_mandate".into()), Err(Code::ReceiptFieldForbidden));
     assert_eq!(set("status", "Error".into()), Err(Code::ReceiptFieldMissing));
+    let failed = |missing: &str| {
+        with(&|claims| {
+            claims.remove("order_id");
+            claims.insert("status".to_owned(), "Error".into());
+            claims.insert("error".to_owned(), "invalid_mandate".into());
+            claims.insert("error_description".to_owned(), "over".into());
+            claims.remove(missing);
+        })
+    };
+    assert_eq!(failed("error"), Err(Code::ReceiptFieldMissing));
+    assert_eq!(failed("error_description"), Err(Code::ReceiptFieldMissing), "the schema requires both");
+    assert!(failed("nothing").is_ok());
     assert_eq!(set("reference", "other".into()), Err(Code::ReceiptReferenceUnknown));
     assert_eq!(set("iat", (NOW + 61).into()), Err(Code::IssuedInFuture));
     assert_eq!(set("iat", "1800000000".into()), Err(Code::TimeClaimType));

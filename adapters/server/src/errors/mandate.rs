@@ -268,6 +268,15 @@ super::abouts! { Code,
         "Fetch the list anew; where it stays so, ask its issuer.";
     StatusElsewhere => "The status list is the one of another address than the mandate names.",
         "Fetch it from the address in `status.status_list.uri`.";
+    StatusUnavailable =>
+        "The credential says that its status is published, and the list cannot be had now: whether it stands is not known.",
+        "Try again; the message says what the fetch met.";
+    StatusListInvalid => "The status list that the credential names is none to rely upon.",
+        "Try again once its issuer publishes a good one; the message says what is wrong with it.";
+    CredentialRevoked => "The issuer of the credential says that it does not stand any more.",
+        "Ask for a new mandate.";
+    CredentialSuspended => "The issuer of the credential says that it is suspended.",
+        "Wait until its issuer resumes it.";
     ConstraintWithheld => "A constraint of the mandate was not disclosed, so it cannot be checked.",
         "Disclose every constraint.";
     ConstraintWithoutType => "A constraint does not say what it constrains.",
