@@ -51,6 +51,12 @@ async fn evidence_verifies_offline_and_no_changed_evidence_does() {
     assert_eq!(left, 5, "it says what it does not prove: {said}");
 
     let bundle: Value = serde_json::from_str(text(&file, "bundle")).unwrap();
+    // As it was written before there were two rails: the same, but for the digest that the record has.
+    let mut former = bundle.clone();
+    let offered = former.as_object_mut().unwrap().remove("rail").unwrap()["x402"].as_object().unwrap().clone();
+    former.as_object_mut().unwrap().extend(offered);
+    let read = engine::evidence::Bundle::parse(&former.to_string()).expect("the former shape");
+    assert_eq!(serde_json::to_value(read).unwrap(), bundle);
     let mut changed: Vec<(&str, Value)> = Vec::new();
     let mut change = |what: &'static str, edit: &dyn Fn(&mut Value)| {
         let mut copy = file.clone();

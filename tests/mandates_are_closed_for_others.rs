@@ -186,7 +186,9 @@ async fn a_closed_mandate_is_held_until_its_receipt_comes() {
     let stranger = LocalKey::from_random(&[7; 32]).unwrap();
     let posing = LocalKey::from_random(&[7; 32]).unwrap().named(key.public().key_id());
     let good = receipt(&shop, &key, &closed, false);
-    let elsewhere = close(&shop, &new_key(), asked(&mandate, &another, json!({}))).await.expect("another");
+    let soon = shop.service.engine().clock.now().seconds() + 13;
+    let short = cart(&shop, 250, json!({ "exp": soon })).await;
+    let elsewhere = close(&shop, &new_key(), asked(&mandate, &short, json!({}))).await.expect("another");
     let mut other_reference = closed.clone();
     other_reference["payment_mandate"] = elsewhere["payment_mandate"].clone();
     for (receipt, expected) in [
@@ -205,8 +207,18 @@ async fn a_closed_mandate_is_held_until_its_receipt_comes() {
     assert_eq!((text(&settled, "state"), &settled["final"]), ("settled", &json!(true)));
     assert_eq!(answered(&shop, &closed, &paid).await.expect("again"), settled);
     assert_eq!(code(answered(&shop, &closed, &good).await), "spend_state", "they said that it was paid");
-    let freed = answered(&shop, &elsewhere, &receipt(&shop, &key, &elsewhere, false)).await.expect("not paid");
+    // Their word that it was not paid frees it when it cannot be paid any more.
+    let not_paid = receipt(&shop, &key, &elsewhere, false);
+    assert_eq!(code(answered(&shop, &elsewhere, &not_paid).await), "not_expired");
+    let freed = loop {
+        match answered(&shop, &elsewhere, &not_paid).await {
+            Ok(freed) => break freed,
+            Err(error) => assert!(shop.service.engine().clock.now().seconds() < soon + 10, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
     assert_eq!(text(&freed, "state"), "released");
+    assert!(shop.service.engine().clock.now().seconds() >= soon);
     assert_eq!(figures(&shop, &mandate).await, ("0.00".into(), "2.50".into()));
 }
 
@@ -259,6 +271,9 @@ async fn one_nonce_one_cart_and_one_key_are_used_once() {
         let refusal = close(&shop, &new_key(), asked(mandate, cart, json!({ "nonce": nonce }))).await;
         assert_eq!(code(refusal), expected, "{nonce}");
     }
+    // Nor does something else to pay with.
+    let instrument = json!({ "nonce": "once", "payment_instrument": { "id": "card-2", "type": "card" } });
+    assert_eq!(code(close(&shop, &new_key(), asked(&mandate, &second, instrument)).await), "authorization_claimed");
     let again = asked(&mandate, &first, json!({ "nonce": "meant", "again_after": "00".repeat(32) }));
     assert_eq!(code(close(&shop, &new_key(), again).await), "spend_unknown");
 }
@@ -424,6 +439,8 @@ async fn an_acceptance_uses_the_mandate_up_and_its_receipt_settles() {
         (&shop.merchant, payment, "p", &order, "", (400, "invalid_request")),
         (&shop.merchant, checkout, "c", &paid, "", (400, "invalid_request")),
         (&shop.merchant, checkout, "c", &json!({ "order": 1 }), "", (400, "invalid_request")),
+        (&shop.merchant, checkout, "c", &json!({ "order_id": "" }), "", (400, "invalid_request")),
+        (&shop.merchant, checkout, "c", &json!({ "order_id": "o".repeat(257) }), "", (400, "invalid_request")),
     ] {
         let (status, code, detail) = refused(verify(token, presented, nonce, accept.clone(), without).await);
         assert_eq!((status, code.as_str()), expected, "{detail}");

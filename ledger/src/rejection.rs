@@ -148,6 +148,8 @@ rejections! {
         "this is for {expected}; spend {spend} is {found}",
     56 "recurrence_too_soon" RecurrenceTooSoon { budget: BudgetId, frequency: String, last: i64, due: i64, now: i64 } transient
         "mandate {budget} is used {frequency}, last at {last}; the next use is due at {due}, it is {now}",
+    57 "may_be_out" MayBeOut { spend: SpendId, valid_before: i64, since: i64 } final
+        "spend {spend} is of before {valid_before}, and this book was set back and let on at {since}: it may have been given away",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

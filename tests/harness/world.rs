@@ -100,6 +100,7 @@ impl World {
         ring.provide(&Slot::all(&config)).await.unwrap();
         for tenant in &mut config.tenants {
             tenant.payment_seconds = Some(payment_seconds);
+            tenant.closing_seconds = Some(payment_seconds.min(300).try_into().unwrap());
             tenant.hold_seconds = Some(hold_seconds);
         }
         std::fs::write(folder.path().join("purser.toml"), toml::to_string(&config).unwrap()).unwrap();

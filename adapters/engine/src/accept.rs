@@ -7,7 +7,7 @@ use ledger::id::{BudgetId, CallerKind, Digest};
 use mandates::chain::reference_hashes;
 use mandates::mandate::Family;
 use mandates::receipt::{Answer, Receipt};
-use mandates::verify::Facts;
+use mandates::verify::{Closed, ClosedFacts, Facts};
 use serde::{Deserialize, Serialize};
 
 use crate::closing::KeptReceipt;
@@ -24,6 +24,9 @@ pub enum Acceptance {
     Payment { payment_id: String, psp_confirmation_id: String, network_confirmation_id: String },
 }
 
+/// Longest id that a receipt names.
+const ID_BYTES_MAX: usize = 256;
+
 const ACCEPTANCE_TYPE: &str = "purser.acceptance/1";
 
 impl Acceptance {
@@ -34,12 +37,57 @@ impl Acceptance {
         }
     }
 
+    /// Ids that whoever reads the receipt can read.
+    fn check(&self) -> Result<(), EngineError> {
+        let ids = match self {
+            Self::Order { order_id } => vec![order_id],
+            Self::Payment { payment_id, psp_confirmation_id, network_confirmation_id } => {
+                vec![payment_id, psp_confirmation_id, network_confirmation_id]
+            }
+        };
+        match ids.into_iter().find(|id| id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control)) {
+            Some(id) => {
+                let expected = format!("ids of 1 to {ID_BYTES_MAX} bytes without control characters");
+                Err(EngineError::invalid("accept", expected, id.clone()))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn answer(&self) -> Answer {
         match self.clone() {
             Self::Order { order_id } => Answer::Ordered { order_id },
             Self::Payment { payment_id, psp_confirmation_id, network_confirmation_id } => {
                 Answer::Paid { payment_id, psp_confirmation_id, network_confirmation_id }
             }
+        }
+    }
+}
+
+/// The name of one verifier's nonce among the nonces under a mandate.
+fn claimed(audience: &str, nonce: &str) -> String {
+    Digest::of_parts("purser/presented-to/1", &[audience.as_bytes(), nonce.as_bytes()]).to_string()
+}
+
+/// A merchant answers for what is bought from it, not for its neighbours.
+fn check_own(identity: &Identity, tenant: &Tenant, closed: &ClosedFacts) -> Result<(), EngineError> {
+    if identity.caller.kind != CallerKind::Merchant {
+        return Ok(());
+    }
+    let principal = &identity.caller.principal;
+    let role = tenant.merchants.get(principal);
+    let role = role.ok_or_else(|| EngineError::NotFound { what: "merchant", id: principal.to_string() })?;
+    let named = match &closed.mandate {
+        Closed::Payment(payment) => Some(&payment.payee),
+        Closed::Checkout { cart, .. } => cart.merchant.as_ref(),
+    };
+    match named {
+        Some(merchant) if merchant.is(&role.merchant) => Ok(()),
+        other => {
+            let found =
+                other.map_or_else(|| "nobody".to_owned(), |merchant| format!("{} ({})", merchant.name, merchant.id));
+            let expected = format!("{} ({})", role.merchant.name, role.merchant.id);
+            Err(EngineError::CartMismatch { expected, found })
         }
     }
 }
@@ -72,11 +120,13 @@ impl Engine {
         let closed = facts.closed.as_ref();
         let closed = closed.ok_or_else(|| EngineError::invalid("accept", "a closed mandate", "an open one"))?;
         let presentation = closed.presentation.as_ref();
-        let nonce = presentation.map(|presentation| presentation.nonce.clone());
+        let nonce = presentation.map(|presentation| claimed(&presentation.audience, &presentation.nonce));
         let nonce = nonce.ok_or_else(|| EngineError::invalid("accept", "a mandate with a nonce", "one without"))?;
+        acceptance.check()?;
         let mandate = facts.open.last().map_or(closed.identity, |open| open.identity);
         let asked = serde_json::to_vec(acceptance).map_err(|error| EngineError::Broken(error.to_string()))?;
         let tenant = self.tenant(&identity.tenant)?;
+        check_own(identity, &tenant, closed)?;
         let receipt = self.success(identity, &tenant, presented, acceptance).await?;
         let document = to_document("receipt", &receipt)?;
         let accept = Accept {

@@ -159,8 +159,11 @@ impl Engine {
             again_after: request.again_after,
             evidence: document.digest(),
         };
+        let evidence = hold.evidence;
         let answer = self.run(identity, Command::Hold(Box::new(hold)), vec![document]).await?;
         let held = answer.spend.ok_or_else(|| EngineError::Broken("a hold without a spend".into()))?;
+        // Another call with this key came first: what it wrote down is what is signed.
+        let bundle = if held.evidence == evidence { bundle } else { self.bundle(identity, &held).await? };
         Ok((held, bundle))
     }
 
@@ -329,6 +332,7 @@ fn bundle(
             verifier: request.payment.clone(),
             merchant: request.checkout.clone(),
             payment: terms.payment.claims(),
+            keys: terms.keys.to_jwks(),
         }),
         payee: merchant.claims(),
         authority: terms.money.amount,

@@ -196,6 +196,7 @@ const fn kind_of(code: RejectionCode) -> Kind {
         | RejectionCode::NotFenced
         | RejectionCode::NotFinal
         | RejectionCode::RailMismatch
+        | RejectionCode::MayBeOut
         | RejectionCode::SettlementYoung
         | RejectionCode::SettlementFinal
         | RejectionCode::NotReorganised

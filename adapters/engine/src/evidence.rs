@@ -72,6 +72,8 @@ pub struct Presented {
     pub merchant: Option<Addressee>,
     /// The members of the closed payment mandate.
     pub payment: Object,
+    /// What the verifier's receipts verified with then: a JWK set.
+    pub keys: Object,
 }
 
 /// A journal record, openable: salt and bytes give the leaf.
@@ -108,10 +110,25 @@ pub struct EvidenceFile {
     pub issuer_keys: Object,
 }
 
+impl Bundle {
+    /// Written before there were two rails it has the members of the 402 among its own.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        let mut bundle: Object = serde_json::from_str(text)?;
+        if !bundle.contains_key("rail") {
+            let members = ["payment_required", "method", "offer"].into_iter();
+            let offered: Object =
+                members.filter_map(|name| bundle.remove(name).map(|value| (name.to_owned(), value))).collect();
+            let rail = Object::from_iter([("x402".to_owned(), offered.into())]);
+            bundle.insert("rail".to_owned(), rail.into());
+        }
+        serde_json::from_value(bundle.into())
+    }
+}
+
 impl Engine {
     pub(crate) async fn bundle(&self, identity: &Identity, spend: &Spend) -> Result<Bundle, EngineError> {
         let text = self.document_text(identity, spend.evidence).await?;
-        serde_json::from_str(&text).map_err(|error| EngineError::Broken(format!("evidence cannot be read: {error}")))
+        Bundle::parse(&text).map_err(|error| EngineError::Broken(format!("evidence cannot be read: {error}")))
     }
 
     pub(crate) async fn document_text(&self, identity: &Identity, digest: Digest) -> Result<String, EngineError> {

@@ -105,6 +105,7 @@ impl Engine {
     /// a block that stays, the chain does not show all of it.
     async fn check_expired(&self, tenant: &Tenant, since: i64) -> Result<(), EngineError> {
         let seconds = i64::try_from(tenant.limits.payment_seconds).unwrap_or(i64::MAX);
+        let seconds = seconds.max(tenant.limits.closing_seconds);
         let expected = since.saturating_add(seconds);
         let finalized = self.chain.block(At::Finalized).await?.timestamp;
         if i64::try_from(finalized).unwrap_or(i64::MAX) < expected {

@@ -87,6 +87,8 @@ pub struct Limits {
     pub hold_seconds: i64,
     /// The longest life of a signed payment; the money stays held until then.
     pub payment_seconds: u64,
+    /// The longest life of a mandate that is closed for somebody else; the money stays held until then.
+    pub closing_seconds: i64,
     /// How long a question to a human stands.
     pub decision_seconds: i64,
     /// How many payments of one agent may be open at once.
@@ -104,6 +106,7 @@ impl Default for Limits {
         Self {
             hold_seconds: 60,
             payment_seconds: 60,
+            closing_seconds: 300,
             decision_seconds: 900,
             open_payments: 10_000,
             refusals_burst: 200,

@@ -126,6 +126,7 @@ fn assemble(
     };
     let mut times = Limits::default();
     times.payment_seconds = tenant.payment_seconds.unwrap_or(times.payment_seconds);
+    times.closing_seconds = tenant.closing_seconds.unwrap_or(times.closing_seconds);
     times.open_payments = tenant.open_payments.unwrap_or(times.open_payments);
     times.refusals_burst = tenant.refusals_burst.unwrap_or(times.refusals_burst);
     times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);

@@ -154,6 +154,9 @@ pub struct TenantConfig {
     /// Seconds a signed payment lives at most.
     #[serde(default)]
     pub payment_seconds: Option<u64>,
+    /// Seconds that a mandate which is closed for somebody else lives at most.
+    #[serde(default)]
+    pub closing_seconds: Option<i64>,
     #[serde(default)]
     pub hold_seconds: Option<i64>,
     /// How many payments of one agent may be open at once, and how many refusals that the journal keeps it may cause in a
@@ -361,6 +364,7 @@ impl Config {
                 any_verifier: false,
                 pegs: Vec::new(),
                 payment_seconds: None,
+                closing_seconds: None,
                 hold_seconds: None,
                 open_payments: None,
                 refusals_burst: None,

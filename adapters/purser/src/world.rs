@@ -138,6 +138,7 @@ fn tenant(id: &str) -> TenantConfig {
         sell: None,
         facilitate: None,
         payment_seconds: None,
+        closing_seconds: None,
         hold_seconds: None,
         open_payments: None,
         refusals_burst: None,

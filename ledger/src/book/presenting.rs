@@ -40,6 +40,11 @@ impl Draft<'_> {
         let presented = [SpendState::Submitted, SpendState::Unknown];
         let Some(found) = self.spend_in(spend, &presented, &[state])? else { return Ok(Outcome::Known) };
         on_rail(found, Rail::Mandate)?;
+        // A word that it was not paid frees nothing while it can still be paid.
+        if receipt.answer == Answered::NotPaid && self.at.seconds() < found.valid_before {
+            let (expires_at, now) = (found.valid_before, self.at.seconds());
+            return Err(Rejection::NotExpired { spend, expires_at, now }.into());
+        }
         let mut effects = match receipt.answer {
             Answered::Paid => {
                 let mut effects = self.effects(Operation::Settle);
@@ -60,8 +65,8 @@ impl Draft<'_> {
         let found = self.spend_in(spend, &[SpendState::Committed], &[SpendState::Released])?;
         let Some(found) = found else { return Ok(Outcome::Known) };
         on_rail(found, Rail::Mandate)?;
-        // A book that was set back may not know that somebody got it.
         self.check_gate(&Scope::Fence)?;
+        self.check_is_known(found)?;
         if self.at.seconds() < found.valid_before {
             let (expires_at, now) = (found.valid_before, self.at.seconds());
             return Err(Rejection::NotExpired { spend, expires_at, now }.into());
@@ -69,6 +74,18 @@ impl Draft<'_> {
         let mut effects = self.released(found)?;
         effects.spend = Some(Spend { state: SpendState::Released, ..found.clone() });
         done(effects)
+    }
+
+    /// A book that was set back may not know that somebody got it: whatever is of a time before its fence was lifted is never
+    /// taken for something that nobody has.
+    pub(super) fn check_is_known(&self, found: &Spend) -> Result<(), Refusal> {
+        let fence = self.view.gates.find(&Scope::Fence)?;
+        match fence.filter(|_| found.authorization.rail() == Rail::Mandate).map(|gate| gate.since.seconds()) {
+            Some(since) if since >= found.valid_before => {
+                Err(Rejection::MayBeOut { spend: found.id, valid_before: found.valid_before, since }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The legs and moves of a signed payment that can never happen.

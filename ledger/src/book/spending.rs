@@ -130,6 +130,7 @@ impl Draft<'_> {
     fn give_back(&self, found: &Spend, state: SpendState, operation: Operation) -> Result<Outcome, Refusal> {
         // A book that was set back may not know that this was signed.
         self.check_gate(&Scope::Fence)?;
+        self.check_is_known(found)?;
         let mut effects = self.effects(operation);
         self.move_budgets(&mut effects, found, BudgetStep::Release)?;
         let mut leg = purchase_leg(found, TransferCode::Release, Layer::Void);

@@ -6,6 +6,7 @@ use ledger::rejection::Rejection;
 use ledger::spend::{Rail as PaidOver, Spend};
 use mandates::chain::reference_hashes;
 use mandates::json::Object;
+use mandates::keys::KeySet;
 use mandates::receipt::{self, ReceiptKind, References};
 use serde::{Deserialize, Serialize};
 
@@ -47,13 +48,19 @@ impl Engine {
             return Err(EngineError::Broken(format!("spend {id} is of another rail than its evidence")));
         };
         let merchant = mandates::party::Merchant::parse(&bundle.payee)?;
-        let payee = tenant.payees.merchant(&merchant.id);
-        let payee = payee.ok_or_else(|| EngineError::NotFound { what: "payee", id: merchant.id })?;
-        let keys = terms::receipt_keys(&tenant, payee, &presented.verifier.audience)?;
+        // Those of now; and those of then, where whoever it was closed for is not on record any more or has other ones.
+        let now = tenant.payees.merchant(&merchant.id);
+        let now = now.map(|payee| terms::receipt_keys(&tenant, payee, &presented.verifier.audience));
+        let then = KeySet::from_jwks(&presented.keys)?;
         let hashes = reference_hashes(&papers.payment)?;
         let known = [hashes.sd_hash, hashes.issuer_jwt_hash];
         let clock = self.mandate_clock(SKEW_SECONDS);
-        let read = receipt::verify(receipt, ReceiptKind::Payment, &keys, &clock, References::Known(&known))?;
+        let verified =
+            |keys: &KeySet| receipt::verify(receipt, ReceiptKind::Payment, keys, &clock, References::Known(&known));
+        let (read, keys) = match now {
+            Some(Ok(now)) if verified(&now).is_ok() => (verified(&now)?, now),
+            _ => (verified(&then)?, then),
+        };
         let answer = if read.is_success() { Answered::Paid } else { Answered::NotPaid };
         let kept = KeptReceipt { r#type: RECEIPT_TYPE.into(), receipt: receipt.to_owned(), keys: keys.to_jwks() };
         let document = to_document("receipt", &kept)?;

@@ -19,17 +19,18 @@ use crate::error::EngineError;
 use crate::rate::authority_from_minor;
 use crate::tenant::{OtherVerifiers, Payee, Tenant};
 
-/// The longest life of a mandate that was given away, as long as our own verifier takes a leaf: what it holds stays held.
-const CLOSED_SECONDS_MAX: i64 = 300;
 /// What must be left of mandate and cart for a closed mandate to be worth signing.
 const MARGIN_SECONDS: i64 = 10;
 /// Longest `aud` and `nonce`.
 const ADDRESS_BYTES_MAX: usize = 512;
-/// Digits that name an instrument in the books: whatever it is called may be somebody's account.
-const INSTRUMENT_DIGITS: usize = 40;
+/// Who pays, in the books: whoever the mandate is closed for. Which instrument of whose it is stands in the evidence, which
+/// can be erased; a digest of it could be guessed. And so a verifier's nonce is claimed whatever they pay with.
+const PAYER: &str = "external";
 
 pub(super) struct Terms<'a> {
     pub payee: &'a Payee,
+    /// What the verifier's receipt will be signed with, as it is on record now.
+    pub keys: KeySet,
     pub money: Money,
     pub payment: ClosedPayment,
     pub checkout: ClosedCheckout,
@@ -41,19 +42,19 @@ impl<'a> Terms<'a> {
     pub fn of(tenant: &'a Tenant, view: &MandateView, request: &ClosingRequest, now: i64) -> Result<Self, EngineError> {
         let cart = Cart::parse(&request.cart)?;
         let payee = payee(tenant, &cart)?;
-        receipt_keys(tenant, payee, &request.payment.audience)?;
+        let keys = receipt_keys(tenant, payee, &request.payment.audience)?;
         let currency = &view.record.currency;
         if cart.currency.as_str() != currency {
             let (expected, found) = (fiat(currency)?, fiat(cart.currency.as_str())?);
             return Err(EngineError::Book(Rejection::AssetMismatch { expected, found }));
         }
         let money = Money { asset: fiat(currency)?, amount: authority_from_minor(cart.total)? };
-        let valid_before = valid_before(view, &cart, now)?;
+        let valid_before = valid_before(view, &cart, now, tenant.limits.closing_seconds)?;
         let instrument = Instrument::parse(&request.instrument)?;
         let authorization = Authorization {
             network: MANDATE_NETWORK.to_owned(),
             asset: money.asset.clone(),
-            payer: instrument_name(&request.instrument)?,
+            payer: PAYER.to_owned(),
             nonce: claimed(&request.payment).0,
         };
         let payment = ClosedPayment {
@@ -69,7 +70,7 @@ impl<'a> Terms<'a> {
             others: Object::new(),
         };
         let checkout = checkout(&request.cart, Some(valid_before));
-        Ok(Self { payee, money, payment, checkout, authorization, valid_before })
+        Ok(Self { payee, keys, money, payment, checkout, authorization, valid_before })
     }
 }
 
@@ -94,15 +95,15 @@ pub(super) fn check(tenant: &Tenant, request: &ClosingRequest) -> Result<(), Eng
 
 fn check_addressee(fields: [&'static str; 2], tenant: &Tenant, to: &Addressee) -> Result<(), EngineError> {
     for (field, text) in fields.into_iter().zip([&to.audience, &to.nonce]) {
-        let is_plain = !text.is_empty() && text.len() <= ADDRESS_BYTES_MAX && !text.chars().any(char::is_control);
-        if !is_plain {
-            let expected = format!("1 to {ADDRESS_BYTES_MAX} bytes without control characters");
+        let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if text.is_empty() || text.len() > ADDRESS_BYTES_MAX || !is_plain {
+            let expected = format!("1 to {ADDRESS_BYTES_MAX} printable ASCII characters");
             let found = if text.len() > ADDRESS_BYTES_MAX { format!("{} bytes", text.len()) } else { text.clone() };
             return Err(EngineError::invalid(field, expected, found));
         }
     }
     // What is closed for us is never given away: it is how the service judges before it holds.
-    if to.audience == tenant.issuer {
+    if to.audience.trim_end_matches('/') == tenant.issuer.trim_end_matches('/') {
         let [field, _] = fields;
         return Err(EngineError::invalid(field, "a verifier other than this service", to.audience.clone()));
     }
@@ -135,13 +136,13 @@ pub(super) fn receipt_keys(tenant: &Tenant, payee: &Payee, audience: &str) -> Re
 }
 
 /// As short as cart, mandate and verifiers allow.
-fn valid_before(view: &MandateView, cart: &Cart, now: i64) -> Result<i64, EngineError> {
+fn valid_before(view: &MandateView, cart: &Cart, now: i64, seconds: i64) -> Result<i64, EngineError> {
     let (mandate_ends, soonest) = (view.record.expires_at, now.saturating_add(MARGIN_SECONDS));
     if mandate_ends < soonest {
         let (budget, expires_at) = (view.budget.id, mandate_ends);
         return Err(EngineError::Book(Rejection::MandateExpired { budget, expires_at, now }));
     }
-    let latest = now.saturating_add(CLOSED_SECONDS_MAX).min(mandate_ends);
+    let latest = now.saturating_add(seconds).min(mandate_ends);
     match cart.expires_at_seconds {
         Some(ends) if ends < soonest => {
             let expected = format!("a cart that is good until {soonest} or later");
@@ -155,11 +156,6 @@ fn valid_before(view: &MandateView, cart: &Cart, now: i64) -> Result<i64, Engine
 /// One verifier's nonce is used once, whatever the mandate and the agent.
 pub(crate) fn claimed(to: &Addressee) -> Digest {
     Digest::of_parts("purser/closed-for/1", &[to.audience.as_bytes(), to.nonce.as_bytes()])
-}
-
-fn instrument_name(instrument: &Object) -> Result<String, EngineError> {
-    let digest = Digest::of_parts("purser/instrument/1", &[canonical_object(instrument)?.as_bytes()]);
-    Ok(digest.to_string().chars().take(INSTRUMENT_DIGITS).collect())
 }
 
 /// What is bought: the cart, whoever is asked to pay it.

@@ -52,7 +52,7 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
         "journal_records",
         records.as_ref().map(|records| format!("{} records give their leaves", records.len())).map_err(Clone::clone),
     );
-    let bundle: Result<Bundle, String> = serde_json::from_str(&file.bundle).map_err(|error| error.to_string());
+    let bundle: Result<Bundle, String> = Bundle::parse(&file.bundle).map_err(|error| error.to_string());
     find("bundle", bundle.as_ref().map(|bundle| bundle.r#type.clone()).map_err(Clone::clone));
     let (Ok(records), Ok(bundle)) = (records, bundle) else { return findings };
     let spend = records.iter().rev().find_map(|record| record.spend.clone());

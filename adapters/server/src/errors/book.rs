@@ -172,6 +172,9 @@ super::abouts! { RejectionCode,
     PayeeChanged =>
         "This shop was first paid at another address and now names a new one, which is what an attacker would do.",
         "Ask the shop on another way; then put the new address on record as a payee.";
+    MayBeOut =>
+        "The book was restored from a backup, and a mandate that it knows as reserved may have been given to its verifier since.",
+        "It stays held. Its verifier's receipt posts it.";
     RailMismatch =>
         "The payment goes over another rail: one is settled by what a chain shows, the other by the receipt of whoever its \
             mandate was closed for.",

@@ -49,6 +49,20 @@ fn fence(to: GateState) -> Request {
     on(Command::Gate { scope: Scope::Fence, to })
 }
 
+/// One whose time is over at the start.
+fn early() -> Request {
+    but(1, 100, |hold| {
+        hold.authorization = presented_for(1);
+        hold.valid_before = START.seconds();
+        hold.expires_at = START.plus_micros(100_000_000_000);
+    })
+}
+
+/// A book with these records that got a fence and was let on.
+fn set_back(records: Vec<Request>) -> Vec<Request> {
+    records.into_iter().chain([fence(GateState::Closed), fence(GateState::Open)]).collect()
+}
+
 pub(super) fn cases() -> Vec<Case> {
     [of_the_other_rail(), out_of_turn(), accepted_before()].concat()
 }
@@ -131,9 +145,13 @@ fn out_of_turn() -> Vec<Case> {
         (vec![held(), commit(1)], over(), present(1), Code::HoldExpired),
         (vec![held(), commit(1), fence(GateState::Closed)], over(), lapse(1), Code::Stopped),
         (answered(Answered::Paid), 0, acknowledge(1, Answered::NotPaid), Code::SpendStateWrong),
-        (answered(Answered::NotPaid), 0, acknowledge(1, Answered::Paid), Code::SpendStateWrong),
-        (answered(Answered::NotPaid), 0, present(1), Code::SpendStateWrong),
-        (answered(Answered::NotPaid), 0, held(), Code::SpendReleased),
+        // While it can be paid, a word that it was not frees nothing.
+        (given(), over() - 1, acknowledge(1, Answered::NotPaid), Code::NotExpired),
+        // A book that was set back, and let on when all that it knows was over.
+        (set_back(vec![early(), commit(1)]), 0, lapse(1), Code::MayBeOut),
+        (set_back(vec![early(), commit(1)]), 9_000, lapse(1), Code::MayBeOut),
+        (set_back(vec![early()]), 0, void(1), Code::MayBeOut),
+        (set_back(vec![early()]), 100_001, on(Command::Expire { spend: spend(1) }), Code::MayBeOut),
         // Stopped between signature and hand-over.
         (signed_and(state(mandate(0), BudgetState::Suspended)), 0, present(1), Code::MandateSuspended),
         (signed_and(state(PERSON, BudgetState::Suspended)), 0, present(1), Code::MandateSuspended),
@@ -162,7 +180,7 @@ fn the_table_row_by_row() {
     let rows: Vec<Row<'_>> = vec![
         ("given", given.to_vec(), None, (40, 0, 1), SpendState::Submitted),
         ("paid", [&given[..], &[paid()]].concat(), None, (0, 40, 1), SpendState::Settled),
-        ("not paid", [&given[..], &[not_paid()]].concat(), None, (0, 0, 0), SpendState::Released),
+        ("not paid", given.to_vec(), Some(not_paid()), (0, 0, 0), SpendState::Released),
         ("in doubt", given.to_vec(), Some(doubt.clone()), (40, 0, 1), SpendState::Unknown),
         ("paid after all", [&given[..], &[doubt.clone()]].concat(), Some(paid()), (0, 40, 1), SpendState::Settled),
         ("refused after all", [&given[..], &[doubt]].concat(), Some(not_paid()), (0, 0, 0), SpendState::Released),
@@ -184,6 +202,30 @@ fn the_table_row_by_row() {
         let last = last.iter().chain(steps.last()).next().unwrap();
         assert!(matches!(memory.run(START.plus_micros((over() + 1) * 1_000_000), last), Told::Known), "{name}");
     }
+}
+
+#[test]
+fn what_was_not_paid_is_over() {
+    let mut memory = opened();
+    [held(1, 40), commit(1), present(1)].iter().for_each(|request| done(&mut memory, 0, request));
+    done(&mut memory, over(), &acknowledge(1, Answered::NotPaid));
+    for (request, code) in [
+        (acknowledge(1, Answered::Paid), Code::SpendStateWrong),
+        (present(1), Code::SpendStateWrong),
+        (held(1, 40), Code::SpendReleased),
+    ] {
+        let told = memory.run(START.plus_micros((over() + 1) * 1_000_000), &request);
+        assert!(matches!(&told, Told::Rejected(rejection) if rejection.code() == code), "{code}: {told:?}");
+    }
+}
+
+/// What was reserved after the fence was lifted is known.
+#[test]
+fn a_fence_of_before_bars_nothing_of_after() {
+    let mut memory = opened();
+    set_back(Vec::new()).iter().for_each(|request| done(&mut memory, 0, request));
+    [held(1, 40), commit(1)].iter().for_each(|request| done(&mut memory, 0, request));
+    done(&mut memory, over(), &lapse(1));
 }
 
 /// The same acceptance again is known, and moves nothing; another nonce is another use.

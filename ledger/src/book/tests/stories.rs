@@ -75,7 +75,9 @@ fn presented() -> impl Strategy<Value = Vec<(i64, Request)>> {
         };
         let signed = [by(agent(), Command::Hold(Box::new(hold))), by(service(), Command::Commit { spend })];
         let requests = signed.into_iter().chain(ended.into_iter().map(|command| by(service(), command)));
-        requests.take(length).map(|request| (1_000, request)).collect()
+        // Some wait for their answer until nobody can be paid any more.
+        let pause = |place: usize| if place > 2 && number % 3 == 0 { 4_000_000_000 } else { 1_000 };
+        requests.take(length).enumerate().map(|(place, request)| (pause(place), request)).collect()
     })
 }
 

@@ -11,7 +11,7 @@ use mandates::mandate::Family;
 use mandates::payment::ClosedPayment;
 use mandates::receipt::{self, ReceiptKind, References};
 use mandates::trust::Roots;
-use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
+use mandates::verify::{Closed, Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 
 use super::{merchant_keys, same};
 use crate::closing::{Addressee, KeptReceipt, Papers, claimed};
@@ -47,6 +47,7 @@ pub(super) fn check_papers(
     let payment = ClosedPayment::parse(&presented.payment).map_err(|error| error.to_string())?;
     let units = authority_from_minor(payment.payment_amount.amount).map_err(|error| error.to_string())?;
     same("amount", spend.money.amount, units)?;
+    same("expiry", spend.valid_before, payment.expires_at_seconds.unwrap_or(0))?;
     same("verifier", spend.pay_to.as_str(), presented.verifier.audience.as_str())?;
     same("nonce", hex::encode(spend.authorization.nonce), claimed(&presented.verifier).to_string())?;
     let Some((digest, record)) = named(records, &[Operation::Submit]) else {
@@ -80,6 +81,10 @@ pub(super) fn check_papers(
     if leaf != Some(spend.budget) {
         return Err(format!("a mandate under {} was expected to be given away, another was", spend.budget));
     }
+    let given = facts.closed.as_ref().map(|closed| &closed.mandate);
+    if !matches!(given, Some(Closed::Payment(given)) if *given == payment) {
+        return Err("what was given away is another payment than was held".into());
+    }
     if let Some(merchant) = &presented.merchant {
         let chain = papers.checkout.as_deref().ok_or("the merchant's mandate is missing")?;
         judged(chain, Family::Checkout, merchant)?;
@@ -107,5 +112,5 @@ pub(super) fn check_receipt(file: &EvidenceFile, spend: &Spend, records: &[Effec
     let read = receipt::verify(&kept.receipt, ReceiptKind::Payment, &keys, &clock, References::Known(&known));
     let read = read.map_err(|error| format!("{}: {error}", error.code()))?;
     same("state", spend.state == SpendState::Settled, read.is_success())?;
-    Ok(format!("{} answered, under a key that was on record for it then", read.issuer))
+    Ok(format!("{} was answered for, under a key that was on record then", spend.pay_to))
 }
