@@ -163,7 +163,8 @@ impl NoteFile {
     fn write(&self, notes: &Notes) -> Result<(), String> {
         let say = |error: std::io::Error| format!("{}: {error}", self.path.display());
         let mut new = self.path.as_os_str().to_owned();
-        new.push(".new");
+        // A service and a `restore` beside it write at once: neither takes the other's file away.
+        new.push(format!(".new-{}", std::process::id()));
         let text = serde_json::to_vec_pretty(notes).map_err(|error| error.to_string())?;
         let mut file = std::fs::File::create(&new).map_err(say)?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(say)?;
