@@ -384,7 +384,8 @@ async fn its_evidence_verifies_offline_and_no_changed_evidence_does() {
     assert!(said.contains(BANK) && said.contains("99 USD"), "{said}");
     assert!(said.contains("not proved that money moved"), "{said}");
     let other = close(&shop, &new_key(), asked(&mandate, &cart(&shop, 99, json!({})).await, json!({}))).await.unwrap();
-    let edits: Vec<(&str, Box<dyn Fn(&mut Value)>)> = vec![
+    type Edit = Box<dyn Fn(&mut Value)>;
+    let edits: Vec<(&str, Edit)> = vec![
         ("papers taken away", Box::new(|file| file["papers"] = Value::Null)),
         ("receipt taken away", Box::new(|file| file["receipt"] = Value::Null)),
         ("state", Box::new(|file| file["state"] = "released".into())),

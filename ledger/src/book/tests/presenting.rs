@@ -182,7 +182,13 @@ fn the_table_row_by_row() {
         ("paid", [&given[..], &[paid()]].concat(), None, (0, 40, 1), SpendState::Settled),
         ("not paid", given.to_vec(), Some(not_paid()), (0, 0, 0), SpendState::Released),
         ("in doubt", given.to_vec(), Some(doubt.clone()), (40, 0, 1), SpendState::Unknown),
-        ("paid after all", [&given[..], &[doubt.clone()]].concat(), Some(paid()), (0, 40, 1), SpendState::Settled),
+        (
+            "paid after all",
+            [&given[..], std::slice::from_ref(&doubt)].concat(),
+            Some(paid()),
+            (0, 40, 1),
+            SpendState::Settled,
+        ),
         ("refused after all", [&given[..], &[doubt]].concat(), Some(not_paid()), (0, 0, 0), SpendState::Released),
         ("never given", given[..2].to_vec(), Some(lapse(1)), (0, 0, 0), SpendState::Released),
     ];
