@@ -18,11 +18,12 @@ canon_names!(
         Expired = 3 "expired",
         /// About to be signed, or signed: an uncleared cheque. No expiry touches it.
         Committed = 4 "committed",
-        /// Somebody says that it is on the chain, under this transaction.
+        /// Somebody says that it is on the chain, under this transaction; on the mandate rail: its verifier got it.
         Submitted = 5 "submitted",
         /// Nobody could say what became of it. Stays held until proved either way.
         Unknown = 6 "unknown",
-        /// The chain shows the transfer, from us to the payee, of exactly this amount.
+        /// The chain shows the transfer, from us to the payee, of exactly this amount; on the mandate rail: its verifier's
+        /// receipt says that it was paid.
         Settled = 7 "settled",
         /// Proved never to happen.
         Released = 8 "released",

@@ -5,7 +5,8 @@
 //! proof by that key for this very request; a proof and an assertion are used once.
 //!
 //! Read in this order: [`callers`] (the door), [`token`] (what we sign), [`issuer`] (what others sign), [`dpop`] (proof of
-//! possession), [`assertion`] (how a client gets a token, RFC 7523), [`replay`].
+//! possession), [`assertion`] (how a client gets a token, RFC 7523), [`svid`] (workloads of a trust
+//! domain), [`replay`].
 //!
 //! What it never does: decide what a caller may do; read a clock; log or repeat anything that a credential contains.
 
