@@ -32,6 +32,7 @@ use crate::book;
 use crate::closing::Addressee;
 use crate::consent::{CartDemand, MandateView, agent_of, forbidden, to_document};
 use crate::error::EngineError;
+use crate::evidence::Bundle;
 use crate::rate::Peg;
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
@@ -253,7 +254,19 @@ impl Engine {
         spend: Spend,
         digest: Digest,
     ) -> Result<Payment, EngineError> {
-        let bundle = self.bundle(identity, &spend).await?;
+        self.known(identity, &spend, digest).await?;
+        let committed = self.commit(identity, spend).await?;
+        self.sign(tenant, offer, committed).await
+    }
+
+    /// What was written down under a key that is known: of this very request, and not ended without a payment.
+    pub(crate) async fn known(
+        &self,
+        identity: &Identity,
+        spend: &Spend,
+        digest: Digest,
+    ) -> Result<Bundle, EngineError> {
+        let bundle = self.bundle(identity, spend).await?;
         if bundle.request != digest {
             let rejection = Rejection::IdempotencyKeyReused { first: bundle.request, found: digest };
             return Err(EngineError::Book(rejection));
@@ -262,10 +275,7 @@ impl Engine {
             SpendState::Voided | SpendState::Expired | SpendState::Released => {
                 Err(EngineError::Book(Rejection::SpendReleased { spend: spend.id }))
             }
-            _ => {
-                let committed = self.commit(identity, spend).await?;
-                self.sign(tenant, offer, committed).await
-            }
+            _ => Ok(bundle),
         }
     }
 

@@ -18,7 +18,6 @@ use ledger::budget::Budget;
 use ledger::command::{Command, Hold};
 use ledger::effects::{Fact, Operation};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
-use ledger::rejection::Rejection;
 use ledger::spend::{Spend, SpendState};
 use mandates::cart::Cart;
 use mandates::checkout::ClosedCheckout;
@@ -97,7 +96,9 @@ impl Engine {
         let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &request.key);
         let digest = terms::request_digest(&request)?;
         if let Some(known) = self.store.spend(&identity.tenant, spend).await? {
-            return self.resume_closing(identity, &tenant, known, digest).await;
+            let bundle = self.known(identity, &known, digest).await?;
+            let committed = self.commit(identity, known).await?;
+            return self.give(identity, &tenant, committed, &bundle).await;
         }
         self.check_quota(identity, &tenant.limits).await?;
         let held = self.hold_closing(identity, &tenant, &request, spend, digest).await;
@@ -165,30 +166,6 @@ impl Engine {
         // Another call with this key came first: what it wrote down is what is signed.
         let bundle = if held.evidence == evidence { bundle } else { self.bundle(identity, &held).await? };
         Ok((held, bundle))
-    }
-
-    /// The key is known: the same papers, or that it was another request, or that it ended without a payment.
-    async fn resume_closing(
-        &self,
-        identity: &Identity,
-        tenant: &Tenant,
-        spend: Spend,
-        digest: Digest,
-    ) -> Result<Closing, EngineError> {
-        let bundle = self.bundle(identity, &spend).await?;
-        if bundle.request != digest {
-            let rejection = Rejection::IdempotencyKeyReused { first: bundle.request, found: digest };
-            return Err(EngineError::Book(rejection));
-        }
-        match spend.state {
-            SpendState::Voided | SpendState::Expired | SpendState::Released => {
-                Err(EngineError::Book(Rejection::SpendReleased { spend: spend.id }))
-            }
-            _ => {
-                let committed = self.commit(identity, spend).await?;
-                self.give(identity, tenant, committed, &bundle).await
-            }
-        }
     }
 
     /// Signs what is committed, keeps it, and gives it away. What was given once is given again as it was.
