@@ -32,6 +32,7 @@ mod never_twice;
 mod no_spend_without_a_mandate;
 mod nodes_fail;
 mod others_publish_a_status;
+mod others_sell_through_the_paywall;
 mod processes_come_and_go;
 mod releases_stand_side_by_side;
 mod roots_are_trusted_for_something;

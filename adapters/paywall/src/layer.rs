@@ -23,9 +23,12 @@ use crate::till::{ClaimRequest, Purpose, Till};
 
 /// In the extensions of a request that reaches the handler: it is claimed, and will be settled if the handler
 /// answers below 400. The payment header itself is taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paid {
+    /// Verified: who pays in which token, under which nonce.
     pub claim: ClaimKey,
+    /// What the claim is good for, in atomic units of the token.
+    pub amount: String,
 }
 
 /// Charges for every route that it is put on. Put it on routes (`route_layer`), not on a whole service: whatever is
@@ -115,10 +118,10 @@ where
         target: target(&parts).to_owned(),
         body_sha256: Sha256::digest(&body).into(),
     };
-    let claim = ClaimRequest { key, payload, requirements, purpose, repeat: price.repeat };
     parts.headers.remove(PAYMENT_SIGNATURE);
     parts.headers.remove(X_PAYMENT);
-    parts.extensions.insert(Paid { claim: key });
+    parts.extensions.insert(Paid { claim: key, amount: requirements.amount.clone() });
+    let claim = ClaimRequest { key, payload, requirements, purpose, repeat: price.repeat };
     let request = Request::from_parts(parts, Body::from(body));
     let task = tokio::spawn(Charge { till, price, claim, inner, request }.run().in_current_span());
     match task.await {

@@ -3,6 +3,7 @@
 
 mod limits;
 mod safety;
+mod sell;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use store::{Location, LocationError};
 pub use limits::{LimitsConfig, RateConfig};
 pub use safety::ConfigError;
 use safety::DEVNET_CHAIN_ID;
+pub use sell::{RouteConfig, SellConfig};
 
 use crate::fetch::{Loopback, Reach};
 
@@ -267,36 +269,6 @@ pub struct VerifierConfig {
     pub audience: String,
     /// Public keys that it signs receipts with.
     pub keys: Vec<mandates::json::Object>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SellConfig {
-    pub payee: String,
-    pub pay_to: String,
-    /// The address of a token of the built-in table or of `chain.assets`.
-    pub asset: String,
-    /// `local:TENANT` or the URL of an x402 facilitator.
-    pub facilitator: String,
-    #[serde(default)]
-    pub routes: Vec<RouteConfig>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RouteConfig {
-    pub path: String,
-    /// Atomic units.
-    pub amount: String,
-    pub description: String,
-    /// What is sold: a text that stands in the paid body and nowhere else.
-    pub body: String,
-    #[serde(default = "max_timeout_seconds")]
-    pub max_timeout_seconds: u64,
-}
-
-const fn max_timeout_seconds() -> u64 {
-    60
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

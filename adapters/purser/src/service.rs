@@ -20,16 +20,14 @@ use mandates::keys::PublicKey;
 use server::facilitator::{Local, Remote};
 use server::limits::{Limiter, Rate, RateLimits};
 use server::metrics::MetricsReaders;
-use server::paid::PaidRoute;
 use server::till::Books;
 use server::{App, Settings};
 use store::SqlStore;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use x402::wire::PaymentRequirements;
 
-use crate::assembly::{AssemblyError, assets, engine, network, principal, tenants};
+use crate::assembly::{AssemblyError, engine, principal, tenants};
 use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig, TenantConfig};
 use crate::fetch::Fetcher;
 use crate::issuers;
@@ -151,10 +149,10 @@ fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Resu
         {
             return Err(format!("one tenant has the facilitator's routes; {other} and {id} were given"));
         }
-        let sold = paid_routes(config, tenant)?;
+        let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain)).transpose()?.unwrap_or_default();
         settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));
         let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id));
-        let router = server::paid::router(&sold, &public_url, &till).map_err(|error| error.to_string())?;
+        let router = server::paid::router(sold, &public_url, &till).map_err(|error| error.to_string())?;
         paid = paid.merge(router);
     }
     let (limiter, metrics) = (Arc::new(Limiter::new(rates(&config.limits))), Arc::default());
@@ -277,34 +275,6 @@ fn identity(tenant: &str, principal: &str, kind: CallerKind, method: AuthMethod)
     let principal = principal.parse().map_err(|_| format!("`{principal}` is no principal"))?;
     let tenant = tenant.parse().map_err(|_| format!("`{tenant}` is no tenant"))?;
     Ok(Identity { tenant, caller: Caller::new(principal, kind, method) })
-}
-
-fn paid_routes(config: &Config, tenant: &TenantConfig) -> Result<Vec<PaidRoute>, String> {
-    let Some(sell) = &tenant.sell else { return Ok(Vec::new()) };
-    let (table, network) = (assets(&config.chain), network(&config.chain));
-    let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
-    let token = sell.asset.parse().map_err(|_| format!("sell.asset: `{}` is no address", sell.asset))?;
-    let asset = table.find(network, token).ok_or_else(|| format!("sell.asset: {token} is in no table"))?;
-    let requirements = |route: &crate::config::RouteConfig| PaymentRequirements {
-        scheme: x402::exact::SCHEME.into(),
-        network: network.to_string(),
-        amount: route.amount.clone(),
-        asset: token.to_string(),
-        pay_to: sell.pay_to.clone(),
-        max_timeout_seconds: route.max_timeout_seconds,
-        extra: Some(serde_json::Map::from_iter([
-            ("name".to_owned(), asset.name.as_str().into()),
-            ("version".to_owned(), asset.version.as_str().into()),
-        ])),
-        unknown: serde_json::Map::new(),
-    };
-    let paid = sell.routes.iter().map(|route| PaidRoute {
-        path: route.path.clone(),
-        description: route.description.clone(),
-        body: route.body.clone(),
-        requirements: requirements(route),
-    });
-    Ok(paid.collect())
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

@@ -242,7 +242,14 @@ fn shop(options: &WorldOptions) -> TenantConfig {
         path: (*path).into(),
         amount: (*amount).into(),
         description: format!("demo resource {path}"),
-        body: MARKER.into(),
+        body: Some(MARKER.into()),
+        upstream: None,
+        methods: Vec::new(),
+        idempotent: false,
+        mime_type: None,
+        body_bytes_max: None,
+        answer_bytes_max: None,
+        answer_seconds_max: None,
         max_timeout_seconds: 60,
     });
     TenantConfig {
@@ -262,6 +269,7 @@ fn shop(options: &WorldOptions) -> TenantConfig {
             pay_to: format!("{:#x}", shop_address()),
             asset: format!("{:#x}", chain::token::ADDRESS),
             facilitator: options.facilitator.clone(),
+            upstream_key_file: None,
             routes: routes.collect(),
         }),
         ..tenant(SHOP)

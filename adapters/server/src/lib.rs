@@ -33,6 +33,7 @@ pub mod problem;
 mod schema;
 mod status;
 pub mod till;
+pub mod upstream;
 
 use std::sync::Arc;
 

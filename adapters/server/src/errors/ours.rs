@@ -142,6 +142,16 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ("handler_refused", "The shop did not deliver, and nothing was charged.", "Look at its answer."),
     ("handler_panicked", "The shop did not deliver, and nothing was charged.", "Tell the shop."),
     ("handler_timed_out", "The shop did not deliver in time, and nothing was charged.", "Try again."),
+    (
+        "path_ambiguous",
+        "The path can be read in more than one way, and nothing was charged: it has a dot or empty segment, a `;`, or letters that are encoded without need.",
+        "Ask for the resource by its plain path.",
+    ),
+    (
+        "upstream_unreachable",
+        "The service that has the resource gave no answer, and nothing was charged.",
+        "Try again.",
+    ),
     ("answer_broken", "The shop's answer broke off, and nothing was charged.", "Try again."),
     (
         "answer_too_large",

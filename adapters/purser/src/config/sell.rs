@@ -1,0 +1,158 @@
+//! What a tenant sells, and the priced routes that come of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::http::Method;
+use axum::routing::MethodFilter;
+use paywall::Repeat;
+use paywall::limit::Limits;
+use serde::{Deserialize, Serialize};
+use server::paid::{PaidRoute, Sold};
+use server::upstream::{Upstream, UpstreamKey};
+use x402::wire::PaymentRequirements;
+use zeroize::Zeroizing;
+
+use super::ChainConfig;
+use crate::assembly::{assets, network};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SellConfig {
+    pub payee: String,
+    pub pay_to: String,
+    /// The address of a token of the built-in table or of `chain.assets`.
+    pub asset: String,
+    /// `local:TENANT` or the URL of an x402 facilitator.
+    pub facilitator: String,
+    /// A file with the key, in hexadecimal, under which upstreams are told who paid. Needed where a route has an upstream.
+    #[serde(default)]
+    pub upstream_key_file: Option<PathBuf>,
+    #[serde(default)]
+    pub routes: Vec<RouteConfig>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    /// One path, or `/prefix/*` for all that an upstream has under it.
+    pub path: String,
+    /// Atomic units.
+    pub amount: String,
+    pub description: String,
+    /// What is sold: a text that stands in the paid body and nowhere else …
+    #[serde(default)]
+    pub body: Option<String>,
+    /// … or what an HTTP service answers: its address, and under a prefix what follows the prefix is put behind it.
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// What may be asked of an upstream; GET where nothing is said.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Asking the upstream twice does no harm, so it may be asked again for a payment whose process died.
+    #[serde(default)]
+    pub idempotent: bool,
+    #[serde(default)]
+    pub mime_type: Option<String>,
+    /// Of a request, which is digested before anything is claimed.
+    #[serde(default)]
+    pub body_bytes_max: Option<usize>,
+    /// Of an answer, which is held back until it is paid.
+    #[serde(default)]
+    pub answer_bytes_max: Option<usize>,
+    /// How long the upstream may take.
+    #[serde(default)]
+    pub answer_seconds_max: Option<u64>,
+    #[serde(default = "max_timeout_seconds")]
+    pub max_timeout_seconds: u64,
+}
+
+const fn max_timeout_seconds() -> u64 {
+    60
+}
+
+impl SellConfig {
+    /// The routes, each with its offer in the tenant's token.
+    pub fn paid_routes(&self, chain: &ChainConfig) -> Result<Vec<PaidRoute>, String> {
+        let (table, network) = (assets(chain), network(chain));
+        let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
+        let token = self.asset.parse().map_err(|_| format!("sell.asset: `{}` is no address", self.asset))?;
+        let asset = table.find(network, token).ok_or_else(|| format!("sell.asset: {token} is in no table"))?;
+        let requirements = |route: &RouteConfig| PaymentRequirements {
+            scheme: x402::exact::SCHEME.into(),
+            network: network.to_string(),
+            amount: route.amount.clone(),
+            asset: token.to_string(),
+            pay_to: self.pay_to.clone(),
+            max_timeout_seconds: route.max_timeout_seconds,
+            extra: Some(serde_json::Map::from_iter([
+                ("name".to_owned(), asset.name.as_str().into()),
+                ("version".to_owned(), asset.version.as_str().into()),
+            ])),
+            unknown: serde_json::Map::new(),
+        };
+        let key = self.upstream_key_file.as_deref().map(read_key).transpose()?;
+        let paid = self.routes.iter().map(|route| {
+            let wrong = |why: String| format!("sell.routes, {}: {why}", route.path);
+            Ok(PaidRoute {
+                path: route.path.clone(),
+                description: route.description.clone(),
+                mime_type: route.mime_type(),
+                sold: route.sold(key.as_ref()).map_err(wrong)?,
+                methods: route.methods().map_err(wrong)?,
+                repeat: if route.idempotent { Repeat::Idempotent } else { Repeat::Never },
+                limits: route.limits(),
+                requirements: requirements(route),
+            })
+        });
+        paid.collect()
+    }
+}
+
+impl RouteConfig {
+    fn sold(&self, key: Option<&UpstreamKey>) -> Result<Sold, String> {
+        match (&self.body, &self.upstream) {
+            (Some(body), None) if !self.path.ends_with('*') => Ok(Sold::Text(body.clone())),
+            (Some(_), None) => Err("a text has one path; a route with `*` has an upstream".into()),
+            (None, Some(address)) => {
+                let key = key.ok_or("an upstream is told who paid under a key; sell.upstream_key_file names none")?;
+                Upstream::new(&self.path, address, key.clone()).map(Sold::Upstream)
+            }
+            (Some(_), Some(_)) => Err("one of body and upstream is sold; both are there".into()),
+            (None, None) => Err("one of body and upstream is sold; neither is there".into()),
+        }
+    }
+
+    fn mime_type(&self) -> Option<String> {
+        self.mime_type.clone().or_else(|| self.body.as_ref().map(|_| "application/json".to_owned()))
+    }
+
+    /// An answer to HEAD has no body and is never sold; CONNECT and TRACE are for hops.
+    fn methods(&self) -> Result<MethodFilter, String> {
+        let filter = |name: &String| match Method::from_bytes(name.as_bytes()) {
+            Ok(method @ (Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE)) => {
+                MethodFilter::try_from(method).map_err(|error| error.to_string())
+            }
+            _ => Err(format!("methods are GET, POST, PUT, PATCH and DELETE; `{name}` is there")),
+        };
+        let filters = self.methods.iter().map(filter).collect::<Result<Vec<_>, _>>()?;
+        Ok(filters.into_iter().reduce(MethodFilter::or).unwrap_or(MethodFilter::GET))
+    }
+
+    fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            body_bytes_max: self.body_bytes_max.unwrap_or(usual.body_bytes_max),
+            answer_bytes_max: self.answer_bytes_max.unwrap_or(usual.answer_bytes_max),
+            handler_time_max: self.answer_seconds_max.map_or(usual.handler_time_max, Duration::from_secs),
+            ..usual
+        }
+    }
+}
+
+fn read_key(path: &Path) -> Result<UpstreamKey, String> {
+    let wrong = |why: String| format!("sell.upstream_key_file {}: {why}", path.display());
+    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| wrong(error.to_string()))?;
+    let bytes = hex::decode(text.trim()).map(Zeroizing::new).map_err(|_| wrong("it is not hexadecimal".into()))?;
+    UpstreamKey::new(&bytes).map_err(wrong)
+}

@@ -1,0 +1,453 @@
+//! What is sold lies with another HTTP service, in whatever language: a reverse proxy as the handler behind the paywall.
+//!
+//! 1. The upstream learns who paid, from us alone: what a client sends under our names is taken out, and what we say is
+//!    signed (RFC 9421, `hmac-sha256`, with a key that both know), over method, path, query, body and payment.
+//! 2. A path reaches the upstream as it was asked and paid for, or not at all: one that two readers could read in two
+//!    ways is refused, so that nobody pays for one resource and gets another.
+//! 3. An upstream that cannot be reached, breaks off, or answers 400 or above has sold nothing: the paywall gives the
+//!    claim back.
+//!
+//! What is between two hops stays there (RFC 9110 section 7.6.1). Redirections are the client's to follow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use http::header::{
+    CONNECTION, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt;
+use paywall::Paid;
+use reqwest::Url;
+use sha2::{Digest, Sha256};
+
+use crate::problem::Problem;
+
+/// How long an upstream may take to take the connection; the rest is the route's own limit.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A key is at least as long as the digest that it makes (RFC 2104 section 3).
+const KEY_BYTES_MIN: usize = 32;
+
+/// What both ends of the hop know, and nobody else.
+#[derive(Clone)]
+pub struct UpstreamKey {
+    bytes: Arc<[u8]>,
+    /// The first half of its SHA-256 in hexadecimal: tells keys apart and says nothing about them.
+    id: String,
+}
+
+impl std::fmt::Debug for UpstreamKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "UpstreamKey({})", self.id)
+    }
+}
+
+impl UpstreamKey {
+    pub fn new(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() < KEY_BYTES_MIN {
+            return Err(format!("a key for an upstream has at least {KEY_BYTES_MIN} bytes; {} came", bytes.len()));
+        }
+        let digest = Sha256::digest(bytes);
+        let id = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { bytes: bytes.into(), id })
+    }
+
+    fn mac(&self, text: &str) -> Option<String> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.bytes).ok()?;
+        mac.update(text.as_bytes());
+        Some(STANDARD.encode(mac.finalize().into_bytes()))
+    }
+}
+
+/// Where a priced route leads.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    address: Url,
+    /// What stands before the `*` of the route; `None` where the route is one path.
+    prefix: Option<String>,
+    /// Paths that have a price of their own, in their plainest spelling.
+    apart: Vec<String>,
+    key: UpstreamKey,
+    http: reqwest::Client,
+}
+
+impl Upstream {
+    /// `path` is the route's: one path, or `/prefix/*`, where what is asked behind the prefix follows the address.
+    pub fn new(path: &str, address: &str, key: UpstreamKey) -> Result<Self, String> {
+        let address = Url::parse(address).map_err(|error| format!("upstream `{address}`: {error}"))?;
+        let is_web = matches!(address.scheme(), "http" | "https") && address.host().is_some();
+        let is_bare = address.username().is_empty()
+            && address.password().is_none()
+            && address.query().is_none()
+            && address.fragment().is_none();
+        if !is_web || !is_bare {
+            let given = format!("{}://{}", address.scheme(), address.host_str().unwrap_or_default());
+            return Err(format!(
+                "an upstream is http or https, without user, query and fragment; one at {given} has more"
+            ));
+        }
+        let prefix = path.strip_suffix('*').map(str::to_owned);
+        if prefix.as_ref().is_some_and(|prefix| !prefix.ends_with('/')) {
+            return Err(format!("a route is a path or ends with `/*`; `{path}` was given"));
+        }
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT);
+        let http = http.build().map_err(|error| format!("no HTTP client: {error}"))?;
+        Ok(Self { address, prefix, apart: Vec::new(), key, http })
+    }
+
+    /// Sells nothing under its prefix that has one of these paths, however they are spelled: an upstream that takes
+    /// `/Gold/` for `/gold` would sell it at the price of whatever lies beside it.
+    #[must_use]
+    pub fn apart_from<'a>(mut self, paths: impl Iterator<Item = &'a str>) -> Self {
+        self.apart = paths.map(plainest).collect();
+        self
+    }
+
+    /// The handler, to be put behind a paywall.
+    pub fn handler(self, methods: MethodFilter) -> MethodRouter {
+        on(methods, forward).with_state(Arc::new(self))
+    }
+
+    /// The address that stands for this path and query there.
+    fn target(&self, path: &str, query: Option<&str>) -> Result<Url, Problem> {
+        let mut url = self.address.clone();
+        if let Some(prefix) = &self.prefix {
+            let rest = path.strip_prefix(prefix.as_str()).ok_or_else(|| ambiguous(path))?;
+            if is_ambiguous(rest) || self.apart.contains(&plainest(path)) {
+                return Err(ambiguous(path));
+            }
+            let wanted = format!("{}/{rest}", self.address.path().trim_end_matches('/'));
+            url.set_path(&wanted);
+            if url.path() != wanted {
+                return Err(ambiguous(path));
+            }
+        }
+        url.set_query(query);
+        if url.query() != query {
+            return Err(ambiguous(path));
+        }
+        Ok(url)
+    }
+
+    /// Headers for the upstream: the client's without ours and without those of the hop, and what we say, signed.
+    fn headers(&self, request: &Said<'_>, came: &HeaderMap) -> Result<HeaderMap, Problem> {
+        let mut headers = came.clone();
+        drop_hop(&mut headers);
+        let spoken_for: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
+        for name in spoken_for {
+            headers.remove(name);
+        }
+        for (name, value) in request.headers(&self.key).ok_or_else(defect)? {
+            headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value).map_err(|_| defect())?);
+        }
+        Ok(headers)
+    }
+}
+
+/// What is said about a paid request, and signed.
+struct Said<'a> {
+    method: &'a str,
+    url: &'a Url,
+    paid: &'a Paid,
+    body: &'a [u8],
+    created_seconds: i64,
+}
+
+impl Said<'_> {
+    fn headers(&self, key: &UpstreamKey) -> Option<Vec<(&'static str, String)>> {
+        let claim = &self.paid.claim;
+        let fields = [
+            ("purser-payment-id", claim.to_string()),
+            ("purser-payment-payer", format!("{:#x}", claim.payer)),
+            ("purser-payment-asset", format!("{}/erc20:{:#x}", claim.network, claim.token)),
+            ("purser-payment-amount", self.paid.amount.clone()),
+            ("content-digest", format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(self.body)))),
+        ];
+        let mut base = format!(
+            "\"@method\": {}\n\"@path\": {}\n\"@query\": ?{}\n",
+            self.method,
+            self.url.path(),
+            self.url.query().unwrap_or_default()
+        );
+        let mut covered = String::from("(\"@method\" \"@path\" \"@query\"");
+        for (name, value) in &fields {
+            base.push_str(&format!("\"{name}\": {value}\n"));
+            covered.push_str(&format!(" \"{name}\""));
+        }
+        let (created, id) = (self.created_seconds, &key.id);
+        let parameters = format!("{covered});created={created};keyid=\"{id}\";alg=\"hmac-sha256\"");
+        base.push_str(&format!("\"@signature-params\": {parameters}"));
+        let signature = key.mac(&base)?;
+        let signed =
+            [("signature-input", format!("purser={parameters}")), ("signature", format!("purser=:{signature}:"))];
+        Some(fields.into_iter().chain(signed).collect())
+    }
+}
+
+/// More than one way to read it: dot segments, empty ones, path parameters, slashes and NUL in disguise, and letters that
+/// need no encoding but have one (RFC 3986 section 6.2.2).
+fn is_ambiguous(path: &str) -> bool {
+    let empty_or_dots = |(index, segment): (usize, &str)| {
+        matches!(segment, "." | "..") || (segment.is_empty() && index.saturating_add(1) < path.split('/').count())
+    };
+    let is_hidden = |code: &str| match code.get(..2).map(|code| u8::from_str_radix(code, 16)) {
+        Some(Ok(byte)) => byte.is_ascii_alphanumeric() || b"-._~/\\;\0".contains(&byte),
+        _ => true,
+    };
+    path.contains(['\\', ';'])
+        || path.split('/').enumerate().any(empty_or_dots)
+        || path.split('%').skip(1).any(is_hidden)
+}
+
+/// As an upstream that does not care about case and final slashes would read it.
+fn plainest(path: &str) -> String {
+    path.trim_end_matches('/').to_ascii_lowercase()
+}
+
+fn ambiguous(path: &str) -> Problem {
+    let detail = format!(
+        "a path with one reading was expected (no dot or empty segments, no `;`, nothing encoded without need); {} came",
+        crate::problem::shown(path)
+    );
+    Problem::new(StatusCode::BAD_REQUEST, "path_ambiguous", detail)
+}
+
+fn defect() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "what was paid could not be told to the upstream")
+}
+
+/// Ours to say, or of the hop before: never a client's.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("purser-")
+        || matches!(name, "signature" | "signature-input" | "content-digest")
+        || name.starts_with("x-forwarded-")
+        || name == FORWARDED.as_str()
+}
+
+/// Headers of one hop, those that `Connection` names among them.
+fn drop_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE] {
+        headers.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "transfer-encoding", "content-length"] {
+        headers.remove(name);
+    }
+}
+
+async fn forward(
+    State(upstream): State<Arc<Upstream>>,
+    Extension(paid): Extension<Paid>,
+    request: Request<Body>,
+) -> Response {
+    match pass_on(&upstream, &paid, request).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn pass_on(upstream: &Upstream, paid: &Paid, request: Request<Body>) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let url = upstream.target(parts.uri.path(), parts.uri.query())?;
+    // Read to its end and bounded by the paywall, which digested it.
+    let body = body.collect().await.map_err(|_| defect())?.to_bytes();
+    let created_seconds = time::OffsetDateTime::now_utc().unix_timestamp();
+    let said = Said { method: parts.method.as_str(), url: &url, paid, body: &body, created_seconds };
+    let headers = upstream.headers(&said, &parts.headers)?;
+    let sent = upstream.http.request(parts.method.clone(), url.clone()).headers(headers).body(body).send().await;
+    let response = sent.map_err(|error| {
+        // Where it lies is not the client's business.
+        tracing::warn!(upstream = %upstream.address, "an upstream gave no answer: {error}");
+        let detail = "the service that has the resource gave no answer; nothing was charged";
+        Problem::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", detail)
+    })?;
+    let (mut parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+    drop_hop(&mut parts.headers);
+    let spoken_for: Vec<HeaderName> =
+        parts.headers.keys().filter(|name| name.as_str().starts_with("purser-")).cloned().collect();
+    for name in spoken_for {
+        parts.headers.remove(name);
+    }
+    parts.version = http::Version::HTTP_11;
+    Ok(Response::from_parts(parts, Body::new(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{Address, B256};
+    use paywall::Paid;
+    use x402::settlement::ClaimKey;
+
+    use super::*;
+
+    fn upstream(path: &str, address: &str) -> Result<Upstream, String> {
+        Upstream::new(path, address, UpstreamKey::new(&[7; 32])?)
+    }
+
+    fn paid() -> Paid {
+        let claim = ClaimKey {
+            network: "eip155:31337".parse().unwrap(),
+            token: Address::repeat_byte(1),
+            payer: Address::repeat_byte(2),
+            nonce: B256::repeat_byte(3),
+        };
+        Paid { claim, amount: "10000".into() }
+    }
+
+    #[test]
+    fn an_address_that_is_no_place_to_go_is_refused() {
+        for address in [
+            "",
+            "shop",
+            "ftp://a/b",
+            "http://user@a/",
+            "http://u:p@a/",
+            "http://a/?q",
+            "http://a/#f",
+            "unix:/a",
+            "file:///a",
+        ] {
+            assert!(upstream("/paid/x", address).is_err(), "{address}");
+        }
+        assert!(upstream("/paid*", "http://a/").is_err());
+        assert!(UpstreamKey::new(&[1; 31]).is_err());
+    }
+
+    #[test]
+    fn a_path_that_two_readers_read_in_two_ways_goes_nowhere() {
+        let upstream = upstream("/paid/*", "http://127.0.0.1:1/v2/").unwrap();
+        for rest in [
+            "..",
+            "../x",
+            "a/../../x",
+            "%2e%2e/x",
+            ".%2E/x",
+            "a/./b",
+            "a%2fb",
+            "a%2Fb",
+            "a\\b",
+            "a%5cb",
+            "%00",
+            "a/%2e",
+            "a/..",
+        ] {
+            let refused = upstream.target(&format!("/paid/{rest}"), None).unwrap_err();
+            assert_eq!(refused.code, "path_ambiguous", "{rest}");
+        }
+        assert_eq!(upstream.target("/other/x", None).unwrap_err().code, "path_ambiguous");
+        for (path, query, there) in [
+            ("/paid/", None, "http://127.0.0.1:1/v2/"),
+            ("/paid/a/b", Some("c=%2F&d"), "http://127.0.0.1:1/v2/a/b?c=%2F&d"),
+            ("/paid/..a/...", Some(""), "http://127.0.0.1:1/v2/..a/...?"),
+            ("/paid/x%20y/%C3%A9/", None, "http://127.0.0.1:1/v2/x%20y/%C3%A9/"),
+        ] {
+            assert_eq!(upstream.target(path, query).unwrap().as_str(), there);
+        }
+    }
+
+    #[test]
+    fn what_has_a_price_of_its_own_is_not_sold_beside_it() {
+        let upstream = upstream("/paid/*", "http://127.0.0.1:1").unwrap().apart_from(["/paid/gold"].into_iter());
+        for path in ["/paid/gold", "/paid/Gold", "/paid/gold/", "/paid/GOLD/"] {
+            assert_eq!(upstream.target(path, None).unwrap_err().code, "path_ambiguous", "{path}");
+        }
+        assert!(upstream.target("/paid/golden", None).is_ok());
+    }
+
+    #[test]
+    fn one_path_leads_to_one_address() {
+        let upstream = upstream("/paid/x", "http://127.0.0.1:1/report").unwrap();
+        assert_eq!(upstream.target("/paid/x", Some("a=1")).unwrap().as_str(), "http://127.0.0.1:1/report?a=1");
+    }
+
+    #[test]
+    fn nothing_that_a_client_says_is_taken_for_ours() {
+        let upstream = upstream("/paid/x", "http://127.0.0.1:1/report").unwrap();
+        let mut came = HeaderMap::new();
+        for name in [
+            "purser-payment-id",
+            "purser-payment-payer",
+            "purser-anything",
+            "signature",
+            "signature-input",
+            "content-digest",
+            "forwarded",
+            "x-forwarded-for",
+            "te",
+            "x-named",
+            "proxy-authorization",
+            "host",
+        ] {
+            came.insert(name, HeaderValue::from_static("client"));
+        }
+        came.insert(CONNECTION, HeaderValue::from_static("close, X-Named"));
+        came.insert("authorization", HeaderValue::from_static("kept"));
+        let (paid, url) = (paid(), upstream.target("/paid/x", None).unwrap());
+        let said = Said { method: "GET", url: &url, paid: &paid, body: b"", created_seconds: 1_800_000_000 };
+        let headers = upstream.headers(&said, &came).unwrap();
+        assert!(headers.values().all(|value| value != "client"), "{headers:?}");
+        assert_eq!(headers["authorization"], "kept");
+        assert_eq!(headers["purser-payment-amount"], "10000");
+        assert_eq!(headers["purser-payment-payer"], format!("0x{}", "02".repeat(20)));
+        assert!(!headers.contains_key("x-named") && !headers.contains_key(CONNECTION));
+    }
+
+    /// RFC 9421 section 2.5, put together by hand.
+    #[test]
+    fn the_signature_covers_payment_and_request() {
+        let key = UpstreamKey::new(b"0123456789abcdef0123456789abcdef").unwrap();
+        let url = Url::parse("http://a/v2/x?y=1").unwrap();
+        let paid = paid();
+        let sign = |method, url: &Url, paid: &Paid, body: &[u8]| {
+            let said = Said { method, url, paid, body, created_seconds: 1_800_000_000 };
+            said.headers(&key).unwrap().into_iter().collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let headers = sign("POST", &url, &paid, b"body");
+        let covered = "(\"@method\" \"@path\" \"@query\" \"purser-payment-id\" \"purser-payment-payer\" \
+            \"purser-payment-asset\" \"purser-payment-amount\" \"content-digest\")";
+        let parameters = format!("{covered};created=1800000000;keyid=\"{}\";alg=\"hmac-sha256\"", key.id);
+        assert_eq!(headers["signature-input"], format!("purser={parameters}"));
+        let base = format!(
+            "\"@method\": POST\n\"@path\": /v2/x\n\"@query\": ?y=1\n\"purser-payment-id\": {}\n\"purser-payment-payer\": {}\n\
+             \"purser-payment-asset\": {}\n\"purser-payment-amount\": 10000\n\"content-digest\": {}\n\
+             \"@signature-params\": {parameters}",
+            headers["purser-payment-id"],
+            headers["purser-payment-payer"],
+            headers["purser-payment-asset"],
+            headers["content-digest"],
+        );
+        assert_eq!(headers["signature"], format!("purser=:{}:", key.mac(&base).unwrap()));
+        let mut dearer = paid.clone();
+        dearer.amount = "10001".into();
+        let elsewhere = Url::parse("http://a/v2/x?y=2").unwrap();
+        for other in [
+            sign("GET", &url, &paid, b"body"),
+            sign("POST", &elsewhere, &paid, b"body"),
+            sign("POST", &url, &dearer, b"body"),
+            sign("POST", &url, &paid, b"bodY"),
+        ] {
+            assert_ne!(other["signature"], headers["signature"]);
+        }
+    }
+}
