@@ -122,6 +122,9 @@ async fn nothing_reaches_an_upstream_unpaid() {
     {
         assert_eq!(shop.ask(method, path, None).await.status.as_u16(), status, "{method} {path}");
     }
+    let file = shop.world.config_file().display().to_string();
+    let said = stdout(&run(&["doctor", "--config", &file], &shop.world.env()));
+    assert!(said.contains("PASS upstream of /shop/*") && said.contains("FAIL upstream of /gone/*"), "{said}");
     assert_eq!(shop.seen().await, 0);
     // What is paid for one resource buys no other.
     let cheap = shop.signed("GET", "/shop/a", "cheap").await;

@@ -7,6 +7,8 @@ use alloy_primitives::{Address, U256};
 use chain::rpc::{RpcChain, RpcConfig};
 use ledger::store::Store;
 use store::Schema;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use x402::chain::{At, Chain, ChainError};
 use x402::exact::TokenDomain;
 
@@ -63,6 +65,7 @@ pub async fn run(path: &Path) -> Result<bool, String> {
     database(&mut report, &config, &ring).await;
     for tenant in &config.tenants {
         trust(&mut report, &config, tenant).await;
+        sold(&mut report, &config, tenant).await;
     }
     let Some(rpc) = nodes(&mut report, &config).await else {
         report.line("clock, assets, purses", Err("not looked at: no node is fit to be asked".into()));
@@ -129,6 +132,27 @@ async fn trust(report: &mut Report, config: &Config, tenant: &TenantConfig) {
                 report.line(&format!("root {name} of {}", tenant.id), found);
             }
         }
+    }
+}
+
+/// Every priced route as `serve` reads it, and whether each upstream takes a connection. Nothing is asked for.
+async fn sold(report: &mut Report, config: &Config, tenant: &TenantConfig) {
+    let Some(sell) = &tenant.sell else { return };
+    match sell.paid_routes(&config.chain) {
+        Err(why) => return report.line(&format!("routes of {}", tenant.id), Err(why)),
+        Ok(routes) => report.line(&format!("routes of {}", tenant.id), Ok(format!("{} priced", routes.len()))),
+    }
+    for (path, address) in sell.routes.iter().filter_map(|route| Some((&route.path, route.upstream.as_ref()?))) {
+        let Ok(url) = reqwest::Url::parse(address) else { continue };
+        let Some((host, port)) = url.host_str().zip(url.port_or_known_default()) else { continue };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let connected = timeout(NODE_PATIENCE, TcpStream::connect((host, port))).await;
+        let result = match connected {
+            Ok(Ok(_)) => Ok(format!("{host}:{port} takes connections")),
+            Ok(Err(error)) => Err(format!("{host}:{port}: {error}; start the service, or correct upstream")),
+            Err(_) => Err(format!("{host}:{port} does not answer; start the service, or correct upstream")),
+        };
+        report.line(&format!("upstream of {path}"), result);
     }
 }
 
