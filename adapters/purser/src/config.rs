@@ -95,6 +95,9 @@ pub struct ChainConfig {
     /// Tokens beyond the built-in table. Their scale is trusted because it stands here.
     #[serde(default)]
     pub assets: Vec<AssetConfig>,
+    /// What x402 version 1 calls this chain, where the official SDKs have no name for it.
+    #[serde(default)]
+    pub v1_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -41,6 +41,8 @@ pub const BYSTANDER: &str = "bystander";
 pub const MERCHANT: &str = "merchant";
 pub const ADMIN: &str = "admin";
 /// What the paid resource contains and nothing else does.
+/// Other tools have this name for the chain id of a devnet; the official SDKs of x402 version 1 have none.
+const V1_NAME: &str = "hardhat";
 pub const MARKER: &str = "purser-paid-content-7d1f";
 
 /// The demo's resources and their prices, in atomic units of a token with six decimals: 0.01 twice, 0.25 and 2.50.
@@ -97,6 +99,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
             version: chain::token::VERSION.into(),
             decimals: chain::token::DECIMALS,
         }],
+        v1_name: Some(V1_NAME.into()),
     };
     let tenants = vec![home(&url, &chain, ring)?, shop(options), carrier()];
     let config = Config {
