@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
 pub use limits::{LimitsConfig, RateConfig};
-pub use safety::ConfigError;
 use safety::DEVNET_CHAIN_ID;
+pub use safety::{ConfigError, is_test_chain};
 
 use crate::fetch::{Loopback, Reach};
 
