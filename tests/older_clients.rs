@@ -7,6 +7,7 @@ use purser::world::shop_address;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::harness::process::{run, stdout};
 use crate::harness::shop::{Shop, intent, new_key, refused};
 use crate::harness::text;
 
@@ -189,6 +190,15 @@ async fn a_purchase_is_one_payment_in_both_versions() {
     let settled = shop.call(Method::POST, &outcome, &shop.agent, Some(json!({}))).await.unwrap();
     assert_eq!(text(&settled, "state"), "settled");
     assert_eq!((transfers(&shop), shop.figures(&mandate).await["payments"]["used"].as_u64()), (1, Some(1)));
+
+    let evidence = format!("/v1/payments/{}/evidence", text(&older, "id"));
+    let evidence = shop.call(Method::GET, &evidence, &shop.user, None).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [file, trust] = ["evidence.json", "trust.json"].map(|name| folder.path().join(name).display().to_string());
+    std::fs::write(&file, evidence.to_string()).unwrap();
+    std::fs::write(&trust, evidence["issuer_keys"].to_string()).unwrap();
+    let output = run(&["verify", "--evidence", &file, "--trust", &trust], &[]);
+    assert_eq!(output.status.code(), Some(0), "what was met over version 1 is proved offline: {}", stdout(&output));
 }
 
 /// Browsers: a page for people, and scripts of other origins that may pay.
