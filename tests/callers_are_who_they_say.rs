@@ -235,6 +235,7 @@ async fn serve_refuses_to_take_bearer_tokens_for_everything_off_the_devnet() {
         database: folder.path().join("purser.sqlite").into(),
         rpc_url: "http://127.0.0.1:1".into(),
         facilitator: purser::world::local_facilitator(),
+        chain_id: 31_337,
     };
     let key = master.to_hex();
     let ring = purser::world::ring(&options.database, master).await.unwrap();

@@ -77,22 +77,63 @@ fn accounts(dev: &Service, operator: &str) -> Vec<Value> {
 
 #[test]
 fn the_python_client_buys_from_us() {
-    buys_from_us(python_script("buy.py"));
+    buys_from_us(&Service::dev(), python_script("buy.py"));
 }
 
 #[test]
 fn the_typescript_client_buys_from_us() {
-    buys_from_us(node_script("buy.mjs"));
+    buys_from_us(&Service::dev(), node_script("buy.mjs"));
+}
+
+/// Packages of version 1 know networks by name alone, so the devnet goes by the chain id of one that they know.
+fn dev_with_a_name() -> (Service, String) {
+    let dev = Service::start(&["dev", "--json", "--chain-id", "84532"], &[]);
+    let network = text(&dev.line["chain"], "v1_network").to_owned();
+    assert_eq!(network, "base-sepolia");
+    (dev, network)
+}
+
+#[test]
+fn the_typescript_client_of_version_one_buys_from_us() {
+    let (dev, network) = dev_with_a_name();
+    for purchase in buys_from_us(&dev, with(node_script("buy_v1.mjs"), &network)) {
+        assert!(purchase["newer"].is_null(), "version 1 was spoken: {purchase}");
+    }
+}
+
+#[test]
+fn the_python_client_buys_from_us_over_version_one() {
+    let (dev, network) = dev_with_a_name();
+    for purchase in buys_from_us(&dev, with(python_script("buy_v1.py"), &network)) {
+        assert!(purchase["newer"].is_null(), "version 1 was spoken: {purchase}");
+    }
+}
+
+/// The network comes last, behind what the caller puts there.
+fn with(command: Command, network: &str) -> Foreign {
+    Foreign { command, network: Some(network.to_owned()) }
+}
+
+/// A script of a foreign package, and the network that it is told at the end where it needs to be told.
+struct Foreign {
+    command: Command,
+    network: Option<String>,
+}
+
+impl From<Command> for Foreign {
+    fn from(command: Command) -> Self {
+        Self { command, network: None }
+    }
 }
 
 /// A foreign client buys from our seller through our facilitator; chain and books agree to the unit.
-fn buys_from_us(mut client: Command) {
-    let dev = Service::dev();
+fn buys_from_us(dev: &Service, client: impl Into<Foreign>) -> Vec<Value> {
+    let Foreign { command: mut client, network } = client.into();
     let (url, key) = (text(&dev.line["paid"], "url"), text(&dev.line["buyer"], "private_key"));
     let (buyer, shop) = (text(&dev.line["buyer"], "address"), text(&dev.line["paid"], "pay_to"));
     let price: u128 = text(&dev.line["paid"], "amount").parse().unwrap();
-    let (buyer_before, shop_before) = (balance(&dev, buyer), balance(&dev, shop));
-    let output = client.args([url, key, "3"]).output().unwrap();
+    let (buyer_before, shop_before) = (balance(dev, buyer), balance(dev, shop));
+    let output = client.args([url, key, "3"]).args(network).output().unwrap();
     let said = stdout(&output);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let purchases: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -107,10 +148,11 @@ fn buys_from_us(mut client: Command) {
         transactions.insert(text(&receipt, "transaction").to_owned());
     }
     assert_eq!(transactions.len(), 3, "three purchases, three settlements");
-    assert_eq!(buyer_before - balance(&dev, buyer), 3 * price);
-    assert_eq!(balance(&dev, shop) - shop_before, 3 * price);
-    let wallet = format!("wallet/eip155:31337:{}", shop.to_ascii_lowercase());
-    assert_eq!(booked(&dev, &wallet), Some(balance(&dev, shop).to_string()), "the books say what the chain says");
+    assert_eq!(buyer_before - balance(dev, buyer), 3 * price);
+    assert_eq!(balance(dev, shop) - shop_before, 3 * price);
+    let wallet = format!("wallet/{}:{}", text(&dev.line["chain"], "network"), shop.to_ascii_lowercase());
+    assert_eq!(booked(dev, &wallet), Some(balance(dev, shop).to_string()), "the books say what the chain says");
+    purchases
 }
 
 struct Killed(Child);
@@ -124,17 +166,23 @@ impl Drop for Killed {
 
 #[test]
 fn we_buy_from_the_python_seller() {
-    we_buy_from(python_script("sell.py"));
+    we_buy_from(&Service::dev(), python_script("sell.py"));
 }
 
 #[test]
 fn we_buy_from_the_express_seller() {
-    we_buy_from(node_script("sell.mjs"));
+    we_buy_from(&Service::dev(), node_script("sell.mjs"));
+}
+
+#[test]
+fn we_buy_from_the_express_seller_of_version_one() {
+    let (dev, network) = dev_with_a_name();
+    we_buy_from(&dev, with(node_script("sell_v1.mjs"), &network));
 }
 
 /// Our wallet pays a foreign seller, which settles through our facilitator.
-fn we_buy_from(mut seller: Command) {
-    let dev = Service::dev();
+fn we_buy_from(dev: &Service, seller: impl Into<Foreign>) {
+    let Foreign { command: mut seller, network } = seller.into();
     let pay_to = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
     let asset = &dev.line["chain"]["asset"];
     let port = crate::harness::free_address().port().to_string();
@@ -148,7 +196,13 @@ fn we_buy_from(mut seller: Command) {
         "20000",
         "foreign-content",
     ];
-    let seller = seller.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn();
+    let seller = seller
+        .args(arguments)
+        .args(network)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn();
     let _seller = Killed(seller.unwrap());
     let deadline = Instant::now() + Duration::from_secs(60);
     while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
@@ -156,7 +210,7 @@ fn we_buy_from(mut seller: Command) {
         std::thread::sleep(Duration::from_millis(100));
     }
     let url = format!("http://127.0.0.1:{port}/sold");
-    let (before, booked_before) = (balance(&dev, pay_to), home_balance(&dev));
+    let (before, booked_before) = (balance(dev, pay_to), home_balance(dev));
     let pay = |key: &str| {
         let command = dev.line["pay"]["command"].as_array().unwrap();
         let args: Vec<String> = command
@@ -172,6 +226,6 @@ fn we_buy_from(mut seller: Command) {
         assert!(stdout(&output).contains("foreign-content"));
         assert!(String::from_utf8_lossy(&output.stderr).contains("is settled"), "the wallet saw it on the chain");
     }
-    assert_eq!(balance(&dev, pay_to) - before, 40_000);
-    assert_eq!(booked_before - home_balance(&dev), 40_000, "the books of the payer say what the chain says");
+    assert_eq!(balance(dev, pay_to) - before, 40_000);
+    assert_eq!(booked_before - home_balance(dev), 40_000, "the books of the payer say what the chain says");
 }

@@ -31,6 +31,7 @@ mod never_over_the_limit;
 mod never_twice;
 mod no_spend_without_a_mandate;
 mod nodes_fail;
+mod older_clients;
 mod others_publish_a_status;
 mod others_sell_through_the_paywall;
 mod processes_come_and_go;

@@ -93,6 +93,7 @@ impl World {
             },
             rpc_url: proxy.url.clone(),
             facilitator: local_facilitator(),
+            chain_id: 31_337,
         };
         let hex = master.to_hex();
         let mut ring = purser::world::ring(&options.database, master).await.unwrap();

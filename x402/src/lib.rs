@@ -1,4 +1,4 @@
-//! HOW money moves: protocol x402, version 2, scheme `exact` on EVM over EIP-3009, HTTP transport.
+//! HOW money moves: protocol x402, versions 2 and 1, scheme `exact` on EVM over EIP-3009, HTTP transport.
 //!
 //! 1. What is signed is what was decided on: an offer is frozen, and the authorization comes from the frozen offer.
 //! 2. A payment is accepted only when every stated term, the time window and the signature hold, on a trusted asset.
@@ -11,7 +11,7 @@
 //! it), [`chain`] (the port), [`reason`], [`limit`].
 //!
 //! Never here: sockets, files, a clock, randomness, HTTP, SQL, mandates, budgets. `now` is an argument, and the chain
-//! is a port whose implementations live elsewhere. Version 1, Permit2 and contract wallets are refused by name.
+//! is a port whose implementations live elsewhere. Permit2 and contract wallets are refused by name.
 
 pub mod chain;
 pub mod exact;

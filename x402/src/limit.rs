@@ -9,6 +9,9 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Entries of `accepts[]`.
 pub const OFFERS_MAX: usize = 32;
 
+/// What version 1 calls a network.
+pub const NETWORK_NAME_BYTES_MAX: usize = 64;
+
 /// The address of a resource, as advertised.
 pub const URL_BYTES_MAX: usize = 2048;
 

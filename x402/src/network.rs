@@ -5,6 +5,8 @@
 //! or that one of them states (npm `@x402/evm` 2.27.0, PyPI `x402` 2.25.0); rows of x402-rs alone give no decimals
 //! and are left out. Base mainnet's token is named "USD Coin" and Base Sepolia's "USDC".
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +16,8 @@ use ledger::money::AssetId;
 
 use crate::limit::DOMAIN_TEXT_BYTES_MAX;
 use crate::refusal::echo;
+
+pub use names::{NetworkNameError, NetworkNames};
 
 /// An EVM chain, `eip155:N` in CAIP-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

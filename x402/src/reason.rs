@@ -3,6 +3,8 @@
 //! The SDKs disagree in spelling although their sources say "must be identical". We emit the spelling of the
 //! TypeScript and Go SDKs, and read the others (Python, x402-rs, the core specification) as the same reason.
 
+pub mod spelling;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -52,19 +54,25 @@ reasons! {
     InvalidPayload = "invalid_payload" | "invalid_format" | "invalid_exact_evm_payload" | "invalid_payload_format", Never;
     InvalidPaymentRequirements = "invalid_payment_requirements" | "invalid_exact_evm_required_amount", Never;
     UnsupportedScheme = "unsupported_scheme" | "invalid_scheme" | "invalid_exact_evm_unsupported_scheme", Never;
-    InvalidNetwork = "invalid_network" | "unsupported_chain" | "invalid_exact_evm_failed_to_get_network_config", Never;
+    InvalidNetwork = "invalid_network" | "invalid_exact_evm_failed_to_get_network_config", Never;
     UnsupportedPayloadType = "unsupported_payload_type", Never;
     /// What the payer accepted is not what is required. No official SDK checks it; x402-rs does, and names it so.
     AcceptedRequirementsMismatch = "accepted_requirements_mismatch", Never;
+    /// What the payer echoes of an extension is not what was declared.
+    ExtensionEchoMismatch = "extension_echo_mismatch", Never;
+    /// The payer must let Permit2 move the token first (HTTP 412). Said by others; Permit2 is not built here.
+    Permit2AllowanceRequired = "permit2_allowance_required" | "PERMIT2_ALLOWANCE_REQUIRED", Later;
 
     ExactScheme = "invalid_exact_evm_scheme", Never;
-    NetworkMismatch = "invalid_exact_evm_network_mismatch" | "network_mismatch" | "chain_id_mismatch", Never;
+    NetworkMismatch = "invalid_exact_evm_network_mismatch" | "network_mismatch" | "chain_id_mismatch"
+        | "unsupported_chain", Never;
     MissingDomain = "invalid_exact_evm_missing_eip712_domain" | "missing_eip712_domain"
         | "invalid_exact_evm_extra_field", Never;
     RecipientMismatch = "invalid_exact_evm_recipient_mismatch" | "invalid_exact_evm_payload_recipient_mismatch"
         | "recipient_mismatch", Never;
     AuthorizationValue = "invalid_exact_evm_authorization_value", Never;
-    ValueMismatch = "invalid_exact_evm_payload_authorization_value_mismatch" | "invalid_payment_amount", Never;
+    ValueMismatch = "invalid_exact_evm_payload_authorization_value_mismatch" | "invalid_payment_amount"
+        | "invalid_exact_evm_payload_authorization_value", Never;
     ValidBefore = "invalid_exact_evm_payload_authorization_valid_before" | "invalid_payment_expired", Never;
     ValidAfter = "invalid_exact_evm_payload_authorization_valid_after" | "invalid_payment_early", Later;
     SignatureFormat = "invalid_exact_evm_failed_to_parse_signature" | "invalid_exact_evm_signature_format"

@@ -16,6 +16,7 @@ use ledger::rejection::Rejection;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
 use ledger::transfer::Money;
+use serde_json::Map;
 use x402::chain::{At, Pool, Receipt};
 use x402::exact::{self, VerifiedPayment};
 use x402::reason::Reason;
@@ -39,9 +40,10 @@ impl Engine {
             scheme: exact::SCHEME.to_owned(),
             network: self.network.to_string(),
             extra: None,
+            unknown: Map::new(),
         };
         let signers = BTreeMap::from([("eip155:*".to_owned(), vec![role.relayer.address().to_string()])]);
-        Ok(SupportedResponse { kinds: vec![kind], extensions: Vec::new(), signers })
+        Ok(SupportedResponse { kinds: vec![kind], extensions: Vec::new(), signers, unknown: Map::new() })
     }
 
     pub async fn facilitator_verify(

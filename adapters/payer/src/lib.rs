@@ -10,6 +10,7 @@
 //!
 //! Never here: keys, mandates, budgets, a chain, the engine. Others can mount it on any wallet.
 
+mod demand;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,9 @@ use async_trait::async_trait;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
-use x402::wire::{PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, PaymentRequired, WireError, read_header};
+use x402::wire::{PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE};
+
+pub use demand::Demand;
 
 /// The longest answer that is read.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -30,10 +33,7 @@ pub struct Asked<'a> {
     pub method: &'a str,
     pub url: &'a str,
     pub key: &'a str,
-    /// As it was read.
-    pub required: &'a PaymentRequired,
-    /// As it came: what is signed is judged on the seller's own bytes.
-    pub header: &'a str,
+    pub demand: &'a Demand,
 }
 
 /// A payment to present.
@@ -41,7 +41,7 @@ pub struct Asked<'a> {
 pub struct Payment {
     /// The wallet's name for it.
     pub id: String,
-    /// The value of PAYMENT-SIGNATURE.
+    /// The value of the header that the demand asks for: PAYMENT-SIGNATURE, or X-PAYMENT of version 1.
     pub header: String,
 }
 
@@ -50,7 +50,7 @@ pub struct Payment {
 pub struct Reported<'a> {
     /// `None` where no answer came.
     pub status: Option<u16>,
-    /// The value of PAYMENT-RESPONSE. A claim, not a fact.
+    /// The value of PAYMENT-RESPONSE, or of X-PAYMENT-RESPONSE of version 1. A claim, not a fact.
     pub response: Option<&'a str>,
 }
 
@@ -72,8 +72,10 @@ pub enum PayerError<E: std::error::Error + 'static> {
     Unreachable { url: String, why: String },
     #[error("{url} answered with more than {BODY_BYTES_MAX} bytes")]
     TooLong { url: String },
-    #[error("{url} answered 402 without a PAYMENT-REQUIRED header that can be read: {why}")]
+    #[error("{url} answered 402 without a demand that can be read: {why}")]
     NotPayable { url: String, why: String },
+    #[error("{url} answered 412: expected a 402 that a signed transfer pays, found a demand for a Permit2 allowance")]
+    AllowanceRequired { url: String },
     #[error(transparent)]
     Wallet(E),
 }
@@ -84,6 +86,7 @@ impl<E: std::error::Error + 'static> PayerError<E> {
             Self::Unreachable { .. } => "seller_unreachable",
             Self::TooLong { .. } => "answer_too_long",
             Self::NotPayable { .. } => "not_payable",
+            Self::AllowanceRequired { .. } => "permit2_allowance_required",
             Self::Wallet(_) => "wallet_refused",
         }
     }
@@ -100,6 +103,11 @@ pub struct Fetched {
 impl Fetched {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The seller's receipt, of whichever version.
+    pub fn receipt(&self) -> Option<&str> {
+        self.header(PAYMENT_RESPONSE).or_else(|| self.header(X_PAYMENT_RESPONSE))
     }
 }
 
@@ -140,43 +148,45 @@ impl<W: Wallet> Payer<W> {
     /// Meets the 402 where there is one, pays once, and has the wallet look what became of it.
     pub async fn fetch(&self, purchase: &Purchase) -> Result<Bought<W::Outcome>, PayerError<W::Error>> {
         let met = self.send(purchase, None).await?;
+        if demand::wants_allowance(&met) {
+            return Err(PayerError::AllowanceRequired { url: purchase.url.clone() });
+        }
         if met.status != StatusCode::PAYMENT_REQUIRED {
             return Ok(Bought { fetched: met, paid: None });
         }
         let not_payable = |why: String| PayerError::NotPayable { url: purchase.url.clone(), why };
-        // Two would let a seller show one price to us and another to whoever reads the other one.
-        if met.headers.get_all(PAYMENT_REQUIRED).iter().nth(1).is_some() {
-            return Err(not_payable("it stands several times".into()));
-        }
-        let header = met.header(PAYMENT_REQUIRED).ok_or_else(|| not_payable("there is none".into()))?;
-        let required: Result<PaymentRequired, WireError> = read_header(header.as_bytes());
-        let required = required.map_err(|error| not_payable(error.to_string()))?;
+        let demand = Demand::read(&met.headers, &met.body).map_err(not_payable)?;
         let (method, url, key) = (purchase.method.as_str(), purchase.url.as_str(), purchase.key.as_str());
-        let asked = Asked { method, url, key, required: &required, header };
+        let asked = Asked { method, url, key, demand: &demand };
         let payment = self.wallet.pay(asked).await.map_err(PayerError::Wallet)?;
-        let fetched = self.send(purchase, Some(&payment)).await;
+        let fetched = self.send(purchase, Some((demand.payment_header(), &payment))).await;
         let answered = fetched.as_ref().ok();
         let reported = Reported {
             status: answered.map(|fetched| fetched.status.as_u16()),
-            response: answered.and_then(|fetched| fetched.header(PAYMENT_RESPONSE)),
+            response: answered.and_then(Fetched::receipt),
         };
         let outcome = self.wallet.look(&payment, reported).await.map_err(PayerError::Wallet)?;
         Ok(Bought { fetched: fetched?, paid: Some((payment, outcome)) })
     }
 
-    async fn send(&self, purchase: &Purchase, payment: Option<&Payment>) -> Result<Fetched, PayerError<W::Error>> {
+    async fn send(
+        &self,
+        purchase: &Purchase,
+        payment: Option<(&'static str, &Payment)>,
+    ) -> Result<Fetched, PayerError<W::Error>> {
         let unreachable = |why: String| PayerError::Unreachable { url: purchase.url.clone(), why };
         let lost = |error: reqwest::Error| unreachable(error.without_url().to_string());
         let method = Method::from_bytes(purchase.method.as_bytes()).map_err(|error| unreachable(error.to_string()))?;
         let mut headers = purchase.headers.clone();
         // Ours alone: a caller's own payment header would be a second one.
         headers.remove(PAYMENT_SIGNATURE);
+        headers.remove(X_PAYMENT);
         let mut request = self.http.request(method, &purchase.url).headers(headers);
         if !purchase.body.is_empty() {
             request = request.body(purchase.body.clone());
         }
-        if let Some(payment) = payment {
-            request = request.header(PAYMENT_SIGNATURE, &payment.header);
+        if let Some((name, payment)) = payment {
+            request = request.header(name, &payment.header);
         }
         let mut response = request.send().await.map_err(lost)?;
         let (status, headers) = (response.status(), response.headers().clone());

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::json;
-use x402::wire::{PaymentRequirements, ResourceInfo, write_header};
+use x402::wire::{PAYMENT_REQUIRED, PaymentRequired, PaymentRequirements, ResourceInfo, write_header};
 
 use super::*;
 
@@ -20,6 +20,7 @@ struct No;
 struct Counting {
     paid: AtomicUsize,
     looked: Mutex<Vec<(Option<u16>, Option<String>)>>,
+    over: Mutex<Vec<&'static str>>,
     refuses: bool,
 }
 
@@ -33,6 +34,7 @@ impl Wallet for Arc<Counting> {
             return Err(No);
         }
         self.paid.fetch_add(1, Ordering::SeqCst);
+        self.over.lock().unwrap().push(asked.demand.payment_header());
         Ok(Payment { id: asked.key.to_owned(), header: "signed".into() })
     }
 
@@ -56,9 +58,57 @@ fn offer() -> String {
     write_header(&PaymentRequired::new(ResourceInfo::new("http://a/b"), vec![requirements], None)).unwrap()
 }
 
+/// The same of version 1.
+fn older(version: u64, resource: &str) -> String {
+    let offer = json!({
+        "scheme": "exact", "network": "base-sepolia", "maxAmountRequired": "1", "resource": resource, "description": "",
+        "payTo": "0x00", "maxTimeoutSeconds": 60, "asset": "0x00", "outputSchema": null,
+    });
+    json!({ "x402Version": version, "error": "X-PAYMENT header is required", "accepts": [offer] }).to_string()
+}
+
+/// Sellers that speak version 1, alone or as well.
+fn behave_older(request: &Request) -> Option<Response> {
+    let answer = |status: u16| Response::builder().status(status);
+    let paid = request.headers().contains_key(X_PAYMENT);
+    assert!(!(paid && request.headers().contains_key(PAYMENT_SIGNATURE)), "one payment came twice");
+    let body = |text: String| answer(402).body(Body::from(text)).unwrap();
+    let doubled = older(1, "http://a/b").replacen(
+        r#""maxAmountRequired":"1""#,
+        r#""maxAmountRequired":"1","maxAmountRequired":"2""#,
+        1,
+    );
+    Some(match (request.uri().path(), paid) {
+        ("/older", true) => {
+            let receipt = json!({ "success": true, "transaction": "0x9", "network": "base-sepolia" }).to_string();
+            answer(200).header(X_PAYMENT_RESPONSE, receipt).body("sold".into()).unwrap()
+        }
+        ("/older", false) => body(older(1, "http://a/b")),
+        ("/older-loop", _) => body(older(1, "http://a/b")),
+        ("/older-doubled", _) => body(doubled),
+        ("/older-third", _) => body(older(3, "http://a/b")),
+        ("/older-second", _) => body(older(2, "http://a/b")),
+        ("/older-empty", _) => body(json!({ "x402Version": 1, "accepts": [] }).to_string()),
+        ("/older-junk", _) => body("{\"x402Version\":1".into()),
+        ("/older-beside-junk", _) => {
+            answer(402).header(PAYMENT_REQUIRED, "!!!").body(older(1, "http://a/b").into()).unwrap()
+        }
+        ("/both-versions", true) => panic!("a seller that speaks version 2 was paid over version 1"),
+        ("/both-versions", false) if !request.headers().contains_key(PAYMENT_SIGNATURE) => {
+            answer(402).header(PAYMENT_REQUIRED, offer()).body(older(1, "http://a/b").into()).unwrap()
+        }
+        ("/allowance", _) => answer(412).header(PAYMENT_REQUIRED, offer()).body(Body::empty()).unwrap(),
+        ("/precondition", _) => answer(412).body("the resource's own".into()).unwrap(),
+        _ => return None,
+    })
+}
+
 /// A seller whose path says how it behaves.
 async fn behave(State(visits): State<Arc<AtomicUsize>>, request: Request) -> Response {
     visits.fetch_add(1, Ordering::SeqCst);
+    if let Some(answer) = behave_older(&request) {
+        return answer;
+    }
     let paid = request.headers().get(PAYMENT_SIGNATURE).map(|value| value.to_str().unwrap().to_owned());
     let answer = |status: u16| Response::builder().status(status);
     let need = || answer(402).header(PAYMENT_REQUIRED, offer()).body(Body::empty()).unwrap();
@@ -137,7 +187,9 @@ async fn a_payment_does_not_follow_a_redirect() {
 #[tokio::test]
 async fn what_cannot_be_read_is_not_paid() {
     let stage = stage(Counting::default()).await;
-    for path in ["/bare", "/junk", "/both"] {
+    let older =
+        ["/older-doubled", "/older-third", "/older-second", "/older-empty", "/older-junk", "/older-beside-junk"];
+    for path in ["/bare", "/junk", "/both"].into_iter().chain(older) {
         assert_eq!(stage.fetch(path).await.unwrap_err().code(), "not_payable", "{path}");
     }
     let nowhere = Purchase { method: "GET".into(), url: "http://127.0.0.1:1/".into(), ..Purchase::default() };
@@ -170,4 +222,27 @@ async fn what_is_sold_is_paid_once_and_what_is_free_is_not() {
     let (payment, ()) = bought.paid.unwrap();
     assert_eq!(payment.id, "key");
     assert!(stage.wallet.looked.lock().unwrap()[0].1.as_deref().is_some_and(|response| response.contains("0x1")));
+}
+
+#[tokio::test]
+async fn a_demand_for_an_allowance_is_refused_by_name_and_another_412_is_the_answer() {
+    let stage = stage(Counting::default()).await;
+    let refused = stage.fetch("/allowance").await.unwrap_err();
+    assert_eq!(refused.code(), "permit2_allowance_required");
+    assert!(refused.to_string().contains("412"), "{refused}");
+    let own = stage.fetch("/precondition").await.unwrap();
+    assert_eq!((own.fetched.status.as_u16(), own.paid.is_none()), (412, true));
+    assert_eq!(stage.paid(), 0);
+}
+
+#[tokio::test]
+async fn a_seller_is_paid_over_the_newest_version_that_it_speaks() {
+    let stage = stage(Counting::default()).await;
+    let looped = stage.fetch("/older-loop").await.unwrap();
+    assert_eq!((looped.fetched.status.as_u16(), stage.paid()), (402, 1), "a second demand is not paid");
+    assert_eq!(stage.fetch("/older").await.unwrap().fetched.body, b"sold");
+    assert_eq!(stage.fetch("/both-versions").await.unwrap().fetched.body, b"sold");
+    assert_eq!(*stage.wallet.over.lock().unwrap(), [X_PAYMENT, X_PAYMENT, PAYMENT_SIGNATURE]);
+    let looked = stage.wallet.looked.lock().unwrap();
+    assert!(looked[1].1.as_deref().is_some_and(|response| response.contains("0x9")), "X-PAYMENT-RESPONSE is reported");
 }

@@ -13,8 +13,10 @@ use http::{Request, Response, StatusCode, response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Service, ServiceExt};
+use x402::wire::v1::Spoken;
 
 use crate::answer::{self, Again};
+use crate::ask::Ask;
 use crate::limit::{LOOK_AGAIN_MAX, LOOK_AGAIN_MIN};
 use crate::price::{Price, Repeat};
 use crate::stored::{StoredAnswer, StoredBody};
@@ -24,6 +26,9 @@ use crate::till::{Abandoned, Answered, Claim, ClaimRequest, Refusal, SettleRefus
 pub(crate) struct Charge<S> {
     pub till: Arc<dyn Till>,
     pub price: Arc<Price>,
+    pub ask: Ask,
+    /// The version that the payer speaks.
+    pub spoken: Spoken,
     pub claim: ClaimRequest,
     pub inner: S,
     pub request: Request<Body>,
@@ -57,13 +62,13 @@ where
                 answer::problem(StatusCode::CONFLICT, "payment_in_flight", message, Again::SamePayment)
             }
             Ok(Waited::OutcomeUnknown) => outcome_unknown(StatusCode::SERVICE_UNAVAILABLE),
-            Err(refusal) => answer::refused(&refusal, |error| self.demand(error)),
+            Err(refusal) => self.ask.refused(&refusal, &self.spoken),
         }
     }
 
     /// The handler runs here, and nowhere else (but for [`Charge::again`], which charges nothing).
     async fn serve(self, ticket: Ticket) -> Response<Body> {
-        let Self { till, price, claim, inner, request } = self;
+        let Self { till, price, ask, spoken, claim, inner, request } = self;
         let (parts, body) = match handle(inner, request, &price).await {
             Handled::Answer(parts, body) if parts.status.as_u16() < 400 => (parts, body),
             Handled::Answer(parts, body) => {
@@ -79,13 +84,13 @@ where
         };
         let kept = StoredAnswer::of(&parts, &body);
         match till.settle(ticket, kept).await {
-            Ok(settled) => answer::paid(parts, body, &settled.response),
-            Err(SettleRefusal::Failed(receipt)) => answer::settlement_failed(&receipt),
+            Ok(settled) => answer::paid(parts, body, &settled.response, &spoken),
+            Err(SettleRefusal::Failed(receipt)) => ask.settlement_failed(&receipt, &spoken),
             Err(SettleRefusal::Pending { transaction }) => {
                 tracing::info!(claim = %claim.key, transaction, "a settlement is not in a block yet");
                 match wait(&*till, &claim, price.limits.patience).await {
-                    Ok(Waited::Answered(answered)) => answer::paid(parts, body, &answered.response),
-                    Err(Refusal::SettlementFailed(receipt)) => answer::settlement_failed(&receipt),
+                    Ok(Waited::Answered(answered)) => answer::paid(parts, body, &answered.response, &spoken),
+                    Err(Refusal::SettlementFailed(receipt)) => ask.settlement_failed(&receipt, &spoken),
                     // a claim won a second time contradicts the first: nothing is run for it
                     Ok(Waited::OutcomeUnknown | Waited::Won(_)) => outcome_unknown(StatusCode::BAD_GATEWAY),
                     Ok(Waited::InFlight) | Err(_) => pending(&transaction),
@@ -103,16 +108,12 @@ where
     async fn again(self, answered: Answered) -> Response<Body> {
         let Answered { answer, response } = answered;
         if matches!(answer.body, StoredBody::Whole(_)) || self.price.repeat == Repeat::Never {
-            return answer::stored(&answer, &response);
+            return answer::stored(&answer, &response, &self.spoken);
         }
         match handle(self.inner, self.request, &self.price).await {
-            Handled::Answer(parts, body) => answer::paid(parts, body, &response),
-            Handled::Nothing(why) => answer::with_receipt(not_delivered(why), &response),
+            Handled::Answer(parts, body) => answer::paid(parts, body, &response, &self.spoken),
+            Handled::Nothing(why) => answer::with_receipt(not_delivered(why), &response, &self.spoken),
         }
-    }
-
-    fn demand(&self, error: Option<String>) -> x402::wire::PaymentRequired {
-        self.price.demand(self.claim.purpose.resource_url.clone(), error)
     }
 }
 

@@ -16,7 +16,9 @@ use x402::settlement::ClaimKey;
 use x402::wire::{PAYMENT_SIGNATURE, X_PAYMENT};
 
 use crate::answer::{self, Again};
+use crate::ask::Ask;
 use crate::charge::{BodyError, Charge, read_body};
+use crate::cross_origin;
 use crate::presented::{self, Presented};
 use crate::price::{Price, target};
 use crate::till::{ClaimRequest, Purpose, Till};
@@ -86,6 +88,9 @@ where
     S::Future: Send,
 {
     let (mut parts, body) = request.into_parts();
+    if let Some(answer) = cross_origin::preflight(&parts.method, &parts.headers) {
+        return answer;
+    }
     let resource_url = price.resource_url(&parts);
     if resource_url.len() > URL_BYTES_MAX {
         let message = format!("the resource's address: at most {URL_BYTES_MAX} bytes, found {}", resource_url.len());
@@ -96,7 +101,8 @@ where
         parts.headers.remove(PAYMENT_SIGNATURE);
         parts.headers.remove(X_PAYMENT);
     }
-    let Presented { key, payload, requirements } = match presented::read(&parts.headers, &price, &resource_url) {
+    let ask = Ask::new(price.clone(), resource_url.clone(), &parts.headers);
+    let Presented { key, payload, requirements, spoken } = match presented::read(&parts.headers, &ask) {
         Ok(presented) => presented,
         Err(answer) => return *answer,
     };
@@ -123,7 +129,7 @@ where
     parts.extensions.insert(Paid { claim: key, amount: requirements.amount.clone() });
     let claim = ClaimRequest { key, payload, requirements, purpose, repeat: price.repeat };
     let request = Request::from_parts(parts, Body::from(body));
-    let task = tokio::spawn(Charge { till, price, claim, inner, request }.run().in_current_span());
+    let task = tokio::spawn(Charge { till, price, ask, spoken, claim, inner, request }.run().in_current_span());
     match task.await {
         Ok(response) => response,
         Err(error) => {

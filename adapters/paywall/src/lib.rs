@@ -7,14 +7,18 @@
 //! 5. No shared cache keeps an answer of a priced route.
 //!
 //! Read in this order: [`Price`] (what a route costs), [`Till`] (the port to the seller's books, which verifies,
-//! claims, settles), `presented` (reading the header), `charge` (claim, handler, settlement), `answer`.
+//! claims, settles), `ask` and `page` (the 402), `presented` (reading the header), `charge` (claim, handler,
+//! settlement), `answer`.
 //!
 //! Never here: signatures, a chain, a database, the engine. `payload.resource` and `Host` are never believed.
 
 mod answer;
+mod ask;
 mod charge;
+mod cross_origin;
 mod layer;
 pub mod limit;
+mod page;
 mod presented;
 mod price;
 mod stored;
@@ -22,6 +26,7 @@ mod stored;
 mod tests;
 mod till;
 
+pub use cross_origin::preflight;
 pub use layer::{Paid, Paywall, PaywallLayer};
 pub use price::{Address, Price, PriceError, Repeat};
 pub use stored::{StoredAnswer, StoredAnswerError, StoredBody};

@@ -1,10 +1,12 @@
 //! What a route costs.
 
 use http::request;
+use serde_json::{Map, Value};
 use x402::exact::Terms;
 use x402::limit::{OFFERS_MAX, URL_BYTES_MAX};
+use x402::network::{AssetTable, NetworkNames};
 use x402::refusal::Refusal;
-use x402::wire::{PaymentRequired, PaymentRequirements, ResourceInfo, WireError, write_header};
+use x402::wire::{PaymentRequired, PaymentRequirements, ResourceInfo, WireError, v1, write_header};
 
 use crate::limit::Limits;
 
@@ -36,6 +38,12 @@ pub struct Price {
     pub address: Address,
     pub repeat: Repeat,
     pub limits: Limits,
+    /// Declared to every payer, by name: `{info, schema}`.
+    pub extensions: Option<Map<String, Value>>,
+    /// What version 1 calls our networks. Where it has no name for any of them, version 1 is not spoken.
+    pub names: NetworkNames,
+    /// For showing a price to people.
+    pub assets: AssetTable,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +88,17 @@ impl Price {
         if !web || resource.url.len() > URL_BYTES_MAX || resource.url.chars().any(char::is_whitespace) {
             return Err(PriceError::ResourceUrl { found: resource.url.chars().take(96).collect() });
         }
-        let price = Self { route: route.into(), accepts, resource, address, repeat, limits: Limits::default() };
+        let price = Self {
+            route: route.into(),
+            accepts,
+            resource,
+            address,
+            repeat,
+            limits: Limits::default(),
+            extensions: None,
+            names: NetworkNames::empty(),
+            assets: AssetTable::empty(),
+        };
         write_header(&price.demand(price.resource.url.clone(), None))?;
         Ok(price)
     }
@@ -88,6 +106,24 @@ impl Price {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// Speaks version 1 as well, for offers on networks that have a name.
+    pub fn with_names(mut self, names: NetworkNames) -> Self {
+        self.names = names;
+        self
+    }
+
+    pub fn with_assets(mut self, assets: AssetTable) -> Self {
+        self.assets = assets;
+        self
+    }
+
+    /// Refused where the 402 does not fit into a header with them.
+    pub fn with_extensions(mut self, extensions: Map<String, Value>) -> Result<Self, PriceError> {
+        self.extensions = Some(extensions);
+        write_header(&self.demand(self.resource.url.clone(), None))?;
+        Ok(self)
     }
 
     pub(crate) fn resource_url(&self, parts: &request::Parts) -> String {
@@ -100,7 +136,21 @@ impl Price {
     /// The 402 for a resource of this route.
     pub(crate) fn demand(&self, url: String, error: Option<String>) -> PaymentRequired {
         let resource = ResourceInfo { url, ..self.resource.clone() };
-        PaymentRequired::new(resource, self.accepts.clone(), error)
+        let extensions = self.extensions.clone();
+        PaymentRequired { extensions, ..PaymentRequired::new(resource, self.accepts.clone(), error) }
+    }
+
+    /// The same 402 as version 1 says it, with the offers that it can name; `None` without any.
+    pub(crate) fn demand_of_version_one(&self, demand: &PaymentRequired) -> Option<v1::PaymentRequired> {
+        let offers = demand.accepts.iter();
+        let offers = offers.filter_map(|offer| v1::PaymentRequirements::of(offer, &demand.resource, &self.names));
+        let accepts: Vec<_> = offers.collect();
+        (!accepts.is_empty()).then(|| v1::PaymentRequired {
+            x402_version: v1::X402_VERSION,
+            error: demand.error.clone().map(Value::String),
+            accepts,
+            unknown: Map::new(),
+        })
     }
 }
 

@@ -1,9 +1,12 @@
 //! The paywall against hostile and unlucky clients, handlers and tills. Refusals first.
 
+mod browsers;
 mod drawer;
+mod extensions;
 mod payments;
 mod requests;
 mod settlements;
+mod version_one;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +18,9 @@ use axum::routing::any;
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt;
-use x402::wire::{PAYMENT_RESPONSE, PAYMENT_SIGNATURE, PaymentPayload, SettleResponse, read_header, write_header};
+use x402::wire::{
+    PAYMENT_RESPONSE, PAYMENT_SIGNATURE, PaymentPayload, SettleResponse, X_PAYMENT, read_header, write_header,
+};
 
 use self::drawer::{Drawer, Fate, offer, payment, price};
 use crate::limit::Limits;
@@ -74,7 +79,9 @@ impl Shop {
 }
 
 async fn serve(goods: Goods, run: usize, request: Request<Body>) -> Response<Body> {
-    assert!(request.headers().get(PAYMENT_SIGNATURE).is_none(), "the payment reached the handler");
+    for name in [PAYMENT_SIGNATURE, X_PAYMENT] {
+        assert!(request.headers().get(name).is_none(), "the payment reached the handler");
+    }
     assert!(request.extensions().get::<Paid>().is_some(), "the handler ran without a claim");
     let answer = |status: u16, body: Body| {
         Response::builder().status(status).header("content-type", "text/plain").body(body).unwrap()
@@ -93,6 +100,7 @@ async fn serve(goods: Goods, run: usize, request: Request<Body>) -> Response<Bod
         Goods::Lies => Response::builder()
             .header("cache-control", "public, max-age=3600")
             .header("payment-response", "forged")
+            .header("x-payment-response", "forged")
             .header("payment-required", "forged")
             .header("settlement-overrides", "forged")
             .header("set-cookie", "a=b")
@@ -131,8 +139,10 @@ impl Answer {
     fn assert_not_shared(&self) {
         assert_eq!(self.headers["cache-control"], "private, no-store", "{self:?}");
         assert_eq!(self.headers.get_all("cache-control").iter().count(), 1);
-        assert_eq!(self.headers["vary"], "PAYMENT-SIGNATURE");
-        assert_eq!(self.headers["access-control-expose-headers"], "PAYMENT-REQUIRED, PAYMENT-RESPONSE");
+        assert_eq!(self.headers["vary"], "PAYMENT-SIGNATURE, X-PAYMENT, Accept, User-Agent");
+        let exposed = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
+        assert_eq!(self.headers["access-control-expose-headers"], exposed);
+        assert_eq!(self.headers["access-control-allow-origin"], "*");
         assert!(self.headers.get("settlement-overrides").is_none());
     }
 

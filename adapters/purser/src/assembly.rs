@@ -20,7 +20,7 @@ use ledger::journal::SaltKey;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use store::{Options, Schema, SqlStore};
-use x402::network::{Asset, AssetTable, Network, TransferMethod};
+use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 
 use crate::config::{
     ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig, VerifierConfig,
@@ -64,6 +64,16 @@ pub fn assets(config: &ChainConfig) -> Result<AssetTable, AssemblyError> {
         table.add(row).map_err(|error| value("chain.assets", "a row that can be added", error.to_string()))?;
     }
     Ok(table)
+}
+
+/// What x402 version 1 calls networks: as everybody does, and this chain as the operator says.
+pub fn names(config: &ChainConfig) -> Result<NetworkNames, AssemblyError> {
+    let mut names = NetworkNames::trusted();
+    if let Some(name) = &config.v1_name {
+        let added = names.add(name, network(config)?);
+        added.map_err(|error| value("chain.v1_name", "a name that can be added", error.to_string()))?;
+    }
+    Ok(names)
 }
 
 /// Every tenant's journal salts.

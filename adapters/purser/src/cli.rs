@@ -218,6 +218,9 @@ pub struct DevArgs {
     /// An empty PostgreSQL database for the books, instead of a SQLite file.
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
+    /// The chain id of the embedded chain: a test network's, for clients that know networks by name (x402 version 1).
+    #[arg(long, value_name = "N", conflicts_with = "data")]
+    pub chain_id: Option<u64>,
     /// Print shell exports instead of the line. Where a service runs in DIR already, print its exports and end.
     #[arg(long, conflicts_with = "json")]
     pub env: bool,

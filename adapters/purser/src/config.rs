@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
 pub use limits::{LimitsConfig, RateConfig};
-pub use safety::ConfigError;
 use safety::DEVNET_CHAIN_ID;
+pub use safety::{ConfigError, is_test_chain};
 pub use sell::{RouteConfig, SellConfig};
 
 use crate::fetch::{Loopback, Reach};
@@ -97,6 +97,9 @@ pub struct ChainConfig {
     /// Tokens beyond the built-in table. Their scale is trusted because it stands here.
     #[serde(default)]
     pub assets: Vec<AssetConfig>,
+    /// What x402 version 1 calls this chain, where the official SDKs have no name for it.
+    #[serde(default)]
+    pub v1_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

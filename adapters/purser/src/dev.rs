@@ -51,6 +51,8 @@ pub struct DevOptions {
     pub data: Option<PathBuf>,
     /// Another place for the books than a file in that folder.
     pub database: Option<Location>,
+    /// What the embedded chain is of; the devnet's own where nothing is said.
+    pub chain_id: Option<u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +92,8 @@ impl DevService {
     pub async fn start(options: DevOptions) -> Result<Self, DevError> {
         let say = |error: &dyn std::fmt::Display| DevError::Part(error.to_string());
         let home = Home::open(options.data.as_deref())?;
-        let devnet = match devnet(options.finalized_lag_blocks, home.chain()) {
+        let chain_id = world::chain_id(options.chain_id)?;
+        let devnet = match devnet(chain_id, options.finalized_lag_blocks, home.chain()) {
             Err(DevnetError::DataInUse(path)) => return Err(DevError::Running(path)),
             other => other.map_err(|error| say(&error))?,
         };
@@ -103,7 +106,7 @@ impl DevService {
         let listen: SocketAddr = listener.local_addr().map_err(|error| say(&error))?;
         let database = options.database.unwrap_or_else(|| home.file("purser.sqlite").into());
         let facilitator = options.facilitator.unwrap_or_else(local_facilitator);
-        let world = WorldOptions { listen, database, rpc_url: rpc_url.clone(), facilitator };
+        let world = WorldOptions { listen, database, rpc_url: rpc_url.clone(), facilitator, chain_id };
         let mut ring = world::ring(&world.database, home.master_key()?).await.map_err(|error| say(&error))?;
         let mut config = config(&world, &ring).map_err(|error| say(&error))?;
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
@@ -230,14 +233,7 @@ impl DevService {
             "pid": std::process::id(),
             "service_file": service,
             "database": self.config.database.to_string(),
-            "chain": {
-                "rpc_url": self.rpc_url,
-                "network": format!("eip155:{}", self.config.chain.chain_id),
-                "asset": {
-                    "address": chain::token::ADDRESS.to_string(), "name": chain::token::NAME,
-                    "version": chain::token::VERSION, "decimals": chain::token::DECIMALS,
-                },
-            },
+            "chain": world::chain_line(&self.rpc_url, &self.config)?,
             "paid": {
                 "url": format!("{url}{}", PRICES[0].0), "method": "GET", "amount": PRICES[0].1,
                 "pay_to": shop_address().to_string(), "marker": MARKER, "more": more,
@@ -362,6 +358,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         limits: None,
         data: args.data.clone(),
         database,
+        chain_id: args.chain_id,
     };
     let mut service = match DevService::start(options).await {
         // Another shell asks the one that runs.

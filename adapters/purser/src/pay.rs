@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use payer::{Asked, Fetched, Payer, PayerError, Payment, Reported, Wallet};
+use payer::{Asked, Demand, Fetched, Payer, PayerError, Payment, Reported, Wallet};
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
-use x402::wire::{PaymentRequired, SettleResponse, WireError, read_header};
+use serde_json::{Map, Value, json};
+use x402::wire::{SettleResponse, WireError, read_header};
 
 use crate::cli::PayArgs;
 use crate::client::{Client, ClientError, TIMEOUT};
@@ -52,14 +52,19 @@ impl Wallet for ServiceWallet<'_> {
     type Error = ClientError;
 
     async fn pay(&self, asked: Asked<'_>) -> Result<Payment, ClientError> {
-        (self.tell)(format!("{} asks for {}", plain(asked.url), offers(asked.required)));
-        let body = json!({
+        (self.tell)(format!("{} asks for {}", plain(asked.url), offers(asked.demand)));
+        let mut body = json!({
             "mandate": self.mandate,
-            "payment_required_header": asked.header,
             "method": asked.method,
             "url": asked.url,
             "cart": self.cart,
         });
+        match asked.demand {
+            Demand::Header { header, .. } => body["payment_required_header"] = header.as_str().into(),
+            Demand::Body { body: came, required } => {
+                body["payment_required"] = serde_json::from_slice(came).unwrap_or_else(|_| json!(required));
+            }
+        }
         let path = "/v1/payments";
         let payment = self.service.call_as(self.credential, Method::POST, path, Some(asked.key), Some(body)).await?;
         let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -111,7 +116,9 @@ fn said(error: PayerError<ClientError>) -> ClientError {
     match error {
         PayerError::Wallet(error) => error,
         PayerError::Unreachable { url, why } => ClientError::Unreachable { url, why },
-        PayerError::NotPayable { ref url, .. } | PayerError::TooLong { ref url } => {
+        PayerError::NotPayable { ref url, .. }
+        | PayerError::TooLong { ref url }
+        | PayerError::AllowanceRequired { ref url } => {
             ClientError::Unreadable { url: url.clone(), why: error.to_string() }
         }
     }
@@ -199,13 +206,12 @@ pub async fn run(args: &PayArgs) -> Result<Ended, String> {
 /// What would be asked, and what the mandate has left for it. Nothing is held and nothing is signed.
 async fn preview(service: &Client, credential: &Credential, purchase: &Purchase) -> Result<(), String> {
     let met = service.fetch(&purchase.method, &purchase.url, None).await.map_err(|error| error.to_string())?;
-    match (met.status, met.header("payment-required")) {
-        (StatusCode::PAYMENT_REQUIRED, Some(header)) => {
-            let required: Result<PaymentRequired, WireError> = read_header(header.as_bytes());
-            let required = required.map_err(|error| error.to_string())?;
-            eprintln!("{} asks for {}", plain(&purchase.url), offers(&required));
+    match met.status {
+        StatusCode::PAYMENT_REQUIRED => {
+            let demand = Demand::read(&met.headers, &met.body)?;
+            eprintln!("{} asks for {}", plain(&purchase.url), offers(&demand));
         }
-        (status, _) => eprintln!("{} answers {} without asking for a payment", plain(&purchase.url), status.as_u16()),
+        status => eprintln!("{} answers {} without asking for a payment", plain(&purchase.url), status.as_u16()),
     }
     eprintln!("{}", left(service, credential, &purchase.mandate).await?);
     Ok(())
@@ -228,7 +234,7 @@ fn receipt(payment: &Value, fetched: &Fetched) {
     let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
     let (state, transaction) = (text("state"), text("transaction"));
     let said: Option<Result<SettleResponse, WireError>> =
-        fetched.header("payment-response").map(|header| read_header(header.as_bytes()));
+        fetched.receipt().map(|header| read_header(header.as_bytes()));
     match said {
         None => eprintln!("the seller gave no receipt"),
         Some(Err(error)) => eprintln!("the seller's receipt cannot be read: {error}"),
@@ -249,14 +255,26 @@ fn receipt(payment: &Value, fetched: &Fetched) {
 }
 
 /// At most three, for people; the service decides which one is paid, if any.
-fn offers(required: &PaymentRequired) -> String {
-    let shown = required.accepts.iter().take(3).map(|offer| {
-        let name = offer.extra.as_ref().and_then(|extra| extra.get("name")).and_then(Value::as_str);
-        let (name, network) = (plain(name.unwrap_or(&offer.asset)), plain(&offer.network));
-        format!("{} of {name} on {network} to {}", plain(&offer.amount), plain(&offer.pay_to))
-    });
-    let shown = shown.collect::<Vec<_>>().join(", or ");
-    match required.accepts.len().saturating_sub(3) {
+fn offers(demand: &Demand) -> String {
+    let said = |name: Option<&Value>, asset: &str, network: &str, amount: &str, pay_to: &str| {
+        let name = name.and_then(Value::as_str).unwrap_or(asset);
+        format!("{} of {} on {} to {}", plain(amount), plain(name), plain(network), plain(pay_to))
+    };
+    let all: Vec<String> = match demand {
+        Demand::Header { required, .. } => {
+            let offers = required.accepts.iter();
+            offers.map(|it| said(it.extra_field("name"), &it.asset, &it.network, &it.amount, &it.pay_to)).collect()
+        }
+        Demand::Body { required, .. } => {
+            let name = |extra: &Option<Map<String, Value>>| extra.as_ref().and_then(|extra| extra.get("name")).cloned();
+            let offers = required.accepts.iter().map(|it| (name(&it.extra), it));
+            offers
+                .map(|(name, it)| said(name.as_ref(), &it.asset, &it.network, &it.max_amount_required, &it.pay_to))
+                .collect()
+        }
+    };
+    let shown = all.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", or ");
+    match all.len().saturating_sub(3) {
         0 => shown,
         more => format!("{shown}, or {more} others"),
     }

@@ -20,6 +20,7 @@ use mandates::keys::PublicKey;
 use server::facilitator::{Local, Remote};
 use server::limits::{Limiter, Rate, RateLimits};
 use server::metrics::MetricsReaders;
+use server::paid::Selling;
 use server::till::Books;
 use server::{App, Settings};
 use store::SqlStore;
@@ -27,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::assembly::{AssemblyError, engine, principal, tenants};
+use crate::assembly::{AssemblyError, engine, names, principal, tenants};
 use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig, TenantConfig};
 use crate::fetch::Fetcher;
 use crate::issuers;
@@ -141,6 +142,7 @@ fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Resu
     let metrics = if config.open_metrics { MetricsReaders::Everyone } else { MetricsReaders::Operators };
     let mut settings =
         Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, metrics, ..Settings::default() };
+    settings.names = names(&config.chain).map_err(|error| error.to_string())?;
     let mut paid = Router::new();
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
@@ -152,7 +154,8 @@ fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Resu
         let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain)).transpose()?.unwrap_or_default();
         settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));
         let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id));
-        let router = server::paid::router(sold, &public_url, &till).map_err(|error| error.to_string())?;
+        let selling = Selling { public_url: &public_url, till, names: &settings.names, assets: &engine.assets };
+        let router = server::paid::router(sold, &selling).map_err(|error| error.to_string())?;
         paid = paid.merge(router);
     }
     let (limiter, metrics) = (Arc::new(Limiter::new(rates(&config.limits))), Arc::default());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
 use chain::accounts::ACCOUNTS;
-use chain::devnet::{Devnet, DevnetConfig};
+use chain::devnet::{Devnet, DevnetConfig, DevnetError};
 use chain::rpc::RpcChain;
 use engine::rate::Peg;
 use ledger::account::Account;
@@ -20,10 +20,11 @@ use ledger::store::{Store, Work};
 use ledger::transfer::Money;
 use mandates::json::Object;
 use mandates::keys::LocalKey;
+use serde_json::{Value, json};
 use store::{Location, Schema, SqlStore};
 use x402::chain::{At, Chain};
 
-use crate::assembly::{AssemblyError, network};
+use crate::assembly::{AssemblyError, names, network};
 use crate::config::{
     AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, LimitsConfig, MerchantConfig,
     OperatorConfig, PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig, WalletConfig,
@@ -41,6 +42,8 @@ pub const BYSTANDER: &str = "bystander";
 pub const MERCHANT: &str = "merchant";
 pub const ADMIN: &str = "admin";
 /// What the paid resource contains and nothing else does.
+/// Other tools have this name for the chain id of a devnet; the official SDKs of x402 version 1 have none.
+const V1_NAME: &str = "hardhat";
 pub const MARKER: &str = "purser-paid-content-7d1f";
 
 /// The demo's resources and their prices, in atomic units of a token with six decimals: 0.01 twice, 0.25 and 2.50.
@@ -75,12 +78,38 @@ pub struct WorldOptions {
     pub rpc_url: String,
     /// `local:carrier`, or the URL of a foreign facilitator.
     pub facilitator: String,
+    pub chain_id: u64,
+}
+
+/// The chain id of the embedded chain. Clients that know networks by name alone (x402 version 1) need one that has a name;
+/// what is signed for it is good for a token of that address on that network, so it is a test network's.
+pub fn chain_id(chosen: Option<u64>) -> Result<u64, String> {
+    match chosen {
+        None => Ok(DevnetConfig::default().chain_id),
+        Some(chain_id) if crate::config::is_test_chain(chain_id) => Ok(chain_id),
+        Some(other) => Err(format!("--chain-id: the id of a test network was expected, {other} is none that is known")),
+    }
 }
 
 /// A devnet whose time goes on by itself: a block a second, so that finality and expiry come without traffic.
-pub fn devnet(finalized_lag_blocks: u64, data: Option<PathBuf>) -> Result<Devnet, chain::devnet::DevnetError> {
+pub fn devnet(chain_id: u64, finalized_lag_blocks: u64, data: Option<PathBuf>) -> Result<Devnet, DevnetError> {
     let block_interval = Some(Duration::from_secs(1));
-    Devnet::new(DevnetConfig { finalized_lag_blocks, block_interval, data, ..DevnetConfig::default() })
+    Devnet::new(DevnetConfig { chain_id, finalized_lag_blocks, block_interval, data, ..DevnetConfig::default() })
+}
+
+/// The chain, for the line of `dev`.
+pub fn chain_line(rpc_url: &str, config: &Config) -> Result<Value, String> {
+    let said = |error: AssemblyError| error.to_string();
+    let (network, names) = (network(&config.chain).map_err(said)?, names(&config.chain).map_err(said)?);
+    Ok(json!({
+        "rpc_url": rpc_url,
+        "network": network.to_string(),
+        "v1_network": names.name(network),
+        "asset": {
+            "address": chain::token::ADDRESS.to_string(), "name": chain::token::NAME,
+            "version": chain::token::VERSION, "decimals": chain::token::DECIMALS,
+        },
+    }))
 }
 
 pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyError> {
@@ -90,13 +119,14 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
         fallback_rpc_urls: Vec::new(),
         confirmations: NonZeroU64::MIN,
         allow_mainnet: false,
-        chain_id: DevnetConfig::default().chain_id,
+        chain_id: options.chain_id,
         assets: vec![AssetConfig {
             address: format!("{:#x}", chain::token::ADDRESS),
             name: chain::token::NAME.into(),
             version: chain::token::VERSION.into(),
             decimals: chain::token::DECIMALS,
         }],
+        v1_name: (options.chain_id == DevnetConfig::default().chain_id).then(|| V1_NAME.into()),
     };
     let tenants = vec![home(&url, &chain, ring)?, shop(options), carrier()];
     let config = Config {

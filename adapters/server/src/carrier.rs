@@ -1,4 +1,6 @@
 //! The x402 facilitator's endpoints. A bad payment is a 200 that says so; only what is not JSON at all is a 400.
+//!
+//! Version 1 is translated here, on its way in and out; behind this there is one form, and one claim for a payment.
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -7,8 +9,10 @@ use engine::facilitate::Repeater;
 use http::{HeaderMap, StatusCode, header};
 use ledger::id::TenantId;
 use serde_json::{Value, json};
+use x402::network::NetworkNames;
 use x402::reason::Reason;
-use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse, WireError, read_message};
+use x402::wire::v1::{self, Spoken, read_request};
+use x402::wire::{FacilitatorRequest, SettleResponse, SupportedKind, VerifyResponse, WireError};
 
 use identity::callers::{Call, Presented};
 use identity::dpop::Request as Proved;
@@ -23,13 +27,13 @@ fn tenant(app: &App) -> Result<&TenantId, Problem> {
 }
 
 #[utoipa::path(post, path = "/verify", tag = "x402", request_body = crate::schema::FacilitatorRequest,
-    description = "x402 v2 section 7.1: would this payment settle now?",
+    description = "x402 section 7.1, version 2 or 1: would this payment settle now?",
     responses((status = 200), (status = 400), (status = 404), (status = 413), (status = 500), (status = 503)))]
 pub async fn verify(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let tenant = tenant(&app)?;
     let body = bytes(request, &app).await?;
-    let request = match read(&body)? {
-        Ok(request) => request,
+    let (request, _) = match read(&body, &app.settings.names)? {
+        Ok(read) => read,
         Err(error) => return Ok(json_of(&VerifyResponse::invalid(error.reason(), error.to_string(), None))),
     };
     match app.engine.facilitator_verify(tenant, &request).await {
@@ -43,7 +47,7 @@ pub async fn verify(State(app): State<App>, request: Request) -> Result<Response
 
 #[utoipa::path(post, path = "/settle", tag = "x402", request_body = crate::schema::FacilitatorRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeat with one gets the stored success again.")),
-    description = "x402 v2 section 7.2: carries the payment to the chain, once.",
+    description = "x402 section 7.2, version 2 or 1: carries the payment to the chain, once, whichever version it comes in.",
     responses((status = 200), (status = 400), (status = 404), (status = 413), (status = 500), (status = 503)))]
 pub async fn settle(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let tenant = tenant(&app)?;
@@ -51,23 +55,36 @@ pub async fn settle(State(app): State<App>, request: Request) -> Result<Response
     let body = bytes(request, &app).await?;
     let failed =
         |reason: Reason, message: String, network: &str| SettleResponse::failed(reason, message, None, "", network);
-    let request = match read(&body)? {
-        Ok(request) => request,
+    let (request, spoken) = match read(&body, &app.settings.names)? {
+        Ok(read) => read,
         Err(error) => return Ok(json_of(&failed(error.reason(), error.to_string(), ""))),
     };
     match app.engine.facilitator_settle(tenant, &request, repeater(&app, &headers, &request)).await {
-        Ok(response) => Ok(json_of(&response)),
+        Ok(mut response) => {
+            response.network = spoken.network(&response.network).to_owned();
+            Ok(json_of(&response))
+        }
         Err(error) => {
-            let network = &request.payment_requirements.network;
+            let network = spoken.network(&request.payment_requirements.network);
             let response = failed(Reason::UnexpectedSettleError, told(&error), network);
             Ok(unavailable(&error, json_of(&response)))
         }
     }
 }
 
-#[utoipa::path(get, path = "/supported", tag = "x402", responses((status = 200), (status = 404)))]
+#[utoipa::path(get, path = "/supported", tag = "x402",
+    description = "What is carried. A network that version 1 has a name for is listed under it once more.",
+    responses((status = 200), (status = 404)))]
 pub async fn supported(State(app): State<App>) -> Result<Response, Problem> {
-    Ok(json_of(&app.engine.facilitator_supported(tenant(&app)?)?))
+    let mut supported = app.engine.facilitator_supported(tenant(&app)?)?;
+    let named: Vec<_> = supported.kinds.iter().filter_map(|kind| of_version_one(kind, &app.settings.names)).collect();
+    supported.kinds.extend(named);
+    Ok(json_of(&supported))
+}
+
+fn of_version_one(kind: &SupportedKind, names: &NetworkNames) -> Option<SupportedKind> {
+    let network = names.name(kind.network.parse().ok()?)?.to_owned();
+    Some(SupportedKind { x402_version: v1::X402_VERSION, network, ..kind.clone() })
 }
 
 #[utoipa::path(get, path = "/discovery/resources", tag = "x402", responses((status = 200)))]
@@ -86,8 +103,8 @@ pub async fn well_known(State(app): State<App>) -> Response {
 }
 
 /// `Err` outside for what is no JSON object; inside for an object that is no request.
-fn read(body: &[u8]) -> Result<Result<FacilitatorRequest, WireError>, Problem> {
-    match read_message::<FacilitatorRequest>(body) {
+fn read(body: &[u8], names: &NetworkNames) -> Result<Result<(FacilitatorRequest, Spoken), WireError>, Problem> {
+    match read_request(body, names) {
         Err(error @ WireError::NotJson { .. }) => {
             Err(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))
         }

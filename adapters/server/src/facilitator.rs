@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use x402::exact;
 use x402::limit::MESSAGE_BYTES_MAX;
 use x402::reason::Reason;
+use x402::reason::spelling::{self, Asked};
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
 /// Our own facilitator. The engine holds it and it calls the engine, so it is given the engine once that exists.
@@ -126,12 +127,29 @@ async fn read(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), String
 #[async_trait]
 impl Facilitator for Remote {
     async fn verify(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<VerifyResponse> {
-        self.ask("/verify", payload, requirements).await
+        match self.ask::<VerifyResponse>("/verify", payload, requirements).await {
+            Relayed::Answer(response) => Relayed::Answer(VerifyResponse {
+                invalid_reason: common(response.invalid_reason.as_deref(), Asked::Verify),
+                ..response
+            }),
+            silence => silence,
+        }
     }
 
     async fn settle(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
-        known(self.ask("/settle", payload, requirements).await)
+        match self.ask::<SettleResponse>("/settle", payload, requirements).await {
+            Relayed::Answer(response) => known(Relayed::Answer(SettleResponse {
+                error_reason: common(response.error_reason.as_deref(), Asked::Settle),
+                ..response
+            })),
+            silence => silence,
+        }
     }
+}
+
+/// A code in the one spelling that we pass on; one that we do not know as it is.
+fn common(code: Option<&str>, asked: Asked) -> Option<String> {
+    code.map(|code| spelling::common(code, asked).to_owned())
 }
 
 /// `unexpected_settle_error` and its like (a receipt that did not come) are said after a broadcast too: no result.

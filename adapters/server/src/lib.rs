@@ -51,6 +51,7 @@ use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use x402::chain::At;
+use x402::network::NetworkNames;
 
 use crate::limits::{Limiter, Unread};
 use crate::metrics::{Metrics, MetricsReaders};
@@ -77,6 +78,8 @@ pub struct Settings {
     pub metrics: MetricsReaders,
     /// Priced resources, for discovery.
     pub listing: Vec<Value>,
+    /// What x402 version 1 calls networks.
+    pub names: NetworkNames,
 }
 
 #[derive(OpenApi)]

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use paywall::limit::Limits;
 use paywall::{Address, PaywallLayer, Price, PriceError, Repeat, Till};
 use serde_json::{Value, json};
+use x402::network::{AssetTable, NetworkNames};
 use x402::wire::{PaymentRequirements, ResourceInfo};
 
 use crate::problem::ok;
@@ -23,7 +25,7 @@ pub struct PaidRoute {
     pub description: String,
     pub mime_type: Option<String>,
     pub sold: Sold,
-    pub methods: MethodFilter,
+    pub methods: Vec<Method>,
     pub repeat: Repeat,
     pub limits: Limits,
     pub requirements: PaymentRequirements,
@@ -56,7 +58,16 @@ struct Text {
     runs: Arc<AtomicU64>,
 }
 
-pub fn router(routes: Vec<PaidRoute>, public_url: &str, till: &Arc<dyn Till>) -> Result<Router, PriceError> {
+/// What the routes of one seller share.
+pub struct Selling<'a> {
+    pub public_url: &'a str,
+    pub till: Arc<dyn Till>,
+    pub names: &'a NetworkNames,
+    pub assets: &'a AssetTable,
+}
+
+pub fn router(routes: Vec<PaidRoute>, selling: &Selling<'_>) -> Result<Router, PriceError> {
+    let public_url = selling.public_url;
     let mut router = Router::new();
     let alone: Vec<String> =
         routes.iter().map(|route| route.path.clone()).filter(|path| !path.ends_with('*')).collect();
@@ -70,14 +81,36 @@ pub fn router(routes: Vec<PaidRoute>, public_url: &str, till: &Arc<dyn Till>) ->
         resource.description = Some(route.description);
         resource.mime_type = route.mime_type;
         let price = Price::new(&route.path, vec![route.requirements], resource, address, route.repeat)?;
-        let layer = PaywallLayer::new(till.clone(), price.with_limits(route.limits));
+        let price =
+            price.with_limits(route.limits).with_names(selling.names.clone()).with_assets(selling.assets.clone());
+        let paywall = PaywallLayer::new(selling.till.clone(), price);
+        let filter = route.methods.iter().cloned().filter_map(|method| MethodFilter::try_from(method).ok());
+        let filter = filter.reduce(MethodFilter::or).unwrap_or(MethodFilter::GET);
+        let allow = allowed(&route.methods);
         let handler = match route.sold {
-            Sold::Text(body) => on(route.methods, serve).with_state(Text { body: body.into(), runs: Arc::default() }),
-            Sold::Upstream(upstream) => upstream.apart_from(alone.iter().map(String::as_str)).handler(route.methods),
+            Sold::Text(body) => on(filter, serve).with_state(Text { body: body.into(), runs: Arc::default() }),
+            Sold::Upstream(upstream) => upstream.apart_from(alone.iter().map(String::as_str)).handler(filter),
         };
-        router = router.route(&pattern, handler.route_layer(layer));
+        let asked = move |method: Method, headers: HeaderMap| async move { options(&method, &headers, &allow) };
+        router = router.route(&pattern, handler.route_layer(paywall).on(MethodFilter::OPTIONS, asked));
     }
     Ok(router)
+}
+
+/// A browser asks before a script of another origin may pay; whoever else asks learns the methods.
+fn options(method: &Method, headers: &HeaderMap, allow: &HeaderValue) -> Response {
+    let mut response = paywall::preflight(method, headers).unwrap_or_else(|| StatusCode::NO_CONTENT.into_response());
+    response.headers_mut().insert(header::ALLOW, allow.clone());
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// The methods of a route, with HEAD beside GET, which is answered with the price.
+fn allowed(methods: &[Method]) -> HeaderValue {
+    let head = methods.contains(&Method::GET).then_some(Method::HEAD);
+    let names: Vec<String> = methods.iter().cloned().chain(head).map(|method| method.to_string()).collect();
+    let text = format!("{}, OPTIONS", names.join(", "));
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"))
 }
 
 async fn serve(State(text): State<Text>) -> Response {

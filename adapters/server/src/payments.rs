@@ -3,13 +3,15 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use engine::authorize::{Payment, PaymentRequest};
+use engine::error::EngineError;
 use http::{HeaderMap, StatusCode};
 use ledger::id::{BudgetId, IdempotencyKey, SpendId};
 use ledger::spend::{Spend, SpendState};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use x402::wire::{PaymentRequired, SettleResponse, read_header, read_message};
+use x402::network::NetworkNames;
+use x402::wire::{PaymentRequired, SettleResponse, WireError, read_header, read_message, v1, version_of, write_header};
 
 use crate::App;
 use crate::call::{Actor, Body, Caller, id};
@@ -21,7 +23,7 @@ const KEY: &str = "idempotency-key";
 #[serde(deny_unknown_fields)]
 pub struct PaymentBody {
     mandate: BudgetId,
-    /// The object of the 402, as it came.
+    /// The object of the 402, as it came: of version 2, or the body of one of version 1.
     #[serde(default)]
     payment_required: Option<Box<RawValue>>,
     /// Or the value of its PAYMENT-REQUIRED header.
@@ -41,7 +43,7 @@ pub struct PaymentBody {
 
 #[utoipa::path(post, path = "/v1/payments", tag = "payments", request_body = crate::schema::Payment,
     params(("Idempotency-Key" = String, Header, description = "The same purchase, the same key: the same authorization again.")),
-    description = "A mandate and a 402 become a hold and a PAYMENT-SIGNATURE.",
+    description = "A mandate and a 402 become a hold and the header that pays it: PAYMENT-SIGNATURE, or X-PAYMENT where the 402 is of version 1.",
     responses((status = 201, body = crate::schema::answers::Authorized), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
         (status = 413), (status = 422), (status = 503)))]
 pub async fn pay(
@@ -51,9 +53,10 @@ pub async fn pay(
     Body(body): Body<PaymentBody>,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
+    let met = met(&body)?;
     let request = PaymentRequest {
         mandate: body.mandate,
-        required: required(&body)?,
+        required: met.required(&app.settings.names).map_err(malformed)?,
         method: body.method.unwrap_or_else(|| "GET".into()),
         url: body.url,
         key,
@@ -61,7 +64,7 @@ pub async fn pay(
         again_after: body.again_after,
     };
     let payment = app.engine.authorize(&identity, request).await?;
-    Ok(created(payment_json(&payment)))
+    Ok(created(payment_json(&payment, &met, &app.settings.names)?))
 }
 
 pub fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
@@ -75,15 +78,35 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
     text.parse().map_err(|error: ledger::id::ParseIdError| Problem::invalid("Idempotency-Key", error.to_string()))
 }
 
-fn required(body: &PaymentBody) -> Result<PaymentRequired, Problem> {
-    let malformed = |error: x402::wire::WireError| {
-        let mut problem = Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string());
-        problem.field = Some("payment_required".into());
-        problem
-    };
+/// The 402, in the version in which it was met.
+enum Met {
+    Two(PaymentRequired),
+    One(v1::PaymentRequired),
+}
+
+impl Met {
+    /// In the one form that is judged, frozen and signed.
+    fn required(&self, names: &NetworkNames) -> Result<PaymentRequired, WireError> {
+        match self {
+            Self::Two(required) => Ok(required.clone()),
+            Self::One(required) => required.upgraded(names),
+        }
+    }
+}
+
+fn malformed(error: WireError) -> Problem {
+    let mut problem = Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string());
+    problem.field = Some("payment_required".into());
+    problem
+}
+
+fn met(body: &PaymentBody) -> Result<Met, Problem> {
     match (&body.payment_required, &body.payment_required_header) {
-        (Some(object), None) => read_message(object.get().as_bytes()).map_err(malformed),
-        (None, Some(header)) => read_header(header.as_bytes()).map_err(malformed),
+        (Some(object), None) if version_of(object.get().as_bytes()) == Some(v1::X402_VERSION) => {
+            read_message(object.get().as_bytes()).map(Met::One).map_err(malformed)
+        }
+        (Some(object), None) => read_message(object.get().as_bytes()).map(Met::Two).map_err(malformed),
+        (None, Some(header)) => read_header(header.as_bytes()).map(Met::Two).map_err(malformed),
         (found, _) => {
             let found = if found.is_some() { "both" } else { "neither" };
             let detail = format!("payment_required or payment_required_header was expected, {found} came");
@@ -105,7 +128,7 @@ pub async fn show(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutcomeBody {
-    /// The value of PAYMENT-RESPONSE, where the seller sent one.
+    /// The value of PAYMENT-RESPONSE (X-PAYMENT-RESPONSE of version 1), where the seller sent one.
     #[serde(default)]
     payment_response: Option<String>,
     /// The status that the seller answered. Recorded nowhere; the chain decides.
@@ -179,10 +202,22 @@ pub async fn evidence(
     Ok(ok(json))
 }
 
-fn payment_json(payment: &Payment) -> Value {
+/// The payment as the version of the 402 wants it. The network is spelled as the seller spelled it in the offer that is
+/// paid, because sellers of version 1 compare the text.
+fn payment_json(payment: &Payment, met: &Met, names: &NetworkNames) -> Result<Value, EngineError> {
+    let (name, value) = match met {
+        Met::Two(_) => ("PAYMENT-SIGNATURE", payment.header.clone()),
+        Met::One(required) => {
+            let paid = required.accepts.iter().find(|offer| offer.upgraded(names) == payment.payload.accepted);
+            let paid = paid.ok_or_else(|| EngineError::Broken("what is paid is no offer of the 402".into()))?;
+            let payload = v1::PaymentPayload::of(&payment.payload, &paid.network);
+            ("X-PAYMENT", write_header(&payload).map_err(|error| EngineError::Broken(error.to_string()))?)
+        }
+    };
     let mut json = spend_json(&payment.spend);
-    json["payment_signature"] = payment.header.as_str().into();
-    json
+    json["payment_header"] = name.into();
+    json["payment_signature"] = value.into();
+    Ok(json)
 }
 
 pub fn spend_json(spend: &Spend) -> Value {

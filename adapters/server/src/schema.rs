@@ -218,7 +218,7 @@ pub struct Acceptance {
 #[derive(ToSchema)]
 pub struct Payment {
     mandate: String,
-    /// The object of the 402 (x402 v2 PaymentRequired), as it came.
+    /// The object of the 402, as it came: x402 v2 PaymentRequired, or the body of a 402 of version 1.
     payment_required: Option<Map<String, Value>>,
     /// Or the value of its PAYMENT-REQUIRED header.
     payment_required_header: Option<String>,
@@ -235,7 +235,7 @@ pub struct Payment {
 /// What the seller answered.
 #[derive(ToSchema)]
 pub struct Outcome {
-    /// The value of PAYMENT-RESPONSE.
+    /// The value of PAYMENT-RESPONSE, or of X-PAYMENT-RESPONSE.
     payment_response: Option<String>,
     status: Option<u16>,
     /// The payment receipt (AP2) of whoever the payment mandate was closed for: a JWT.
@@ -249,7 +249,7 @@ pub struct Refund {
     transaction: String,
 }
 
-/// x402 v2 sections 7.1 and 7.2.
+/// x402 sections 7.1 and 7.2, of version 2 or 1.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub struct FacilitatorRequest {

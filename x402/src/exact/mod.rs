@@ -15,7 +15,7 @@ mod tests;
 pub use authorization::{Authorization, EvmSignature, SignatureError, TokenDomain, nonce};
 pub use key::{KeyError, WalletKey};
 pub use onchain::{OnChainError, verify_on_chain};
-pub use payment::{VerifiedPayment, check_accepted, claim_key, read_payload, verify};
+pub use payment::{VerifiedPayment, check_accepted, claim_key, is_signed_for, read_payload, verify};
 pub use terms::Terms;
 
 /// The name of the scheme on the wire.

@@ -90,6 +90,18 @@ pub fn verify(
     Ok(VerifiedPayment { terms, authorization, signature })
 }
 
+/// Whether a payment is signed for these terms, at whatever time: which of several offers a payer meant whose payload
+/// does not say it (version 1). Says nothing of whether the payment is good.
+pub fn is_signed_for(payload: &PaymentPayload, requirements: &PaymentRequirements) -> bool {
+    let signed = || {
+        let terms = Terms::read(requirements)?;
+        let (authorization, signature) = read_payload(payload)?;
+        check_transfer(&authorization, &terms)?;
+        check_signature(&authorization, &terms, &signature)
+    };
+    signed().is_ok()
+}
+
 /// The claim that a payment would make, read without verifying it: for a seller that must find an earlier answer.
 /// Nothing may be written under it before [`verify`] said yes, else anybody could burn a stranger's nonce.
 pub fn claim_key(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<ClaimKey, Refusal> {

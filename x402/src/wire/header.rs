@@ -15,10 +15,15 @@ pub const PAYMENT_REQUIRED: &str = "payment-required";
 pub const PAYMENT_SIGNATURE: &str = "payment-signature";
 /// Server to client, on success and on a failed settlement.
 pub const PAYMENT_RESPONSE: &str = "payment-response";
-/// Version 1's name of [`PAYMENT_SIGNATURE`]: known, so that it can be refused by name.
+/// Version 1's [`PAYMENT_SIGNATURE`].
 pub const X_PAYMENT: &str = "x-payment";
+/// Version 1's [`PAYMENT_RESPONSE`].
+pub const X_PAYMENT_RESPONSE: &str = "x-payment-response";
 /// What a browser must be allowed to see.
-pub const EXPOSED_HEADERS: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE";
+pub const EXPOSED_HEADERS: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
+/// What a browser must be allowed to send. The official clients put `Access-Control-Expose-Headers` into requests.
+pub const ALLOWED_HEADERS: &str =
+    "PAYMENT-SIGNATURE, X-PAYMENT, Content-Type, Accept, Access-Control-Expose-Headers, Idempotency-Key";
 
 pub fn read_header<T: Message>(header: &[u8]) -> Result<T, WireError> {
     if header.len() > HEADER_BYTES_MAX {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     FacilitatorRequest, PaymentPayload, PaymentRequired, SettleResponse, SupportedResponse, VerifyResponse, WireError,
-    X402_VERSION,
+    X402_VERSION, v1,
 };
 use crate::limit::{MESSAGE_BYTES_MAX, OFFERS_MAX};
 use crate::refusal::echo;
@@ -31,10 +31,27 @@ mod sealed {
 impl sealed::Checked for PaymentRequired {
     fn check(object: &Value) -> Result<(), WireError> {
         check_version(object)?;
-        match object.get("accepts").and_then(Value::as_array).map(Vec::len) {
-            Some(found) if found == 0 || found > OFFERS_MAX => Err(WireError::Offers { max: OFFERS_MAX, found }),
-            _ => Ok(()),
-        }
+        check_offers(object)
+    }
+}
+
+impl sealed::Checked for v1::PaymentRequired {
+    fn check(object: &Value) -> Result<(), WireError> {
+        check_version_one(object)?;
+        check_offers(object)
+    }
+}
+
+impl sealed::Checked for v1::PaymentPayload {
+    fn check(object: &Value) -> Result<(), WireError> {
+        check_version_one(object)
+    }
+}
+
+impl sealed::Checked for v1::FacilitatorRequest {
+    fn check(object: &Value) -> Result<(), WireError> {
+        check_version_one(object)?;
+        object.get("paymentPayload").map_or(Ok(()), check_version_one)
     }
 }
 
@@ -55,18 +72,47 @@ impl sealed::Checked for VerifyResponse {}
 impl sealed::Checked for SettleResponse {}
 impl sealed::Checked for SupportedResponse {}
 
-/// A missing version is a missing field, reported as such when the fields are read.
 fn check_version(object: &Value) -> Result<(), WireError> {
+    check_version_is(object, X402_VERSION, "2")
+}
+
+fn check_version_one(object: &Value) -> Result<(), WireError> {
+    check_version_is(object, v1::X402_VERSION, "1")
+}
+
+/// A missing version is a missing field, reported as such when the fields are read.
+fn check_version_is(object: &Value, spoken: u64, expected: &'static str) -> Result<(), WireError> {
     match object.get("x402Version") {
-        Some(version) if version.as_u64() != Some(X402_VERSION) => {
-            Err(WireError::Version { found: echo(&version.to_string()) })
+        Some(version) if version.as_u64() != Some(spoken) => {
+            Err(WireError::Version { expected, found: echo(&version.to_string()) })
         }
         _ => Ok(()),
     }
 }
 
-/// Reads the body of a request or answer.
-pub fn read_message<T: Message>(bytes: &[u8]) -> Result<T, WireError> {
+fn check_offers(object: &Value) -> Result<(), WireError> {
+    match object.get("accepts").and_then(Value::as_array).map(Vec::len) {
+        Some(found) if found == 0 || found > OFFERS_MAX => Err(WireError::Offers { max: OFFERS_MAX, found }),
+        _ => Ok(()),
+    }
+}
+
+/// The version that a message says it is of, so that it can be read as that. Nothing else of it is looked at; `None`
+/// where it says none, or is no JSON object.
+pub fn version_of(bytes: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Versioned {
+        x402_version: Value,
+    }
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return None;
+    }
+    serde_json::from_slice(bytes).ok().and_then(|Versioned { x402_version }| x402_version.as_u64())
+}
+
+/// Bounded JSON in which no object has a key twice.
+pub(super) fn check_keys(bytes: &[u8]) -> Result<(), WireError> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(WireError::TooLarge { max_bytes: MESSAGE_BYTES_MAX, found_bytes: bytes.len() });
     }
@@ -75,6 +121,12 @@ pub fn read_message<T: Message>(bytes: &[u8]) -> Result<T, WireError> {
     if let Some(key) = duplicate {
         return Err(WireError::DuplicateKey { key: echo(&key) });
     }
+    Ok(())
+}
+
+/// Reads the body of a request or answer.
+pub fn read_message<T: Message>(bytes: &[u8]) -> Result<T, WireError> {
+    check_keys(bytes)?;
     let value: Value =
         serde_json::from_slice(bytes).map_err(|error| WireError::NotJson { detail: echo(&error.to_string()) })?;
     if !value.is_object() {

@@ -1,29 +1,33 @@
-//! Messages of protocol version 2, as they are on the wire: texts, not yet believed.
+//! Messages of the protocol, as they are on the wire: texts, not yet believed. Those of version 2 stand here and are
+//! the form that everything else works on; [`v1`] has those of version 1 and brings them into this form.
 //!
 //! `x402-specification-v2.md` section 5 names the fields; `transports-v2/http.md` the headers. Optional fields may
 //! arrive as `null` (Python-like peers write them so); unknown fields are kept and written back. Values are read
 //! from these texts by [`crate::exact`] and [`crate::select`], never used as they are.
 
+pub mod extension;
 mod header;
 mod json;
 #[cfg(test)]
 mod tests;
+pub mod v1;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use header::{
-    EXPOSED_HEADERS, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, read_header, write_header,
+    ALLOWED_HEADERS, EXPOSED_HEADERS, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT,
+    X_PAYMENT_RESPONSE, read_header, write_header,
 };
-pub use json::{Message, read_message, write_message};
+pub use json::{Message, read_message, version_of, write_message};
 
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// The only version spoken. Version 1 is refused with `invalid_x402_version`.
+/// The version of these messages.
 pub const X402_VERSION: u64 = 2;
 
-/// What came is not a message of protocol version 2.
+/// What came is not a message of the protocol, or not one of the version that was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     #[error("at most {max_bytes} bytes are read, {found_bytes} came")]
@@ -34,12 +38,15 @@ pub enum WireError {
     NotJson { detail: String },
     #[error("a key stands once in an object; `{key}` stands twice")]
     DuplicateKey { key: String },
-    #[error("x402Version: expected {X402_VERSION}, found {found}")]
-    Version { found: String },
+    #[error("x402Version: expected {expected}, found {found}")]
+    Version { expected: &'static str, found: String },
     #[error("a field is missing or of another type: {detail}")]
     Shape { detail: String },
     #[error("accepts: expected 1 to {max} offers, found {found}")]
     Offers { max: usize, found: usize },
+    /// Version 1 names the resource in each offer.
+    #[error("accepts[].resource: expected one resource in all offers, found {first} and {other}")]
+    Resources { first: String, other: String },
 }
 
 impl WireError {
@@ -52,6 +59,7 @@ impl WireError {
             Self::Version { .. } => "invalid_x402_version",
             Self::Shape { .. } => "invalid_payload",
             Self::Offers { .. } => "invalid_offer_count",
+            Self::Resources { .. } => "offers_of_several_resources",
         }
     }
 
@@ -59,7 +67,7 @@ impl WireError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Version { .. } => Reason::InvalidX402Version,
-            Self::Offers { .. } => Reason::InvalidPaymentRequirements,
+            Self::Offers { .. } | Self::Resources { .. } => Reason::InvalidPaymentRequirements,
             _ => Reason::InvalidPayload,
         }
     }
@@ -237,8 +245,10 @@ pub struct SettleResponse {
     pub error_message: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payer: Option<String>,
-    /// Empty when nothing is on chain.
+    /// Empty when nothing is on chain; peers were seen that write `null` then.
+    #[serde(deserialize_with = "null_is_empty")]
     pub transaction: String,
+    #[serde(deserialize_with = "null_is_empty")]
     pub network: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<String>,
@@ -289,15 +299,25 @@ pub struct SupportedKind {
     pub network: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<Map<String, Value>>,
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SupportedResponse {
     pub kinds: Vec<SupportedKind>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub extensions: Vec<String>,
     /// CAIP-2 pattern (`eip155:*`) to the addresses that settle there.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub signers: std::collections::BTreeMap<String, Vec<String>>,
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

@@ -151,6 +151,28 @@ fn null_is_absent_and_the_unknown_is_kept() {
 }
 
 #[test]
+fn answers_with_nulls_and_unknown_fields_are_read_and_kept() {
+    for missing in [
+        json!({ "errorReason": "x", "transaction": "", "network": "" }),
+        json!({ "success": null, "transaction": "", "network": "" }),
+        json!({ "success": false, "network": "" }),
+        json!({ "success": false, "transaction": "" }),
+        json!({ "success": false, "transaction": 7, "network": "" }),
+    ] {
+        assert_eq!(code::<SettleResponse>(missing.to_string().as_bytes()), "invalid_payload", "{missing}");
+    }
+    let null = json!({ "success": false, "errorReason": null, "payer": null, "transaction": null, "network": null });
+    let read: SettleResponse = read_message(null.to_string().as_bytes()).unwrap();
+    assert_eq!((read.transaction.as_str(), read.network.as_str(), read.payer), ("", "", None));
+    let kind = json!({ "x402Version": 2, "scheme": "exact", "network": "eip155:1", "extra": null, "later": [1] });
+    let supported = json!({ "kinds": [kind], "extensions": null, "signers": null, "later": { "a": 1 } });
+    let read: SupportedResponse = read_message(supported.to_string().as_bytes()).unwrap();
+    let written: Value = serde_json::from_slice(&write_message(&read).unwrap()).unwrap();
+    assert_eq!((&written["later"], &written["kinds"][0]["later"]), (&supported["later"], &json!([1])));
+    assert_eq!((&written["extensions"], &written["signers"]), (&json!([]), &json!({})));
+}
+
+#[test]
 fn the_recorded_headers_read_and_write() {
     let data = fixture::exact();
     let header = data["PAYMENT-REQUIRED"].as_str().unwrap();

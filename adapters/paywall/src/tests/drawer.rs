@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use x402::exact::{WalletKey, verify};
-use x402::network::{Asset, AssetTable, Network, TransferMethod};
+use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 use x402::reason::Reason;
 use x402::select::{Wallet, select};
-use x402::wire::{PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, X402_VERSION};
+use x402::wire::{
+    PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, X402_VERSION, v1, write_header,
+};
 
 use crate::*;
 
@@ -23,6 +25,8 @@ const BUYER: [u8; 32] = [7; 32];
 pub enum Fate {
     Settles,
     Fails,
+    /// The facilitator misses an allowance.
+    WantsAllowance,
     Unknown,
     /// Pending, and settled after so many looks.
     Pending {
@@ -123,6 +127,12 @@ impl Till for Drawer {
                 self.set(&ticket, State::Failed);
                 Err(SettleRefusal::Failed(Box::new(failure())))
             }
+            Fate::WantsAllowance => {
+                self.claims.lock().unwrap().remove(&ticket.key.to_bytes());
+                let reason = Reason::Permit2AllowanceRequired;
+                let receipt = SettleResponse::failed(reason, "allow it first", None, "", "eip155:31337");
+                Err(SettleRefusal::Failed(Box::new(receipt)))
+            }
             Fate::Unknown => {
                 self.set(&ticket, State::Unknown);
                 Err(SettleRefusal::Unknown { message: "no answer".to_owned() })
@@ -196,4 +206,16 @@ pub fn payment(path: &str, nonce: u8) -> PaymentPayload {
     let key = buyer();
     let unsigned = offer.authorize(key.address(), alloy_primitives::B256::repeat_byte(nonce), 0, NOW + 60).unwrap();
     unsigned.sign(&key).unwrap()
+}
+
+/// The same shop, with a name for its network in version 1.
+pub fn older_price(repeat: Repeat) -> Price {
+    let mut names = NetworkNames::trusted();
+    names.add("hardhat", Network::new(31337).unwrap()).unwrap();
+    price(repeat).with_names(names)
+}
+
+/// The same payment, as version 1 carries it.
+pub fn older(payment: &PaymentPayload) -> String {
+    write_header(&v1::PaymentPayload::of(payment, "hardhat")).unwrap()
 }

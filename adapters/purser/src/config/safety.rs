@@ -7,6 +7,11 @@ pub(super) const DEVNET_CHAIN_ID: u64 = 31_337;
 /// Chains whose coins are worth nothing: the devnet, and the test networks of the asset table.
 const TEST_CHAIN_IDS: [u64; 8] = [DEVNET_CHAIN_ID, 84_532, 421_614, 11_142_220, 1_328, 10_143, 2_201, 43_113];
 
+/// Whether nobody's money is on a chain.
+pub fn is_test_chain(chain_id: u64) -> bool {
+    TEST_CHAIN_IDS.contains(&chain_id)
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("the configuration {path} cannot be read: {why}")]
@@ -35,7 +40,7 @@ impl Config {
                 return Err(ConfigError::AnyoneOffDevnet { field, tenant, chain_id });
             }
         }
-        if TEST_CHAIN_IDS.contains(&self.chain.chain_id) || self.chain.allow_mainnet {
+        if is_test_chain(self.chain.chain_id) || self.chain.allow_mainnet {
             return Ok(());
         }
         Err(ConfigError::MainnetNotAllowed(self.chain.chain_id))

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::Method;
-use axum::routing::MethodFilter;
 use paywall::Repeat;
 use paywall::limit::Limits;
 use serde::{Deserialize, Serialize};
@@ -128,15 +127,13 @@ impl RouteConfig {
     }
 
     /// An answer to HEAD has no body and is never sold; CONNECT and TRACE are for hops.
-    fn methods(&self) -> Result<MethodFilter, String> {
-        let filter = |name: &String| match Method::from_bytes(name.as_bytes()) {
-            Ok(method @ (Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE)) => {
-                MethodFilter::try_from(method).map_err(|error| error.to_string())
-            }
+    fn methods(&self) -> Result<Vec<Method>, String> {
+        let method = |name: &String| match Method::from_bytes(name.as_bytes()) {
+            Ok(method @ (Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE)) => Ok(method),
             _ => Err(format!("methods are GET, POST, PUT, PATCH and DELETE; `{name}` is there")),
         };
-        let filters = self.methods.iter().map(filter).collect::<Result<Vec<_>, _>>()?;
-        Ok(filters.into_iter().reduce(MethodFilter::or).unwrap_or(MethodFilter::GET))
+        let methods = self.methods.iter().map(method).collect::<Result<Vec<_>, _>>()?;
+        Ok(if methods.is_empty() { vec![Method::GET] } else { methods })
     }
 
     fn limits(&self) -> Limits {

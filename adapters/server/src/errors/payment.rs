@@ -5,7 +5,7 @@ use x402::reason::Reason;
 super::abouts! { Reason,
     InvalidX402Version =>
         "This version of x402 is not spoken here.",
-        "Use version 2.";
+        "Use version 2, or 1.";
     InvalidPayload =>
         "The payment cannot be read as what the scheme asks for.",
         "Send the payload of x402 v2, scheme exact, with an EIP-3009 authorization.";
@@ -24,6 +24,12 @@ super::abouts! { Reason,
     AcceptedRequirementsMismatch =>
         "What the payer accepted is not what the seller asks for.",
         "Take an entry of the 402's `accepts` without changing it.";
+    ExtensionEchoMismatch =>
+        "The payment echoes an extension otherwise than the seller declared it.",
+        "Echo the declared `info` as it is, with additions where the extension allows them; or leave it out.";
+    Permit2AllowanceRequired =>
+        "The payer has not let Permit2 move the token. Payments over Permit2 are not built here.",
+        "Pay with an EIP-3009 authorization.";
     ExactScheme =>
         "The payload is for another scheme than the terms.",
         "Use the scheme that the terms name.";

@@ -75,7 +75,7 @@ async fn a_5xx_is_no_result_in_whatever_shape() {
 
 #[tokio::test]
 async fn an_unexpected_error_is_no_result_with_any_status() {
-    for reason in ["unexpected_settle_error", "invalid_exact_evm_failed_to_get_receipt"] {
+    for reason in ["unexpected_settle_error", "unexpected_error", "invalid_exact_evm_failed_to_get_receipt"] {
         for status in [200, 400] {
             let relayed = settled(answer(status, failed(reason).to_string())).await;
             assert!(matches!(relayed, Relayed::Silence(_)), "{status} {reason}: {relayed:?}");
@@ -116,7 +116,8 @@ async fn a_refusal_counts_with_the_status_of_either_school_and_the_key_is_the_cl
         let Relayed::Answer(response) = remote.settle(&payload, &requirements).await else {
             panic!("an answer was expected")
         };
-        assert_eq!((response.success, response.error_reason.as_deref()), (false, Some("insufficient_funds")));
+        let reason = "invalid_exact_evm_insufficient_balance";
+        assert_eq!((response.success, response.error_reason.as_deref()), (false, Some(reason)));
         let key = exact::claim_key(&payload, &requirements).unwrap().to_string();
         assert_eq!(*asked.lock().unwrap(), [("/settle".to_owned(), key)]);
     }
@@ -125,4 +126,30 @@ async fn a_refusal_counts_with_the_status_of_either_school_and_the_key_is_the_cl
     let (remote, asked) = saying(answer(200, json!({ "isValid": true, "payer": "0x2" }).to_string())).await;
     assert!(matches!(remote.verify(&payload, &requirements).await, Relayed::Answer(response) if response.is_valid));
     assert_eq!(asked.lock().unwrap()[0].0, "/verify");
+}
+
+#[tokio::test]
+async fn a_code_is_passed_on_in_one_spelling_and_never_wrapped() {
+    let (payload, requirements) = payment();
+    for (said, passed_on) in [
+        ("recipient_mismatch", "invalid_exact_evm_recipient_mismatch"),
+        ("missing_eip712_domain", "invalid_exact_evm_missing_eip712_domain"),
+        ("invalid_exact_evm_payload_signature", "invalid_exact_evm_signature"),
+        ("permit2_allowance_required", "permit2_allowance_required"),
+        ("some_code_of_tomorrow", "some_code_of_tomorrow"),
+        ("Some Sentence.", "Some Sentence."),
+    ] {
+        let Relayed::Answer(settled) = settled(answer(400, failed(said).to_string())).await else {
+            panic!("an answer was expected")
+        };
+        assert_eq!(settled.error_reason.as_deref(), Some(passed_on));
+        let refused = json!({ "isValid": false, "invalidReason": said, "payer": null }).to_string();
+        let Relayed::Answer(refused) = saying(answer(412, refused)).await.0.verify(&payload, &requirements).await
+        else {
+            panic!("an answer was expected")
+        };
+        assert_eq!(refused.invalid_reason.as_deref(), Some(passed_on));
+    }
+    let null = json!({ "success": false, "errorReason": "insufficient_funds", "transaction": null, "network": null });
+    assert!(matches!(settled(answer(400, null.to_string())).await, Relayed::Answer(response) if !response.success));
 }

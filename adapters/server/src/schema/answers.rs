@@ -63,7 +63,9 @@ pub struct Units {
 pub struct Authorized {
     #[serde(flatten)]
     spend: Spend,
-    /// The value of PAYMENT-SIGNATURE.
+    /// The header that the seller wants it in: PAYMENT-SIGNATURE, or X-PAYMENT where the 402 is of version 1.
+    payment_header: String,
+    /// The value of that header.
     payment_signature: String,
 }
 

@@ -1,0 +1,51 @@
+//! What a seller asks for, read from its answer.
+
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use x402::wire::{
+    PAYMENT_REQUIRED, PAYMENT_SIGNATURE, PaymentRequired, X_PAYMENT, read_header, read_message, v1, version_of,
+};
+
+use crate::Fetched;
+
+/// As it came, and as it was read: what is signed is judged on the seller's own bytes.
+#[derive(Clone, Debug)]
+pub enum Demand {
+    /// Version 2: the value of PAYMENT-REQUIRED.
+    Header { header: String, required: PaymentRequired },
+    /// Version 1: the body.
+    Body { body: Vec<u8>, required: v1::PaymentRequired },
+}
+
+impl Demand {
+    /// The header where there is one, whatever the body says: a seller that speaks both versions is paid over the newer.
+    pub fn read(headers: &HeaderMap, came: &[u8]) -> Result<Self, String> {
+        // Two would let a seller show one price to us and another to whoever reads the other one.
+        if headers.get_all(PAYMENT_REQUIRED).iter().nth(1).is_some() {
+            return Err("PAYMENT-REQUIRED stands several times".into());
+        }
+        if let Some(header) = headers.get(PAYMENT_REQUIRED) {
+            let required = read_header(header.as_bytes()).map_err(|error| error.to_string())?;
+            let header = header.to_str().map_err(|_| "PAYMENT-REQUIRED is no text".to_owned())?.to_owned();
+            return Ok(Self::Header { header, required });
+        }
+        if version_of(came) != Some(v1::X402_VERSION) {
+            return Err("there is no PAYMENT-REQUIRED, and the body is no demand of version 1".into());
+        }
+        let required = read_message(came).map_err(|error| error.to_string())?;
+        Ok(Self::Body { body: came.to_vec(), required })
+    }
+
+    /// The header that a payment goes into.
+    pub const fn payment_header(&self) -> &'static str {
+        match self {
+            Self::Header { .. } => PAYMENT_SIGNATURE,
+            Self::Body { .. } => X_PAYMENT,
+        }
+    }
+}
+
+/// A 412 of the protocol: the seller wants the token allowed to Permit2 first. Any other 412 is the resource's own.
+pub(crate) fn wants_allowance(met: &Fetched) -> bool {
+    met.status == StatusCode::PRECONDITION_FAILED && met.headers.contains_key(PAYMENT_REQUIRED)
+}

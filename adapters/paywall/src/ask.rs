@@ -1,0 +1,137 @@
+//! Asking for a payment: the 402, for whoever reads it.
+//!
+//! PAYMENT-REQUIRED says it to clients of version 2. The body says it to clients of version 1, which read nothing else, and
+//! to people; the two do not collide, since a client of version 2 reads the header first.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, REFERRER_POLICY, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde_json::Value;
+use x402::reason::Reason;
+use x402::wire::v1::Spoken;
+use x402::wire::{PAYMENT_REQUIRED, PaymentRequired, SettleResponse, write_header, write_message};
+
+use crate::answer::{self, Again};
+use crate::page;
+use crate::price::Price;
+use crate::till::Refusal;
+
+/// Who reads the body of a 402.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Program,
+    /// It accepts HTML and says that it is a browser, as the official SDKs tell one.
+    Browser,
+}
+
+/// What it takes to ask for a payment.
+#[derive(Clone)]
+pub(crate) struct Ask {
+    price: Arc<Price>,
+    /// The resource, as we advertise it.
+    url: String,
+    reader: Reader,
+}
+
+impl Ask {
+    pub(crate) fn new(price: Arc<Price>, url: String, headers: &HeaderMap) -> Self {
+        let says = |name: HeaderName, text: &str| {
+            headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(text)))
+        };
+        let is_browser = says(ACCEPT, "text/html") && says(USER_AGENT, "Mozilla");
+        Self { price, url, reader: if is_browser { Reader::Browser } else { Reader::Program } }
+    }
+
+    pub(crate) fn price(&self) -> &Price {
+        &self.price
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// 402, with the reason as a code and as a sentence.
+    pub(crate) fn demand(&self, code: &str, message: &str) -> Response<Body> {
+        let demand = self.price.demand(self.url.clone(), Some(code.to_owned()));
+        let header = match write_header(&demand) {
+            Ok(header) => header,
+            Err(error) => {
+                let status = StatusCode::URI_TOO_LONG;
+                return answer::problem(status, "demand_too_large", &error.to_string(), Again::Never);
+            }
+        };
+        let mut response = match self.reader {
+            Reader::Browser => self.page(&demand, message),
+            Reader::Program => {
+                answer::whole(StatusCode::PAYMENT_REQUIRED, "application/json", self.body(demand, message))
+            }
+        };
+        answer::set(&mut response, PAYMENT_REQUIRED, &header);
+        response
+    }
+
+    /// Of version 1 where a network has a name in it; else what the header says.
+    fn body(&self, mut demand: PaymentRequired, message: &str) -> Vec<u8> {
+        let message = Value::String(message.to_owned());
+        let bytes = match self.price.demand_of_version_one(&demand) {
+            Some(mut older) => {
+                older.unknown.insert("message".to_owned(), message);
+                write_message(&older)
+            }
+            None => {
+                demand.unknown.insert("message".to_owned(), message);
+                write_message(&demand)
+            }
+        };
+        bytes.unwrap_or_else(|_| b"{}".to_vec())
+    }
+
+    fn page(&self, demand: &PaymentRequired, message: &str) -> Response<Body> {
+        let html = page::html(&self.price, demand, message).into_bytes();
+        let mut response = answer::whole(StatusCode::PAYMENT_REQUIRED, "text/html; charset=utf-8", html);
+        let headers = response.headers_mut();
+        if let Ok(policy) = HeaderValue::from_str(&page::policy()) {
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+        }
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        response
+    }
+
+    /// A till's refusal of a payment.
+    pub(crate) fn refused(&self, refusal: &Refusal, spoken: &Spoken) -> Response<Body> {
+        match refusal {
+            Refusal::Unavailable { message } => {
+                tracing::warn!(code = refusal.code(), message, "the till cannot be asked");
+                let said = "the payment cannot be checked now; present the same payment again";
+                answer::problem(StatusCode::SERVICE_UNAVAILABLE, refusal.code(), said, Again::SamePayment)
+            }
+            Refusal::SettlementFailed(response) => self.settlement_failed(response, spoken),
+            other => self.demand(other.code(), &other.to_string()),
+        }
+    }
+
+    /// 402 with the receipt of the failure; the content stays here. An allowance that is missing is a 412 with the demand
+    /// beside it (`transports-v2/http.md`), since the payer can mend it. Version 1 has the demand in the body.
+    pub(crate) fn settlement_failed(&self, receipt: &SettleResponse, spoken: &Spoken) -> Response<Body> {
+        let reason = receipt.error_reason.as_deref().unwrap_or("settlement_failed");
+        let message = receipt.error_message.as_deref().unwrap_or("the settlement failed and moved nothing");
+        let mut response = match spoken {
+            Spoken::One { .. } => Self { reader: Reader::Program, ..self.clone() }.demand(reason, message),
+            Spoken::Two if reason == Reason::Permit2AllowanceRequired.as_str() => {
+                let mut response =
+                    answer::problem(StatusCode::PRECONDITION_FAILED, reason, message, Again::SamePayment);
+                let demand = self.price.demand(self.url.clone(), Some(reason.to_owned()));
+                if let Ok(header) = write_header(&demand) {
+                    answer::set(&mut response, PAYMENT_REQUIRED, &header);
+                }
+                response
+            }
+            Spoken::Two => answer::problem(StatusCode::PAYMENT_REQUIRED, reason, message, Again::Never),
+        };
+        answer::set_receipt(&mut response, receipt, spoken);
+        response
+    }
+}
