@@ -110,6 +110,21 @@ pub struct Bought<O> {
     pub paid: Option<(Payment, O)>,
 }
 
+/// An answer without a payment, and what it asks for where it is a 402.
+#[derive(Debug)]
+pub struct Met {
+    pub fetched: Fetched,
+    pub demand: Option<Demand>,
+}
+
+/// A 402 that can be read.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    pub required: PaymentRequired,
+    /// As it came.
+    pub header: String,
+}
+
 /// What to fetch.
 #[derive(Clone, Debug, Default)]
 pub struct Purchase {
@@ -130,7 +145,12 @@ impl<W: Wallet> Payer<W> {
     pub fn new(wallet: W, timeout: Duration) -> Result<Self, PayerError<W::Error>> {
         let built = reqwest::Client::builder().redirect(Policy::none()).timeout(timeout).build();
         let http = built.map_err(|error| PayerError::Unreachable { url: String::new(), why: error.to_string() })?;
-        Ok(Self { http, wallet })
+        Ok(Self::with_client(http, wallet))
+    }
+
+    /// With a client of the caller's own, for whoever may not connect to everything. It must follow no redirect.
+    pub const fn with_client(http: reqwest::Client, wallet: W) -> Self {
+        Self { http, wallet }
     }
 
     pub const fn wallet(&self) -> &W {
@@ -139,20 +159,12 @@ impl<W: Wallet> Payer<W> {
 
     /// Meets the 402 where there is one, pays once, and has the wallet look what became of it.
     pub async fn fetch(&self, purchase: &Purchase) -> Result<Bought<W::Outcome>, PayerError<W::Error>> {
-        let met = self.send(purchase, None).await?;
-        if met.status != StatusCode::PAYMENT_REQUIRED {
+        let Met { fetched: met, demand } = self.meet(purchase).await?;
+        let Some(Demand { required, header }) = demand else {
             return Ok(Bought { fetched: met, paid: None });
-        }
-        let not_payable = |why: String| PayerError::NotPayable { url: purchase.url.clone(), why };
-        // Two would let a seller show one price to us and another to whoever reads the other one.
-        if met.headers.get_all(PAYMENT_REQUIRED).iter().nth(1).is_some() {
-            return Err(not_payable("it stands several times".into()));
-        }
-        let header = met.header(PAYMENT_REQUIRED).ok_or_else(|| not_payable("there is none".into()))?;
-        let required: Result<PaymentRequired, WireError> = read_header(header.as_bytes());
-        let required = required.map_err(|error| not_payable(error.to_string()))?;
+        };
         let (method, url, key) = (purchase.method.as_str(), purchase.url.as_str(), purchase.key.as_str());
-        let asked = Asked { method, url, key, required: &required, header };
+        let asked = Asked { method, url, key, required: &required, header: &header };
         let payment = self.wallet.pay(asked).await.map_err(PayerError::Wallet)?;
         let fetched = self.send(purchase, Some(&payment)).await;
         let answered = fetched.as_ref().ok();
@@ -162,6 +174,23 @@ impl<W: Wallet> Payer<W> {
         };
         let outcome = self.wallet.look(&payment, reported).await.map_err(PayerError::Wallet)?;
         Ok(Bought { fetched: fetched?, paid: Some((payment, outcome)) })
+    }
+
+    /// One request without a payment: what is given for nothing, or what is asked.
+    pub async fn meet(&self, purchase: &Purchase) -> Result<Met, PayerError<W::Error>> {
+        let fetched = self.send(purchase, None).await?;
+        if fetched.status != StatusCode::PAYMENT_REQUIRED {
+            return Ok(Met { fetched, demand: None });
+        }
+        let not_payable = |why: String| PayerError::NotPayable { url: purchase.url.clone(), why };
+        // Two would let a seller show one price to us and another to whoever reads the other one.
+        if fetched.headers.get_all(PAYMENT_REQUIRED).iter().nth(1).is_some() {
+            return Err(not_payable("it stands several times".into()));
+        }
+        let header = fetched.header(PAYMENT_REQUIRED).ok_or_else(|| not_payable("there is none".into()))?.to_owned();
+        let required: Result<PaymentRequired, WireError> = read_header(header.as_bytes());
+        let required = required.map_err(|error| not_payable(error.to_string()))?;
+        Ok(Met { fetched, demand: Some(Demand { required, header }) })
     }
 
     async fn send(&self, purchase: &Purchase, payment: Option<&Payment>) -> Result<Fetched, PayerError<W::Error>> {
