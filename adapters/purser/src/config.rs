@@ -3,6 +3,7 @@
 
 mod limits;
 mod safety;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use store::{Location, LocationError};
 pub use limits::{LimitsConfig, RateConfig};
 pub use safety::ConfigError;
 use safety::DEVNET_CHAIN_ID;
+pub use tools::ToolConfig;
 
 use crate::fetch::{Loopback, Reach};
 
@@ -280,6 +282,9 @@ pub struct SellConfig {
     pub facilitator: String,
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
+    /// Tools for MCP clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolConfig>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

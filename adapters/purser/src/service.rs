@@ -1,5 +1,7 @@
 //! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
 
+mod selling;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,19 +21,19 @@ use ledger::id::{AuthMethod, Caller, CallerKind, PrincipalId, TenantId};
 use mandates::keys::PublicKey;
 use server::facilitator::{Local, Remote};
 use server::limits::{Limiter, Rate, RateLimits};
+use server::mcp::door::Setup;
+use server::mcp::sold::Shop;
 use server::metrics::MetricsReaders;
-use server::paid::PaidRoute;
 use server::till::Books;
 use server::{App, Settings};
 use store::SqlStore;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use x402::wire::PaymentRequirements;
 
-use crate::assembly::{AssemblyError, assets, engine, network, principal, tenants};
+use crate::assembly::{AssemblyError, engine, principal, tenants};
 use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig, TenantConfig};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, Outward};
 use crate::issuers;
 use crate::keys::{Ring, Slot};
 use crate::trust::file::TrustFile;
@@ -143,7 +145,7 @@ fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Resu
     let metrics = if config.open_metrics { MetricsReaders::Everyone } else { MetricsReaders::Operators };
     let mut settings =
         Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, metrics, ..Settings::default() };
-    let mut paid = Router::new();
+    let (mut paid, mut shop) = (Router::new(), Shop::default());
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
         if tenant.facilitate.is_some()
@@ -151,15 +153,17 @@ fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Resu
         {
             return Err(format!("one tenant has the facilitator's routes; {other} and {id} were given"));
         }
-        let sold = paid_routes(config, tenant)?;
+        let sold = selling::paid_routes(config, tenant)?;
         settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));
         let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id));
         let router = server::paid::router(&sold, &public_url, &till).map_err(|error| error.to_string())?;
         paid = paid.merge(router);
+        selling::sell_tools(&mut shop, config, tenant, &till)?;
     }
     let (limiter, metrics) = (Arc::new(Limiter::new(rates(&config.limits))), Arc::default());
     let (engine, callers, settings) = (engine.clone(), callers.clone(), Arc::new(settings));
-    Ok(server::router(App { engine, callers, settings, limiter, metrics }, paid))
+    let mcp = Setup { outside: Arc::new(Outward::new(config.reach())?), shop: Arc::new(shop) };
+    Ok(server::router(App { engine, callers, settings, limiter, metrics }, paid, mcp))
 }
 
 fn rates(config: &LimitsConfig) -> RateLimits {
@@ -277,34 +281,6 @@ fn identity(tenant: &str, principal: &str, kind: CallerKind, method: AuthMethod)
     let principal = principal.parse().map_err(|_| format!("`{principal}` is no principal"))?;
     let tenant = tenant.parse().map_err(|_| format!("`{tenant}` is no tenant"))?;
     Ok(Identity { tenant, caller: Caller::new(principal, kind, method) })
-}
-
-fn paid_routes(config: &Config, tenant: &TenantConfig) -> Result<Vec<PaidRoute>, String> {
-    let Some(sell) = &tenant.sell else { return Ok(Vec::new()) };
-    let (table, network) = (assets(&config.chain), network(&config.chain));
-    let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
-    let token = sell.asset.parse().map_err(|_| format!("sell.asset: `{}` is no address", sell.asset))?;
-    let asset = table.find(network, token).ok_or_else(|| format!("sell.asset: {token} is in no table"))?;
-    let requirements = |route: &crate::config::RouteConfig| PaymentRequirements {
-        scheme: x402::exact::SCHEME.into(),
-        network: network.to_string(),
-        amount: route.amount.clone(),
-        asset: token.to_string(),
-        pay_to: sell.pay_to.clone(),
-        max_timeout_seconds: route.max_timeout_seconds,
-        extra: Some(serde_json::Map::from_iter([
-            ("name".to_owned(), asset.name.as_str().into()),
-            ("version".to_owned(), asset.version.as_str().into()),
-        ])),
-        unknown: serde_json::Map::new(),
-    };
-    let paid = sell.routes.iter().map(|route| PaidRoute {
-        path: route.path.clone(),
-        description: route.description.clone(),
-        body: route.body.clone(),
-        requirements: requirements(route),
-    });
-    Ok(paid.collect())
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
