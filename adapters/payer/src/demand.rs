@@ -36,6 +36,34 @@ impl Demand {
         Ok(Self::Body { body: came.to_vec(), required })
     }
 
+    /// What may be paid, as the seller says it.
+    pub fn offers(&self) -> Vec<Offered<'_>> {
+        match self {
+            Self::Header { required, .. } => {
+                let offered = required.accepts.iter().map(|it| Offered {
+                    name: it.extra.as_ref().and_then(|extra| extra.get("name")?.as_str()),
+                    amount: &it.amount,
+                    asset: &it.asset,
+                    network: &it.network,
+                    pay_to: &it.pay_to,
+                    scheme: &it.scheme,
+                });
+                offered.collect()
+            }
+            Self::Body { required, .. } => {
+                let offered = required.accepts.iter().map(|it| Offered {
+                    name: it.extra.as_ref().and_then(|extra| extra.get("name")?.as_str()),
+                    amount: &it.max_amount_required,
+                    asset: &it.asset,
+                    network: &it.network,
+                    pay_to: &it.pay_to,
+                    scheme: &it.scheme,
+                });
+                offered.collect()
+            }
+        }
+    }
+
     /// The header that a payment goes into.
     pub const fn payment_header(&self) -> &'static str {
         match self {
@@ -43,6 +71,18 @@ impl Demand {
             Self::Body { .. } => X_PAYMENT,
         }
     }
+}
+
+/// One offer of a demand, of whichever version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered<'a> {
+    /// What the seller calls the token.
+    pub name: Option<&'a str>,
+    pub amount: &'a str,
+    pub asset: &'a str,
+    pub network: &'a str,
+    pub pay_to: &'a str,
+    pub scheme: &'a str,
 }
 
 /// A 412 of the protocol: the seller wants the token allowed to Permit2 first. Any other 412 is the resource's own.

@@ -22,7 +22,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use x402::wire::{PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE};
 
-pub use demand::Demand;
+pub use demand::{Demand, Offered};
 
 /// The longest answer that is read.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -118,6 +118,13 @@ pub struct Bought<O> {
     pub paid: Option<(Payment, O)>,
 }
 
+/// An answer without a payment, and what it asks for where it is a 402.
+#[derive(Debug)]
+pub struct Met {
+    pub fetched: Fetched,
+    pub demand: Option<Demand>,
+}
+
 /// What to fetch.
 #[derive(Clone, Debug, Default)]
 pub struct Purchase {
@@ -138,7 +145,12 @@ impl<W: Wallet> Payer<W> {
     pub fn new(wallet: W, timeout: Duration) -> Result<Self, PayerError<W::Error>> {
         let built = reqwest::Client::builder().redirect(Policy::none()).timeout(timeout).build();
         let http = built.map_err(|error| PayerError::Unreachable { url: String::new(), why: error.to_string() })?;
-        Ok(Self { http, wallet })
+        Ok(Self::with_client(http, wallet))
+    }
+
+    /// With a client of the caller's own, for whoever may not connect to everything. It must follow no redirect.
+    pub const fn with_client(http: reqwest::Client, wallet: W) -> Self {
+        Self { http, wallet }
     }
 
     pub const fn wallet(&self) -> &W {
@@ -147,15 +159,8 @@ impl<W: Wallet> Payer<W> {
 
     /// Meets the 402 where there is one, pays once, and has the wallet look what became of it.
     pub async fn fetch(&self, purchase: &Purchase) -> Result<Bought<W::Outcome>, PayerError<W::Error>> {
-        let met = self.send(purchase, None).await?;
-        if demand::wants_allowance(&met) {
-            return Err(PayerError::AllowanceRequired { url: purchase.url.clone() });
-        }
-        if met.status != StatusCode::PAYMENT_REQUIRED {
-            return Ok(Bought { fetched: met, paid: None });
-        }
-        let not_payable = |why: String| PayerError::NotPayable { url: purchase.url.clone(), why };
-        let demand = Demand::read(&met.headers, &met.body).map_err(not_payable)?;
+        let Met { fetched: met, demand } = self.meet(purchase).await?;
+        let Some(demand) = demand else { return Ok(Bought { fetched: met, paid: None }) };
         let (method, url, key) = (purchase.method.as_str(), purchase.url.as_str(), purchase.key.as_str());
         let asked = Asked { method, url, key, demand: &demand };
         let payment = self.wallet.pay(asked).await.map_err(PayerError::Wallet)?;
@@ -167,6 +172,20 @@ impl<W: Wallet> Payer<W> {
         };
         let outcome = self.wallet.look(&payment, reported).await.map_err(PayerError::Wallet)?;
         Ok(Bought { fetched: fetched?, paid: Some((payment, outcome)) })
+    }
+
+    /// One request without a payment: what is given for nothing, or what is asked.
+    pub async fn meet(&self, purchase: &Purchase) -> Result<Met, PayerError<W::Error>> {
+        let fetched = self.send(purchase, None).await?;
+        if demand::wants_allowance(&fetched) {
+            return Err(PayerError::AllowanceRequired { url: purchase.url.clone() });
+        }
+        if fetched.status != StatusCode::PAYMENT_REQUIRED {
+            return Ok(Met { fetched, demand: None });
+        }
+        let not_payable = |why: String| PayerError::NotPayable { url: purchase.url.clone(), why };
+        let demand = Demand::read(&fetched.headers, &fetched.body).map_err(not_payable)?;
+        Ok(Met { fetched, demand: Some(demand) })
     }
 
     async fn send(

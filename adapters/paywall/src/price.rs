@@ -52,7 +52,7 @@ pub enum PriceError {
     OfferCount { max: usize, found: usize },
     #[error("accepts[{index}].{refusal}")]
     Offer { index: usize, refusal: Refusal },
-    #[error("resource.url: expected http or https and at most {URL_BYTES_MAX} bytes, found {found}")]
+    #[error("resource.url: expected http, https or mcp and at most {URL_BYTES_MAX} bytes, found {found}")]
     ResourceUrl { found: String },
     #[error(transparent)]
     Header(#[from] WireError),
@@ -84,8 +84,9 @@ impl Price {
         for (index, offer) in accepts.iter().enumerate() {
             Terms::read(offer).map_err(|refusal| PriceError::Offer { index, refusal })?;
         }
-        let web = resource.url.starts_with("https://") || resource.url.starts_with("http://");
-        if !web || resource.url.len() > URL_BYTES_MAX || resource.url.chars().any(char::is_whitespace) {
+        // `mcp://tool/NAME` is how x402's MCP transport names a tool.
+        let known = ["https://", "http://", "mcp://"].iter().any(|scheme| resource.url.starts_with(scheme));
+        if !known || resource.url.len() > URL_BYTES_MAX || resource.url.chars().any(char::is_whitespace) {
             return Err(PriceError::ResourceUrl { found: resource.url.chars().take(96).collect() });
         }
         let price = Self {

@@ -10,6 +10,7 @@ use ledger::origin::Build;
 pub use self::books::{BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, SpendsArgs};
 use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
+use crate::mcp::McpArgs;
 use crate::restore::{BackupArgs, RestoreArgs};
 use crate::subject::SubjectArgs;
 use crate::verify::VerifyArgs;
@@ -76,6 +77,8 @@ pub enum Command {
     Delegate(DelegateArgs),
     /// Fetch a URL, settling a 402 under a mandate. Exit 0 only on a 200.
     Pay(PayArgs),
+    /// The tools of a coding agent (MCP), over standard input and output.
+    Mcp(McpArgs),
 }
 
 pub(crate) fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {

@@ -6,8 +6,8 @@ use crate::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
-    approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init, keys, operate,
-    pay, principal, reconcile, restore, serve, stop, subject, telemetry, verify,
+    approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init, keys, mcp,
+    operate, pay, principal, reconcile, restore, serve, stop, subject, telemetry, verify,
 };
 use clap::Parser;
 
@@ -88,6 +88,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             Ended::Refused => ExitCode::FAILURE,
             Ended::Previewed => ExitCode::from(3),
         }),
+        Command::Mcp(args) => mcp::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => Ok(match verify::run(&args).await {
             Ok(Judged::Valid) => ExitCode::SUCCESS,
             Ok(Judged::Invalid) => ExitCode::from(1),

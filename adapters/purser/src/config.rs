@@ -4,6 +4,7 @@
 mod limits;
 mod safety;
 mod sell;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub use limits::{LimitsConfig, RateConfig};
 use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
 pub use sell::{RouteConfig, SellConfig};
+pub use tools::ToolConfig;
 
 use crate::fetch::{Loopback, Reach};
 

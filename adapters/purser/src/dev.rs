@@ -2,6 +2,7 @@
 
 mod exports;
 mod home;
+mod mcp;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -215,6 +216,7 @@ impl DevService {
         let user = self.token(HOME, USER, CallerKind::User)?;
         let agent = self.token(HOME, AGENT, CallerKind::Agent)?;
         let mandate = self.standing_mandate(&user, &agent).await?;
+        let mcp = self.mcp(&agent)?;
         let agent_key = private_jwk(&self.client_key(AGENT)?)?;
         let service = self.service_file(&agent_key)?;
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -255,6 +257,7 @@ impl DevService {
             "shop_admin": { "token": self.token(SHOP, ADMIN, CallerKind::Operator)? },
             "trust": { "jwks_url": format!("{url}/.well-known/jwks.json"), "issuer": issuer(&self.config, HOME) },
             "verify": { "url": format!("{url}/v1/mandates/verify") },
+            "mcp": mcp,
             "tenants": [HOME, SHOP, CARRIER],
         }))
     }

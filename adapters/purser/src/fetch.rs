@@ -18,6 +18,8 @@ use mandates::limits::TOKEN_BYTES_MAX;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
+use server::mcp::agent::SELLER_PATIENCE;
+use server::mcp::door::Outside;
 use url::Host;
 
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
@@ -147,10 +149,7 @@ impl Fetcher {
 
     fn build(reach: Reach, names: Arc<dyn Names>, client: reqwest::ClientBuilder) -> Result<Self, String> {
         let reach = Arc::new(reach);
-        let client = client.timeout(TIMEOUT).redirect(Policy::none()).no_proxy().referer(false);
-        // Nothing is kept open: each fetch is a connection to an address that was checked for it.
-        let client = client.pool_max_idle_per_host(0).dns_resolver(Checked { names, reach: reach.clone() });
-        Ok(Self { http: client.build().map_err(|error| format!("no HTTP client: {error}"))?, reach })
+        Ok(Self { http: guarded(&reach, names, client.timeout(TIMEOUT))?, reach })
     }
 
     pub fn reach(&self) -> &Reach {
@@ -197,6 +196,39 @@ impl Fetcher {
             }
         }
         Ok(body)
+    }
+}
+
+/// A client that connects to permitted addresses only.
+fn guarded(
+    reach: &Arc<Reach>,
+    names: Arc<dyn Names>,
+    client: reqwest::ClientBuilder,
+) -> Result<reqwest::Client, String> {
+    let client = client.redirect(Policy::none()).no_proxy().referer(false);
+    // Nothing is kept open: each fetch is a connection to an address that was checked for it.
+    let client = client.pool_max_idle_per_host(0).dns_resolver(Checked { names, reach: reach.clone() });
+    client.build().map_err(|error| format!("no HTTP client: {error}"))
+}
+
+/// Sellers, as an agent without a machine of its own has them asked from here: the same guard, more patience. What comes
+/// back is shown to the agent, so hosts of the operator's own network are not among them, named or not.
+pub struct Outward {
+    http: reqwest::Client,
+    reach: Arc<Reach>,
+}
+
+impl Outward {
+    pub fn new(reach: Reach) -> Result<Self, String> {
+        let reach = Arc::new(Reach { internal_hosts: BTreeSet::new(), ..reach });
+        let client = reqwest::Client::builder().timeout(SELLER_PATIENCE);
+        Ok(Self { http: guarded(&reach, Arc::new(SystemNames), client)?, reach })
+    }
+}
+
+impl Outside for Outward {
+    fn client(&self, url: &str) -> Result<reqwest::Client, String> {
+        self.reach.check(url).map(|_| self.http.clone())
     }
 }
 

@@ -30,6 +30,7 @@ pub mod init;
 pub mod issuers;
 pub mod keys;
 pub mod ledger;
+pub mod mcp;
 pub mod opening;
 pub mod operate;
 pub mod pay;

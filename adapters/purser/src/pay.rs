@@ -6,9 +6,10 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use payer::{Asked, Demand, Fetched, Payer, PayerError, Payment, Reported, Wallet};
+use payer::{Demand, Fetched, Payer, PayerError};
 use reqwest::{Method, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+use server::wallet::{Call, MandateWallet, Surface, Tell, offers, plain};
 use x402::wire::{SettleResponse, WireError, read_header};
 
 use crate::cli::PayArgs;
@@ -34,60 +35,20 @@ pub struct Bought {
     pub payment_signature: Option<String>,
 }
 
-/// The service as a wallet: it pays under a mandate, and looks at the chain.
-struct ServiceWallet<'a> {
-    service: &'a Client,
-    credential: &'a Credential,
-    mandate: &'a str,
-    cart: Option<&'a str>,
-    tell: Tell<'a>,
+/// The service over a connection, as one caller.
+#[derive(Clone, Copy)]
+pub struct Remote<'a> {
+    pub client: &'a Client,
+    pub credential: &'a Credential,
 }
 
-/// Hears what happens.
-pub type Tell<'a> = &'a (dyn Fn(String) + Sync);
-
 #[async_trait]
-impl Wallet for ServiceWallet<'_> {
-    type Outcome = Value;
+impl Surface for Remote<'_> {
     type Error = ClientError;
 
-    async fn pay(&self, asked: Asked<'_>) -> Result<Payment, ClientError> {
-        (self.tell)(format!("{} asks for {}", plain(asked.url), offers(asked.demand)));
-        let mut body = json!({
-            "mandate": self.mandate,
-            "method": asked.method,
-            "url": asked.url,
-            "cart": self.cart,
-        });
-        match asked.demand {
-            Demand::Header { header, .. } => body["payment_required_header"] = header.as_str().into(),
-            Demand::Body { body: came, required } => {
-                body["payment_required"] = serde_json::from_slice(came).unwrap_or_else(|_| json!(required));
-            }
-        }
-        let path = "/v1/payments";
-        let payment = self.service.call_as(self.credential, Method::POST, path, Some(asked.key), Some(body)).await?;
-        let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (amount, asset, pay_to, ends) = (text("amount"), text("asset"), text("pay_to"), &payment["valid_before"]);
-        (self.tell)(format!("payment {}: {amount} of {asset} to {pay_to} is signed, good until {ends}", text("id")));
-        Ok(Payment { id: text("id"), header: text("payment_signature") })
-    }
-
-    async fn look(&self, payment: &Payment, reported: Reported<'_>) -> Result<Value, ClientError> {
-        let answered = reported.status.map_or_else(|| "nothing".to_owned(), |status| status.to_string());
-        (self.tell)(format!("the seller answered {answered}; looking at the chain"));
-        let outcome = json!({ "payment_response": reported.response, "status": reported.status });
-        let path = format!("/v1/payments/{}/outcome", payment.id);
-        let outcome = self.service.call_as(self.credential, Method::POST, &path, None, Some(outcome)).await?;
-        let text = |name: &str| outcome.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-        let (id, state, amount, asset) = (text("id"), text("state"), text("amount"), text("asset"));
-        (self.tell)(format!("payment {id} is {state}: {amount} of {asset} to {}", text("pay_to")));
-        (self.tell)(if state == "settled" {
-            format!("transaction {}", text("transaction"))
-        } else {
-            "the chain does not show it yet; the amount stays held until it does or cannot any more".to_owned()
-        });
-        Ok(outcome)
+    async fn call(&self, call: Call) -> Result<Value, ClientError> {
+        let Call { method, path, idempotency_key, body } = call;
+        self.client.call_as(self.credential, method, &path, idempotency_key.as_deref(), body).await
     }
 }
 
@@ -99,7 +60,8 @@ pub async fn buy(
     tell: Tell<'_>,
 ) -> Result<Bought, ClientError> {
     let cart = purchase.cart.as_deref();
-    let wallet = ServiceWallet { service, credential, mandate: &purchase.mandate, cart, tell };
+    let surface = &Remote { client: service, credential };
+    let wallet = MandateWallet { surface, mandate: &purchase.mandate, cart, again_after: None, tell };
     let payer = Payer::new(wallet, TIMEOUT).map_err(said)?;
     let wanted = payer::Purchase {
         method: purchase.method.clone(),
@@ -251,47 +213,5 @@ fn receipt(payment: &Value, fetched: &Fetched) {
             eprintln!("WARNING: the seller's receipt names transaction {}", plain(&said.transaction));
         }
         Some(Ok(_)) => eprintln!("WARNING: the seller's receipt says that the payment failed"),
-    }
-}
-
-/// At most three, for people; the service decides which one is paid, if any.
-fn offers(demand: &Demand) -> String {
-    let said = |name: Option<&Value>, asset: &str, network: &str, amount: &str, pay_to: &str| {
-        let name = name.and_then(Value::as_str).unwrap_or(asset);
-        format!("{} of {} on {} to {}", plain(amount), plain(name), plain(network), plain(pay_to))
-    };
-    let all: Vec<String> = match demand {
-        Demand::Header { required, .. } => {
-            let offers = required.accepts.iter();
-            offers.map(|it| said(it.extra_field("name"), &it.asset, &it.network, &it.amount, &it.pay_to)).collect()
-        }
-        Demand::Body { required, .. } => {
-            let name = |extra: &Option<Map<String, Value>>| extra.as_ref().and_then(|extra| extra.get("name")).cloned();
-            let offers = required.accepts.iter().map(|it| (name(&it.extra), it));
-            offers
-                .map(|(name, it)| said(name.as_ref(), &it.asset, &it.network, &it.max_amount_required, &it.pay_to))
-                .collect()
-        }
-    };
-    let shown = all.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", or ");
-    match all.len().saturating_sub(3) {
-        0 => shown,
-        more => format!("{shown}, or {more} others"),
-    }
-}
-
-/// A seller's text on our terminal: short, and without what a terminal obeys or an eye reads wrongly.
-fn plain(text: &str) -> String {
-    text.chars().take(100).map(|letter| if (' '..='~').contains(&letter) { letter } else { '?' }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sellers_text_cannot_move_the_cursor() {
-        assert_eq!(plain("\u{1b}[2J\r\nok \u{202e}evil\u{0}"), "?[2J??ok ?evil?");
-        assert_eq!(plain(&"x".repeat(1_000)).len(), 100);
     }
 }

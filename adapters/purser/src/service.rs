@@ -1,5 +1,7 @@
 //! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
 
+mod selling;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use ledger::id::{AuthMethod, Caller, CallerKind, PrincipalId, TenantId};
 use mandates::keys::PublicKey;
 use server::facilitator::{Local, Remote};
 use server::limits::{Limiter, Rate, RateLimits};
+use server::mcp::door::Setup;
+use server::mcp::sold::Shop;
 use server::metrics::MetricsReaders;
 use server::paid::Selling;
 use server::till::Books;
@@ -30,7 +34,7 @@ use tokio::task::JoinHandle;
 
 use crate::assembly::{AssemblyError, engine, names, principal, tenants};
 use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig, TenantConfig};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, Outward};
 use crate::issuers;
 use crate::keys::{Ring, Slot};
 use crate::trust::file::TrustFile;
@@ -143,7 +147,7 @@ fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Resu
     let mut settings =
         Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, metrics, ..Settings::default() };
     settings.names = names(&config.chain).map_err(|error| error.to_string())?;
-    let mut paid = Router::new();
+    let (mut paid, mut shop) = (Router::new(), Shop::default());
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
         if tenant.facilitate.is_some()
@@ -154,13 +158,16 @@ fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Resu
         let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain)).transpose()?.unwrap_or_default();
         settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));
         let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id));
-        let selling = Selling { public_url: &public_url, till, names: &settings.names, assets: &engine.assets };
+        let selling =
+            Selling { public_url: &public_url, till: till.clone(), names: &settings.names, assets: &engine.assets };
         let router = server::paid::router(sold, &selling).map_err(|error| error.to_string())?;
         paid = paid.merge(router);
+        selling::sell_tools(&mut shop, config, tenant, &till)?;
     }
     let (limiter, metrics) = (Arc::new(Limiter::new(rates(&config.limits))), Arc::default());
     let (engine, callers, settings) = (engine.clone(), callers.clone(), Arc::new(settings));
-    Ok(server::router(App { engine, callers, settings, limiter, metrics }, paid))
+    let mcp = Setup { outside: Arc::new(Outward::new(config.reach())?), shop: Arc::new(shop) };
+    Ok(server::router(App { engine, callers, settings, limiter, metrics }, paid, mcp))
 }
 
 fn rates(config: &LimitsConfig) -> RateLimits {

@@ -27,7 +27,7 @@ use x402::chain::{At, Chain};
 use crate::assembly::{AssemblyError, names, network};
 use crate::config::{
     AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, LimitsConfig, MerchantConfig,
-    OperatorConfig, PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig, WalletConfig,
+    OperatorConfig, PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig, ToolConfig, WalletConfig,
 };
 use crate::keys::{KeyError, MasterKey, Purpose, Ring, Slot};
 
@@ -49,6 +49,9 @@ pub const MARKER: &str = "purser-paid-content-7d1f";
 /// The demo's resources and their prices, in atomic units of a token with six decimals: 0.01 twice, 0.25 and 2.50.
 pub const PRICES: [(&str, &str); 4] =
     [("/paid/report", "10000"), ("/paid/note", "10000"), ("/paid/dataset", "250000"), ("/paid/archive", "2500000")];
+
+/// A tool for MCP clients at the first price.
+pub const PAID_TOOL: &str = "paid_hello";
 
 /// A million cents: what the home wallet starts with.
 const WALLET_UNITS: u128 = 10_000_000_000;
@@ -301,6 +304,13 @@ fn shop(options: &WorldOptions) -> TenantConfig {
             facilitator: options.facilitator.clone(),
             upstream_key_file: None,
             routes: routes.collect(),
+            tools: vec![ToolConfig {
+                name: PAID_TOOL.into(),
+                amount: PRICES[0].1.into(),
+                description: "Says hello to whoever pays.".into(),
+                body: MARKER.into(),
+                max_timeout_seconds: 60,
+            }],
         }),
         ..tenant(SHOP)
     }

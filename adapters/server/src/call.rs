@@ -6,8 +6,9 @@ use axum::extract::{FromRequest, FromRequestParts};
 use engine::Identity;
 use http::request::Parts;
 use http::{StatusCode, header};
-use identity::callers::{Call, Presented, Repeated};
+use identity::callers::{Call, CallerError, Presented, Repeated};
 use identity::dpop::Request;
+use identity::token::TokenError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -59,7 +60,10 @@ impl FromRequestParts<App> for Anyone {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
         match &app.settings.verifier {
-            Some(tenant) if !parts.headers.contains_key(header::AUTHORIZATION) => {
+            Some(tenant)
+                if !parts.headers.contains_key(header::AUTHORIZATION)
+                    && parts.extensions.get::<Admitted>().is_none() =>
+            {
                 Ok(Self(engine::service(tenant, "anyone")?))
             }
             _ => identify(parts, app, Call::Reads).map(Self),
@@ -67,7 +71,27 @@ impl FromRequestParts<App> for Anyone {
     }
 }
 
-fn identify(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
+/// Who calls, found at another door of this process, and for what they showed enough there. Only code puts it into a
+/// request's extensions: nothing that comes over a connection can.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    pub identity: Identity,
+    pub call: Call,
+}
+
+impl Admitted {
+    fn of(&self, call: Call) -> Result<Identity, Problem> {
+        match (self.call, call) {
+            (Call::Reads, Call::Acts) => Err(CallerError::Token(TokenError::Unbound).into()),
+            _ => Ok(self.identity.clone()),
+        }
+    }
+}
+
+pub(crate) fn identify(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
+    if let Some(admitted) = parts.extensions.get::<Admitted>() {
+        return admitted.of(call);
+    }
     let authorization = only(parts, header::AUTHORIZATION.as_str())
         .map_err(|Repeated| Problem::invalid("authorization", "one Authorization header was expected, several came"))?;
     let address = format!("{}{}", app.settings.public_url, parts.uri.path());

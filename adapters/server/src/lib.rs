@@ -22,6 +22,7 @@ mod kill;
 pub mod limits;
 pub mod listen;
 mod mandates;
+pub mod mcp;
 pub mod metrics;
 mod oauth;
 mod observe;
@@ -34,6 +35,7 @@ mod schema;
 mod status;
 pub mod till;
 pub mod upstream;
+pub mod wallet;
 
 use std::sync::Arc;
 
@@ -138,9 +140,22 @@ pub struct Settings {
 )]
 struct Documentation;
 
-/// The one route table. `paid` holds the priced routes, which bring their own layers.
-pub fn router(app: App, paid: Router) -> Router {
+/// The one route table. `paid` holds the priced routes, which bring their own layers; the doors of MCP call the table.
+pub fn router(app: App, paid: Router, mcp: mcp::door::Setup) -> Router {
     let (limiter, metrics) = (app.limiter.clone(), app.metrics.clone());
+    let api = table(app.clone()).layer(middleware::from_fn(explain));
+    table(app.clone())
+        .merge(paid)
+        .merge(mcp::door::routes(app, api, mcp))
+        .fallback(unknown)
+        .layer(middleware::from_fn_with_state(Arc::<Unread>::default(), intake::intake))
+        .layer(middleware::from_fn_with_state(limiter, limits::admit))
+        .layer(middleware::from_fn(explain))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(metrics, observe::observe))
+}
+
+fn table(app: App) -> Router {
     Router::new()
         .route("/v1/mandates/intents", post(mandates::ask))
         .route("/v1/mandates/carts", post(mandates::cart))
@@ -187,13 +202,6 @@ pub fn router(app: App, paid: Router) -> Router {
         .route("/readyz", get(readyz))
         .with_state(app)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
-        .merge(paid)
-        .fallback(unknown)
-        .layer(middleware::from_fn_with_state(Arc::<Unread>::default(), intake::intake))
-        .layer(middleware::from_fn_with_state(limiter, limits::admit))
-        .layer(middleware::from_fn(explain))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(metrics, observe::observe))
 }
 
 async fn unknown(uri: Uri) -> Problem {

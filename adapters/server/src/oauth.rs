@@ -40,6 +40,10 @@ pub async fn token(State(app): State<App>, request: Request) -> Response {
         Ok(_) => return refused(StatusCode::BAD_REQUEST, "invalid_request", "the form is longer than what is read"),
         Err(problem) => return problem.into_response(),
     };
+    if let Some(other) = other_target(&body, &app.settings.public_url) {
+        let description = format!("resource: this service or its /mcp was expected, {other} came");
+        return refused(StatusCode::BAD_REQUEST, "invalid_target", &description);
+    }
     let assertion = match assertion(&body) {
         Ok(assertion) => assertion,
         Err((error, description)) => return refused(StatusCode::BAD_REQUEST, error, description),
@@ -86,6 +90,14 @@ fn assertion(body: &[u8]) -> Result<String, (&'static str, &'static str)> {
         return Err(("invalid_request", "client_assertion_type jwt-bearer or jwt-spiffe was expected"));
     }
     assertion.ok_or(("invalid_request", "client_assertion is missing"))
+}
+
+/// A resource (RFC 8707 section 2) that a token of ours would be no good for.
+fn other_target(body: &[u8], public_url: &str) -> Option<String> {
+    let ours = [public_url.to_owned(), format!("{public_url}/"), format!("{public_url}{}", crate::mcp::door::PATH)];
+    let mut asked = url::form_urlencoded::parse(body).filter(|(name, _)| name == "resource");
+    let other = asked.find(|(_, value)| !ours.iter().any(|known| known == value));
+    other.map(|(_, value)| crate::problem::shown(&value))
 }
 
 fn grant_refused(error: GrantError) -> Response {

@@ -17,7 +17,7 @@ use crate::App;
 use crate::call::{Actor, Body, Caller, id};
 use crate::problem::{Problem, created, ok};
 
-const KEY: &str = "idempotency-key";
+pub const KEY: &str = "idempotency-key";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -12,7 +12,7 @@ use server::upstream::{Upstream, UpstreamKey};
 use x402::wire::PaymentRequirements;
 use zeroize::Zeroizing;
 
-use super::ChainConfig;
+use super::{ChainConfig, ToolConfig};
 use crate::assembly::{assets, network};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct SellConfig {
     pub upstream_key_file: Option<PathBuf>,
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
+    /// Tools for MCP clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolConfig>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,30 +69,35 @@ pub struct RouteConfig {
     pub max_timeout_seconds: u64,
 }
 
-const fn max_timeout_seconds() -> u64 {
+pub(super) const fn max_timeout_seconds() -> u64 {
     60
 }
 
 impl SellConfig {
-    /// The routes, each with its offer in the tenant's token.
-    pub fn paid_routes(&self, chain: &ChainConfig) -> Result<Vec<PaidRoute>, String> {
+    /// What every price of the tenant has in common: its token, and who is paid.
+    pub fn offer(&self, chain: &ChainConfig) -> Result<Offer, String> {
         let (table, network) = (assets(chain), network(chain));
         let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
         let token = self.asset.parse().map_err(|_| format!("sell.asset: `{}` is no address", self.asset))?;
         let asset = table.find(network, token).ok_or_else(|| format!("sell.asset: {token} is in no table"))?;
-        let requirements = |route: &RouteConfig| PaymentRequirements {
+        Ok(Offer(PaymentRequirements {
             scheme: x402::exact::SCHEME.into(),
             network: network.to_string(),
-            amount: route.amount.clone(),
+            amount: String::new(),
             asset: token.to_string(),
             pay_to: self.pay_to.clone(),
-            max_timeout_seconds: route.max_timeout_seconds,
+            max_timeout_seconds: 0,
             extra: Some(serde_json::Map::from_iter([
                 ("name".to_owned(), asset.name.as_str().into()),
                 ("version".to_owned(), asset.version.as_str().into()),
             ])),
             unknown: serde_json::Map::new(),
-        };
+        }))
+    }
+
+    /// The routes, each with its offer in the tenant's token.
+    pub fn paid_routes(&self, chain: &ChainConfig) -> Result<Vec<PaidRoute>, String> {
+        let offer = self.offer(chain)?;
         let key = self.upstream_key_file.as_deref().map(read_key).transpose()?;
         let paid = self.routes.iter().map(|route| {
             let wrong = |why: String| format!("sell.routes, {}: {why}", route.path);
@@ -101,10 +109,19 @@ impl SellConfig {
                 methods: route.methods().map_err(wrong)?,
                 repeat: if route.idempotent { Repeat::Idempotent } else { Repeat::Never },
                 limits: route.limits(),
-                requirements: requirements(route),
+                requirements: offer.of(&route.amount, route.max_timeout_seconds),
             })
         });
         paid.collect()
+    }
+}
+
+/// An offer that lacks its amount.
+pub struct Offer(PaymentRequirements);
+
+impl Offer {
+    pub fn of(&self, amount: &str, max_timeout_seconds: u64) -> PaymentRequirements {
+        PaymentRequirements { amount: amount.to_owned(), max_timeout_seconds, ..self.0.clone() }
     }
 }
 

@@ -223,3 +223,27 @@ async fn a_publisher_is_who_its_certificate_says() {
         assert_eq!(answer.is_ok(), is_taken, "{answer:?}");
     }
 }
+
+#[test]
+fn a_seller_is_on_the_public_network_whatever_the_operator_named() {
+    let internal_hosts = BTreeSet::from(["10.0.0.1".to_owned(), "inside.example".to_owned()]);
+    let refusing = Outward::new(Reach { loopback: Loopback::Refused, internal_hosts: internal_hosts.clone() }).unwrap();
+    for address in [
+        "https://10.0.0.1/",
+        "https://127.0.0.1/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/",
+        "http://shop.example/",
+        "file:///etc/passwd",
+        "https://user:secret@shop.example/",
+    ] {
+        assert!(refusing.client(address).is_err(), "{address}");
+    }
+    assert!(!refusing.reach.permits("inside.example", "10.0.0.1".parse().unwrap()), "nor by its name");
+    assert!(!refusing.reach.permits("localhost.", "127.0.0.1".parse().unwrap()));
+    let allowing = Outward::new(Reach { loopback: Loopback::Allowed, internal_hosts }).unwrap();
+    assert!(allowing.client("https://10.0.0.1/").is_err());
+    assert!(
+        allowing.client("http://127.0.0.1:4020/paid/hello").is_ok() && refusing.client("https://shop.example/").is_ok()
+    );
+}

@@ -176,4 +176,37 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ("method_not_allowed", "The route is there, under other methods.", "Use one that `Allow` names."),
     ("request_refused", "The request cannot be read as HTTP of this service.", "Compare with /docs."),
     ("route_unknown", "There is nothing at this address.", "Compare with /docs."),
+    (
+        "origin_refused",
+        "A page of another site speaks to /mcp through somebody's browser.",
+        "Clients that are no browser send no Origin; a page must come from this service.",
+    ),
+    (
+        "insufficient_scope",
+        "The token is good, and for somebody else than an agent: /mcp is an agent's.",
+        "Get a token of an agent. Do not give a model the token of a person, a merchant or an operator.",
+    ),
+    ("tool_unknown", "There is no tool of this name.", "Take a name that tools/list has."),
+    (
+        "seller_refused",
+        "The seller answered with an error, after the payment where there was one.",
+        "Look at the payment's state; call again under the same purchase, never under another, while it is open.",
+    ),
+    ("seller_unreachable", "The URL did not answer.", "Try again under the same purchase: nothing is paid twice."),
+    ("answer_too_long", "The seller's answer is longer than what is read.", "Fetch it with a client of your own."),
+    (
+        "not_payable",
+        "The 402 has no PAYMENT-REQUIRED header that can be read.",
+        "It is not of x402 version 2; nothing was paid.",
+    ),
+    (
+        "service_unreachable",
+        "`purser mcp` cannot reach the service of its --service file.",
+        "See that it runs; then call again with the same arguments.",
+    ),
+    (
+        "service_unreadable",
+        "What answered `purser mcp` is not the service.",
+        "See that the url of the --service file is the service's.",
+    ),
 ];
