@@ -22,7 +22,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use x402::wire::{PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE};
 
-pub use demand::Demand;
+pub use demand::{Demand, wants_allowance};
 
 /// The longest answer that is read.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -148,7 +148,7 @@ impl<W: Wallet> Payer<W> {
     /// Meets the 402 where there is one, pays once, and has the wallet look what became of it.
     pub async fn fetch(&self, purchase: &Purchase) -> Result<Bought<W::Outcome>, PayerError<W::Error>> {
         let met = self.send(purchase, None).await?;
-        if demand::wants_allowance(&met) {
+        if wants_allowance(met.status, &met.headers) {
             return Err(PayerError::AllowanceRequired { url: purchase.url.clone() });
         }
         if met.status != StatusCode::PAYMENT_REQUIRED {

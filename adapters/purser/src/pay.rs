@@ -70,7 +70,11 @@ impl Wallet for ServiceWallet<'_> {
         let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (amount, asset, pay_to, ends) = (text("amount"), text("asset"), text("pay_to"), &payment["valid_before"]);
         (self.tell)(format!("payment {}: {amount} of {asset} to {pay_to} is signed, good until {ends}", text("id")));
-        Ok(Payment { id: text("id"), header: text("payment_signature") })
+        let header = match asked.demand {
+            Demand::Header { .. } => text("payment_signature"),
+            Demand::Body { .. } => text("x_payment"),
+        };
+        Ok(Payment { id: text("id"), header })
     }
 
     async fn look(&self, payment: &Payment, reported: Reported<'_>) -> Result<Value, ClientError> {
@@ -200,6 +204,11 @@ pub async fn run(args: &PayArgs) -> Result<Ended, String> {
         return Ok(Ended::Delivered);
     }
     eprintln!("the seller answered {}", bought.fetched.status.as_u16());
+    if payer::wants_allowance(bought.fetched.status, &bought.fetched.headers) {
+        eprintln!(
+            "permit2_allowance_required: it wants the token allowed to Permit2, which is not built; nothing else is signed"
+        );
+    }
     Ok(Ended::Refused)
 }
 
