@@ -54,7 +54,7 @@ fn transfers(shop: &Shop) -> usize {
 async fn request(shop: &Shop) -> (String, Value) {
     let (mandate, required) = (shop.mandate(intent()).await, met(shop, "/paid/report").await);
     let payment = pay(shop, &mandate, &required, &new_key()).await.expect("a payment");
-    let header = text(&payment, "payment_signature").to_owned();
+    let header = text(&payment, "x_payment").to_owned();
     let request = json!({
         "x402Version": 1, "paymentPayload": decoded(&header), "paymentRequirements": required["accepts"][0],
     });
@@ -167,24 +167,28 @@ async fn a_purchase_is_one_payment_in_both_versions() {
     let required = met(&shop, "/paid/report").await;
     let older = pay(&shop, &mandate, &required, "one-key").await.expect("a payment");
     let newer = shop.pay(&mandate, &shop.met("/paid/report").await, "one-key").await.expect("the same payment");
-    assert_eq!((text(&older, "payment_header"), text(&newer, "payment_header")), ("X-PAYMENT", "PAYMENT-SIGNATURE"));
     assert_eq!(older["id"], newer["id"]);
-    let (one, two) = (decoded(text(&older, "payment_signature")), decoded(text(&newer, "payment_signature")));
+    assert_eq!(newer["x_payment"], Value::Null, "a seller that spoke version 2 gets it");
+    for answer in [&older, &newer] {
+        let same = decoded(text(answer, "payment_signature"));
+        assert_eq!((same["x402Version"].as_u64(), text(&same["accepted"], "network")), (Some(2), "eip155:31337"));
+    }
+    let (one, two) = (decoded(text(&older, "x_payment")), decoded(text(&newer, "payment_signature")));
     assert_eq!(one["payload"], two["payload"], "one authorization, one signature");
     assert_eq!((one["x402Version"].as_u64(), text(&one, "network"), text(&one, "scheme")), (Some(1), NETWORK, "exact"));
     let (status, unresolved, _) = refused(pay(&shop, &mandate, &required, "another-key").await);
     assert_eq!((status, unresolved.as_str()), (409, "purchase_unresolved"), "the purchase is known in either version");
 
-    let bought = present(&shop, "/paid/report", "X-PAYMENT", text(&older, "payment_signature")).await;
+    let bought = present(&shop, "/paid/report", "X-PAYMENT", text(&older, "x_payment")).await;
     assert_eq!(bought.status().as_u16(), 200);
     assert!(bought.headers().get("payment-response").is_none());
     let receipt = decoded(bought.headers()["x-payment-response"].to_str().unwrap());
     assert_eq!((receipt["success"].as_bool(), text(&receipt, "network")), (Some(true), NETWORK));
     let body: Value = bought.json().await.unwrap();
-    let again = present(&shop, "/paid/report", "PAYMENT-SIGNATURE", text(&newer, "payment_signature")).await;
+    let again = present(&shop, "/paid/report", "PAYMENT-SIGNATURE", text(&older, "payment_signature")).await;
     assert_eq!(decoded(again.headers()["payment-response"].to_str().unwrap())["transaction"], receipt["transaction"]);
     assert_eq!(again.json::<Value>().await.unwrap(), body, "the stored answer");
-    let elsewhere = present(&shop, "/paid/note", "X-PAYMENT", text(&older, "payment_signature")).await;
+    let elsewhere = present(&shop, "/paid/note", "X-PAYMENT", text(&older, "x_payment")).await;
     assert_eq!(text(&elsewhere.json().await.unwrap(), "error"), "payment_used_for_other_resource");
     let outcome = format!("/v1/payments/{}/outcome", text(&older, "id"));
     let settled = shop.call(Method::POST, &outcome, &shop.agent, Some(json!({}))).await.unwrap();

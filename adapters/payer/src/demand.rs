@@ -6,8 +6,6 @@ use x402::wire::{
     PAYMENT_REQUIRED, PAYMENT_SIGNATURE, PaymentRequired, X_PAYMENT, read_header, read_message, v1, version_of,
 };
 
-use crate::Fetched;
-
 /// As it came, and as it was read: what is signed is judged on the seller's own bytes.
 #[derive(Clone, Debug)]
 pub enum Demand {
@@ -86,6 +84,6 @@ pub struct Offered<'a> {
 }
 
 /// A 412 of the protocol: the seller wants the token allowed to Permit2 first. Any other 412 is the resource's own.
-pub(crate) fn wants_allowance(met: &Fetched) -> bool {
-    met.status == StatusCode::PRECONDITION_FAILED && met.headers.contains_key(PAYMENT_REQUIRED)
+pub fn wants_allowance(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::PRECONDITION_FAILED && headers.contains_key(PAYMENT_REQUIRED)
 }

@@ -22,7 +22,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use x402::wire::{PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE};
 
-pub use demand::{Demand, Offered};
+pub use demand::{Demand, Offered, wants_allowance};
 
 /// The longest answer that is read.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -177,7 +177,7 @@ impl<W: Wallet> Payer<W> {
     /// One request without a payment: what is given for nothing, or what is asked.
     pub async fn meet(&self, purchase: &Purchase) -> Result<Met, PayerError<W::Error>> {
         let fetched = self.send(purchase, None).await?;
-        if demand::wants_allowance(&fetched) {
+        if wants_allowance(fetched.status, &fetched.headers) {
             return Err(PayerError::AllowanceRequired { url: purchase.url.clone() });
         }
         if fetched.status != StatusCode::PAYMENT_REQUIRED {

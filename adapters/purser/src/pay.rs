@@ -162,6 +162,11 @@ pub async fn run(args: &PayArgs) -> Result<Ended, String> {
         return Ok(Ended::Delivered);
     }
     eprintln!("the seller answered {}", bought.fetched.status.as_u16());
+    if payer::wants_allowance(bought.fetched.status, &bought.fetched.headers) {
+        eprintln!(
+            "permit2_allowance_required: it wants the token allowed to Permit2, which is not built; nothing else is signed"
+        );
+    }
     Ok(Ended::Refused)
 }
 

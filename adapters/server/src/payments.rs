@@ -43,7 +43,7 @@ pub struct PaymentBody {
 
 #[utoipa::path(post, path = "/v1/payments", tag = "payments", request_body = crate::schema::Payment,
     params(("Idempotency-Key" = String, Header, description = "The same purchase, the same key: the same authorization again.")),
-    description = "A mandate and a 402 become a hold and the header that pays it: PAYMENT-SIGNATURE, or X-PAYMENT where the 402 is of version 1.",
+    description = "A mandate and a 402 become a hold and a PAYMENT-SIGNATURE; where the 402 is of version 1, the same payment as X-PAYMENT beside it.",
     responses((status = 201, body = crate::schema::answers::Authorized), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
         (status = 413), (status = 422), (status = 503)))]
 pub async fn pay(
@@ -202,21 +202,17 @@ pub async fn evidence(
     Ok(ok(json))
 }
 
-/// The payment as the version of the 402 wants it. The network is spelled as the seller spelled it in the offer that is
-/// paid, because sellers of version 1 compare the text.
+/// The payment; where the 402 is of version 1, in that form beside the other. The network is spelled there as the seller
+/// spelled it in the offer that is paid, because sellers of version 1 compare the text.
 fn payment_json(payment: &Payment, met: &Met, names: &NetworkNames) -> Result<Value, EngineError> {
-    let (name, value) = match met {
-        Met::Two(_) => ("PAYMENT-SIGNATURE", payment.header.clone()),
-        Met::One(required) => {
-            let paid = required.accepts.iter().find(|offer| offer.upgraded(names) == payment.payload.accepted);
-            let paid = paid.ok_or_else(|| EngineError::Broken("what is paid is no offer of the 402".into()))?;
-            let payload = v1::PaymentPayload::of(&payment.payload, &paid.network);
-            ("X-PAYMENT", write_header(&payload).map_err(|error| EngineError::Broken(error.to_string()))?)
-        }
-    };
     let mut json = spend_json(&payment.spend);
-    json["payment_header"] = name.into();
-    json["payment_signature"] = value.into();
+    json["payment_signature"] = payment.header.as_str().into();
+    if let Met::One(required) = met {
+        let paid = required.accepts.iter().find(|offer| offer.upgraded(names) == payment.payload.accepted);
+        let paid = paid.ok_or_else(|| EngineError::Broken("what is paid is no offer of the 402".into()))?;
+        let older = write_header(&v1::PaymentPayload::of(&payment.payload, &paid.network));
+        json["x_payment"] = older.map_err(|error| EngineError::Broken(error.to_string()))?.into();
+    }
     Ok(json)
 }
 

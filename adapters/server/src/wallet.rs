@@ -73,7 +73,11 @@ impl<S: Surface> Wallet for MandateWallet<'_, S> {
         let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (amount, asset, pay_to, ends) = (text("amount"), text("asset"), text("pay_to"), &payment["valid_before"]);
         (self.tell)(format!("payment {}: {amount} of {asset} to {pay_to} is signed, good until {ends}", text("id")));
-        Ok(Payment { id: text("id"), header: text("payment_signature") })
+        let header = match asked.demand {
+            Demand::Header { .. } => text("payment_signature"),
+            Demand::Body { .. } => text("x_payment"),
+        };
+        Ok(Payment { id: text("id"), header })
     }
 
     async fn look(&self, payment: &Payment, reported: Reported<'_>) -> Result<Value, S::Error> {

@@ -79,6 +79,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ),
     ("payee_is_token", "The offer pays the token's own contract, where money is lost.", "Do not pay; tell the shop."),
     ("invalid_offer_count", "A 402 makes one to some offers; this one makes none, or too many.", "Tell the shop."),
+    (
+        "offers_of_several_resources",
+        "A 402 of x402 version 1 names another resource in one offer than in the others.",
+        "Tell the shop; nothing is paid where it is not clear what for.",
+    ),
     ("invalid_resource_url", "The 402 does not say what is sold as an http or https URL.", "Tell the shop."),
     ("invalid_method", "The request's method is no method of HTTP.", "Send the method that met the 402."),
     (

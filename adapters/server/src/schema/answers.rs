@@ -63,10 +63,10 @@ pub struct Units {
 pub struct Authorized {
     #[serde(flatten)]
     spend: Spend,
-    /// The header that the seller wants it in: PAYMENT-SIGNATURE, or X-PAYMENT where the 402 is of version 1.
-    payment_header: String,
-    /// The value of that header.
+    /// The value of PAYMENT-SIGNATURE.
     payment_signature: String,
+    /// The value of X-PAYMENT: the same payment, where the 402 is of version 1.
+    x_payment: Option<String>,
 }
 
 /// A spend, and the mandates to hand over.

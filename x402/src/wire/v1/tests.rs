@@ -192,3 +192,26 @@ fn what_we_write_reads_back_as_it_was() {
     let refused = read_header::<PaymentPayload>(version_two.as_bytes()).unwrap_err();
     assert_eq!(refused.code(), "invalid_x402_version");
 }
+
+/// Every prefix of a good request, and every byte of it changed: an answer, and never another authorization or other terms
+/// that verify.
+#[test]
+fn a_damaged_request_is_read_or_refused() {
+    let whole = request().to_string().into_bytes();
+    for end in 0..whole.len() {
+        assert!(read_request(&whole[..end], &names()).is_err(), "{end} bytes were read as a request");
+    }
+    let good = read_request(&whole, &names()).unwrap().0;
+    let good = claim_key(&good.payment_payload, &good.payment_requirements).unwrap();
+    for place in 0..whole.len() {
+        for change in [0x01, 0x10, 0x80] {
+            let mut damaged = whole.clone();
+            damaged[place] ^= change;
+            let Ok((request, _)) = read_request(&damaged, &names()) else { continue };
+            let (payload, requirements) = (&request.payment_payload, &request.payment_requirements);
+            if let Ok(payment) = verify(payload, requirements, &AssetTable::trusted(), NOW) {
+                assert_eq!(payment.claim_key(), good, "byte {place}");
+            }
+        }
+    }
+}
