@@ -38,7 +38,7 @@ pub fn node_script(name: &str) -> Command {
 }
 
 /// The ERC-20 balance of an address, from the chain.
-fn balance(dev: &Service, owner: &str) -> u128 {
+pub fn balance(dev: &Service, owner: &str) -> u128 {
     let owner = owner.trim_start_matches("0x").to_ascii_lowercase();
     let call = serde_json::json!({
         "jsonrpc": "2.0", "id": 1, "method": "eth_call",
@@ -155,7 +155,7 @@ fn buys_from_us(dev: &Service, client: impl Into<Foreign>) -> Vec<Value> {
     purchases
 }
 
-struct Killed(Child);
+pub struct Killed(pub Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {

@@ -54,7 +54,8 @@ impl SpendState {
 /// authorization, on the mandate rail the mandate that is closed for one verifier and one nonce of theirs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Authorization {
-    /// CAIP-2; [`MANDATE_NETWORK`] on the mandate rail.
+    /// CAIP-2; [`MANDATE_NETWORK`] on the mandate rail. Where somebody else than the asset counts the nonces, a slash and
+    /// who does stand behind it ([`PERMIT2`]): the same nonce in another space names another right.
     pub network: String,
     pub asset: AssetId,
     /// Lower-case hexadecimal: an address, or a digest of the instrument.
@@ -66,6 +67,9 @@ canon_struct!(Authorization { network, asset, payer, nonce });
 /// What stands in a network's place where the money moves outside of every chain that we see. No CAIP-2 namespace has this
 /// name.
 pub const MANDATE_NETWORK: &str = "ap2:payment";
+
+/// Behind the name of a chain: nonces that Permit2 counts. No CAIP-2 name has a slash.
+pub const PERMIT2: &str = "permit2";
 
 /// Where what became of a payment shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,16 @@ impl fmt::Display for Rail {
 impl Authorization {
     pub fn rail(&self) -> Rail {
         if self.network == MANDATE_NETWORK { Rail::Mandate } else { Rail::Chain }
+    }
+
+    /// The name of the chain alone, whoever counts the nonces there.
+    pub fn chain(&self) -> &str {
+        self.network.split('/').next().unwrap_or(&self.network)
+    }
+
+    /// Who counts the nonces, where the asset itself does not.
+    pub fn nonce_space(&self) -> Option<&str> {
+        self.network.split_once('/').map(|(_, space)| space)
     }
 }
 
@@ -177,7 +191,7 @@ impl Spend {
     }
 
     pub fn wallet(&self) -> crate::account::Account {
-        crate::account::Account::Wallet(format!("{}:{}", self.authorization.network, self.authorization.payer))
+        crate::account::Account::Wallet(format!("{}:{}", self.authorization.chain(), self.authorization.payer))
     }
 }
 

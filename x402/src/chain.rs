@@ -8,6 +8,10 @@
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 
+use crate::permit2::Permit;
+use crate::permit2::sponsor::Sponsored;
+use crate::settlement::NonceSpace;
+
 /// A block as seen by the node, identified by number and hash (a number alone survives no reorg).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -58,6 +62,7 @@ pub struct AuthorizationUse {
 /// The same, found without knowing the nonce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumedNonce {
+    pub space: NonceSpace,
     pub nonce: B256,
     pub by: AuthorizationUse,
     /// The first transfer of the payer's after the log that consumed the nonce: EIP-3009 marks, then moves.
@@ -99,6 +104,35 @@ pub struct TransferCall {
     pub nonce: B256,
     /// r || s || v, v is 27 or 28.
     pub signature: [u8; 65],
+}
+
+/// A call of an x402 proxy that moves a token by Permit2, with its 65-byte signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PermitCall {
+    pub permit: Permit,
+    /// What is to be moved. With `exact` the proxy moves all that is permitted.
+    pub amount: U256,
+    /// r || s || v, v is 27 or 28.
+    pub signature: [u8; 65],
+    /// An EIP-2612 permit that goes before it, where Permit2 has no allowance yet.
+    pub sponsored: Option<Sponsored>,
+}
+
+/// What a settlement sends to the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettlementCall {
+    Transfer(TransferCall),
+    Permit(Box<PermitCall>),
+}
+
+impl SettlementCall {
+    /// r || s || v of the payer.
+    pub fn signature(&self) -> &[u8; 65] {
+        match self {
+            Self::Transfer(call) => &call.signature,
+            Self::Permit(call) => &call.signature,
+        }
+    }
 }
 
 /// A signed settlement transaction that has not been sent. Persist it, then broadcast it: the same bytes, always.
@@ -149,7 +183,7 @@ pub trait Chain: Send + Sync {
         nonce: B256,
         from: u64,
     ) -> Result<Option<AuthorizationUse>, ChainError>;
-    /// Every nonce of a payer that was consumed from block `from` (inclusive) to the head, in the order of the logs. What
+    /// Every nonce of a payer, of the asset's and of Permit2's where this asset was moved, that was consumed from block `from` (inclusive) to the head, in the order of the logs. What
     /// a wallet that lost its books asks; a chain that cannot say so is unavailable.
     async fn consumed_nonces(
         &self,
@@ -158,6 +192,27 @@ pub trait Chain: Send + Sync {
         from: u64,
     ) -> Result<Vec<ConsumedNonce>, ChainError> {
         Err(ChainError::Unavailable(format!("the nonces of {payer} on {asset} from block {from} are not listed here")))
+    }
+    /// The payer's bit for this nonce in Permit2's `nonceBitmap`: consumed or not. Consumed is not "paid".
+    async fn permit_consumed(&self, payer: Address, nonce: B256, at: At) -> Result<bool, ChainError> {
+        Err(ChainError::Unavailable(format!("nonce {nonce} of {payer} in Permit2 at {at:?} cannot be read here")))
+    }
+    /// Finds the transaction that consumed a nonce of Permit2, from block `from` (inclusive) to the head. Permit2 logs no
+    /// use, so one that cannot be told for certain is unavailable.
+    async fn find_permit(
+        &self,
+        asset: Address,
+        payer: Address,
+        nonce: B256,
+        from: u64,
+    ) -> Result<Option<AuthorizationUse>, ChainError> {
+        Err(ChainError::Unavailable(format!(
+            "nonce {nonce} of {payer} for {asset} from block {from} is not sought here"
+        )))
+    }
+    /// How much of an owner's tokens a spender may take (EIP-20).
+    async fn allowance(&self, asset: Address, owner: Address, spender: Address) -> Result<U256, ChainError> {
+        Err(ChainError::Unavailable(format!("what {spender} may take of {owner} on {asset} cannot be read here")))
     }
     /// Every `Transfer` of a token from or to an owner, in the blocks from `from` to `to` (both inclusive).
     async fn token_transfers(
@@ -173,6 +228,11 @@ pub trait Chain: Send + Sync {
     }
     /// `eth_call` of the transfer as `caller`; `Ok` means that it would not revert now.
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError>;
+    /// The same of a call that moves by Permit2.
+    async fn simulate_permit(&self, call: &PermitCall, caller: Address) -> Result<(), ChainError> {
+        let spender = call.permit.spender;
+        Err(ChainError::Unavailable(format!("a call of {spender} as {caller} cannot be simulated here")))
+    }
     /// `None` while the transaction is not mined (or unknown to the node: that is not a proof of anything).
     async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>, ChainError>;
     /// Transactions sent by an account, those waiting in the pool included when `pending`.
@@ -193,4 +253,9 @@ pub trait Relayer: Send + Sync {
     fn address(&self) -> Address;
     /// Prices and signs the settlement as a transaction with `account_nonce`, and sends nothing.
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError>;
+    /// The same of a call that moves by Permit2.
+    async fn prepare_permit(&self, call: &PermitCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let spender = call.permit.spender;
+        Err(ChainError::Unavailable(format!("a call of {spender} with nonce {account_nonce} cannot be made here")))
+    }
 }

@@ -24,6 +24,10 @@ pub fn pulse_cases() -> Vec<Value> {
     parse(include_str!("../../fixtures/x402/pulse/cases.json"))["cases"].as_array().unwrap().clone()
 }
 
+pub fn permits() -> Value {
+    parse(include_str!("../../fixtures/x402/permit2_upto.json"))
+}
+
 pub fn payload() -> PaymentPayload {
     serde_json::from_value(exact()["paymentPayload"].clone()).unwrap()
 }

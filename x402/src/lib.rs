@@ -1,4 +1,4 @@
-//! HOW money moves: protocol x402, versions 2 and 1, scheme `exact` on EVM over EIP-3009, HTTP transport.
+//! HOW money moves: protocol x402, versions 2 and 1, schemes `exact` (EIP-3009, Permit2) and `upto` on EVM, HTTP.
 //!
 //! 1. What is signed is what was decided on: an offer is frozen, and the authorization comes from the frozen offer.
 //! 2. A payment is accepted only when every stated term, the time window and the signature hold, on a trusted asset.
@@ -7,11 +7,11 @@
 //! 5. Every refusal has a reason from a closed list, the field, and both values.
 //!
 //! Read in this order: [`wire`] (the messages, as texts), [`network`] (assets that are trusted), [`exact`] (terms,
-//! authorization, signature, verification), [`select`] (from a 402 to a signature), [`settlement`] (what became of
+//! authorization, signature, verification), [`permit2`] and [`upto`] (the other way to move a token), [`scheme`] (the door to both), [`select`] (from a 402 to a signature), [`settlement`] (what became of
 //! it), [`chain`] (the port), [`reason`], [`limit`].
 //!
 //! Never here: sockets, files, a clock, randomness, HTTP, SQL, mandates, budgets. `now` is an argument, and the chain
-//! is a port whose implementations live elsewhere. Permit2 and contract wallets are refused by name.
+//! is a port whose implementations live elsewhere. Contract wallets are refused by name.
 
 pub mod chain;
 pub mod exact;
@@ -19,9 +19,12 @@ pub mod exact;
 mod fixture;
 pub mod limit;
 pub mod network;
+pub mod permit2;
 pub mod reason;
 pub mod refusal;
+pub mod scheme;
 pub mod select;
 pub mod settlement;
+pub mod upto;
 pub mod value;
 pub mod wire;

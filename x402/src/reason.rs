@@ -60,8 +60,6 @@ reasons! {
     AcceptedRequirementsMismatch = "accepted_requirements_mismatch", Never;
     /// What the payer echoes of an extension is not what was declared.
     ExtensionEchoMismatch = "extension_echo_mismatch", Never;
-    /// The payer must let Permit2 move the token first (HTTP 412). Said by others; Permit2 is not built here.
-    Permit2AllowanceRequired = "permit2_allowance_required" | "PERMIT2_ALLOWANCE_REQUIRED", Later;
 
     ExactScheme = "invalid_exact_evm_scheme", Never;
     NetworkMismatch = "invalid_exact_evm_network_mismatch" | "network_mismatch" | "chain_id_mismatch"
@@ -92,8 +90,34 @@ reasons! {
         | "insufficient_balance" | "balance_check_failed", Later;
     SimulationFailed = "invalid_exact_evm_transaction_simulation_failed" | "transaction_simulation", Later;
 
+    Permit2Spender = "invalid_permit2_spender", Never;
+    Permit2RecipientMismatch = "invalid_permit2_recipient_mismatch", Never;
+    Permit2DeadlineExpired = "permit2_deadline_expired", Never;
+    Permit2NotYetValid = "permit2_not_yet_valid" | "permit2_payment_too_early", Later;
+    Permit2AmountMismatch = "permit2_amount_mismatch" | "permit2_invalid_amount", Never;
+    Permit2TokenMismatch = "permit2_token_mismatch", Never;
+    Permit2Signature = "invalid_permit2_signature" | "permit2_invalid_signature", Never;
+    /// The payer must let Permit2 move the token first (HTTP 412).
+    Permit2AllowanceRequired = "permit2_allowance_required" | "PERMIT2_ALLOWANCE_REQUIRED", Later;
+    Permit2SimulationFailed = "permit2_simulation_failed", Later;
+    Permit2InsufficientBalance = "permit2_insufficient_balance", Later;
+    Permit2ProxyNotDeployed = "permit2_proxy_not_deployed", Never;
+    /// Consumed: by a settlement, or by the payer's own cancellation.
+    Permit2NonceUsed = "permit2_invalid_nonce", Never;
+    Eip2612Format = "invalid_eip2612_extension_format", Never;
+    Eip2612From = "eip2612_from_mismatch", Never;
+    Eip2612Asset = "eip2612_asset_mismatch", Never;
+    Eip2612Spender = "eip2612_spender_not_permit2", Never;
+    Eip2612Deadline = "eip2612_deadline_expired", Never;
+    Eip2612Amount = "permit2_2612_amount_mismatch", Never;
+
+    UptoScheme = "invalid_upto_evm_scheme", Never;
+    UptoNetworkMismatch = "invalid_upto_evm_network_mismatch", Never;
+    UptoExceedsAmount = "invalid_upto_evm_payload_settlement_exceeds_amount" | "upto_amount_exceeds_permitted", Never;
+    UptoFacilitator = "upto_facilitator_mismatch" | "upto_unauthorized_facilitator", Never;
+
     TransactionFailed = "invalid_exact_evm_transaction_failed" | "transaction_failed"
-        | "invalid_exact_evm_failed_to_execute_transfer", Later;
+        | "invalid_exact_evm_failed_to_execute_transfer" | "invalid_upto_evm_transaction_failed", Later;
     TransferEventMismatch = "invalid_exact_evm_transfer_event_mismatch", Never;
     InvalidTransactionState = "invalid_transaction_state" | "invalid_exact_evm_transaction_state", Never;
     /// Sent, and not yet known to be in a block. Ask again with the same payload; never pay again.
@@ -106,6 +130,12 @@ reasons! {
 impl Reason {
     pub const fn retryable(self) -> bool {
         matches!(self.retry(), Retry::Later)
+    }
+
+    /// Says that the nonce is consumed, of whichever kind it is: then the payee may have been paid by somebody else's
+    /// transaction.
+    pub const fn is_nonce_used(self) -> bool {
+        matches!(self, Self::NonceAlreadyUsed | Self::Permit2NonceUsed)
     }
 }
 

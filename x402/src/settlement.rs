@@ -11,10 +11,20 @@ use alloy_primitives::{Address, B256, U256};
 use crate::chain::{At, AuthorizationUse, Block, Chain, ChainError, Receipt, TransferLog};
 use crate::network::Network;
 
-/// The identity of one authorization: EIP-3009 nonces are unique by token and payer. Encodings, key order, the
-/// spelling of addresses and the signature's bytes do not enter it.
+/// Who counts a nonce. The same 32 bytes in two spaces are two nonces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NonceSpace {
+    /// The token: unique by token and payer.
+    Eip3009,
+    /// Permit2: unique by payer, whatever the token.
+    Permit2,
+}
+
+/// The identity of one authorization. Encodings, key order, the spelling of addresses and the signature's bytes do not
+/// enter it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimKey {
+    pub space: NonceSpace,
     pub network: Network,
     pub token: Address,
     pub payer: Address,
@@ -22,21 +32,29 @@ pub struct ClaimKey {
 }
 
 impl ClaimKey {
-    /// Chain id (8 bytes, big-endian), token, payer, nonce: fixed widths, so nothing can be shifted.
-    pub fn to_bytes(self) -> [u8; 80] {
-        let mut bytes = [0; 80];
+    /// Chain id (8 bytes, big-endian), token, payer, nonce, space: fixed widths, so nothing can be shifted.
+    pub fn to_bytes(self) -> [u8; 81] {
+        let mut bytes = [0; 81];
         bytes[..8].copy_from_slice(&self.network.chain_id().to_be_bytes());
         bytes[8..28].copy_from_slice(self.token.as_slice());
         bytes[28..48].copy_from_slice(self.payer.as_slice());
-        bytes[48..].copy_from_slice(self.nonce.as_slice());
+        bytes[48..80].copy_from_slice(self.nonce.as_slice());
+        bytes[80] = match self.space {
+            NonceSpace::Eip3009 => 0,
+            NonceSpace::Permit2 => 1,
+        };
         bytes
     }
 }
 
-/// `eip155:N/erc20:0x…/0x…/0x…`: asset, payer, nonce, in lower case.
+/// `eip155:N/erc20:0x…/0x…/0x…`: asset, payer, nonce, in lower case; `/permit2` behind it in that space.
 impl fmt::Display for ClaimKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/erc20:{:#x}/{:#x}/{:#x}", self.network, self.token, self.payer, self.nonce)
+        write!(f, "{}/erc20:{:#x}/{:#x}/{:#x}", self.network, self.token, self.payer, self.nonce)?;
+        match self.space {
+            NonceSpace::Eip3009 => Ok(()),
+            NonceSpace::Permit2 => f.write_str("/permit2"),
+        }
     }
 }
 
@@ -46,7 +64,7 @@ pub struct Expected {
     pub key: ClaimKey,
     pub to: Address,
     pub value: U256,
-    /// Unix seconds.
+    /// Unix seconds, the first at which it can move nothing any more. A permit still moves at its deadline itself.
     pub valid_before: u64,
 }
 
@@ -97,9 +115,9 @@ pub enum Evidence {
     Mined(Receipt),
     /// The logs of the transaction that consumed the nonce, whoever sent it.
     Used(AuthorizationUse),
-    /// `authorizationState` was false in the state of this block.
+    /// The nonce was not consumed in the state of this block.
     UnusedAt { block: Block, finality: Finality },
-    /// `authorizationState` was true and the transaction was not found.
+    /// The nonce was consumed and the transaction was not found.
     UsedSomewhere,
 }
 
@@ -162,18 +180,32 @@ pub async fn observe(
             return Ok(outcome);
         }
     }
-    let ClaimKey { token, payer, nonce, .. } = expected.key;
-    if let Some(used) = chain.find_authorization(token, payer, nonce, from).await? {
+    if let Some(used) = find_use(chain, expected.key, from).await? {
         return Ok(judge(expected, &Evidence::Used(used)));
     }
-    if chain.authorization_consumed(token, payer, nonce, At::Latest).await? {
+    if is_consumed(chain, expected.key, At::Latest).await? {
         return Ok(judge(expected, &Evidence::UsedSomewhere));
     }
     let block = chain.block(At::Finalized).await?;
-    if chain.authorization_consumed(token, payer, nonce, At::Number(block.number)).await? {
+    if is_consumed(chain, expected.key, At::Number(block.number)).await? {
         return Ok(judge(expected, &Evidence::UsedSomewhere));
     }
     Ok(judge(expected, &Evidence::UnusedAt { block, finality: Finality::Finalized }))
+}
+
+/// Whether whoever counts this nonce says that it is used up. That is not "paid".
+pub async fn is_consumed(chain: &dyn Chain, key: ClaimKey, at: At) -> Result<bool, ChainError> {
+    match key.space {
+        NonceSpace::Eip3009 => chain.authorization_consumed(key.token, key.payer, key.nonce, at).await,
+        NonceSpace::Permit2 => chain.permit_consumed(key.payer, key.nonce, at).await,
+    }
+}
+
+async fn find_use(chain: &dyn Chain, key: ClaimKey, from: u64) -> Result<Option<AuthorizationUse>, ChainError> {
+    match key.space {
+        NonceSpace::Eip3009 => chain.find_authorization(key.token, key.payer, key.nonce, from).await,
+        NonceSpace::Permit2 => chain.find_permit(key.token, key.payer, key.nonce, from).await,
+    }
 }
 
 #[cfg(test)]

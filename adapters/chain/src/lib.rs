@@ -8,7 +8,7 @@
 //! 5. There is one implementation of the port: in process or over HTTP, the same bytes pass.
 //!
 //! Read in this order: [`rpc`] (the port over JSON-RPC), [`relayer`] (who pays the gas), then [`devnet`]
-//! (an EVM behind a JSON-RPC door) with [`accounts`] and [`token`], which stand in its genesis.
+//! (an EVM behind a JSON-RPC door) with [`accounts`], [`token`] and Permit2, which stand in its genesis.
 //!
 //! It never decides what an observation means for money (the engine does), never retries on its own, never keeps
 //! a mandate, a claim or a balance, and never logs a key, a signature or an RPC URL (which may hold a secret).
@@ -16,6 +16,7 @@
 pub mod accounts;
 pub mod devnet;
 pub mod limits;
+mod permit2;
 pub mod relayer;
 pub mod rpc;
 pub mod token;

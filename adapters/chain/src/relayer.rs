@@ -9,8 +9,9 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::signers::local::PrivateKeySigner;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
-use x402::chain::{Chain, ChainError, Prepared, Relayer, TransferCall};
+use x402::chain::{Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall};
 
+use crate::permit2::settle_input;
 use crate::rpc::{RpcChain, transfer_input};
 
 /// What a settlement may cost at most. Gas is bounded by [`crate::rpc::RpcConfig::settlement_gas_max`].
@@ -76,12 +77,35 @@ impl LocalRelayer {
     }
 
     /// A quarter more than the estimate: other settlements may change which slots are fresh in the meantime.
-    async fn gas_limit(&self, call: &TransferCall) -> Result<u64, ChainError> {
-        let (estimate, cap) = (self.chain.estimate(call, self.address()).await?, self.chain.settlement_gas_max());
+    async fn gas_limit(&self, to: Address, input: &Bytes) -> Result<u64, ChainError> {
+        let (estimate, cap) = (self.chain.estimate(to, input, self.address()).await?, self.chain.settlement_gas_max());
         if estimate > cap {
             return Err(too_dear(format!("the settlement takes {estimate} gas, at most {cap} are allowed")));
         }
         Ok(estimate.saturating_add(estimate / 4).min(cap))
+    }
+
+    /// Priced and signed, and not sent.
+    async fn call(&self, to: Address, input: Bytes, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let chain_id = *self.chain_id.get_or_try_init(|| self.chain.chain_id()).await?;
+        let (gas_limit, (max_fee_per_gas, max_priority_fee_per_gas)) =
+            tokio::try_join!(self.gas_limit(to, &input), self.fees())?;
+        let mut transaction = TxEip1559 {
+            chain_id,
+            nonce: account_nonce,
+            gas_limit,
+            max_fee_per_gas,
+            max_priority_fee_per_gas,
+            to: TxKind::Call(to),
+            input,
+            ..TxEip1559::default()
+        };
+        let signature = self
+            .signer
+            .sign_transaction_sync(&mut transaction)
+            .map_err(|_| ChainError::Unavailable("the relayer's key could not sign".to_owned()))?;
+        let envelope = TxEnvelope::from(transaction.into_signed(signature));
+        Ok(Prepared { transaction: *envelope.tx_hash(), raw: Bytes::from(envelope.encoded_2718()), account_nonce })
     }
 }
 
@@ -92,25 +116,11 @@ impl Relayer for LocalRelayer {
     }
 
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError> {
-        let chain_id = *self.chain_id.get_or_try_init(|| self.chain.chain_id()).await?;
-        let (gas_limit, (max_fee_per_gas, max_priority_fee_per_gas)) =
-            tokio::try_join!(self.gas_limit(call), self.fees())?;
-        let mut transaction = TxEip1559 {
-            chain_id,
-            nonce: account_nonce,
-            gas_limit,
-            max_fee_per_gas,
-            max_priority_fee_per_gas,
-            to: TxKind::Call(call.asset),
-            input: transfer_input(call),
-            ..TxEip1559::default()
-        };
-        let signature = self
-            .signer
-            .sign_transaction_sync(&mut transaction)
-            .map_err(|_| ChainError::Unavailable("the relayer's key could not sign".to_owned()))?;
-        let envelope = TxEnvelope::from(transaction.into_signed(signature));
-        Ok(Prepared { transaction: *envelope.tx_hash(), raw: Bytes::from(envelope.encoded_2718()), account_nonce })
+        self.call(call.asset, transfer_input(call), account_nonce).await
+    }
+
+    async fn prepare_permit(&self, call: &PermitCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        self.call(call.permit.spender, settle_input(call), account_nonce).await
     }
 }
 

@@ -12,6 +12,7 @@ mod terms;
 
 use std::time::Duration;
 
+use alloy_primitives::{Address, U256};
 use ledger::budget::Budget;
 use ledger::command::{Command, Hold};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
@@ -24,7 +25,10 @@ use mandates::digest::HashAlgorithm;
 use mandates::mandate::{Family, Mandate};
 use mandates::verify::{Facts, Purchase};
 use x402::chain::At;
-use x402::exact;
+use x402::exact::{self, Transfer};
+use x402::permit2;
+use x402::reason::Reason;
+use x402::refusal::Refusal;
 use x402::select::{Offer, SelectError, Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
 
@@ -124,7 +128,11 @@ impl Engine {
         let payer = wallet.address();
         let payer = payer.parse().map_err(|_| EngineError::Broken(format!("{payer} is no address")))?;
         let valid_before = self.valid_before(tenant, &view, offer)?;
-        let nonce = exact::nonce(view.budget.id.0, spend.0);
+        let nonce = match offer.transfer() {
+            Transfer::Eip3009 => exact::nonce(view.budget.id.0, spend.0),
+            Transfer::Permit2 | Transfer::Upto { .. } => permit2::nonce(view.budget.id.0, spend.0),
+        };
+        self.check_allowance(offer, payer).await?;
         let above = self.mandates_above(&tenant.id, &view.budget).await?;
         Ok(Draft {
             tenant,
@@ -141,6 +149,20 @@ impl Engine {
             nonce,
             valid_before,
         })
+    }
+
+    /// A permit moves nothing where Permit2 may not take the wallet's tokens: better said than signed. An allowance is
+    /// the wallet owner's to give; no payment gives one.
+    async fn check_allowance(&self, offer: &Offer, payer: Address) -> Result<(), EngineError> {
+        if offer.transfer() == Transfer::Eip3009 {
+            return Ok(());
+        }
+        let allowance = self.chain.allowance(offer.token(), payer, permit2::PERMIT2).await?;
+        if allowance >= U256::from(offer.amount().get()) {
+            return Ok(());
+        }
+        let expected = format!("an allowance of {} for Permit2 ({})", offer.amount(), permit2::PERMIT2);
+        Err(Refusal::new(Reason::Permit2AllowanceRequired, "asset", expected, allowance).into())
     }
 
     /// As short as offer, policy and mandate allow: the money stays held until then.

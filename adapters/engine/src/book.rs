@@ -3,12 +3,12 @@
 use ledger::command::{Command, Gas, Request};
 use ledger::id::{AuthMethod, Caller, CallerKind, RailReference, TenantId};
 use ledger::money::Amount;
-use ledger::spend::{Authorization, Observation, Spend, UnusedProof};
+use ledger::spend::{Authorization, Observation, PERMIT2, Spend, UnusedProof};
 use ledger::store::{Answer, Document, Work};
 use ledger::transfer::Money;
 use x402::chain::{Block, Receipt};
 use x402::network::Network;
-use x402::settlement::{ClaimKey, Expected};
+use x402::settlement::{ClaimKey, Expected, NonceSpace};
 
 use alloy_primitives::{Address, B256, U256};
 
@@ -40,12 +40,11 @@ pub fn text(address: Address) -> String {
 }
 
 pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
-    Ok(Authorization {
-        network: key.network.to_string(),
-        asset: asset_id(key.network, key.token)?,
-        payer: text(key.payer),
-        nonce: key.nonce.0,
-    })
+    let network = match key.space {
+        NonceSpace::Eip3009 => key.network.to_string(),
+        NonceSpace::Permit2 => format!("{}/{PERMIT2}", key.network),
+    };
+    Ok(Authorization { network, asset: asset_id(key.network, key.token)?, payer: text(key.payer), nonce: key.nonce.0 })
 }
 
 pub fn asset_id(network: Network, token: Address) -> Result<ledger::money::AssetId, EngineError> {
@@ -96,10 +95,16 @@ pub fn expected(
     valid_before: i64,
 ) -> Result<Expected, EngineError> {
     let broken = |what: &str| EngineError::Broken(format!("{what} in the book cannot be read"));
-    let network: Network = authorization.network.parse().map_err(|_| broken("a network"))?;
+    let network: Network = authorization.chain().parse().map_err(|_| broken("a network"))?;
+    let space = match authorization.nonce_space() {
+        None => NonceSpace::Eip3009,
+        Some(PERMIT2) => NonceSpace::Permit2,
+        Some(_) => return Err(broken("who counts a nonce")),
+    };
     let token = authorization.asset.as_str().rsplit(':').next().unwrap_or_default();
     Ok(Expected {
         key: ClaimKey {
+            space,
             network,
             token: token.parse().map_err(|_| broken("a token"))?,
             payer: authorization.payer.parse().map_err(|_| broken("a payer"))?,

@@ -4,25 +4,25 @@
 //! be told yet is pending, never failed.
 
 mod carriage;
+mod claims;
+mod supported;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use alloy_primitives::Bytes;
 use ledger::command::{ClaimSettlement, Command, FailureProof, Gas};
 use ledger::id::{Digest, TenantId};
-use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
 use ledger::transfer::Money;
-use serde_json::Map;
-use x402::chain::{At, Pool, Receipt};
-use x402::exact::{self, VerifiedPayment};
+use x402::chain::{At, Pool, Receipt, SettlementCall};
+use x402::exact;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
+use x402::scheme;
 use x402::settlement::{Outcome, observe};
-use x402::wire::{FacilitatorRequest, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse};
+use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse};
 
 use crate::book::{self, service};
 use crate::desk::Lane;
@@ -30,22 +30,10 @@ use crate::error::EngineError;
 use crate::tenant::FacilitatorRole;
 use crate::{Engine, Identity};
 pub use carriage::Repeater;
-use carriage::{Carriage, LOOK_BACK_BLOCKS, OPEN_MAX, check_payee, claimed_payer};
+use carriage::{Carriage, LOOK_BACK_BLOCKS, check_payee, claimed_payer};
+use claims::{charged_nothing, spent};
 
 impl Engine {
-    pub fn facilitator_supported(&self, tenant: &TenantId) -> Result<SupportedResponse, EngineError> {
-        let role = self.facilitator_role(tenant)?;
-        let kind = SupportedKind {
-            x402_version: x402::wire::X402_VERSION,
-            scheme: exact::SCHEME.to_owned(),
-            network: self.network.to_string(),
-            extra: None,
-            unknown: Map::new(),
-        };
-        let signers = BTreeMap::from([("eip155:*".to_owned(), vec![role.relayer.address().to_string()])]);
-        Ok(SupportedResponse { kinds: vec![kind], extensions: Vec::new(), signers, unknown: Map::new() })
-    }
-
     pub async fn facilitator_verify(
         &self,
         tenant: &TenantId,
@@ -53,13 +41,16 @@ impl Engine {
     ) -> Result<VerifyResponse, EngineError> {
         let role = self.facilitator_role(tenant)?;
         let (payload, requirements) = (&request.payment_payload, &request.payment_requirements);
-        let payment = match exact::verify(payload, requirements, &self.assets, self.now_seconds()) {
+        let payment = match scheme::verify(payload, requirements, &self.assets, self.now_seconds()) {
             Ok(payment) => payment,
             Err(refusal) => return Ok(VerifyResponse::refused(&refusal, claimed_payer(request))),
         };
         let payer = payment.payer().to_string();
         if let Err(refusal) = check_payee(&role, &payment) {
             return Ok(VerifyResponse::refused(&refusal, Some(payer)));
+        }
+        if self.is_spent(tenant, &payment).await? {
+            return Ok(VerifyResponse::refused(&spent(), Some(payer)));
         }
         let claimed = self.claimed_elsewhere(tenant, &payment).await?;
         let relayer = role.relayer.address();
@@ -111,6 +102,9 @@ impl Engine {
             && let Some(_in_hand) = self.desk.take(tenant, &carriage.key)
             && self.settlement(&carriage).await?.state == SettlementState::Claimed
         {
+            if carriage.payment.expected().value.is_zero() {
+                return self.charge_nothing(&carriage).await;
+            }
             return self.carry(&carriage).await;
         }
         self.repeat(&carriage, repeater).await
@@ -122,7 +116,11 @@ impl Engine {
         let pay_to = book::text(expected.to);
         let claim = ClaimSettlement {
             key: carriage.key.clone(),
-            money: Money { asset: book::asset_id(terms.network, terms.token)?, amount: book::amount(expected.value)? },
+            // A charge of nothing claims what is permitted: that is what the permit could still move elsewhere.
+            money: Money {
+                asset: book::asset_id(terms.network, terms.token)?,
+                amount: if expected.value.is_zero() { terms.amount } else { book::amount(expected.value)? },
+            },
             payee: pay_to.parse().map_err(|_| EngineError::Broken("an address is no payee".into()))?,
             subject: Digest::of_parts("purser/carriage/1", &[pay_to.as_bytes(), &expected.value.to_be_bytes::<32>()]),
             pay_to,
@@ -164,7 +162,7 @@ impl Engine {
 
     async fn give_up(&self, carriage: &Carriage<'_>, refusal: &Refusal) -> Result<SettleResponse, EngineError> {
         self.abandon(carriage).await?;
-        if refusal.reason != Reason::NonceAlreadyUsed {
+        if !refusal.reason.is_nonce_used() {
             return Ok(carriage.refused(refusal));
         }
         // Not ours to call it paid: a foreign seller may have served it already. It is told where to look.
@@ -187,7 +185,10 @@ impl Engine {
         let relayer = &carriage.role.relayer;
         let pending = self.chain.account_nonce(relayer.address(), Pool::Pending).await?;
         let nonce = lane.next.map_or(pending, |next| next.max(pending));
-        let prepared = relayer.prepare(&carriage.payment.transfer_call(), nonce).await?;
+        let prepared = match carriage.payment.call() {
+            SettlementCall::Transfer(call) => relayer.prepare(&call, nonce).await?,
+            SettlementCall::Permit(call) => relayer.prepare_permit(&call, nonce).await?,
+        };
         let document = Document { kind: "settlement-transaction".into(), bytes: prepared.raw.to_vec() };
         let command = Command::Dispatch {
             settlement: carriage.key.clone(),
@@ -257,6 +258,10 @@ impl Engine {
         loop {
             let settlement = self.settlement(carriage).await?;
             let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
+            if charged_nothing(&settlement) {
+                let is_known = repeater == Repeater::Recognized;
+                return Ok(if is_known { carriage.settled_nothing() } else { carriage.refused(&spent()) });
+            }
             match settlement.state {
                 SettlementState::Settled => {
                     let first_to_learn = self.desk.deliver(tenant, &carriage.key);
@@ -321,7 +326,7 @@ impl Engine {
             self.desk.owe_answer(&identity.tenant, &settlement.key);
         }
         let state = self.look(identity, &settlement).await?;
-        if state == SettlementState::Submitted {
+        if state == SettlementState::Submitted && !charged_nothing(&settlement) {
             self.send(identity, &settlement).await;
         }
         Ok(state)
@@ -374,21 +379,6 @@ impl Engine {
     pub(crate) fn gas(&self, identity: &Identity, receipt: &Receipt) -> Result<Option<Gas>, EngineError> {
         let role = self.tenant(&identity.tenant)?.facilitator.clone();
         role.map(|role| book::gas(&role, self.network, receipt)).transpose()
-    }
-
-    /// What else this payer has signed here that is claimed and not settled: each alone may be covered, all not.
-    async fn claimed_elsewhere(&self, tenant: &TenantId, payment: &VerifiedPayment) -> Result<Amount, EngineError> {
-        let own = book::authorization(&payment.claim_key())?;
-        let mut sum = Amount::ZERO;
-        for other in self.store.open_settlements(tenant, OPEN_MAX).await? {
-            let theirs = &other.key.authorization;
-            let same = theirs.payer == own.payer && theirs.asset == own.asset && theirs.network == own.network;
-            if other.key.role == Role::Facilitator && same && theirs.nonce != own.nonce {
-                let sum_now = sum.checked_add(other.money.amount);
-                sum = sum_now.ok_or_else(|| EngineError::Broken("claims leave the range of an amount".into()))?;
-            }
-        }
-        Ok(sum)
     }
 
     pub(crate) fn facilitator_role(&self, tenant: &TenantId) -> Result<FacilitatorRole, EngineError> {

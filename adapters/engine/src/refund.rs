@@ -68,7 +68,7 @@ impl Engine {
                 pay_to: book::text(log.to),
                 amount: book::amount(log.value)?,
             };
-            let (network, transaction) = (spend.authorization.network.clone(), seen.transaction.clone());
+            let (network, transaction) = (spend.authorization.chain().to_owned(), seen.transaction.clone());
             let refund = Refund { place: LogPlace { network, transaction, number }, seen };
             match self.run(identity, Command::Refund { spend: id, refund }, Vec::new()).await {
                 Ok(answer) => after = answer.spend,

@@ -210,7 +210,8 @@ impl Engine {
         }
         let payer = payer(tenant)?;
         let (to, value) = paid(&consumed)?;
-        let key = ClaimKey { network: self.network, token: asset.address, payer, nonce: consumed.nonce };
+        let (space, network, token) = (consumed.space, self.network, asset.address);
+        let key = ClaimKey { space, network, token, payer, nonce: consumed.nonce };
         let authorization = book::authorization(&key)?;
         let money = Money { asset: authorization.asset.clone(), amount: book::amount(value)? };
         let quote = fiat(&tenant.currency)?;

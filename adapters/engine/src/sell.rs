@@ -14,6 +14,7 @@ use x402::chain::At;
 use x402::exact::{self, VerifiedPayment};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
+use x402::scheme;
 use x402::settlement::{ClaimKey, Outcome, observe};
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
@@ -170,7 +171,7 @@ impl Engine {
             if other.key.role == Role::Seller
                 && theirs.payer == own.payer
                 && theirs.asset == own.asset
-                && theirs.nonce != own.nonce
+                && *theirs != own
             {
                 let sum = claimed.checked_add(other.money.amount);
                 claimed = sum.ok_or_else(|| EngineError::Broken("claims leave the range of an amount".into()))?;
@@ -180,7 +181,7 @@ impl Engine {
         match exact::verify_on_chain(self.chain.as_ref(), payment, caller, claimed).await {
             Ok(()) => Ok(head),
             Err(exact::OnChainError::Chain(error)) => Err(error.into()),
-            Err(exact::OnChainError::Refused(refusal)) if refusal.reason == Reason::NonceAlreadyUsed => {
+            Err(exact::OnChainError::Refused(refusal)) if refusal.reason.is_nonce_used() => {
                 let since = head.saturating_sub(LOOK_BACK_BLOCKS);
                 match observe(self.chain.as_ref(), &payment.expected(), None, since).await? {
                     Outcome::Settled { .. } => Ok(since),
@@ -308,15 +309,21 @@ impl Engine {
         payload: &PaymentPayload,
         requirements: &PaymentRequirements,
     ) -> Result<Result<VerifiedPayment, Refusal>, EngineError> {
-        let verdict = exact::verify(payload, requirements, &self.assets, self.now_seconds());
+        // A seller charges the whole; what a facilitator carries may be a part of it.
+        let judge = match role {
+            Role::Facilitator => scheme::verify_charge,
+            Role::Seller | Role::Wallet => exact::verify,
+        };
+        let verdict = judge(payload, requirements, &self.assets, self.now_seconds());
         let Err(refusal) = verdict else { return Ok(verdict) };
-        if refusal.reason != Reason::ValidBefore {
+        if !matches!(refusal.reason, Reason::ValidBefore | Reason::Permit2DeadlineExpired | Reason::Eip2612Deadline) {
             return Ok(Err(refusal));
         }
-        let Ok((authorization, _)) = exact::read_payload(payload) else { return Ok(Err(refusal)) };
-        let Ok(valid_before) = u64::try_from(authorization.valid_before) else { return Ok(Err(refusal)) };
-        let then = valid_before.saturating_sub(x402::limit::SETTLEMENT_MARGIN_SECONDS);
-        let Ok(payment) = exact::verify(payload, requirements, &self.assets, then) else { return Ok(Err(refusal)) };
+        let Ok((signed, _)) = scheme::claimed(payload, requirements) else { return Ok(Err(refusal)) };
+        let Ok(valid_before) = u64::try_from(signed.valid_before()) else { return Ok(Err(refusal)) };
+        // One second more, for a deadline that is itself still in time.
+        let then = valid_before.saturating_sub(x402::limit::SETTLEMENT_MARGIN_SECONDS.saturating_add(1));
+        let Ok(payment) = judge(payload, requirements, &self.assets, then) else { return Ok(Err(refusal)) };
         let key = SettlementKey { role, authorization: book::authorization(&payment.claim_key())? };
         let known = self.store.settlement(tenant, &key).await?;
         let known = known.is_some_and(|settlement| settlement.state != SettlementState::Abandoned);
@@ -335,7 +342,7 @@ fn sale_key(key: &ClaimKey) -> Result<SettlementKey, EngineError> {
 fn settled(sale: &Settlement) -> SettleResponse {
     let transaction = sale.transaction.as_ref().map_or("", |reference| reference.as_str());
     let authorization = &sale.key.authorization;
-    let mut response = SettleResponse::settled(&authorization.payer, transaction, &authorization.network);
+    let mut response = SettleResponse::settled(&authorization.payer, transaction, authorization.chain());
     response.amount = Some(sale.money.amount.to_string());
     response
 }
@@ -343,5 +350,5 @@ fn settled(sale: &Settlement) -> SettleResponse {
 fn failed(sale: &Settlement, reason: Reason) -> SettleResponse {
     let authorization = &sale.key.authorization;
     let message = "this authorization moved nothing and never will";
-    SettleResponse::failed(reason, message, Some(authorization.payer.clone()), "", &authorization.network)
+    SettleResponse::failed(reason, message, Some(authorization.payer.clone()), "", authorization.chain())
 }

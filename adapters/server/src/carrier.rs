@@ -83,6 +83,9 @@ pub async fn supported(State(app): State<App>) -> Result<Response, Problem> {
 }
 
 fn of_version_one(kind: &SupportedKind, names: &NetworkNames) -> Option<SupportedKind> {
+    if kind.scheme != x402::exact::SCHEME {
+        return None;
+    }
     let network = names.name(kind.network.parse().ok()?)?.to_owned();
     Some(SupportedKind { x402_version: v1::X402_VERSION, network, ..kind.clone() })
 }

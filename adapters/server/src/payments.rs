@@ -227,7 +227,7 @@ pub fn spend_json(spend: &Spend) -> Value {
         "payee": spend.payee,
         "pay_to": spend.pay_to,
         "payer": spend.authorization.payer,
-        "network": spend.authorization.network,
+        "network": spend.authorization.chain(),
         "nonce": format!("0x{}", spend.authorization.nonce.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
         "valid_before": spend.valid_before,
         "transaction": spend.transaction,

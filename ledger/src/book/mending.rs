@@ -105,7 +105,7 @@ impl Draft<'_> {
                 effects.windows.push(WindowMove { key, step: BudgetStep::Charge, amount });
             }
         }
-        let (network, payer) = (&recover.authorization.network, &recover.authorization.payer);
+        let (network, payer) = (recover.authorization.chain(), &recover.authorization.payer);
         effects.transfers = vec![Transfer {
             code: TransferCode::Recover,
             debit: Account::Suspense,

@@ -211,7 +211,7 @@ fn sale(money: &Money, code: TransferCode, layer: Layer, resolves: Option<Resolv
 
 /// The money is in the wallet.
 fn received(found: &Settlement) -> Transfer {
-    let wallet = Account::Wallet(format!("{}:{}", found.key.authorization.network, found.pay_to));
+    let wallet = Account::Wallet(format!("{}:{}", found.key.authorization.chain(), found.pay_to));
     let credit = Account::Receivable;
     Transfer { debit: wallet, credit, ..sale(&found.money, TransferCode::Receive, Layer::Posted, None) }
 }

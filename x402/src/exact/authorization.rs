@@ -36,7 +36,7 @@ impl TokenDomain {
         self.eip712().separator()
     }
 
-    fn eip712(&self) -> Eip712Domain {
+    pub(crate) fn eip712(&self) -> Eip712Domain {
         Eip712Domain::new(
             Some(self.name.clone().into()),
             Some(self.version.clone().into()),

@@ -3,8 +3,9 @@
 use alloy_primitives::{Address, U256};
 use ledger::money::Amount;
 
-use super::{Terms, VerifiedPayment};
-use crate::chain::{At, Chain, ChainError, TransferCall};
+use super::{Signed, Terms, VerifiedPayment};
+use crate::chain::{At, Chain, ChainError, SettlementCall, TransferCall};
+use crate::permit2;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -47,8 +48,13 @@ pub async fn verify_on_chain(
     relayer: Address,
     claimed_elsewhere: Amount,
 ) -> Result<(), OnChainError> {
-    let call = payment.transfer_call();
-    check_accounts(chain, payment.terms(), &call).await?;
+    check_accounts(chain, payment).await?;
+    let call = match payment.call() {
+        SettlementCall::Transfer(call) => call,
+        SettlementCall::Permit(call) => {
+            return permit2::verify_on_chain(chain, &call, relayer, claimed_elsewhere).await;
+        }
+    };
     if chain.authorization_consumed(call.asset, call.from, call.nonce, At::Latest).await? {
         let field = "payload.authorization.nonce";
         return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", call.nonce).into());
@@ -61,19 +67,24 @@ pub async fn verify_on_chain(
     }
 }
 
-async fn check_accounts(chain: &dyn Chain, terms: &Terms, call: &TransferCall) -> Result<(), OnChainError> {
+async fn check_accounts(chain: &dyn Chain, payment: &VerifiedPayment) -> Result<(), OnChainError> {
+    let (terms, payer) = (payment.terms(), payment.payer());
     let chain_id = chain.chain_id().await?;
     if chain_id != terms.network.chain_id() {
         let found = format!("a node of eip155:{chain_id}");
         return Err(Refusal::new(Reason::NetworkMismatch, "network", terms.network, found).into());
     }
-    if chain.code(call.asset).await?.is_empty() {
-        let found = format!("no code at {}", call.asset);
+    if chain.code(terms.token).await?.is_empty() {
+        let found = format!("no code at {}", terms.token);
         return Err(Refusal::new(Reason::AssetNotDeployed, "asset", "a contract", found).into());
     }
     // A payer with code (a contract, or an account delegated by EIP-7702) signs by ERC-1271, never by its key.
-    if !chain.code(call.from).await?.is_empty() {
-        let (field, found) = ("payload.authorization.from", format!("code at {}", call.from));
+    if !chain.code(payer).await?.is_empty() {
+        let field = match payment.signed() {
+            Signed::Eip3009(_) => "payload.authorization.from",
+            Signed::Permit2(_) => "payload.permit2Authorization.from",
+        };
+        let found = format!("code at {payer}");
         return Err(Refusal::new(Reason::UnsupportedPayloadType, field, "an account without code", found).into());
     }
     Ok(())

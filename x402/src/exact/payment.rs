@@ -1,24 +1,30 @@
 //! Stateless verification: everything that can be said of a payment without asking the chain.
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use serde_json::Value;
 
-use super::{Authorization, EvmSignature, SCHEME, SignatureError, Terms};
-use crate::chain::TransferCall;
+use super::{Authorization, EvmSignature, SCHEME, SignatureError, Signed, Terms, Transfer};
+use crate::chain::{PermitCall, SettlementCall, TransferCall};
 use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
 use crate::network::AssetTable;
+use crate::permit2;
+use crate::permit2::sponsor::Sponsored;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::settlement::{ClaimKey, Expected};
 use crate::value;
 use crate::wire::{ExactEvmPayload, PaymentPayload, PaymentRequirements, WireAuthorization, X402_VERSION};
 
-/// A payment that meets its terms and is signed by its payer. Only [`verify`] makes one.
+/// A payment that meets its terms and is signed by its payer. Only [`verify`] makes one, and its like for `upto`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedPayment {
-    terms: Terms,
-    authorization: Authorization,
-    signature: EvmSignature,
+    pub(crate) terms: Terms,
+    pub(crate) signed: Signed,
+    pub(crate) signature: EvmSignature,
+    /// What is to move: all that is signed, save with `upto`.
+    pub(crate) charged: U256,
+    /// The allowance that came along.
+    pub(crate) sponsored: Option<Sponsored>,
 }
 
 impl VerifiedPayment {
@@ -26,45 +32,47 @@ impl VerifiedPayment {
         &self.terms
     }
 
-    pub const fn authorization(&self) -> &Authorization {
-        &self.authorization
+    pub const fn signed(&self) -> &Signed {
+        &self.signed
     }
 
     pub const fn payer(&self) -> Address {
-        self.authorization.from
+        self.signed.payer()
     }
 
     /// What must be unique.
-    pub const fn claim_key(&self) -> ClaimKey {
-        ClaimKey {
-            network: self.terms.network,
-            token: self.terms.token,
-            payer: self.authorization.from,
-            nonce: self.authorization.nonce,
-        }
+    pub fn claim_key(&self) -> ClaimKey {
+        self.signed.claim_key(&self.terms)
     }
 
     /// What a settlement of it must show.
     pub fn expected(&self) -> Expected {
         Expected {
             key: self.claim_key(),
-            to: self.authorization.to,
-            value: self.authorization.value,
+            to: self.signed.to(),
+            value: self.charged,
             // verify() bounded it by now + maxTimeoutSeconds + skew, all of them u64
-            valid_before: u64::try_from(self.authorization.valid_before).unwrap_or(u64::MAX),
+            valid_before: u64::try_from(self.signed.valid_before()).unwrap_or(u64::MAX),
         }
     }
 
-    pub const fn transfer_call(&self) -> TransferCall {
-        TransferCall {
-            asset: self.terms.token,
-            from: self.authorization.from,
-            to: self.authorization.to,
-            value: self.authorization.value,
-            valid_after: self.authorization.valid_after,
-            valid_before: self.authorization.valid_before,
-            nonce: self.authorization.nonce,
-            signature: self.signature.to_bytes(),
+    pub fn call(&self) -> SettlementCall {
+        let signature = self.signature.to_bytes();
+        match self.signed {
+            Signed::Eip3009(authorization) => SettlementCall::Transfer(TransferCall {
+                asset: self.terms.token,
+                from: authorization.from,
+                to: authorization.to,
+                value: authorization.value,
+                valid_after: authorization.valid_after,
+                valid_before: authorization.valid_before,
+                nonce: authorization.nonce,
+                signature,
+            }),
+            Signed::Permit2(permit) => {
+                let (amount, sponsored) = (self.charged, self.sponsored);
+                SettlementCall::Permit(Box::new(PermitCall { permit, amount, signature, sponsored }))
+            }
         }
     }
 }
@@ -82,12 +90,16 @@ pub fn verify(
     check_frame(payload, requirements)?;
     let terms = Terms::read(requirements)?;
     terms.trusted_asset(assets)?;
+    if terms.transfer == Transfer::Permit2 {
+        return permit2::verify(payload, requirements, terms, now);
+    }
     let (authorization, signature_text) = read_payload(payload)?;
     check_transfer(&authorization, &terms)?;
     check_window(&authorization, &terms, now)?;
     check_accepted(&payload.accepted, requirements)?;
     let signature = check_signature(&authorization, &terms, &signature_text)?;
-    Ok(VerifiedPayment { terms, authorization, signature })
+    let (signed, charged) = (Signed::Eip3009(authorization), authorization.value);
+    Ok(VerifiedPayment { terms, signed, signature, charged, sponsored: None })
 }
 
 /// Whether a payment is signed for these terms, at whatever time: which of several offers a payer meant whose payload
@@ -95,6 +107,15 @@ pub fn verify(
 pub fn is_signed_for(payload: &PaymentPayload, requirements: &PaymentRequirements) -> bool {
     let signed = || {
         let terms = Terms::read(requirements)?;
+        if terms.transfer != Transfer::Eip3009 {
+            // Version 1 knows no other way.
+            return Err(Refusal::new(
+                Reason::UnsupportedPayloadType,
+                "extra.assetTransferMethod",
+                "eip3009",
+                "permit2",
+            ));
+        }
         let (authorization, signature) = read_payload(payload)?;
         check_transfer(&authorization, &terms)?;
         check_signature(&authorization, &terms, &signature)
@@ -106,11 +127,18 @@ pub fn is_signed_for(payload: &PaymentPayload, requirements: &PaymentRequirement
 /// Nothing may be written under it before [`verify`] said yes, else anybody could burn a stranger's nonce.
 pub fn claim_key(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<ClaimKey, Refusal> {
     let terms = Terms::read(requirements)?;
-    let (authorization, _) = read_payload(payload)?;
-    Ok(ClaimKey { network: terms.network, token: terms.token, payer: authorization.from, nonce: authorization.nonce })
+    Ok(read_signed(payload, &terms)?.claim_key(&terms))
 }
 
-/// Reads the scheme's object: what the payer claims to have signed, and the text of the signature.
+/// What the payer claims to have signed, by the way that the terms ask for. For answers and look-ups only.
+pub fn read_signed(payload: &PaymentPayload, terms: &Terms) -> Result<Signed, Refusal> {
+    match terms.transfer {
+        Transfer::Eip3009 => Ok(Signed::Eip3009(read_payload(payload)?.0)),
+        Transfer::Permit2 | Transfer::Upto { .. } => Ok(Signed::Permit2(permit2::read_payload(payload)?.0)),
+    }
+}
+
+/// Reads the scheme's object of EIP-3009: what the payer claims to have signed, and the text of the signature.
 pub fn read_payload(payload: &PaymentPayload) -> Result<(Authorization, String), Refusal> {
     if payload.payload.contains_key("permit2Authorization") {
         let found = "permit2Authorization";
@@ -229,20 +257,23 @@ pub fn check_accepted(accepted: &PaymentRequirements, required: &PaymentRequirem
 }
 
 fn check_signature(authorization: &Authorization, terms: &Terms, text: &str) -> Result<EvmSignature, Refusal> {
+    recover(authorization.digest(&terms.domain), authorization.from, Reason::Signature, text)
+}
+
+/// The signature of an account over a digest, in its one form. `mismatch` is the reason where it is somebody else's.
+pub(crate) fn recover(digest: B256, payer: Address, mismatch: Reason, text: &str) -> Result<EvmSignature, Refusal> {
     let field = "payload.signature";
     let signature = EvmSignature::read(text).map_err(|error| {
         let reason = match error {
             SignatureError::Text(_) => Reason::SignatureFormat,
             SignatureError::Undeployed => Reason::UndeployedWallet,
-            _ => Reason::Signature,
+            _ => mismatch,
         };
         Refusal::new(reason, field, &error, text)
     })?;
-    let signer = signature
-        .recover(authorization.digest(&terms.domain))
-        .map_err(|error| Refusal::new(Reason::Signature, field, error, text))?;
-    if signer != authorization.from {
-        return Err(Refusal::new(Reason::Signature, field, authorization.from, signer));
+    let signer = signature.recover(digest).map_err(|error| Refusal::new(mismatch, field, error, text))?;
+    if signer != payer {
+        return Err(Refusal::new(mismatch, field, payer, signer));
     }
     Ok(signature)
 }

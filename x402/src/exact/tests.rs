@@ -207,7 +207,7 @@ fn a_signature_has_one_form() {
     older[64] -= 27;
     let payload = tampered("/payload/signature", json!(format!("0x{}", hex::encode(older))));
     let verified = answer(&payload, &fixture::requirements()).unwrap();
-    assert_eq!(verified.transfer_call().signature.as_slice(), recorded, "v of 0 and 1 is written as 27 and 28");
+    assert_eq!(verified.call().signature().as_slice(), recorded, "v of 0 and 1 is written as 27 and 28");
 }
 
 /// (r, n - s) with the other parity: the same signature to mathematics, another text to everybody else.
@@ -225,8 +225,11 @@ fn other_payload_types_are_refused_by_name() {
     let others = fixture::others();
     let payload: PaymentPayload = serde_json::from_value(others["permit2"].clone()).unwrap();
     let requirements: PaymentRequirements = serde_json::from_value(others["permit2Requirements"].clone()).unwrap();
-    assert_eq!(refused(&payload, &requirements), Reason::UnsupportedPayloadType);
+    let mut eip3009 = requirements.clone();
+    set_extra(&mut eip3009, "assetTransferMethod", json!("eip3009"));
+    assert_eq!(refused(&payload, &eip3009), Reason::UnsupportedPayloadType);
     assert_eq!(refused(&payload, &fixture::requirements()), Reason::UnsupportedPayloadType);
+    assert_eq!(refused(&fixture::payload(), &requirements), Reason::UnsupportedPayloadType);
     let capture: PaymentRequirements = serde_json::from_value(others["authCaptureRequirements"].clone()).unwrap();
     assert_eq!(Terms::read(&capture).unwrap_err().reason, Reason::ExactScheme);
 }

@@ -5,8 +5,11 @@ use ledger::money::{Amount, AssetId};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::exact::{Authorization, EvmSignature, KeyError, SCHEME, SignatureError, Terms, TokenDomain, WalletKey};
+use crate::exact::{
+    Authorization, EvmSignature, KeyError, SCHEME, SignatureError, Signed, Terms, TokenDomain, Transfer, WalletKey,
+};
 use crate::network::{Asset, Network};
+use crate::permit2::{EXACT_PROXY, Permit, PermitWire, Witness};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::settlement::{ClaimKey, Expected};
@@ -68,6 +71,10 @@ impl Offer {
 
     pub const fn max_timeout_seconds(&self) -> u64 {
         self.terms.max_timeout_seconds
+    }
+
+    pub const fn transfer(&self) -> Transfer {
+        self.terms.transfer
     }
 
     pub const fn domain(&self) -> &TokenDomain {
@@ -132,18 +139,26 @@ impl Offer {
         if payer.is_zero() || payer == self.terms.pay_to {
             return Err(AuthorizeError::Payer { payer, pay_to: self.terms.pay_to });
         }
-        Ok(Unsigned {
-            offer: self,
-            authorization: Authorization {
+        let (to, value, valid_after) = (self.terms.pay_to, self.terms.value(), U256::from(valid_after));
+        let signed = match self.terms.transfer {
+            Transfer::Eip3009 => {
+                let valid_before = U256::from(valid_before);
+                Signed::Eip3009(Authorization { from: payer, to, value, valid_after, valid_before, nonce })
+            }
+            Transfer::Permit2 => Signed::Permit2(Permit {
                 from: payer,
-                to: self.terms.pay_to,
-                value: self.terms.value(),
-                valid_after: U256::from(valid_after),
-                valid_before: U256::from(valid_before),
-                nonce,
-            },
-            valid_before,
-        })
+                token: self.terms.token,
+                amount: value,
+                spender: EXACT_PROXY,
+                nonce: U256::from_be_bytes(nonce.0),
+                // Permit2 takes its deadline itself; what is promised is that nothing moves from `valid_before` on.
+                deadline: U256::from(valid_before).saturating_sub(U256::from(1)),
+                witness: Witness::Exact { to, valid_after },
+            }),
+            // Screening froze no such offer; what would be charged is not known yet.
+            Transfer::Upto { .. } => return Err(AuthorizeError::Payload("scheme upto is not signed here".to_owned())),
+        };
+        Ok(Unsigned { offer: self, signed, valid_before })
     }
 }
 
@@ -180,41 +195,36 @@ impl AuthorizeError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsigned<'a> {
     offer: &'a Offer,
-    authorization: Authorization,
+    signed: Signed,
     valid_before: u64,
 }
 
 impl Unsigned<'_> {
-    pub const fn authorization(&self) -> &Authorization {
-        &self.authorization
+    pub const fn to_sign(&self) -> &Signed {
+        &self.signed
     }
 
     /// What a signer signs (EIP-712).
     pub fn digest(&self) -> B256 {
-        self.authorization.digest(&self.offer.terms.domain)
+        self.signed.digest(&self.offer.terms)
     }
 
-    pub const fn claim_key(&self) -> ClaimKey {
-        ClaimKey {
-            network: self.offer.terms.network,
-            token: self.offer.terms.token,
-            payer: self.authorization.from,
-            nonce: self.authorization.nonce,
-        }
+    pub fn claim_key(&self) -> ClaimKey {
+        self.signed.claim_key(&self.offer.terms)
     }
 
     /// What a settlement of it must show. Store it before the signature exists.
-    pub const fn expected(&self) -> Expected {
+    pub fn expected(&self) -> Expected {
         Expected {
             key: self.claim_key(),
-            to: self.authorization.to,
-            value: self.authorization.value,
+            to: self.signed.to(),
+            value: self.signed.value(),
             valid_before: self.valid_before,
         }
     }
 
     pub fn sign(&self, key: &WalletKey) -> Result<PaymentPayload, AuthorizeError> {
-        let (expected, found) = (self.authorization.from, key.address());
+        let (expected, found) = (self.signed.payer(), key.address());
         if expected != found {
             return Err(AuthorizeError::Signer { expected, found });
         }
@@ -223,7 +233,7 @@ impl Unsigned<'_> {
 
     /// The payload with a signature made elsewhere, which must be the payer's over this authorization.
     pub fn signed(&self, signature: EvmSignature) -> Result<PaymentPayload, AuthorizeError> {
-        let (expected, found) = (self.authorization.from, signature.recover(self.digest())?);
+        let (expected, found) = (self.signed.payer(), signature.recover(self.digest())?);
         if expected != found {
             return Err(AuthorizeError::Signer { expected, found });
         }
@@ -231,19 +241,21 @@ impl Unsigned<'_> {
     }
 
     fn sealed(&self, signature: EvmSignature) -> Result<PaymentPayload, AuthorizeError> {
-        let authorization = &self.authorization;
-        let scheme = ExactEvmPayload {
-            signature: signature.to_text(),
-            authorization: WireAuthorization {
-                from: authorization.from.to_string(),
-                to: authorization.to.to_string(),
-                value: authorization.value.to_string(),
-                valid_after: authorization.valid_after.to_string(),
-                valid_before: authorization.valid_before.to_string(),
-                nonce: authorization.nonce.to_string(),
-            },
+        let scheme = match &self.signed {
+            Signed::Eip3009(authorization) => serde_json::to_value(ExactEvmPayload {
+                signature: signature.to_text(),
+                authorization: WireAuthorization {
+                    from: authorization.from.to_string(),
+                    to: authorization.to.to_string(),
+                    value: authorization.value.to_string(),
+                    valid_after: authorization.valid_after.to_string(),
+                    valid_before: authorization.valid_before.to_string(),
+                    nonce: authorization.nonce.to_string(),
+                },
+            }),
+            Signed::Permit2(permit) => serde_json::to_value(PermitWire::new(permit, signature.to_text())),
         };
-        let Ok(Value::Object(payload)) = serde_json::to_value(scheme) else {
+        let Ok(Value::Object(payload)) = scheme else {
             return Err(AuthorizeError::Payload("it is no JSON object".to_owned()));
         };
         Ok(PaymentPayload {

@@ -55,7 +55,7 @@ fn each_offer_that_cannot_be_paid_says_why() {
         (extra("name", json!("USDC")), "invalid_exact_evm_token_name_mismatch"),
         (extra("name", json!(1)), "invalid_exact_evm_missing_eip712_domain"),
         (extra("version", json!("1")), "invalid_exact_evm_token_version_mismatch"),
-        (extra("assetTransferMethod", json!("permit2")), "unsupported_payload_type"),
+        (extra("assetTransferMethod", json!("erc7710")), "unsupported_payload_type"),
         (extra("paymentFlow", json!("upfront")), "payment_flow_not_supported"),
         (extra("paymentFlow", json!("escrow")), "payment_flow_not_supported"),
     ];

@@ -25,6 +25,7 @@ pub(super) enum Event {
     Block(NotedBlock),
     Balance { address: Address, balance: U256 },
     Code { address: Address, code: Bytes },
+    Storage { address: Address, slot: U256, value: U256 },
     RolledBack { to: u64 },
 }
 
@@ -142,6 +143,10 @@ impl Node {
             Event::Code { address, code } => {
                 let code = Bytecode::new_raw_checked(code).map_err(|error| error.to_string())?;
                 self.state.write_code(self.blocks.head().number, address, code);
+                Ok(())
+            }
+            Event::Storage { address, slot, value } => {
+                self.state.write_slot(self.blocks.head().number, address, slot, value);
                 Ok(())
             }
             Event::RolledBack { to } => self.take_back(to).map_err(|refusal| refusal.message),

@@ -1,6 +1,7 @@
-//! What the chain begins with: ether for the test accounts, and the test dollar.
+//! What the chain begins with: ether for the test accounts, the test dollar, Permit2 and the proxies of x402.
 
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use revm::bytecode::Bytecode;
 use revm::context::result::{ExecutionResult, Output};
 
 use super::DevnetError;
@@ -8,6 +9,7 @@ use super::execution::{Call, Environment, run_call};
 use super::state::{State, View};
 use crate::accounts::{ACCOUNTS, DEPLOYER};
 use crate::limits::BLOCK_GAS_MAX;
+use crate::permit2;
 use crate::token;
 
 /// Ten thousand ether, as development nodes give.
@@ -18,12 +20,46 @@ pub(super) fn state(chain_id: u64, timestamp: u64) -> Result<State, DevnetError>
     for account in ACCOUNTS {
         state.write_balance(0, account.address, U256::from(GENESIS_BALANCE_WEI));
     }
-    deploy_token(&mut state, chain_id, timestamp)?;
+    let environment = Environment { chain_id, number: 0, timestamp, base_fee: 0 };
+    deploy_token(&mut state, environment)?;
+    deploy_permit2(&mut state, environment)?;
     Ok(state)
 }
 
+/// Permit2 and the CREATE2 deployer as they stand on public chains; then the proxies, each made by that deployer, so that
+/// an address that comes out right is the proof of the bytes.
+fn deploy_permit2(state: &mut State, environment: Environment) -> Result<(), DevnetError> {
+    let contracts = permit2::contracts().map_err(DevnetError::ContractNotDeployed)?;
+    let deployer = contracts.deployer.address;
+    for contract in [contracts.deployer, contracts.permit2] {
+        state.write_code(0, contract.address, Bytecode::new_raw(contract.deployed));
+    }
+    for proxy in [contracts.exact, contracts.upto] {
+        let call = Call {
+            from: Address::ZERO,
+            kind: TxKind::Call(deployer),
+            value: U256::ZERO,
+            input: [proxy.salt.as_slice(), &proxy.creation].concat().into(),
+            gas_limit: BLOCK_GAS_MAX,
+            gas_price: 0,
+        };
+        let view = View { state: &*state, block: 0, hashes: |_| B256::ZERO };
+        let executed = run_call(view, environment, &call).map_err(|e| DevnetError::ContractNotDeployed(e.message))?;
+        let created = match &executed.result {
+            ExecutionResult::Success { output: Output::Call(address), .. } => address.clone(),
+            _ => Bytes::new(),
+        };
+        if created.as_ref() != proxy.address.as_slice() {
+            let message = format!("expected it at {}, came out as {created}", proxy.address);
+            return Err(DevnetError::ContractNotDeployed(message));
+        }
+        state.commit(0, executed.state);
+    }
+    Ok(())
+}
+
 /// Puts the token into the genesis state, by running its creation as the deployer's first transaction would.
-fn deploy_token(state: &mut State, chain_id: u64, timestamp: u64) -> Result<(), DevnetError> {
+fn deploy_token(state: &mut State, environment: Environment) -> Result<(), DevnetError> {
     let input: Bytes = token::creation_code().map_err(DevnetError::TokenNotDeployed)?;
     let call = Call {
         from: DEPLOYER.address,
@@ -33,7 +69,6 @@ fn deploy_token(state: &mut State, chain_id: u64, timestamp: u64) -> Result<(), 
         gas_limit: BLOCK_GAS_MAX,
         gas_price: 0,
     };
-    let environment = Environment { chain_id, number: 0, timestamp, base_fee: 0 };
     let view = View { state: &*state, block: 0, hashes: |_| B256::ZERO };
     let executed = run_call(view, environment, &call).map_err(|e| DevnetError::TokenNotDeployed(e.message))?;
     let created: Option<Address> = match &executed.result {

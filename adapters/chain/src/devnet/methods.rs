@@ -181,6 +181,12 @@ impl Node {
                 self.note(|_| Event::Code { address, code });
                 to_json(true)
             }
+            "anvil_setStorageAt" | "hardhat_setStorageAt" => {
+                let (address, slot, value) = (params.required(0)?, params.required(1)?, params.required(2)?);
+                self.state.write_slot(self.blocks.head().number, address, slot, value);
+                self.note(|_| Event::Storage { address, slot, value });
+                to_json(true)
+            }
             "anvil_dropTransaction" | "hardhat_dropTransaction" => {
                 let hash: B256 = params.required(0)?;
                 to_json(self.pool.remove(hash).map(|_| hash))

@@ -9,7 +9,7 @@
 //!
 //! Read: [`DevnetConfig`], [`Devnet`]; then `node` (how a transaction becomes a block), `state` (the past),
 //! `methods` (what JSON-RPC answers). Beside the Ethereum methods it has `evm_mine`, `evm_setAutomine`,
-//! `evm_increaseTime`, `evm_setNextBlockTimestamp`, `anvil_mine`, `anvil_setBalance`, `anvil_setCode`,
+//! `evm_increaseTime`, `evm_setNextBlockTimestamp`, `anvil_mine`, `anvil_setBalance`, `anvil_setCode`, `anvil_setStorageAt`,
 //! `anvil_dropTransaction`, `anvil_rollback` (the `hardhat_` names too, where they exist) and `devnet_mint`.
 //!
 //! While mining is on demand, only `evm_mine` and `anvil_mine` take transactions out of the pool; the blocks that
@@ -104,6 +104,8 @@ impl fmt::Debug for DevnetConfig {
 pub enum DevnetError {
     #[error("the devnet's token could not be deployed: {0}")]
     TokenNotDeployed(String),
+    #[error("a contract of the devnet could not be deployed: {0}")]
+    ContractNotDeployed(String),
     #[error("the chain's file {0} is in use by another process")]
     DataInUse(String),
     #[error("the chain's file {0}")]
@@ -116,6 +118,7 @@ impl DevnetError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TokenNotDeployed(_) => "token_not_deployed",
+            Self::ContractNotDeployed(_) => "contract_not_deployed",
             Self::DataInUse(_) => "devnet_data_in_use",
             Self::DataUnusable(_) => "devnet_data_unusable",
             Self::DataBroken { .. } => "devnet_data_broken",
@@ -125,7 +128,10 @@ impl DevnetError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::DataInUse(_) => true,
-            Self::TokenNotDeployed(_) | Self::DataUnusable(_) | Self::DataBroken { .. } => false,
+            Self::TokenNotDeployed(_)
+            | Self::ContractNotDeployed(_)
+            | Self::DataUnusable(_)
+            | Self::DataBroken { .. } => false,
         }
     }
 }

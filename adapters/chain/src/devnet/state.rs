@@ -125,7 +125,7 @@ impl State {
         self.note(block, Cell::Account(address));
     }
 
-    fn write_slot(&mut self, block: u64, address: Address, slot: U256, value: U256) {
+    pub(super) fn write_slot(&mut self, block: u64, address: Address, slot: U256, value: U256) {
         self.slots.entry((address, slot)).or_insert_with(|| History(Vec::new())).set(block, value);
         self.note(block, Cell::Slot(address, slot));
     }

@@ -61,7 +61,7 @@ impl RpcChain {
     }
 
     /// In bounded questions, each with the blocks that it was about.
-    async fn logs(
+    pub(super) async fn logs(
         &self,
         asset: Address,
         topics: &Value,

@@ -7,6 +7,7 @@
 mod client;
 mod evidence;
 mod logs;
+mod permit2;
 mod transport;
 
 use std::sync::Arc;
@@ -21,9 +22,11 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use x402::chain::{
-    At, AuthorizationUse, Block, Chain, ChainError, ConsumedNonce, Pool, Receipt, TokenFacts, TokenTransfer,
-    TransferCall,
+    At, AuthorizationUse, Block, Chain, ChainError, ConsumedNonce, PermitCall, Pool, Receipt, TokenFacts,
+    TokenTransfer, TransferCall,
 };
+
+use x402::settlement::NonceSpace;
 
 use crate::devnet::Devnet;
 use crate::limits::{TOKEN_TEXT_CHARS_MAX, TRANSACTION_BYTES_MAX};
@@ -99,8 +102,10 @@ impl RpcChain {
     }
 
     /// Gas that the settlement would need if it ran now, sent by `caller`.
-    pub(crate) async fn estimate(&self, call: &TransferCall, caller: Address) -> Result<u64, ChainError> {
-        let gas: U64 = self.client.call("eth_estimateGas", json!([self.settlement(call, caller)])).await?;
+    pub(crate) async fn estimate(&self, to: Address, input: &Bytes, caller: Address) -> Result<u64, ChainError> {
+        let gas = U64::from(self.config.settlement_gas_max);
+        let request = json!([{ "from": caller, "to": to, "data": input, "gas": gas }]);
+        let gas: U64 = self.client.call("eth_estimateGas", request).await?;
         Ok(gas.to::<u64>())
     }
 
@@ -260,13 +265,39 @@ impl Chain for RpcChain {
         for log in self.consuming_logs(asset, payer, None, from).await? {
             let nonce = log.topics().get(2).copied().unwrap_or_default();
             let (by, transfer) = self.use_with_transfer(&log, payer).await?;
-            consumed.push(ConsumedNonce { nonce, by, transfer });
+            consumed.push(ConsumedNonce { space: NonceSpace::Eip3009, nonce, by, transfer });
         }
+        consumed.extend(self.consumed_permits(asset, payer, from).await?);
+        consumed.sort_by_key(|consumed| consumed.by.block.number);
         Ok(consumed)
     }
 
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError> {
         let request = json!([self.settlement(call, caller), "latest"]);
+        let _output: Bytes = self.client.call("eth_call", request).await?;
+        Ok(())
+    }
+
+    async fn permit_consumed(&self, payer: Address, nonce: B256, at: At) -> Result<bool, ChainError> {
+        self.is_permit_consumed(payer, nonce, at).await
+    }
+
+    async fn find_permit(
+        &self,
+        asset: Address,
+        payer: Address,
+        nonce: B256,
+        from: u64,
+    ) -> Result<Option<AuthorizationUse>, ChainError> {
+        self.permit_use(asset, payer, nonce, from).await
+    }
+
+    async fn allowance(&self, asset: Address, owner: Address, spender: Address) -> Result<U256, ChainError> {
+        self.read(asset, Token::allowanceCall { owner, spender }, At::Latest).await
+    }
+
+    async fn simulate_permit(&self, call: &PermitCall, caller: Address) -> Result<(), ChainError> {
+        let request = json!([self.permit_request(call, caller), "latest"]);
         let _output: Bytes = self.client.call("eth_call", request).await?;
         Ok(())
     }

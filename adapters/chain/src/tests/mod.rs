@@ -4,6 +4,7 @@ mod json_rpc;
 mod lying_nodes;
 mod mining;
 mod other_doors;
+mod permit2;
 mod restart;
 mod settlement;
 mod transactions;

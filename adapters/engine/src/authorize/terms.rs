@@ -14,6 +14,7 @@ use mandates::party::{Instrument, Merchant};
 use mandates::payment::ClosedPayment;
 use mandates::verify::Facts;
 use url::Url;
+use x402::exact::Transfer;
 use x402::select::Offer;
 
 use super::PaymentRequest;
@@ -63,6 +64,9 @@ impl Draft<'_> {
             ("payer", book::text(self.payer)),
             ("nonce", format!("{:#x}", self.nonce)),
         ];
+        // Only where it is not the rail's default, so that what was signed before reads as it did.
+        let method = (self.offer.transfer() == Transfer::Permit2)
+            .then(|| ("assetTransferMethod", x402::permit2::METHOD.to_owned()));
         Ok(ClosedPayment {
             transaction_id,
             payee: self.recipient.merchant.clone(),
@@ -71,7 +75,11 @@ impl Draft<'_> {
                 id: format!("{}:{}", self.offer.network(), book::text(self.payer)),
                 kind: "x402".into(),
                 description: None,
-                details: details.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+                details: details
+                    .into_iter()
+                    .chain(method)
+                    .map(|(name, value)| (name.to_owned(), value.into()))
+                    .collect(),
             },
             pisp: None,
             execution_date: None,

@@ -18,6 +18,7 @@ use mandates::trust::Roots;
 use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 use x402::exact;
 use x402::network::AssetTable;
+use x402::permit2;
 
 use super::{Bundle, EvidenceFile, Offered, Rail, Record};
 use crate::book;
@@ -201,9 +202,14 @@ fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &dy
 
 fn check_payload(file: &EvidenceFile, offered: &Offered, spend: &Spend, assets: &AssetTable) -> Result<String, String> {
     let Some(payload) = &file.payload else { return Ok("nothing was signed".into()) };
-    let nonce = exact::nonce(spend.budget.0, spend.id.0);
+    let nonce = match spend.authorization.nonce_space() {
+        None => exact::nonce(spend.budget.0, spend.id.0),
+        Some(_) => permit2::nonce(spend.budget.0, spend.id.0),
+    };
     same("nonce", hex::encode(nonce), hex::encode(spend.authorization.nonce))?;
     let at = u64::try_from(spend.valid_before).unwrap_or(0).saturating_sub(x402::limit::SETTLEMENT_MARGIN_SECONDS);
+    // One second more: a permit's deadline is the second before the first at which it moves nothing.
+    let at = at.saturating_sub(1);
     let payment = exact::verify(payload, &payload.accepted, assets, at).map_err(|error| error.to_string())?;
     let key = book::authorization(&payment.claim_key()).map_err(|error| error.to_string())?;
     if key != spend.authorization {

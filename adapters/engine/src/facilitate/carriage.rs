@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use ledger::settlement::{Settlement, SettlementKey};
 use serde_json::{Map, json};
-use x402::exact::{self, VerifiedPayment};
+use x402::exact::{Signed, Transfer, VerifiedPayment};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
+use x402::scheme;
 use x402::wire::{FacilitatorRequest, SettleResponse};
 
 use crate::tenant::{AllowedPayees, FacilitatorRole};
@@ -40,7 +41,7 @@ impl Carriage<'_> {
     }
 
     pub fn failed(&self, reason: Reason, message: impl Into<String>, transaction: impl Into<String>) -> SettleResponse {
-        let network = self.key.authorization.network.clone();
+        let network = self.key.authorization.chain();
         SettleResponse::failed(reason, message, Some(self.payer()), transaction, network)
     }
 
@@ -50,8 +51,15 @@ impl Carriage<'_> {
 
     pub fn settled(&self, settlement: &Settlement) -> SettleResponse {
         let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
-        let mut response = SettleResponse::settled(self.payer(), transaction, &self.key.authorization.network);
+        let mut response = SettleResponse::settled(self.payer(), transaction, self.key.authorization.chain());
         response.amount = Some(settlement.money.amount.to_string());
+        response
+    }
+
+    /// Of a charge of nothing: a success without a transaction.
+    pub fn settled_nothing(&self) -> SettleResponse {
+        let mut response = SettleResponse::settled(self.payer(), "", self.key.authorization.chain());
+        response.amount = Some("0".to_owned());
         response
     }
 
@@ -63,7 +71,11 @@ impl Carriage<'_> {
 
     pub fn used(&self, transaction: &str) -> SettleResponse {
         let message = format!("expected an authorization that was not used; this one was, in {transaction}");
-        let mut response = self.failed(Reason::NonceAlreadyUsed, message, "");
+        let reason = match self.payment.signed() {
+            Signed::Eip3009(_) => Reason::NonceAlreadyUsed,
+            Signed::Permit2(_) => Reason::Permit2NonceUsed,
+        };
+        let mut response = self.failed(reason, message, "");
         response.extra = Some(Map::from_iter([("transaction".to_owned(), json!(transaction))]));
         response
     }
@@ -71,10 +83,17 @@ impl Carriage<'_> {
 
 /// For the answer only; nothing is decided by it.
 pub(super) fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
-    exact::read_payload(&request.payment_payload).ok().map(|(authorization, _)| authorization.from.to_string())
+    scheme::claimed_payer(&request.payment_payload, &request.payment_requirements).map(|payer| payer.to_string())
 }
 
+/// The payee, and with `upto` the one account that may settle: it must be ours.
 pub(super) fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
+    if let Transfer::Upto { facilitator } = payment.terms().transfer
+        && facilitator != role.relayer.address()
+    {
+        let (field, expected) = ("extra.facilitatorAddress", role.relayer.address());
+        return Err(Refusal::new(Reason::UptoFacilitator, field, expected, facilitator));
+    }
     let pay_to = book::text(payment.terms().pay_to);
     match &role.payees {
         AllowedPayees::Anyone => Ok(()),

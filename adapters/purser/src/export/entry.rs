@@ -80,7 +80,7 @@ impl Entry<'_> {
     pub fn network(&self) -> Option<&str> {
         let spend = self.effects.spend.as_ref().map(|spend| &spend.authorization);
         let found = spend.or_else(|| self.effects.settlement.as_ref().map(|settlement| &settlement.key.authorization));
-        found.map(|authorization| authorization.network.as_str())
+        found.map(|authorization| authorization.chain())
     }
 
     pub fn spend(&self) -> Option<String> {

@@ -195,7 +195,7 @@ impl Statement<'_> {
             "amount_atomic": spend.money.amount,
             "authority": { "asset": item.authority, "amount": major(&item.authority, spend.authority)? },
             "reference": spend.transaction.as_ref().map(|reference| reference.as_str()),
-            "network": spend.authorization.network,
+            "network": spend.authorization.chain(),
             "mandate": spend.budget,
         }))
     }

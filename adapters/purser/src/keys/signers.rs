@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use engine::ports::{MandateSigner, SignError, WalletSigner};
-use ledger::spend::{Spend, SpendState};
+use ledger::spend::{PERMIT2, Spend, SpendState};
 use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
 use x402::exact::WalletKey;
 use x402::select::Unsigned as UnsignedPayment;
+use x402::settlement::NonceSpace;
 use x402::wire::PaymentPayload;
 
 /// An ES256 signer whose key is in memory.
@@ -73,7 +74,12 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
     let expected = payment.expected();
     let key = expected.key;
     let asset = key.network.asset_id(key.token).map_err(|error| SignError::Refused(error.to_string()))?;
-    let agrees = key.network.to_string() == spend.authorization.network
+    let space = match key.space {
+        NonceSpace::Eip3009 => None,
+        NonceSpace::Permit2 => Some(PERMIT2),
+    };
+    let agrees = key.network.to_string() == spend.authorization.chain()
+        && space == spend.authorization.nonce_space()
         && asset == spend.authorization.asset
         && format!("{:#x}", key.payer) == spend.authorization.payer
         && key.nonce.0 == spend.authorization.nonce

@@ -19,17 +19,14 @@ super::abouts! { Reason,
         "This network is not served here.",
         "Ask /supported and use one that it names.";
     UnsupportedPayloadType =>
-        "The payload is of a kind that is not built, such as Permit2.",
-        "Pay with an EIP-3009 authorization.";
+        "The payload is of another kind than the terms ask for, or of one that is not built.",
+        "Sign what `extra.assetTransferMethod` asks for: an EIP-3009 authorization, or a permit of Permit2.";
     AcceptedRequirementsMismatch =>
         "What the payer accepted is not what the seller asks for.",
         "Take an entry of the 402's `accepts` without changing it.";
     ExtensionEchoMismatch =>
         "The payment echoes an extension otherwise than the seller declared it.",
         "Echo the declared `info` as it is, with additions where the extension allows them; or leave it out.";
-    Permit2AllowanceRequired =>
-        "The payer has not let Permit2 move the token. Payments over Permit2 are not built here.",
-        "Pay with an EIP-3009 authorization.";
     ExactScheme =>
         "The payload is for another scheme than the terms.",
         "Use the scheme that the terms name.";
@@ -81,6 +78,72 @@ super::abouts! { Reason,
     NonceAlreadyUsed =>
         "The authorization was used or canceled on the chain already.",
         "Look at the named transaction; do not sign a second payment before that is clear.";
+    Permit2Spender =>
+        "The permit names another spender than the proxy of the scheme.",
+        "Sign for the proxy of x402 that the scheme names.";
+    Permit2RecipientMismatch =>
+        "The witness of the permit pays another address than the terms name.",
+        "Sign for `payTo`.";
+    Permit2DeadlineExpired =>
+        "The permit is over, ends too soon to be mined, or lives longer than the terms allow.",
+        "Sign a new one within `maxTimeoutSeconds`; check the clock.";
+    Permit2NotYetValid =>
+        "The permit is not valid yet.",
+        "Wait, or check the clock.";
+    Permit2AmountMismatch =>
+        "The permit is for another amount than is asked.",
+        "Sign for exactly `amount`.";
+    Permit2TokenMismatch =>
+        "The permit is for another token than is asked.",
+        "Sign for `asset`.";
+    Permit2Signature =>
+        "The signature is not the payer's over exactly this permit.",
+        "Check the chain, the spender and the witness in what was signed.";
+    Permit2AllowanceRequired =>
+        "Permit2 may not take the payer's tokens: the allowance is less than the amount.",
+        "Approve Permit2 for the token, or send an EIP-2612 permit along (`eip2612GasSponsoring`).";
+    Permit2SimulationFailed =>
+        "Tried against the chain, the settlement reverts.",
+        "Read the message; sign a new permit if it says so.";
+    Permit2InsufficientBalance =>
+        "The payer holds less than the amount, counting what it signed and what is not settled yet.",
+        "Fill the wallet, or wait for what is under way.";
+    Permit2ProxyNotDeployed =>
+        "Permit2 or the proxy of the scheme is not on this chain.",
+        "Pay by EIP-3009, or on another chain.";
+    Permit2NonceUsed =>
+        "The permit was used or cancelled already, or was charged nothing.",
+        "Look at the named transaction; do not sign a second payment before that is clear.";
+    Eip2612Format =>
+        "The permit for Permit2 that came along cannot be read.",
+        "Send the fields of `eip2612GasSponsoring` as its specification has them.";
+    Eip2612From =>
+        "The permit that came along is of another owner than who pays.",
+        "Sign it as the payer.";
+    Eip2612Asset =>
+        "The permit that came along is of another token than is paid in.",
+        "Sign it for `asset`.";
+    Eip2612Spender =>
+        "The permit that came along is for another spender than Permit2.",
+        "Sign it for Permit2.";
+    Eip2612Deadline =>
+        "The permit that came along is over, or ends too soon to be mined.",
+        "Sign a new one.";
+    Eip2612Amount =>
+        "The permit that came along is of another amount than the payment.",
+        "Sign it for exactly the amount; the proxies take no other.";
+    UptoScheme =>
+        "The payload is for another scheme than the terms.",
+        "Use the scheme that the terms name.";
+    UptoNetworkMismatch =>
+        "Payload and terms name different networks.",
+        "Use the network that the terms name.";
+    UptoExceedsAmount =>
+        "More is charged than was permitted.",
+        "Charge at most what the payer signed.";
+    UptoFacilitator =>
+        "The permit names another facilitator than this one, or none: only the one that it names can settle it.",
+        "Take `facilitatorAddress` from /supported into the terms.";
     InsufficientBalance =>
         "The payer holds less than the amount, counting what it signed and what is not settled yet.",
         "Fill the wallet, or wait for what is under way.";

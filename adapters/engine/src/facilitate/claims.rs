@@ -1,0 +1,85 @@
+//! What a facilitator's own book says of a permit or a payer, where the chain says nothing yet or never will.
+
+use ledger::command::Command;
+use ledger::id::TenantId;
+use ledger::money::Amount;
+use ledger::settlement::{Role, Settlement, SettlementKey};
+use ledger::store::Document;
+use x402::chain::At;
+use x402::exact::VerifiedPayment;
+use x402::reason::Reason;
+use x402::refusal::Refusal;
+use x402::settlement::is_consumed;
+use x402::wire::SettleResponse;
+
+use super::carriage::{Carriage, OPEN_MAX};
+use crate::Engine;
+use crate::book;
+use crate::error::EngineError;
+
+/// With scheme `upto` a charge of nothing is settled without a transaction. The chain never hears of it, so the permit
+/// stays usable there until its deadline; that it is spent is written here alone: submitted, and nothing was sent.
+pub(super) fn charged_nothing(settlement: &Settlement) -> bool {
+    settlement.key.role == Role::Facilitator && settlement.document.is_some() && settlement.transaction.is_none()
+}
+
+pub(super) fn spent() -> Refusal {
+    let (field, expected) = ("payload.permit2Authorization.nonce", "a permit that was not charged before");
+    Refusal::new(Reason::Permit2NonceUsed, field, expected, "one that was charged nothing, and is spent")
+}
+
+impl Engine {
+    pub(super) async fn is_spent(&self, tenant: &TenantId, payment: &VerifiedPayment) -> Result<bool, EngineError> {
+        let authorization = book::authorization(&payment.claim_key())?;
+        let key = SettlementKey { role: Role::Facilitator, authorization };
+        Ok(self.store.settlement(tenant, &key).await?.is_some_and(|settlement| charged_nothing(&settlement)))
+    }
+
+    /// Claimed by us: writes down that it is spent. Nothing is sent.
+    pub(super) async fn charge_nothing(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
+        let claim = carriage.payment.claim_key();
+        match is_consumed(self.chain.as_ref(), claim, At::Latest).await {
+            Ok(false) => {}
+            Ok(true) => {
+                self.abandon(carriage).await?;
+                let (field, nonce) = ("payload.permit2Authorization.nonce", claim.nonce);
+                let expected = "a nonce not used before";
+                return Ok(carriage.refused(&Refusal::new(Reason::Permit2NonceUsed, field, expected, nonce)));
+            }
+            Err(error) => {
+                self.abandon(carriage).await?;
+                return Err(error.into());
+            }
+        }
+        let bytes = format!("purser/charged-nothing/1 {claim}").into_bytes();
+        let document = Document { kind: "settlement-of-nothing".into(), bytes };
+        let command = Command::Dispatch {
+            settlement: carriage.key.clone(),
+            document: document.digest(),
+            transaction: None,
+            account_nonce: None,
+        };
+        self.run(&carriage.identity, command, vec![document]).await?;
+        Ok(carriage.settled_nothing())
+    }
+
+    /// What else this payer has signed here that is claimed and not settled: each alone may be covered, all not. Who
+    /// counts the nonces does not matter, the tokens are the same.
+    pub(super) async fn claimed_elsewhere(
+        &self,
+        tenant: &TenantId,
+        payment: &VerifiedPayment,
+    ) -> Result<Amount, EngineError> {
+        let own = book::authorization(&payment.claim_key())?;
+        let mut sum = Amount::ZERO;
+        for other in self.store.open_settlements(tenant, OPEN_MAX).await? {
+            let theirs = &other.key.authorization;
+            let same = theirs.payer == own.payer && theirs.asset == own.asset && theirs.chain() == own.chain();
+            if other.key.role == Role::Facilitator && same && *theirs != own && !charged_nothing(&other) {
+                let sum_now = sum.checked_add(other.money.amount);
+                sum = sum_now.ok_or_else(|| EngineError::Broken("claims leave the range of an amount".into()))?;
+            }
+        }
+        Ok(sum)
+    }
+}

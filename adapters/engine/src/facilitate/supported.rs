@@ -1,0 +1,33 @@
+//! What this facilitator settles, as `/supported` says it.
+
+use std::collections::BTreeMap;
+
+use ledger::id::TenantId;
+use serde_json::{Map, json};
+use x402::exact;
+use x402::permit2::sponsor;
+use x402::upto;
+use x402::wire::{SupportedKind, SupportedResponse, X402_VERSION};
+
+use crate::Engine;
+use crate::error::EngineError;
+
+impl Engine {
+    pub fn facilitator_supported(&self, tenant: &TenantId) -> Result<SupportedResponse, EngineError> {
+        let role = self.facilitator_role(tenant)?;
+        let kind = |scheme: &str, extra| SupportedKind {
+            x402_version: X402_VERSION,
+            scheme: scheme.to_owned(),
+            network: self.network.to_string(),
+            extra,
+            unknown: Map::new(),
+        };
+        // Sellers copy it into their terms, and payers sign it: nobody else can settle then.
+        let facilitator = json!(role.relayer.address().to_string());
+        let upto = Map::from_iter([(upto::FACILITATOR.to_owned(), facilitator)]);
+        let kinds = vec![kind(exact::SCHEME, None), kind(upto::SCHEME, Some(upto))];
+        let signers = BTreeMap::from([("eip155:*".to_owned(), vec![role.relayer.address().to_string()])]);
+        let extensions = vec![sponsor::EXTENSION.to_owned()];
+        Ok(SupportedResponse { kinds, extensions, signers, unknown: Map::new() })
+    }
+}

@@ -1,0 +1,63 @@
+//! What a payer signs, by whichever way the token moves.
+
+use alloy_primitives::{Address, B256, U256};
+
+use super::{Authorization, Terms};
+use crate::permit2::Permit;
+use crate::settlement::{ClaimKey, NonceSpace};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    Eip3009(Authorization),
+    Permit2(Permit),
+}
+
+impl Signed {
+    pub const fn payer(&self) -> Address {
+        match self {
+            Self::Eip3009(authorization) => authorization.from,
+            Self::Permit2(permit) => permit.from,
+        }
+    }
+
+    pub const fn to(&self) -> Address {
+        match self {
+            Self::Eip3009(authorization) => authorization.to,
+            Self::Permit2(permit) => permit.witness.to(),
+        }
+    }
+
+    /// With `upto` the most that may move.
+    pub const fn value(&self) -> U256 {
+        match self {
+            Self::Eip3009(authorization) => authorization.value,
+            Self::Permit2(permit) => permit.amount,
+        }
+    }
+
+    /// Unix seconds, the first at which it moves nothing. EIP-3009 wants the block's time below `validBefore`; Permit2
+    /// takes its deadline itself, so the first is one later.
+    pub fn valid_before(&self) -> U256 {
+        match self {
+            Self::Eip3009(authorization) => authorization.valid_before,
+            Self::Permit2(permit) => permit.deadline.saturating_add(U256::from(1)),
+        }
+    }
+
+    /// What the key signs (EIP-712).
+    pub fn digest(&self, terms: &Terms) -> B256 {
+        match self {
+            Self::Eip3009(authorization) => authorization.digest(&terms.domain),
+            Self::Permit2(permit) => permit.digest(terms.network),
+        }
+    }
+
+    /// What must be unique.
+    pub fn claim_key(&self, terms: &Terms) -> ClaimKey {
+        let (space, nonce) = match self {
+            Self::Eip3009(authorization) => (NonceSpace::Eip3009, authorization.nonce),
+            Self::Permit2(permit) => (NonceSpace::Permit2, B256::from(permit.nonce)),
+        };
+        ClaimKey { space, network: terms.network, token: terms.token, payer: self.payer(), nonce }
+    }
+}

@@ -1,0 +1,67 @@
+//! What only the chain can say of a permit.
+
+use alloy_primitives::{Address, B256, U256};
+use ledger::money::Amount;
+
+use super::PERMIT2;
+use crate::chain::{At, Chain, ChainError, PermitCall};
+use crate::exact::OnChainError;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+
+/// Would this settle now? Chain, asset and payer were looked at by the caller.
+///
+/// The nonce is asked for by name: an official facilitator that looks at allowance and balance alone calls a consumed
+/// permit valid.
+pub(crate) async fn verify_on_chain(
+    chain: &dyn Chain,
+    call: &PermitCall,
+    relayer: Address,
+    claimed_elsewhere: Amount,
+) -> Result<(), OnChainError> {
+    let permit = &call.permit;
+    if chain.permit_consumed(permit.from, B256::from(permit.nonce), At::Latest).await? {
+        let field = "payload.permit2Authorization.nonce";
+        return Err(Refusal::new(Reason::Permit2NonceUsed, field, "a nonce not used before", permit.nonce).into());
+    }
+    let (field, others) = ("payload.permit2Authorization.permitted.amount", U256::from(claimed_elsewhere.get()));
+    let balance = chain.balance_of(permit.token, permit.from, At::Latest).await?;
+    let needed = call.amount.saturating_add(others);
+    if balance < needed {
+        let expected = format!("a balance of {needed} (of it {claimed_elsewhere} claimed by other payments)");
+        return Err(Refusal::new(Reason::Permit2InsufficientBalance, field, expected, balance).into());
+    }
+    if call.sponsored.is_none() {
+        let allowance = chain.allowance(permit.token, permit.from, PERMIT2).await?;
+        if allowance < call.amount {
+            let expected = format!("an allowance of {} for Permit2 ({PERMIT2})", call.amount);
+            return Err(Refusal::new(Reason::Permit2AllowanceRequired, field, expected, allowance).into());
+        }
+    }
+    for contract in [PERMIT2, permit.spender] {
+        if chain.code(contract).await?.is_empty() {
+            let found = format!("no code at {contract}");
+            let field = "payload.permit2Authorization.spender";
+            return Err(Refusal::new(Reason::Permit2ProxyNotDeployed, field, "a contract", found).into());
+        }
+    }
+    match chain.simulate_permit(call, relayer).await {
+        Ok(()) => Ok(()),
+        Err(ChainError::Reverted { reason, .. }) => Err(diagnose(chain, call, &reason).await.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The proxy swallows a sponsored permit that fails, and then the allowance is what is missing.
+async fn diagnose(chain: &dyn Chain, call: &PermitCall, revert: &str) -> Refusal {
+    let permit = &call.permit;
+    let allowance = chain.allowance(permit.token, permit.from, PERMIT2).await;
+    if let Ok(allowance) = allowance
+        && allowance < call.amount
+    {
+        let field = "extensions.eip2612GasSponsoring.info.signature";
+        let expected = format!("a permit of {} for Permit2 that the token takes", call.amount);
+        return Refusal::new(Reason::Permit2AllowanceRequired, field, expected, format!("{allowance}, and {revert}"));
+    }
+    Refusal::new(Reason::Permit2SimulationFailed, "payload", "a settlement that does not revert", revert)
+}

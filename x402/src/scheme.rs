@@ -1,0 +1,58 @@
+//! One door to the schemes, for whoever takes any of them.
+
+use alloy_primitives::Address;
+
+use crate::exact::{self, Signed, Terms, VerifiedPayment};
+use crate::network::AssetTable;
+use crate::refusal::Refusal;
+use crate::settlement::ClaimKey;
+use crate::upto;
+use crate::wire::{PaymentPayload, PaymentRequirements};
+
+/// The terms of a requirement, of the scheme that it names.
+pub fn terms(requirements: &PaymentRequirements) -> Result<Terms, Refusal> {
+    if requirements.scheme == upto::SCHEME { upto::terms(requirements) } else { Terms::read(requirements) }
+}
+
+/// Verifies a payment for the whole of what is required, at `now` (Unix seconds).
+pub fn verify(
+    payload: &PaymentPayload,
+    requirements: &PaymentRequirements,
+    assets: &AssetTable,
+    now: u64,
+) -> Result<VerifiedPayment, Refusal> {
+    if requirements.scheme == upto::SCHEME {
+        upto::verify(payload, requirements, assets, now)
+    } else {
+        exact::verify(payload, requirements, assets, now)
+    }
+}
+
+/// Verifies a payment that is to be settled: with `upto`, `requirements.amount` is what is charged.
+pub fn verify_charge(
+    payload: &PaymentPayload,
+    requirements: &PaymentRequirements,
+    assets: &AssetTable,
+    now: u64,
+) -> Result<VerifiedPayment, Refusal> {
+    if requirements.scheme == upto::SCHEME {
+        upto::verify_charge(payload, requirements, assets, now)
+    } else {
+        exact::verify(payload, requirements, assets, now)
+    }
+}
+
+/// What the payer claims to have signed. For answers and look-ups; nothing is decided by it.
+pub fn claimed(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<(Signed, ClaimKey), Refusal> {
+    let terms = match upto::with_accepted_amount(payload, requirements) {
+        Some(most) => upto::terms(&most)?,
+        None => Terms::read(requirements)?,
+    };
+    let signed = exact::read_signed(payload, &terms)?;
+    Ok((signed, signed.claim_key(&terms)))
+}
+
+/// Who claims to pay, as far as it can be read.
+pub fn claimed_payer(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Option<Address> {
+    claimed(payload, requirements).ok().map(|(signed, _)| signed.payer())
+}
