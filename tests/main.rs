@@ -10,6 +10,7 @@ mod a_build_and_an_issuer_are_stopped;
 mod a_human_can_stop_it;
 mod a_person_is_forgotten;
 mod a_stranger_sets_it_up;
+mod acceptances_stand;
 mod attacks_on_mandates;
 mod books_are_exported;
 mod books_balance;

@@ -11,6 +11,7 @@ use crate::keys::PublicKey;
 use crate::limits::{DISCLOSURES_MAX, SEGMENTS_MAX, TOKEN_BYTES_MAX};
 use crate::rejection::{Code, Rejection, shown, shown_value};
 use crate::sd_jwt::{Delegate, RawSdJwt, Resolved, SdJwt};
+use crate::verify::Presentation;
 
 /// Root types that name key-bound hops: such a token starts no chain.
 const HOP_TYPES: [&str; 5] = ["kb+sd-jwt", "kb-sd-jwt", "kb+sd-jwt+kb", "kb-sd-jwt+kb", "kb+jwt"];
@@ -249,4 +250,40 @@ pub fn reference_hashes(presented: &str) -> Result<ReferenceHashes, Rejection> {
     };
     let last = last.decode()?;
     Ok(ReferenceHashes { sd_hash: last.sd_hash()?, issuer_jwt_hash: last.issuer_jwt_hash()? })
+}
+
+/// What a presented chain calls itself: nobody's signature was looked at, so it may be asked under which names something was
+/// done before, and nothing may be done on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The mandate that the leaf was closed under; the leaf itself where there is none.
+    pub under: MandateId,
+    pub leaf: MandateId,
+    pub audience: String,
+    pub nonce: String,
+}
+
+/// The names in a chain that ends with a closed mandate and says whom it is for.
+///
+/// # Errors
+/// As for [`split`], and where a segment is no SD-JWT with one delegate payload, or the last one lacks `iat`, `aud` or
+/// `nonce`.
+pub fn claimed(presented: &str) -> Result<Claimed, Rejection> {
+    let mut named = Vec::new();
+    let mut last = None;
+    for raw in split(presented)? {
+        let segment = raw.decode()?;
+        let signed = segment.jwt.signing_input();
+        let resolved = segment.into_resolved()?;
+        // A user credential is a root without a mandate of its own.
+        if let Some(delegates) = resolved.delegates {
+            let (digest, _) = only_delegate(delegates)?;
+            named.push(MandateId::of(signed, digest.as_deref()));
+        }
+        last = Some(resolved.claims);
+    }
+    let claims = last.unwrap_or_default();
+    let Presentation { audience, nonce, .. } = Presentation::read(&claims)?;
+    let leaf = named.pop().ok_or_else(|| wrong_delegates("0"))?;
+    Ok(Claimed { under: named.pop().unwrap_or(leaf), leaf, audience, nonce })
 }
