@@ -39,5 +39,6 @@ mod roots_are_trusted_for_something;
 mod the_chain_reorganises;
 mod the_document_is_true;
 mod tidy;
+mod verifiers_contradict_themselves;
 mod walkthrough;
 mod workloads_have_ids;
