@@ -31,6 +31,7 @@ mod money_moves_beside_the_book;
 mod never_over_the_limit;
 mod never_twice;
 mod no_spend_without_a_mandate;
+mod nobody_answers;
 mod nodes_fail;
 mod others_publish_a_status;
 mod processes_come_and_go;

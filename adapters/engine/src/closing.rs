@@ -12,6 +12,7 @@
 //! A retry with the same key gets the same bytes.
 
 mod answer;
+mod given;
 mod terms;
 
 use ledger::budget::Budget;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::answer::{KeptReceipt, Resolution};
 pub(crate) use self::answer::{RESOLUTION_TYPE, said};
+pub use self::given::Given;
 use self::terms::Terms;
 pub(crate) use self::terms::{cart_identity, claimed};
 use crate::authorize::check_obligations;
