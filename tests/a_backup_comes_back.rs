@@ -16,6 +16,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use store::Schema;
 
+use crate::harness::closing::{answered_in, closed_in};
 use crate::harness::cluster::{Cluster, QUICK};
 use crate::harness::process::{run, stdout};
 use crate::harness::text;
@@ -276,4 +277,39 @@ async fn a_copy_that_lacks_nothing_goes_on_as_it_was() {
         }
     }
     assert_eq!(world.moved().await, 3);
+}
+
+/// What was closed for others since the backup no chain shows: nothing of it lapses, and its mandates wait for a human.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_closed_for_others_waits_for_a_human() {
+    let mut world = World::start_with(PAYMENT_SECONDS).await;
+    let mandate = world.mandate().await;
+    let kept = closed_in(&world, &mandate, 3).await.expect("closed");
+    let backup = backup(&world, "kept.sqlite").await;
+    let lost = closed_in(&world, &mandate, 4).await.expect("closed");
+    let checkpoint = keep_checkpoint(&world, "newest.note");
+    world.kill();
+    world.serve = None;
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(world.folder.path().join(format!("purser.sqlite{end}")));
+    }
+    let fenced = Instant::now();
+    let (ok, told) = purser(&world, &["restore", "--from", &backup.display().to_string()]);
+    assert!(ok && told.contains("fenced: home"), "{told}");
+    world.restart();
+    assert_eq!(code(closed_in(&world, &mandate, 5).await), "stopped");
+    let resolved = |as_what| {
+        let words = ["resolve", text(&kept, "id"), "--as", as_what, "--because", "x", "--tenant", HOME];
+        purser(&world, &words)
+    };
+    assert!(resolved("settled").1.contains("stopped"), "no operator speaks behind the fence");
+    lift(&world, &checkpoint, fenced);
+    // Long over, and still held: whoever has it may have had it paid.
+    world.until(text(&kept, "id"), "unknown").await;
+    assert_eq!(code(closed_in(&world, &mandate, 5).await), "mandate_suspended");
+    assert_eq!(code(answered_in(&world, &lost, true).await), "not_found", "a book that was set back does not know it");
+    answered_in(&world, &kept, true).await.expect("what it knows is still answered for");
+    world.until(text(&kept, "id"), "settled").await;
+    let (sound, told) = purser(&world, &["ledger", "verify"]);
+    assert!(sound, "{told}");
 }

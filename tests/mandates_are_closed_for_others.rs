@@ -3,85 +3,16 @@
 
 use std::time::Duration;
 
-use mandates::chain::reference_hashes;
 use mandates::keys::LocalKey;
-use mandates::receipt::{Answer, Failure, Receipt};
 use purser::client::ClientError;
 use purser::world::{BYSTANDER, HOME, SHOP};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::harness::closing::{BANK, answered, asked, cart, close, close_as, figures, flip, receipt, verdict};
 use crate::harness::process::{run, stdout};
 use crate::harness::shop::{Shop, code, intent, new_key, refused};
 use crate::harness::text;
-
-const BANK: &str = "https://bank.example/credentials";
-
-/// A cart of the shop's, signed.
-async fn cart(shop: &Shop, cents: u64, differing: Value) -> String {
-    let mut checkout = json!({
-        "id": new_key(), "status": "ready_for_complete", "currency": "USD", "links": [],
-        "line_items": [{ "id": "line-1", "quantity": 1, "item": { "id": "shoes", "title": "Shoes", "price": cents },
-            "totals": [{ "type": "total", "amount": cents }] }],
-        "totals": [{ "type": "total", "amount": cents }],
-    });
-    differing.as_object().unwrap().iter().for_each(|(name, value)| checkout[name] = value.clone());
-    let body = Some(json!({ "checkout": checkout }));
-    let signed = shop.call(Method::POST, "/v1/mandates/carts", &shop.merchant, body).await.expect("a signed cart");
-    text(&signed, "checkout_jwt").to_owned()
-}
-
-fn asked(mandate: &str, cart: &str, differing: Value) -> Value {
-    let mut body = json!({
-        "mandate": mandate, "cart": cart, "audience": BANK, "nonce": new_key(),
-        "payment_instrument": { "id": "card-1", "type": "card", "description": "Card ****1234" },
-    });
-    differing.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
-    body
-}
-
-async fn close(shop: &Shop, key: &str, body: Value) -> Result<Value, ClientError> {
-    shop.client.call(Method::POST, "/v1/mandates/payments", &shop.agent, Some(key), Some(body)).await
-}
-
-async fn close_as(shop: &Shop, token: &str, body: Value) -> Result<Value, ClientError> {
-    shop.client.call(Method::POST, "/v1/mandates/payments", token, Some(&new_key()), Some(body)).await
-}
-
-/// What the shop answers a payment mandate with.
-fn receipt(shop: &Shop, key: &LocalKey, closed: &Value, paid: bool) -> String {
-    let reference = reference_hashes(text(closed, "payment_mandate")).unwrap().sd_hash;
-    let answer = if paid {
-        let (psp_confirmation_id, network_confirmation_id) = ("psp-1".to_owned(), "net-1".to_owned());
-        Answer::Paid { payment_id: "pay-1".into(), psp_confirmation_id, network_confirmation_id }
-    } else {
-        let failure = Failure { error: "insufficient_funds".into(), error_description: "too little".into() };
-        Answer::NotPaid { payment_id: "pay-1".into(), failure }
-    };
-    let issued_at_seconds = shop.service.engine().clock.now().seconds();
-    signed(key, &Receipt { issuer: shop.service.url().to_owned(), issued_at_seconds, reference, answer })
-}
-
-fn signed(key: &LocalKey, receipt: &Receipt) -> String {
-    let unsigned = receipt.unsigned(&key.public().key_id());
-    let signature = key.sign(unsigned.signing_input()).unwrap();
-    unsigned.finish(signature)
-}
-
-async fn answered(shop: &Shop, closed: &Value, receipt: &str) -> Result<Value, ClientError> {
-    let path = format!("/v1/payments/{}/outcome", text(closed, "id"));
-    shop.call(Method::POST, &path, &shop.agent, Some(json!({ "receipt": receipt }))).await
-}
-
-/// Held and posted, in major units.
-async fn figures(shop: &Shop, mandate: &str) -> (String, String) {
-    let figures = shop.figures(mandate).await;
-    (text(&figures["held"], "amount").to_owned(), text(&figures["posted"], "amount").to_owned())
-}
-
-async fn verdict(shop: &Shop, body: Value) -> Value {
-    shop.call(Method::POST, "/v1/mandates/verify", &shop.user, Some(body)).await.expect("a verdict")
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_must_not_be_closed_is_refused_and_holds_nothing() {
@@ -117,6 +48,19 @@ async fn what_must_not_be_closed_is_refused_and_holds_nothing() {
         (asked(&mandate, &good, json!({ "nonce": "n".repeat(513) })), 400, "invalid_request"),
         (asked(&mandate, &good, json!({ "checkout": { "audience": own, "nonce": "n" } })), 400, "invalid_request"),
         (asked(&mandate, &good, json!({ "checkout": { "audience": "shop" } })), 400, "invalid_request"),
+        (
+            asked(&mandate, &good, json!({ "checkout": { "audience": "https://m.example", "nonce": "n" } })),
+            400,
+            "invalid_request",
+        ),
+        (
+            asked(&mandate, &good, json!({ "checkout": { "audience": SHOP.to_uppercase(), "nonce": "n" } })),
+            400,
+            "invalid_request",
+        ),
+        (asked(&mandate, &good, json!({ "audience": format!("{SHOP}/") })), 422, "verifier_unknown"),
+        (asked(&mandate, &good, json!({ "audience": SHOP.to_uppercase() })), 422, "verifier_unknown"),
+        (asked(&mandate, &good, json!({ "audience": format!("{own}/") })), 400, "invalid_request"),
         (asked(&mandate, &good, json!({ "payment_instrument": {} })), 422, "schema"),
         (asked(&mandate, &good, json!({ "payment_instrument": { "id": "card-1" } })), 422, "schema"),
         (asked(&mandate, &good, json!({ "payment_instrument": "card" })), 400, "invalid_request"),
@@ -206,7 +150,7 @@ async fn a_closed_mandate_is_held_until_its_receipt_comes() {
     let settled = answered(&shop, &closed, &paid).await.expect("their receipt");
     assert_eq!((text(&settled, "state"), &settled["final"]), ("settled", &json!(true)));
     assert_eq!(answered(&shop, &closed, &paid).await.expect("again"), settled);
-    assert_eq!(code(answered(&shop, &closed, &good).await), "spend_state", "they said that it was paid");
+    assert_eq!(code(answered(&shop, &closed, &good).await), "receipt_contradicts", "they said that it was paid");
     // Their word that it was not paid frees it when it cannot be paid any more.
     let not_paid = receipt(&shop, &key, &elsewhere, false);
     assert_eq!(code(answered(&shop, &elsewhere, &not_paid).await), "not_expired");
@@ -219,7 +163,7 @@ async fn a_closed_mandate_is_held_until_its_receipt_comes() {
     };
     assert_eq!(text(&freed, "state"), "released");
     assert!(shop.service.engine().clock.now().seconds() >= soon);
-    assert_eq!(figures(&shop, &mandate).await, ("0.00".into(), "2.50".into()));
+    assert_eq!(figures(&shop, &mandate).await, ("2.50".into(), "0.00".into()));
 }
 
 fn text_of<'a>(id: &str, what: &str) -> &'a str {
@@ -241,7 +185,7 @@ async fn verifiers_see_one_of_the_allowed_payees() {
     let whole = shop.call(Method::GET, &format!("/v1/mandates/{mandate}"), &shop.agent, None).await.unwrap();
     assert!(shows(text(&whole, "payment"), "A clinic"));
     let body =
-        asked(&mandate, &cart(&shop, 10, json!({})).await, json!({ "checkout": { "audience": "s", "nonce": "n" } }));
+        asked(&mandate, &cart(&shop, 10, json!({})).await, json!({ "checkout": { "audience": SHOP, "nonce": "n" } }));
     let closed = close(&shop, &new_key(), body).await.expect("closed");
     for chain in [text(&closed, "payment_mandate"), text(&closed, "checkout_mandate")] {
         let seen = ["A clinic", "Demo Shop", "A lawyer"].map(|name| shows(chain, name));
@@ -468,21 +412,4 @@ async fn an_acceptance_uses_the_mandate_up_and_its_receipt_settles() {
     let events = shop.call(Method::GET, "/v1/events?limit=500", &operator, None).await.expect("events");
     let accepted = events["events"].as_array().unwrap().iter().filter(|event| event["type"] == "mandate.accepted");
     assert_eq!(accepted.count(), 2, "{events}");
-}
-
-/// The leaf's signature with `n - s` for `s`: valid, and another text.
-fn flip(chain: &str) -> String {
-    const N: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
-    let (before, leaf) = chain.rsplit_once("~~").expect("a leaf");
-    let (jwt, disclosures) = leaf.split_once('~').expect("an SD-JWT");
-    let (input, signature) = jwt.rsplit_once('.').expect("a signature");
-    let mut bytes = mandates::base64url::decode(signature).expect("base64url");
-    let order = hex::decode(N).unwrap();
-    let mut borrow = 0_i16;
-    for place in (0..32).rev() {
-        let difference = i16::from(order[place]) - i16::from(bytes[32 + place]) - borrow;
-        borrow = i16::from(difference < 0);
-        bytes[32 + place] = u8::try_from(difference.rem_euclid(256)).unwrap();
-    }
-    format!("{before}~~{input}.{}~{disclosures}", mandates::base64url::encode(&bytes))
 }

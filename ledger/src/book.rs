@@ -64,7 +64,10 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
                 keys.gates(view, gating::gates_of_spend(view, &request.caller, found));
             }
         }
-        Command::Void { spend } | Command::Expire { spend } | Command::Lapse { spend } => {
+        Command::Void { spend }
+        | Command::Expire { spend }
+        | Command::Lapse { spend }
+        | Command::Resolve { spend, .. } => {
             keys.spend(view, *spend);
             keys.gate(view, Scope::Fence);
         }
@@ -114,6 +117,9 @@ fn hold_wants(view: &View, at: Micros, request: &Request, hold: &Hold, keys: &mu
     keys.claim(view, &claiming::leaf(hold));
     if let Some(pin) = &hold.pin {
         keys.claim(view, &claiming::payee(pin));
+    }
+    if let Some(cart) = hold.cart {
+        claiming::wants_cart(view, cart, keys);
     }
     if let Some(named) = hold.again_after {
         keys.claim(view, &ClaimKey::Follows(named));
@@ -203,6 +209,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Submit { spend, transaction } => draft.submit(*spend, transaction),
         Command::Present { spend, document } => draft.present(*spend, *document),
         Command::Acknowledge { spend, receipt } => draft.acknowledge(*spend, receipt),
+        Command::Resolve { spend, resolution } => draft.resolve(*spend, resolution),
         Command::Lapse { spend } => draft.lapse(*spend),
         Command::Doubt { spend } => draft.doubt(*spend),
         Command::Settle { spend, seen, finalized } => draft.settle(*spend, seen, *finalized),

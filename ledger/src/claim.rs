@@ -22,6 +22,9 @@ pub enum ClaimKey {
     Refund(LogPlace),
     /// A payment that the rail shows, of an authorization whose spend says that nothing was ever signed.
     Recovered(Authorization),
+    /// A merchant's cart, whichever rail pays it and under whichever mandate: its first purchase, and where that came to
+    /// nothing or another one was meant, its next.
+    Cart { cart: Digest, number: u8 },
 }
 
 /// A log of a transaction.
@@ -45,6 +48,7 @@ impl ClaimKey {
             Self::Follows(_) => "follows",
             Self::Refund(_) => "refund",
             Self::Recovered(_) => "recovered",
+            Self::Cart { .. } => "cart",
         }
     }
 
@@ -89,6 +93,11 @@ impl Canon for ClaimKey {
                 out.push(7);
                 authorization.write(out);
             }
+            Self::Cart { cart, number } => {
+                out.push(8);
+                cart.write(out);
+                number.write(out);
+            }
         }
     }
 
@@ -105,6 +114,7 @@ impl Canon for ClaimKey {
             5 => Canon::read(input).map(Self::Follows),
             6 => Canon::read(input).map(Self::Refund),
             7 => Canon::read(input).map(Self::Recovered),
+            8 => Ok(Self::Cart { cart: Canon::read(input)?, number: Canon::read(input)? }),
             other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
         }
     }

@@ -73,6 +73,11 @@ pub enum Command {
         spend: SpendId,
         receipt: Acknowledgement,
     },
+    /// An operator says in their place what became of it.
+    Resolve {
+        spend: SpendId,
+        resolution: Acknowledgement,
+    },
     /// It was never presented, and cannot be any more.
     Lapse {
         spend: SpendId,
@@ -211,6 +216,8 @@ pub struct Hold {
     /// Who is paid at this origin, remembered from the first payment on; `None` where a registry says it.
     pub pin: Option<Pin>,
     pub purchase: Digest,
+    /// What the merchant signed of its cart, where there is one: the purchase itself, on every rail.
+    pub cart: Option<Digest>,
     pub authorization: Authorization,
     pub valid_before: i64,
     /// The chain's last final block before anything was signed: a search for the authorization starts here.
@@ -233,7 +240,7 @@ pub struct Accept {
     pub document: Digest,
 }
 
-/// A payment receipt, stored with it.
+/// A payment receipt, or what an operator says instead of one, stored with it.
 #[derive(Clone, Debug)]
 pub struct Acknowledgement {
     pub document: Digest,

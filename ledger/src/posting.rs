@@ -53,7 +53,7 @@ const fn row(code: TransferCode, debit: Kind, credit: Kind, layer: Layer, when: 
     Pattern { code, debit, credit, layer, when }
 }
 
-pub const PATTERNS: [Pattern; 23] = {
+pub const PATTERNS: [Pattern; 24] = {
     use Kind::{Funding, Gas, Issued, Payable, Receivable, Refunds, Sales, Spend, Suspense, Wallet};
     use Layer::{Pending, Posted, Void};
     use TransferCode as Code;
@@ -71,6 +71,13 @@ pub const PATTERNS: [Pattern; 23] = {
         row(Code::Unissue, Suspense, Payable, Posted, "the same, of one that was in doubt"),
         row(Code::Release, Payable, Spend, Posted, "the purchase is taken back with it"),
         row(Code::Misspend, Issued, Suspense, Posted, "the nonce was consumed and the payee was not paid"),
+        row(
+            Code::Misspend,
+            Spend,
+            Suspense,
+            Posted,
+            "its verifier says that it was paid, and had said that it was not",
+        ),
         row(Code::Refund, Wallet, Refunds, Posted, "the payee sent something back"),
         row(Code::Recover, Suspense, Wallet, Posted, "a restored book finds a payment that no record accounts for"),
         row(Code::Sale, Receivable, Sales, Pending, "a payment is presented to us and verified"),

@@ -150,6 +150,8 @@ rejections! {
         "mandate {budget} is used {frequency}, last at {last}; the next use is due at {due}, it is {now}",
     57 "may_be_out" MayBeOut { spend: SpendId, valid_before: i64, since: i64 } final
         "spend {spend} is of before {valid_before}, and this book was set back and let on at {since}: it may have been given away",
+    58 "cart_exhausted" CartExhausted { cart: Digest, limit: u64 } final
+        "the cart {cart} may be bought, or tried to be bought, {limit} times, and was",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

@@ -27,7 +27,8 @@ canon_names!(
         Settled = 7 "settled",
         /// Proved never to happen.
         Released = 8 "released",
-        /// The nonce was consumed and the money did not go where it was signed for: an incident.
+        /// The nonce was consumed and the money did not go where it was signed for; on the mandate rail: its verifier says
+        /// both that it was paid and that it was not. An incident.
         SpentOtherwise = 9 "spent_otherwise",
     }
 );

@@ -5,12 +5,14 @@
 
 use serde_json::Value;
 
+use crate::base64url;
 use crate::digest::{HashAlgorithm, sha256};
 use crate::json::{Object, kind};
 use crate::keys::PublicKey;
 use crate::limits::{DISCLOSURES_MAX, SEGMENTS_MAX, TOKEN_BYTES_MAX};
 use crate::rejection::{Code, Rejection, shown, shown_value};
 use crate::sd_jwt::{Delegate, RawSdJwt, Resolved, SdJwt};
+use crate::verify::Presentation;
 
 /// Root types that name key-bound hops: such a token starts no chain.
 const HOP_TYPES: [&str; 5] = ["kb+sd-jwt", "kb-sd-jwt", "kb+sd-jwt+kb", "kb-sd-jwt+kb", "kb+jwt"];
@@ -249,4 +251,80 @@ pub fn reference_hashes(presented: &str) -> Result<ReferenceHashes, Rejection> {
     };
     let last = last.decode()?;
     Ok(ReferenceHashes { sd_hash: last.sd_hash()?, issuer_jwt_hash: last.issuer_jwt_hash()? })
+}
+
+/// The order of P-256 (SEC 2, section 2.4.2), big-endian.
+const ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
+    0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// Both reference hashes of the last segment, under both spellings of its signature: `s` and `n - s` verify alike (FIPS 186-5
+/// section 6.4), so whoever hands a chain on can choose which of the two its verifier hashes. All name what one key signed.
+///
+/// # Errors
+/// As for [`reference_hashes`], and where the signature is not that of a P-256 key.
+pub fn reference_spellings(presented: &str) -> Result<Vec<String>, Rejection> {
+    let segments = split(presented)?;
+    let text = segments.last().map_or("", RawSdJwt::text);
+    let (jwt, disclosures) = text.split_at(text.find('~').unwrap_or(text.len()));
+    let malformed = || Rejection::new(Code::MalformedSignature, "a signature of 64 bytes with s below n was expected");
+    let (signed, signature) = jwt.rsplit_once('.').ok_or_else(malformed)?;
+    let bytes = base64url::decode(signature).ok_or_else(malformed)?;
+    let (r, s) = bytes.split_at_checked(32).filter(|(_, s)| s.len() == ORDER.len()).ok_or_else(malformed)?;
+    let (mut difference, mut borrow) = (Vec::with_capacity(bytes.len()), false);
+    for (n, s) in ORDER.iter().zip(s).rev() {
+        let (less, first) = n.overflowing_sub(*s);
+        let (less, second) = less.overflowing_sub(u8::from(borrow));
+        borrow = first || second;
+        difference.push(less);
+    }
+    if borrow {
+        return Err(malformed());
+    }
+    difference.extend(r.iter().rev());
+    difference.reverse();
+    let other = format!("{signed}.{}{disclosures}", base64url::encode(&difference));
+    let mut known = Vec::new();
+    for text in [text, &other] {
+        let segment = RawSdJwt::split(text)?.decode()?;
+        known.extend([segment.sd_hash()?, segment.issuer_jwt_hash()?]);
+    }
+    Ok(known)
+}
+
+/// What a presented chain calls itself: nobody's signature was looked at, so it may be asked under which names something was
+/// done before, and nothing may be done on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The mandate that the leaf was closed under; the leaf itself where there is none.
+    pub under: MandateId,
+    pub leaf: MandateId,
+    pub audience: String,
+    pub nonce: String,
+}
+
+/// The names in a chain that ends with a closed mandate and says whom it is for.
+///
+/// # Errors
+/// As for [`split`], and where a segment is no SD-JWT with one delegate payload, or the last one lacks `iat`, `aud` or
+/// `nonce`.
+pub fn claimed(presented: &str) -> Result<Claimed, Rejection> {
+    let mut named = Vec::new();
+    let mut last = None;
+    for raw in split(presented)? {
+        let segment = raw.decode()?;
+        let signed = segment.jwt.signing_input();
+        let resolved = segment.into_resolved()?;
+        // A user credential is a root without a mandate of its own.
+        if let Some(delegates) = resolved.delegates {
+            let (digest, _) = only_delegate(delegates)?;
+            named.push(MandateId::of(signed, digest.as_deref()));
+        }
+        last = Some(resolved.claims);
+    }
+    let claims = last.unwrap_or_default();
+    let Presentation { audience, nonce, .. } = Presentation::read(&claims)?;
+    let leaf = named.pop().ok_or_else(|| wrong_delegates("0"))?;
+    Ok(Claimed { under: named.pop().unwrap_or(leaf), leaf, audience, nonce })
 }

@@ -121,7 +121,7 @@ pub struct PermitCall {
 /// What a settlement sends to the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettlementCall {
-    Transfer(TransferCall),
+    Transfer(Box<TransferCall>),
     Permit(Box<PermitCall>),
 }
 

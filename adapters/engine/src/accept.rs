@@ -1,27 +1,73 @@
 //! Answering a mandate that was closed for us: a signed receipt on acceptance (AP2 v0.2, checkout receipt and payment
 //! receipt), and the mandate used up with it, so that no replica and no retry accepts it twice.
 
-use ledger::claim::ClaimOutcome;
+use std::sync::Arc;
+
+use ledger::claim::{ClaimKey, ClaimOutcome};
 use ledger::command::{Accept, Command};
 use ledger::id::{BudgetId, CallerKind, Digest};
-use mandates::chain::reference_hashes;
+use ledger::rejection::Rejection;
+use mandates::chain::{self, Claimed, reference_hashes};
+use mandates::clock::Clock;
+use mandates::keys::KeySet;
 use mandates::mandate::Family;
-use mandates::receipt::{Answer, Receipt};
-use mandates::verify::{Closed, ClosedFacts, Facts};
+use mandates::receipt::{self, Answer, Receipt, ReceiptKind, References};
+use mandates::verify::{Closed, ClosedFacts, Facts, Verdict};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::closing::KeptReceipt;
 use crate::consent::{forbidden, to_document};
-use crate::error::EngineError;
+use crate::error::{EngineError, shortened};
+use crate::ports::MandateSigner;
 use crate::tenant::Tenant;
+use crate::verify::SKEW_SECONDS;
 use crate::{Engine, Identity};
 
 /// What the caller answers for when the mandate is valid: that it takes the order, or that it took the money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(untagged, try_from = "AcceptanceBody")]
 pub enum Acceptance {
     Order { order_id: String },
     Payment { payment_id: String, psp_confirmation_id: String, network_confirmation_id: String },
+}
+
+/// As it comes: one of the two, and a refusal that names the member which is missing or too much.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "accept: an object with order_id, or with the three ids of a payment")]
+struct AcceptanceBody {
+    order_id: Option<Value>,
+    payment_id: Option<Value>,
+    psp_confirmation_id: Option<Value>,
+    network_confirmation_id: Option<Value>,
+}
+
+impl TryFrom<AcceptanceBody> for Acceptance {
+    type Error = String;
+
+    fn try_from(body: AcceptanceBody) -> Result<Self, String> {
+        let expected = "order_id alone, or payment_id, psp_confirmation_id and network_confirmation_id, was expected";
+        let id = |name: &str, value: Option<Value>| match value {
+            Some(Value::String(id)) => Ok(id),
+            Some(other) => Err(format!("accept.{name}: a string was expected, {} came", shortened(&other.to_string()))),
+            None => Err(format!("accept.{name}: {expected}; {name} is missing")),
+        };
+        let names = ["payment_id", "psp_confirmation_id", "network_confirmation_id"];
+        let ids = [body.payment_id, body.psp_confirmation_id, body.network_confirmation_id];
+        let first = names.iter().zip(&ids).find(|(_, id)| id.is_some()).map(|(name, _)| *name);
+        match (first, body.order_id) {
+            (Some(name), Some(_)) => Err(format!("accept.{name}: {expected}; order_id and {name} came")),
+            (None, order_id) => Ok(Self::Order { order_id: id("order_id", order_id)? }),
+            (Some(_), None) => {
+                let [payment_id, psp_confirmation_id, network_confirmation_id] = ids;
+                Ok(Self::Payment {
+                    payment_id: id("payment_id", payment_id)?,
+                    psp_confirmation_id: id("psp_confirmation_id", psp_confirmation_id)?,
+                    network_confirmation_id: id("network_confirmation_id", network_confirmation_id)?,
+                })
+            }
+        }
+    }
 }
 
 /// Longest id that a receipt names.
@@ -69,6 +115,32 @@ fn claimed(audience: &str, nonce: &str) -> String {
     Digest::of_parts("purser/presented-to/1", &[audience.as_bytes(), nonce.as_bytes()]).to_string()
 }
 
+/// What was answered before, of a mandate that goes by the same names as the one at hand.
+pub(crate) struct Former {
+    names: Claimed,
+    /// Digest of what it was accepted as.
+    request: Digest,
+    kept: KeptReceipt,
+    receipt: Receipt,
+}
+
+impl Former {
+    /// The verdict that a retry gets is that of then: what has expired or was revoked since was good when it was accepted.
+    pub(crate) fn clock(&self) -> Clock {
+        Clock { now_seconds: self.receipt.issued_at_seconds, skew_seconds: SKEW_SECONDS }
+    }
+
+    pub(crate) fn is_for(&self, audience: Option<&String>, nonce: Option<&String>) -> bool {
+        (audience, nonce) == (Some(&self.names.audience), Some(&self.names.nonce))
+    }
+}
+
+/// Digest of what a mandate is accepted as. Whoever presents it, however it is spelled: the same leaf accepted as the same.
+fn request_digest(leaf: chain::MandateId, acceptance: &Acceptance) -> Result<Digest, EngineError> {
+    let asked = serde_json::to_vec(acceptance).map_err(|error| EngineError::Broken(error.to_string()))?;
+    Ok(Digest::of_parts("purser/acceptance/1", &[leaf.as_bytes(), &asked]))
+}
+
 /// A merchant answers for what is bought from it, not for its neighbours.
 fn check_own(identity: &Identity, tenant: &Tenant, closed: &ClosedFacts) -> Result<(), EngineError> {
     if identity.caller.kind != CallerKind::Merchant {
@@ -89,6 +161,15 @@ fn check_own(identity: &Identity, tenant: &Tenant, closed: &ClosedFacts) -> Resu
             let expected = format!("{} ({})", role.merchant.name, role.merchant.id);
             Err(EngineError::CartMismatch { expected, found })
         }
+    }
+}
+
+/// Merchants sign with the key of their carts; everyone else with the tenant's key for receipts.
+fn answering<'a>(identity: &Identity, tenant: &'a Tenant) -> (&'a Arc<dyn MandateSigner>, &'a String) {
+    let role = tenant.merchants.get(&identity.caller.principal);
+    match role.filter(|_| identity.caller.kind == CallerKind::Merchant) {
+        Some(role) => (&role.signer, role.merchant.website.as_ref().unwrap_or(&role.merchant.id)),
+        None => (&tenant.receipts, &tenant.issuer),
     }
 }
 
@@ -124,7 +205,6 @@ impl Engine {
         let nonce = nonce.ok_or_else(|| EngineError::invalid("accept", "a mandate with a nonce", "one without"))?;
         acceptance.check()?;
         let mandate = facts.open.last().map_or(closed.identity, |open| open.identity);
-        let asked = serde_json::to_vec(acceptance).map_err(|error| EngineError::Broken(error.to_string()))?;
         let tenant = self.tenant(&identity.tenant)?;
         check_own(identity, &tenant, closed)?;
         let receipt = self.success(identity, &tenant, presented, acceptance).await?;
@@ -132,25 +212,70 @@ impl Engine {
         let accept = Accept {
             mandate: BudgetId(*mandate.as_bytes()),
             nonce,
-            // Whoever presents it, however it is spelled: the same leaf accepted as the same.
-            request: Digest::of_parts("purser/acceptance/1", &[closed.identity.as_bytes(), &asked]),
+            request: request_digest(closed.identity, acceptance)?,
             document: document.digest(),
         };
         let key = accept.claim_key();
         self.run(identity, Command::Accept(Box::new(accept)), vec![document]).await?;
         let claim = self.store.claim(&identity.tenant, &key).await?;
         match claim.map(|claim| claim.outcome) {
-            Some(ClaimOutcome::Accepted(digest)) => {
-                let text = self.document_text(identity, digest).await?;
-                let kept: KeptReceipt = serde_json::from_str(&text)
-                    .map_err(|error| EngineError::Broken(format!("a receipt cannot be read: {error}")))?;
-                Ok(kept.receipt)
-            }
+            Some(ClaimOutcome::Accepted(digest)) => Ok(self.kept_receipt(identity, digest).await?.receipt),
             other => Err(EngineError::Broken(format!("an acceptance without its claim: {other:?}"))),
         }
     }
 
-    /// Merchants sign with the key of their carts; everyone else with the tenant's key for receipts.
+    async fn kept_receipt(&self, identity: &Identity, digest: Digest) -> Result<KeptReceipt, EngineError> {
+        let text = self.document_text(identity, digest).await?;
+        serde_json::from_str(&text).map_err(|error| EngineError::Broken(format!("a receipt cannot be read: {error}")))
+    }
+
+    /// What this tenant answered before for what calls itself so; nothing where it has no such names, or was never accepted.
+    pub(crate) async fn former(&self, identity: &Identity, presented: &str) -> Result<Option<Former>, EngineError> {
+        let Ok(names) = chain::claimed(presented) else { return Ok(None) };
+        let key = ClaimKey::Leaf {
+            mandate: BudgetId(*names.under.as_bytes()),
+            nonce: claimed(&names.audience, &names.nonce),
+        };
+        let Some(claim) = self.store.claim(&identity.tenant, &key).await? else { return Ok(None) };
+        let ClaimOutcome::Accepted(digest) = claim.outcome else { return Ok(None) };
+        let kept = self.kept_receipt(identity, digest).await?;
+        let (keys, clock) = (KeySet::from_jwks(&kept.keys)?, self.mandate_clock(SKEW_SECONDS));
+        let read = |kind| receipt::verify(&kept.receipt, kind, &keys, &clock, References::OnItsOwn);
+        let receipt = read(ReceiptKind::Payment).or_else(|_| read(ReceiptKind::Checkout))?;
+        Ok(Some(Former { names, request: claim.request, kept, receipt }))
+    }
+
+    /// The same acceptance again gets the same receipt, whatever has become of the mandate since; another one is a second
+    /// use. `verdict` is that of then.
+    pub(crate) fn accept_again(
+        &self,
+        identity: &Identity,
+        presented: &str,
+        verdict: &Verdict,
+        former: Former,
+        acceptance: &Acceptance,
+    ) -> Result<Option<String>, EngineError> {
+        let is_same_text = reference_hashes(presented)?.sd_hash == former.receipt.reference;
+        let closed = verdict.facts().and_then(|facts| facts.closed.as_ref());
+        // Other bytes of the same name are worth what their signatures are worth.
+        if closed.is_none() && !is_same_text {
+            return Ok(None);
+        }
+        let tenant = self.tenant(&identity.tenant)?;
+        closed.map_or(Ok(()), |closed| check_own(identity, &tenant, closed))?;
+        let (_, issuer) = answering(identity, &tenant);
+        if identity.caller.kind == CallerKind::Merchant && *issuer != former.receipt.issuer {
+            let (expected, found) = (format!("a mandate that {issuer} answered"), former.receipt.issuer);
+            return Err(EngineError::CartMismatch { expected, found: format!("one that {found} answered") });
+        }
+        acceptance.check()?;
+        if request_digest(former.names.leaf, acceptance)? != former.request {
+            let mandate = BudgetId(*former.names.under.as_bytes());
+            return Err(EngineError::Book(Rejection::MandateConsumed { mandate }));
+        }
+        Ok(Some(former.kept.receipt))
+    }
+
     async fn success(
         &self,
         identity: &Identity,
@@ -158,12 +283,7 @@ impl Engine {
         presented: &str,
         acceptance: &Acceptance,
     ) -> Result<KeptReceipt, EngineError> {
-        let role = tenant.merchants.get(&identity.caller.principal);
-        let role = role.filter(|_| identity.caller.kind == CallerKind::Merchant);
-        let (signer, issuer) = match role {
-            Some(role) => (&role.signer, role.merchant.website.as_ref().unwrap_or(&role.merchant.id)),
-            None => (&tenant.receipts, &tenant.issuer),
-        };
+        let (signer, issuer) = answering(identity, tenant);
         let receipt = Receipt {
             issuer: issuer.clone(),
             issued_at_seconds: self.clock.now().seconds(),
@@ -171,7 +291,7 @@ impl Engine {
             answer: acceptance.answer(),
         };
         let unsigned = receipt.unsigned(&signer.public().key_id());
-        let keys = mandates::keys::KeySet::new([signer.public().clone()])?.to_jwks();
+        let keys = KeySet::new([signer.public().clone()])?.to_jwks();
         Ok(KeptReceipt { r#type: ACCEPTANCE_TYPE.into(), receipt: signer.sign(unsigned).await?, keys })
     }
 }

@@ -33,7 +33,7 @@ use x402::select::{Offer, SelectError, Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
 
 use crate::book;
-use crate::closing::Addressee;
+use crate::closing::{Addressee, cart_identity};
 use crate::consent::{CartDemand, MandateView, agent_of, forbidden, to_document};
 use crate::error::EngineError;
 use crate::evidence::Bundle;
@@ -206,6 +206,7 @@ impl Engine {
             pay_to: book::text(offer.pay_to()),
             pin: draft.recipient.pin.clone(),
             purchase: Digest(offer.digest()),
+            cart: draft.request.cart.as_deref().map(cart_identity).transpose()?,
             authorization: book::authorization(&claim_key)?,
             valid_before: i64::try_from(draft.valid_before).unwrap_or(i64::MAX),
             since_block: self.chain.block(At::Finalized).await?.number,

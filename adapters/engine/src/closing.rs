@@ -12,6 +12,7 @@
 //! A retry with the same key gets the same bytes.
 
 mod answer;
+mod given;
 mod terms;
 
 use ledger::budget::Budget;
@@ -29,9 +30,11 @@ use mandates::payment::ClosedPayment;
 use mandates::verify::{Facts, Purchase};
 use serde::{Deserialize, Serialize};
 
-pub use self::answer::KeptReceipt;
+pub use self::answer::{KeptReceipt, Resolution};
+pub(crate) use self::answer::{RESOLUTION_TYPE, said};
+pub use self::given::Given;
 use self::terms::Terms;
-pub(crate) use self::terms::claimed;
+pub(crate) use self::terms::{cart_identity, claimed};
 use crate::authorize::check_obligations;
 use crate::consent::{MandateView, agent_of, forbidden, to_document};
 use crate::error::EngineError;
@@ -153,6 +156,7 @@ impl Engine {
             pay_to: request.payment.audience.clone(),
             pin: None,
             purchase: terms::purchase_digest(&request.cart),
+            cart: Some(cart_identity(&request.cart)?),
             authorization: terms.authorization.clone(),
             valid_before: terms.valid_before,
             since_block: 0,

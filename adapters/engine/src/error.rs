@@ -1,5 +1,6 @@
 //! Every way a use case says no, and what kind of no it is. HTTP is mapped elsewhere, in one place.
 
+use ledger::id::SpendId;
 use ledger::rejection::{Rejection, RejectionCode};
 use ledger::store::StoreError;
 use x402::chain::ChainError;
@@ -60,6 +61,8 @@ pub enum EngineError {
     CartMismatch { expected: String, found: String },
     #[error("{expected} was expected as who verifies the payment mandate, {found} was named")]
     VerifierUnknown { expected: String, found: String },
+    #[error("{expected} was said before of spend {spend}, this receipt says {found}; both are kept, as an incident")]
+    ReceiptContradicts { spend: SpendId, expected: &'static str, found: &'static str },
     #[error("the mandate demands a cart signed by the merchant; none was given")]
     CartRequired,
     #[error("{expected} was expected of what is handed on, {found} was asked for")]
@@ -104,6 +107,7 @@ impl EngineError {
             Self::CartMismatch { .. } => "cart_mismatch",
             Self::VerifierUnknown { .. } => "verifier_unknown",
             Self::CartRequired => "cart_required",
+            Self::ReceiptContradicts { .. } => "receipt_contradicts",
             Self::Delegation { code, .. } => code,
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::ChainUnavailable(_) => "chain_unavailable",
@@ -130,6 +134,7 @@ impl EngineError {
             Self::Forbidden { .. } => Kind::Forbidden,
             Self::QuotaExceeded { .. } => Kind::TooMany,
             Self::NotFound { .. } => Kind::NotFound,
+            Self::ReceiptContradicts { .. } => Kind::Conflict,
             Self::Erased { .. } => Kind::Gone,
             // A node that refuses is no verdict on what the caller asked, either.
             Self::ChainUnavailable(_)
@@ -185,6 +190,7 @@ const fn kind_of(code: RejectionCode) -> Kind {
         RejectionCode::IdempotencyKeyReused
         | RejectionCode::SpendReleased
         | RejectionCode::PurchaseUnresolved
+        | RejectionCode::CartExhausted
         | RejectionCode::AgainAfterMismatch
         | RejectionCode::AgainAfterElsewhere
         | RejectionCode::AgainAfterUsed

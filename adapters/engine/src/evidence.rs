@@ -103,6 +103,9 @@ pub struct EvidenceFile {
     pub papers: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
+    /// What they answered afterwards, where it was the opposite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contradiction: Option<String>,
     pub records: Vec<Record>,
     pub journal_entries: u64,
     pub journal_root: Digest,
@@ -150,6 +153,7 @@ impl Engine {
         };
         let papers = self.text_named(identity, id, &[Operation::Submit]).await?;
         let receipt = self.text_named(identity, id, &[Operation::Settle, Operation::Release]).await?;
+        let contradiction = self.text_named(identity, id, &[Operation::Misspend]).await?;
         let mut records = Vec::new();
         for (entry, _) in self.store.records_of_spend(&identity.tenant, id).await? {
             records.push(Record {
@@ -171,6 +175,7 @@ impl Engine {
             payload,
             papers,
             receipt,
+            contradiction,
             records,
             journal_entries,
             journal_root,

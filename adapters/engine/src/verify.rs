@@ -8,6 +8,7 @@ use mandates::constraint::OpenCheckout;
 use mandates::json::Object;
 use mandates::keys::KeySet;
 use mandates::receipt::{Answer, Failure, Receipt};
+use mandates::rejection::Code;
 use mandates::trust::Roots;
 use mandates::verify::{
     Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, Verdict, verify, verify_remembering,
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use crate::accept::Acceptance;
+use crate::accept::Former;
 use crate::error::EngineError;
 use crate::mint::LEAF_AGE_SECONDS_MAX;
 use crate::standing::Vouched;
@@ -103,8 +105,14 @@ impl Engine {
                 return Err(EngineError::invalid("transaction_id", "none beside checkout_jwt", "both"));
             }
         };
+        // Looked up first: what was answered once is answered so for ever.
+        let former = match &request.accept {
+            Some(_) => self.former(identity, &request.presented).await?,
+            None => None,
+        };
+        let former = former.filter(|former| former.is_for(request.audience.as_ref(), request.nonce.as_ref()));
         let context = Context {
-            clock: self.mandate_clock(SKEW_SECONDS),
+            clock: former.as_ref().map_or_else(|| self.mandate_clock(SKEW_SECONDS), Former::clock),
             trusted: trusted.as_ref(),
             family: ExpectedFamily::Either,
             expected,
@@ -120,6 +128,10 @@ impl Engine {
             Some(_) => (Vouched::ByCaller, verify(&request.presented, &context)),
             None => (Vouched::ByOperator, verify_remembering(&request.presented, &context, &self.remembered)),
         };
+        if let (Some(former), Some(acceptance)) = (former, &request.accept) {
+            let receipt = self.accept_again(identity, &request.presented, &verdict, former, acceptance)?;
+            return Ok(Verified { verdict, receipt });
+        }
         let verdict = self.held_to_status(&tenant, verdict, trusted.as_ref(), vouched, context.clock).await;
         let receipt = match (&verdict.outcome, &request.accept) {
             (Ok(facts), Some(acceptance)) => Some(self.accept(identity, &request.presented, facts, acceptance).await?),
@@ -137,6 +149,14 @@ impl Engine {
         verdict: &Verdict,
     ) -> Result<Option<String>, EngineError> {
         let Some(rejection) = verdict.rejection() else { return Ok(None) };
+        // What is for somebody else, or for another question of ours, is not ours to answer.
+        if matches!(rejection.code, Code::AudMismatch | Code::NonceMismatch) {
+            return Ok(None);
+        }
+        // Nor is anything said against what was accepted: two signed statements of ours never contradict each other.
+        if self.former(identity, presented).await?.is_some() {
+            return Ok(None);
+        }
         // What cannot even be taken apart has no name that a receipt could carry.
         let Ok(hashes) = reference_hashes(presented) else { return Ok(None) };
         let tenant = self.tenant(&identity.tenant)?;

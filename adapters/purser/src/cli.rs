@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ledger::origin::Build;
 
-pub use self::books::{BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, SpendsArgs};
+pub use self::books::{
+    BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, Outcome, ReconcileArgs, ResolveArgs, SpendsArgs,
+};
 use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
 use crate::mcp::McpArgs;
@@ -58,8 +60,11 @@ pub enum Command {
     Ledger(LedgerArgs),
     /// Payments by their state, oldest first: what is open, what nobody can account for. Exit 1 where there is one.
     Spends(SpendsArgs),
-    /// Hold the wallets of the books against the chain. Exit 1 where they do not agree.
-    Reconcile(LedgerScope),
+    /// Hold the wallets of the books against the chain, or payments closed for others against a processor's file. Exit 1
+    /// where they do not agree.
+    Reconcile(ReconcileArgs),
+    /// Say what became of a payment closed for a verifier who never answers, as an operator.
+    Resolve(ResolveArgs),
     /// A day of the books, when it is over: what moved, what is open, where books and chain do not agree, and a checkpoint
     /// of its end. Changes nothing. Exit 1 where there is a break.
     Close(CloseArgs),

@@ -111,7 +111,7 @@ async fn incidents(log: &Log, [mut from, end]: [u64; 2]) -> Result<Vec<String>, 
         from = last.seq.saturating_add(1);
         for (_, effects) in page.iter().filter(|(entry, _)| entry.seq < end) {
             let what = match effects.operation {
-                Operation::Misspend => "the authorization was used otherwise",
+                Operation::Misspend => "the authorization was used otherwise, or its verifier says both",
                 Operation::Unsettle | Operation::Unreceive => "the chain took it back",
                 Operation::Recover => "a payment that no record accounted for",
                 _ => continue,

@@ -7,7 +7,7 @@ use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
     approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init, keys, mcp,
-    operate, pay, principal, reconcile, restore, serve, stop, subject, telemetry, verify,
+    operate, pay, principal, reconcile, resolve, restore, serve, stop, subject, telemetry, verify,
 };
 use clap::Parser;
 
@@ -75,6 +75,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Reconcile(args) => {
             Ok(if reconcile::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Resolve(args) => resolve::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Close(args) => Ok(if close::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Export(args) => subject::export(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Erase(args) => subject::erase(&args).await.map(|()| ExitCode::SUCCESS),

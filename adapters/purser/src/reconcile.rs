@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 use store::Schema;
 
 use crate::assembly::open_store;
-use crate::cli::LedgerScope;
+use crate::cli::ReconcileArgs;
 use crate::config::Config;
 use crate::operate::{connected, ring};
 
 /// Whether everything agrees.
-pub async fn run(args: &LedgerScope) -> Result<bool, String> {
+pub async fn run(args: &ReconcileArgs) -> Result<bool, String> {
+    if let Some(file) = &args.settlement {
+        return crate::settlement::run(args, file).await;
+    }
+    let args = &args.of;
     let config = Config::read(&args.config).map_err(|error| error.to_string())?;
     let ring = ring(&config, Schema::Refuse).await?;
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;

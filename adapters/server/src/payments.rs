@@ -140,7 +140,7 @@ pub struct OutcomeBody {
 }
 
 #[utoipa::path(post, path = "/v1/payments/{id}/outcome", tag = "payments", params(("id" = String, Path)),
-    request_body = crate::schema::Outcome, description = "What the seller answered: a reason to look at the chain, never a result. Of a mandate that was closed for somebody else, their signed payment receipt: it posts or frees.",
+    request_body = crate::schema::Outcome, description = "What the seller answered: a reason to look at the chain, never a result. Of a mandate that was closed for somebody else, their signed payment receipt, naming the mandate in either spelling of its signature: it posts or frees. One that contradicts an earlier one is kept, as an incident, and answered with a 409 receipt_contradicts.",
     responses((status = 200, body = crate::schema::answers::Spend), (status = 400), (status = 401), (status = 404), (status = 409), (status = 413), (status = 422),
         (status = 503)))]
 pub async fn outcome(

@@ -307,6 +307,7 @@ mod tests {
 
     fn paid() -> Paid {
         let claim = ClaimKey {
+            space: x402::settlement::NonceSpace::Eip3009,
             network: "eip155:31337".parse().unwrap(),
             token: Address::repeat_byte(1),
             payer: Address::repeat_byte(2),

@@ -248,6 +248,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Present { spend, .. }
         | Command::Acknowledge { spend, .. }
         | Command::Lapse { spend }
+        | Command::Resolve { spend, .. }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
         | Command::Unsettle { spend, .. }

@@ -1,13 +1,34 @@
 //! What a hold claims, once and for ever: its key, its authorization, its closed mandate, its place among purchases of the
-//! same thing, and whom an origin is paid through.
+//! same thing and of the same cart, and whom an origin is paid through.
 
 use super::{Draft, Outcome, claimant};
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
 use crate::command::{Hold, Pin, Request};
 use crate::id::Digest;
 use crate::rejection::{Fault, Refusal, Rejection};
-use crate::spend::SpendState;
-use crate::view::PurchaseKey;
+use crate::spend::{Spend, SpendState};
+use crate::view::{Keys, PurchaseKey, View};
+
+/// Purchases of one cart, those that came to nothing among them.
+pub(super) const CART_PURCHASES_MAX: u8 = 32;
+
+/// Every place that a purchase of this cart may have.
+fn carts(cart: Digest) -> impl Iterator<Item = ClaimKey> {
+    (0..CART_PURCHASES_MAX).map(move |number| ClaimKey::Cart { cart, number })
+}
+
+/// The claims of the cart, and then the spends that they name.
+pub(super) fn wants_cart(view: &View, cart: Digest, keys: &mut Keys) {
+    for key in carts(cart) {
+        keys.claim(view, &key);
+        if let Ok(Some(found)) = view.claims.find(&key.digest())
+            && let ClaimOutcome::Spend(spend) = &found.claim.outcome
+            && !view.spends.is_loaded(spend)
+        {
+            keys.spends.insert(*spend);
+        }
+    }
+}
 
 pub(super) fn idempotency(request: &Request, hold: &Hold) -> ClaimKey {
     ClaimKey::Idempotency {
@@ -63,16 +84,22 @@ impl Draft<'_> {
 
     /// Agents draw new keys when they retry: while a purchase is open, another one of the same thing must be meant.
     pub(super) fn check_open_purchase(&self, hold: &Hold) -> Result<(), Refusal> {
+        let bought = self.bought(hold)?;
         let key = PurchaseKey { budget: hold.budget, purchase: hold.purchase };
         let open = self.view.open_purchases.find(&key)?;
         let first = open.and_then(|open| open.first().copied());
         let Some(named) = hold.again_after else {
+            let standing = bought.iter().rev().find(|spend| stands(spend.state));
+            if let Some(found) = standing.filter(|found| first != Some(found.id)) {
+                return Err(Rejection::PurchaseUnresolved { spend: found.id, state: found.state.to_string() }.into());
+            }
             let Some(first) = first else { return Ok(()) };
             let state = self.view.spends.find(&first).ok().flatten().map_or("open", |spend| spend.state.as_str());
             return Err(Rejection::PurchaseUnresolved { spend: first, state: state.to_owned() }.into());
         };
         let found = self.view.spends.find(&named)?.ok_or(Rejection::SpendUnknown { spend: named })?;
-        if found.budget != hold.budget || found.purchase != hold.purchase {
+        let is_same_cart = bought.iter().any(|spend| spend.id == named);
+        if !is_same_cart && (found.budget != hold.budget || found.purchase != hold.purchase) {
             return Err(Rejection::AgainAfterElsewhere { spend: named }.into());
         }
         // Of two that were meant as the same second purchase, one is.
@@ -80,11 +107,33 @@ impl Draft<'_> {
             let by = claimant(&follower.claim.outcome);
             return Err(Rejection::AgainAfterUsed { spend: named, by }.into());
         }
+        let newest = bought.iter().rev().find(|spend| stands(spend.state)).map(|spend| spend.id);
+        if let Some(expected) = newest.filter(|newest| *newest != named) {
+            return Err(Rejection::AgainAfterMismatch { expected, found: named }.into());
+        }
         match first {
+            Some(_) if is_same_cart => Ok(()),
             Some(first) if open.is_some_and(|open| !open.contains(&named)) => {
                 Err(Rejection::AgainAfterMismatch { expected: first, found: named }.into())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The purchases of this cart so far, oldest first.
+    fn bought(&self, hold: &Hold) -> Result<Vec<&Spend>, Refusal> {
+        let mut bought = Vec::new();
+        for key in hold.cart.into_iter().flat_map(carts) {
+            let Some(found) = self.view.claims.find(&key.digest())? else { return Ok(bought) };
+            let ClaimOutcome::Spend(spend) = &found.claim.outcome else {
+                return Err(Fault::Broken(format!("a cart was bought by {}", claimant(&found.claim.outcome))).into());
+            };
+            let spend = self.view.spends.find(spend)?;
+            bought.push(spend.ok_or_else(|| Fault::Broken("a cart names a spend that is not there".to_owned()))?);
+        }
+        match hold.cart {
+            Some(cart) => Err(Rejection::CartExhausted { cart, limit: CART_PURCHASES_MAX.into() }.into()),
+            None => Ok(bought),
         }
     }
 
@@ -102,15 +151,34 @@ impl Draft<'_> {
         Ok(())
     }
 
-    pub(super) fn claims_of(&self, hold: &Hold) -> Vec<Claim> {
+    pub(super) fn claims_of(&self, hold: &Hold) -> Result<Vec<Claim>, Fault> {
         let mut keys =
             vec![idempotency(self.request, hold), ClaimKey::Authorization(hold.authorization.clone()), leaf(hold)];
         keys.extend(hold.again_after.map(ClaimKey::Follows));
+        for key in hold.cart.into_iter().flat_map(carts) {
+            if self.view.claims.find(&key.digest())?.is_none() {
+                keys.push(key);
+                break;
+            }
+        }
         let claim = |key: &ClaimKey| Claim {
             key: key.digest(),
             request: hold.request,
             outcome: ClaimOutcome::Spend(hold.spend),
         };
-        keys.iter().map(claim).collect()
+        Ok(keys.iter().map(claim).collect())
+    }
+}
+
+/// Something was bought by it, or may still be.
+const fn stands(state: SpendState) -> bool {
+    match state {
+        SpendState::Held
+        | SpendState::Committed
+        | SpendState::Submitted
+        | SpendState::Unknown
+        | SpendState::Settled
+        | SpendState::SpentOtherwise => true,
+        SpendState::Voided | SpendState::Expired | SpendState::Released => false,
     }
 }

@@ -5,14 +5,16 @@
 use super::spending::{leg, outstanding};
 use super::{Draft, Outcome, done};
 use crate::account::Account;
-use crate::budget::BudgetStep;
+use crate::budget::{BudgetMove, BudgetStep};
 use crate::command::{Acknowledgement, Answered};
 use crate::effects::{Effects, Fact, Operation};
 use crate::gate::Scope;
-use crate::id::{Digest, SpendId};
+use crate::id::{CallerKind, Digest, SpendId};
+use crate::money::Amount;
 use crate::rejection::{Refusal, Rejection};
 use crate::spend::{Rail, Spend, SpendState};
 use crate::transfer::TransferCode;
+use crate::window::{Window, WindowMove};
 
 impl Draft<'_> {
     /// The last thing before anyone gets it. Afterwards only its receipt frees it.
@@ -33,6 +35,74 @@ impl Draft<'_> {
 
     /// What the verifier's receipt says. Whether it is theirs was checked before.
     pub(super) fn acknowledge(&self, spend: SpendId, receipt: &Acknowledgement) -> Result<Outcome, Refusal> {
+        let found = self.view.spends.find(&spend)?.filter(|found| found.authorization.rail() == Rail::Mandate);
+        match (found, receipt.answer) {
+            // Both statements are kept already.
+            (Some(found), _) if found.state == SpendState::SpentOtherwise => Ok(Outcome::Known),
+            (Some(found), Answered::NotPaid) if found.state == SpendState::Settled => self.doubted(found, receipt),
+            // What lapsed has no answer: nobody had it.
+            (Some(found), Answered::Paid) if found.state == SpendState::Released && found.transaction.is_some() => {
+                self.paid_after_all(found, receipt)
+            }
+            _ => self.answered(spend, receipt),
+        }
+    }
+
+    /// Whoever it was closed for said that it was paid, and now says that it was not. Nothing is given back on that word:
+    /// it is held again until a human has sorted it out, and stands in suspense.
+    fn doubted(&self, found: &Spend, receipt: &Acknowledgement) -> Result<Outcome, Refusal> {
+        let mut effects = self.effects(Operation::Misspend);
+        self.move_budgets(&mut effects, found, BudgetStep::Unpost)?;
+        effects.transfers = vec![
+            leg(found, TransferCode::Unsettle, found.wallet(), Account::Issued),
+            leg(found, TransferCode::Misspend, Account::Issued, Account::Suspense),
+        ];
+        done(contradicted(effects, found, receipt))
+    }
+
+    /// The other way round: it was given back, and may have been spent again since. The money is gone, so the books have it
+    /// in full, and each node is charged as far as it has room: no cap is passed, and what passes one shows in suspense.
+    fn paid_after_all(&self, found: &Spend, receipt: &Acknowledgement) -> Result<Outcome, Refusal> {
+        let mut effects = self.effects(Operation::Misspend);
+        for node in self.path(found)? {
+            let amount = node.available().unwrap_or(Amount::MAX).min(room_beside(node.used())).min(found.authority);
+            if !amount.is_zero() {
+                effects.moves.push(BudgetMove { budget: node.id, step: BudgetStep::Charge, amount });
+            }
+        }
+        for key in &found.windows {
+            let limit = self.view.budgets.find(&key.budget)?;
+            let limit = limit.and_then(|node| node.caps.limits.get(usize::from(key.limit)));
+            let window = self.view.windows.find(key)?;
+            let used = window.map_or(Some(Amount::ZERO), Window::used);
+            // A limit that was lowered under what is counted takes nothing more, whatever it counts.
+            let is_full = limit.is_none_or(|limit| {
+                limit.payments.is_some_and(|most| window.is_some_and(|window| window.count > most))
+            });
+            let cap = limit.and_then(|limit| limit.amount).unwrap_or(Amount::MAX);
+            let left = cap.checked_sub(used.unwrap_or(Amount::MAX)).unwrap_or(Amount::ZERO);
+            let amount = left.min(room_beside(used)).min(found.authority);
+            if !amount.is_zero() && !is_full {
+                effects.windows.push(WindowMove { key: key.clone(), step: BudgetStep::Charge, amount });
+            }
+        }
+        effects.transfers = vec![leg(found, TransferCode::Misspend, Account::Spend(found.budget), Account::Suspense)];
+        done(contradicted(effects, found, receipt))
+    }
+
+    /// An operator says what became of it, where whoever it was closed for never does. Their receipt still counts
+    /// afterwards: one that says otherwise is an incident.
+    pub(super) fn resolve(&self, spend: SpendId, resolution: &Acknowledgement) -> Result<Outcome, Refusal> {
+        let caller = &self.request.caller;
+        if caller.kind != CallerKind::Operator {
+            let (expected, found) = (CallerKind::Operator.to_string(), caller.kind.to_string());
+            return Err(Rejection::OwnerMismatch { expected, found }.into());
+        }
+        self.check_gate(&Scope::Fence)?;
+        self.answered(spend, resolution)
+    }
+
+    fn answered(&self, spend: SpendId, receipt: &Acknowledgement) -> Result<Outcome, Refusal> {
         let state = match receipt.answer {
             Answered::Paid => SpendState::Settled,
             Answered::NotPaid => SpendState::Released,
@@ -99,6 +169,18 @@ impl Draft<'_> {
         ];
         Ok(effects)
     }
+}
+
+/// A record that keeps the second of two statements which cannot both be true.
+fn contradicted(effects: Effects, found: &Spend, receipt: &Acknowledgement) -> Effects {
+    let (state, transaction) = (SpendState::SpentOtherwise, Some(receipt.transaction.clone()));
+    let spend = Some(Spend { state, transaction, ..found.clone() });
+    Effects { spend, fact: Some(Fact::Reference(receipt.document)), ..effects }
+}
+
+/// What can be added to a figure at all.
+fn room_beside(used: Option<Amount>) -> Amount {
+    used.and_then(|used| Amount::MAX.checked_sub(used)).unwrap_or(Amount::ZERO)
 }
 
 /// What one rail shows says nothing of a payment on the other.

@@ -40,7 +40,7 @@ impl Draft<'_> {
         let mut effects = self.effects(Operation::Hold);
         effects.moves = moves(&path, BudgetStep::Hold, hold.authority.amount);
         effects.windows = window_moves(&windows, BudgetStep::Hold, hold.authority.amount);
-        effects.claims = self.claims_of(hold);
+        effects.claims = self.claims_of(hold)?;
         effects.claims.extend(pinned);
         let spend = Spend {
             id: hold.spend,

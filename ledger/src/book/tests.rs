@@ -1,5 +1,7 @@
 //! The book against a naive model, and every refusal by name.
 
+mod answering;
+mod carts;
 mod delegating;
 mod following;
 pub mod memory;

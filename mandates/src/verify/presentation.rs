@@ -18,7 +18,7 @@ pub struct Presentation {
 
 impl Presentation {
     /// `iat`, `aud` and `nonce` of a key-bound hop (RFC 9901 section 4.3: all three are required).
-    pub(super) fn read(claims: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn read(claims: &Object) -> Result<Self, Rejection> {
         let issued_at = clock::numeric_date(claims, "iat")?.and_then(clock::whole_seconds).ok_or_else(|| {
             Rejection::new(Code::IatMissing, "a key-bound hop says when it was signed; iat is not there").at("iat")
         })?;

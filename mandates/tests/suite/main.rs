@@ -11,6 +11,7 @@ mod credentials;
 mod disclosures;
 mod fuzzing;
 mod hand_over;
+mod names;
 mod narrowing;
 mod openid4vp;
 mod receipts;

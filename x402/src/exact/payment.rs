@@ -59,7 +59,7 @@ impl VerifiedPayment {
     pub fn call(&self) -> SettlementCall {
         let signature = self.signature.to_bytes();
         match self.signed {
-            Signed::Eip3009(authorization) => SettlementCall::Transfer(TransferCall {
+            Signed::Eip3009(authorization) => SettlementCall::Transfer(Box::new(TransferCall {
                 asset: self.terms.token,
                 from: authorization.from,
                 to: authorization.to,
@@ -68,7 +68,7 @@ impl VerifiedPayment {
                 valid_before: authorization.valid_before,
                 nonce: authorization.nonce,
                 signature,
-            }),
+            })),
             Signed::Permit2(permit) => {
                 let (amount, sponsored) = (self.charged, self.sponsored);
                 SettlementCall::Permit(Box::new(PermitCall { permit, amount, signature, sponsored }))

@@ -43,6 +43,9 @@ impl<'a> Terms<'a> {
         let cart = Cart::parse(&request.cart)?;
         let payee = payee(tenant, &cart)?;
         let keys = receipt_keys(tenant, payee, &request.payment.audience)?;
+        if let Some(merchant) = &request.checkout {
+            check_merchant(tenant, payee, &merchant.audience)?;
+        }
         let currency = &view.record.currency;
         if cart.currency.as_str() != currency {
             let (expected, found) = (fiat(currency)?, fiat(cart.currency.as_str())?);
@@ -103,7 +106,7 @@ fn check_addressee(fields: [&'static str; 2], tenant: &Tenant, to: &Addressee) -
         }
     }
     // What is closed for us is never given away: it is how the service judges before it holds.
-    if to.audience.trim_end_matches('/') == tenant.issuer.trim_end_matches('/') {
+    if is_nearly(&tenant.issuer, &to.audience) {
         let [field, _] = fields;
         return Err(EngineError::invalid(field, "a verifier other than this service", to.audience.clone()));
     }
@@ -125,14 +128,36 @@ pub(super) fn receipt_keys(tenant: &Tenant, payee: &Payee, audience: &str) -> Re
     if let Some(verifier) = tenant.verifiers.find(audience) {
         return Ok(verifier.keys.clone());
     }
-    let is_same = |name: &str| name.trim_end_matches('/') == audience.trim_end_matches('/');
-    let names = [Some(&payee.merchant.id), payee.merchant.website.as_ref()];
-    let is_own = names.into_iter().flatten().chain(&payee.origins).any(|name| is_same(name));
-    if is_own || tenant.verifiers.others == OtherVerifiers::AnsweredByPayee {
+    if names_of(payee).any(|name| name == audience) {
         return Ok(KeySet::new(payee.keys.iter().cloned())?);
     }
-    let payee = format!("a verifier on record or {} ({})", payee.merchant.name, payee.merchant.id);
-    Err(EngineError::VerifierUnknown { expected: payee, found: crate::error::shortened(audience) })
+    let on_record = tenant.verifiers.on_record.iter().map(|verifier| &verifier.audience);
+    let nearly = on_record.chain(names_of(payee)).find(|name| is_nearly(name, audience));
+    if nearly.is_none() && tenant.verifiers.others == OtherVerifiers::AnsweredByPayee {
+        return Ok(KeySet::new(payee.keys.iter().cloned())?);
+    }
+    let payee = || format!("a verifier on record or {} ({})", payee.merchant.name, payee.merchant.id);
+    let expected = nearly.map_or_else(payee, |name| format!("{name}, letter by letter,"));
+    Err(EngineError::VerifierUnknown { expected, found: crate::error::shortened(audience) })
+}
+
+/// The merchant gets the checkout mandate under a name of its own.
+fn check_merchant(tenant: &Tenant, payee: &Payee, audience: &str) -> Result<(), EngineError> {
+    if names_of(payee).any(|name| name == audience) || tenant.verifiers.find(audience).is_some() {
+        return Ok(());
+    }
+    let names: Vec<&str> = names_of(payee).map(String::as_str).collect();
+    Err(EngineError::invalid("checkout.audience", names.join(" or "), audience))
+}
+
+fn names_of(payee: &Payee) -> impl Iterator<Item = &String> {
+    [Some(&payee.merchant.id), payee.merchant.website.as_ref()].into_iter().flatten().chain(&payee.origins)
+}
+
+/// Meant as the same, and not the same: `aud` is compared letter by letter (RFC 7519 sections 2 and 4.1.3), so what is
+/// closed for another spelling its verifier would refuse, and hold what nobody can take.
+fn is_nearly(name: &str, audience: &str) -> bool {
+    name.trim_end_matches('/').eq_ignore_ascii_case(audience.trim_end_matches('/'))
 }
 
 /// As short as cart, mandate and verifiers allow.
@@ -161,6 +186,13 @@ pub(crate) fn claimed(to: &Addressee) -> Digest {
 /// What is bought: the cart, whoever is asked to pay it.
 pub(super) fn purchase_digest(cart: &str) -> Digest {
     Digest::of_parts("purser/cart/1", &[cart.as_bytes()])
+}
+
+/// The name of a cart that nobody but its merchant can change: what was signed, without the signature, because `s` and
+/// `n - s` both verify (RFC 7515 section 5.1 has the signing input).
+pub(crate) fn cart_identity(cart: &str) -> Result<Digest, EngineError> {
+    let (signed, _) = cart.rsplit_once('.').ok_or_else(|| EngineError::invalid("cart", "a signed JWT", cart))?;
+    Ok(Digest::of_parts("purser/cart-identity/1", &[signed.as_bytes()]))
 }
 
 /// What a key stands for.

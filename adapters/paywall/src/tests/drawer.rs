@@ -47,7 +47,7 @@ type Claimed = ([u8; 32], State);
 
 #[derive(Default)]
 pub struct Drawer {
-    claims: Mutex<HashMap<[u8; 80], Claimed>>,
+    claims: Mutex<HashMap<[u8; 81], Claimed>>,
     fates: Mutex<Vec<Fate>>,
     down: bool,
     pub won: AtomicUsize,

@@ -128,6 +128,7 @@ impl Bench {
             pay_to: "0x02".into(),
             pin: None,
             purchase: digest,
+            cart: None,
             authorization: Authorization { network: "eip155:1".into(), asset, payer: "0x03".into(), nonce: digest.0 },
             valid_before: i64::MAX,
             since_block: 0,

@@ -57,6 +57,47 @@ pub struct SpendsArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    #[command(flatten)]
+    pub of: LedgerScope,
+    /// A processor's CSV file (reference, amount, currency, state, processor_id, date) to hold against the payments that
+    /// were closed for others, instead of the chain.
+    #[arg(long, value_name = "FILE")]
+    pub settlement: Option<PathBuf>,
+    /// Post or free what is held here where its line agrees in every value.
+    #[arg(long, requires = "settlement")]
+    pub apply: bool,
+    /// Who answers for what is applied; the only operator where none is named.
+    #[arg(long, value_name = "NAME", requires = "settlement")]
+    pub operator: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ResolveArgs {
+    /// The payment.
+    pub id: String,
+    /// What became of it; `not-paid` from the moment on at which the mandate has expired.
+    #[arg(long = "as")]
+    pub r#as: Outcome,
+    /// Why, for whoever reads the evidence.
+    #[arg(long, value_name = "TEXT")]
+    pub because: String,
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    #[arg(long, default_value = "main")]
+    pub tenant: String,
+    /// Who says so; the only operator where none is named.
+    #[arg(long, value_name = "NAME")]
+    pub operator: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Outcome {
+    Settled,
+    NotPaid,
+}
+
+#[derive(Debug, Args)]
 pub struct LedgerScope {
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,

@@ -281,7 +281,11 @@ fn settle(found: &mut Found, effects: &Effects, spend: &Spend, authority: AssetI
         (Operation::Settle, _) => &mut found.settled,
         // The chain took it back. Settled in one month and again in the next, it is in the statements of both.
         (Operation::Unsettle, _) => return found.settled.retain(|item| item.spend.id != spend.id),
-        (Operation::Misspend, SpendState::SpentOtherwise) => &mut found.incidents,
+        (Operation::Misspend, SpendState::SpentOtherwise) => {
+            // Its verifier may have said before that it was paid.
+            found.settled.retain(|item| item.spend.id != spend.id);
+            &mut found.incidents
+        }
         _ => return,
     };
     into.push(Item { at: effects.at, spend: spend.clone(), authority });

@@ -20,6 +20,9 @@ super::abouts! { RejectionCode,
     PaymentsExceedPeriod =>
         "The mandate, or a budget above it, allows a number of payments a period or to each payee, and all are made or held.",
         "Try again with a new key when the period that the refusal names begins anew.";
+    CartExhausted =>
+        "The same signed cart was bought, or tried to be bought, as often as one cart may be; each try that came to nothing counts.",
+        "Get the checkout signed by its merchant again.";
     OutsideHours =>
         "The mandate, or a budget above it, allows payments at certain hours only.",
         "Try again with a new key within the hours that the refusal names.";

@@ -28,6 +28,12 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ),
     ("cart_mismatch", "The cart is for something else than the 402 asks for.", "Get both from the same checkout."),
     (
+        "receipt_contradicts",
+        "Whoever the payment mandate was closed for signed that it was paid and that it was not. Both receipts are kept; the \
+            payment is spent_otherwise, its amount stands in suspense and is not spent again.",
+        "An operator asks the verifier which of the two is true; both are in the payment's evidence.",
+    ),
+    (
         "child_widens_cart",
         "The mandate demands a cart for every payment, and what is handed on would not.",
         "Leave `cart` out.",

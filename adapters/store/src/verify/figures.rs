@@ -91,7 +91,13 @@ pub(super) struct Tally {
 impl Tally {
     pub fn count(&mut self, seq: u64, spend: &Spend) -> Result<(), Stop> {
         let overflow = || Stop::at(seq, format!("the figures of budget {} overflow with {}", spend.budget, spend.id));
-        let now = Figures::of(spend).ok_or_else(overflow)?;
+        // What was given back and turns out to be paid is charged by its record, as far as there was room.
+        let known = self.spends.get(&spend.hold.seq);
+        let was_given_back = known.is_some_and(|before| before.figures == Figures::default());
+        let now = match spend.state {
+            SpendState::SpentOtherwise if was_given_back => Figures::default(),
+            _ => Figures::of(spend).ok_or_else(overflow)?,
+        };
         let counted = Counted { id: spend.id, leaf: spend.budget, figures: now };
         let before = self.spends.insert(spend.hold.seq, counted);
         if let Some(before) = before.as_ref().filter(|before| (before.id, before.leaf) != (spend.id, spend.budget)) {

@@ -26,7 +26,15 @@ enum Life {
     Signed,
     Settled,
     Misspent,
+    /// Given back, and paid after all: the nodes are charged with it.
+    Charged,
     Gone,
+}
+
+impl Life {
+    const fn counts(self) -> bool {
+        !matches!(self, Self::Gone | Self::Charged)
+    }
 }
 
 struct Node {
@@ -41,8 +49,8 @@ struct Node {
     ceiling: Option<u128>,
     /// Taken by payments that the book found on the chain.
     charged: u128,
-    /// The same by limit and instant.
-    charges: Vec<(Limit, Micros, u128)>,
+    /// The same by limit and instant, and by the payee where one is known.
+    charges: Vec<(Limit, Micros, u128, Option<String>)>,
 }
 
 struct Bought {
@@ -153,10 +161,12 @@ impl Model {
                 assert!(path.iter().all(|id| self.nodes[id].state == BudgetState::Active), "given under a stop");
                 life(self, spend, &[Life::Signed], Life::Signed);
             }
-            Command::Acknowledge { spend, receipt } => {
-                let ended = if receipt.answer == Answered::Paid { Life::Settled } else { Life::Gone };
-                life(self, spend, &[Life::Signed], ended);
-            }
+            Command::Acknowledge { spend, receipt } => match (self.spends[spend].life, receipt.answer) {
+                (Life::Settled, Answered::NotPaid) => life(self, spend, &[Life::Settled], Life::Misspent),
+                (Life::Gone, Answered::Paid) => self.charge(spend),
+                (_, Answered::Paid) => life(self, spend, &[Life::Signed], Life::Settled),
+                (_, Answered::NotPaid) => life(self, spend, &[Life::Signed], Life::Gone),
+            },
             Command::Lapse { spend } => {
                 assert!(at.seconds() >= super::stream::VALID_BEFORE, "lapsed before it was over");
                 life(self, spend, &[Life::Signed], Life::Gone);
@@ -310,7 +320,8 @@ impl Model {
                 assert!(self.leaves.contains(&(hold.budget, hold.leaf_nonce.clone())));
             }
             Rejection::PurchaseUnresolved { spend, .. } => {
-                assert!(matches!(self.spends[spend].life, Life::Held | Life::Signed));
+                let life = self.spends[spend].life;
+                assert!(hold.cart.is_some() && life != Life::Gone || matches!(life, Life::Held | Life::Signed));
             }
             _ => {}
         }
@@ -346,7 +357,8 @@ impl Model {
             let balance = self.balances.get(&(account, super::stream::token())).copied().unwrap_or_default();
             (balance.credit_posted.get(), balance.debit_posted.get())
         };
-        let open = self.spends.values().filter(|bought| matches!(bought.life, Life::Signed | Life::Misspent));
+        let owed_for = [Life::Signed, Life::Misspent, Life::Charged];
+        let open = self.spends.values().filter(|bought| owed_for.contains(&bought.life));
         let signed: u128 = open.map(|bought| bought.money).sum();
         let (issued, suspense) = (owed(Account::Issued), owed(Account::Suspense));
         let taken = issued.1 + suspense.1;
@@ -377,12 +389,12 @@ impl Model {
         let mut over = limits.filter(|(id, limit)| {
             let counted: Vec<_> = self
                 .under(*id)
-                .filter(|bought| bought.life != Life::Gone && in_one_period(&limit.period, bought.at, at, width))
+                .filter(|bought| bought.life.counts() && in_one_period(&limit.period, bought.at, at, width))
                 .filter(|bought| !limit.each_payee || bought.payee == hold.payee.as_str())
                 .filter(|bought| self.nodes[id].since.iter().any(|(like, at)| like.is_like(limit) && bought.at >= *at))
                 .collect();
             let used: u128 = counted.iter().map(|bought| self.share(*id, bought)).sum();
-            let used = used + self.charged_in(*id, limit, at, width);
+            let used = used + self.charged_in(*id, limit, at, width, Some(hold.payee.as_str()));
             let count = u64::try_from(counted.len()).unwrap();
             limit.payments.is_some_and(|most| count >= most)
                 || limit.amount.is_some_and(|cap| used.checked_add(asked).is_none_or(|after| after > cap.get()))
@@ -407,7 +419,7 @@ impl Model {
     }
 
     fn count(&self, id: BudgetId) -> u64 {
-        self.under(id).filter(|bought| bought.life != Life::Gone).count().try_into().unwrap()
+        self.under(id).filter(|bought| bought.life.counts()).count().try_into().unwrap()
     }
 
     fn fits(&self, path: &[BudgetId], hold: &Hold) -> bool {

@@ -1,5 +1,6 @@
 //! Mandates that are closed for somebody else: only their receipt, or that nobody ever got them, frees what they hold.
 
+use super::answering::resolve;
 use super::memory::{Memory, Told};
 use super::opened;
 use super::rejections::{Case, but, commit, on, plain, state, void};
@@ -20,23 +21,23 @@ use crate::rejection::RejectionCode as Code;
 use crate::spend::SpendState;
 
 /// Seconds after the start at which it can be presented no more.
-fn over() -> i64 {
+pub(super) fn over() -> i64 {
     VALID_BEFORE - START.seconds()
 }
 
 /// A hold on the mandate rail that does not lapse before it is over.
-fn held(number: u8, units: u128) -> Request {
+pub(super) fn held(number: u8, units: u128) -> Request {
     but(number, units, |hold| {
         hold.authorization = presented_for(number);
         hold.expires_at = START.plus_micros(100_000_000_000);
     })
 }
 
-fn present(number: u8) -> Request {
+pub(super) fn present(number: u8) -> Request {
     on(Command::Present { spend: spend(number), document: Digest::of(b"chain") })
 }
 
-fn acknowledge(number: u8, answer: Answered) -> Request {
+pub(super) fn acknowledge(number: u8, answer: Answered) -> Request {
     let receipt = Acknowledgement { document: Digest::of(b"receipt"), transaction: "r-1".parse().unwrap(), answer };
     on(Command::Acknowledge { spend: spend(number), receipt })
 }
@@ -45,12 +46,12 @@ fn lapse(number: u8) -> Request {
     on(Command::Lapse { spend: spend(number) })
 }
 
-fn fence(to: GateState) -> Request {
+pub(super) fn fence(to: GateState) -> Request {
     on(Command::Gate { scope: Scope::Fence, to })
 }
 
 /// One whose time is over at the start.
-fn early() -> Request {
+pub(super) fn early() -> Request {
     but(1, 100, |hold| {
         hold.authorization = presented_for(1);
         hold.valid_before = START.seconds();
@@ -125,7 +126,6 @@ fn of_the_other_rail() -> Vec<Case> {
 fn out_of_turn() -> Vec<Case> {
     let held = || held(1, 100);
     let given = || vec![held(), commit(1), present(1)];
-    let answered = |answer| vec![held(), commit(1), present(1), acknowledge(1, answer)];
     let kill = |number| on(gate(number, GateState::Closed));
     let signed_and = |request| vec![held(), commit(1), request];
     vec![
@@ -144,7 +144,6 @@ fn out_of_turn() -> Vec<Case> {
         (vec![held(), commit(1)], over() - 1, lapse(1), Code::NotExpired),
         (vec![held(), commit(1)], over(), present(1), Code::HoldExpired),
         (vec![held(), commit(1), fence(GateState::Closed)], over(), lapse(1), Code::Stopped),
-        (answered(Answered::Paid), 0, acknowledge(1, Answered::NotPaid), Code::SpendStateWrong),
         // While it can be paid, a word that it was not frees nothing.
         (given(), over() - 1, acknowledge(1, Answered::NotPaid), Code::NotExpired),
         // A book that was set back, and let on when all that it knows was over.
@@ -163,7 +162,7 @@ fn out_of_turn() -> Vec<Case> {
     ]
 }
 
-fn done(memory: &mut Memory, seconds: i64, request: &Request) {
+pub(super) fn done(memory: &mut Memory, seconds: i64, request: &Request) {
     let told = memory.run(START.plus_micros(seconds * 1_000_000), request);
     assert!(matches!(told, Told::New(_)), "{told:?} for {request:?}");
 }
@@ -216,7 +215,7 @@ fn what_was_not_paid_is_over() {
     [held(1, 40), commit(1), present(1)].iter().for_each(|request| done(&mut memory, 0, request));
     done(&mut memory, over(), &acknowledge(1, Answered::NotPaid));
     for (request, code) in [
-        (acknowledge(1, Answered::Paid), Code::SpendStateWrong),
+        (resolve(1, Answered::Paid), Code::SpendStateWrong),
         (present(1), Code::SpendStateWrong),
         (held(1, 40), Code::SpendReleased),
     ] {

@@ -53,11 +53,13 @@ fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
 
 /// A mandate that is closed for somebody else, as far as it gets.
 fn presented() -> impl Strategy<Value = Vec<(i64, Request)>> {
-    (60..80_u8, 1..60_u128, 1..6_usize, 0..6_u8).prop_map(|(number, units, length, end)| {
+    (60..80_u8, 1..60_u128, 1..8_usize, 0..6_u8).prop_map(|(number, units, length, end)| {
         let spend = spend(number);
         let mut hold = hold(number, mandate(number % 2), units);
         hold.authorization = presented_for(number);
         hold.expires_at = START.plus_micros(100_000_000_000);
+        // Some are of one cart.
+        hold.cart = (number % 4 == 0).then(|| Digest::of(&[b'c', number / 8]));
         let receipt = |answer| {
             let document = Digest::of(b"receipt");
             Acknowledgement { document, transaction: "0x79".parse().unwrap(), answer }
@@ -76,7 +78,7 @@ fn presented() -> impl Strategy<Value = Vec<(i64, Request)>> {
         let signed = [by(agent(), Command::Hold(Box::new(hold))), by(service(), Command::Commit { spend })];
         let requests = signed.into_iter().chain(ended.into_iter().map(|command| by(service(), command)));
         // Some wait for their answer until nobody can be paid any more.
-        let pause = |place: usize| if place > 2 && number % 3 == 0 { 4_000_000_000 } else { 1_000 };
+        let pause = |place: usize| if place > 2 && (number % 3 == 0 || end == 1) { 4_000_000_000 } else { 1_000 };
         requests.take(length).enumerate().map(|(place, request)| (pause(place), request)).collect()
     })
 }

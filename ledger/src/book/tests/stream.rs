@@ -201,6 +201,7 @@ pub fn hold(number: u8, budget: BudgetId, units: u128) -> Hold {
         pay_to: PAY_TO.to_owned(),
         pin: None,
         purchase: Digest::of(&[b'p', number]),
+        cart: None,
         authorization: authorization(number),
         valid_before: VALID_BEFORE,
         since_block: 1,

@@ -1,9 +1,10 @@
 //! The same of a mandate that was closed for somebody else: what they got, and what they answered.
 
+use ledger::command::Answered;
 use ledger::effects::{Effects, Fact, Operation};
 use ledger::id::{BudgetId, Digest};
 use ledger::spend::{Spend, SpendState};
-use mandates::chain::reference_hashes;
+use mandates::chain::reference_spellings;
 use mandates::clock::Clock;
 use mandates::constraint::OpenCheckout;
 use mandates::keys::KeySet;
@@ -14,7 +15,7 @@ use mandates::trust::Roots;
 use mandates::verify::{Closed, Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 
 use super::{merchant_keys, same};
-use crate::closing::{Addressee, KeptReceipt, Papers, claimed};
+use crate::closing::{Addressee, KeptReceipt, Papers, RESOLUTION_TYPE, Resolution, claimed, said};
 use crate::evidence::{Bundle, EvidenceFile, Presented};
 use crate::mint::LEAF_AGE_SECONDS_MAX;
 use crate::rate::authority_from_minor;
@@ -97,20 +98,60 @@ pub(super) fn check_receipt(file: &EvidenceFile, spend: &Spend, records: &[Effec
     let (Some((digest, record)), Some(text)) = (found, &file.receipt) else {
         return match (found, spend.state) {
             (Some(_), _) => Err("a record names a receipt; the file has none".into()),
-            (None, SpendState::Settled) => Err("the spend is settled and no record says by which receipt".into()),
+            (None, SpendState::Settled | SpendState::SpentOtherwise) => {
+                Err(format!("the spend is {} and no record says by which receipt", spend.state))
+            }
             (None, state) => Ok(format!("the spend is {state}; there is no receipt to show")),
         };
     };
     same("digest of the receipt", digest, Digest::of(text.as_bytes()))?;
-    same("transaction", file.transaction.clone().unwrap_or_default(), digest.to_string())?;
-    let kept: KeptReceipt = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let first = statement(file, text, record)?;
+    same("what was said", record.operation == Operation::Settle, first.answer == Answered::Paid)?;
+    let (last, told) = match (named(records, &[Operation::Misspend]), &file.contradiction) {
+        (None, None) => {
+            same("state", spend.state == SpendState::Settled, first.answer == Answered::Paid)?;
+            (digest, format!("{} {}", spend.pay_to, first.by))
+        }
+        (Some((digest, record)), Some(text)) => {
+            same("digest of the second receipt", digest, Digest::of(text.as_bytes()))?;
+            let second = statement(file, text, record)?;
+            same("state", spend.state, SpendState::SpentOtherwise)?;
+            if first.answer == second.answer {
+                return Err("two statements that contradict each other were expected, they say the same".into());
+            }
+            let told = format!("{} {}, and then the opposite, {}: an incident", spend.pay_to, first.by, second.by);
+            (digest, told)
+        }
+        (Some(_), None) => return Err("a record names a second receipt; the file has none".into()),
+        (None, Some(_)) => return Err("the file has a second receipt that no record names".into()),
+    };
+    same("transaction", file.transaction.clone().unwrap_or_default(), last.to_string())?;
+    Ok(told)
+}
+
+/// What one document says became of the payment, and on whose word.
+struct Statement {
+    answer: Answered,
+    by: String,
+}
+
+fn statement(file: &EvidenceFile, text: &str, record: &Effects) -> Result<Statement, String> {
+    let read: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if read["type"] == RESOLUTION_TYPE {
+        let resolution: Resolution = serde_json::from_value(read).map_err(|error| error.to_string())?;
+        let all = [Answered::Paid, Answered::NotPaid];
+        let answer = all.into_iter().find(|answer| said(*answer) == resolution.answer);
+        let answer = answer.ok_or_else(|| format!("`{}` is no resolution", resolution.answer))?;
+        let by = format!("did not answer; operator {} did: {}", record.caller.principal, resolution.because);
+        return Ok(Statement { answer, by });
+    }
+    let kept: KeptReceipt = serde_json::from_value(read).map_err(|error| error.to_string())?;
     let keys = KeySet::from_jwks(&kept.keys).map_err(|error| error.to_string())?;
-    let papers = papers(file)?.ok_or("a receipt, and nothing that it answers")?;
-    let hashes = reference_hashes(&papers.payment).map_err(|error| error.to_string())?;
-    let known = [hashes.sd_hash, hashes.issuer_jwt_hash];
+    let papers = papers(file)?.ok_or("there is a receipt, and no papers that it could answer")?;
+    let known = reference_spellings(&papers.payment).map_err(|error| error.to_string())?;
     let clock = Clock { now_seconds: record.at.seconds(), skew_seconds: SKEW_SECONDS };
     let read = receipt::verify(&kept.receipt, ReceiptKind::Payment, &keys, &clock, References::Known(&known));
     let read = read.map_err(|error| format!("{}: {error}", error.code()))?;
-    same("state", spend.state == SpendState::Settled, read.is_success())?;
-    Ok(format!("{} was answered for, under a key that was on record then", spend.pay_to))
+    let answer = if read.is_success() { Answered::Paid } else { Answered::NotPaid };
+    Ok(Statement { answer, by: "answered, under a key that was on record then".into() })
 }

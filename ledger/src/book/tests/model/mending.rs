@@ -26,23 +26,52 @@ impl Model {
     }
 
     /// What payments and charges took in the period of an instant; a rolling one as its last part has it.
-    fn used_in(&self, id: BudgetId, limit: &Limit, at: Micros) -> u128 {
+    fn used_in(&self, id: BudgetId, limit: &Limit, at: Micros, payee: Option<&str>) -> u128 {
         let since =
             |then: Micros| self.nodes[&id].since.iter().any(|(like, since)| like.is_like(limit) && then >= *since);
         let paid = self.under(id).filter(|bought| {
-            bought.life != Life::Gone
+            bought.life.counts()
+                && payee.is_none_or(|payee| !limit.each_payee || bought.payee == payee)
                 && since(bought.at)
                 && in_one_period(&limit.period, bought.at, at, Width::AsMuchAsMust)
         });
         let paid: u128 = paid.map(|bought| self.share(id, bought)).sum();
-        paid + self.charged_in(id, limit, at, Width::AsMuchAsMust)
+        paid + self.charged_in(id, limit, at, Width::AsMuchAsMust, payee)
     }
 
-    pub(super) fn charged_in(&self, id: BudgetId, limit: &Limit, at: Micros, width: Width) -> u128 {
+    pub(super) fn charged_in(
+        &self,
+        id: BudgetId,
+        limit: &Limit,
+        at: Micros,
+        width: Width,
+        payee: Option<&str>,
+    ) -> u128 {
         let charges = self.nodes[&id].charges.iter();
-        let now =
-            charges.filter(|(like, then, _)| like.is_like(limit) && in_one_period(&limit.period, *then, at, width));
-        now.map(|(_, _, amount)| amount).sum()
+        let is_of = |own: &Option<String>| !limit.each_payee || payee.is_none() || own.as_deref() == payee;
+        let now = charges.filter(|(like, then, _, own)| {
+            like.is_like(limit) && is_of(own) && in_one_period(&limit.period, *then, at, width)
+        });
+        now.map(|(_, _, amount, _)| amount).sum()
+    }
+
+    /// What was given back, and is paid after all: each node and each limit that counted it is charged as far as it has
+    /// room.
+    pub(super) fn charge(&mut self, spend: &SpendId) {
+        let bought = &self.spends[spend];
+        let (leaf, payee, authority, at) = (bought.leaf, bought.payee.clone(), bought.authority, bought.at);
+        for id in self.path(leaf) {
+            let used = self.used(id);
+            let room = self.nodes[&id].caps.total.map_or(u128::MAX, |cap| cap.get().saturating_sub(used));
+            self.nodes.get_mut(&id).unwrap().charged += authority.min(room);
+            for limit in self.nodes[&id].caps.limits.clone() {
+                let used = self.used_in(id, &limit, at, Some(&payee));
+                let room = limit.amount.map_or(u128::MAX, |cap| cap.get().saturating_sub(used));
+                let charge = (limit, at, authority.min(room), Some(payee.clone()));
+                self.nodes.get_mut(&id).unwrap().charges.push(charge);
+            }
+        }
+        self.spends.get_mut(spend).unwrap().life = Life::Charged;
     }
 
     pub(super) fn recover(&mut self, recover: &Recover, at: Micros) {
@@ -57,9 +86,9 @@ impl Model {
             node.charged += recover.authority.get().min(room);
             // Each limit that counts every payee is charged as far as its own window has room.
             for limit in self.nodes[id].caps.limits.clone().into_iter().filter(|limit| !limit.each_payee) {
-                let used = self.used_in(*id, &limit, at);
+                let used = self.used_in(*id, &limit, at, None);
                 let room = limit.amount.map_or(u128::MAX, |cap| cap.get().saturating_sub(used));
-                let charge = (limit, at, recover.authority.get().min(room));
+                let charge = (limit, at, recover.authority.get().min(room), None);
                 self.nodes.get_mut(id).unwrap().charges.push(charge);
             }
         }
