@@ -3,10 +3,12 @@
 use ledger::command::{Command, Gas, Request};
 use ledger::id::{AuthMethod, Caller, CallerKind, RailReference, TenantId};
 use ledger::money::Amount;
+use ledger::settlement::Settlement;
 use ledger::spend::{Authorization, Observation, PERMIT2, Spend, UnusedProof};
 use ledger::store::{Answer, Document, Work};
 use ledger::transfer::Money;
 use x402::chain::{Block, Receipt};
+use x402::exact::ClaimedElsewhere;
 use x402::network::Network;
 use x402::settlement::{ClaimKey, Expected, NonceSpace};
 
@@ -45,6 +47,16 @@ pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
         NonceSpace::Permit2 => format!("{}/{PERMIT2}", key.network),
     };
     Ok(Authorization { network, asset: asset_id(key.network, key.token)?, payer: text(key.payer), nonce: key.nonce.0 })
+}
+
+/// With what this settlement of the same payer could still move.
+pub fn claimed_too(sum: ClaimedElsewhere, other: &Settlement) -> Result<ClaimedElsewhere, EngineError> {
+    let space = match other.key.authorization.nonce_space() {
+        None => NonceSpace::Eip3009,
+        Some(_) => NonceSpace::Permit2,
+    };
+    let sum = sum.and(space, other.money.amount);
+    sum.ok_or_else(|| EngineError::Broken("claims leave the range of an amount".into()))
 }
 
 pub fn asset_id(network: Network, token: Address) -> Result<ledger::money::AssetId, EngineError> {

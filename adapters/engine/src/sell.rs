@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ledger::command::{ClaimSettlement, Command};
 use ledger::id::{Digest, TenantId};
-use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
@@ -165,7 +164,7 @@ impl Engine {
         // From here on nothing is taken back: whatever becomes of the payment lies behind this block.
         let head = self.chain.block(At::Finalized).await?.number;
         let own = book::authorization(&payment.claim_key())?;
-        let mut claimed = Amount::ZERO;
+        let mut claimed = exact::ClaimedElsewhere::default();
         for other in self.store.open_settlements(tenant, OPEN_MAX).await? {
             let theirs = &other.key.authorization;
             if other.key.role == Role::Seller
@@ -173,8 +172,7 @@ impl Engine {
                 && theirs.asset == own.asset
                 && *theirs != own
             {
-                let sum = claimed.checked_add(other.money.amount);
-                claimed = sum.ok_or_else(|| EngineError::Broken("claims leave the range of an amount".into()))?;
+                claimed = book::claimed_too(claimed, &other)?;
             }
         }
         let caller = payment.terms().pay_to;

@@ -15,7 +15,7 @@ mod tests;
 
 pub use authorization::{Authorization, EvmSignature, SignatureError, TokenDomain, nonce};
 pub use key::{KeyError, WalletKey};
-pub use onchain::{OnChainError, verify_on_chain};
+pub use onchain::{ClaimedElsewhere, OnChainError, verify_on_chain};
 pub(crate) use payment::recover;
 pub use payment::{VerifiedPayment, check_accepted, claim_key, is_signed_for, read_payload, read_signed, verify};
 pub use signed::Signed;

@@ -8,6 +8,7 @@ use crate::chain::{At, Chain, ChainError, SettlementCall, TransferCall};
 use crate::permit2;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::settlement::NonceSpace;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OnChainError {
@@ -35,10 +36,30 @@ impl OnChainError {
     }
 }
 
+/// The payer's other authorizations in the same asset that are claimed and not yet settled: each may be fine alone, and all
+/// together above what there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClaimedElsewhere {
+    /// All of them come out of the balance.
+    pub in_all: Amount,
+    /// Those that are permits come out of Permit2's allowance as well.
+    pub by_permit: Amount,
+}
+
+impl ClaimedElsewhere {
+    /// `None` where the sum leaves the range of an amount.
+    #[must_use]
+    pub fn and(self, space: NonceSpace, amount: Amount) -> Option<Self> {
+        let in_all = self.in_all.checked_add(amount)?;
+        let by_permit = match space {
+            NonceSpace::Eip3009 => self.by_permit,
+            NonceSpace::Permit2 => self.by_permit.checked_add(amount)?,
+        };
+        Some(Self { in_all, by_permit })
+    }
+}
+
 /// Would this payment settle now? `relayer` is who would send it.
-///
-/// `claimed_elsewhere` is the sum of the payer's other authorizations in this asset that are claimed and not yet
-/// settled: each may be fine alone and all together above the balance.
 ///
 /// The nonce is asked for by name, not left to the simulation: some tokens answer a used nonce with an event
 /// instead of a revert, and then the simulation passes while no money moves.
@@ -46,20 +67,20 @@ pub async fn verify_on_chain(
     chain: &dyn Chain,
     payment: &VerifiedPayment,
     relayer: Address,
-    claimed_elsewhere: Amount,
+    elsewhere: ClaimedElsewhere,
 ) -> Result<(), OnChainError> {
     check_accounts(chain, payment).await?;
     let call = match payment.call() {
         SettlementCall::Transfer(call) => call,
         SettlementCall::Permit(call) => {
-            return permit2::verify_on_chain(chain, &call, relayer, claimed_elsewhere).await;
+            return permit2::verify_on_chain(chain, &call, relayer, elsewhere).await;
         }
     };
     if chain.authorization_consumed(call.asset, call.from, call.nonce, At::Latest).await? {
         let field = "payload.authorization.nonce";
         return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", call.nonce).into());
     }
-    check_balance(chain, &call, claimed_elsewhere).await?;
+    check_balance(chain, &call, elsewhere.in_all).await?;
     match chain.simulate(&call, relayer).await {
         Ok(()) => Ok(()),
         Err(ChainError::Reverted { reason, .. }) => Err(diagnose(chain, payment.terms(), &reason).await.into()),

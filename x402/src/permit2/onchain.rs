@@ -1,11 +1,10 @@
 //! What only the chain can say of a permit.
 
 use alloy_primitives::{Address, B256, U256};
-use ledger::money::Amount;
 
 use super::PERMIT2;
 use crate::chain::{At, Chain, ChainError, PermitCall};
-use crate::exact::OnChainError;
+use crate::exact::{ClaimedElsewhere, OnChainError};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -17,24 +16,27 @@ pub(crate) async fn verify_on_chain(
     chain: &dyn Chain,
     call: &PermitCall,
     relayer: Address,
-    claimed_elsewhere: Amount,
+    elsewhere: ClaimedElsewhere,
 ) -> Result<(), OnChainError> {
     let permit = &call.permit;
     if chain.permit_consumed(permit.from, B256::from(permit.nonce), At::Latest).await? {
         let field = "payload.permit2Authorization.nonce";
         return Err(Refusal::new(Reason::Permit2NonceUsed, field, "a nonce not used before", permit.nonce).into());
     }
-    let (field, others) = ("payload.permit2Authorization.permitted.amount", U256::from(claimed_elsewhere.get()));
+    let (field, others) = ("payload.permit2Authorization.permitted.amount", U256::from(elsewhere.in_all.get()));
     let balance = chain.balance_of(permit.token, permit.from, At::Latest).await?;
     let needed = call.amount.saturating_add(others);
     if balance < needed {
-        let expected = format!("a balance of {needed} (of it {claimed_elsewhere} claimed by other payments)");
+        let expected = format!("a balance of {needed} (of it {} claimed by other payments)", elsewhere.in_all);
         return Err(Refusal::new(Reason::Permit2InsufficientBalance, field, expected, balance).into());
     }
     if call.sponsored.is_none() {
         let allowance = chain.allowance(permit.token, permit.from, PERMIT2).await?;
-        if allowance < call.amount {
-            let expected = format!("an allowance of {} for Permit2 ({PERMIT2})", call.amount);
+        let needed = call.amount.saturating_add(U256::from(elsewhere.by_permit.get()));
+        if allowance < needed {
+            let others = elsewhere.by_permit;
+            let expected =
+                format!("an allowance of {needed} for Permit2 ({PERMIT2}; of it {others} claimed by other payments)");
             return Err(Refusal::new(Reason::Permit2AllowanceRequired, field, expected, allowance).into());
         }
     }

@@ -2,11 +2,10 @@
 
 use ledger::command::Command;
 use ledger::id::TenantId;
-use ledger::money::Amount;
 use ledger::settlement::{Role, Settlement, SettlementKey};
 use ledger::store::Document;
 use x402::chain::At;
-use x402::exact::VerifiedPayment;
+use x402::exact::{ClaimedElsewhere, VerifiedPayment};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
 use x402::settlement::is_consumed;
@@ -69,15 +68,14 @@ impl Engine {
         &self,
         tenant: &TenantId,
         payment: &VerifiedPayment,
-    ) -> Result<Amount, EngineError> {
+    ) -> Result<ClaimedElsewhere, EngineError> {
         let own = book::authorization(&payment.claim_key())?;
-        let mut sum = Amount::ZERO;
+        let mut sum = ClaimedElsewhere::default();
         for other in self.store.open_settlements(tenant, OPEN_MAX).await? {
             let theirs = &other.key.authorization;
             let same = theirs.payer == own.payer && theirs.asset == own.asset && theirs.chain() == own.chain();
             if other.key.role == Role::Facilitator && same && *theirs != own && !charged_nothing(&other) {
-                let sum_now = sum.checked_add(other.money.amount);
-                sum = sum_now.ok_or_else(|| EngineError::Broken("claims leave the range of an amount".into()))?;
+                sum = book::claimed_too(sum, &other)?;
             }
         }
         Ok(sum)

@@ -5,13 +5,15 @@ use ledger::money::Amount;
 
 use super::answer;
 use crate::chain::ChainError;
-use crate::exact::{OnChainError, verify_on_chain};
+use crate::exact::{ClaimedElsewhere, OnChainError, verify_on_chain};
 use crate::fixture::{self, Node, now_or_never};
 use crate::reason::Reason;
+use crate::settlement::NonceSpace;
 
 fn asked(node: &Node, elsewhere: u128) -> Result<(), OnChainError> {
     let payment = answer(&fixture::payload(), &fixture::requirements()).unwrap();
-    now_or_never(verify_on_chain(node, &payment, Address::repeat_byte(9), Amount::new(elsewhere)))
+    let claimed = ClaimedElsewhere::default().and(NonceSpace::Eip3009, Amount::new(elsewhere)).unwrap();
+    now_or_never(verify_on_chain(node, &payment, Address::repeat_byte(9), claimed))
 }
 
 fn reverted() -> ChainError {
