@@ -164,7 +164,7 @@ pub async fn run(args: &PayArgs) -> Result<Ended, String> {
     eprintln!("the seller answered {}", bought.fetched.status.as_u16());
     if payer::wants_allowance(bought.fetched.status, &bought.fetched.headers) {
         eprintln!(
-            "permit2_allowance_required: it wants the token allowed to Permit2, which is not built; nothing else is signed"
+            "permit2_allowance_required: it wants the token allowed to Permit2 first, which is for the wallet's owner to do; nothing else is signed"
         );
     }
     Ok(Ended::Refused)
