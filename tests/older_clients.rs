@@ -97,9 +97,10 @@ async fn the_facilitator_refuses_in_version_one_what_it_refuses_in_version_two()
         .as_array()
         .unwrap()
         .iter()
-        .map(|kind| (kind["x402Version"].as_u64().unwrap(), text(kind, "network")))
+        .map(|kind| (kind["x402Version"].as_u64().unwrap(), text(kind, "scheme"), text(kind, "network")))
         .collect();
-    assert_eq!(kinds, [(2, "eip155:31337"), (1, NETWORK)]);
+    let expected = [(2, "exact", "eip155:31337"), (2, "upto", "eip155:31337"), (1, "exact", NETWORK)];
+    assert_eq!(kinds, expected, "version 1 knows no other scheme");
 }
 
 #[tokio::test(flavor = "multi_thread")]

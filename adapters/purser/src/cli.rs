@@ -13,6 +13,7 @@ pub use self::books::{
 use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
 use crate::mcp::McpArgs;
+use crate::pay::PayArgs;
 use crate::restore::{BackupArgs, RestoreArgs};
 use crate::subject::SubjectArgs;
 use crate::verify::VerifyArgs;
@@ -375,28 +376,6 @@ pub struct AskArgs {
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
     /// As for `pay`.
-    #[arg(long, value_name = "FILE")]
-    pub service: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct PayArgs {
-    pub url: String,
-    #[arg(long)]
-    pub mandate: String,
-    /// The same key is one purchase: the same authorization again, never a second one.
-    #[arg(long)]
-    pub idempotency_key: String,
-    #[arg(long, default_value = "GET")]
-    pub method: String,
-    /// Show what is asked and what the mandate has left, and pay nothing. Exit 3.
-    #[arg(long)]
-    pub preview: bool,
-    /// The merchant's signed checkout.
-    #[arg(long, value_name = "FILE")]
-    pub cart: Option<PathBuf>,
-    /// JSON with the `url` of the service and the `token` to call it with; without it, PURSER_URL and PURSER_TOKEN.
-    /// Never on the command line: what stands there is seen by everybody on the machine.
     #[arg(long, value_name = "FILE")]
     pub service: Option<PathBuf>,
 }

@@ -3,18 +3,40 @@
 //! What was bought goes to standard output and nothing else does. What is asked, signed, answered and seen on the chain
 //! is told on standard error, as it happens; texts of the seller's without anything that a terminal would obey.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use clap::Args;
 use payer::{Demand, Fetched, Payer, PayerError};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use server::wallet::{Call, MandateWallet, Surface, Tell, offers, plain};
 use x402::wire::{SettleResponse, WireError, read_header};
 
-use crate::cli::PayArgs;
 use crate::client::{Client, ClientError, TIMEOUT};
 use crate::credential::Credential;
+
+#[derive(Debug, Args)]
+pub struct PayArgs {
+    pub url: String,
+    #[arg(long)]
+    pub mandate: String,
+    /// The same key is one purchase: the same authorization again, never a second one.
+    #[arg(long)]
+    pub idempotency_key: String,
+    #[arg(long, default_value = "GET")]
+    pub method: String,
+    /// Show what is asked and what the mandate has left, and pay nothing. Exit 3.
+    #[arg(long)]
+    pub preview: bool,
+    /// The merchant's signed checkout.
+    #[arg(long, value_name = "FILE")]
+    pub cart: Option<PathBuf>,
+    /// JSON with the `url` of the service and the `token` to call it with; without it, PURSER_URL and PURSER_TOKEN.
+    /// Never on the command line: what stands there is seen by everybody on the machine.
+    #[arg(long, value_name = "FILE")]
+    pub service: Option<PathBuf>,
+}
 
 /// What a paid fetch needs to know.
 #[derive(Clone, Debug)]
