@@ -35,7 +35,10 @@ pub struct Line {
 /// # Errors
 /// A sentence with the line and the column, what was expected and what came.
 pub fn read(bytes: &[u8]) -> Result<Vec<Line>, String> {
-    let mut reader = ReaderBuilder::new().flexible(false).from_reader(bytes);
+    // The reader counts a line that ends with CR LF after its CR: the numbers that it gives would be one behind.
+    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let bytes = lines.collect::<Vec<_>>().join(&b'\n');
+    let mut reader = ReaderBuilder::new().flexible(false).from_reader(bytes.as_slice());
     let header = reader.headers().map_err(|error| error.to_string())?.clone();
     let places = COLUMNS.map(|name| {
         let mut found = header.iter().enumerate().filter(|(_, column)| column.trim() == name).map(|(place, _)| place);
@@ -80,7 +83,9 @@ fn line(record: &StringRecord, places: [usize; 6]) -> Result<Line, String> {
     };
     let amount = authority_from_major(amount_text, currency);
     let amount = amount.map_err(|error| format!("line {number}, amount: {error}"))?;
-    let date: Date = date.parse().map_err(|_| wrong("date", "YYYY-MM-DD", date))?;
+    // More than a date is read as one where nobody looks: a time, a zone, a week.
+    let found: Option<Date> = date.parse().ok().filter(|found: &Date| found.to_string() == date);
+    let date = found.ok_or_else(|| wrong("date", "YYYY-MM-DD", date))?;
     Ok(Line {
         number,
         reference: reference.to_owned(),
