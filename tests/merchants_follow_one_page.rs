@@ -83,7 +83,7 @@ async fn is_followed(name: &str, interpreter: Command) {
     let read = receipt::verify(receipt, ReceiptKind::Checkout, &keys, &clock, References::Known(&reference));
     assert!(read.expect("the merchant's receipt").is_success());
 
-    // An old mandate; one for another cart; one for another shop; none at all.
+    // An old mandate; one for another cart; one for the shop under another of its names; none at all.
     let (_, said, content) = follow(script(), |_| handed.clone());
     assert_eq!((text(&said, "refused"), content), ("nonce_mismatch", false));
     let (_, said, content) = follow(script(), |offer| {
@@ -91,7 +91,7 @@ async fn is_followed(name: &str, interpreter: Command) {
     });
     assert_eq!((text(&said, "refused"), content), ("checkout_not_expected", false));
     let (_, said, content) =
-        follow(script(), |offer| now(checkout_mandate(&dev, &offer["cart"], &json!("another"), &offer["nonce"])));
+        follow(script(), |offer| now(checkout_mandate(&dev, &offer["cart"], &json!(dev.url()), &offer["nonce"])));
     assert_eq!((text(&said, "refused"), content), ("aud_mismatch", false));
     let (_, said, content) = follow(script(), |_| "nothing".to_owned());
     assert!(!content && said["refused"].is_string(), "{said}");
