@@ -237,11 +237,19 @@ async fn arguments_are_read_strictly_and_others_mandates_stay_theirs() {
             ("budget", json!({ "mandate": mandate })),
             ("quote", json!({ "url": url, "mandate": mandate })),
             ("pay", json!({ "url": url, "mandate": mandate, "purchase": "a" })),
+            ("pay", json!({ "url": shop.url("/healthz"), "mandate": mandate, "purchase": "a" })),
         ] {
             let said = ask(&shop, token, &message(tool, arguments)).await;
             assert_eq!(refusal(&said.body["result"]), "not_found", "{tool}");
         }
     }
+    let nothing = json!({ "url": shop.url("/nothing"), "mandate": mandate, "purchase": "a" });
+    let nothing = call(&shop, "pay", nothing).await;
+    assert_eq!(refusal(&nothing), "seller_refused");
+    assert_eq!(
+        (&nothing["structuredContent"]["status"], &nothing["structuredContent"]["payment"]),
+        (&json!(404), &Value::Null)
+    );
     let left = done(&call(&shop, "budget", json!({ "mandate": mandate })).await);
     assert_eq!((text(&left["available"], "amount"), left["payments"]["used"].as_u64()), ("5.00", Some(0)));
     assert!(left["payment"].is_null() && left["checkout"].is_null(), "no token reaches a model");

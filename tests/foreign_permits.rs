@@ -37,7 +37,9 @@ fn pays_through_us(mut client: Command) {
     let _seller = Killed(seller.unwrap());
     let (buyer, key) = (text(&dev.line["buyer"], "address"), text(&dev.line["buyer"], "private_key"));
     let rpc = text(&dev.line["chain"], "rpc_url");
-    let allowed = python_script("approve.py").args([rpc, key, address, "1000000"]).output().unwrap();
+    let permit2 = x402::permit2::PERMIT2.to_string();
+    let allowed =
+        python_script("transfer.py").args([rpc, key, address, &permit2, "1000000", "approve"]).output().unwrap();
     assert!(allowed.status.success(), "{}", String::from_utf8_lossy(&allowed.stderr));
     let deadline = Instant::now() + Duration::from_secs(60);
     while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {

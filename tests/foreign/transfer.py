@@ -1,4 +1,8 @@
-"""A token transfer by an account whose key is given: what a shop does that refunds. Prints the transaction's hash."""
+"""What an account whose key is given says to a token: `transfer` (a shop that refunds) or `approve` (a payer that lets
+Permit2 take its tokens). Prints the transaction's hash.
+
+Usage: transfer.py RPC_URL PRIVATE_KEY TOKEN TO AMOUNT [approve]
+"""
 
 import json
 import sys
@@ -6,7 +10,8 @@ import urllib.request
 
 from eth_account import Account
 
-url, key, token, to, amount = sys.argv[1:]
+url, key, token, to, amount = sys.argv[1:6]
+selector = {"transfer": "0xa9059cbb", "approve": "0x095ea7b3"}[sys.argv[6] if len(sys.argv) > 6 else "transfer"]
 
 
 def rpc(method, *params):
@@ -19,7 +24,7 @@ def rpc(method, *params):
 
 
 account = Account.from_key(key)
-data = "0xa9059cbb" + to.removeprefix("0x").lower().rjust(64, "0") + format(int(amount), "064x")
+data = selector + to.removeprefix("0x").lower().rjust(64, "0") + format(int(amount), "064x")
 transaction = {
     "chainId": int(rpc("eth_chainId"), 16),
     "nonce": int(rpc("eth_getTransactionCount", account.address, "pending"), 16),

@@ -34,7 +34,12 @@ pub(crate) fn read(headers: &HeaderMap, ask: &Ask) -> Read<Presented> {
     let newer: Vec<_> = headers.get_all(PAYMENT_SIGNATURE).iter().collect();
     let older: Vec<_> = headers.get_all(X_PAYMENT).iter().collect();
     let (payload, requirements, spoken) = match (newer.as_slice(), older.as_slice()) {
-        ([], []) => return Err(Box::new(ask.demand("payment_required", "PAYMENT-SIGNATURE header is required"))),
+        ([], []) => {
+            return Err(Box::new(ask.demand(
+                "payment_required",
+                "a payment in PAYMENT-SIGNATURE is required, or of version 1 in X-PAYMENT",
+            )));
+        }
         ([header], []) => of_version_two(header, ask)?,
         ([], [header]) => of_version_one(header, ask)?,
         _ => {

@@ -182,7 +182,6 @@ fn rates(config: &LimitsConfig) -> RateLimits {
     }
 }
 
-/// Every principal of a configuration, and how each proves itself.
 /// A principal whose issuer the trust file does not name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unvouched {
@@ -192,6 +191,7 @@ enum Unvouched {
     LeftOut,
 }
 
+/// Every principal of a configuration, and how each proves itself.
 fn register(config: &Config, ring: &Ring, unvouched: Unvouched) -> Result<Register, String> {
     let mut register = Register {
         minter: minter(config, ring)?,

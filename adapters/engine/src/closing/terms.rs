@@ -1,5 +1,7 @@
 //! What is decided before the book is asked: who is paid, how much, until when, and who may be asked to pay it.
 
+use std::collections::BTreeSet;
+
 use ledger::id::Digest;
 use ledger::rejection::Rejection;
 use ledger::spend::{Authorization, MANDATE_NETWORK};
@@ -146,8 +148,10 @@ fn check_merchant(tenant: &Tenant, payee: &Payee, audience: &str) -> Result<(), 
     if names_of(payee).any(|name| name == audience) || tenant.verifiers.find(audience).is_some() {
         return Ok(());
     }
-    let names: Vec<&str> = names_of(payee).map(String::as_str).collect();
-    Err(EngineError::invalid("checkout.audience", names.join(" or "), audience))
+    // The website may be one of the origins.
+    let names: BTreeSet<&str> = names_of(payee).map(String::as_str).collect();
+    let expected = names.into_iter().collect::<Vec<_>>().join(" or ");
+    Err(EngineError::invalid("checkout.audience", expected, audience))
 }
 
 fn names_of(payee: &Payee) -> impl Iterator<Item = &String> {

@@ -60,7 +60,7 @@ async fn the_page_says_the_terms_and_runs_nothing() {
         "60 seconds",
         "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;more&quot;",
         "purser pay https://shop.example/goods?q=%22%3E%3Cscript%3E --mandate",
-        "PAYMENT-SIGNATURE header is required",
+        "a payment in PAYMENT-SIGNATURE is required, or of version 1 in X-PAYMENT",
     ] {
         assert!(page.body.contains(said), "{said} is not in {}", page.body);
     }

@@ -181,6 +181,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "The agent has as many open payments as it may, or was refused too often in a short time.",
         "Wait as long as `Retry-After` says; present or void what is open.",
     ),
+    (
+        "calls_under_way",
+        "The agent has as many calls under way over MCP as it may have at once.",
+        "Wait until one has ended, and try again.",
+    ),
     ("rate_limited", "Too many calls came in a short time.", "Wait as long as `Retry-After` says."),
     ("body_too_large", "The body is longer than what is read.", "Send a shorter one."),
     ("body_too_slow", "The body did not come to its end in time.", "Send it faster, or shorter."),

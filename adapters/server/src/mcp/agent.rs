@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ledger::id::{Digest, IdempotencyKey};
 use payer::{Met, Payer, PayerError};
-use reqwest::StatusCode;
 use rmcp::model::JsonObject;
 use serde_json::{Map, Value, json};
 
@@ -220,10 +219,14 @@ fn wallet<'a, E: Errands>(errands: &'a E, mandate: &'a str) -> MandateWallet<'a,
     MandateWallet { surface: errands, mandate, cart: None, again_after: None, tell: &silent }
 }
 
-async fn quote<E: Errands>(errands: &E, url: String, method: String, mandate: &str) -> Result<Value, Refused> {
-    // First, so that somebody else's mandate is refused before anything is asked outside.
+/// First of all, so that somebody else's mandate is refused before anything is asked outside.
+async fn own_mandate<E: Errands>(errands: &E, mandate: &str) -> Result<Value, Refused> {
     let view = errands.call(Call::get(format!("/v1/mandates/{mandate}"))).await;
-    let view = view.map_err(|error| Refused(E::told(&error)))?;
+    view.map_err(|error| Refused(E::told(&error)))
+}
+
+async fn quote<E: Errands>(errands: &E, url: String, method: String, mandate: &str) -> Result<Value, Refused> {
+    let view = own_mandate(errands, mandate).await?;
     let payer = payer(errands, &url, wallet(errands, mandate)).await?;
     let wanted = payer::Purchase { method, url: url.clone(), ..payer::Purchase::default() };
     let Met { fetched, demand } = payer.meet(&wanted).await.map_err(said::<E>)?;
@@ -242,6 +245,7 @@ async fn quote<E: Errands>(errands: &E, url: String, method: String, mandate: &s
 
 async fn pay<E: Errands>(errands: &E, purchase: Purchase) -> Result<Value, Refused> {
     let Purchase { url, method, mandate, purchase, cart, again_after } = purchase;
+    own_mandate(errands, &mandate).await?;
     let (cart, again_after) = (cart.as_deref(), again_after.as_deref());
     let wallet = MandateWallet { cart, again_after, ..wallet(errands, &mandate) };
     let payer = payer(errands, &url, wallet).await?;
@@ -263,7 +267,7 @@ async fn pay<E: Errands>(errands: &E, purchase: Purchase) -> Result<Value, Refus
     if let Ok(view) = errands.call(Call::get(format!("/v1/mandates/{mandate}"))).await {
         answer["available"] = view["available"].clone();
     }
-    if bought.fetched.status != StatusCode::OK && !bought.fetched.status.is_success() {
+    if !bought.fetched.status.is_success() {
         let status = bought.fetched.status.as_u16();
         let detail =
             format!("a success of the seller was expected, {status} came; see `payment` for what became of it");

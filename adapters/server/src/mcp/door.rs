@@ -10,7 +10,8 @@
 //! A browser says where a page comes from (`Origin`), and only our own pages may speak here: a page of others that made
 //! its name point to this machine (DNS rebinding) is a 403.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -21,7 +22,7 @@ use axum::routing::{get, post};
 use engine::Identity;
 use http::{HeaderValue, StatusCode, header};
 use identity::callers::{BearerPolicy, Call as Door};
-use ledger::id::CallerKind;
+use ledger::id::{CallerKind, PrincipalId, TenantId};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::{Map, Value, json};
@@ -45,6 +46,9 @@ const METADATA: &str = "/.well-known/oauth-protected-resource";
 /// What a token must be good for: it is an agent's. Our tokens say so in `kind`.
 const SCOPE: &str = "agent";
 
+/// Calls that one agent has under way at once. Each may hold a seller's answer in memory for as long as the seller takes.
+const UNDER_WAY_MAX: usize = 16;
+
 /// Addresses outside, as far as this service may connect to them.
 pub trait Outside: Send + Sync {
     /// A client for this address that follows no redirect, or why it is not asked.
@@ -64,12 +68,58 @@ struct Doors {
     /// The routes under `/v1`, which the tools call.
     api: Router,
     setup: Setup,
+    under_way: UnderWay,
+}
+
+/// How many calls each agent has under way.
+#[derive(Clone, Default)]
+struct UnderWay(Arc<Mutex<BTreeMap<Agent, usize>>>);
+
+type Agent = (TenantId, PrincipalId);
+
+/// One of them. It ends with the work, whether or not the client still waits.
+struct Place {
+    of: UnderWay,
+    agent: Agent,
+}
+
+impl UnderWay {
+    fn enter(&self, identity: &Identity) -> Result<Place, Problem> {
+        let agent = (identity.tenant.clone(), identity.caller.principal.clone());
+        let mut counts = self.lock();
+        let count = counts.entry(agent.clone()).or_default();
+        if *count >= UNDER_WAY_MAX {
+            let detail = format!("at most {UNDER_WAY_MAX} calls under way were expected, {count} are");
+            let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "calls_under_way", detail);
+            problem.retryable = true;
+            return Err(problem);
+        }
+        *count = count.saturating_add(1);
+        Ok(Place { of: self.clone(), agent })
+    }
+
+    /// A count is changed whole or not at all, so a thread that panicked left nothing half done.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Agent, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.of.lock();
+        if let Some(count) = counts.get_mut(&self.agent) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.agent);
+            }
+        }
+    }
 }
 
 /// `/mcp`, `/mcp/shop` and the metadata of the first. They stand beside the route table: their messages are another
 /// protocol's.
 pub fn routes(app: App, api: Router, setup: Setup) -> Router {
-    let doors = Doors { app, api, setup };
+    let doors = Doors { app, api, setup, under_way: UnderWay::default() };
     Router::new()
         .route(PATH, post(serve))
         .route(SHOP_PATH, post(sell))
@@ -113,7 +163,12 @@ async fn serve(State(doors): State<Doors>, request: Request) -> Response {
     if let Err(error) = message {
         return Problem::invalid("body", error.to_string()).into_response();
     }
-    let house = House { api: doors.api, admitted: Admitted { identity, call }, outside: doors.setup.outside };
+    let place = match doors.under_way.enter(&identity) {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
+    let (api, outside) = (doors.api, doors.setup.outside);
+    let house = House { api, admitted: Admitted { identity, call }, outside, _place: place };
     let desk = Desk { errands: Some(Arc::new(house)), shop: doors.setup.shop };
     speak(desk, Request::from_parts(parts, Body::from(body))).await
 }
@@ -218,6 +273,7 @@ pub struct House {
     api: Router,
     admitted: Admitted,
     outside: Arc<dyn Outside>,
+    _place: Place,
 }
 
 /// A problem document of a route.
@@ -284,5 +340,33 @@ impl Errands for House {
 
     fn mandate(&self) -> Option<&str> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::id::{AuthMethod, Caller};
+
+    use super::*;
+
+    fn agent(name: &str) -> Identity {
+        let caller = Caller::new(name.parse().unwrap(), CallerKind::Agent, AuthMethod::Dpop);
+        Identity { tenant: "home".parse().unwrap(), caller }
+    }
+
+    #[test]
+    fn an_agent_has_so_many_calls_under_way_and_no_more() {
+        let under_way = UnderWay::default();
+        let mut places: Vec<Place> = (0..UNDER_WAY_MAX).map(|_| under_way.enter(&agent("one")).ok().unwrap()).collect();
+        let refused = under_way.enter(&agent("one")).err().unwrap();
+        assert_eq!(
+            (refused.status, refused.code.as_str(), refused.retryable),
+            (StatusCode::TOO_MANY_REQUESTS, "calls_under_way", true)
+        );
+        assert!(under_way.enter(&agent("other")).is_ok(), "another agent's are its own");
+        drop(places.pop());
+        assert!(under_way.enter(&agent("one")).is_ok(), "one has ended");
+        places.clear();
+        assert!(under_way.lock().is_empty(), "nothing is kept of agents that are gone");
     }
 }
