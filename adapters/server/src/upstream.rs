@@ -136,7 +136,7 @@ impl Upstream {
         }
         url.set_query(query);
         if url.query() != query {
-            return Err(ambiguous(path));
+            return Err(ambiguous(query.unwrap_or_default()));
         }
         Ok(url)
     }

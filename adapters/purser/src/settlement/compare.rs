@@ -54,6 +54,7 @@ pub fn compare(lines: &[Line], given: &[Given]) -> Compared {
     by_name.extend(ids.iter().map(|(id, one)| (id.as_str(), *one)));
     let mut compared = Compared::default();
     let (mut named, mut processor_ids) = (BTreeSet::new(), HashSet::new());
+    let (mut twice, mut ids_twice) = (HashSet::new(), HashSet::new());
     for line in lines {
         let is_new_id = processor_ids.insert(line.processor_id.as_str());
         let Some(found) = by_name.get(line.reference.as_str()) else {
@@ -66,6 +67,8 @@ pub fn compare(lines: &[Line], given: &[Given]) -> Compared {
             let what =
                 format!("one line for payment {id} and for `{}` was expected, there are more", line.processor_id);
             compared.breaks.push(Finding::of(line, "duplicate", what));
+            twice.insert(id);
+            ids_twice.insert(line.processor_id.as_str());
             continue;
         }
         match judge(line, found) {
@@ -74,16 +77,9 @@ pub fn compare(lines: &[Line], given: &[Given]) -> Compared {
             Err((code, detail)) => compared.breaks.push(Finding::of(line, code, format!("payment {id}: {detail}"))),
         }
     }
-    // Of two lines about one payment neither is taken at its word.
-    let twice: HashSet<SpendId> = compared
-        .breaks
-        .iter()
-        .filter(|found| found.code == "duplicate")
-        .filter_map(|found| lines.iter().find(|line| Some(line.number) == found.line))
-        .filter_map(|line| by_name.get(line.reference.as_str()))
-        .map(|found| found.spend.id)
-        .collect();
-    compared.held.retain(|held| !twice.contains(&held.spend));
+    // Of two lines about one payment, or under one id, neither is taken at its word.
+    let is_doubted = |held: &Held| twice.contains(&held.spend) || ids_twice.contains(held.line.processor_id.as_str());
+    compared.held.retain(|held| !is_doubted(held));
     compared.breaks.extend(missing(lines, given, &named));
     compared
 }

@@ -61,6 +61,14 @@ fn a_path_that_two_readers_read_in_two_ways_goes_nowhere() {
         let refused = upstream.target(&format!("/paid/{rest}"), None).unwrap_err();
         assert_eq!(refused.code, "path_ambiguous", "{rest}");
     }
+    for rest in ["a\"b", "a{b}", "a<b"] {
+        let refused = upstream.target(&format!("/paid/{rest}"), None).unwrap_err();
+        assert_eq!(refused.code, "path_ambiguous", "{rest} would be written otherwise");
+    }
+    for query in ["a=\"b\"", "a=<b>"] {
+        let refused = upstream.target("/paid/x", Some(query)).unwrap_err();
+        assert!(refused.code == "path_ambiguous" && refused.detail.contains(query), "{refused:?}");
+    }
     assert_eq!(upstream.target("/other/x", None).unwrap_err().code, "path_ambiguous");
     for (path, query, there) in [
         ("/paid/", None, "http://127.0.0.1:1/v2/"),
