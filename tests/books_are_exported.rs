@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use purser::client::ClientError;
 use purser::world::{AGENT, CARRIER, HOME, SHOP};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
+use crate::harness::closing::{answered_in, closed_over};
 use crate::harness::process::{run, stdout};
 use crate::harness::world::World;
 use crate::harness::{foreign, text};
@@ -335,4 +338,67 @@ async fn a_statement_says_what_an_agent_paid_in_a_month() {
     for (month, zone) in [("2026-13", "UTC"), ("2026-1", "UTC"), (month, "Mars/Olympus")] {
         assert!(ask(AGENT, month, &["--zone", zone]).is_err(), "{month} {zone}");
     }
+}
+
+/// A world whose agent has a cost centre of its own.
+async fn with_cost_centre(name: &str) -> World {
+    let mut world = World::start_with(3_600).await;
+    for agent in world.config.tenants.iter_mut().flat_map(|tenant| &mut tenant.agents) {
+        agent.cost_centre = Some(name.to_owned());
+    }
+    std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
+    world.restart();
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_expense_it_is_and_what_of_it_is_tax_stand_in_every_export() {
+    const ODD: &str = "=Travel; date:2020-01-01, \"x\"";
+    let world = with_cost_centre("4711").await;
+    for wrong in [json!(""), json!("  "), json!("a\nb"), json!("x".repeat(65)), json!(4711)] {
+        let body = json!({ "user": "user", "description": "x", "currency": "USD", "total": "1.00",
+            "expires_in_seconds": 60, "cost_centre": wrong });
+        let refused = world.call(Method::POST, "/v1/mandates/intents", &world.agent, Some(body)).await;
+        assert_eq!(refused.as_ref().err().and_then(ClientError::code), Some("invalid_request"), "{wrong}: {refused:?}");
+    }
+    let (usual, odd) = (world.mandate().await, world.mandate_with(json!({ "cost_centre": ODD })).await);
+    let taxed = json!({ "totals": [
+        { "type": "subtotal", "amount": 20 }, { "type": "tax", "display_text": "VAT 19%", "amount": 4 },
+        { "type": "tax", "display_text": "City", "amount": 1 }, { "type": "total", "amount": 25 },
+    ] });
+    for (mandate, differing) in [(&usual, taxed), (&odd, json!({}))] {
+        let closed = closed_over(&world, mandate, 25, differing).await.expect("closed");
+        answered_in(&world, &closed, true).await.expect("a receipt");
+    }
+    let config = world.config_file().display().to_string();
+    let mut books = Books { world, config, mandate: usual.clone(), between: 0 };
+    books.world.kill();
+    let csv = books.export(HOME, "csv", &[]).unwrap();
+    let facts = |row: &str| row.rsplitn(5, ',').map(str::to_owned).collect::<Vec<_>>();
+    let row = |mandate: &str| csv.lines().find(|row| row.contains(",settle,") && row.contains(mandate)).expect("a row");
+    assert_eq!(facts(row(&usual))[..4], ["VAT 19% 0.04; City 0.01", "USD", "0.05", "4711"], "{csv}");
+    assert!(row(&odd).ends_with(",\"'=Travel; date:2020-01-01, \"\"x\"\"\",,,"), "{csv}");
+    let beancount = books.export(HOME, "beancount", &[]).unwrap();
+    for fact in ["  cost-centre: \"4711\"", "  tax: \"0.05 USD\"", "  tax-lines: \"VAT 19% 0.04; City 0.01\""] {
+        // An expense has three legs; the tax stands on the one that pays.
+        let legs = if fact.contains("cost-centre") { 3 } else { 1 };
+        assert_eq!(beancount.matches(fact).count(), legs, "{fact}: {beancount}");
+    }
+    let (went, why) = bean_check(&books.file("centres.beancount", &beancount));
+    assert!(went, "{why}\n{beancount}");
+    let file = books.file("centres.journal", &books.export(HOME, "hledger", &[]).unwrap());
+    let (went, why) = hledger(&file, &["check", "--strict"]);
+    assert!(went, "{why}");
+    let (_, found) = hledger(&file, &["print", "tag:cost-centre=4711"]);
+    assert_eq!(found.matches("settle: settle").count(), 1, "{found}");
+
+    let month = csv.lines().nth(1).and_then(|row| row.split(',').nth(2)?.get(..7)).expect("a month");
+    let question = ["statement", "--tenant", HOME, "--agent", AGENT, "--month", month, "--json"];
+    let statement: Value = serde_json::from_str(&books.ledger(&question).unwrap()).unwrap();
+    let of = |mandate: &str| statement["spends"].as_array().unwrap().iter().find(|spend| spend["mandate"] == mandate);
+    let (taxed, plain) = (of(&usual).expect("a spend"), of(&odd).expect("a spend"));
+    let tax = json!({ "currency": "USD", "total": "0.05",
+        "lines": [{ "label": "VAT 19%", "amount": "0.04" }, { "label": "City", "amount": "0.01" }] });
+    assert_eq!((&taxed["cost_centre"], &taxed["tax"]), (&json!("4711"), &tax));
+    assert_eq!((&plain["cost_centre"], &plain["tax"]), (&json!(ODD), &Value::Null));
 }

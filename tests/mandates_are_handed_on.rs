@@ -319,7 +319,14 @@ async fn a_chain_of_agents_ends_and_outlives_a_restart() {
     let home = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).expect("the tenant");
     let names: Vec<String> = (0..=DELEGATIONS_MAX).map(|number| format!("hand-{number}")).collect();
     for id in &names {
-        home.agents.push(AgentConfig { id: id.clone(), sponsor: USER.into(), jwk: None, issuer: None, build: None });
+        home.agents.push(AgentConfig {
+            id: id.clone(),
+            sponsor: USER.into(),
+            jwk: None,
+            issuer: None,
+            build: None,
+            cost_centre: None,
+        });
     }
     std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
     world.restart();

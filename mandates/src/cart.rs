@@ -40,6 +40,13 @@ pub struct Line {
     pub quantity: u64,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaxLine {
+    /// The merchant's own words.
+    pub label: String,
+    pub amount: Amount,
+}
+
 impl Cart {
     /// Decodes a checkout without checking its signature.
     pub fn parse(checkout_jwt: &str) -> Result<Self, Rejection> {
@@ -67,6 +74,19 @@ impl Cart {
             expires_at_seconds: [advertised, signed].into_iter().flatten().min(),
             claims: claims.clone(),
         })
+    }
+
+    /// What of the total is tax, a line each (UCP `totals.json`, type `tax`), in minor units. It says what the merchant
+    /// wrote; nothing is judged by it. A tax below zero is no line.
+    pub fn taxes(&self) -> Vec<TaxLine> {
+        let entries = self.claims.get("totals").and_then(Value::as_array).into_iter().flatten();
+        let taxes =
+            entries.filter_map(Value::as_object).filter(|entry| entry.get("type").is_some_and(|kind| kind == "tax"));
+        let line = |entry: &Object| {
+            let label = entry.get("display_text").and_then(Value::as_str).unwrap_or("tax").to_owned();
+            schema::amount(entry, "amount").ok().map(|amount| TaxLine { label, amount })
+        };
+        taxes.filter_map(line).collect()
     }
 
     pub fn price(&self) -> Money {

@@ -112,7 +112,14 @@ async fn siblings_widening_depth_and_cycles_pass_no_parent() {
     let names: Vec<String> = (0..=DELEGATIONS_MAX).map(|number| format!("hand-{number}")).collect();
     let home = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap();
     for id in &names {
-        home.agents.push(AgentConfig { id: id.clone(), sponsor: USER.into(), jwk: None, issuer: None, build: None });
+        home.agents.push(AgentConfig {
+            id: id.clone(),
+            sponsor: USER.into(),
+            jwk: None,
+            issuer: None,
+            build: None,
+            cost_centre: None,
+        });
     }
     std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
     world.restart();

@@ -36,9 +36,14 @@ pub async fn cart_by(client: &Client, merchant: &str, cents: u64, differing: Val
 
 /// A mandate of a world's, closed over a new cart, with a cart of the shop's.
 pub async fn closed_in(world: &World, mandate: &str, cents: u64) -> Result<Value, ClientError> {
+    closed_over(world, mandate, cents, json!({})).await
+}
+
+/// The same over a cart that differs in this from the usual.
+pub async fn closed_over(world: &World, mandate: &str, cents: u64, differing: Value) -> Result<Value, ClientError> {
     let minter = purser::service::minter(&world.config, &world.ring).unwrap();
     let merchant = purser::service::mint(&minter, SHOP, MERCHANT, CallerKind::Merchant, 3_600).unwrap();
-    let jwt = cart_by(&world.client, &merchant, cents, json!({})).await;
+    let jwt = cart_by(&world.client, &merchant, cents, differing).await;
     let (key, body) = (new_key(), asked(mandate, &jwt, json!({})));
     world.client.call(Method::POST, "/v1/mandates/payments", &world.agent, Some(&key), Some(body)).await
 }

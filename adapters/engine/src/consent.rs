@@ -27,6 +27,7 @@ use crate::{Engine, Identity};
 /// Longest text in which an agent says what it is about.
 const DESCRIPTION_CHARS_MAX: usize = 2_000;
 const PAYEES_MAX: usize = 64;
+const COST_CENTRE_CHARS_MAX: usize = 64;
 
 /// What an agent asks a person for: `POST /v1/mandates/intents`. Amounts are decimals in major units.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,6 +63,10 @@ pub struct IntentRequest {
     /// Whether every payment needs a cart that the merchant signed.
     #[serde(default)]
     pub cart: CartDemand,
+    /// Whose expense it is, in the buyer's own accounts; the agent's of the configuration where nothing is said. It binds
+    /// nothing, and stands in no credential.
+    #[serde(default)]
+    pub cost_centre: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +112,8 @@ pub struct IntentDocument {
     pub hours: Option<HoursText>,
     #[serde(default, skip_serializing_if = "RefundsText::is_keep")]
     pub refunds: RefundsText,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_centre: Option<String>,
     /// Unix seconds.
     pub issued_at: i64,
     pub expires_at: i64,
@@ -133,6 +140,8 @@ pub struct MandateRecord {
     /// Through whose hands it came, from the agent that asked the person on; empty for that one's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub line: Vec<Delegator>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_centre: Option<String>,
 }
 
 pub(crate) const MANDATE_TYPE: &str = "purser.mandate/1";
@@ -195,6 +204,7 @@ impl Engine {
             limits: request.limits,
             hours: request.hours,
             refunds: request.refunds,
+            cost_centre: request.cost_centre.or_else(|| agent.cost_centre.clone()),
             issued_at: now.seconds(),
             expires_at: now.seconds().saturating_add(lives),
         };
@@ -292,6 +302,7 @@ impl Engine {
             checkout: Token::Signed(minted.checkout),
             expires_at: document.expires_at,
             line: Vec::new(),
+            cost_centre: document.cost_centre.clone(),
         };
         let stored = to_document("mandate", &record)?;
         let open = OpenBudget {
@@ -312,6 +323,17 @@ impl Engine {
     }
 }
 
+/// One line of a table, and not an empty one.
+pub fn check_cost_centre(name: &str) -> Result<(), EngineError> {
+    let length = name.chars().count();
+    if name.trim().is_empty() || length > COST_CENTRE_CHARS_MAX || name.chars().any(char::is_control) {
+        let expected =
+            format!("1 to {COST_CENTRE_CHARS_MAX} characters, not all of them blank, none a control character");
+        return Err(EngineError::invalid("cost_centre", expected, format!("{length} characters: {name:?}")));
+    }
+    Ok(())
+}
+
 pub(crate) fn check_request(request: &IntentRequest, payments: u64, tenant: &Tenant) -> Result<(), EngineError> {
     let total = authority_from_major(&request.total, &request.currency)?;
     limits::read(&request.limits, &request.currency)?;
@@ -325,6 +347,7 @@ pub(crate) fn check_request(request: &IntentRequest, payments: u64, tenant: &Ten
         return Err(EngineError::invalid("payments", "1 or more", "0"));
     }
     recurrence::check(request.frequency, payments)?;
+    request.cost_centre.as_deref().map_or(Ok(()), check_cost_centre)?;
     let length = request.description.chars().count();
     if length > DESCRIPTION_CHARS_MAX {
         let expected = format!("at most {DESCRIPTION_CHARS_MAX} characters");

@@ -174,6 +174,7 @@ impl Engine {
             hours: request.hours.clone(),
             refunds: request.refunds,
             cart: request.cart.unwrap_or(record.cart),
+            cost_centre: record.cost_centre.clone(),
         };
         let payments = asked.payments.unwrap_or(1);
         check_request(&asked, payments, tenant)?;
@@ -203,6 +204,7 @@ impl Engine {
             limits: asked.limits,
             hours: asked.hours,
             refunds: asked.refunds,
+            cost_centre: asked.cost_centre,
             issued_at: now,
             expires_at: now.saturating_add(lives),
         })
@@ -290,6 +292,7 @@ fn child_record(parent: &MandateView, terms: &IntentDocument, hops: &Hops) -> Ma
         checkout: Token::ToSign(hops.checkout.clone()),
         expires_at: terms.expires_at,
         line: above.line.iter().cloned().chain([by]).collect(),
+        cost_centre: terms.cost_centre.clone(),
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Agent {
     pub retired: Vec<Arc<dyn MandateSigner>>,
     /// The human who answers for it.
     pub sponsor: PrincipalId,
+    /// Of the mandates that it asks for, where it says none.
+    pub cost_centre: Option<String>,
 }
 
 impl Agent {

@@ -20,6 +20,7 @@ pub async fn run(args: &AskArgs) -> Result<bool, String> {
         "user": args.user, "description": args.description, "currency": args.currency, "total": args.total,
         "per_payment": args.per_payment, "payments": args.payments, "frequency": args.frequency,
         "expires_in_seconds": args.expires_in_seconds, "limits": args.limits, "hours": args.hours,
+        "cost_centre": args.cost_centre,
     });
     let Value::Object(mut request) = request else { return Err("a request is an object".into()) };
     request.retain(|_, value| !value.is_null());

@@ -7,6 +7,7 @@ use alloy_primitives::B256;
 use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
+use engine::consent::check_cost_centre;
 use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
@@ -191,7 +192,11 @@ fn agents(tenant: &TenantConfig, ring: &Ring) -> Result<BTreeMap<ledger::id::Pri
     let agent = |agent: &crate::config::AgentConfig| {
         let slot = Slot::new(&tenant.id, Purpose::Agent(agent.id.clone()));
         let (signer, retired) = (ring.signer(&slot)?, ring.retired_signers(&slot)?);
-        Ok((principal(&agent.id)?, Agent { signer, retired, sponsor: principal(&agent.sponsor)? }))
+        let cost_centre = agent.cost_centre.clone();
+        let refused =
+            |error| AssemblyError::Tenant { tenant: tenant.id.clone(), why: format!("agent {}: {error}", agent.id) };
+        cost_centre.as_deref().map_or(Ok(()), check_cost_centre).map_err(refused)?;
+        Ok((principal(&agent.id)?, Agent { signer, retired, sponsor: principal(&agent.sponsor)?, cost_centre }))
     };
     tenant.agents.iter().map(agent).collect()
 }

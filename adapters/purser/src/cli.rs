@@ -370,6 +370,9 @@ pub struct AskArgs {
     /// When anything may be paid: '{"zone":"Europe/Berlin","from":"08:00","to":"20:00"}'.
     #[arg(long, value_name = "JSON", value_parser = json)]
     pub hours: Option<serde_json::Value>,
+    /// Whose expense it is, for the exports.
+    #[arg(long, value_name = "NAME")]
+    pub cost_centre: Option<String>,
     #[arg(long, default_value_t = 3_600)]
     pub expires_in_seconds: u64,
     /// Wait so many seconds for the answer, and print the mandate's id.

@@ -232,6 +232,9 @@ pub struct AgentConfig {
     /// What its software is: `sha256:` and 64 digits. In no build's scope where nothing is said.
     #[serde(default)]
     pub build: Option<Build>,
+    /// Whose expense it is where the agent does not say (`cost_centre` of a mandate).
+    #[serde(default)]
+    pub cost_centre: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

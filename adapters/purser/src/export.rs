@@ -10,8 +10,10 @@
 pub mod beancount;
 pub mod csv;
 pub mod entry;
+pub mod format;
 pub mod hledger;
 pub mod names;
+pub mod papers;
 pub mod statement;
 
 use std::collections::BTreeMap;
@@ -29,7 +31,9 @@ use store::{Schema, SqlStore};
 use x402::network::AssetTable;
 
 use self::entry::{Entry, PayeeNames, Standing, instant, payee, posted, utc_date};
+use self::format::{Format, Head};
 use self::names::{Chart, Commodity, Met};
+use self::papers::{Papers, Reader};
 use crate::assembly::{assets, open_store};
 use crate::checkpoint::LedgerTenant;
 use crate::config::Config;
@@ -84,42 +88,6 @@ pub enum ExportError {
     Busy,
 }
 
-/// What stands at the top.
-pub struct Head<'a> {
-    pub tenant: &'a TenantId,
-    pub from: Option<i64>,
-    pub to: Option<i64>,
-}
-
-impl Head<'_> {
-    fn lines(&self) -> Vec<String> {
-        let mut lines = vec![
-            format!("Posted transfers of tenant {}, in the order of its journal, dated in UTC.", self.tenant),
-            "Pending and void transfers are promises, not money: they are not here.".to_owned(),
-        ];
-        if let Some(from) = self.from {
-            lines.push(format!("From {from} (unix seconds) on; what was before is in the opening balances."));
-        }
-        lines.push(match self.to {
-            Some(to) => format!("Before {to} (unix seconds): no balances, those of the trial balance are later."),
-            None => "The balances at the end are those of the trial balance table.".to_owned(),
-        });
-        lines
-    }
-}
-
-/// One way to write what is exported.
-pub trait Format: Send {
-    fn head(&self, out: &mut dyn Write, head: &Head<'_>) -> io::Result<()>;
-    fn commodity(&self, out: &mut dyn Write, date: Date, commodity: &Commodity) -> io::Result<()>;
-    /// An account under its name here and its name in the ledger.
-    fn account(&self, out: &mut dyn Write, date: Date, name: &str, ledger: &str) -> io::Result<()>;
-    fn entry(&self, out: &mut dyn Write, entry: &Entry<'_>) -> io::Result<()>;
-    fn opening(&self, out: &mut dyn Write, date: Date, standings: &[Standing<'_>]) -> io::Result<()>;
-    fn closing(&self, out: &mut dyn Write, date: Date, standings: &[Standing<'_>]) -> io::Result<()>;
-    fn end(&self, out: &mut dyn Write, line: &str) -> io::Result<()>;
-}
-
 /// A tenant's book as a file of the configuration has it.
 struct Book {
     config: Config,
@@ -168,6 +136,7 @@ struct Export<'a> {
     format: Box<dyn Format>,
     out: BufWriter<Box<dyn Write + Send>>,
     chart: Chart<'a>,
+    papers: Reader,
     /// What was read so far, as the trial balance has it.
     sums: BTreeMap<(Account, AssetId), Balance>,
     /// The date of the first record and of the last.
@@ -184,7 +153,17 @@ impl<'a> Export<'a> {
             ExportFormat::Csv => Box::new(csv::Csv),
         };
         let (out, chart) = (BufWriter::new(out), Chart::new(&book.assets));
-        Self { book, format, out, chart, sums: BTreeMap::new(), begun: None, last: None, entries: 0 }
+        Self {
+            book,
+            format,
+            out,
+            chart,
+            papers: Reader::default(),
+            sums: BTreeMap::new(),
+            begun: None,
+            last: None,
+            entries: 0,
+        }
     }
 
     async fn run(&mut self, from: Option<i64>, to: Option<i64>) -> Result<(), ExportError> {
@@ -256,7 +235,7 @@ impl<'a> Export<'a> {
             }
             for (entry, effects) in page.iter().filter(|(entry, _)| entry.seq < end) {
                 self.sum(effects)?;
-                self.write(effects)?;
+                self.write(effects).await?;
                 next = entry.seq.saturating_add(1);
             }
         }
@@ -293,21 +272,36 @@ impl<'a> Export<'a> {
         Ok(())
     }
 
-    fn write(&mut self, effects: &Effects) -> Result<(), ExportError> {
-        let (at, date) = (instant(effects.at)?, utc_date(effects.at)?);
-        self.begun.get_or_insert(date);
-        self.last = Some(date);
+    async fn write(&mut self, effects: &Effects) -> Result<(), ExportError> {
+        if posted(effects).next().is_none() {
+            return self.date(effects.at).map(|_| ());
+        }
+        let (at, date) = (instant(effects.at)?, self.date(effects.at)?);
         let book = self.book;
+        let papers = match &effects.spend {
+            Some(spend) => self.papers.of(book, spend).await?,
+            None => Papers::default(),
+        };
         for (leg, transfer) in posted(effects) {
             let commodity = self.commodity(&transfer.asset)?;
             let (debit, credit) = (self.account(&transfer.debit)?, self.account(&transfer.credit)?);
             let payee_name = payee(effects).and_then(|payee| book.payees.find(payee));
             let (tenant, commodity, debit, credit) = (&book.tenant, &commodity, &*debit, &*credit);
-            let entry = Entry { tenant, effects, leg, transfer, at, date, payee_name, debit, credit, commodity };
+            let papers = &papers;
+            let entry =
+                Entry { tenant, effects, leg, transfer, at, date, payee_name, papers, debit, credit, commodity };
             self.format.entry(&mut self.out, &entry)?;
             self.entries = self.entries.saturating_add(1);
         }
         Ok(())
+    }
+
+    /// The day of a record, which the file reaches to.
+    fn date(&mut self, at: Micros) -> Result<Date, ExportError> {
+        let date = utc_date(at)?;
+        self.begun.get_or_insert(date);
+        self.last = Some(date);
+        Ok(date)
     }
 
     /// What the trial balance says, to be found again by whoever adds up; after it was found here.

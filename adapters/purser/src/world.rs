@@ -191,7 +191,7 @@ fn person(id: &str) -> PersonConfig {
 }
 
 fn agent(id: &str, sponsor: &str) -> AgentConfig {
-    AgentConfig { id: id.into(), sponsor: sponsor.into(), jwk: None, issuer: None, build: None }
+    AgentConfig { id: id.into(), sponsor: sponsor.into(), jwk: None, issuer: None, build: None, cost_centre: None }
 }
 
 fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, AssemblyError> {
@@ -221,6 +221,7 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
                 jwk: client_jwk(HOME, AGENT, ring)?,
                 issuer: None,
                 build: None,
+                cost_centre: None,
             },
             agent(BYSTANDER, NEIGHBOUR),
         ],

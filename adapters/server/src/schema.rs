@@ -46,6 +46,9 @@ pub struct Intent {
     refunds: Option<String>,
     /// `required` or `optional`: whether every payment needs a cart that the merchant signed.
     cart: Option<String>,
+    /// Whose expense it is, for the exports; as the configuration says of the agent where nothing is said.
+    #[schema(example = "4711", max_length = 64)]
+    cost_centre: Option<String>,
 }
 
 /// What an agent hands on. What is left out is as in the mandate that it comes from.

@@ -260,6 +260,7 @@ impl World {
         let most = usize::try_from(self.grant.person.min(4_000_000) / 10_000).unwrap();
         let (cents, seconds) = (most / 2 + self.roll(most / 2 + 1), 3_600 * (1 + self.roll(48)));
         let request = IntentRequest {
+            cost_centre: None,
             user: person.parse().unwrap(),
             description: "things".into(),
             currency: "USD".into(),

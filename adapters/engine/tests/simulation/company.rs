@@ -204,7 +204,8 @@ pub fn home(grant: Grant) -> Tenant {
         (name.parse::<PrincipalId>().unwrap(), Person { caps: caps(grant.person, grant.day, refunds) })
     };
     let agent = |((name, sponsor), signer): (&(&str, &str), &Arc<dyn MandateSigner>)| {
-        let agent = Agent { signer: signer.clone(), retired: Vec::new(), sponsor: sponsor.parse().unwrap() };
+        let agent =
+            Agent { signer: signer.clone(), retired: Vec::new(), sponsor: sponsor.parse().unwrap(), cost_centre: None };
         (name.parse::<PrincipalId>().unwrap(), agent)
     };
     let shop = Payee {

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use jiff::civil::Date;
 
 use super::entry::{Entry, Standing};
+use super::format::{Format, Head};
 use super::names::Commodity;
-use super::{Format, Head};
 
 pub struct Beancount;
 

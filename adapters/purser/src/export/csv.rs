@@ -6,12 +6,13 @@ use std::io::{self, Write};
 use jiff::civil::Date;
 
 use super::entry::{Entry, Standing};
+use super::format::{Format, Head};
 use super::names::Commodity;
-use super::{Format, Head};
+use super::papers::Tax;
 
 pub struct Csv;
 
-const COLUMNS: [&str; 21] = [
+const COLUMNS: [&str; 25] = [
     "seq",
     "leg",
     "at",
@@ -33,6 +34,10 @@ const COLUMNS: [&str; 21] = [
     "rate",
     "gas",
     "principal",
+    "cost_centre",
+    "tax",
+    "tax_currency",
+    "tax_lines",
 ];
 
 /// A text that a spreadsheet would take for a formula is given a quote in front, and is a text.
@@ -63,6 +68,8 @@ impl Format for Csv {
     fn entry(&self, out: &mut dyn Write, entry: &Entry<'_>) -> io::Result<()> {
         let transfer = entry.transfer;
         let or_nothing = |cell: Option<&str>| cell.map(text).unwrap_or_default();
+        let tax = entry.tax();
+        let tax = tax.as_ref();
         let cells: [String; COLUMNS.len()] = [
             entry.effects.seq.to_string(),
             entry.leg.to_string(),
@@ -85,6 +92,10 @@ impl Format for Csv {
             entry.rate().unwrap_or_default(),
             if entry.is_gas() { "yes".to_owned() } else { String::new() },
             text(entry.effects.caller.principal.as_str()),
+            or_nothing(entry.papers.cost_centre.as_deref()),
+            tax.map(|tax| tax.total.clone()).unwrap_or_default(),
+            or_nothing(tax.map(|tax| tax.currency.as_str())),
+            or_nothing(tax.map(Tax::lines_text).as_deref()),
         ];
         row(out, &cells)
     }

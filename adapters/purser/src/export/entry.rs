@@ -12,6 +12,7 @@ use ledger::transfer::{Layer, Transfer, TransferCode};
 
 use super::ExportError;
 use super::names::Commodity;
+use super::papers::{Papers, Tax};
 use crate::config::TenantConfig;
 
 /// The legal names of a tenant's registered payees.
@@ -50,6 +51,7 @@ pub struct Entry<'a> {
     pub at: Timestamp,
     pub date: Date,
     pub payee_name: Option<&'a str>,
+    pub papers: &'a Papers,
     pub debit: &'a str,
     pub credit: &'a str,
     pub commodity: &'a Commodity,
@@ -108,6 +110,15 @@ impl Entry<'_> {
         fact.or_else(spend).or_else(settlement).map(|reference| reference.as_str())
     }
 
+    /// On the one leg that pays, so that whoever adds up has each tax once; less where a payment was taken back.
+    pub fn tax(&self) -> Option<Tax> {
+        match self.transfer.code {
+            TransferCode::Settle => self.papers.tax.clone(),
+            TransferCode::Unsettle => self.papers.tax.as_ref().map(Tax::taken_back),
+            _ => None,
+        }
+    }
+
     pub fn is_gas(&self) -> bool {
         self.transfer.code == TransferCode::Gas
     }
@@ -123,7 +134,7 @@ impl Entry<'_> {
 
     /// Beside date, payee, narration and legs; what is not there is left out.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let caller = &self.effects.caller;
+        let (caller, tax) = (&self.effects.caller, self.tax());
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let facts = [
             ("seq", Some(self.effects.seq.to_string())),
@@ -138,6 +149,9 @@ impl Entry<'_> {
             ("reference", owned(self.reference())),
             ("network", owned(self.network())),
             ("rate", self.rate()),
+            ("cost-centre", self.papers.cost_centre.clone()),
+            ("tax", tax.as_ref().map(|tax| format!("{} {}", tax.total, tax.currency))),
+            ("tax-lines", tax.as_ref().map(Tax::lines_text)),
             ("caller", Some(format!("{}/{}", caller.kind, caller.principal))),
         ];
         facts.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect()

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::entry::instant;
 use super::names::Scale;
+use super::papers::{Papers, Reader, Tax};
 use super::{Book, ExportError, PAGE};
 use crate::checkpoint::LedgerTenant;
 
@@ -88,13 +89,16 @@ struct Statement<'a> {
     zone: TimeZone,
     /// Of each mandate that was met: what it counts in, where it is this agent's.
     mandates: BTreeMap<BudgetId, Option<AssetId>>,
+    /// Of each spend that is shown.
+    papers: BTreeMap<SpendId, Papers>,
 }
 
 pub async fn statement(args: &StatementArgs) -> Result<(), String> {
     let book = Book::open(&args.of).await?;
     let zone = TimeZone::get(&args.zone.to_string()).map_err(|error| error.to_string())?;
     let (from, to) = bounds(args.month, args.month.last_of_month(), &zone)?;
-    let mut statement = Statement { book: &book, agent: &args.agent, zone, mandates: BTreeMap::new() };
+    let mut statement =
+        Statement { book: &book, agent: &args.agent, zone, mandates: BTreeMap::new(), papers: BTreeMap::new() };
     let found = statement.read(from, to).await.map_err(|error| error.to_string())?;
     let is_known = statement.mandates.values().any(Option::is_some)
         || book
@@ -144,6 +148,11 @@ impl Statement<'_> {
             }
         }
         found.held.sort_by_key(|item| item.spend.hold);
+        let mut reader = Reader::default();
+        for item in [&found.settled, &found.held, &found.incidents].into_iter().flatten() {
+            let papers = reader.of(self.book, &item.spend).await?;
+            self.papers.insert(item.spend.id, papers);
+        }
         Ok(found)
     }
 
@@ -183,6 +192,7 @@ impl Statement<'_> {
 
     fn item_json(&self, item: &Item) -> Result<Value, String> {
         let spend = &item.spend;
+        let papers = self.papers.get(&spend.id);
         Ok(json!({
             "date": self.date(item.at)?.to_string(),
             "at": instant(item.at).map_err(|error| error.to_string())?.to_string(),
@@ -197,6 +207,8 @@ impl Statement<'_> {
             "reference": spend.transaction.as_ref().map(|reference| reference.as_str()),
             "network": spend.authorization.chain(),
             "mandate": spend.budget,
+            "cost_centre": papers.and_then(|papers| papers.cost_centre.as_deref()),
+            "tax": papers.and_then(|papers| papers.tax.as_ref()).map(tax_json),
         }))
     }
 
@@ -274,6 +286,11 @@ impl Statement<'_> {
         }
         Ok(lines)
     }
+}
+
+fn tax_json(tax: &Tax) -> Value {
+    let lines = tax.lines.iter().map(|(label, amount)| json!({ "label": label, "amount": amount }));
+    json!({ "currency": tax.currency, "total": tax.total, "lines": lines.collect::<Vec<_>>() })
 }
 
 fn settle(found: &mut Found, effects: &Effects, spend: &Spend, authority: AssetId) {
