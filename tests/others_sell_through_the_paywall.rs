@@ -52,6 +52,8 @@ fn route(path: &str, upstream: String) -> RouteConfig {
         answer_bytes_max: Some(100_000),
         answer_seconds_max: Some(2),
         max_timeout_seconds: 60,
+        release: Default::default(),
+        unknown: Default::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod accepting;
 mod claiming;
+mod crediting;
 mod deciding;
 mod delegating;
 mod following;
@@ -80,12 +81,13 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Release { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Accept(accept) => accepting::wants(view, accept, &mut keys),
-        Command::Claim(claim) => {
-            keys.settlement(view, &claim.key);
-            keys.gates(view, [Scope::Fence, Scope::Everything]);
-        }
+        Command::Claim(claim) => crediting::wants_claim(view, claim, &mut keys),
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
+        | Command::Serve { settlement, .. }
+        | Command::Deliver { settlement, .. }
+        | Command::Undeliver { settlement, .. }
+        | Command::WriteOff { settlement, .. }
         | Command::Receive { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }
@@ -223,6 +225,10 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Dispatch { settlement, document, transaction, account_nonce } => {
             draft.dispatch(settlement, *document, transaction.as_ref(), *account_nonce)
         }
+        Command::Serve { settlement, document } => draft.serve(settlement, *document),
+        Command::Deliver { settlement, document } => draft.deliver(settlement, *document),
+        Command::Undeliver { settlement, document } => draft.undeliver(settlement, *document),
+        Command::WriteOff { settlement, document } => draft.write_off(settlement, *document),
         Command::Receive { settlement, seen, finalized, gas } => {
             draft.receive(settlement, seen, *finalized, gas.as_ref())
         }

@@ -8,7 +8,7 @@ use crate::id::{
     BudgetId, Caller, DecisionId, Digest, IdempotencyKey, Micros, PayeeId, PrincipalId, RailReference, SpendId,
 };
 use crate::money::{Amount, AssetId};
-use crate::settlement::SettlementKey;
+use crate::settlement::{Settlement, SettlementKey};
 use crate::spend::{Authorization, Observation, TakenBack, UnusedProof};
 use crate::transfer::Money;
 
@@ -132,6 +132,26 @@ pub enum Command {
         document: Digest,
         transaction: Option<RailReference>,
         account_nonce: Option<u64>,
+    },
+    /// What was promised is given, before it is paid: the answer is stored with it, the sale is posted, its price is owed.
+    Serve {
+        settlement: SettlementKey,
+        document: Digest,
+    },
+    /// The answer to what is paid already.
+    Deliver {
+        settlement: SettlementKey,
+        document: Digest,
+    },
+    /// Paid, and nothing was delivered: the document says why, and what with.
+    Undeliver {
+        settlement: SettlementKey,
+        document: Digest,
+    },
+    /// An operator gives up what is owed, or says that it was made good elsewhere; the document says why.
+    WriteOff {
+        settlement: SettlementKey,
+        document: Digest,
     },
     Receive {
         settlement: SettlementKey,
@@ -300,6 +320,29 @@ pub struct ClaimSettlement {
     pub subject: Digest,
     pub valid_before: i64,
     pub since_block: u64,
+    /// What it comes out of; not asked of a claim whose claimant looks afterwards.
+    pub cover: Option<Cover>,
+    /// How much may be owed, where it is given before it is paid.
+    pub credit: Option<Credit>,
+}
+
+/// What a payer had on the rail when it was looked at.
+#[derive(Clone, Debug)]
+pub struct Cover {
+    pub balance: Amount,
+    /// What whoever counts the nonces of permits may take of it.
+    pub allowance: Option<Amount>,
+    /// What of the payer's was not over, read before the balance: some of it may have been paid out of it since.
+    pub beside: Vec<Settlement>,
+}
+
+/// The most that may be given and not be paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credit {
+    /// By one payer, in one asset.
+    pub payer_max: Amount,
+    /// By all of them together.
+    pub total_max: Option<Amount>,
 }
 
 /// First contact: whom an origin asked to be paid.

@@ -47,6 +47,13 @@ canon_names!(
         Conclude = 28 "conclude",
         /// A mandate that was closed for us, and that we answer for.
         Accept = 29 "accept",
+        /// Given before it is paid.
+        Serve = 30 "serve",
+        /// The answer to what is paid already.
+        Deliver = 31 "deliver",
+        /// Paid, and nothing was delivered.
+        Undeliver = 32 "undeliver",
+        WriteOff = 33 "write_off",
     }
 );
 

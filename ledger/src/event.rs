@@ -7,7 +7,7 @@ use crate::codec::canon_names;
 use crate::effects::{Effects, Fact, Operation};
 use crate::gate::GateState;
 use crate::id::{BudgetId, Micros};
-use crate::settlement::SettlementKey;
+use crate::settlement::{SettlementKey, SettlementState};
 
 canon_names!(
     /// Names never change their meaning; new ones may come.
@@ -56,6 +56,16 @@ canon_names!(
         SettlementFinal = 31 "settlement.final",
         /// A closed mandate that was presented here was accepted, and used up.
         MandateAccepted = 32 "mandate.accepted",
+        /// Given before it was paid: its price is owed.
+        SettlementServed = 33 "settlement.served",
+        /// What was paid before anything was done for it was delivered.
+        SettlementDelivered = 34 "settlement.delivered",
+        /// It was not: the payer is owed what they paid for, or their money.
+        SettlementUndelivered = 35 "settlement.undelivered",
+        /// Given, and proved that it is never paid.
+        SettlementUnpaid = 36 "settlement.unpaid",
+        /// What was owed is given up.
+        SettlementWrittenOff = 37 "settlement.written_off",
     }
 );
 
@@ -139,7 +149,15 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Receive => settlement(effects, EventType::SettlementSettled),
         Operation::Unreceive => settlement(effects, EventType::SettlementReorganised),
         Operation::Conclude => settlement(effects, EventType::SettlementFinal),
-        Operation::Fail => settlement(effects, EventType::SettlementFailed),
+        Operation::Fail => {
+            let is_owed = effects.settlement.as_ref().is_some_and(|found| found.state == SettlementState::Unpaid);
+            let kind = if is_owed { EventType::SettlementUnpaid } else { EventType::SettlementFailed };
+            settlement(effects, kind)
+        }
+        Operation::Serve => settlement(effects, EventType::SettlementServed),
+        Operation::Deliver => settlement(effects, EventType::SettlementDelivered),
+        Operation::Undeliver => settlement(effects, EventType::SettlementUndelivered),
+        Operation::WriteOff => settlement(effects, EventType::SettlementWrittenOff),
         Operation::Fund => {
             let funded = effects.transfers.iter();
             funded.map(|transfer| (EventType::WalletFunded, transfer.debit.to_string(), None)).collect()

@@ -152,6 +152,14 @@ rejections! {
         "spend {spend} is of before {valid_before}, and this book was set back and let on at {since}: it may have been given away",
     58 "cart_exhausted" CartExhausted { cart: Digest, limit: u64 } final
         "the cart {cart} may be bought, or tried to be bought, {limit} times, and was",
+    59 "payer_overdrawn" PayerOverdrawn { payer: String, of: String, requested: Amount, beside: Amount, found: Amount } transient
+        "payer {payer} signed for {requested}, and {beside} beside it that is claimed and not settled; its {of} is {found}",
+    60 "payer_payments_open" PayerPaymentsOpen { payer: String, found: u64, limit: u64 } transient
+        "payer {payer} has {found} payments under way; {limit} may be",
+    61 "exposure_exceeded" ExposureExceeded { payer: String, requested: Amount, owed: Amount, limit: Amount } transient
+        "{requested} more would be given to {payer} before it is paid, beside {owed}; {limit} may be",
+    62 "payer_blocked" PayerBlocked { payer: String, owed: Amount } transient
+        "payer {payer} was given {owed} and did not pay for it; nothing more is given before it is paid",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

@@ -2,6 +2,7 @@
 
 use crate::codec::{canon_names, canon_struct};
 use crate::id::{Digest, PayeeId, RailReference};
+use crate::money::AssetId;
 use crate::spend::{Authorization, BlockRef};
 use crate::transfer::{Money, TransferId};
 
@@ -22,14 +23,20 @@ canon_names!(
         Settled = 4 "settled",
         /// Proved not to happen: reverted for good, or the authorization ran out unused.
         Failed = 5 "failed",
+        /// Claimed by a seller who gives before it is paid: it counts against what its payer may owe.
+        Promised = 6 "promised",
+        /// Given, and proved that this authorization never pays for it: owed until it is written off.
+        Unpaid = 7 "unpaid",
+        /// Paid before anything was done for it, and nothing was delivered: the same payment still buys it.
+        Undelivered = 8 "undelivered",
     }
 );
 
 impl SettlementState {
     pub const fn is_open(self) -> bool {
         match self {
-            Self::Claimed | Self::Submitted => true,
-            Self::Abandoned | Self::Settled | Self::Failed => false,
+            Self::Claimed | Self::Promised | Self::Submitted => true,
+            Self::Abandoned | Self::Settled | Self::Failed | Self::Unpaid | Self::Undelivered => false,
         }
     }
 }
@@ -83,13 +90,49 @@ canon_struct!(Settlement {
 });
 
 impl Settlement {
-    /// It may still come to something, or what it came to may still be taken back.
+    /// It may still come to something, what it came to may still be taken back, or one side owes the other.
     pub const fn is_unfinished(&self) -> bool {
-        self.state.is_open() || self.young.is_some()
+        self.state.is_open() || self.young.is_some() || self.is_owed()
     }
 
-    /// Served, paid, and then the chain took the payment back: what is left is a claim on whoever bought.
+    /// It ended, and somebody has not got what is theirs: the seller its price, or the payer what they paid for.
+    pub const fn is_owed(&self) -> bool {
+        matches!(self.state, SettlementState::Unpaid | SettlementState::Undelivered)
+    }
+
+    /// Given before it was paid, or paid and then taken back by the chain: what is left is a claim on whoever bought.
     pub fn is_sold_unpaid(&self) -> bool {
         self.key.role == Role::Seller && self.state.is_open() && self.pending.is_none()
+    }
+
+    /// What its payer owes for it, or is about to owe.
+    pub fn is_on_credit(&self) -> bool {
+        self.is_sold_unpaid() || matches!(self.state, SettlementState::Promised | SettlementState::Unpaid)
+    }
+}
+
+/// Whose settlements are read together: one payer's in one asset, whoever counts the nonces, or everybody's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PayerKey {
+    pub role: Role,
+    pub asset: AssetId,
+    pub payer: Option<String>,
+}
+
+impl PayerKey {
+    pub fn of(key: &SettlementKey) -> Self {
+        let authorization = &key.authorization;
+        Self { role: key.role, asset: authorization.asset.clone(), payer: Some(authorization.payer.clone()) }
+    }
+
+    pub fn everybody(self) -> Self {
+        Self { payer: None, ..self }
+    }
+
+    pub fn has(&self, key: &SettlementKey) -> bool {
+        let authorization = &key.authorization;
+        self.role == key.role
+            && self.asset == authorization.asset
+            && self.payer.as_ref().is_none_or(|payer| *payer == authorization.payer)
     }
 }

@@ -19,7 +19,7 @@ use crate::gate::Gate;
 use crate::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use crate::money::AssetId;
 use crate::rejection::Rejection;
-use crate::settlement::{Settlement, SettlementKey};
+use crate::settlement::{PayerKey, Settlement, SettlementKey};
 use crate::spend::{Spend, SpendState};
 use crate::window::{Window, WindowKey};
 
@@ -139,6 +139,12 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError>;
     async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
+    /// Those of a payer that are not over.
+    async fn settlements_of(&self, tenant: &TenantId, payer: &PayerKey) -> Result<Vec<Settlement>, StoreError>;
+    /// Whether a payer has ever paid for good.
+    async fn has_paid(&self, tenant: &TenantId, payer: &PayerKey) -> Result<bool, StoreError>;
+    /// Those where one side owes the other for good, oldest first; at most `limit`.
+    async fn owed_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
     /// Those settled in a block that may be taken back, oldest first; at most `limit`.
     async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
     /// Questions put to one user by one of these records, in one state, newest first; at most `limit`.

@@ -10,7 +10,7 @@ use crate::gate::{Gate, Scope};
 use crate::id::{BudgetId, DecisionId, Digest, Micros, SpendId};
 use crate::journal::{self, Frontier, SaltKey};
 use crate::rejection::{Fault, Rejection};
-use crate::settlement::{Settlement, SettlementKey};
+use crate::settlement::{PayerKey, Settlement, SettlementKey};
 use crate::spend::Spend;
 use crate::store::JournalEntry;
 use crate::window::{Window, WindowKey};
@@ -98,6 +98,8 @@ pub struct View {
     pub gates: Shelf<Scope, Gate>,
     /// Spends of a purchase on which money may still move.
     pub open_purchases: Shelf<PurchaseKey, BTreeSet<SpendId>>,
+    /// Settlements of a payer that are not over; each is in `settlements`, which says how it stands.
+    pub open_of: Shelf<PayerKey, BTreeSet<SettlementKey>>,
 }
 
 /// What a command must read and the view does not have yet.
@@ -111,6 +113,7 @@ pub struct Keys {
     pub decisions: BTreeSet<DecisionId>,
     pub gates: BTreeSet<Scope>,
     pub purchases: BTreeSet<PurchaseKey>,
+    pub payers: BTreeSet<PayerKey>,
 }
 
 impl Keys {
@@ -123,6 +126,7 @@ impl Keys {
             && self.decisions.is_empty()
             && self.gates.is_empty()
             && self.purchases.is_empty()
+            && self.payers.is_empty()
     }
 
     pub fn claim(&mut self, view: &View, key: &ClaimKey) {
@@ -168,6 +172,12 @@ impl Keys {
         }
     }
 
+    pub fn payer(&mut self, view: &View, key: PayerKey) {
+        if !view.open_of.is_loaded(&key) {
+            self.payers.insert(key);
+        }
+    }
+
     pub fn decision(&mut self, view: &View, decision: DecisionId) {
         if !view.decisions.is_loaded(&decision) {
             self.decisions.insert(decision);
@@ -197,6 +207,29 @@ impl Keys {
 }
 
 impl View {
+    /// What the store found of a payer, and what this unit has made since.
+    pub fn load_payer(&mut self, key: PayerKey, found: impl IntoIterator<Item = Settlement>) {
+        let mut keys = BTreeSet::new();
+        for settlement in found {
+            keys.insert(settlement.key.clone());
+            self.settlements.load(settlement.key.clone(), Some(settlement));
+        }
+        keys.extend(self.settlements.changed().map(|(found, _)| found).filter(|found| key.has(found)).cloned());
+        self.open_of.load(key, Some(keys));
+    }
+
+    /// Who is not read yet is joined when it is.
+    fn join_payer(&mut self, settlement: &SettlementKey) {
+        let payer = PayerKey::of(settlement);
+        for key in [payer.clone().everybody(), payer] {
+            if let Ok(found) = self.open_of.find(&key) {
+                let mut keys = found.cloned().unwrap_or_default();
+                keys.insert(settlement.clone());
+                self.open_of.put(key, keys);
+            }
+        }
+    }
+
     /// Takes a record in: the only way anything in a view changes, in a unit of work and in a verification alike.
     /// On `Err` the view is as it was.
     pub fn absorb(&mut self, effects: &Effects, rejection: Option<&Rejection>) -> Result<(), Fault> {
@@ -216,6 +249,7 @@ impl View {
             self.spends.put(spend.id, spend.clone());
         }
         if let Some(settlement) = &effects.settlement {
+            self.join_payer(&settlement.key);
             self.settlements.put(settlement.key.clone(), settlement.clone());
         }
         if let Some(decision) = &effects.decision {

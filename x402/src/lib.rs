@@ -22,6 +22,7 @@ pub mod network;
 pub mod permit2;
 pub mod reason;
 pub mod refusal;
+pub mod release;
 pub mod scheme;
 pub mod select;
 pub mod settlement;

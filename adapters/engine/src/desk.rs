@@ -1,11 +1,13 @@
 //! What this process has in its hands. All of it can be lost: the book says what is open.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::Address;
 use ledger::id::TenantId;
 use ledger::settlement::SettlementKey;
+use x402::release::Manner;
 use x402::wire::{PaymentPayload, PaymentRequirements};
 
 type Key = (TenantId, SettlementKey);
@@ -23,11 +25,14 @@ pub struct Desk {
     lanes: Mutex<BTreeMap<(TenantId, Address), SharedLane>>,
 }
 
-/// What a sale is settled with, once its handler has delivered.
+/// What a sale is settled with, and how it is served.
 #[derive(Clone, Debug)]
 pub struct Goods {
     pub payload: PaymentPayload,
     pub requirements: PaymentRequirements,
+    pub manner: Manner,
+    /// In how many blocks it must be before what waits for it is given.
+    pub confirmations: NonZeroU64,
 }
 
 /// A relayer account's transaction nonces, one at a time.

@@ -6,6 +6,7 @@
 mod carriage;
 mod claims;
 mod supported;
+mod waiting;
 
 use std::time::Duration;
 
@@ -61,11 +62,13 @@ impl Engine {
         }
     }
 
-    pub async fn facilitator_settle(
+    /// What is on its way when `wait` is over is answered as pending.
+    async fn settle_within(
         &self,
         tenant: &TenantId,
         request: &FacilitatorRequest,
         repeater: Repeater,
+        wait: Duration,
     ) -> Result<SettleResponse, EngineError> {
         let role = self.facilitator_role(tenant)?;
         let (payload, requirements) = (&request.payment_payload, &request.payment_requirements);
@@ -86,7 +89,7 @@ impl Engine {
             role: &role,
             payment,
             key: SettlementKey { role: Role::Facilitator, authorization },
-            wait: Duration::from_millis(self.tenant(tenant)?.limits.settle_wait_millis),
+            wait,
         };
         let (freshness, settlement) = match self.claim_carriage(&carriage).await {
             // Nothing was begun, and nothing will be: a plain no, so that whoever sells gives the payment back.
@@ -126,6 +129,8 @@ impl Engine {
             pay_to,
             valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
             since_block: self.chain.block(At::Finalized).await?.number,
+            cover: None,
+            credit: None,
         };
         let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), Vec::new()).await?;
         let settlement = answer.settlement;
@@ -274,6 +279,9 @@ impl Engine {
                 SettlementState::Failed => {
                     let message = "the transaction is mined and reverted";
                     return Ok(carriage.failed(Reason::TransactionFailed, message, transaction));
+                }
+                SettlementState::Promised | SettlementState::Unpaid | SettlementState::Undelivered => {
+                    return Err(EngineError::Broken("a carriage in the state of a sale".into()));
                 }
                 SettlementState::Abandoned => {
                     let message = "the first settle of this payment gave up before anything was sent; present it again";

@@ -54,6 +54,10 @@ pub trait WalletSigner: Send + Sync {
 pub trait Facilitator: Send + Sync {
     async fn verify(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<VerifyResponse>;
     async fn settle(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse>;
+    /// The same, for one who waits for the broadcast and not for a block: pending is answered where it can be.
+    async fn submit(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
+        self.settle(payload, requirements).await
+    }
 }
 
 /// Roots that are trusted beside a tenant's own, some of whose keys are published elsewhere.

@@ -1,28 +1,34 @@
 //! The seller: one winner a payment before any work is done, the answer stored before anything is submitted, the
 //! sale posted when the transfer is seen.
 
-use std::time::Duration;
+mod early;
+mod goods;
+mod settle;
 
-use ledger::command::{ClaimSettlement, Command};
+use alloy_primitives::U256;
+use ledger::command::{ClaimSettlement, Command, Cover, Credit};
 use ledger::id::{Digest, TenantId};
+use ledger::money::Amount;
 use ledger::rejection::Rejection;
-use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
-use ledger::store::{Document, Freshness};
+use ledger::settlement::{PayerKey, Role, Settlement, SettlementKey, SettlementState};
+use ledger::store::{Answer, Freshness};
 use ledger::transfer::Money;
-use x402::chain::At;
+use x402::chain::{At, SettlementCall};
 use x402::exact::{self, VerifiedPayment};
+use x402::permit2::PERMIT2;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
+use x402::release::{Beyond, Exposure, History, Manner, Release};
 use x402::scheme;
 use x402::settlement::{ClaimKey, Outcome, observe};
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
 use crate::book::{self, service};
-use crate::desk::Goods;
+use crate::desk::{Goods, InHand};
 use crate::error::EngineError;
-use crate::ports::Relayed;
 use crate::tenant::Seller;
 use crate::{Engine, Identity};
+pub use early::SaleServed;
 
 /// Whether a handler whose process died may run once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,17 +46,19 @@ pub struct Presented {
     /// Digest of route, method, target and body.
     pub purpose: Digest,
     pub rerun: Rerun,
+    pub release: Release,
 }
 
 /// What a claim came to.
 #[derive(Debug)]
 pub enum SaleClaim {
-    /// Run the handler, then settle or abandon.
-    Won,
+    /// Run the handler, and then, or before, what the manner says.
+    Won(Manner),
     InFlight,
     Answered {
         answer: Vec<u8>,
-        response: SettleResponse,
+        /// `None` where it was given before it was paid, and is not paid yet.
+        response: Option<SettleResponse>,
     },
     OutcomeUnknown,
     /// Proved: this payment moved nothing and never will.
@@ -68,7 +76,13 @@ pub enum SaleSettled {
 
 /// How far back the transfer of a payment is looked for that somebody else submitted.
 const LOOK_BACK_BLOCKS: u64 = 7_200;
-const OPEN_MAX: u32 = 10_000;
+
+/// What a payment that is not paid yet comes out of, and from which block its transfer is to be looked for.
+struct Payable {
+    since_block: u64,
+    /// `None` where somebody has settled it already.
+    cover: Option<Cover>,
+}
 
 impl Engine {
     pub async fn sale_claim(&self, tenant: &TenantId, presented: Presented) -> Result<SaleClaim, EngineError> {
@@ -81,7 +95,7 @@ impl Engine {
         if let Some(sale) = found.filter(|sale| sale.state != SettlementState::Abandoned) {
             return self.claimed_before(&identity, presented, sale).await;
         }
-        let since_block = self.check_payable(tenant, &payment).await?;
+        let payable = self.check_payable(tenant, &payment).await?;
         let expected = payment.expected();
         let claim = ClaimSettlement {
             key: key.clone(),
@@ -93,22 +107,64 @@ impl Engine {
             pay_to: book::text(expected.to),
             subject: presented.purpose,
             valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
-            since_block,
+            since_block: payable.since_block,
+            cover: payable.cover,
+            credit: None,
         };
         // Only who has it in hand may claim it: otherwise the winner in the book could be another than the one here.
         let Some(hand) = self.desk.take(tenant, &key) else { return Ok(SaleClaim::InFlight) };
-        let answer = self.run(&identity, Command::Claim(Box::new(claim)), Vec::new()).await?;
+        let manner = self.manner(tenant, &presented.release, &claim).await?;
+        let (manner, answer) = self.claim_sale(&identity, claim, &presented.release, manner).await?;
         let sale = answer.settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
         match answer.freshness {
-            Freshness::New => {
-                hand.keep(Goods { payload: presented.payload, requirements: presented.requirements });
-                Ok(SaleClaim::Won)
-            }
+            Freshness::New => Ok(won(hand, presented, manner)),
             Freshness::Known => {
                 drop(hand);
                 self.claimed_before(&identity, presented, sale).await
             }
         }
+    }
+
+    /// What is paid already waits for nothing.
+    async fn manner(
+        &self,
+        tenant: &TenantId,
+        release: &Release,
+        claim: &ClaimSettlement,
+    ) -> Result<Manner, EngineError> {
+        if claim.cover.is_none() {
+            return Ok(Manner::HeldBack);
+        }
+        let has_paid =
+            !release.pay_first.without_history || self.store.has_paid(tenant, &PayerKey::of(&claim.key)).await?;
+        let history = if has_paid { History::Paid } else { History::None };
+        Ok(release.manner(claim.money.amount, history))
+    }
+
+    /// Beyond what may be given before it is paid the work is done and its answer held back; for whoever owes not even the
+    /// work is done.
+    async fn claim_sale(
+        &self,
+        identity: &Identity,
+        claim: ClaimSettlement,
+        release: &Release,
+        manner: Manner,
+    ) -> Result<(Manner, Answer), EngineError> {
+        let exposure = release.exposure(manner);
+        let credit = exposure.map(|Exposure { payer_max, total_max, .. }| Credit { payer_max, total_max });
+        let first = ClaimSettlement { credit, ..claim.clone() };
+        let refused = match self.run(identity, Command::Claim(Box::new(first)), Vec::new()).await {
+            Ok(answer) => return Ok((manner, answer)),
+            Err(error) => error,
+        };
+        let waits = exposure.is_some_and(|exposure| exposure.beyond == Beyond::Wait);
+        let manner = match &refused {
+            EngineError::Book(Rejection::ExposureExceeded { .. }) if waits => Manner::HeldBack,
+            EngineError::Book(Rejection::PayerBlocked { .. }) if waits => Manner::PaidFirst,
+            _ => return Err(refused),
+        };
+        tracing::info!(code = refused.code(), "not given before it is paid: {refused}");
+        Ok((manner, self.run(identity, Command::Claim(Box::new(claim)), Vec::new()).await?))
     }
 
     async fn claimed_before(
@@ -124,168 +180,70 @@ impl Engine {
         let Some(hand) = self.desk.take(&identity.tenant, &sale.key) else {
             // Whoever has it in hand may have ended since this row was read.
             let now = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or(sale);
-            return if now.state == SettlementState::Settled {
-                self.answered(identity, &now).await
+            return if now.state == SettlementState::Settled || now.is_sold_unpaid() {
+                self.in_other_hands(identity, &now, presented.release.confirmations).await
             } else {
                 Ok(SaleClaim::InFlight)
             };
         };
         let sale = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or(sale);
         match sale.state {
-            SettlementState::Settled => self.answered(identity, &sale).await,
-            SettlementState::Failed => Ok(SaleClaim::Failed(failed(&sale, Reason::TransactionFailed))),
-            SettlementState::Abandoned => Ok(SaleClaim::InFlight),
-            SettlementState::Claimed if presented.rerun == Rerun::Harmless => {
-                hand.keep(Goods { payload: presented.payload, requirements: presented.requirements });
-                Ok(SaleClaim::Won)
+            SettlementState::Settled => self.bought(identity, hand, presented, &sale).await,
+            SettlementState::Failed | SettlementState::Unpaid => {
+                Ok(SaleClaim::Failed(failed(&sale, Reason::TransactionFailed)))
             }
-            SettlementState::Claimed => Ok(SaleClaim::OutcomeUnknown),
-            SettlementState::Submitted => match self.look_for_sale(identity, &sale).await? {
-                SettlementState::Settled => {
-                    let now = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or(sale);
-                    self.answered(identity, &now).await
+            SettlementState::Abandoned => Ok(SaleClaim::InFlight),
+            // The payment still buys it.
+            SettlementState::Undelivered => Ok(won(hand, presented, Manner::PaidFirst)),
+            SettlementState::Claimed | SettlementState::Promised if sale.document.is_none() => {
+                if presented.rerun == Rerun::Never {
+                    return Ok(SaleClaim::OutcomeUnknown);
                 }
-                SettlementState::Failed => Ok(SaleClaim::Failed(failed(&sale, Reason::TransactionFailed))),
-                _ => Ok(SaleClaim::OutcomeUnknown),
-            },
+                let manner = match sale.state {
+                    SettlementState::Promised => presented.release.manner(sale.money.amount, History::Paid),
+                    _ => Manner::HeldBack,
+                };
+                Ok(won(hand, presented, manner))
+            }
+            SettlementState::Claimed | SettlementState::Promised | SettlementState::Submitted => {
+                self.under_way(identity, hand, presented, sale).await
+            }
         }
-    }
-
-    async fn answered(&self, identity: &Identity, sale: &Settlement) -> Result<SaleClaim, EngineError> {
-        let Some(digest) = sale.document else { return Ok(SaleClaim::OutcomeUnknown) };
-        let document = self.store.document(&identity.tenant, digest).await?;
-        let document = document.ok_or_else(|| EngineError::Broken("a stored answer is gone".into()))?;
-        Ok(SaleClaim::Answered { answer: document.bytes, response: settled(sale) })
     }
 
     /// Ours to serve when it would settle now, or when it has been settled to us already by somebody else.
     /// Gives the block from which its transfer is to be looked for.
-    async fn check_payable(&self, tenant: &TenantId, payment: &VerifiedPayment) -> Result<u64, EngineError> {
+    async fn check_payable(&self, tenant: &TenantId, payment: &VerifiedPayment) -> Result<Payable, EngineError> {
         // From here on nothing is taken back: whatever becomes of the payment lies behind this block.
         let head = self.chain.block(At::Finalized).await?.number;
-        let own = book::authorization(&payment.claim_key())?;
-        let mut claimed = exact::ClaimedElsewhere::default();
-        for other in self.store.open_settlements(tenant, OPEN_MAX).await? {
-            let theirs = &other.key.authorization;
-            if other.key.role == Role::Seller
-                && theirs.payer == own.payer
-                && theirs.asset == own.asset
-                && *theirs != own
-            {
-                claimed = book::claimed_too(claimed, &other)?;
+        let claimed = payment.claim_key();
+        let own = SettlementKey { role: Role::Seller, authorization: book::authorization(&claimed)? };
+        // Before the balance: what is settled in between has left it, and counts all the same.
+        let mut beside = self.store.settlements_of(tenant, &PayerKey::of(&own)).await?;
+        beside.retain(|other| other.key != own && other.state.is_open());
+        let sum = beside.iter().try_fold(exact::ClaimedElsewhere::default(), book::claimed_too)?;
+        let terms = payment.terms();
+        match exact::verify_on_chain(self.chain.as_ref(), payment, terms.pay_to, sum).await {
+            Ok(()) => {
+                let balance = self.chain.balance_of(terms.token, claimed.payer, At::Latest).await?;
+                let allowance = match payment.call() {
+                    SettlementCall::Permit(call) if call.sponsored.is_none() => {
+                        Some(self.chain.allowance(terms.token, claimed.payer, PERMIT2).await?)
+                    }
+                    SettlementCall::Permit(_) | SettlementCall::Transfer(_) => None,
+                };
+                let (balance, allowance) = (at_most(balance), allowance.map(at_most));
+                Ok(Payable { since_block: head, cover: Some(Cover { balance, allowance, beside }) })
             }
-        }
-        let caller = payment.terms().pay_to;
-        match exact::verify_on_chain(self.chain.as_ref(), payment, caller, claimed).await {
-            Ok(()) => Ok(head),
             Err(exact::OnChainError::Chain(error)) => Err(error.into()),
             Err(exact::OnChainError::Refused(refusal)) if refusal.reason.is_nonce_used() => {
-                let since = head.saturating_sub(LOOK_BACK_BLOCKS);
-                match observe(self.chain.as_ref(), &payment.expected(), None, since).await? {
-                    Outcome::Settled { .. } => Ok(since),
+                let since_block = head.saturating_sub(LOOK_BACK_BLOCKS);
+                match observe(self.chain.as_ref(), &payment.expected(), None, since_block).await? {
+                    Outcome::Settled { .. } => Ok(Payable { since_block, cover: None }),
                     _ => Err(refusal.into()),
                 }
             }
             Err(exact::OnChainError::Refused(refusal)) => Err(refusal.into()),
-        }
-    }
-
-    /// The handler delivered: store what it said, have the payment carried, see the transfer, post the sale.
-    pub async fn sale_settle(
-        &self,
-        tenant: &TenantId,
-        key: &ClaimKey,
-        answer: Vec<u8>,
-    ) -> Result<SaleSettled, EngineError> {
-        let seller = self.seller(tenant)?;
-        let identity = service(tenant, "seller")?;
-        let key = sale_key(key)?;
-        let hand = self.desk.resume(tenant, &key);
-        let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
-        let document = Document { kind: "sale-answer".into(), bytes: answer };
-        let command = Command::Dispatch {
-            settlement: key.clone(),
-            document: document.digest(),
-            transaction: None,
-            account_nonce: None,
-        };
-        let stored = self.run(&identity, command, vec![document]).await?.settlement;
-        let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
-        let relayed = seller.facilitator.settle(&goods.payload, &goods.requirements).await;
-        let settled = self.sale_outcome(&identity, &sale, relayed).await;
-        drop(hand);
-        settled
-    }
-
-    /// The facilitator's word decides how long we look, and nothing else.
-    async fn sale_outcome(
-        &self,
-        identity: &Identity,
-        sale: &Settlement,
-        relayed: Relayed<SettleResponse>,
-    ) -> Result<SaleSettled, EngineError> {
-        let wait = Duration::from_millis(self.tenant(&identity.tenant)?.limits.settle_wait_millis);
-        let pending = |response: &SettleResponse| {
-            response.error_reason.as_deref().and_then(|text| text.parse().ok()) == Some(Reason::SettlementPending)
-        };
-        let patience = match &relayed {
-            Relayed::Answer(response) if response.success || pending(response) => wait,
-            Relayed::Answer(_) => Duration::ZERO,
-            Relayed::Silence(_) => wait,
-        };
-        let state = self.await_sale(identity, sale, patience).await?;
-        let now = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or_else(|| sale.clone());
-        match (state, relayed) {
-            (SettlementState::Settled, _) => Ok(SaleSettled::Settled(settled(&now))),
-            (SettlementState::Failed, _) => Ok(SaleSettled::Failed(failed(&now, Reason::TransactionFailed))),
-            (_, Relayed::Answer(response)) if pending(&response) => {
-                Ok(SaleSettled::Pending { transaction: response.transaction })
-            }
-            (_, Relayed::Answer(response)) if response.success => {
-                let message = format!("the facilitator names {}, our node does not show it", response.transaction);
-                Ok(SaleSettled::Unknown { message })
-            }
-            // Somebody else took it to the chain, and not enough blocks show it yet: paid is paid, whatever we are told.
-            (_, Relayed::Answer(response)) if self.may_be_paid(sale).await? => {
-                Ok(SaleSettled::Pending { transaction: response.transaction })
-            }
-            (_, Relayed::Answer(response)) => {
-                // The chain does not show it. The claim is given back, so that the same payment can be
-                // presented again: if it is settled all the same, it buys what it was signed for.
-                let command = Command::Abandon { settlement: sale.key.clone() };
-                self.run(identity, command, Vec::new()).await?;
-                Ok(SaleSettled::Failed(response))
-            }
-            (_, Relayed::Silence(message)) => Ok(SaleSettled::Unknown { message }),
-        }
-    }
-
-    async fn may_be_paid(&self, sale: &Settlement) -> Result<bool, EngineError> {
-        let expected = book::expected(&sale.key.authorization, &sale.pay_to, sale.money.amount, sale.valid_before)?;
-        let outcome = observe(self.chain.as_ref(), &expected, None, sale.since_block).await?;
-        Ok(matches!(outcome, Outcome::Settled { .. } | Outcome::Unknown))
-    }
-
-    async fn await_sale(
-        &self,
-        identity: &Identity,
-        sale: &Settlement,
-        patience: Duration,
-    ) -> Result<SettlementState, EngineError> {
-        let deadline = tokio::time::Instant::now() + patience;
-        let mut pause = Duration::from_millis(5);
-        loop {
-            let looked = self.look_for_sale(identity, sale).await;
-            let out_of_time = tokio::time::Instant::now() + pause >= deadline;
-            match looked {
-                Ok(state) if !state.is_open() || out_of_time => return Ok(state),
-                Err(error) if out_of_time => {
-                    tracing::warn!(code = error.code(), "a sale cannot be looked for: {error}");
-                    return Err(EngineError::OutcomeUnknown(error.to_string()));
-                }
-                Ok(_) | Err(_) => tokio::time::sleep(pause).await,
-            }
-            pause = (pause * 2).min(Duration::from_millis(250));
         }
     }
 
@@ -333,7 +291,19 @@ impl Engine {
     }
 }
 
-fn sale_key(key: &ClaimKey) -> Result<SettlementKey, EngineError> {
+/// The hand stays on it until the handler has ended.
+fn won(hand: InHand<'_>, presented: Presented, manner: Manner) -> SaleClaim {
+    let Presented { payload, requirements, release, .. } = presented;
+    hand.keep(Goods { payload, requirements, manner, confirmations: release.confirmations });
+    SaleClaim::Won(manner)
+}
+
+/// More than an amount can say is enough for any.
+fn at_most(value: U256) -> Amount {
+    u128::try_from(value).map_or(Amount::MAX, Amount::new)
+}
+
+pub fn sale_key(key: &ClaimKey) -> Result<SettlementKey, EngineError> {
     Ok(SettlementKey { role: Role::Seller, authorization: book::authorization(key)? })
 }
 

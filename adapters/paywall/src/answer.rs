@@ -50,13 +50,13 @@ pub(crate) fn with_receipt(mut response: Response<Body>, receipt: &SettleRespons
     response
 }
 
-/// The handler's refusal: nothing was charged.
+/// What the handler said, as it is: a refusal, or what is given before it is paid.
 pub(crate) fn unpaid(parts: response::Parts, body: Bytes) -> Response<Body> {
     Response::from_parts(parts, Body::from(body))
 }
 
 /// The stored answer, given again to whoever presents the payment that bought it.
-pub(crate) fn stored(answer: &StoredAnswer, receipt: &SettleResponse, spoken: &Spoken) -> Response<Body> {
+pub(crate) fn stored(answer: &StoredAnswer, receipt: Option<&SettleResponse>, spoken: &Spoken) -> Response<Body> {
     let mut response = match &answer.body {
         StoredBody::Whole(body) => {
             let mut response = Response::new(Body::from(body.clone()));
@@ -69,7 +69,9 @@ pub(crate) fn stored(answer: &StoredAnswer, receipt: &SettleResponse, spoken: &S
             problem(StatusCode::GONE, "answer_not_kept", &detail, Again::Never)
         }
     };
-    set_receipt(&mut response, receipt, spoken);
+    if let Some(receipt) = receipt {
+        set_receipt(&mut response, receipt, spoken);
+    }
     response
 }
 

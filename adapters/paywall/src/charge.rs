@@ -13,6 +13,8 @@ use http::{Request, Response, StatusCode, response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Service, ServiceExt};
+use x402::release::Manner;
+use x402::wire::SettleResponse;
 use x402::wire::v1::Spoken;
 
 use crate::answer::{self, Again};
@@ -20,7 +22,7 @@ use crate::ask::Ask;
 use crate::limit::{LOOK_AGAIN_MAX, LOOK_AGAIN_MIN};
 use crate::price::{Price, Repeat};
 use crate::stored::{StoredAnswer, StoredBody};
-use crate::till::{Abandoned, Answered, Claim, ClaimRequest, Refusal, SettleRefusal, Ticket, Till};
+use crate::till::{Abandoned, Answered, Claim, ClaimRequest, Refusal, Served, SettleRefusal, Ticket, Till};
 
 /// A request whose payment was read, with its body at hand.
 pub(crate) struct Charge<S> {
@@ -68,6 +70,13 @@ where
 
     /// The handler runs here, and nowhere else (but for [`Charge::again`], which charges nothing).
     async fn serve(self, ticket: Ticket) -> Response<Body> {
+        match ticket.manner {
+            Manner::PaidFirst => self.pay_first(ticket).await,
+            Manner::HeldBack | Manner::Submitted | Manner::Verified => self.work_first(ticket).await,
+        }
+    }
+
+    async fn work_first(self, ticket: Ticket) -> Response<Body> {
         let Self { till, price, ask, spoken, claim, inner, request } = self;
         let (parts, body) = match handle(inner, request, &price).await {
             Handled::Answer(parts, body) if parts.status.as_u16() < 400 => (parts, body),
@@ -79,26 +88,54 @@ where
             Handled::Nothing(why) => {
                 tracing::error!(code = why.code(), claim = %claim.key, "nothing was delivered, nothing is charged");
                 till.abandon(ticket, why).await;
-                return not_delivered(why);
+                return not_delivered(why, Charged::No);
             }
         };
         let kept = StoredAnswer::of(&parts, &body);
-        match till.settle(ticket, kept).await {
-            Ok(settled) => answer::paid(parts, body, &settled.response, &spoken),
-            Err(SettleRefusal::Failed(receipt)) => ask.settlement_failed(&receipt, &spoken),
-            Err(SettleRefusal::Pending { transaction }) => {
-                tracing::info!(claim = %claim.key, transaction, "a settlement is not in a block yet");
-                match wait(&*till, &claim, price.limits.patience).await {
-                    Ok(Waited::Answered(answered)) => answer::paid(parts, body, &answered.response, &spoken),
-                    Err(Refusal::SettlementFailed(receipt)) => ask.settlement_failed(&receipt, &spoken),
-                    // a claim won a second time contradicts the first: nothing is run for it
-                    Ok(Waited::OutcomeUnknown | Waited::Won(_)) => outcome_unknown(StatusCode::BAD_GATEWAY),
-                    Ok(Waited::InFlight) | Err(_) => pending(&transaction),
-                }
+        let refusal = if ticket.manner == Manner::HeldBack {
+            match till.settle(ticket, kept).await {
+                Ok(settled) => return answer::paid(parts, body, &settled.response, &spoken),
+                Err(refusal) => refusal,
             }
-            Err(SettleRefusal::Unknown { message }) => {
-                tracing::error!(claim = %claim.key, message, "the outcome of a settlement is not known");
-                outcome_unknown(StatusCode::BAD_GATEWAY)
+        } else {
+            match till.serve(ticket, kept).await {
+                Ok(Served::Settled(response)) => return answer::paid(parts, body, &response, &spoken),
+                // No receipt: nothing is settled yet, and nothing is said that is not so.
+                Ok(Served::Owed) => return answer::unpaid(parts, body),
+                Err(refusal) => refusal,
+            }
+        };
+        match settlement_refused(&*till, &ask, &spoken, &claim, &price, refusal).await {
+            Ok(receipt) => answer::paid(parts, body, &receipt, &spoken),
+            Err(refused) => *refused,
+        }
+    }
+
+    /// Nothing is done that is not paid. Where the handler then fails the answer says so, with the receipt: the same payment
+    /// has it run again.
+    async fn pay_first(self, ticket: Ticket) -> Response<Body> {
+        let Self { till, price, ask, spoken, claim, inner, request } = self;
+        let receipt = match till.prepay(&ticket).await {
+            Ok(settled) => settled.response,
+            // What is pending here is waited for by whoever presents it again: the handler has not run.
+            Err(SettleRefusal::Pending { transaction }) => return pending(&transaction),
+            Err(refusal) => match settlement_refused(&*till, &ask, &spoken, &claim, &price, refusal).await {
+                Ok(_) => return outcome_unknown(StatusCode::BAD_GATEWAY),
+                Err(refused) => return *refused,
+            },
+        };
+        match handle(inner, request, &price).await {
+            Handled::Answer(parts, body) if parts.status.as_u16() < 400 => {
+                till.deliver(ticket, StoredAnswer::of(&parts, &body)).await;
+                answer::paid(parts, body, &receipt, &spoken)
+            }
+            Handled::Answer(parts, body) => {
+                till.undelivered(ticket, Abandoned::HandlerAnswered { status: parts.status.as_u16() }).await;
+                answer::with_receipt(answer::unpaid(parts, body), &receipt, &spoken)
+            }
+            Handled::Nothing(why) => {
+                till.undelivered(ticket, why).await;
+                answer::with_receipt(not_delivered(why, Charged::Yes), &receipt, &spoken)
             }
         }
     }
@@ -108,13 +145,45 @@ where
     async fn again(self, answered: Answered) -> Response<Body> {
         let Answered { answer, response } = answered;
         if matches!(answer.body, StoredBody::Whole(_)) || self.price.repeat == Repeat::Never {
-            return answer::stored(&answer, &response, &self.spoken);
+            return answer::stored(&answer, response.as_ref(), &self.spoken);
         }
-        match handle(self.inner, self.request, &self.price).await {
-            Handled::Answer(parts, body) => answer::paid(parts, body, &response, &self.spoken),
-            Handled::Nothing(why) => answer::with_receipt(not_delivered(why), &response, &self.spoken),
+        let (answer, is_paid) = match handle(self.inner, self.request, &self.price).await {
+            Handled::Answer(parts, body) => (answer::unpaid(parts, body), response),
+            Handled::Nothing(why) => (not_delivered(why, Charged::Yes), response),
+        };
+        match is_paid {
+            Some(receipt) => answer::with_receipt(answer, &receipt, &self.spoken),
+            None => answer,
         }
     }
+}
+
+/// What is said instead of the content; or the receipt, where it has been settled meanwhile.
+async fn settlement_refused(
+    till: &dyn Till,
+    ask: &Ask,
+    spoken: &Spoken,
+    claim: &ClaimRequest,
+    price: &Price,
+    refusal: SettleRefusal,
+) -> Result<SettleResponse, Box<Response<Body>>> {
+    Err(Box::new(match refusal {
+        SettleRefusal::Failed(receipt) => ask.settlement_failed(&receipt, spoken),
+        SettleRefusal::Pending { transaction } => {
+            tracing::info!(claim = %claim.key, transaction, "a settlement is not in a block yet");
+            match wait(till, claim, price.limits.patience).await {
+                Ok(Waited::Answered(Answered { response: Some(receipt), .. })) => return Ok(receipt),
+                Err(Refusal::SettlementFailed(receipt)) => ask.settlement_failed(&receipt, spoken),
+                // a claim won a second time contradicts the first: nothing is run for it
+                Ok(Waited::OutcomeUnknown | Waited::Won(_)) => outcome_unknown(StatusCode::BAD_GATEWAY),
+                Ok(Waited::InFlight | Waited::Answered(_)) | Err(_) => pending(&transaction),
+            }
+        }
+        SettleRefusal::Unknown { message } => {
+            tracing::error!(claim = %claim.key, message, "the outcome of a settlement is not known");
+            outcome_unknown(StatusCode::BAD_GATEWAY)
+        }
+    }))
 }
 
 /// Claims, and while another request has the claim looks again, until `patience` is over.
@@ -175,12 +244,21 @@ pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Bod
     }
 }
 
-fn not_delivered(why: Abandoned) -> Response<Body> {
+#[derive(Clone, Copy)]
+enum Charged {
+    No,
+    Yes,
+}
+
+fn not_delivered(why: Abandoned, charged: Charged) -> Response<Body> {
     let (status, message) = match why {
         Abandoned::HandlerTimedOut => (StatusCode::GATEWAY_TIMEOUT, "the resource took too long"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "the resource could not be delivered"),
     };
-    let message = format!("{message}; nothing was charged, and the same payment may be presented again");
+    let message = match charged {
+        Charged::No => format!("{message}; nothing was charged, and the same payment may be presented again"),
+        Charged::Yes => format!("{message}; it is paid, and the same payment presented again has it tried again"),
+    };
     answer::problem(status, why.code(), &message, Again::SamePayment)
 }
 

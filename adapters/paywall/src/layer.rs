@@ -127,7 +127,7 @@ where
     parts.headers.remove(PAYMENT_SIGNATURE);
     parts.headers.remove(X_PAYMENT);
     parts.extensions.insert(Paid { claim: key, amount: requirements.amount.clone() });
-    let claim = ClaimRequest { key, payload, requirements, purpose, repeat: price.repeat };
+    let claim = ClaimRequest { key, payload, requirements, purpose, repeat: price.repeat, release: price.release };
     let request = Request::from_parts(parts, Body::from(body));
     let task = tokio::spawn(Charge { till, price, ask, spoken, claim, inner, request }.run().in_current_span());
     match task.await {

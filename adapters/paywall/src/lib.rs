@@ -1,7 +1,8 @@
 //! A tower layer that charges for routes over x402: the seller's side, mountable on any axum-style service.
 //!
 //! 1. The handler runs at most once a payment; a payment is claimed, durably, before the handler runs.
-//! 2. Nothing of the answer leaves before the payment is settled; a handler that fails charges nothing.
+//! 2. Nothing of the answer leaves before the payment is settled, unless the route says so and the till agrees; a handler that
+//!    fails charges nothing, unless the route is paid first, and then the same payment still buys it.
 //! 3. The same payment for the same request gets the same answer; for another route, method or body it gets nothing.
 //! 4. What is not known is `outcome_unknown`, never "failed": the payer is never sent to pay twice.
 //! 5. No shared cache keeps an answer of a priced route.
@@ -26,8 +27,12 @@ mod stored;
 mod tests;
 mod till;
 
+pub use x402::release;
+
 pub use cross_origin::preflight;
 pub use layer::{Paid, Paywall, PaywallLayer};
 pub use price::{Address, Price, PriceError, Repeat};
 pub use stored::{StoredAnswer, StoredAnswerError, StoredBody};
-pub use till::{Abandoned, Answered, Claim, ClaimRequest, Purpose, Refusal, SettleRefusal, Settled, Ticket, Till};
+pub use till::{
+    Abandoned, Answered, Claim, ClaimRequest, Purpose, Refusal, Served, SettleRefusal, Settled, Ticket, Till,
+};

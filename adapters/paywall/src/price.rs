@@ -6,6 +6,7 @@ use x402::exact::Terms;
 use x402::limit::{OFFERS_MAX, URL_BYTES_MAX};
 use x402::network::{AssetTable, NetworkNames};
 use x402::refusal::Refusal;
+use x402::release::Release;
 use x402::wire::{PaymentRequired, PaymentRequirements, ResourceInfo, WireError, v1, write_header};
 
 use crate::limit::Limits;
@@ -37,6 +38,8 @@ pub struct Price {
     pub resource: ResourceInfo,
     pub address: Address,
     pub repeat: Repeat,
+    /// When what is sold is given.
+    pub release: Release,
     pub limits: Limits,
     /// Declared to every payer, by name: `{info, schema}`.
     pub extensions: Option<Map<String, Value>>,
@@ -95,6 +98,7 @@ impl Price {
             resource,
             address,
             repeat,
+            release: Release::default(),
             limits: Limits::default(),
             extensions: None,
             names: NetworkNames::empty(),
@@ -102,6 +106,11 @@ impl Price {
         };
         write_header(&price.demand(price.resource.url.clone(), None))?;
         Ok(price)
+    }
+
+    pub fn with_release(mut self, release: Release) -> Self {
+        self.release = release;
+        self
     }
 
     pub fn with_limits(mut self, limits: Limits) -> Self {

@@ -11,6 +11,7 @@
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use x402::reason::Reason;
+use x402::release::{Manner, Release};
 use x402::settlement::ClaimKey;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
@@ -28,6 +29,31 @@ pub trait Till: Send + Sync {
     /// The handler answered below 400. Stores the answer, settles, posts the sale, in this order.
     async fn settle(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Settled, SettleRefusal>;
 
+    /// The handler answered below 400, and the ticket says that its answer is given before it is settled. Makes durable that it
+    /// is given and owed, and sees to it that it is settled.
+    async fn serve(&self, ticket: Ticket, _: StoredAnswer) -> Result<Served, SettleRefusal> {
+        Err(SettleRefusal::Unknown {
+            message: format!("nothing is given on credit here; {} is {:?}", ticket.id, ticket.manner),
+        })
+    }
+
+    /// The ticket says that it is paid before the handler runs. Settles; paid already, it says so again.
+    async fn prepay(&self, ticket: &Ticket) -> Result<Settled, SettleRefusal> {
+        Err(SettleRefusal::Unknown {
+            message: format!("nothing is paid first here; {} is {:?}", ticket.id, ticket.manner),
+        })
+    }
+
+    /// What was paid first was delivered: its answer is stored.
+    async fn deliver(&self, ticket: Ticket, _: StoredAnswer) {
+        tracing::error!(claim = %ticket.key, "what was paid first is not kept here");
+    }
+
+    /// It was not. The payer is owed what they paid for, and the same payment may be presented again.
+    async fn undelivered(&self, ticket: Ticket, why: Abandoned) {
+        tracing::error!(claim = %ticket.key, why = why.code(), "what was paid first was not delivered");
+    }
+
     /// The handler did not deliver: nothing is settled, and the same payment may be presented again.
     async fn abandon(&self, ticket: Ticket, why: Abandoned);
 }
@@ -42,6 +68,7 @@ pub struct ClaimRequest {
     pub requirements: PaymentRequirements,
     pub purpose: Purpose,
     pub repeat: Repeat,
+    pub release: Release,
 }
 
 /// What a payment was presented for. `payload.resource` has no part in it.
@@ -82,7 +109,7 @@ pub enum Claim {
     Won(Ticket),
     /// Another request runs the handler, or its settlement is under way.
     InFlight,
-    /// Settled: the answer is bought.
+    /// Bought, or given before it was paid.
     Answered(Answered),
     /// The process that held it died, or the settlement's outcome is not known. Nobody may run the handler.
     OutcomeUnknown,
@@ -94,18 +121,29 @@ pub struct Ticket {
     pub key: ClaimKey,
     /// The till's own name for it.
     pub id: String,
+    /// What the till says of this payment; it may be another than the route's.
+    pub manner: Manner,
 }
 
 #[derive(Clone, Debug)]
 pub struct Answered {
     pub answer: StoredAnswer,
-    pub response: SettleResponse,
+    /// `None` where it was given before it was paid, and is not paid yet.
+    pub response: Option<SettleResponse>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Settled {
     /// With `success: true`.
     pub response: SettleResponse,
+}
+
+/// What was given before it was settled.
+#[derive(Clone, Debug)]
+pub enum Served {
+    /// It is settled after all, by somebody else.
+    Settled(SettleResponse),
+    Owed,
 }
 
 /// Why a payment buys nothing here.

@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use ledger::origin::Build;
 
 pub use self::books::{
-    BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, Outcome, ReconcileArgs, ResolveArgs, SpendsArgs,
+    BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, Outcome, ReceivablesArgs, ReconcileArgs, ResolveArgs,
+    SpendsArgs,
 };
 use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
@@ -64,6 +65,8 @@ pub enum Command {
     /// Hold the wallets of the books against the chain, or payments closed for others against a processor's file. Exit 1
     /// where they do not agree.
     Reconcile(ReconcileArgs),
+    /// What was given before it was paid, and is not; and what was paid and not delivered. Exit 1 where there is one.
+    Receivables(ReceivablesArgs),
     /// Say what became of a payment closed for a verifier who never answers, as an operator.
     Resolve(ResolveArgs),
     /// A day of the books, when it is over: what moved, what is open, where books and chain do not agree, and a checkpoint

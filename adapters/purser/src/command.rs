@@ -7,7 +7,7 @@ use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
     approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init, keys, mcp,
-    operate, pay, principal, reconcile, resolve, restore, serve, stop, subject, telemetry, verify,
+    operate, pay, principal, receivables, reconcile, resolve, restore, serve, stop, subject, telemetry, verify,
 };
 use clap::Parser;
 
@@ -74,6 +74,9 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Spends(args) => Ok(if operate::spends(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Reconcile(args) => {
             Ok(if reconcile::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Receivables(args) => {
+            Ok(if receivables::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Resolve(args) => resolve::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Close(args) => Ok(if close::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),

@@ -2,6 +2,7 @@
 //! memory.
 
 mod limits;
+pub mod release;
 mod safety;
 mod sell;
 mod tools;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
 pub use limits::{LimitsConfig, RateConfig};
+pub use release::{BeyondExposure, ReleaseConfig, ReleaseWhen};
 use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
 pub use sell::{RouteConfig, SellConfig};

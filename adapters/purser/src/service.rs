@@ -1,5 +1,6 @@
 //! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
 
+mod collecting;
 mod selling;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,7 @@ impl Running {
         let tasks = vec![
             tokio::spawn(server::listen::serve(listener, router, until(stopped.clone()))),
             tokio::spawn(sweep(engine.clone(), Duration::from_millis(config.sweep_millis.max(50)), stopped.clone())),
+            tokio::spawn(collecting::collect(engine.clone(), stopped.clone())),
             tokio::spawn(issuers::keep_fresh(callers.clone(), fetcher, stopped)),
         ];
         Ok(Self { url: config.public_url(), engine, callers, rpc, fixed: config.fixed(), stop, tasks })

@@ -285,6 +285,8 @@ fn shop(options: &WorldOptions) -> TenantConfig {
         answer_bytes_max: None,
         answer_seconds_max: None,
         max_timeout_seconds: 60,
+        release: Default::default(),
+        unknown: Default::default(),
     });
     TenantConfig {
         // The same names in another tenant are other principals.
@@ -311,6 +313,8 @@ fn shop(options: &WorldOptions) -> TenantConfig {
                 description: "Says hello to whoever pays.".into(),
                 body: MARKER.into(),
                 max_timeout_seconds: 60,
+                release: Default::default(),
+                unknown: Default::default(),
             }],
         }),
         ..tenant(SHOP)

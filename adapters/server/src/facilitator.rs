@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::Engine;
+use engine::error::EngineError;
 use engine::facilitate::Repeater;
 use engine::ports::{Facilitator, Relayed};
 use ledger::id::TenantId;
@@ -58,10 +59,23 @@ impl Facilitator for Local {
             Ok(engine) => engine,
             Err(why) => return Relayed::Silence(why),
         };
-        match engine.facilitator_settle(&self.tenant, &request, Repeater::Recognized).await {
-            Ok(response) => Relayed::Answer(response),
-            Err(error) => Relayed::Silence(error.to_string()),
-        }
+        relayed(engine.facilitator_settle(&self.tenant, &request, Repeater::Recognized).await)
+    }
+
+    async fn submit(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
+        let request = FacilitatorRequest::new(payload.clone(), requirements.clone());
+        let engine = match self.engine() {
+            Ok(engine) => engine,
+            Err(why) => return Relayed::Silence(why),
+        };
+        relayed(engine.facilitator_submit(&self.tenant, &request, Repeater::Recognized).await)
+    }
+}
+
+fn relayed<T>(answer: Result<T, EngineError>) -> Relayed<T> {
+    match answer {
+        Ok(response) => Relayed::Answer(response),
+        Err(error) => Relayed::Silence(error.to_string()),
     }
 }
 

@@ -12,6 +12,7 @@ use paywall::limit::Limits;
 use paywall::{Address, PaywallLayer, Price, PriceError, Repeat, Till};
 use serde_json::{Value, json};
 use x402::network::{AssetTable, NetworkNames};
+use x402::release::Release;
 use x402::wire::{PaymentRequirements, ResourceInfo};
 
 use crate::problem::ok;
@@ -27,6 +28,7 @@ pub struct PaidRoute {
     pub sold: Sold,
     pub methods: Vec<Method>,
     pub repeat: Repeat,
+    pub release: Release,
     pub limits: Limits,
     pub requirements: PaymentRequirements,
 }
@@ -81,8 +83,11 @@ pub fn router(routes: Vec<PaidRoute>, selling: &Selling<'_>) -> Result<Router, P
         resource.description = Some(route.description);
         resource.mime_type = route.mime_type;
         let price = Price::new(&route.path, vec![route.requirements], resource, address, route.repeat)?;
-        let price =
-            price.with_limits(route.limits).with_names(selling.names.clone()).with_assets(selling.assets.clone());
+        let price = price
+            .with_limits(route.limits)
+            .with_release(route.release)
+            .with_names(selling.names.clone())
+            .with_assets(selling.assets.clone());
         let paywall = PaywallLayer::new(selling.till.clone(), price);
         let filter = route.methods.iter().cloned().filter_map(|method| MethodFilter::try_from(method).ok());
         let filter = filter.reduce(MethodFilter::or).unwrap_or(MethodFilter::GET);

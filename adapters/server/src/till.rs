@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use engine::Engine;
 use engine::error::{EngineError, Kind};
-use engine::sell::{Presented, Rerun, SaleClaim, SaleSettled};
+use engine::sell::{Presented, Rerun, SaleClaim, SaleServed, SaleSettled};
 use ledger::id::{Digest, TenantId};
 use ledger::rejection::Rejection;
 use paywall::{
-    Abandoned, Answered, Claim, ClaimRequest, Refusal, Repeat, SettleRefusal, Settled, StoredAnswer, Ticket, Till,
+    Abandoned, Answered, Claim, ClaimRequest, Refusal, Repeat, Served, SettleRefusal, Settled, StoredAnswer, Ticket,
+    Till,
 };
 
 pub struct Books {
@@ -34,9 +35,10 @@ impl Till for Books {
                 Repeat::Never => Rerun::Never,
                 Repeat::Idempotent => Rerun::Harmless,
             },
+            release: request.release,
         };
         match self.engine.sale_claim(&self.tenant, presented).await.map_err(refusal)? {
-            SaleClaim::Won => Ok(Claim::Won(Ticket { key: request.key, id: request.key.to_string() })),
+            SaleClaim::Won(manner) => Ok(Claim::Won(Ticket { key: request.key, id: request.key.to_string(), manner })),
             SaleClaim::InFlight => Ok(Claim::InFlight),
             SaleClaim::OutcomeUnknown => Ok(Claim::OutcomeUnknown),
             SaleClaim::Failed(response) => Err(Refusal::SettlementFailed(Box::new(response))),
@@ -49,14 +51,45 @@ impl Till for Books {
     }
 
     async fn settle(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Settled, SettleRefusal> {
-        let unknown = |message: String| SettleRefusal::Unknown { message };
-        let bytes = answer.to_bytes().map_err(|error| unknown(error.to_string()))?;
-        let settled = self.engine.sale_settle(&self.tenant, &ticket.key, bytes).await;
-        match settled.map_err(|error| unknown(error.to_string()))? {
-            SaleSettled::Settled(response) => Ok(Settled { response }),
-            SaleSettled::Failed(response) => Err(SettleRefusal::Failed(Box::new(response))),
-            SaleSettled::Pending { transaction } => Err(SettleRefusal::Pending { transaction }),
-            SaleSettled::Unknown { message } => Err(unknown(message)),
+        let bytes = bytes(&answer)?;
+        settlement(self.engine.sale_settle(&self.tenant, &ticket.key, bytes).await)
+    }
+
+    async fn serve(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Served, SettleRefusal> {
+        let bytes = bytes(&answer)?;
+        match self.engine.sale_serve(&self.tenant, &ticket.key, &bytes).await.map_err(unknown)? {
+            SaleServed::Paid(response) => Ok(Served::Settled(response)),
+            SaleServed::Owed => {
+                self.collect(&ticket);
+                Ok(Served::Owed)
+            }
+            SaleServed::Failed(response) => Err(SettleRefusal::Failed(Box::new(response))),
+            SaleServed::Unknown { message } => Err(SettleRefusal::Unknown { message }),
+        }
+    }
+
+    async fn prepay(&self, ticket: &Ticket) -> Result<Settled, SettleRefusal> {
+        settlement(self.engine.sale_prepay(&self.tenant, &ticket.key).await)
+    }
+
+    /// One that cannot be kept was delivered all the same; only fetching it again is lost.
+    async fn deliver(&self, ticket: Ticket, answer: StoredAnswer) {
+        let Ok(bytes) = bytes(&answer) else {
+            return tracing::error!(id = ticket.id, "an answer cannot be written down");
+        };
+        if let Err(error) = self.engine.sale_deliver(&self.tenant, &ticket.key, bytes).await {
+            tracing::error!(code = error.code(), id = ticket.id, "an answer that was paid first is not kept: {error}");
+        }
+    }
+
+    async fn undelivered(&self, ticket: Ticket, why: Abandoned) {
+        let why = match why {
+            Abandoned::HandlerAnswered { status } => format!("{} {status}", why.code()),
+            _ => why.code().to_owned(),
+        };
+        tracing::error!(id = ticket.id, why, "paid, and nothing was delivered");
+        if let Err(error) = self.engine.sale_undelivered(&self.tenant, &ticket.key, &why).await {
+            tracing::error!(code = error.code(), id = ticket.id, "what a payer is owed is not written down: {error}");
         }
     }
 
@@ -64,6 +97,39 @@ impl Till for Books {
         if let Err(error) = self.engine.sale_abandon(&self.tenant, &ticket.key).await {
             tracing::error!(code = error.code(), why = why.code(), "a sale could not be given back: {error}");
         }
+    }
+}
+
+impl Books {
+    /// Behind the answer; where this process ends before, another one or the next takes it up.
+    fn collect(&self, ticket: &Ticket) {
+        let (engine, tenant, claim) = (self.engine.clone(), self.tenant.clone(), ticket.key);
+        tokio::spawn(async move {
+            let collected = match engine::sell::sale_key(&claim) {
+                Ok(key) => engine.sale_collect(&tenant, &key).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = collected {
+                tracing::warn!(code = error.code(), %claim, "a sale on credit is not settled yet: {error}");
+            }
+        });
+    }
+}
+
+fn unknown(error: EngineError) -> SettleRefusal {
+    SettleRefusal::Unknown { message: error.to_string() }
+}
+
+fn bytes(answer: &StoredAnswer) -> Result<Vec<u8>, SettleRefusal> {
+    answer.to_bytes().map_err(|error| SettleRefusal::Unknown { message: error.to_string() })
+}
+
+fn settlement(settled: Result<SaleSettled, EngineError>) -> Result<Settled, SettleRefusal> {
+    match settled.map_err(unknown)? {
+        SaleSettled::Settled(response) => Ok(Settled { response }),
+        SaleSettled::Failed(response) => Err(SettleRefusal::Failed(Box::new(response))),
+        SaleSettled::Pending { transaction } => Err(SettleRefusal::Pending { transaction }),
+        SaleSettled::Unknown { message } => Err(SettleRefusal::Unknown { message }),
     }
 }
 

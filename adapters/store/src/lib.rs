@@ -23,6 +23,7 @@ mod lane;
 pub mod limits;
 mod load;
 mod location;
+mod payers;
 mod read;
 mod rows;
 mod table;

@@ -11,7 +11,7 @@ use ledger::id::{BudgetId, Digest, Micros, SpendId, TenantId};
 use ledger::journal::Frontier;
 use ledger::money::AssetId;
 use ledger::rejection::Rejection;
-use ledger::settlement::Settlement;
+use ledger::settlement::{PayerKey, Settlement};
 use ledger::spend::Spend;
 use ledger::view::{Head, Keys, PurchaseKey, StoredClaim, View};
 use ledger::window::WindowKey;
@@ -97,6 +97,7 @@ pub(crate) async fn keys(
     gates(connection, tenant, &keys.gates, view).await?;
     claims(connection, tenant, &keys.claims, view).await?;
     settlements(connection, tenant, keys, view).await?;
+    payers(connection, tenant, &keys.payers, view).await?;
     purchases(connection, tenant, &keys.purchases, view).await
 }
 
@@ -242,6 +243,26 @@ async fn settlements(
     }
     for key in &keys.settlements {
         view.settlements.load(key.clone(), None);
+    }
+    Ok(())
+}
+
+async fn payers(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    wanted: &BTreeSet<PayerKey>,
+    view: &mut View,
+) -> Result<(), Failure> {
+    let mut found: Vec<Settlement> = Vec::new();
+    for (look_up, is_one) in [(&rows::find::SETTLEMENTS_OF, true), (&rows::find::SETTLEMENTS_IN, false)] {
+        let cells = wanted.iter().filter(|key| key.payer.is_some() == is_one).map(rows::payer_key).collect();
+        for row in look_up.find(connection, tenant, cells).await? {
+            found.push(row.decoded(0)?);
+        }
+    }
+    for key in wanted {
+        let own = found.iter().filter(|settlement| key.has(&settlement.key)).cloned();
+        view.load_payer(key.clone(), own.collect::<Vec<_>>());
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use ledger::effects::Effects;
 use ledger::event::{self, Event};
 use ledger::gate::Gate;
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
-use ledger::settlement::{Settlement, SettlementKey};
+use ledger::settlement::{PayerKey, Settlement, SettlementKey};
 use ledger::spend::{Spend, SpendState};
 use ledger::store::{AccountBalance, Answer, Document, JournalEntry, Store, StoreError, Verification, Work};
 use ledger::window::{Window, WindowKey};
@@ -128,11 +128,24 @@ impl Store for SqlStore {
     }
 
     async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        self.settlements(tenant, "state <> 'settled'", limit).await
+        self.settlements(tenant, "state IN ('claimed', 'promised', 'submitted')", limit).await
+    }
+
+    async fn settlements_of(&self, tenant: &TenantId, payer: &PayerKey) -> Result<Vec<Settlement>, StoreError> {
+        Ok(self.unfinished_of(tenant, payer).await?)
+    }
+
+    async fn has_paid(&self, tenant: &TenantId, payer: &PayerKey) -> Result<bool, StoreError> {
+        Ok(self.paid_for_good(tenant, payer).await?)
+    }
+
+    async fn owed_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
+        self.settlements(tenant, "state IN ('unpaid', 'undelivered')", limit).await
     }
 
     async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        self.settlements(tenant, "state = 'settled'", limit).await
+        let found = self.settlements(tenant, "state IN ('settled', 'undelivered')", limit).await?;
+        Ok(found.into_iter().filter(|settlement| settlement.young.is_some()).collect())
     }
 
     async fn decisions_of(
@@ -326,7 +339,7 @@ impl SqlStore {
         verify::verify(&self.shared.opener, tenant, &salt_key, read).await
     }
 
-    async fn fetch(&self, text: impl Into<Cow<'static, str>>, cells: Cells) -> Result<Vec<Row>, Failure> {
+    pub(crate) async fn fetch(&self, text: impl Into<Cow<'static, str>>, cells: Cells) -> Result<Vec<Row>, Failure> {
         self.shared.readers.acquire().await?.fetch(text, cells).await
     }
 

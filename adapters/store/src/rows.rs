@@ -9,7 +9,7 @@ use ledger::codec::encode;
 use ledger::decision::Decision;
 use ledger::gate::Gate;
 use ledger::id::{BudgetId, Digest, PayeeId};
-use ledger::settlement::{Settlement, SettlementKey};
+use ledger::settlement::{PayerKey, Settlement, SettlementKey};
 use ledger::spend::Spend;
 use ledger::store::{Document, JournalEntry};
 use ledger::transfer::{Transfer, TransferId};
@@ -293,6 +293,11 @@ pub(crate) fn settlement_key(key: &SettlementKey) -> Cells {
         Cell::text(&key.authorization.payer),
         Cell::blob(key.authorization.nonce),
     ]
+}
+
+pub(crate) fn payer_key(key: &PayerKey) -> Cells {
+    let cells = [Cell::text(key.role), Cell::text(&key.asset)].into_iter();
+    cells.chain(key.payer.as_ref().map(Cell::text)).collect()
 }
 
 pub(crate) fn settlement(settlement: &Settlement) -> Cells {

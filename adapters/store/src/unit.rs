@@ -161,6 +161,7 @@ fn merge(mut all: Keys, one: Keys) -> Keys {
     all.decisions.extend(one.decisions);
     all.gates.extend(one.gates);
     all.purchases.extend(one.purchases);
+    all.payers.extend(one.payers);
     all
 }
 
@@ -259,6 +260,10 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         Command::Claim(claim) => answer.settlement = view.settlements.find(&claim.key).ok().flatten().cloned(),
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
+        | Command::Serve { settlement, .. }
+        | Command::Deliver { settlement, .. }
+        | Command::Undeliver { settlement, .. }
+        | Command::WriteOff { settlement, .. }
         | Command::Receive { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }

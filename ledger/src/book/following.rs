@@ -1,7 +1,7 @@
 //! What was settled in a block that the chain could still take back: looked at again until it is final, and held again
 //! where it is gone.
 
-use super::settling::{burn, owed_again};
+use super::settling::{burn, given_up, owed_again};
 use super::spending::{check_seen, leg};
 use super::{Draft, Outcome, done};
 use crate::account::Account;
@@ -52,13 +52,18 @@ impl Draft<'_> {
         if found.key.role == Role::Seller {
             effects.transfers = vec![owed_again(found)];
         }
-        // Back to where it was: one whose answer was never stored is claimed, and no more.
-        let state = match found.document {
-            Some(_) => SettlementState::Submitted,
-            None => SettlementState::Claimed,
-        };
         let taken_back = found.young;
-        effects.settlement = Some(Settlement { state, young: None, taken_back, pending: None, ..found.clone() });
+        let again = Settlement { young: None, taken_back, pending: None, ..found.clone() };
+        effects.settlement = Some(match (found.state, found.document) {
+            // Nothing was given for it and nothing is paid: the payment may be presented again.
+            (SettlementState::Undelivered, _) => {
+                effects.transfers.push(given_up(found));
+                Settlement { state: SettlementState::Abandoned, document: None, transaction: None, ..again }
+            }
+            // Back to where it was: one whose answer was never stored is claimed, and no more.
+            (_, Some(_)) => Settlement { state: SettlementState::Submitted, ..again },
+            (_, None) => Settlement { state: SettlementState::Claimed, ..again },
+        });
         effects.fact = Some(Fact::TakenBack(proof.clone()));
         done(effects)
     }
@@ -84,7 +89,8 @@ impl Draft<'_> {
     }
 
     fn settled(&self, key: &SettlementKey) -> Result<Option<&Settlement>, Refusal> {
-        self.settlement_in(key, &[SettlementState::Settled], SettlementState::Settled)
+        let settled = [SettlementState::Settled, SettlementState::Undelivered];
+        self.settlement_in(key, &settled, SettlementState::Settled)
     }
 }
 

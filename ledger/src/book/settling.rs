@@ -29,6 +29,8 @@ impl Draft<'_> {
         }
         // What was begun before a stop ends; nothing is begun under it.
         [Scope::Fence, Scope::Everything].iter().try_for_each(|scope| self.check_gate(scope))?;
+        self.check_cover(claim)?;
+        self.check_credit(claim)?;
         let mut effects = self.effects(Operation::Claim);
         let pending = match claim.key.role {
             Role::Seller => {
@@ -39,7 +41,10 @@ impl Draft<'_> {
         };
         effects.settlement = Some(Settlement {
             key: claim.key.clone(),
-            state: SettlementState::Claimed,
+            state: match claim.credit {
+                Some(_) => SettlementState::Promised,
+                None => SettlementState::Claimed,
+            },
             young: None,
             money: claim.money.clone(),
             payee: claim.payee.clone(),
@@ -59,14 +64,13 @@ impl Draft<'_> {
     /// From `submitted` too, where the rail itself said before any broadcast that nothing will happen: the engine
     /// asks for it only when the chain shows the nonce unused. What was paid once only the chain ends.
     pub(super) fn abandon(&self, key: &SettlementKey) -> Result<Outcome, Refusal> {
-        let open = [SettlementState::Claimed, SettlementState::Submitted];
+        let open = [SettlementState::Claimed, SettlementState::Promised, SettlementState::Submitted];
         let Some(found) = self.settlement_in(key, &open, SettlementState::Abandoned)? else {
             return Ok(Outcome::Known);
         };
         if found.is_sold_unpaid() {
             let authorization = hex::encode(key.authorization.nonce);
-            let (expected, seen) =
-                ("one that was never paid".to_owned(), "paid and taken back by the chain".to_owned());
+            let (expected, seen) = ("one that was never served".to_owned(), "served, and its price is owed".to_owned());
             return Err(Rejection::SettlementStateWrong { authorization, expected, found: seen }.into());
         }
         let mut effects = self.effects(Operation::Abandon);
@@ -84,12 +88,25 @@ impl Draft<'_> {
         transaction: Option<&RailReference>,
         account_nonce: Option<u64>,
     ) -> Result<Outcome, Refusal> {
-        let Some(found) = self.settlement_in(key, &[SettlementState::Claimed], SettlementState::Submitted)? else {
+        // Whoever saw the authorization may have settled it meanwhile: what was bought is kept with what paid for it.
+        if let Some(paid) = self.paid_sale(key)? {
+            return if paid.document.is_some() { Ok(Outcome::Known) } else { self.deliver(key, document) };
+        }
+        let claimed = [SettlementState::Claimed, SettlementState::Promised];
+        let Some(found) = self.settlement_in(key, &claimed, SettlementState::Submitted)? else {
             return Ok(Outcome::Known);
         };
+        // What is promised stays so until it is given.
+        let state = match found.state {
+            SettlementState::Promised => SettlementState::Promised,
+            _ => SettlementState::Submitted,
+        };
+        if found.document == Some(document) && found.state == state {
+            return Ok(Outcome::Known);
+        }
         let mut effects = self.effects(Operation::Dispatch);
         effects.settlement = Some(Settlement {
-            state: SettlementState::Submitted,
+            state,
             document: Some(document),
             transaction: transaction.cloned(),
             account_nonce,
@@ -106,7 +123,7 @@ impl Draft<'_> {
         finalized: u64,
         gas: Option<&Gas>,
     ) -> Result<Outcome, Refusal> {
-        let open = [SettlementState::Claimed, SettlementState::Submitted];
+        let open = [SettlementState::Claimed, SettlementState::Promised, SettlementState::Submitted];
         let Some(found) = self.settlement_in(key, &open, SettlementState::Settled)? else {
             return Ok(Outcome::Known);
         };
@@ -134,7 +151,7 @@ impl Draft<'_> {
         proof: &FailureProof,
         gas: Option<&Gas>,
     ) -> Result<Outcome, Refusal> {
-        let open = [SettlementState::Claimed, SettlementState::Submitted];
+        let open = [SettlementState::Claimed, SettlementState::Promised, SettlementState::Submitted];
         let Some(found) = self.settlement_in(key, &open, SettlementState::Failed)? else { return Ok(Outcome::Known) };
         if let FailureProof::Unused(proof) = proof
             && proof.finalized_timestamp < found.valid_before
@@ -145,12 +162,17 @@ impl Draft<'_> {
         }
         let mut effects = self.effects(Operation::Fail);
         void_sale(&mut effects, found);
-        if found.is_sold_unpaid() {
-            let undone = sale(&found.money, TransferCode::Release, Layer::Posted, None);
-            effects.transfers.push(Transfer { debit: Account::Sales, credit: Account::Receivable, ..undone });
-        }
         burn(&mut effects, gas);
-        effects.settlement = Some(Settlement { state: SettlementState::Failed, pending: None, ..found.clone() });
+        // What was given stays owed, whatever becomes of the signature.
+        let state = match (found.is_sold_unpaid(), found.document) {
+            (true, Some(_)) => SettlementState::Unpaid,
+            (true, None) => {
+                effects.transfers.push(given_up(found));
+                SettlementState::Failed
+            }
+            (false, _) => SettlementState::Failed,
+        };
+        effects.settlement = Some(Settlement { state, pending: None, ..found.clone() });
         effects.fact = Some(match proof {
             FailureProof::Unused(proof) => Fact::Unused(proof.clone()),
             FailureProof::Reverted(reference) => Fact::Reverted(reference.clone()),
@@ -197,7 +219,7 @@ impl Draft<'_> {
     }
 }
 
-fn sale(money: &Money, code: TransferCode, layer: Layer, resolves: Option<Resolves>) -> Transfer {
+pub(super) fn sale(money: &Money, code: TransferCode, layer: Layer, resolves: Option<Resolves>) -> Transfer {
     Transfer {
         code,
         debit: Account::Receivable,
@@ -221,6 +243,12 @@ pub(super) fn owed_again(found: &Settlement) -> Transfer {
     let received = received(found);
     let (debit, credit) = (received.credit.clone(), received.debit.clone());
     Transfer { code: TransferCode::Unreceive, debit, credit, ..received }
+}
+
+/// What is owed for a sale is not owed any more.
+pub(super) fn given_up(found: &Settlement) -> Transfer {
+    let owed = sale(&found.money, TransferCode::Release, Layer::Posted, None);
+    Transfer { debit: Account::Sales, credit: Account::Receivable, ..owed }
 }
 
 fn void_sale(effects: &mut Effects, found: &Settlement) {

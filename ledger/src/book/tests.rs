@@ -2,6 +2,7 @@
 
 mod answering;
 mod carts;
+mod crediting;
 mod delegating;
 mod following;
 pub mod memory;

@@ -13,8 +13,6 @@ use x402::wire::{FacilitatorRequest, SettleResponse};
 use crate::tenant::{AllowedPayees, FacilitatorRole};
 use crate::{Identity, book};
 
-/// Claimed and unsettled authorizations looked through for one payer's sum.
-pub(super) const OPEN_MAX: u32 = 10_000;
 /// How far back a used nonce is looked for: an authorization lives minutes, a block a second or more.
 pub(super) const LOOK_BACK_BLOCKS: u64 = 7_200;
 

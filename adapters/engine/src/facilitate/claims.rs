@@ -2,7 +2,7 @@
 
 use ledger::command::Command;
 use ledger::id::TenantId;
-use ledger::settlement::{Role, Settlement, SettlementKey};
+use ledger::settlement::{PayerKey, Role, Settlement, SettlementKey};
 use ledger::store::Document;
 use x402::chain::At;
 use x402::exact::{ClaimedElsewhere, VerifiedPayment};
@@ -11,7 +11,7 @@ use x402::refusal::Refusal;
 use x402::settlement::is_consumed;
 use x402::wire::SettleResponse;
 
-use super::carriage::{Carriage, OPEN_MAX};
+use super::carriage::Carriage;
 use crate::Engine;
 use crate::book;
 use crate::error::EngineError;
@@ -70,14 +70,9 @@ impl Engine {
         payment: &VerifiedPayment,
     ) -> Result<ClaimedElsewhere, EngineError> {
         let own = book::authorization(&payment.claim_key())?;
-        let mut sum = ClaimedElsewhere::default();
-        for other in self.store.open_settlements(tenant, OPEN_MAX).await? {
-            let theirs = &other.key.authorization;
-            let same = theirs.payer == own.payer && theirs.asset == own.asset && theirs.chain() == own.chain();
-            if other.key.role == Role::Facilitator && same && *theirs != own && !charged_nothing(&other) {
-                sum = book::claimed_too(sum, &other)?;
-            }
-        }
-        Ok(sum)
+        let own = SettlementKey { role: Role::Facilitator, authorization: own };
+        let mut others = self.store.settlements_of(tenant, &PayerKey::of(&own)).await?;
+        others.retain(|other| other.key != own && other.state.is_open() && !charged_nothing(other));
+        others.iter().try_fold(ClaimedElsewhere::default(), book::claimed_too)
     }
 }

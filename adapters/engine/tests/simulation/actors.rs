@@ -20,6 +20,7 @@ use ledger::transfer::Money;
 use serde_json::{Map, json};
 use x402::chain::TransferCall;
 use x402::exact;
+use x402::release::Release;
 use x402::wire::{
     FacilitatorRequest, PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse,
 };
@@ -197,7 +198,8 @@ impl World {
             _ if is_shop => {
                 let fails = self.roll(15) == 0;
                 let purpose = Digest::of(purchase.offer.resource.url.as_bytes());
-                let presented = Presented { payload, requirements, purpose, rerun: Rerun::Never };
+                let presented =
+                    Presented { payload, requirements, purpose, rerun: Rerun::Never, release: Release::default() };
                 self.spawn(process, name, async move { Reply::Other(sell(&engine, presented, fails).await) });
             }
             2..12 => {
@@ -352,7 +354,7 @@ async fn sell(engine: &Engine, presented: Presented, fails: bool) -> String {
         Err(refusal) => return refusal.to_string(),
     };
     match engine.sale_claim(&shop, presented).await {
-        Ok(SaleClaim::Won) => {
+        Ok(SaleClaim::Won(_)) => {
             pause().await;
             if fails {
                 return said(engine.sale_abandon(&shop, &key).await);

@@ -13,7 +13,7 @@ use ledger::event::Event;
 use ledger::gate::{Gate, GateState};
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use ledger::rejection::Refusal;
-use ledger::settlement::{Settlement, SettlementKey};
+use ledger::settlement::{PayerKey, Settlement, SettlementKey, SettlementState};
 use ledger::spend::{Spend, SpendState};
 use ledger::store::{AccountBalance, Answer, Document, Freshness, JournalEntry, Store, StoreError, Verification, Work};
 use ledger::view::View;
@@ -285,6 +285,24 @@ impl Store for SimStore {
         let look = |tables: &Tables| {
             let open = tables.settlements.values().filter(|settlement| settlement.state.is_open());
             open.take(most(limit)).cloned().collect()
+        };
+        self.read(tenant, look).await
+    }
+
+    async fn settlements_of(&self, tenant: &TenantId, payer: &PayerKey) -> Result<Vec<Settlement>, StoreError> {
+        self.read(tenant, |tables| tables.unfinished_of(payer)).await
+    }
+
+    async fn has_paid(&self, tenant: &TenantId, payer: &PayerKey) -> Result<bool, StoreError> {
+        let paid = |row: &&Settlement| row.state == SettlementState::Settled && row.young.is_none();
+        let look = |tables: &Tables| tables.settlements.values().filter(paid).any(|row| payer.has(&row.key));
+        self.read(tenant, look).await
+    }
+
+    async fn owed_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
+        let look = |tables: &Tables| {
+            let owed = tables.settlements.values().filter(|settlement| settlement.is_owed());
+            owed.take(most(limit)).cloned().collect()
         };
         self.read(tenant, look).await
     }

@@ -13,7 +13,7 @@ use ledger::gate::{Gate, Scope};
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, SpendId};
 use ledger::journal::SaltKey;
 use ledger::money::AssetId;
-use ledger::settlement::{Settlement, SettlementKey};
+use ledger::settlement::{PayerKey, Settlement, SettlementKey, SettlementState};
 use ledger::spend::Spend;
 use ledger::store::{Answer, Document, Freshness, JournalEntry};
 use ledger::transfer::Transfer;
@@ -57,6 +57,11 @@ impl Tables {
         panic!("the book asks for ever: {request:?}");
     }
 
+    pub fn unfinished_of(&self, payer: &PayerKey) -> Vec<Settlement> {
+        let unfinished = |row: &&Settlement| row.is_unfinished() && row.state != SettlementState::Settled;
+        self.settlements.values().filter(|row| payer.has(&row.key)).filter(unfinished).cloned().collect()
+    }
+
     fn load(&self, view: &mut View, keys: Keys, request: &Request, mutant: Option<Mutant>) {
         for id in keys.budgets {
             let row = self.budgets.get(&id).cloned();
@@ -77,6 +82,10 @@ impl Tables {
         for key in keys.settlements {
             let row = self.settlements.get(&key).cloned();
             view.settlements.load(key, row);
+        }
+        for key in keys.payers {
+            let rows = self.unfinished_of(&key);
+            view.load_payer(key, rows);
         }
         for id in keys.decisions {
             view.decisions.load(id, self.decisions.get(&id).cloned());
@@ -168,6 +177,10 @@ pub fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<
         Command::Claim(claim) => answer.settlement = settlement(&claim.key),
         Command::Abandon { settlement: key }
         | Command::Dispatch { settlement: key, .. }
+        | Command::Serve { settlement: key, .. }
+        | Command::Deliver { settlement: key, .. }
+        | Command::Undeliver { settlement: key, .. }
+        | Command::WriteOff { settlement: key, .. }
         | Command::Receive { settlement: key, .. }
         | Command::Unreceive { settlement: key, .. }
         | Command::Conclude { settlement: key, .. }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use x402::exact::{WalletKey, verify};
 use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 use x402::reason::Reason;
+use x402::release::{Amount, History};
 use x402::select::{Wallet, select};
 use x402::wire::{
     PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, X402_VERSION, v1, write_header,
@@ -95,7 +96,11 @@ impl Till for Drawer {
         let Some((purpose, state)) = claims.get_mut(&request.key.to_bytes()) else {
             claims.insert(request.key.to_bytes(), (request.purpose.digest(), State::Running));
             self.won.fetch_add(1, Ordering::SeqCst);
-            return Ok(Claim::Won(Ticket { key: request.key, id: "1".to_owned() }));
+            return Ok(Claim::Won(Ticket {
+                key: request.key,
+                id: "1".to_owned(),
+                manner: request.release.manner(Amount::MAX, History::None),
+            }));
         };
         if *purpose != request.purpose.digest() {
             return Err(Refusal::UsedForOtherResource);
@@ -109,7 +114,9 @@ impl Till for Drawer {
         }
         match state {
             State::Running | State::Settling { .. } => Ok(Claim::InFlight),
-            State::Answered(answer) => Ok(Claim::Answered(Answered { answer: answer.clone(), response: receipt() })),
+            State::Answered(answer) => {
+                Ok(Claim::Answered(Answered { answer: answer.clone(), response: Some(receipt()) }))
+            }
             State::Failed => Err(Refusal::SettlementFailed(Box::new(failure()))),
             State::Unknown => Ok(Claim::OutcomeUnknown),
         }

@@ -91,6 +91,21 @@ pub struct ResolveArgs {
     pub operator: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct ReceivablesArgs {
+    #[command(flatten)]
+    pub of: LedgerScope,
+    /// The authorization (its nonce) of one that is given up, or was made good elsewhere.
+    #[arg(long, value_name = "NONCE", requires = "because")]
+    pub write_off: Option<String>,
+    /// Why, for whoever reads the books.
+    #[arg(long, value_name = "TEXT", requires = "write_off")]
+    pub because: Option<String>,
+    /// Who says so; the only operator where none is named.
+    #[arg(long, value_name = "NAME", requires = "write_off")]
+    pub operator: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum Outcome {
     Settled,

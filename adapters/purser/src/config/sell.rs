@@ -1,5 +1,6 @@
 //! What a tenant sells, and the priced routes that come of it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use server::upstream::{Upstream, UpstreamKey};
 use x402::wire::PaymentRequirements;
 use zeroize::Zeroizing;
 
-use super::{ChainConfig, ToolConfig};
+use super::{ChainConfig, ReleaseConfig, ToolConfig};
 use crate::assembly::{assets, network};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,7 +36,6 @@ pub struct SellConfig {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     /// One path, or `/prefix/*` for all that an upstream has under it.
     pub path: String,
@@ -67,6 +67,12 @@ pub struct RouteConfig {
     pub answer_seconds_max: Option<u64>,
     #[serde(default = "max_timeout_seconds")]
     pub max_timeout_seconds: u64,
+    /// When it is given.
+    #[serde(flatten)]
+    pub release: ReleaseConfig,
+    /// What nobody knows, which is refused: beside `flatten` serde itself does not.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
 }
 
 pub(super) const fn max_timeout_seconds() -> u64 {
@@ -108,6 +114,7 @@ impl SellConfig {
                 sold: route.sold(key.as_ref()).map_err(wrong)?,
                 methods: route.methods().map_err(wrong)?,
                 repeat: if route.idempotent { Repeat::Idempotent } else { Repeat::Never },
+                release: super::release::read(&route.release, &route.unknown, chain).map_err(wrong)?,
                 limits: route.limits(),
                 requirements: offer.of(&route.amount, route.max_timeout_seconds),
             })

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ToolConfig {
     /// Up to 128 letters, digits, dots, dashes and underscores (MCP, tool names).
     pub name: String,
@@ -15,4 +14,10 @@ pub struct ToolConfig {
     pub body: String,
     #[serde(default = "super::sell::max_timeout_seconds")]
     pub max_timeout_seconds: u64,
+    /// When it is given.
+    #[serde(flatten)]
+    pub release: super::ReleaseConfig,
+    /// What nobody knows, which is refused.
+    #[serde(flatten)]
+    pub unknown: std::collections::BTreeMap<String, serde_json::Value>,
 }

@@ -6,7 +6,7 @@ use paywall::Till;
 use server::mcp::catalogue;
 use server::mcp::sold::{PaidTool, Shop};
 
-use crate::config::{Config, TenantConfig};
+use crate::config::{self, Config, TenantConfig};
 
 /// The longest name of a tool.
 const NAME_BYTES_MAX: usize = 128;
@@ -35,6 +35,8 @@ pub(super) fn sell_tools(
             description: tool.description.clone(),
             body: tool.body.clone(),
             requirements: offer.of(&tool.amount, tool.max_timeout_seconds),
+            release: config::release::read(&tool.release, &tool.unknown, &config.chain)
+                .map_err(|why| format!("sell.tools: {name}: {why}"))?,
         };
         shop.add(&[paid], till).map_err(|error| format!("sell.tools: {name}: {error}"))?;
     }

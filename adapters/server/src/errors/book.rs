@@ -154,6 +154,18 @@ super::abouts! { RejectionCode,
     PaymentUsedForOtherResource =>
         "This payment was presented for another request before. One payment buys one thing.",
         "Pay for this request with a payment of its own.";
+    PayerOverdrawn =>
+        "The payer has signed for more than they have: what else of theirs is claimed and not settled counts as well.",
+        "Wait until the other payments are settled, or put more into the account.";
+    PayerPaymentsOpen =>
+        "The payer has too many payments under way with this seller.",
+        "Present the same payment again when some of them are settled.";
+    ExposureExceeded =>
+        "The seller gives only so much before it is paid, and this would be more.",
+        "Present the same payment again when earlier ones are settled.";
+    PayerBlocked =>
+        "Something was given to this payer before it was paid, and the payment never came.",
+        "Settle what is owed with the seller; an operator looks with `purser receivables`.";
     AmountZero =>
         "An amount of nothing is no payment.",
         "Give an amount above zero.";

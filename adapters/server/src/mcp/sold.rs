@@ -17,6 +17,7 @@ use rmcp::model::{CallToolResult, ContentBlock, JsonObject, MetaObject, Tool, To
 use serde_json::{Map, Value, json};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, ServiceExt as _, service_fn};
+use x402::release::Release;
 use x402::wire::{
     PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, PaymentRequired, PaymentRequirements, ResourceInfo,
     SettleResponse, read_header,
@@ -37,6 +38,7 @@ pub struct PaidTool {
     /// What the paid answer contains.
     pub body: String,
     pub requirements: PaymentRequirements,
+    pub release: Release,
 }
 
 /// Everything that is sold here, by name.
@@ -77,6 +79,7 @@ impl Sold {
         let accepts = vec![paid.requirements.clone()];
         let demand = PaymentRequired::new(resource.clone(), accepts.clone(), None);
         let price = Price::new(resource.url.clone(), accepts, resource, Address::Fixed, Repeat::Never)?;
+        let price = price.with_release(paid.release);
         let (body, runs): (Arc<str>, Arc<AtomicU64>) = (paid.body.as_str().into(), Arc::default());
         let handler = service_fn(move |_: Request<Body>| {
             let served = runs.fetch_add(1, Ordering::SeqCst).saturating_add(1);
@@ -169,6 +172,7 @@ mod tests {
     use async_trait::async_trait;
     use paywall::{Abandoned, Claim, ClaimRequest, Refusal, SettleRefusal, Settled, StoredAnswer, Ticket};
     use x402::reason::Reason;
+    use x402::release::Manner;
 
     use super::*;
 
@@ -182,7 +186,7 @@ mod tests {
     impl Till for Drawer {
         async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Refusal> {
             assert_eq!(request.purpose.resource_url, "mcp://tool/hello");
-            Ok(Claim::Won(Ticket { key: request.key, id: "one".into() }))
+            Ok(Claim::Won(Ticket { key: request.key, id: "one".into(), manner: Manner::HeldBack }))
         }
 
         async fn settle(&self, _: Ticket, _: StoredAnswer) -> Result<Settled, SettleRefusal> {
@@ -232,6 +236,7 @@ mod tests {
             description: "Says hello.".into(),
             body: CONTENT.into(),
             requirements: requirements(),
+            release: Release::default(),
         };
         shop.add(&[tool], &till).unwrap();
         serde_json::to_value(shop.find("hello").unwrap().call(JsonObject::new(), payment).await).unwrap()

@@ -53,6 +53,17 @@ pub(crate) const SETTLEMENTS: LookUp = LookUp {
     joined: None,
 };
 
+/// What is not over of one payer's …
+pub(crate) const SETTLEMENTS_OF: LookUp = LookUp {
+    key: &[("role", Text), ("asset", Text), ("payer", Text)],
+    index: Some("settlement_payer"),
+    filter: " AND t.open = 1 AND t.state <> 'settled'",
+    ..SETTLEMENTS
+};
+
+/// … and of everybody's.
+pub(crate) const SETTLEMENTS_IN: LookUp = LookUp { key: &[("role", Text), ("asset", Text)], ..SETTLEMENTS_OF };
+
 /// Open ones only: a closed one has none. By the purchase alone: a planner that is told the budget as well may read all
 /// spends of it.
 pub(crate) const PURCHASES: LookUp = LookUp {

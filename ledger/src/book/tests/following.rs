@@ -243,6 +243,11 @@ fn a_sale_that_was_served_stands_and_is_owed_until_the_chain_decides() {
         done(&mut paid, [receive(Role::Seller), conclude(Role::Seller, 5, FINAL)]);
         assert_eq!((figures(&paid), state(&paid)), ([5, 0, 5], SettlementState::Settled));
         done(&mut memory, [fail(Role::Seller, VALID_BEFORE)]);
+        if served {
+            assert_eq!((figures(&memory), state(&memory)), ([0, 5, 5], SettlementState::Unpaid));
+            let given_up = Command::WriteOff { settlement: key(Role::Seller), document: Digest::of(b"why") };
+            done(&mut memory, [on(given_up)]);
+        }
         assert_eq!((figures(&memory), state(&memory)), ([0, 0, 0], SettlementState::Failed));
     }
 }

@@ -67,6 +67,7 @@ impl Memory {
             keys.decisions.into_iter().for_each(|key| self.view.decisions.load(key, None));
             keys.gates.into_iter().for_each(|key| self.view.gates.load(key, None));
             keys.purchases.into_iter().for_each(|key| self.view.open_purchases.load(key, None));
+            keys.payers.into_iter().for_each(|key| self.view.load_payer(key, []));
         }
         panic!("the book asks for ever: {request:?}");
     }

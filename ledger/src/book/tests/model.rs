@@ -16,6 +16,7 @@ use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, Digest, Micros, SpendId};
 use crate::money::{Amount, AssetId};
 use crate::rejection::Rejection;
+use crate::settlement::SettlementState;
 use crate::transfer::{Layer, TransferId};
 use crate::view::View;
 use crate::window::Limit;
@@ -352,6 +353,12 @@ impl Model {
         let sales = view.settlements.changed().filter(|(_, sale)| sale.state.is_open());
         let promised: BTreeSet<_> = holds.chain(sales.filter_map(|(_, sale)| sale.pending)).collect();
         assert_eq!(self.pending, promised, "pending transfers");
+        // What is owed to a seller: given and not paid, to the unit.
+        let owed = view.settlements.changed().map(|(_, sale)| sale);
+        let owed = owed.filter(|sale| sale.is_sold_unpaid() || sale.state == SettlementState::Unpaid);
+        let receivable = self.balances.get(&(Account::Receivable, super::stream::token())).copied().unwrap_or_default();
+        let owed = owed.map(|sale| sale.money.amount.get()).sum::<u128>();
+        assert_eq!(receivable.debit_posted.get(), receivable.credit_posted.get() + owed, "receivable");
         // Uncleared cheques: what is signed and not settled, to the unit.
         let owed = |account| {
             let balance = self.balances.get(&(account, super::stream::token())).copied().unwrap_or_default();

@@ -6,7 +6,7 @@ pub mod stories;
 
 use ledger::budget::{BudgetKind, BudgetState, Caps, Refunds};
 use ledger::command::{
-    ClaimSettlement, Command, FailureProof, Gas, Hold, OpenBudget, Pin, Propose, ReleaseProof, Request,
+    ClaimSettlement, Command, Cover, Credit, FailureProof, Gas, Hold, OpenBudget, Pin, Propose, ReleaseProof, Request,
 };
 use ledger::decision::Answer;
 use ledger::gate::{GateState, Scope};
@@ -245,7 +245,16 @@ pub fn claim(number: u8, role: Role, units: u128) -> ClaimSettlement {
         subject: Digest::of(&[number]),
         valid_before: VALID_BEFORE,
         since_block: 1,
+        cover: None,
+        credit: None,
     }
+}
+
+/// The same, given before it is paid; all that the payer has is `balance`.
+pub fn promise(number: u8, units: u128, payer_max: u128, balance: u128) -> ClaimSettlement {
+    let (payer_max, total_max) = (Amount::new(payer_max), Some(Amount::new(payer_max.saturating_mul(2))));
+    let cover = Some(Cover { balance: Amount::new(balance), allowance: None, beside: Vec::new() });
+    ClaimSettlement { cover, credit: Some(Credit { payer_max, total_max }), ..claim(number, Role::Seller, units) }
 }
 
 const SPENDS: u8 = 10;
@@ -259,7 +268,7 @@ fn price(number: u8) -> u128 {
 pub fn step() -> impl Strategy<Value = (i64, Request)> {
     let pause =
         prop_oneof![80 => 0..2_000_000_i64, 2 => Just(400_000_000), 4 => Just(-1_000_000), 1 => Just(30_000_000_000)];
-    let request = prop_oneof![8 => any_hold(), 10 => on_spend(), 3 => on_settlement(), 2 => on_budget()];
+    let request = prop_oneof![8 => any_hold(), 10 => on_spend(), 5 => on_settlement(), 2 => on_budget()];
     (pause, request)
 }
 
@@ -338,12 +347,18 @@ fn on_spend() -> impl Strategy<Value = Request> {
 }
 
 fn on_settlement() -> impl Strategy<Value = Request> {
-    (0..4_u8, 0..11_u8, 0..2_u8, 1..4_u128).prop_map(|(number, what, role, units)| {
+    (0..4_u8, 0..16_u8, 0..2_u8, 1..4_u128).prop_map(|(number, what, role, units)| {
         let role = if role == 0 { Role::Seller } else { Role::Facilitator };
         let key = settlement(number, role);
         let gas = || Some(Gas { wallet: "eip155:31337:0xcc".to_owned(), money: money(units) });
+        let (document, sold) = (Digest::of(&[what]), settlement(number.max(2), Role::Seller));
         let command = match what {
-            0..=2 => Command::Claim(Box::new(claim(number, role, units))),
+            0 | 15 => Command::Claim(Box::new(promise(number.max(2), units, 3, 9))),
+            11 => Command::Serve { settlement: sold, document },
+            12 => Command::Deliver { settlement: sold, document },
+            13 => Command::Undeliver { settlement: sold, document },
+            14 => Command::WriteOff { settlement: sold, document },
+            1..=2 => Command::Claim(Box::new(claim(number, role, units))),
             3 => Command::Abandon { settlement: key },
             4 => Command::Dispatch {
                 settlement: key,

@@ -155,10 +155,17 @@ fn seller(book: &Book<'_>) -> Verdict {
             SettlementState::Settled if settlement.young.is_some() && paid.is_none() => {
                 list -= i128::try_from(settlement.money.amount.get()).unwrap();
             }
-            SettlementState::Settled => ensure(paid.is_some(), || format!("sold and not paid: {:?}", settlement.key))?,
-            SettlementState::Failed => ensure(paid.is_none(), || format!("failed and paid: {:?}", settlement.key))?,
+            SettlementState::Settled | SettlementState::Undelivered => {
+                ensure(paid.is_some(), || format!("sold and not paid: {:?}", settlement.key))?;
+            }
+            SettlementState::Failed | SettlementState::Unpaid => {
+                ensure(paid.is_none(), || format!("failed and paid: {:?}", settlement.key))?
+            }
             // Given back, and settled by somebody all the same: it buys what it was signed for when it is presented.
-            SettlementState::Claimed | SettlementState::Submitted | SettlementState::Abandoned => {
+            SettlementState::Claimed
+            | SettlementState::Promised
+            | SettlementState::Submitted
+            | SettlementState::Abandoned => {
                 list += paid.map(value).unwrap_or_default();
             }
         }

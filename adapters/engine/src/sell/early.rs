@@ -1,0 +1,311 @@
+//! Sales that are given before they are paid, and sales that are paid before anything is done for them.
+//!
+//! What was given before it was paid is a sale on credit: posted and owed, and carried to the chain behind the answer, by
+//! whichever process is there. What was paid first and came to nothing is still bought: the same payment has the handler run
+//! again, and until then the payer is owed something.
+
+use ledger::command::Command;
+use ledger::id::TenantId;
+use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
+use ledger::store::Document;
+use x402::reason::Reason;
+use x402::release::Manner;
+use x402::settlement::ClaimKey;
+use x402::wire::SettleResponse;
+
+use super::goods::{self, Content, Payment};
+use super::settle::is_pending;
+use super::{Presented, Rerun, SaleClaim, SaleSettled, failed, sale_key, settled, won};
+use crate::book::service;
+use crate::desk::InHand;
+use crate::error::EngineError;
+use crate::ports::Relayed;
+use crate::{Engine, Identity};
+
+/// Sales looked through for what is to be carried, or owed.
+const OPEN_MAX: u32 = 10_000;
+
+/// What became of an answer that is given before it is paid.
+#[derive(Debug)]
+pub enum SaleServed {
+    /// Give it; it has been paid meanwhile.
+    Paid(SettleResponse),
+    /// Give it; it is owed.
+    Owed,
+    /// Do not give it: nothing was sent, and nothing is owed.
+    Failed(SettleResponse),
+    /// Do not give it: it may be paid.
+    Unknown { message: String },
+}
+
+impl Engine {
+    /// The handler delivered, and its answer is given before it is paid. Owed from here on, and to be collected.
+    pub async fn sale_serve(
+        &self,
+        tenant: &TenantId,
+        key: &ClaimKey,
+        answer: &[u8],
+    ) -> Result<SaleServed, EngineError> {
+        let seller = self.seller(tenant)?;
+        let identity = service(tenant, "seller")?;
+        let key = sale_key(key)?;
+        let hand = self.desk.resume(tenant, &key);
+        let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        let document = goods::served(&goods, answer)?;
+        if goods.manner == Manner::Verified {
+            let served = self.post_served(&identity, &key, document).await?;
+            hand.keep(goods);
+            return Ok(served);
+        }
+        let (settlement, digest) = (key.clone(), document.digest());
+        let command = Command::Dispatch { settlement, document: digest, transaction: None, account_nonce: None };
+        let stored = self.run(&identity, command, vec![document.clone()]).await?.settlement;
+        let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
+        if sale.state == SettlementState::Settled {
+            return Ok(SaleServed::Paid(settled(&sale)));
+        }
+        let relayed = seller.facilitator.submit(&goods.payload, &goods.requirements).await;
+        match &relayed {
+            Relayed::Answer(response) if response.success || is_pending(response) => {
+                return self.post_served(&identity, &key, document).await;
+            }
+            Relayed::Answer(_) | Relayed::Silence(_) => {}
+        }
+        match self.sale_outcome(&identity, &sale, relayed, self.confirmations).await? {
+            SaleSettled::Settled(response) => Ok(SaleServed::Paid(response)),
+            SaleSettled::Failed(response) => Ok(SaleServed::Failed(response)),
+            // Somebody else had it broadcast.
+            SaleSettled::Pending { .. } => self.post_served(&identity, &key, document).await,
+            SaleSettled::Unknown { message } => Ok(SaleServed::Unknown { message }),
+        }
+    }
+
+    async fn post_served(
+        &self,
+        identity: &Identity,
+        key: &SettlementKey,
+        document: Document,
+    ) -> Result<SaleServed, EngineError> {
+        let command = Command::Serve { settlement: key.clone(), document: document.digest() };
+        let posted = self.run(identity, command, vec![document]).await?.settlement;
+        let sale = posted.ok_or_else(|| EngineError::Broken("a sale without a settlement".into()))?;
+        Ok(if sale.state == SettlementState::Settled { SaleServed::Paid(settled(&sale)) } else { SaleServed::Owed })
+    }
+
+    /// Has a sale on credit carried to the chain, and waits a while for it. Whatever is said, only the chain ends it.
+    pub async fn sale_collect(&self, tenant: &TenantId, key: &SettlementKey) -> Result<SettlementState, EngineError> {
+        let seller = self.seller(tenant)?;
+        let identity = service(tenant, "seller")?;
+        let (_hand, payment) = match self.desk.resume(tenant, key) {
+            Some((hand, goods)) => (hand, Payment { payload: goods.payload, requirements: goods.requirements }),
+            None => {
+                let found = self.store.settlement(tenant, key).await?;
+                let Some(hand) = self.desk.take(tenant, key) else {
+                    return Ok(found.map_or(SettlementState::Abandoned, |sale| sale.state));
+                };
+                match found.as_ref().map(|sale| self.content(tenant, sale)) {
+                    Some(content) => match content.await? {
+                        Some(Content::Served { payment, .. }) => (hand, payment),
+                        _ => return Ok(SettlementState::Submitted),
+                    },
+                    None => return Ok(SettlementState::Abandoned),
+                }
+            }
+        };
+        let sale = self.store.settlement(tenant, key).await?;
+        let sale = sale.ok_or_else(|| EngineError::Broken("a sale is gone".into()))?;
+        if !sale.state.is_open() {
+            return Ok(sale.state);
+        }
+        if self.clock.now().seconds() < sale.valid_before {
+            let relayed = seller.facilitator.settle(&payment.payload, &payment.requirements).await;
+            if let Relayed::Silence(why) = relayed {
+                tracing::warn!(
+                    payer = sale.key.authorization.payer,
+                    "a sale on credit is not known to be carried: {why}"
+                );
+            }
+        }
+        let wait = std::time::Duration::from_millis(self.tenant(tenant)?.limits.settle_wait_millis);
+        self.await_sale(&identity, &sale, wait, self.confirmations).await
+    }
+
+    /// Sales that nobody in this process is having carried, and that were given or are about to be.
+    pub async fn uncollected(&self, tenant: &TenantId) -> Result<Vec<SettlementKey>, EngineError> {
+        let open = self.store.open_settlements(tenant, OPEN_MAX).await?.into_iter();
+        let is_due = |sale: &Settlement| {
+            let is_given = sale.is_sold_unpaid() || sale.state == SettlementState::Promised;
+            sale.key.role == Role::Seller && sale.document.is_some() && is_given && !self.desk.has(tenant, &sale.key)
+        };
+        Ok(open.filter(is_due).map(|sale| sale.key).collect())
+    }
+
+    /// Settles before the handler runs. What is paid already is not settled again.
+    pub async fn sale_prepay(&self, tenant: &TenantId, key: &ClaimKey) -> Result<SaleSettled, EngineError> {
+        let seller = self.seller(tenant)?;
+        let identity = service(tenant, "seller")?;
+        let key = sale_key(key)?;
+        let hand = self.desk.resume(tenant, &key);
+        let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        let found = self.store.settlement(tenant, &key).await?;
+        let found = found.ok_or_else(|| EngineError::Broken("a claimed sale is gone".into()))?;
+        let outcome = if found.state.is_open() {
+            let document = goods::prepaid(&goods)?;
+            let (settlement, digest) = (key.clone(), document.digest());
+            let command = Command::Dispatch { settlement, document: digest, transaction: None, account_nonce: None };
+            let stored = self.run(&identity, command, vec![document]).await?.settlement;
+            let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
+            let relayed = seller.facilitator.settle(&goods.payload, &goods.requirements).await;
+            self.sale_outcome(&identity, &sale, relayed, goods.confirmations).await?
+        } else {
+            SaleSettled::Settled(settled(&found))
+        };
+        if matches!(outcome, SaleSettled::Settled(_)) {
+            // From here on nobody knows whether it was delivered, until the handler has ended.
+            self.put(&identity, &key, goods::begun(&key)).await?;
+            hand.keep(goods);
+        }
+        Ok(outcome)
+    }
+
+    /// The handler delivered what was paid before it ran.
+    pub async fn sale_deliver(
+        &self,
+        tenant: &TenantId,
+        key: &ClaimKey,
+        answer: Vec<u8>,
+    ) -> Result<SettleResponse, EngineError> {
+        let identity = service(tenant, "seller")?;
+        let key = sale_key(key)?;
+        let _hand = self.desk.resume(tenant, &key);
+        self.put(&identity, &key, goods::answer(answer)).await
+    }
+
+    async fn put(
+        &self,
+        identity: &Identity,
+        key: &SettlementKey,
+        document: Document,
+    ) -> Result<SettleResponse, EngineError> {
+        let command = Command::Deliver { settlement: key.clone(), document: document.digest() };
+        let stored = self.run(identity, command, vec![document]).await?.settlement;
+        let sale = stored.ok_or_else(|| EngineError::Broken("a sale without a settlement".into()))?;
+        Ok(settled(&sale))
+    }
+
+    /// It did not. The payer is owed what they paid for, and the same payment has it tried again.
+    pub async fn sale_undelivered(&self, tenant: &TenantId, key: &ClaimKey, why: &str) -> Result<(), EngineError> {
+        let identity = service(tenant, "seller")?;
+        let key = sale_key(key)?;
+        let _hand = self.desk.resume(tenant, &key);
+        let document = goods::undelivered(&key, why);
+        let command = Command::Undeliver { settlement: key, document: document.digest() };
+        self.run(&identity, command, vec![document]).await.map(|_| ())
+    }
+
+    /// What is owed: by payers for what was given, to payers for what was not.
+    pub async fn owed(&self, tenant: &TenantId) -> Result<Vec<Settlement>, EngineError> {
+        let mut owed = self.store.owed_settlements(tenant, OPEN_MAX).await?;
+        let open = self.store.open_settlements(tenant, OPEN_MAX).await?;
+        owed.extend(open.into_iter().filter(Settlement::is_sold_unpaid));
+        Ok(owed)
+    }
+
+    /// An operator gives up what a payer owes, or says that what a payer is owed was made good elsewhere.
+    pub async fn write_off(
+        &self,
+        identity: &Identity,
+        key: &SettlementKey,
+        because: &str,
+    ) -> Result<Settlement, EngineError> {
+        if because.trim().is_empty() {
+            return Err(EngineError::invalid("because", "why it is written off", because));
+        }
+        let document = Document { kind: "sale-written-off".into(), bytes: because.as_bytes().to_vec() };
+        let command = Command::WriteOff { settlement: key.clone(), document: document.digest() };
+        let written = self.run(identity, command, vec![document]).await?.settlement;
+        written.ok_or_else(|| EngineError::Broken("a sale without a settlement".into()))
+    }
+
+    pub(super) async fn content(&self, tenant: &TenantId, sale: &Settlement) -> Result<Option<Content>, EngineError> {
+        let Some(digest) = sale.document else { return Ok(None) };
+        let document = self.store.document(tenant, digest).await?;
+        document.ok_or_else(|| EngineError::Broken("a stored answer is gone".into())).and_then(goods::read).map(Some)
+    }
+
+    /// Paid: what it bought, or the right to have it made.
+    pub(super) async fn bought(
+        &self,
+        identity: &Identity,
+        hand: InHand<'_>,
+        presented: Presented,
+        sale: &Settlement,
+    ) -> Result<SaleClaim, EngineError> {
+        if !self.is_deep(sale, presented.release.confirmations).await? {
+            return Ok(SaleClaim::InFlight);
+        }
+        match self.content(&identity.tenant, sale).await? {
+            Some(Content::Answer(answer) | Content::Served { answer, .. }) => {
+                Ok(SaleClaim::Answered { answer, response: Some(settled(sale)) })
+            }
+            Some(Content::Prepaid) => Ok(won(hand, presented, Manner::PaidFirst)),
+            None | Some(Content::Begun) if presented.rerun == Rerun::Harmless => {
+                Ok(won(hand, presented, Manner::PaidFirst))
+            }
+            None | Some(Content::Begun) => Ok(SaleClaim::OutcomeUnknown),
+            Some(Content::Undelivered) => {
+                let message = "paid, not delivered, and made good elsewhere";
+                Ok(SaleClaim::Failed(SettleResponse {
+                    error_message: Some(message.into()),
+                    ..failed(sale, Reason::UnexpectedSettleError)
+                }))
+            }
+        }
+    }
+
+    /// Whoever has it in hand has ended, or is about to.
+    pub(super) async fn in_other_hands(
+        &self,
+        identity: &Identity,
+        sale: &Settlement,
+        confirmations: std::num::NonZeroU64,
+    ) -> Result<SaleClaim, EngineError> {
+        let is_paid = sale.state == SettlementState::Settled;
+        if is_paid && !self.is_deep(sale, confirmations).await? {
+            return Ok(SaleClaim::InFlight);
+        }
+        let response = is_paid.then(|| settled(sale));
+        match self.content(&identity.tenant, sale).await? {
+            Some(Content::Answer(answer)) if is_paid => Ok(SaleClaim::Answered { answer, response }),
+            Some(Content::Served { answer, .. }) => Ok(SaleClaim::Answered { answer, response }),
+            _ => Ok(SaleClaim::InFlight),
+        }
+    }
+
+    /// Stored and perhaps on its way, and nobody in this process waits for it.
+    pub(super) async fn under_way(
+        &self,
+        identity: &Identity,
+        hand: InHand<'_>,
+        presented: Presented,
+        sale: Settlement,
+    ) -> Result<SaleClaim, EngineError> {
+        let state = self.look_for_sale(identity, &sale).await?;
+        let sale = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or(sale);
+        match state {
+            SettlementState::Settled => return self.bought(identity, hand, presented, &sale).await,
+            SettlementState::Failed | SettlementState::Unpaid => {
+                return Ok(SaleClaim::Failed(failed(&sale, Reason::TransactionFailed)));
+            }
+            _ => {}
+        }
+        match self.content(&identity.tenant, &sale).await? {
+            Some(Content::Served { answer, .. }) if sale.is_sold_unpaid() => {
+                Ok(SaleClaim::Answered { answer, response: None })
+            }
+            // The handler has not run: whoever carries it is asked again, about the same payment.
+            Some(Content::Prepaid) => Ok(won(hand, presented, Manner::PaidFirst)),
+            _ => Ok(SaleClaim::OutcomeUnknown),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What lies with a sale in the store: what was given, what it is to be paid with, or why nothing was given.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ledger::settlement::SettlementKey;
+use ledger::store::Document;
+use serde::{Deserialize, Serialize};
+use x402::wire::{PaymentPayload, PaymentRequirements};
+
+use crate::desk::Goods;
+use crate::error::EngineError;
+
+const ANSWER: &str = "sale-answer";
+const SERVED: &str = "sale-served";
+const PREPAID: &str = "sale-prepaid";
+const BEGUN: &str = "sale-begun";
+const UNDELIVERED: &str = "sale-undelivered";
+
+/// What a payment is carried with; whoever holds it can have exactly this payment made, and no other.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Payment {
+    pub payload: PaymentPayload,
+    pub requirements: PaymentRequirements,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Served {
+    payment: Payment,
+    /// In base64.
+    answer: String,
+}
+
+/// What a document says of its sale.
+pub(super) enum Content {
+    /// What the handler answered, paid for or about to be.
+    Answer(Vec<u8>),
+    /// What was given, or is about to be, before it is paid.
+    Served { payment: Payment, answer: Vec<u8> },
+    /// To be paid before the handler runs.
+    Prepaid,
+    /// Paid, and the handler runs.
+    Begun,
+    /// The handler ended, and nothing was given.
+    Undelivered,
+}
+
+pub(super) fn answer(bytes: Vec<u8>) -> Document {
+    Document { kind: ANSWER.into(), bytes }
+}
+
+/// Read again after a restart, to have it paid.
+pub(super) fn served(goods: &Goods, answer: &[u8]) -> Result<Document, EngineError> {
+    written(SERVED, &Served { payment: payment(goods), answer: STANDARD.encode(answer) })
+}
+
+pub(super) fn prepaid(goods: &Goods) -> Result<Document, EngineError> {
+    written(PREPAID, &payment(goods))
+}
+
+pub(super) fn begun(key: &SettlementKey) -> Document {
+    Document { kind: BEGUN.into(), bytes: format!("purser/sale-begun/1 {}", named(key)).into_bytes() }
+}
+
+pub(super) fn undelivered(key: &SettlementKey, why: &str) -> Document {
+    let bytes = format!("purser/sale-undelivered/1 {} {why}", named(key)).into_bytes();
+    Document { kind: UNDELIVERED.into(), bytes }
+}
+
+fn named(key: &SettlementKey) -> String {
+    let authorization = &key.authorization;
+    format!("{}/{}/0x{}", authorization.asset, authorization.payer, hex::encode(authorization.nonce))
+}
+
+fn payment(goods: &Goods) -> Payment {
+    Payment { payload: goods.payload.clone(), requirements: goods.requirements.clone() }
+}
+
+fn written<T: Serialize>(kind: &str, value: &T) -> Result<Document, EngineError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| EngineError::Broken(error.to_string()))?;
+    Ok(Document { kind: kind.into(), bytes })
+}
+
+pub(super) fn read(document: Document) -> Result<Content, EngineError> {
+    let broken = |why: String| EngineError::Broken(format!("what lies with a sale cannot be read: {why}"));
+    match document.kind.as_str() {
+        ANSWER => Ok(Content::Answer(document.bytes)),
+        SERVED => {
+            let served = serde_json::from_slice(&document.bytes).map_err(|error| broken(error.to_string()))?;
+            let Served { payment, answer } = served;
+            let answer = STANDARD.decode(answer).map_err(|error| broken(error.to_string()))?;
+            Ok(Content::Served { payment, answer })
+        }
+        PREPAID => Ok(Content::Prepaid),
+        BEGUN => Ok(Content::Begun),
+        UNDELIVERED => Ok(Content::Undelivered),
+        other => Err(broken(format!("a document of kind {other}"))),
+    }
+}

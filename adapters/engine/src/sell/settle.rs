@@ -1,0 +1,154 @@
+//! A sale whose answer is held back: stored, carried, seen on the chain, posted.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use ledger::command::Command;
+use ledger::id::TenantId;
+use ledger::settlement::{Settlement, SettlementState};
+use x402::chain::At;
+use x402::reason::Reason;
+use x402::settlement::{ClaimKey, Outcome, observe};
+use x402::wire::SettleResponse;
+
+use super::{SaleSettled, failed, goods, sale_key, settled};
+use crate::book::{self, service};
+use crate::error::EngineError;
+use crate::ports::Relayed;
+use crate::{Engine, Identity};
+
+impl Engine {
+    /// The handler delivered: store what it said, have the payment carried, see the transfer, post the sale.
+    pub async fn sale_settle(
+        &self,
+        tenant: &TenantId,
+        key: &ClaimKey,
+        answer: Vec<u8>,
+    ) -> Result<SaleSettled, EngineError> {
+        let seller = self.seller(tenant)?;
+        let identity = service(tenant, "seller")?;
+        let key = sale_key(key)?;
+        let hand = self.desk.resume(tenant, &key);
+        let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        let document = goods::answer(answer);
+        let command = Command::Dispatch {
+            settlement: key.clone(),
+            document: document.digest(),
+            transaction: None,
+            account_nonce: None,
+        };
+        let stored = self.run(&identity, command, vec![document]).await?.settlement;
+        let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
+        // Somebody else had it carried while the handler ran, and another process saw it.
+        if sale.state == SettlementState::Settled && self.is_deep(&sale, goods.confirmations).await? {
+            return Ok(SaleSettled::Settled(settled(&sale)));
+        }
+        let relayed = seller.facilitator.settle(&goods.payload, &goods.requirements).await;
+        let settled = self.sale_outcome(&identity, &sale, relayed, goods.confirmations).await;
+        drop(hand);
+        settled
+    }
+
+    /// Whether as many blocks show it as whoever sells wants, beyond those that the books ask for.
+    pub(super) async fn is_deep(&self, sale: &Settlement, confirmations: NonZeroU64) -> Result<bool, EngineError> {
+        let Some(block) = sale.young.filter(|_| confirmations > self.confirmations) else { return Ok(true) };
+        let head = self.chain.block(At::Latest).await?.number;
+        Ok(head.saturating_sub(block.number).saturating_add(1) >= confirmations.get())
+    }
+
+    /// The facilitator's word decides how long we look, and nothing else.
+    pub(super) async fn sale_outcome(
+        &self,
+        identity: &Identity,
+        sale: &Settlement,
+        relayed: Relayed<SettleResponse>,
+        confirmations: NonZeroU64,
+    ) -> Result<SaleSettled, EngineError> {
+        let wait = Duration::from_millis(self.tenant(&identity.tenant)?.limits.settle_wait_millis);
+        let patience = match &relayed {
+            Relayed::Answer(response) if response.success || is_pending(response) => wait,
+            Relayed::Answer(_) => Duration::ZERO,
+            Relayed::Silence(_) => wait,
+        };
+        let state = self.await_sale(identity, sale, patience, confirmations).await?;
+        let now = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or_else(|| sale.clone());
+        match (state, relayed) {
+            (SettlementState::Settled, _) if self.is_deep(&now, confirmations).await? => {
+                Ok(SaleSettled::Settled(settled(&now)))
+            }
+            (SettlementState::Settled, _) => Ok(SaleSettled::Pending { transaction: settled(&now).transaction }),
+            (SettlementState::Failed | SettlementState::Unpaid, _) => {
+                Ok(SaleSettled::Failed(failed(&now, Reason::TransactionFailed)))
+            }
+            (_, Relayed::Answer(response)) if is_pending(&response) => {
+                Ok(SaleSettled::Pending { transaction: response.transaction })
+            }
+            (_, Relayed::Answer(response)) if response.success => {
+                let message = format!("the facilitator names {}, our node does not show it", response.transaction);
+                Ok(SaleSettled::Unknown { message })
+            }
+            // Somebody else took it to the chain, and not enough blocks show it yet: paid is paid, whatever we are told.
+            (_, Relayed::Answer(response)) if self.may_be_paid(sale).await? => {
+                Ok(SaleSettled::Pending { transaction: response.transaction })
+            }
+            (_, Relayed::Answer(response)) => {
+                // The chain does not show it. The claim is given back, so that the same payment can be
+                // presented again: if it is settled all the same, it buys what it was signed for.
+                let command = Command::Abandon { settlement: sale.key.clone() };
+                self.run(identity, command, Vec::new()).await?;
+                Ok(SaleSettled::Failed(response))
+            }
+            (_, Relayed::Silence(message)) => Ok(SaleSettled::Unknown { message }),
+        }
+    }
+
+    async fn may_be_paid(&self, sale: &Settlement) -> Result<bool, EngineError> {
+        let expected = book::expected(&sale.key.authorization, &sale.pay_to, sale.money.amount, sale.valid_before)?;
+        let outcome = observe(self.chain.as_ref(), &expected, None, sale.since_block).await?;
+        Ok(matches!(outcome, Outcome::Settled { .. } | Outcome::Unknown))
+    }
+
+    pub(super) async fn await_sale(
+        &self,
+        identity: &Identity,
+        sale: &Settlement,
+        patience: Duration,
+        confirmations: NonZeroU64,
+    ) -> Result<SettlementState, EngineError> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let looked = self.look_deep(identity, sale, confirmations).await;
+            let out_of_time = tokio::time::Instant::now() + pause >= deadline;
+            match looked {
+                Ok((state, is_over)) if is_over || out_of_time => return Ok(state),
+                Err(error) if out_of_time => {
+                    tracing::warn!(code = error.code(), "a sale cannot be looked for: {error}");
+                    return Err(EngineError::OutcomeUnknown(error.to_string()));
+                }
+                Ok(_) | Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+
+    /// How it stands, and whether there is nothing more to wait for.
+    async fn look_deep(
+        &self,
+        identity: &Identity,
+        sale: &Settlement,
+        confirmations: NonZeroU64,
+    ) -> Result<(SettlementState, bool), EngineError> {
+        let now = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or_else(|| sale.clone());
+        if !now.state.is_open() {
+            return Ok((now.state, self.is_deep(&now, confirmations).await?));
+        }
+        let state = self.look_for_sale(identity, &now).await?;
+        // Where it has just been seen, the next look says how deep it lies.
+        Ok((state, !state.is_open() && confirmations <= self.confirmations))
+    }
+}
+
+pub(super) fn is_pending(response: &SettleResponse) -> bool {
+    response.error_reason.as_deref().and_then(|text| text.parse().ok()) == Some(Reason::SettlementPending)
+}

@@ -1,0 +1,45 @@
+//! Sales that were given before they are paid are carried to the chain by whoever serves, after a restart too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::Engine;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Between two looks: whoever carries a payment is not asked about it more often.
+const PAUSE: Duration = Duration::from_secs(3);
+/// Asked for at once; one that is slow keeps no other waiting.
+const AT_ONCE: usize = 16;
+
+pub(super) async fn collect(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut under_way = JoinSet::new();
+    loop {
+        while under_way.try_join_next().is_some() {}
+        let sellers = engine.tenants().into_iter().filter(|tenant| tenant.seller.is_some());
+        for tenant in sellers {
+            let due = match engine.uncollected(&tenant.id).await {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::warn!(tenant = %tenant.id, code = error.code(), "sales on credit: {error}");
+                    continue;
+                }
+            };
+            for key in due {
+                let Ok(place) = places.clone().try_acquire_owned() else { break };
+                let (engine, tenant) = (engine.clone(), tenant.id.clone());
+                under_way.spawn(async move {
+                    if let Err(error) = engine.sale_collect(&tenant, &key).await {
+                        tracing::warn!(%tenant, code = error.code(), "a sale on credit is not settled yet: {error}");
+                    }
+                    drop(place);
+                });
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The risk of a seller: what a payer has signed beside this, what may be given before it is paid, and what becomes of what
+//! was given and never paid, or paid and never given. Judged in the unit of the claim, so that it holds for every replica.
+
+use super::settling::{given_up, sale};
+use super::{Draft, Outcome, done};
+use crate::command::{ClaimSettlement, Cover};
+use crate::effects::{Fact, Operation};
+use crate::gate::Scope;
+use crate::id::Digest;
+use crate::money::Amount;
+use crate::rejection::{Fault, Refusal, Rejection};
+use crate::settlement::{PayerKey, Role, Settlement, SettlementKey, SettlementState};
+use crate::transfer::{Layer, Resolves, TransferCode};
+use crate::view::{Keys, View};
+
+/// Payments of one payer in one asset under way with one seller; each claim reads them all.
+pub(super) const PAYER_OPEN_MAX: usize = 1_000;
+
+pub(super) fn wants_claim(view: &View, claim: &ClaimSettlement, keys: &mut Keys) {
+    keys.settlement(view, &claim.key);
+    keys.gates(view, [Scope::Fence, Scope::Everything]);
+    let payer = PayerKey::of(&claim.key);
+    if claim.credit.is_some_and(|credit| credit.total_max.is_some()) {
+        keys.payer(view, payer.clone().everybody());
+    }
+    if claim.cover.is_some() || claim.credit.is_some() {
+        keys.payer(view, payer);
+    }
+}
+
+impl Draft<'_> {
+    /// Each of a payer's authorizations may be covered, and all together not. What was under way before the balance was
+    /// looked at counts, also where it has been settled since: nobody knows whether the balance was before or after it.
+    pub(super) fn check_cover(&self, claim: &ClaimSettlement) -> Result<(), Refusal> {
+        let Some(cover) = &claim.cover else { return Ok(()) };
+        let beside = self.beside(claim, cover)?;
+        if beside.len() >= PAYER_OPEN_MAX {
+            let (found, limit) = (count(beside.len()), count(PAYER_OPEN_MAX));
+            return Err(Rejection::PayerPaymentsOpen { payer: payer(claim), found, limit }.into());
+        }
+        let in_all = sum(beside.iter().copied());
+        self.check_funds(claim, "balance", in_all, cover.balance)?;
+        if let Some(allowance) = cover.allowance {
+            let permits = beside.iter().filter(|found| found.key.authorization.nonce_space().is_some());
+            self.check_funds(claim, "allowance", sum(permits.copied()), allowance)?;
+        }
+        Ok(())
+    }
+
+    fn beside<'a>(&'a self, claim: &ClaimSettlement, cover: &'a Cover) -> Result<Vec<&'a Settlement>, Refusal> {
+        let mut beside = self.open_of(&PayerKey::of(&claim.key))?;
+        beside.retain(|found| found.state.is_open() && found.key != claim.key);
+        let seen = cover.beside.iter().filter(|seen| seen.state.is_open() && seen.key != claim.key);
+        let more: Vec<_> = seen.filter(|seen| beside.iter().all(|found| found.key != seen.key)).collect();
+        beside.extend(more);
+        Ok(beside)
+    }
+
+    fn check_funds(
+        &self,
+        claim: &ClaimSettlement,
+        of: &str,
+        beside: Option<Amount>,
+        found: Amount,
+    ) -> Result<(), Refusal> {
+        let requested = claim.money.amount;
+        let needed = beside.and_then(|beside| beside.checked_add(requested));
+        if needed.is_some_and(|needed| needed <= found) {
+            return Ok(());
+        }
+        let (beside, of) = (beside.unwrap_or(Amount::MAX), of.to_owned());
+        Err(Rejection::PayerOverdrawn { payer: payer(claim), of, requested, beside, found }.into())
+    }
+
+    /// Who owes for something that was never paid gets nothing more on credit. Beyond a limit nobody does: whoever claims
+    /// may claim it again without credit, and give when it is paid.
+    pub(super) fn check_credit(&self, claim: &ClaimSettlement) -> Result<(), Refusal> {
+        let Some(credit) = claim.credit else { return Ok(()) };
+        let own = PayerKey::of(&claim.key);
+        let found = self.open_of(&own)?;
+        let unpaid = sum(found.iter().copied().filter(|found| found.state == SettlementState::Unpaid));
+        if unpaid != Some(Amount::ZERO) {
+            return Err(Rejection::PayerBlocked { payer: payer(claim), owed: unpaid.unwrap_or(Amount::MAX) }.into());
+        }
+        self.check_exposure(claim, &payer(claim), &found, credit.payer_max)?;
+        match credit.total_max {
+            Some(limit) => self.check_exposure(claim, "all payers", &self.open_of(&own.everybody())?, limit),
+            None => Ok(()),
+        }
+    }
+
+    fn check_exposure(
+        &self,
+        claim: &ClaimSettlement,
+        whose: &str,
+        found: &[&Settlement],
+        limit: Amount,
+    ) -> Result<(), Refusal> {
+        let requested = claim.money.amount;
+        let owed = sum(found.iter().copied().filter(|found| found.is_on_credit() && found.key != claim.key));
+        let exposed = owed.and_then(|owed| owed.checked_add(requested));
+        if exposed.is_some_and(|exposed| exposed <= limit) {
+            return Ok(());
+        }
+        let (payer, owed) = (whose.to_owned(), owed.unwrap_or(Amount::MAX));
+        Err(Rejection::ExposureExceeded { payer, requested, owed, limit }.into())
+    }
+
+    fn open_of(&self, key: &PayerKey) -> Result<Vec<&Settlement>, Refusal> {
+        let keys = self.view.open_of.find(key)?.into_iter().flatten();
+        let found = keys.map(|key| self.view.settlements.find(key));
+        Ok(found.filter_map(Result::transpose).collect::<Result<_, Fault>>()?)
+    }
+
+    /// The sale is posted before the money is there: its price is owed until the chain shows it.
+    pub(super) fn serve(&self, key: &SettlementKey, document: Digest) -> Result<Outcome, Refusal> {
+        if let Some(paid) = self.paid_sale(key)? {
+            return if paid.document.is_some() { Ok(Outcome::Known) } else { self.deliver(key, document) };
+        }
+        let promised = [SettlementState::Promised];
+        let Some(found) = self.settlement_in(key, &promised, SettlementState::Submitted)? else {
+            return Ok(Outcome::Known);
+        };
+        let mut effects = self.effects(Operation::Serve);
+        if let Some(pending) = found.pending {
+            let resolves = Resolves { transfer: pending, amount: found.money.amount };
+            effects.transfers.push(sale(&found.money, TransferCode::Sale, Layer::Posted, Some(resolves)));
+        }
+        let state = SettlementState::Submitted;
+        effects.settlement = Some(Settlement { state, document: Some(document), pending: None, ..found.clone() });
+        effects.fact = Some(Fact::Reference(document));
+        done(effects)
+    }
+
+    pub(super) fn paid_sale(&self, key: &SettlementKey) -> Result<Option<&Settlement>, Refusal> {
+        let found = self.view.settlements.find(key)?;
+        Ok(found.filter(|found| found.key.role == Role::Seller && found.state == SettlementState::Settled))
+    }
+
+    pub(super) fn deliver(&self, key: &SettlementKey, document: Digest) -> Result<Outcome, Refusal> {
+        let paid = [SettlementState::Settled, SettlementState::Undelivered];
+        let Some(found) = self.settlement_in(key, &paid, SettlementState::Settled)? else { return Ok(Outcome::Known) };
+        if found.state == SettlementState::Settled && found.document == Some(document) {
+            return Ok(Outcome::Known);
+        }
+        let mut effects = self.effects(Operation::Deliver);
+        let state = SettlementState::Settled;
+        effects.settlement = Some(Settlement { state, document: Some(document), ..found.clone() });
+        effects.fact = Some(Fact::Reference(document));
+        done(effects)
+    }
+
+    pub(super) fn undeliver(&self, key: &SettlementKey, document: Digest) -> Result<Outcome, Refusal> {
+        let paid = [SettlementState::Settled];
+        let found = self.settlement_in(key, &paid, SettlementState::Undelivered)?;
+        let Some(found) = found else { return Ok(Outcome::Known) };
+        let mut effects = self.effects(Operation::Undeliver);
+        let state = SettlementState::Undelivered;
+        effects.settlement = Some(Settlement { state, document: Some(document), ..found.clone() });
+        effects.fact = Some(Fact::Reference(document));
+        done(effects)
+    }
+
+    /// What a seller is owed is not income any more; what a payer is owed was made good elsewhere.
+    pub(super) fn write_off(&self, key: &SettlementKey, document: Digest) -> Result<Outcome, Refusal> {
+        let owed = [SettlementState::Unpaid, SettlementState::Undelivered];
+        let known = SettlementState::Failed;
+        let Some(found) = self.settlement_in(key, &owed, known)? else { return Ok(Outcome::Known) };
+        let mut effects = self.effects(Operation::WriteOff);
+        let state = match found.state {
+            SettlementState::Unpaid => {
+                effects.transfers.push(given_up(found));
+                known
+            }
+            _ => SettlementState::Settled,
+        };
+        effects.settlement = Some(Settlement { state, ..found.clone() });
+        effects.fact = Some(Fact::Reference(document));
+        done(effects)
+    }
+}
+
+fn payer(claim: &ClaimSettlement) -> String {
+    claim.key.authorization.payer.clone()
+}
+
+/// `None` where it leaves the range of an amount.
+fn sum<'a>(mut found: impl Iterator<Item = &'a Settlement>) -> Option<Amount> {
+    found.try_fold(Amount::ZERO, |sum, found| sum.checked_add(found.money.amount))
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
