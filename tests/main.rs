@@ -41,6 +41,7 @@ mod others_publish_a_status;
 mod others_sell_through_the_paywall;
 mod our_wallet_pays_by_permit2;
 mod permits_are_carried;
+mod prices_by_usage;
 mod processes_come_and_go;
 mod releases_stand_side_by_side;
 mod roots_are_trusted_for_something;

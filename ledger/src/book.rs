@@ -4,6 +4,7 @@
 //! come in a fixed order (the one the rules are written in), so that two stores give the same answer.
 
 mod accepting;
+mod charging;
 mod claiming;
 mod deciding;
 mod delegating;
@@ -86,6 +87,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         }
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
+        | Command::Charge { settlement, .. }
         | Command::Receive { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }
@@ -223,6 +225,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Dispatch { settlement, document, transaction, account_nonce } => {
             draft.dispatch(settlement, *document, transaction.as_ref(), *account_nonce)
         }
+        Command::Charge { settlement, document, charged } => draft.charge(settlement, *document, *charged),
         Command::Receive { settlement, seen, finalized, gas } => {
             draft.receive(settlement, seen, *finalized, gas.as_ref())
         }

@@ -133,6 +133,13 @@ pub enum Command {
         transaction: Option<RailReference>,
         account_nonce: Option<u64>,
     },
+    /// As `Dispatch`, where a seller charges less than was permitted. A charge of nothing is settled by it: no chain will
+    /// ever show one.
+    Charge {
+        settlement: SettlementKey,
+        document: Digest,
+        charged: Amount,
+    },
     Receive {
         settlement: SettlementKey,
         seen: Observation,

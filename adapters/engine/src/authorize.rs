@@ -207,7 +207,10 @@ impl Engine {
             pin: draft.recipient.pin.clone(),
             purchase: Digest(offer.digest()),
             cart: draft.request.cart.as_deref().map(cart_identity).transpose()?,
-            authorization: book::authorization(&claim_key)?,
+            authorization: match offer.transfer() {
+                Transfer::Upto { .. } => book::authorization(&claim_key)?.at_most(),
+                Transfer::Eip3009 | Transfer::Permit2 => book::authorization(&claim_key)?,
+            },
             valid_before: i64::try_from(draft.valid_before).unwrap_or(i64::MAX),
             since_block: self.chain.block(At::Finalized).await?.number,
             expires_at: Micros::from_seconds(lapses),

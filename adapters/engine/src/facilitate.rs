@@ -352,7 +352,7 @@ impl Engine {
         let outcome = observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?;
         let other = Self::used_by_another(&outcome, ours, finalized);
         let command = match (outcome, ours) {
-            (Outcome::Settled { transaction, block }, Some(ours)) if transaction == ours => {
+            (Outcome::Settled { transaction, block, .. }, Some(ours)) if transaction == ours => {
                 if !self.is_confirmed(&block).await? {
                     return Ok(settlement.state);
                 }

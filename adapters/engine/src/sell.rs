@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use ledger::command::{ClaimSettlement, Command};
 use ledger::id::{Digest, TenantId};
+use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
 use ledger::transfer::Money;
 use x402::chain::At;
-use x402::exact::{self, VerifiedPayment};
+use x402::exact::{self, Transfer, VerifiedPayment};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
 use x402::scheme;
 use x402::settlement::{ClaimKey, Outcome, observe};
+use x402::upto;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
 use crate::book::{self, service};
@@ -175,7 +177,11 @@ impl Engine {
                 claimed = book::claimed_too(claimed, &other)?;
             }
         }
-        let caller = payment.terms().pay_to;
+        // The proxy of `upto` takes nobody else.
+        let caller = match payment.terms().transfer {
+            Transfer::Upto { facilitator } => facilitator,
+            Transfer::Eip3009 | Transfer::Permit2 => payment.terms().pay_to,
+        };
         match exact::verify_on_chain(self.chain.as_ref(), payment, caller, claimed).await {
             Ok(()) => Ok(head),
             Err(exact::OnChainError::Chain(error)) => Err(error.into()),
@@ -190,29 +196,44 @@ impl Engine {
         }
     }
 
-    /// The handler delivered: store what it said, have the payment carried, see the transfer, post the sale.
+    /// The handler delivered: store what it said, have the payment carried, see the transfer, post the sale. `charged` is
+    /// what it takes of a price by usage.
     pub async fn sale_settle(
         &self,
         tenant: &TenantId,
         key: &ClaimKey,
         answer: Vec<u8>,
+        charged: Option<Amount>,
     ) -> Result<SaleSettled, EngineError> {
         let seller = self.seller(tenant)?;
         let identity = service(tenant, "seller")?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
-        let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        let (hand, mut goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
         let document = Document { kind: "sale-answer".into(), bytes: answer };
-        let command = Command::Dispatch {
-            settlement: key.clone(),
-            document: document.digest(),
-            transaction: None,
-            account_nonce: None,
+        let (settlement, digest) = (key.clone(), document.digest());
+        let command = match charged {
+            Some(charged) if goods.requirements.scheme == upto::SCHEME => {
+                goods.requirements.amount = charged.to_string();
+                Command::Charge { settlement, document: digest, charged }
+            }
+            _ => Command::Dispatch { settlement, document: digest, transaction: None, account_nonce: None },
         };
         let stored = self.run(&identity, command, vec![document]).await?.settlement;
         let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
         let relayed = seller.facilitator.settle(&goods.payload, &goods.requirements).await;
-        let settled = self.sale_outcome(&identity, &sale, relayed).await;
+        // Nothing was charged: it is settled already. Whoever carries was told that the permit is used up.
+        let settled = if sale.state == SettlementState::Settled {
+            if let Relayed::Silence(why) = &relayed {
+                tracing::warn!(
+                    nonce = hex::encode(sale.key.authorization.nonce),
+                    "a charge of nothing was not heard: {why}"
+                );
+            }
+            Ok(SaleSettled::Settled(settled(&sale)))
+        } else {
+            self.sale_outcome(&identity, &sale, relayed).await
+        };
         drop(hand);
         settled
     }
@@ -307,10 +328,10 @@ impl Engine {
         payload: &PaymentPayload,
         requirements: &PaymentRequirements,
     ) -> Result<Result<VerifiedPayment, Refusal>, EngineError> {
-        // A seller charges the whole; what a facilitator carries may be a part of it.
+        // Whoever sells wants the whole permitted; what a facilitator carries may be a part of it.
         let judge = match role {
             Role::Facilitator => scheme::verify_charge,
-            Role::Seller | Role::Wallet => exact::verify,
+            Role::Seller | Role::Wallet => scheme::verify,
         };
         let verdict = judge(payload, requirements, &self.assets, self.now_seconds());
         let Err(refusal) = verdict else { return Ok(verdict) };

@@ -13,6 +13,8 @@ use http::{Request, Response, StatusCode, response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Service, ServiceExt};
+use x402::value::Amount;
+use x402::wire::PaymentRequirements;
 use x402::wire::v1::Spoken;
 
 use crate::answer::{self, Again};
@@ -21,6 +23,7 @@ use crate::limit::{LOOK_AGAIN_MAX, LOOK_AGAIN_MIN};
 use crate::price::{Price, Repeat};
 use crate::stored::{StoredAnswer, StoredBody};
 use crate::till::{Abandoned, Answered, Claim, ClaimRequest, Refusal, SettleRefusal, Ticket, Till};
+use crate::usage::Usage;
 
 /// A request whose payment was read, with its body at hand.
 pub(crate) struct Charge<S> {
@@ -36,7 +39,7 @@ pub(crate) struct Charge<S> {
 
 /// What came out of the handler.
 enum Handled {
-    Answer(response::Parts, Bytes),
+    Answer(response::Parts, Bytes, Option<Amount>),
     Nothing(Abandoned),
 }
 
@@ -69,9 +72,9 @@ where
     /// The handler runs here, and nowhere else (but for [`Charge::again`], which charges nothing).
     async fn serve(self, ticket: Ticket) -> Response<Body> {
         let Self { till, price, ask, spoken, claim, inner, request } = self;
-        let (parts, body) = match handle(inner, request, &price).await {
-            Handled::Answer(parts, body) if parts.status.as_u16() < 400 => (parts, body),
-            Handled::Answer(parts, body) => {
+        let (parts, body, charged) = match handle(inner, request, &price, &claim.requirements).await {
+            Handled::Answer(parts, body, charged) if parts.status.as_u16() < 400 => (parts, body, charged),
+            Handled::Answer(parts, body, _) => {
                 let why = Abandoned::HandlerAnswered { status: parts.status.as_u16() };
                 till.abandon(ticket, why).await;
                 return answer::unpaid(parts, body);
@@ -83,7 +86,7 @@ where
             }
         };
         let kept = StoredAnswer::of(&parts, &body);
-        match till.settle(ticket, kept).await {
+        match till.settle(ticket, kept, charged).await {
             Ok(settled) => answer::paid(parts, body, &settled.response, &spoken),
             Err(SettleRefusal::Failed(receipt)) => ask.settlement_failed(&receipt, &spoken),
             Err(SettleRefusal::Pending { transaction }) => {
@@ -110,8 +113,8 @@ where
         if matches!(answer.body, StoredBody::Whole(_)) || self.price.repeat == Repeat::Never {
             return answer::stored(&answer, &response, &self.spoken);
         }
-        match handle(self.inner, self.request, &self.price).await {
-            Handled::Answer(parts, body) => answer::paid(parts, body, &response, &self.spoken),
+        match handle(self.inner, self.request, &self.price, &self.claim.requirements).await {
+            Handled::Answer(parts, body, _) => answer::paid(parts, body, &response, &self.spoken),
             Handled::Nothing(why) => answer::with_receipt(not_delivered(why), &response, &self.spoken),
         }
     }
@@ -136,18 +139,26 @@ async fn wait(till: &dyn Till, request: &ClaimRequest, patience: Duration) -> Re
 }
 
 /// Runs the handler to the last byte of its answer, in a task of its own so that a panic ends here.
-async fn handle<S>(inner: S, request: Request<Body>, price: &Price) -> Handled
+async fn handle<S>(inner: S, request: Request<Body>, price: &Price, requirements: &PaymentRequirements) -> Handled
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send,
 {
-    let answer_bytes_max = price.limits.answer_bytes_max;
+    let (answer_bytes_max, usage) = (price.limits.answer_bytes_max, Usage::of(requirements, &price.assets));
     let mut task = tokio::spawn(async move {
         let Ok(response) = inner.oneshot(request).await;
         let (mut parts, body) = response.into_parts();
+        let said = usage.said(&parts);
         answer::scrub(&mut parts);
+        let charged = match said {
+            Ok(charged) => charged,
+            Err(error) => {
+                tracing::error!(%error, "a handler's charge cannot be read");
+                return Handled::Nothing(Abandoned::ChargeUnreadable);
+            }
+        };
         match read_body(body, answer_bytes_max).await {
-            Ok(body) => Handled::Answer(parts, body),
+            Ok(body) => Handled::Answer(parts, body, charged),
             Err(BodyError::TooLarge) => Handled::Nothing(Abandoned::AnswerTooLarge),
             Err(BodyError::Broken) => Handled::Nothing(Abandoned::AnswerBroken),
         }

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use x402::exact;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
+use x402::scheme;
 use x402::settlement::ClaimKey;
 use x402::wire::v1::{self, Spoken};
 use x402::wire::{
@@ -47,7 +48,7 @@ pub(crate) fn read(headers: &HeaderMap, ask: &Ask) -> Read<Presented> {
             return Err(bad(StatusCode::BAD_REQUEST, "duplicate_payment_header", &message));
         }
     };
-    let key = exact::claim_key(&payload, &requirements).map_err(|refusal| {
+    let key = scheme::claim_key(&payload, &requirements).map_err(|refusal| {
         Box::new(answer::problem(StatusCode::BAD_REQUEST, refusal.code(), &refusal.to_string(), Again::Never))
     })?;
     Ok(Presented { key, payload, requirements, spoken })

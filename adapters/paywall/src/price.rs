@@ -2,10 +2,10 @@
 
 use http::request;
 use serde_json::{Map, Value};
-use x402::exact::Terms;
 use x402::limit::{OFFERS_MAX, URL_BYTES_MAX};
 use x402::network::{AssetTable, NetworkNames};
 use x402::refusal::Refusal;
+use x402::scheme;
 use x402::wire::{PaymentRequired, PaymentRequirements, ResourceInfo, WireError, v1, write_header};
 
 use crate::limit::Limits;
@@ -82,7 +82,7 @@ impl Price {
             return Err(PriceError::OfferCount { max: OFFERS_MAX, found: accepts.len() });
         }
         for (index, offer) in accepts.iter().enumerate() {
-            Terms::read(offer).map_err(|refusal| PriceError::Offer { index, refusal })?;
+            scheme::terms(offer).map_err(|refusal| PriceError::Offer { index, refusal })?;
         }
         // `mcp://tool/NAME` is how x402's MCP transport names a tool.
         let known = ["https://", "http://", "mcp://"].iter().any(|scheme| resource.url.starts_with(scheme));

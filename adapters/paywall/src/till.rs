@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use x402::reason::Reason;
 use x402::settlement::ClaimKey;
+use x402::value::Amount;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
 use crate::price::Repeat;
@@ -26,7 +27,15 @@ pub trait Till: Send + Sync {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Refusal>;
 
     /// The handler answered below 400. Stores the answer, settles, posts the sale, in this order.
-    async fn settle(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Settled, SettleRefusal>;
+    ///
+    /// `charged` is what the handler takes of a price by usage, at most what was permitted; nothing too, and then the
+    /// payment is used up all the same. `None` is the whole price.
+    async fn settle(
+        &self,
+        ticket: Ticket,
+        answer: StoredAnswer,
+        charged: Option<Amount>,
+    ) -> Result<Settled, SettleRefusal>;
 
     /// The handler did not deliver: nothing is settled, and the same payment may be presented again.
     async fn abandon(&self, ticket: Ticket, why: Abandoned);
@@ -177,6 +186,8 @@ pub enum Abandoned {
     AnswerBroken,
     /// The answer is longer than what can be held back.
     AnswerTooLarge,
+    /// What it says that it charges cannot be read.
+    ChargeUnreadable,
 }
 
 impl Abandoned {
@@ -187,6 +198,7 @@ impl Abandoned {
             Self::HandlerTimedOut => "handler_timed_out",
             Self::AnswerBroken => "answer_broken",
             Self::AnswerTooLarge => "answer_too_large",
+            Self::ChargeUnreadable => "charge_unreadable",
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct PaidRoute {
     pub methods: Vec<Method>,
     pub repeat: Repeat,
     pub limits: Limits,
-    pub requirements: PaymentRequirements,
+    pub offers: Vec<PaymentRequirements>,
 }
 
 /// Where what is sold comes from.
@@ -46,7 +46,7 @@ impl PaidRoute {
             "resource": format!("{public_url}{}", self.path),
             "type": "http",
             "x402Version": 2,
-            "accepts": [self.requirements],
+            "accepts": self.offers,
             "description": self.description,
         })
     }
@@ -80,7 +80,7 @@ pub fn router(routes: Vec<PaidRoute>, selling: &Selling<'_>) -> Result<Router, P
         let mut resource = ResourceInfo::new(url);
         resource.description = Some(route.description);
         resource.mime_type = route.mime_type;
-        let price = Price::new(&route.path, vec![route.requirements], resource, address, route.repeat)?;
+        let price = Price::new(&route.path, route.offers, resource, address, route.repeat)?;
         let price =
             price.with_limits(route.limits).with_names(selling.names.clone()).with_assets(selling.assets.clone());
         let paywall = PaywallLayer::new(selling.till.clone(), price);

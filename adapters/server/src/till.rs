@@ -7,6 +7,7 @@ use engine::Engine;
 use engine::error::{EngineError, Kind};
 use engine::sell::{Presented, Rerun, SaleClaim, SaleSettled};
 use ledger::id::{Digest, TenantId};
+use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use paywall::{
     Abandoned, Answered, Claim, ClaimRequest, Refusal, Repeat, SettleRefusal, Settled, StoredAnswer, Ticket, Till,
@@ -48,10 +49,15 @@ impl Till for Books {
         }
     }
 
-    async fn settle(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Settled, SettleRefusal> {
+    async fn settle(
+        &self,
+        ticket: Ticket,
+        answer: StoredAnswer,
+        charged: Option<Amount>,
+    ) -> Result<Settled, SettleRefusal> {
         let unknown = |message: String| SettleRefusal::Unknown { message };
         let bytes = answer.to_bytes().map_err(|error| unknown(error.to_string()))?;
-        let settled = self.engine.sale_settle(&self.tenant, &ticket.key, bytes).await;
+        let settled = self.engine.sale_settle(&self.tenant, &ticket.key, bytes, charged).await;
         match settled.map_err(|error| unknown(error.to_string()))? {
             SaleSettled::Settled(response) => Ok(Settled { response }),
             SaleSettled::Failed(response) => Err(SettleRefusal::Failed(Box::new(response))),

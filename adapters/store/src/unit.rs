@@ -259,6 +259,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         Command::Claim(claim) => answer.settlement = view.settlements.find(&claim.key).ok().flatten().cloned(),
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
+        | Command::Charge { settlement, .. }
         | Command::Receive { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }

@@ -2,6 +2,7 @@
 
 mod answering;
 mod carts;
+mod charging;
 mod delegating;
 mod following;
 pub mod memory;

@@ -65,8 +65,11 @@ impl Draft<'_> {
             ("nonce", format!("{:#x}", self.nonce)),
         ];
         // Only where it is not the rail's default, so that what was signed before reads as it did.
-        let method = (self.offer.transfer() == Transfer::Permit2)
-            .then(|| ("assetTransferMethod", x402::permit2::METHOD.to_owned()));
+        let method = match self.offer.transfer() {
+            Transfer::Eip3009 => None,
+            Transfer::Permit2 => Some(("assetTransferMethod", x402::permit2::METHOD.to_owned())),
+            Transfer::Upto { .. } => Some(("scheme", x402::upto::SCHEME.to_owned())),
+        };
         Ok(ClosedPayment {
             transaction_id,
             payee: self.recipient.merchant.clone(),

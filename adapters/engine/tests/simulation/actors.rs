@@ -356,7 +356,7 @@ async fn sell(engine: &Engine, presented: Presented, fails: bool) -> String {
             if fails {
                 return said(engine.sale_abandon(&shop, &key).await);
             }
-            format!("{:?}", engine.sale_settle(&shop, &key, b"the thing".to_vec()).await)
+            format!("{:?}", engine.sale_settle(&shop, &key, b"the thing".to_vec(), None).await)
         }
         Ok(other) => format!("{other:?}").chars().take(40).collect(),
         Err(error) => error.to_string(),

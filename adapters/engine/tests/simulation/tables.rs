@@ -168,6 +168,7 @@ pub fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<
         Command::Claim(claim) => answer.settlement = settlement(&claim.key),
         Command::Abandon { settlement: key }
         | Command::Dispatch { settlement: key, .. }
+        | Command::Charge { settlement: key, .. }
         | Command::Receive { settlement: key, .. }
         | Command::Unreceive { settlement: key, .. }
         | Command::Conclude { settlement: key, .. }
