@@ -11,6 +11,7 @@ mod delegating;
 mod following;
 mod gating;
 mod mending;
+pub mod naming;
 mod presenting;
 mod settling;
 mod spending;
@@ -83,6 +84,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Accept(accept) => accepting::wants(view, accept, &mut keys),
         Command::Claim(claim) => {
             keys.settlement(view, &claim.key);
+            naming::wants(view, claim, &mut keys);
             keys.gates(view, [Scope::Fence, Scope::Everything]);
         }
         Command::Abandon { settlement }

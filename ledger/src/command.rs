@@ -8,7 +8,7 @@ use crate::id::{
     BudgetId, Caller, DecisionId, Digest, IdempotencyKey, Micros, PayeeId, PrincipalId, RailReference, SpendId,
 };
 use crate::money::{Amount, AssetId};
-use crate::settlement::SettlementKey;
+use crate::settlement::{Named, SettlementKey};
 use crate::spend::{Authorization, Observation, TakenBack, UnusedProof};
 use crate::transfer::Money;
 
@@ -307,6 +307,8 @@ pub struct ClaimSettlement {
     pub subject: Digest,
     pub valid_before: i64,
     pub since_block: u64,
+    /// The payer's own name for it, where there is one.
+    pub named: Option<Named>,
 }
 
 /// First contact: whom an origin asked to be paid.

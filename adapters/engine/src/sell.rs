@@ -22,6 +22,7 @@ use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 use crate::book::{self, service};
 use crate::desk::Goods;
 use crate::error::EngineError;
+use crate::named::{Place, content};
 use crate::ports::Relayed;
 use crate::tenant::Seller;
 use crate::{Engine, Identity};
@@ -41,6 +42,8 @@ pub struct Presented {
     pub requirements: PaymentRequirements,
     /// Digest of route, method, target and body.
     pub purpose: Digest,
+    /// The payer's own name for it.
+    pub named: Option<String>,
     pub rerun: Rerun,
 }
 
@@ -79,6 +82,22 @@ impl Engine {
         let (payload, requirements) = (&presented.payload, &presented.requirements);
         let payment = self.known_or_in_time(tenant, Role::Seller, payload, requirements).await??;
         let key = sale_key(&payment.claim_key())?;
+        let place = match &presented.named {
+            Some(name) => {
+                let content = content(&presented.purpose.0, requirements);
+                Some(self.place(tenant, &key, name, content).await?)
+            }
+            None => None,
+        };
+        let (named, document) = match place {
+            None => (None, None),
+            Some(Place::Own { named, document }) => (Some(named), Some(document)),
+            // Bought already, or being bought: the other payment's answer, and this one is not used up.
+            Some(Place::Other(sale)) => {
+                let presented = Presented { rerun: Rerun::Never, ..presented };
+                return self.claimed_before(&identity, presented, sale).await;
+            }
+        };
         let found = self.store.settlement(tenant, &key).await?;
         if let Some(sale) = found.filter(|sale| sale.state != SettlementState::Abandoned) {
             return self.claimed_before(&identity, presented, sale).await;
@@ -96,10 +115,16 @@ impl Engine {
             subject: presented.purpose,
             valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
             since_block,
+            named,
         };
         // Only who has it in hand may claim it: otherwise the winner in the book could be another than the one here.
         let Some(hand) = self.desk.take(tenant, &key) else { return Ok(SaleClaim::InFlight) };
-        let answer = self.run(&identity, Command::Claim(Box::new(claim)), Vec::new()).await?;
+        let claimed = self.run(&identity, Command::Claim(Box::new(claim)), document.into_iter().collect()).await;
+        let answer = match claimed {
+            // Somebody took the name's place meanwhile.
+            Err(EngineError::Book(Rejection::AuthorizationClaimed { .. })) => return Ok(SaleClaim::InFlight),
+            other => other?,
+        };
         let sale = answer.settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
         match answer.freshness {
             Freshness::New => {

@@ -21,6 +21,7 @@ use crate::answer::{self, Again};
 use crate::ask::Ask;
 use crate::limit::{LOOK_AGAIN_MAX, LOOK_AGAIN_MIN};
 use crate::price::{Price, Repeat};
+use crate::signing::sign_receipt;
 use crate::stored::{StoredAnswer, StoredBody};
 use crate::till::{Abandoned, Answered, Claim, ClaimRequest, Refusal, SettleRefusal, Ticket, Till};
 use crate::usage::Usage;
@@ -87,12 +88,18 @@ where
         };
         let kept = StoredAnswer::of(&parts, &body);
         match till.settle(ticket, kept, charged).await {
-            Ok(settled) => answer::paid(parts, body, &settled.response, &spoken),
+            Ok(settled) => {
+                let receipt = sign_receipt(&*till, &price, ask.url(), settled.response).await;
+                answer::paid(parts, body, &receipt, &spoken)
+            }
             Err(SettleRefusal::Failed(receipt)) => ask.settlement_failed(&receipt, &spoken),
             Err(SettleRefusal::Pending { transaction }) => {
                 tracing::info!(claim = %claim.key, transaction, "a settlement is not in a block yet");
                 match wait(&*till, &claim, price.limits.patience).await {
-                    Ok(Waited::Answered(answered)) => answer::paid(parts, body, &answered.response, &spoken),
+                    Ok(Waited::Answered(answered)) => {
+                        let receipt = sign_receipt(&*till, &price, ask.url(), answered.response).await;
+                        answer::paid(parts, body, &receipt, &spoken)
+                    }
                     Err(Refusal::SettlementFailed(receipt)) => ask.settlement_failed(&receipt, &spoken),
                     // a claim won a second time contradicts the first: nothing is run for it
                     Ok(Waited::OutcomeUnknown | Waited::Won(_)) => outcome_unknown(StatusCode::BAD_GATEWAY),
@@ -110,6 +117,7 @@ where
     /// handler's once more. Nothing is settled for it.
     async fn again(self, answered: Answered) -> Response<Body> {
         let Answered { answer, response } = answered;
+        let response = sign_receipt(&*self.till, &self.price, self.ask.url(), response).await;
         if matches!(answer.body, StoredBody::Whole(_)) || self.price.repeat == Repeat::Never {
             return answer::stored(&answer, &response, &self.spoken);
         }

@@ -22,6 +22,7 @@ pub mod limit;
 mod page;
 mod presented;
 mod price;
+mod signing;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ mod usage;
 
 pub use cross_origin::preflight;
 pub use layer::{Paid, Paywall, PaywallLayer};
-pub use price::{Address, Price, PriceError, Repeat};
+pub use price::{Address, Price, PriceError, Repeat, Signed};
 pub use stored::{StoredAnswer, StoredAnswerError, StoredBody};
 pub use till::{Abandoned, Answered, Claim, ClaimRequest, Purpose, Refusal, SettleRefusal, Settled, Ticket, Till};
 pub use usage::PURSER_CHARGE;

@@ -19,6 +19,13 @@ pub enum Repeat {
     Idempotent,
 }
 
+/// Whether what is offered and what was paid are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    Not,
+    OffersAndReceipts,
+}
+
 /// The address that a 402 advertises. Never taken from `Host` or another header of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -38,6 +45,7 @@ pub struct Price {
     pub address: Address,
     pub repeat: Repeat,
     pub limits: Limits,
+    pub signed: Signed,
     /// Declared to every payer, by name: `{info, schema}`.
     pub extensions: Option<Map<String, Value>>,
     /// What version 1 calls our networks. Where it has no name for any of them, version 1 is not spoken.
@@ -96,6 +104,7 @@ impl Price {
             address,
             repeat,
             limits: Limits::default(),
+            signed: Signed::Not,
             extensions: None,
             names: NetworkNames::empty(),
             assets: AssetTable::empty(),
@@ -112,6 +121,12 @@ impl Price {
     /// Speaks version 1 as well, for offers on networks that have a name.
     pub fn with_names(mut self, names: NetworkNames) -> Self {
         self.names = names;
+        self
+    }
+
+    /// Signs each offer, and that it was paid (extension `offer-receipt`).
+    pub fn with_signatures(mut self) -> Self {
+        self.signed = Signed::OffersAndReceipts;
         self
     }
 

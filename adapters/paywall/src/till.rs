@@ -10,6 +10,7 @@
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
+use x402::identifier::PaymentIdentifier;
 use x402::reason::Reason;
 use x402::settlement::ClaimKey;
 use x402::value::Amount;
@@ -37,6 +38,16 @@ pub trait Till: Send + Sync {
         charged: Option<Amount>,
     ) -> Result<Settled, SettleRefusal>;
 
+    /// Our signature under an offer, as a compact JWS (extension `offer-receipt`); `None` where this till signs nothing.
+    async fn sign_offer(&self, _resource_url: &str, _offer: &PaymentRequirements) -> Option<String> {
+        None
+    }
+
+    /// The same under what was paid.
+    async fn sign_receipt(&self, _resource_url: &str, _settled: &SettleResponse) -> Option<String> {
+        None
+    }
+
     /// The handler did not deliver: nothing is settled, and the same payment may be presented again.
     async fn abandon(&self, ticket: Ticket, why: Abandoned);
 }
@@ -50,6 +61,9 @@ pub struct ClaimRequest {
     /// The entry of the price that the payer accepted: ours, not the payload's copy.
     pub requirements: PaymentRequirements,
     pub purpose: Purpose,
+    /// The payer's own name for this purchase. Under the payer's verified address it stands for one purchase: another
+    /// payment of the same under it buys nothing and gets the first one's answer.
+    pub identifier: Option<PaymentIdentifier>,
     pub repeat: Repeat,
 }
 
@@ -124,6 +138,8 @@ pub enum Refusal {
     Payment { reason: Reason, message: String },
     #[error("this payment was used for another resource, method or body")]
     UsedForOtherResource,
+    #[error("this payment identifier stands for another purchase of yours")]
+    IdentifierConflict,
     /// The seller's own rule (a payer blocked, an exposure cap reached).
     #[error("{message}")]
     Policy { code: &'static str, message: String },
@@ -140,6 +156,7 @@ impl Refusal {
         match self {
             Self::Payment { reason, .. } => reason.as_str(),
             Self::UsedForOtherResource => "payment_used_for_other_resource",
+            Self::IdentifierConflict => Reason::PaymentIdentifierConflict.as_str(),
             Self::Policy { code, .. } => code,
             Self::SettlementFailed(_) => "settlement_failed",
             Self::Unavailable { .. } => "till_unavailable",
@@ -150,7 +167,9 @@ impl Refusal {
         match self {
             Self::Payment { reason, .. } => reason.retryable(),
             Self::Unavailable { .. } => true,
-            Self::UsedForOtherResource | Self::Policy { .. } | Self::SettlementFailed(_) => false,
+            Self::UsedForOtherResource | Self::IdentifierConflict | Self::Policy { .. } | Self::SettlementFailed(_) => {
+                false
+            }
         }
     }
 }

@@ -158,7 +158,7 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Call
         let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain, ring));
         let sold = sold.transpose()?.unwrap_or_default();
         settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));
-        let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id));
+        let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id, &public_url));
         let selling =
             Selling { public_url: &public_url, till: till.clone(), names: &settings.names, assets: &engine.assets };
         let router = server::paid::router(sold, &selling).map_err(|error| error.to_string())?;

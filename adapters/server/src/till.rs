@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::Engine;
+use engine::attest::did_web;
 use engine::error::{EngineError, Kind};
 use engine::sell::{Presented, Rerun, SaleClaim, SaleSettled};
 use ledger::id::{Digest, TenantId};
@@ -12,15 +13,18 @@ use ledger::rejection::Rejection;
 use paywall::{
     Abandoned, Answered, Claim, ClaimRequest, Refusal, Repeat, SettleRefusal, Settled, StoredAnswer, Ticket, Till,
 };
+use x402::wire::{PaymentRequirements, SettleResponse};
 
 pub struct Books {
     engine: Arc<Engine>,
     tenant: TenantId,
+    /// Whom offers and receipts are signed as.
+    did: String,
 }
 
 impl Books {
-    pub fn new(engine: Arc<Engine>, tenant: TenantId) -> Self {
-        Self { engine, tenant }
+    pub fn new(engine: Arc<Engine>, tenant: TenantId, public_url: &str) -> Self {
+        Self { engine, tenant, did: did_web(public_url).unwrap_or_default() }
     }
 }
 
@@ -31,6 +35,7 @@ impl Till for Books {
             payload: request.payload.clone(),
             requirements: request.requirements.clone(),
             purpose: Digest(request.purpose.digest()),
+            named: request.identifier.as_ref().map(|name| name.as_str().to_owned()),
             rerun: match request.repeat {
                 Repeat::Never => Rerun::Never,
                 Repeat::Idempotent => Rerun::Harmless,
@@ -66,6 +71,14 @@ impl Till for Books {
         }
     }
 
+    async fn sign_offer(&self, resource_url: &str, offer: &PaymentRequirements) -> Option<String> {
+        said(self.engine.sign_offer(&self.tenant, &self.did, resource_url, offer).await)
+    }
+
+    async fn sign_receipt(&self, resource_url: &str, settled: &SettleResponse) -> Option<String> {
+        said(self.engine.sign_sale(&self.tenant, &self.did, resource_url, settled).await)
+    }
+
     async fn abandon(&self, ticket: Ticket, why: Abandoned) {
         if let Err(error) = self.engine.sale_abandon(&self.tenant, &ticket.key).await {
             tracing::error!(code = error.code(), why = why.code(), "a sale could not be given back: {error}");
@@ -73,9 +86,15 @@ impl Till for Books {
     }
 }
 
+/// An offer without its signature is an offer; whoever wants one sees that there is none.
+fn said(signed: Result<String, EngineError>) -> Option<String> {
+    signed.inspect_err(|error| tracing::error!(code = error.code(), "not signed: {error}")).ok()
+}
+
 fn refusal(error: EngineError) -> Refusal {
     match error {
         EngineError::Payment(refusal) => refusal.into(),
+        EngineError::Book(Rejection::IdempotencyKeyReused { .. }) => Refusal::IdentifierConflict,
         EngineError::Book(Rejection::PaymentUsedForOtherResource { .. }) => Refusal::UsedForOtherResource,
         // Whoever has signed already shall not sign again: the same payment is good when it goes on.
         EngineError::Book(rejection @ Rejection::Stopped { .. }) => {

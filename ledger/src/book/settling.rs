@@ -28,9 +28,11 @@ impl Draft<'_> {
                 return Ok(Outcome::Known);
             }
         }
+        let name = self.check_name(claim)?;
         // What was begun before a stop ends; nothing is begun under it.
         [Scope::Fence, Scope::Everything].iter().try_for_each(|scope| self.check_gate(scope))?;
         let mut effects = self.effects(Operation::Claim);
+        effects.claims.extend(name);
         let pending = match claim.key.role {
             Role::Seller => {
                 effects.transfers = vec![sale(&claim.money, TransferCode::Sale, Layer::Pending, None)];

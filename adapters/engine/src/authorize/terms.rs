@@ -44,6 +44,8 @@ pub(super) struct Draft<'a> {
     /// The mandates that it was handed on from, from the nearest up.
     pub above: Vec<Budget>,
     pub recipient: Recipient<'a>,
+    /// What was found of the signature under the offer, where there is one.
+    pub vouched: Option<String>,
     pub authority: Money,
     pub rate: Option<Peg>,
     pub payer: Address,

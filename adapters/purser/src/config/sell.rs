@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use axum::http::Method;
-use paywall::Repeat;
 use paywall::limit::Limits;
+use paywall::{Repeat, Signed};
 use serde::{Deserialize, Serialize};
 use server::paid::{PaidRoute, Sold};
 use server::upstream::{Upstream, UpstreamKey};
+use x402::identifier::{self, Demanded};
 use x402::network::TransferMethod;
 use x402::wire::PaymentRequirements;
 use x402::{permit2, upto};
@@ -52,6 +53,12 @@ pub struct RouteConfig {
     /// What is offered, in this order; what the token can do by itself where nothing is said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pay_by: Vec<PayBy>,
+    /// Whether payers name their purchases, so that each is made once however often it is paid for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_identifier: Option<Identified>,
+    /// Each offer, and that it was paid, is signed with the tenant's key for receipts.
+    #[serde(default)]
+    pub signed: bool,
     pub description: String,
     /// What is sold: a text that stands in the paid body and nowhere else …
     #[serde(default)]
@@ -92,12 +99,22 @@ pub enum PayBy {
     Upto,
 }
 
+/// Whether a payer names its purchase (extension `payment-identifier`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identified {
+    Optional,
+    Required,
+}
+
 impl Default for RouteConfig {
     fn default() -> Self {
         Self {
             path: String::new(),
             amount: String::new(),
             pay_by: Vec::new(),
+            payment_identifier: None,
+            signed: false,
             description: String::new(),
             body: None,
             upstream: None,
@@ -166,6 +183,8 @@ impl SellConfig {
                 repeat: if route.idempotent { Repeat::Idempotent } else { Repeat::Never },
                 limits: route.limits(),
                 offers: offer.all(route, settles).map_err(wrong)?,
+                extensions: route.extensions(),
+                signed: if route.signed { Signed::OffersAndReceipts } else { Signed::Not },
             })
         });
         paid.collect()
@@ -232,6 +251,17 @@ impl RouteConfig {
             (Some(_), Some(_)) => Err("one of body and upstream is sold; both are there".into()),
             (None, None) => Err("one of body and upstream is sold; neither is there".into()),
         }
+    }
+
+    fn extensions(&self) -> serde_json::Map<String, serde_json::Value> {
+        let named = self.payment_identifier.map(|identified| {
+            let demanded = match identified {
+                Identified::Optional => Demanded::Optional,
+                Identified::Required => Demanded::Required,
+            };
+            (identifier::EXTENSION.to_owned(), identifier::declaration(demanded))
+        });
+        named.into_iter().collect()
     }
 
     fn mime_type(&self) -> Option<String> {

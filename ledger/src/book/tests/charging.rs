@@ -72,7 +72,6 @@ pub(super) fn cases() -> Vec<Case> {
         (claimed(Role::Seller), 0, charge(6), Code::SettlementMismatch),
         (claimed(Role::Facilitator), 0, on(carried), Code::OwnerMismatch),
         (charged(3), 0, receive(5), Code::SettlementMismatch),
-        (charged(0), 0, receive(5), Code::SettlementStateWrong),
         (charged(0), 0, on(Command::Abandon { settlement: settlement(1, Role::Seller) }), Code::SettlementStateWrong),
     ]
 }
