@@ -43,17 +43,12 @@ fn route(path: &str, upstream: String) -> RouteConfig {
         path: path.into(),
         amount: "10000".into(),
         description: "what another service has".into(),
-        body: None,
         upstream: Some(upstream),
         methods: vec!["GET".into(), "POST".into()],
-        idempotent: false,
-        mime_type: None,
         body_bytes_max: Some(1_000),
         answer_bytes_max: Some(100_000),
         answer_seconds_max: Some(2),
-        max_timeout_seconds: 60,
-        release: Default::default(),
-        unknown: Default::default(),
+        ..RouteConfig::default()
     }
 }
 

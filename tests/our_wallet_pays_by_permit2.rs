@@ -52,9 +52,11 @@ async fn what_cannot_move_is_not_signed() {
     ] {
         assert_eq!(refused(&with(name, value.clone())).await, "no_payable_offer", "{name} = {value}");
     }
-    let mut upto = with("facilitatorAddress", json!(Address::repeat_byte(1).to_string()));
-    upto.accepts[0].scheme = "upto".to_owned();
-    assert_eq!(refused(&upto).await, "no_payable_offer", "how much it would be is not known");
+    for nobody in [json!(null), json!("0x00"), json!(Address::ZERO.to_string())] {
+        let mut upto = with("facilitatorAddress", nobody.clone());
+        upto.accepts[0].scheme = "upto".to_owned();
+        assert_eq!(refused(&upto).await, "no_payable_offer", "{nobody} may charge");
+    }
     let shown = shop.figures(&mandate).await;
     assert_eq!((text(&shown["held"], "units"), shown["payments"]["used"].as_u64()), ("0", Some(0)), "nothing is held");
     assert!(shop.transfers(&shop.wallet(), &format!("{:#x}", shop_address())).is_empty());

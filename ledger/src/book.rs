@@ -4,6 +4,7 @@
 //! come in a fixed order (the one the rules are written in), so that two stores give the same answer.
 
 mod accepting;
+mod charging;
 mod claiming;
 mod crediting;
 mod deciding;
@@ -11,6 +12,7 @@ mod delegating;
 mod following;
 mod gating;
 mod mending;
+pub mod naming;
 mod presenting;
 mod settling;
 mod spending;
@@ -81,13 +83,17 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Release { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Accept(accept) => accepting::wants(view, accept, &mut keys),
-        Command::Claim(claim) => crediting::wants_claim(view, claim, &mut keys),
+        Command::Claim(claim) => {
+            crediting::wants_claim(view, claim, &mut keys);
+            naming::wants(view, claim, &mut keys);
+        }
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
         | Command::Serve { settlement, .. }
         | Command::Deliver { settlement, .. }
         | Command::Undeliver { settlement, .. }
         | Command::WriteOff { settlement, .. }
+        | Command::Charge { settlement, .. }
         | Command::Receive { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }
@@ -229,6 +235,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Deliver { settlement, document } => draft.deliver(settlement, *document),
         Command::Undeliver { settlement, document } => draft.undeliver(settlement, *document),
         Command::WriteOff { settlement, document } => draft.write_off(settlement, *document),
+        Command::Charge { settlement, document, charged } => draft.charge(settlement, *document, *charged),
         Command::Receive { settlement, seen, finalized, gas } => {
             draft.receive(settlement, seen, *finalized, gas.as_ref())
         }

@@ -3,6 +3,7 @@
 use crate::codec::{Canon, DecodeError, Reader, canon_struct, encode};
 use crate::id::{BudgetId, Digest, IdempotencyKey, PrincipalId, RailReference, SpendId};
 use crate::rejection::RejectionCode;
+use crate::settlement::Role;
 use crate::spend::Authorization;
 
 /// What can be claimed once in a tenant.
@@ -25,6 +26,8 @@ pub enum ClaimKey {
     /// A merchant's cart, whichever rail pays it and under whichever mandate: its first purchase, and where that came to
     /// nothing or another one was meant, its next.
     Cart { cart: Digest, number: u8 },
+    /// A payer's own name for what is bought from us or carried by us, and which of the authorizations under it.
+    Named { role: Role, payer: String, name: String, number: u8 },
 }
 
 /// A log of a transaction.
@@ -49,6 +52,7 @@ impl ClaimKey {
             Self::Refund(_) => "refund",
             Self::Recovered(_) => "recovered",
             Self::Cart { .. } => "cart",
+            Self::Named { .. } => "named",
         }
     }
 
@@ -98,6 +102,13 @@ impl Canon for ClaimKey {
                 cart.write(out);
                 number.write(out);
             }
+            Self::Named { role, payer, name, number } => {
+                out.push(9);
+                role.write(out);
+                payer.write(out);
+                name.write(out);
+                number.write(out);
+            }
         }
     }
 
@@ -115,6 +126,12 @@ impl Canon for ClaimKey {
             6 => Canon::read(input).map(Self::Refund),
             7 => Canon::read(input).map(Self::Recovered),
             8 => Ok(Self::Cart { cart: Canon::read(input)?, number: Canon::read(input)? }),
+            9 => Ok(Self::Named {
+                role: Canon::read(input)?,
+                payer: Canon::read(input)?,
+                name: Canon::read(input)?,
+                number: Canon::read(input)?,
+            }),
             other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
         }
     }
@@ -133,7 +150,7 @@ pub enum ClaimOutcome {
     Seen(RailReference),
     /// The node that this key opened.
     Opened(BudgetId),
-    /// The receipt that was given for it.
+    /// The document that was given for it: a receipt; of a name, whose place it is.
     Accepted(Digest),
 }
 

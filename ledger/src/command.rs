@@ -8,7 +8,7 @@ use crate::id::{
     BudgetId, Caller, DecisionId, Digest, IdempotencyKey, Micros, PayeeId, PrincipalId, RailReference, SpendId,
 };
 use crate::money::{Amount, AssetId};
-use crate::settlement::{Settlement, SettlementKey};
+use crate::settlement::{Named, Settlement, SettlementKey};
 use crate::spend::{Authorization, Observation, TakenBack, UnusedProof};
 use crate::transfer::Money;
 
@@ -152,6 +152,13 @@ pub enum Command {
     WriteOff {
         settlement: SettlementKey,
         document: Digest,
+    },
+    /// As `Dispatch`, where a seller charges less than was permitted. A charge of nothing is settled by it: no chain will
+    /// ever show one.
+    Charge {
+        settlement: SettlementKey,
+        document: Digest,
+        charged: Amount,
     },
     Receive {
         settlement: SettlementKey,
@@ -324,6 +331,8 @@ pub struct ClaimSettlement {
     pub cover: Option<Cover>,
     /// How much may be owed, where it is given before it is paid.
     pub credit: Option<Credit>,
+    /// The payer's own name for it, where there is one.
+    pub named: Option<Named>,
 }
 
 /// What a payer had on the rail when it was looked at.

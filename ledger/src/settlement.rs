@@ -48,6 +48,20 @@ pub struct SettlementKey {
 }
 canon_struct!(SettlementKey { role, authorization });
 
+/// A payer's own name for what an authorization pays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub name: String,
+    /// Its place among the authorizations that were presented under the name.
+    pub number: u8,
+    /// The one before it, which came to nothing.
+    pub follows: Option<SettlementKey>,
+    /// Digest of what the name stands for; other content under it is a conflict.
+    pub content: Digest,
+    /// The document that says whose place it is.
+    pub document: Digest,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
     pub key: SettlementKey,

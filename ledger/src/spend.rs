@@ -22,8 +22,8 @@ canon_names!(
         Submitted = 5 "submitted",
         /// Nobody could say what became of it. Stays held until proved either way.
         Unknown = 6 "unknown",
-        /// The chain shows the transfer, from us to the payee, of exactly this amount; on the mandate rail: its verifier's
-        /// receipt says that it was paid.
+        /// The chain shows the transfer, from us to the payee, of exactly this amount (of a charge: of what it came to, which
+        /// the spend says from then on); on the mandate rail: its verifier's receipt says that it was paid.
         Settled = 7 "settled",
         /// Proved never to happen.
         Released = 8 "released",
@@ -56,7 +56,8 @@ impl SpendState {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Authorization {
     /// CAIP-2; [`MANDATE_NETWORK`] on the mandate rail. Where somebody else than the asset counts the nonces, a slash and
-    /// who does stand behind it ([`PERMIT2`]): the same nonce in another space names another right.
+    /// who does stand behind it ([`PERMIT2`]): the same nonce in another space names another right. Of ours, where the
+    /// payee says within what was signed how much it takes, [`UPTO`] stands behind that.
     pub network: String,
     pub asset: AssetId,
     /// Lower-case hexadecimal: an address, or a digest of the instrument.
@@ -71,6 +72,9 @@ pub const MANDATE_NETWORK: &str = "ap2:payment";
 
 /// Behind the name of a chain: nonces that Permit2 counts. No CAIP-2 name has a slash.
 pub const PERMIT2: &str = "permit2";
+
+/// Behind who counts the nonce: what is signed is the most that may move.
+pub const UPTO: &str = "upto";
 
 /// Where what became of a payment shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +106,18 @@ impl Authorization {
 
     /// Who counts the nonces, where the asset itself does not.
     pub fn nonce_space(&self) -> Option<&str> {
-        self.network.split_once('/').map(|(_, space)| space)
+        self.network.split('/').nth(1)
+    }
+
+    /// Whether less than what was signed may move: how much, the rail alone says.
+    pub fn is_at_most(&self) -> bool {
+        self.network.split('/').nth(2) == Some(UPTO)
+    }
+
+    /// The same right, of which less may be taken.
+    #[must_use]
+    pub fn at_most(self) -> Self {
+        if self.is_at_most() { self } else { Self { network: format!("{}/{UPTO}", self.network), ..self } }
     }
 }
 
@@ -118,7 +133,7 @@ pub struct Spend {
     pub windows: Vec<WindowKey>,
     /// In the budget's asset; this is what is debited.
     pub authority: Amount,
-    /// What moves.
+    /// What moves. Of a charge the most that may, until it is settled.
     pub money: Money,
     /// The recorded rate between the two, where the assets differ.
     pub rate: Option<Digest>,

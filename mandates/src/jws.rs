@@ -129,7 +129,7 @@ impl Unsigned {
     }
 
     /// Over a payload whose bytes are already decided.
-    pub(crate) fn over(header: &Object, payload: &[u8]) -> Self {
+    pub fn over(header: &Object, payload: &[u8]) -> Self {
         let header = base64url::encode(Value::Object(header.clone()).to_string().as_bytes());
         let payload = base64url::encode(payload);
         Self { before: String::new(), signing_input: format!("{header}.{payload}"), after: String::new() }

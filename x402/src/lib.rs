@@ -8,7 +8,7 @@
 //!
 //! Read in this order: [`wire`] (the messages, as texts), [`network`] (assets that are trusted), [`exact`] (terms,
 //! authorization, signature, verification), [`permit2`] and [`upto`] (the other way to move a token), [`scheme`] (the door to both), [`select`] (from a 402 to a signature), [`settlement`] (what became of
-//! it), [`chain`] (the port), [`reason`], [`limit`].
+//! it), [`chain`] (the port), [`reason`], [`limit`]; [`identifier`] and [`offer_receipt`] are extensions.
 //!
 //! Never here: sockets, files, a clock, randomness, HTTP, SQL, mandates, budgets. `now` is an argument, and the chain
 //! is a port whose implementations live elsewhere. Contract wallets are refused by name.
@@ -17,8 +17,10 @@ pub mod chain;
 pub mod exact;
 #[cfg(test)]
 mod fixture;
+pub mod identifier;
 pub mod limit;
 pub mod network;
+pub mod offer_receipt;
 pub mod permit2;
 pub mod reason;
 pub mod refusal;

@@ -60,6 +60,12 @@ reasons! {
     AcceptedRequirementsMismatch = "accepted_requirements_mismatch", Never;
     /// What the payer echoes of an extension is not what was declared.
     ExtensionEchoMismatch = "extension_echo_mismatch", Never;
+    /// The payer's own name for the payment is none (HTTP 400).
+    PaymentIdentifierInvalid = "payment_identifier_invalid", Never;
+    /// The route takes no payment without one (HTTP 400).
+    PaymentIdentifierRequired = "payment_identifier_required", Never;
+    /// It stands for something else already (HTTP 409).
+    PaymentIdentifierConflict = "payment_identifier_conflict", Never;
 
     ExactScheme = "invalid_exact_evm_scheme", Never;
     NetworkMismatch = "invalid_exact_evm_network_mismatch" | "network_mismatch" | "chain_id_mismatch"

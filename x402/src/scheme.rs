@@ -42,6 +42,12 @@ pub fn verify_charge(
     }
 }
 
+/// The claim that a payment would make, read without verifying it; see [`exact::claim_key`].
+pub fn claim_key(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<ClaimKey, Refusal> {
+    let terms = terms(requirements)?;
+    Ok(exact::read_signed(payload, &terms)?.claim_key(&terms))
+}
+
 /// What the payer claims to have signed. For answers and look-ups; nothing is decided by it.
 pub fn claimed(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<(Signed, ClaimKey), Refusal> {
     let terms = match upto::with_accepted_amount(payload, requirements) {

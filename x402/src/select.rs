@@ -12,11 +12,13 @@ use serde_json::Value;
 
 pub use offer::{AuthorizeError, Offer, Unsigned};
 
-use crate::exact::{SCHEME, Terms};
+use crate::exact::SCHEME;
 use crate::limit::{METHOD_BYTES_MAX, OFFERS_MAX, URL_BYTES_MAX, WALLET_TIMEOUT_SECONDS_MAX};
 use crate::network::AssetTable;
 use crate::reason::Reason;
 use crate::refusal::{Refusal, echo};
+use crate::scheme;
+use crate::upto;
 use crate::wire::{PaymentRequired, PaymentRequirements, X402_VERSION};
 
 /// What a wallet is willing to consider at all. Mandates and budgets narrow it further, on the frozen offer.
@@ -162,11 +164,11 @@ fn check_frame(required: &PaymentRequired, method: &str) -> Result<(), SelectErr
 }
 
 fn freeze(requirements: &PaymentRequirements, url: &str, method: &str, wallet: Wallet<'_>) -> Result<Offer, Unfit> {
-    if requirements.scheme != SCHEME {
+    if requirements.scheme != SCHEME && requirements.scheme != upto::SCHEME {
         // said before anything else is read: the other fields mean other things in other schemes
-        return Err(Refusal::new(Reason::UnsupportedScheme, "scheme", SCHEME, &requirements.scheme).into());
+        return Err(Refusal::new(Reason::UnsupportedScheme, "scheme", "exact or upto", &requirements.scheme).into());
     }
-    let terms = Terms::read(requirements)?;
+    let terms = scheme::terms(requirements)?;
     match requirements.extra_field("paymentFlow") {
         None => {}
         Some(Value::String(flow)) if flow == "authorization" => {}

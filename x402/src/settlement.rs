@@ -64,25 +64,40 @@ pub struct Expected {
     pub key: ClaimKey,
     pub to: Address,
     pub value: U256,
+    pub charge: Charge,
     /// Unix seconds, the first at which it can move nothing any more. A permit still moves at its deadline itself.
     pub valid_before: u64,
 }
 
+/// How much of [`Expected::value`] moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    Whole,
+    /// What the payee took of it, as the chain shows (scheme `upto`).
+    AtMost,
+}
+
 impl Expected {
     fn matches(&self, log: &TransferLog) -> bool {
-        log.asset == self.key.token && log.from == self.key.payer && log.to == self.to && log.value == self.value
+        let fits = match self.charge {
+            Charge::Whole => log.value == self.value,
+            Charge::AtMost => !log.value.is_zero() && log.value <= self.value,
+        };
+        log.asset == self.key.token && log.from == self.key.payer && log.to == self.to && fits
     }
 
-    /// Exactly one. Two would leave open which of them is ours.
-    fn moved_once(&self, logs: &[TransferLog]) -> bool {
-        logs.iter().filter(|log| self.matches(log)).count() == 1
+    /// What moved, by exactly one transfer. Two would leave open which of them is ours.
+    fn moved_once(&self, logs: &[TransferLog]) -> Option<U256> {
+        let mut fitting = logs.iter().filter(|log| self.matches(log));
+        let first = fitting.next()?;
+        fitting.next().is_none().then_some(first.value)
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The payee got exactly the amount, in this block. How many blocks must follow is the caller's policy.
-    Settled { transaction: B256, block: Block },
+    /// The payee got `value`, which is what was expected, in this block. How many blocks must follow is the caller's policy.
+    Settled { transaction: B256, block: Block, value: U256 },
     /// Not consumed, and still usable: it may settle yet.
     Pending,
     /// Not consumed at a finalized block at or past `validBefore`: it can never move money. The only release.
@@ -144,18 +159,19 @@ pub fn judge(expected: &Expected, evidence: &Evidence) -> Outcome {
 /// A reverted transaction, and one that succeeded without the transfer, prove nothing: somebody else may have
 /// submitted the same authorization first, and then the payee was paid by another transaction.
 fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
-    if receipt.success && expected.moved_once(&receipt.transfers) {
-        Outcome::Settled { transaction: receipt.transaction, block: receipt.block }
-    } else {
-        Outcome::Unknown
+    match expected.moved_once(&receipt.transfers) {
+        Some(value) if receipt.success => {
+            Outcome::Settled { transaction: receipt.transaction, block: receipt.block, value }
+        }
+        _ => Outcome::Unknown,
     }
 }
 
 fn judge_use(expected: &Expected, used: &AuthorizationUse) -> Outcome {
     if used.canceled {
         Outcome::Canceled { transaction: used.transaction, block: used.block }
-    } else if expected.moved_once(&used.transfers) {
-        Outcome::Settled { transaction: used.transaction, block: used.block }
+    } else if let Some(value) = expected.moved_once(&used.transfers) {
+        Outcome::Settled { transaction: used.transaction, block: used.block, value }
     } else {
         Outcome::SpentOtherwise { transaction: used.transaction, block: used.block, transfers: used.transfers.clone() }
     }

@@ -4,9 +4,13 @@
 //! A permit is good for one charge, of zero too: then nothing goes to the chain, and whoever settled it must remember
 //! that it is spent, because the chain does not.
 
+mod charge;
+
 use alloy_primitives::U256;
 use ledger::money::Amount;
 use serde_json::Value;
+
+pub use charge::{ChargeError, charge};
 
 use crate::exact::{Terms, Transfer, VerifiedPayment, check_accepted, read_address};
 use crate::network::AssetTable;

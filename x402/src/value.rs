@@ -5,6 +5,8 @@
 
 use alloy_primitives::{Address, B256, U256};
 
+pub use ledger::money::Amount;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     #[error("a number is written in ASCII digits alone")]

@@ -24,14 +24,17 @@ use mandates::cart;
 use mandates::digest::HashAlgorithm;
 use mandates::mandate::{Family, Mandate};
 use mandates::verify::{Facts, Purchase};
+use serde_json::{Map, Value};
 use x402::chain::At;
 use x402::exact::{self, Transfer};
+use x402::identifier;
 use x402::permit2;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
 use x402::select::{Offer, SelectError, Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
 
+use crate::attest::check_offer;
 use crate::book;
 use crate::closing::{Addressee, cart_identity};
 use crate::consent::{CartDemand, MandateView, agent_of, forbidden, to_document};
@@ -42,6 +45,9 @@ use crate::tenant::Tenant;
 use crate::{Engine, Identity};
 pub(crate) use terms::check_obligations;
 use terms::{Draft, merchant_keys, origin, price, recipient, request_digest};
+
+/// What a 402 declares beside its offers.
+type Extensions = Map<String, Value>;
 
 /// The name of this operation in purchase identities; changing it would change every nonce.
 const OPERATION: &str = "payments";
@@ -82,14 +88,15 @@ impl Engine {
         let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &request.key);
         let digest = request_digest(&request, &offer);
         if let Some(known) = self.store.spend(&identity.tenant, spend).await? {
-            return self.resume(identity, &tenant, &offer, known, digest).await;
+            let declared = request.required.extensions.as_ref();
+            return self.resume(identity, &tenant, (&offer, declared), known, digest).await;
         }
         self.check_quota(identity, &tenant.limits).await?;
         let draft = self.draft(identity, &tenant, &request, &offer, spend, digest).await?;
         let held = self.hold(identity, &draft).await;
         let held = held.inspect_err(|error| self.count_refusal(identity, &tenant.limits, error))?;
         let committed = self.commit(identity, held).await?;
-        self.sign(&tenant, &offer, committed).await
+        self.sign(&tenant, &offer, committed, request.required.extensions.as_ref()).await
     }
 
     /// One entry of `accepts[]`, frozen: what is judged is what is signed.
@@ -123,6 +130,8 @@ impl Engine {
         if request.cart.is_none() && view.record.cart == CartDemand::Required {
             return Err(EngineError::CartRequired);
         }
+        let (declared, now) = (request.required.extensions.as_ref(), self.now_seconds());
+        let vouched = check_offer(declared, offer, recipient.record, now)?;
         let (authority, rate) = price(tenant, &view, offer)?;
         let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
         let payer = wallet.address();
@@ -143,6 +152,7 @@ impl Engine {
             view,
             above,
             recipient,
+            vouched,
             authority,
             rate,
             payer,
@@ -207,7 +217,10 @@ impl Engine {
             pin: draft.recipient.pin.clone(),
             purchase: Digest(offer.digest()),
             cart: draft.request.cart.as_deref().map(cart_identity).transpose()?,
-            authorization: book::authorization(&claim_key)?,
+            authorization: match offer.transfer() {
+                Transfer::Upto { .. } => book::authorization(&claim_key)?.at_most(),
+                Transfer::Eip3009 | Transfer::Permit2 => book::authorization(&claim_key)?,
+            },
             valid_before: i64::try_from(draft.valid_before).unwrap_or(i64::MAX),
             since_block: self.chain.block(At::Finalized).await?.number,
             expires_at: Micros::from_seconds(lapses),
@@ -237,7 +250,8 @@ impl Engine {
         let open = self.token(draft.tenant, record, &record.payment).await?;
         let chain = self.close(signer, &open, Mandate::Payment(payment), &own).await?;
         let verdict = self.judge(draft.tenant, &chain, Family::Payment, &own, purchase);
-        let checks = verdict.checks.iter().map(|check| check.to_json().to_string()).collect();
+        let checks =
+            verdict.checks.iter().map(|check| check.to_json().to_string()).chain(draft.vouched.clone()).collect();
         Ok((chain, verdict.outcome?, checks))
     }
 
@@ -259,11 +273,20 @@ impl Engine {
     }
 
     /// Deterministic: the same spend has the same bytes, whenever it is asked for.
-    async fn sign(&self, tenant: &Tenant, offer: &Offer, spend: Spend) -> Result<Payment, EngineError> {
+    async fn sign(
+        &self,
+        tenant: &Tenant,
+        offer: &Offer,
+        spend: Spend,
+        declared: Option<&Extensions>,
+    ) -> Result<Payment, EngineError> {
         let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
         let expected = book::expected_of_spend(&spend)?;
         let unsigned = offer.authorize(expected.key.payer, expected.key.nonce, 0, expected.valid_before)?;
-        let payload = wallet.sign(&spend, &unsigned).await?;
+        let mut payload = wallet.sign(&spend, &unsigned).await?;
+        // Of the purchase, as the nonce is: whoever signs the same again names it the same.
+        let name = Digest::of_parts("purser/payment-name/1", &[&spend.id.0]);
+        payload.extensions = identifier::echo(declared, &format!("purser_{name}")).map(|entry| Map::from_iter([entry]));
         let header = write_header(&payload)?;
         Ok(Payment { spend, payload, header })
     }
@@ -273,13 +296,13 @@ impl Engine {
         &self,
         identity: &Identity,
         tenant: &Tenant,
-        offer: &Offer,
+        (offer, declared): (&Offer, Option<&Extensions>),
         spend: Spend,
         digest: Digest,
     ) -> Result<Payment, EngineError> {
         self.known(identity, &spend, digest).await?;
         let committed = self.commit(identity, spend).await?;
-        self.sign(tenant, offer, committed).await
+        self.sign(tenant, offer, committed, declared).await
     }
 
     /// What was written down under a key that is known: of this very request, and not ended without a payment.

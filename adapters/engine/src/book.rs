@@ -10,7 +10,7 @@ use ledger::transfer::Money;
 use x402::chain::{Block, Receipt};
 use x402::exact::ClaimedElsewhere;
 use x402::network::Network;
-use x402::settlement::{ClaimKey, Expected, NonceSpace};
+use x402::settlement::{Charge, ClaimKey, Expected, NonceSpace};
 
 use alloy_primitives::{Address, B256, U256};
 
@@ -95,7 +95,7 @@ pub fn observation(expected: &Expected, settled: B256, block: &Block) -> Result<
     })
 }
 
-/// What the chain must show for a spend: from the book alone.
+/// What the chain must show for a spend: from the book alone. Of a charge at most what is signed, until it is settled.
 pub fn expected_of_spend(spend: &Spend) -> Result<Expected, EngineError> {
     expected(&spend.authorization, &spend.pay_to, spend.money.amount, spend.valid_before)
 }
@@ -124,6 +124,7 @@ pub fn expected(
         },
         to: pay_to.parse().map_err(|_| broken("a payee"))?,
         value: U256::from(amount.get()),
+        charge: if authorization.is_at_most() { Charge::AtMost } else { Charge::Whole },
         valid_before: u64::try_from(valid_before).map_err(|_| broken("an expiry"))?,
     })
 }

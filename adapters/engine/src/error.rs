@@ -59,6 +59,8 @@ pub enum EngineError {
     PayeeMismatch { payee: String, expected: String, found: String },
     #[error("this cart is for {expected}; the 402 asks for {found}")]
     CartMismatch { expected: String, found: String },
+    #[error("{expected} was expected under the offer that is paid, {found} is there")]
+    OfferSignature { expected: String, found: String },
     #[error("{expected} was expected as who verifies the payment mandate, {found} was named")]
     VerifierUnknown { expected: String, found: String },
     #[error("{expected} was said before of spend {spend}, this receipt says {found}; both are kept, as an incident")]
@@ -105,6 +107,7 @@ impl EngineError {
             Self::Erased { .. } => "erased",
             Self::PayeeMismatch { .. } => "payee_mismatch",
             Self::CartMismatch { .. } => "cart_mismatch",
+            Self::OfferSignature { .. } => "offer_signature_invalid",
             Self::VerifierUnknown { .. } => "verifier_unknown",
             Self::CartRequired => "cart_required",
             Self::ReceiptContradicts { .. } => "receipt_contradicts",
@@ -129,6 +132,7 @@ impl EngineError {
             Self::Authorize(_)
             | Self::PayeeMismatch { .. }
             | Self::CartMismatch { .. }
+            | Self::OfferSignature { .. }
             | Self::VerifierUnknown { .. }
             | Self::CartRequired => Kind::Refused,
             Self::Forbidden { .. } => Kind::Forbidden,

@@ -14,11 +14,12 @@ use alloy_primitives::Bytes;
 use ledger::command::{ClaimSettlement, Command, FailureProof, Gas};
 use ledger::id::{Digest, TenantId};
 use ledger::rejection::Rejection;
-use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
+use ledger::settlement::{Named, Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
 use ledger::transfer::Money;
 use x402::chain::{At, Pool, Receipt, SettlementCall};
 use x402::exact;
+use x402::identifier;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
 use x402::scheme;
@@ -28,6 +29,7 @@ use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse};
 use crate::book::{self, service};
 use crate::desk::Lane;
 use crate::error::EngineError;
+use crate::named::{Place, content};
 use crate::tenant::FacilitatorRole;
 use crate::{Engine, Identity};
 pub use carriage::Repeater;
@@ -48,6 +50,9 @@ impl Engine {
         };
         let payer = payment.payer().to_string();
         if let Err(refusal) = check_payee(&role, &payment) {
+            return Ok(VerifyResponse::refused(&refusal, Some(payer)));
+        }
+        if let Err(refusal) = identifier::read(payload.extensions.as_ref()) {
             return Ok(VerifyResponse::refused(&refusal, Some(payer)));
         }
         if self.is_spent(tenant, &payment).await? {
@@ -83,6 +88,10 @@ impl Engine {
         if let Err(refusal) = check_payee(&role, &payment) {
             return Ok(refused(&refusal));
         }
+        let name = match identifier::read(payload.extensions.as_ref()) {
+            Ok(name) => name,
+            Err(refusal) => return Ok(refused(&refusal)),
+        };
         let authorization = book::authorization(&payment.claim_key())?;
         let carriage = Carriage {
             identity: service(tenant, "facilitator")?,
@@ -91,7 +100,23 @@ impl Engine {
             key: SettlementKey { role: Role::Facilitator, authorization },
             wait,
         };
-        let (freshness, settlement) = match self.claim_carriage(&carriage).await {
+        let conflict = |found: &str| {
+            let (field, expected) = ("extensions.payment-identifier.info.id", "a name for one payment of its payer");
+            refused(&Refusal::new(Reason::PaymentIdentifierConflict, field, expected, found))
+        };
+        let place = match &name {
+            None => None,
+            Some(name) => match self.place(tenant, &carriage.key, name.as_str(), content(&[], requirements)).await {
+                Ok(Place::Own { named, document }) => Some((named, document)),
+                Ok(Place::Other(_)) => return Ok(conflict("another payment of the same terms")),
+                Err(EngineError::Book(Rejection::IdempotencyKeyReused { .. })) => return Ok(conflict("other terms")),
+                Err(error) => return Err(error),
+            },
+        };
+        let (freshness, settlement) = match self.claim_carriage(&carriage, place).await {
+            Err(EngineError::Book(Rejection::AuthorizationClaimed { .. })) => {
+                return Ok(conflict("another payment, at this moment"));
+            }
             // Nothing was begun, and nothing will be: a plain no, so that whoever sells gives the payment back.
             Err(EngineError::Book(rejection @ Rejection::Stopped { .. })) => {
                 let expected = "a facilitator that carries";
@@ -113,7 +138,12 @@ impl Engine {
         self.repeat(&carriage, repeater).await
     }
 
-    async fn claim_carriage(&self, carriage: &Carriage<'_>) -> Result<(Freshness, Settlement), EngineError> {
+    async fn claim_carriage(
+        &self,
+        carriage: &Carriage<'_>,
+        place: Option<(Named, Document)>,
+    ) -> Result<(Freshness, Settlement), EngineError> {
+        let (named, document) = place.unzip();
         let expected = carriage.payment.expected();
         let terms = carriage.payment.terms();
         let pay_to = book::text(expected.to);
@@ -131,8 +161,10 @@ impl Engine {
             since_block: self.chain.block(At::Finalized).await?.number,
             cover: None,
             credit: None,
+            named,
         };
-        let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), Vec::new()).await?;
+        let documents = document.into_iter().collect();
+        let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), documents).await?;
         let settlement = answer.settlement;
         let settlement = settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
         Ok((answer.freshness, settlement))
@@ -360,7 +392,7 @@ impl Engine {
         let outcome = observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?;
         let other = Self::used_by_another(&outcome, ours, finalized);
         let command = match (outcome, ours) {
-            (Outcome::Settled { transaction, block }, Some(ours)) if transaction == ours => {
+            (Outcome::Settled { transaction, block, .. }, Some(ours)) if transaction == ours => {
                 if !self.is_confirmed(&block).await? {
                     return Ok(settlement.state);
                 }

@@ -168,7 +168,7 @@ impl Engine {
         }
         // Another block stands there. The same transaction may have come into a later one.
         match observe(self.chain.as_ref(), &booked.expected, None, booked.since_block).await? {
-            Outcome::Settled { transaction, block } if transaction == own => place(&block),
+            Outcome::Settled { transaction, block, .. } if transaction == own => place(&block),
             // Consumed, and not shown by what: no word that it is gone.
             Outcome::Unknown => Ok(Standing::Young),
             Outcome::Settled { .. }

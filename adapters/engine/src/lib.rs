@@ -11,6 +11,7 @@
 //! library.
 
 mod accept;
+pub mod attest;
 pub mod audit;
 pub mod authorize;
 mod book;
@@ -26,6 +27,7 @@ pub mod follow;
 pub mod limits;
 mod mandate;
 mod mint;
+mod named;
 mod nodes;
 pub mod ports;
 mod quota;

@@ -7,7 +7,7 @@ use ledger::command::{Command, FailureProof, ReleaseProof};
 use ledger::id::{SpendId, TenantId};
 use ledger::settlement::{Role, Settlement, SettlementState};
 use ledger::spend::{Rail, Spend, SpendState};
-use x402::settlement::{Outcome, observe};
+use x402::settlement::{Charge, Expected, Outcome, observe};
 
 use crate::book::{self, service};
 use crate::error::EngineError;
@@ -88,12 +88,15 @@ impl Engine {
         let id = spend.id;
         let finalized = self.finalized().await?;
         let command = match observe(self.chain.as_ref(), &expected, None, spend.since_block).await? {
-            Outcome::Settled { transaction, block } => {
-                // In a block, and not in doubt: more blocks will say so.
-                if !self.is_confirmed(&block).await? {
+            Outcome::Settled { transaction, block, value } => {
+                // In a block, and not in doubt: more blocks will say so. A charge from a final one alone, because the rest
+                // is given back with it.
+                let is_final = expected.charge == Charge::Whole || block.number <= finalized;
+                if !is_final || !self.is_confirmed(&block).await? {
                     return Ok(spend.state);
                 }
-                Command::Settle { spend: id, seen: book::observation(&expected, transaction, &block)?, finalized }
+                let seen = book::observation(&Expected { value, ..expected }, transaction, &block)?;
+                Command::Settle { spend: id, seen, finalized }
             }
             Outcome::ProvedUnused { finalized } => {
                 Command::Release { spend: id, proof: ReleaseProof::Unused(book::proof(&finalized)) }
@@ -155,7 +158,7 @@ impl Engine {
     /// where it never comes into a block because its account's nonce went to another one.
     pub(crate) fn used_by_another(outcome: &Outcome, ours: Option<B256>, finalized: u64) -> Option<B256> {
         let (transaction, block) = match outcome {
-            Outcome::Settled { transaction, block }
+            Outcome::Settled { transaction, block, .. }
             | Outcome::Canceled { transaction, block }
             | Outcome::SpentOtherwise { transaction, block, .. } => (*transaction, block),
             Outcome::Pending | Outcome::ProvedUnused { .. } | Outcome::Unknown => return None,
@@ -197,7 +200,7 @@ impl Engine {
         let key = sale.key.clone();
         let finalized = self.finalized().await?;
         let command = match observe(self.chain.as_ref(), &expected, None, sale.since_block).await? {
-            Outcome::Settled { transaction, block } => {
+            Outcome::Settled { transaction, block, .. } => {
                 if !self.is_confirmed(&block).await? {
                     return Ok(sale.state);
                 }

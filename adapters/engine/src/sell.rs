@@ -11,21 +11,23 @@ use ledger::id::{Digest, TenantId};
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use ledger::settlement::{PayerKey, Role, Settlement, SettlementKey, SettlementState};
-use ledger::store::{Answer, Freshness};
+use ledger::store::{Answer, Document, Freshness};
 use ledger::transfer::Money;
 use x402::chain::{At, SettlementCall};
-use x402::exact::{self, VerifiedPayment};
+use x402::exact::{self, Transfer, VerifiedPayment};
 use x402::permit2::PERMIT2;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
 use x402::release::{Beyond, Exposure, History, Manner, Release};
 use x402::scheme;
 use x402::settlement::{ClaimKey, Outcome, observe};
+use x402::upto;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
 use crate::book::{self, service};
 use crate::desk::{Goods, InHand};
 use crate::error::EngineError;
+use crate::named::{Place, content};
 use crate::tenant::Seller;
 use crate::{Engine, Identity};
 pub use early::SaleServed;
@@ -45,6 +47,8 @@ pub struct Presented {
     pub requirements: PaymentRequirements,
     /// Digest of route, method, target and body.
     pub purpose: Digest,
+    /// The payer's own name for it.
+    pub named: Option<String>,
     pub rerun: Rerun,
     pub release: Release,
 }
@@ -91,6 +95,21 @@ impl Engine {
         let (payload, requirements) = (&presented.payload, &presented.requirements);
         let payment = self.known_or_in_time(tenant, Role::Seller, payload, requirements).await??;
         let key = sale_key(&payment.claim_key())?;
+        let place = match &presented.named {
+            Some(name) => {
+                let content = content(&presented.purpose.0, requirements);
+                Some(self.place(tenant, &key, name, content).await?)
+            }
+            None => None,
+        };
+        let (named, document) = match place {
+            None => (None, None),
+            Some(Place::Own { named, document }) => (Some(named), Some(document)),
+            // Bought already, or being bought: the other payment's answer, and this one is not used up.
+            Some(Place::Other(sale)) => {
+                return self.bought_by_another(&identity, &presented, sale).await;
+            }
+        };
         let found = self.store.settlement(tenant, &key).await?;
         if let Some(sale) = found.filter(|sale| sale.state != SettlementState::Abandoned) {
             return self.claimed_before(&identity, presented, sale).await;
@@ -110,11 +129,16 @@ impl Engine {
             since_block: payable.since_block,
             cover: payable.cover,
             credit: None,
+            named,
         };
         // Only who has it in hand may claim it: otherwise the winner in the book could be another than the one here.
         let Some(hand) = self.desk.take(tenant, &key) else { return Ok(SaleClaim::InFlight) };
-        let manner = self.manner(tenant, &presented.release, &claim).await?;
-        let (manner, answer) = self.claim_sale(&identity, claim, &presented.release, manner).await?;
+        let claimed = self.claim_sale(&identity, claim, document, &presented).await;
+        let (manner, answer) = match claimed {
+            // Somebody took the name's place meanwhile.
+            Err(EngineError::Book(Rejection::AuthorizationClaimed { .. })) => return Ok(SaleClaim::InFlight),
+            other => other?,
+        };
         let sale = answer.settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
         match answer.freshness {
             Freshness::New => Ok(won(hand, presented, manner)),
@@ -125,14 +149,15 @@ impl Engine {
         }
     }
 
-    /// What is paid already waits for nothing.
+    /// What is paid already waits for nothing, and what is priced by usage waits for its price.
     async fn manner(
         &self,
         tenant: &TenantId,
-        release: &Release,
+        presented: &Presented,
         claim: &ClaimSettlement,
     ) -> Result<Manner, EngineError> {
-        if claim.cover.is_none() {
+        let release = &presented.release;
+        if claim.cover.is_none() || presented.requirements.scheme == upto::SCHEME {
             return Ok(Manner::HeldBack);
         }
         let has_paid =
@@ -147,13 +172,15 @@ impl Engine {
         &self,
         identity: &Identity,
         claim: ClaimSettlement,
-        release: &Release,
-        manner: Manner,
+        name: Option<Document>,
+        presented: &Presented,
     ) -> Result<(Manner, Answer), EngineError> {
-        let exposure = release.exposure(manner);
+        let manner = self.manner(&identity.tenant, presented, &claim).await?;
+        let exposure = presented.release.exposure(manner);
         let credit = exposure.map(|Exposure { payer_max, total_max, .. }| Credit { payer_max, total_max });
         let first = ClaimSettlement { credit, ..claim.clone() };
-        let refused = match self.run(identity, Command::Claim(Box::new(first)), Vec::new()).await {
+        let documents: Vec<_> = name.into_iter().collect();
+        let refused = match self.run(identity, Command::Claim(Box::new(first)), documents.clone()).await {
             Ok(answer) => return Ok((manner, answer)),
             Err(error) => error,
         };
@@ -164,7 +191,37 @@ impl Engine {
             _ => return Err(refused),
         };
         tracing::info!(code = refused.code(), "not given before it is paid: {refused}");
-        Ok((manner, self.run(identity, Command::Claim(Box::new(claim)), Vec::new()).await?))
+        Ok((manner, self.run(identity, Command::Claim(Box::new(claim)), documents).await?))
+    }
+
+    /// The answer of the payment that stands for the same name. Nothing is run for this one, and it is not used up.
+    async fn bought_by_another(
+        &self,
+        identity: &Identity,
+        presented: &Presented,
+        sale: Settlement,
+    ) -> Result<SaleClaim, EngineError> {
+        if sale.subject != presented.purpose {
+            let (first, found) = (sale.subject, presented.purpose);
+            return Err(EngineError::Book(Rejection::PaymentUsedForOtherResource { first, found }));
+        }
+        if self.desk.has(&identity.tenant, &sale.key) && sale.state.is_open() {
+            return Ok(SaleClaim::InFlight);
+        }
+        if sale.state == SettlementState::Submitted {
+            self.look_for_sale(identity, &sale).await?;
+        }
+        let now = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or(sale);
+        match now.state {
+            SettlementState::Failed | SettlementState::Unpaid => {
+                Ok(SaleClaim::Failed(failed(&now, Reason::TransactionFailed)))
+            }
+            SettlementState::Settled => self.in_other_hands(identity, &now, presented.release.confirmations).await,
+            _ if now.is_sold_unpaid() => {
+                self.in_other_hands(identity, &now, presented.release.confirmations).await
+            }
+            _ => Ok(SaleClaim::OutcomeUnknown),
+        }
     }
 
     async fn claimed_before(
@@ -223,7 +280,12 @@ impl Engine {
         beside.retain(|other| other.key != own && other.state.is_open());
         let sum = beside.iter().try_fold(exact::ClaimedElsewhere::default(), book::claimed_too)?;
         let terms = payment.terms();
-        match exact::verify_on_chain(self.chain.as_ref(), payment, terms.pay_to, sum).await {
+        // The proxy of `upto` takes nobody else.
+        let caller = match terms.transfer {
+            Transfer::Upto { facilitator } => facilitator,
+            Transfer::Eip3009 | Transfer::Permit2 => terms.pay_to,
+        };
+        match exact::verify_on_chain(self.chain.as_ref(), payment, caller, sum).await {
             Ok(()) => {
                 let balance = self.chain.balance_of(terms.token, claimed.payer, At::Latest).await?;
                 let allowance = match payment.call() {
@@ -265,10 +327,10 @@ impl Engine {
         payload: &PaymentPayload,
         requirements: &PaymentRequirements,
     ) -> Result<Result<VerifiedPayment, Refusal>, EngineError> {
-        // A seller charges the whole; what a facilitator carries may be a part of it.
+        // Whoever sells wants the whole permitted; what a facilitator carries may be a part of it.
         let judge = match role {
             Role::Facilitator => scheme::verify_charge,
-            Role::Seller | Role::Wallet => exact::verify,
+            Role::Seller | Role::Wallet => scheme::verify,
         };
         let verdict = judge(payload, requirements, &self.assets, self.now_seconds());
         let Err(refusal) = verdict else { return Ok(verdict) };

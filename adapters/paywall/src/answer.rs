@@ -11,9 +11,7 @@ use x402::wire::{PAYMENT_REQUIRED, PAYMENT_RESPONSE, SettleResponse, X_PAYMENT_R
 use crate::cross_origin;
 use crate::limit::RETRY_AFTER_SECONDS;
 use crate::stored::{StoredAnswer, StoredBody};
-
-/// Overrides of the price after the fact are another scheme's; a handler's are not passed on.
-const SETTLEMENT_OVERRIDES: &str = "settlement-overrides";
+use crate::usage::{PURSER_CHARGE, SETTLEMENT_OVERRIDES};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
@@ -87,7 +85,7 @@ pub(crate) fn finish(mut response: Response<Body>) -> Response<Body> {
 
 /// Takes out of a handler's answer what only the paywall may say, and lengths that may no longer be true.
 pub(crate) fn scrub(parts: &mut response::Parts) {
-    for name in [PAYMENT_REQUIRED, PAYMENT_RESPONSE, SETTLEMENT_OVERRIDES, X_PAYMENT_RESPONSE] {
+    for name in [PAYMENT_REQUIRED, PAYMENT_RESPONSE, PURSER_CHARGE, SETTLEMENT_OVERRIDES, X_PAYMENT_RESPONSE] {
         parts.headers.remove(name);
     }
     parts.headers.remove(CONTENT_LENGTH);

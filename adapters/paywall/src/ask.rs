@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, REFERRER_POLICY, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use x402::reason::Reason;
 use x402::wire::v1::Spoken;
 use x402::wire::{PAYMENT_REQUIRED, PaymentRequired, SettleResponse, write_header, write_message};
@@ -33,6 +33,8 @@ pub(crate) struct Ask {
     /// The resource, as we advertise it.
     url: String,
     reader: Reader,
+    /// Declared in this answer, beside what the price declares in each.
+    declared: Map<String, Value>,
 }
 
 impl Ask {
@@ -41,7 +43,21 @@ impl Ask {
             headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(text)))
         };
         let is_browser = says(ACCEPT, "text/html") && says(USER_AGENT, "Mozilla");
-        Self { price, url, reader: if is_browser { Reader::Browser } else { Reader::Program } }
+        let reader = if is_browser { Reader::Browser } else { Reader::Program };
+        Self { price, url, reader, declared: Map::new() }
+    }
+
+    pub(crate) fn with_extension(mut self, name: &str, declaration: Value) -> Self {
+        self.declared.insert(name.to_owned(), declaration);
+        self
+    }
+
+    fn required(&self, error: &str) -> PaymentRequired {
+        let mut demand = self.price.demand(self.url.clone(), Some(error.to_owned()));
+        if !self.declared.is_empty() {
+            demand.extensions.get_or_insert_default().extend(self.declared.clone());
+        }
+        demand
     }
 
     pub(crate) fn price(&self) -> &Price {
@@ -54,7 +70,7 @@ impl Ask {
 
     /// 402, with the reason as a code and as a sentence.
     pub(crate) fn demand(&self, code: &str, message: &str) -> Response<Body> {
-        let demand = self.price.demand(self.url.clone(), Some(code.to_owned()));
+        let demand = self.required(code);
         let header = match write_header(&demand) {
             Ok(header) => header,
             Err(error) => {
@@ -108,6 +124,10 @@ impl Ask {
                 let said = "the payment cannot be checked now; present the same payment again";
                 answer::problem(StatusCode::SERVICE_UNAVAILABLE, refusal.code(), said, Again::SamePayment)
             }
+            // No demand: whoever is asked for another payment signs one.
+            Refusal::IdentifierConflict => {
+                answer::problem(StatusCode::CONFLICT, refusal.code(), &refusal.to_string(), Again::Never)
+            }
             Refusal::SettlementFailed(response) => self.settlement_failed(response, spoken),
             other => self.demand(other.code(), &other.to_string()),
         }
@@ -123,7 +143,7 @@ impl Ask {
             Spoken::Two if reason == Reason::Permit2AllowanceRequired.as_str() => {
                 let mut response =
                     answer::problem(StatusCode::PRECONDITION_FAILED, reason, message, Again::SamePayment);
-                let demand = self.price.demand(self.url.clone(), Some(reason.to_owned()));
+                let demand = self.required(reason);
                 if let Ok(header) = write_header(&demand) {
                     answer::set(&mut response, PAYMENT_REQUIRED, &header);
                 }

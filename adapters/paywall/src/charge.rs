@@ -14,15 +14,18 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Service, ServiceExt};
 use x402::release::Manner;
-use x402::wire::SettleResponse;
+use x402::value::Amount;
+use x402::wire::{PaymentRequirements, SettleResponse};
 use x402::wire::v1::Spoken;
 
 use crate::answer::{self, Again};
 use crate::ask::Ask;
 use crate::limit::{LOOK_AGAIN_MAX, LOOK_AGAIN_MIN};
 use crate::price::{Price, Repeat};
+use crate::signing::sign_receipt;
 use crate::stored::{StoredAnswer, StoredBody};
 use crate::till::{Abandoned, Answered, Claim, ClaimRequest, Refusal, Served, SettleRefusal, Ticket, Till};
+use crate::usage::Usage;
 
 /// A request whose payment was read, with its body at hand.
 pub(crate) struct Charge<S> {
@@ -38,7 +41,7 @@ pub(crate) struct Charge<S> {
 
 /// What came out of the handler.
 enum Handled {
-    Answer(response::Parts, Bytes),
+    Answer(response::Parts, Bytes, Option<Amount>),
     Nothing(Abandoned),
 }
 
@@ -78,9 +81,9 @@ where
 
     async fn work_first(self, ticket: Ticket) -> Response<Body> {
         let Self { till, price, ask, spoken, claim, inner, request } = self;
-        let (parts, body) = match handle(inner, request, &price).await {
-            Handled::Answer(parts, body) if parts.status.as_u16() < 400 => (parts, body),
-            Handled::Answer(parts, body) => {
+        let (parts, body, charged) = match handle(inner, request, &price, &claim.requirements).await {
+            Handled::Answer(parts, body, charged) if parts.status.as_u16() < 400 => (parts, body, charged),
+            Handled::Answer(parts, body, _) => {
                 let why = Abandoned::HandlerAnswered { status: parts.status.as_u16() };
                 till.abandon(ticket, why).await;
                 return answer::unpaid(parts, body);
@@ -93,20 +96,29 @@ where
         };
         let kept = StoredAnswer::of(&parts, &body);
         let refusal = if ticket.manner == Manner::HeldBack {
-            match till.settle(ticket, kept).await {
-                Ok(settled) => return answer::paid(parts, body, &settled.response, &spoken),
+            match till.settle(ticket, kept, charged).await {
+                Ok(settled) => {
+                    let receipt = sign_receipt(&*till, &price, ask.url(), settled.response).await;
+                    return answer::paid(parts, body, &receipt, &spoken);
+                }
                 Err(refusal) => refusal,
             }
         } else {
             match till.serve(ticket, kept).await {
-                Ok(Served::Settled(response)) => return answer::paid(parts, body, &response, &spoken),
+                Ok(Served::Settled(response)) => {
+                    let receipt = sign_receipt(&*till, &price, ask.url(), response).await;
+                    return answer::paid(parts, body, &receipt, &spoken);
+                }
                 // No receipt: nothing is settled yet, and nothing is said that is not so.
                 Ok(Served::Owed) => return answer::unpaid(parts, body),
                 Err(refusal) => refusal,
             }
         };
         match settlement_refused(&*till, &ask, &spoken, &claim, &price, refusal).await {
-            Ok(receipt) => answer::paid(parts, body, &receipt, &spoken),
+            Ok(receipt) => {
+                let receipt = sign_receipt(&*till, &price, ask.url(), receipt).await;
+                answer::paid(parts, body, &receipt, &spoken)
+            }
             Err(refused) => *refused,
         }
     }
@@ -116,7 +128,7 @@ where
     async fn pay_first(self, ticket: Ticket) -> Response<Body> {
         let Self { till, price, ask, spoken, claim, inner, request } = self;
         let receipt = match till.prepay(&ticket).await {
-            Ok(settled) => settled.response,
+            Ok(settled) => sign_receipt(&*till, &price, ask.url(), settled.response).await,
             // What is pending here is waited for by whoever presents it again: the handler has not run.
             Err(SettleRefusal::Pending { transaction }) => return pending(&transaction),
             Err(refusal) => match settlement_refused(&*till, &ask, &spoken, &claim, &price, refusal).await {
@@ -124,12 +136,12 @@ where
                 Err(refused) => return *refused,
             },
         };
-        match handle(inner, request, &price).await {
-            Handled::Answer(parts, body) if parts.status.as_u16() < 400 => {
+        match handle(inner, request, &price, &claim.requirements).await {
+            Handled::Answer(parts, body, _) if parts.status.as_u16() < 400 => {
                 till.deliver(ticket, StoredAnswer::of(&parts, &body)).await;
                 answer::paid(parts, body, &receipt, &spoken)
             }
-            Handled::Answer(parts, body) => {
+            Handled::Answer(parts, body, _) => {
                 till.undelivered(ticket, Abandoned::HandlerAnswered { status: parts.status.as_u16() }).await;
                 answer::with_receipt(answer::unpaid(parts, body), &receipt, &spoken)
             }
@@ -144,11 +156,15 @@ where
     /// handler's once more. Nothing is settled for it.
     async fn again(self, answered: Answered) -> Response<Body> {
         let Answered { answer, response } = answered;
+        let response = match response {
+            Some(response) => Some(sign_receipt(&*self.till, &self.price, self.ask.url(), response).await),
+            None => None,
+        };
         if matches!(answer.body, StoredBody::Whole(_)) || self.price.repeat == Repeat::Never {
             return answer::stored(&answer, response.as_ref(), &self.spoken);
         }
-        let (answer, is_paid) = match handle(self.inner, self.request, &self.price).await {
-            Handled::Answer(parts, body) => (answer::unpaid(parts, body), response),
+        let (answer, is_paid) = match handle(self.inner, self.request, &self.price, &self.claim.requirements).await {
+            Handled::Answer(parts, body, _) => (answer::unpaid(parts, body), response),
             Handled::Nothing(why) => (not_delivered(why, Charged::Yes), response),
         };
         match is_paid {
@@ -205,18 +221,26 @@ async fn wait(till: &dyn Till, request: &ClaimRequest, patience: Duration) -> Re
 }
 
 /// Runs the handler to the last byte of its answer, in a task of its own so that a panic ends here.
-async fn handle<S>(inner: S, request: Request<Body>, price: &Price) -> Handled
+async fn handle<S>(inner: S, request: Request<Body>, price: &Price, requirements: &PaymentRequirements) -> Handled
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send,
 {
-    let answer_bytes_max = price.limits.answer_bytes_max;
+    let (answer_bytes_max, usage) = (price.limits.answer_bytes_max, Usage::of(requirements, &price.assets));
     let mut task = tokio::spawn(async move {
         let Ok(response) = inner.oneshot(request).await;
         let (mut parts, body) = response.into_parts();
+        let said = usage.said(&parts);
         answer::scrub(&mut parts);
+        let charged = match said {
+            Ok(charged) => charged,
+            Err(error) => {
+                tracing::error!(%error, "a handler's charge cannot be read");
+                return Handled::Nothing(Abandoned::ChargeUnreadable);
+            }
+        };
         match read_body(body, answer_bytes_max).await {
-            Ok(body) => Handled::Answer(parts, body),
+            Ok(body) => Handled::Answer(parts, body, charged),
             Err(BodyError::TooLarge) => Handled::Nothing(Abandoned::AnswerTooLarge),
             Err(BodyError::Broken) => Handled::Nothing(Abandoned::AnswerBroken),
         }

@@ -21,6 +21,7 @@ use crate::charge::{BodyError, Charge, read_body};
 use crate::cross_origin;
 use crate::presented::{self, Presented};
 use crate::price::{Price, target};
+use crate::signing::sign_offers;
 use crate::till::{ClaimRequest, Purpose, Till};
 
 /// In the extensions of a request that reaches the handler: it is claimed, and will be settled if the handler
@@ -102,7 +103,9 @@ where
         parts.headers.remove(X_PAYMENT);
     }
     let ask = Ask::new(price.clone(), resource_url.clone(), &parts.headers);
-    let Presented { key, payload, requirements, spoken } = match presented::read(&parts.headers, &ask) {
+    let pays = [PAYMENT_SIGNATURE, X_PAYMENT].iter().any(|name| parts.headers.contains_key(*name));
+    let ask = if pays { ask } else { sign_offers(&*till, &price, ask).await };
+    let Presented { key, payload, requirements, spoken, identifier } = match presented::read(&parts.headers, &ask) {
         Ok(presented) => presented,
         Err(answer) => return *answer,
     };
@@ -127,7 +130,8 @@ where
     parts.headers.remove(PAYMENT_SIGNATURE);
     parts.headers.remove(X_PAYMENT);
     parts.extensions.insert(Paid { claim: key, amount: requirements.amount.clone() });
-    let claim = ClaimRequest { key, payload, requirements, purpose, repeat: price.repeat, release: price.release };
+    let (repeat, release) = (price.repeat, price.release);
+    let claim = ClaimRequest { key, payload, requirements, purpose, identifier, repeat, release };
     let request = Request::from_parts(parts, Body::from(body));
     let task = tokio::spawn(Charge { till, price, ask, spoken, claim, inner, request }.run().in_current_span());
     match task.await {

@@ -37,7 +37,7 @@ pub(crate) fn html(price: &Price, demand: &PaymentRequired, message: &str) -> St
             offers,
             "<dl>\n<dt>Price</dt><dd>{}</dd>\n<dt>Token</dt><dd><code>{}</code></dd>\n<dt>To</dt><dd><code>{}</code></dd>\n\
              <dt>Network</dt><dd>{}</dd>\n<dt>Good for</dt><dd>{} seconds after it is signed</dd>\n</dl>\n",
-            escaped(&amount(price, offer)),
+            escaped(&price_of(price, offer)),
             escaped(&offer.asset),
             escaped(&offer.pay_to),
             escaped(&network(&price.names, &offer.network)),
@@ -54,6 +54,11 @@ pub(crate) fn html(price: &Price, demand: &PaymentRequired, message: &str) -> St
          <p><code>purser pay {url} --mandate MANDATE --idempotency-key KEY</code></p>\n</body>\n</html>\n",
         escaped(message),
     )
+}
+
+fn price_of(price: &Price, offer: &PaymentRequirements) -> String {
+    let amount = amount(price, offer);
+    if offer.scheme == x402::upto::SCHEME { format!("at most {amount}, by usage") } else { amount }
 }
 
 /// In whole tokens where the scale is known; never guessed.

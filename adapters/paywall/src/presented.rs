@@ -3,8 +3,10 @@
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use x402::exact;
+use x402::identifier::{self, PaymentIdentifier};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
+use x402::scheme;
 use x402::settlement::ClaimKey;
 use x402::wire::v1::{self, Spoken};
 use x402::wire::{
@@ -21,6 +23,8 @@ pub(crate) struct Presented {
     /// Our own entry.
     pub requirements: PaymentRequirements,
     pub spoken: Spoken,
+    /// The payer's own name for it, where the price asks for one.
+    pub identifier: Option<PaymentIdentifier>,
 }
 
 type Read<T> = Result<T, Box<Response<Body>>>;
@@ -47,10 +51,29 @@ pub(crate) fn read(headers: &HeaderMap, ask: &Ask) -> Read<Presented> {
             return Err(bad(StatusCode::BAD_REQUEST, "duplicate_payment_header", &message));
         }
     };
-    let key = exact::claim_key(&payload, &requirements).map_err(|refusal| {
+    let key = scheme::claim_key(&payload, &requirements).map_err(|refusal| {
         Box::new(answer::problem(StatusCode::BAD_REQUEST, refusal.code(), &refusal.to_string(), Again::Never))
     })?;
-    Ok(Presented { key, payload, requirements, spoken })
+    let identifier = identifier(&payload, ask)?;
+    Ok(Presented { key, payload, requirements, spoken, identifier })
+}
+
+/// 400 for one that cannot be read or is missing. What nobody asked for is nobody's name.
+fn identifier(payload: &PaymentPayload, ask: &Ask) -> Read<Option<PaymentIdentifier>> {
+    let declared = ask.price().extensions.as_ref().and_then(|all| all.get(identifier::EXTENSION));
+    let Some(declared) = declared else { return Ok(None) };
+    let refused = |refusal: Refusal| bad(StatusCode::BAD_REQUEST, refusal.code(), &refusal.to_string());
+    let found = identifier::read(payload.extensions.as_ref()).map_err(refused)?;
+    if found.is_none() && declared["info"]["required"] == true {
+        let field = "extensions.payment-identifier.info.id";
+        return Err(refused(Refusal::new(
+            Reason::PaymentIdentifierRequired,
+            field,
+            "a name of the payer's own",
+            "none",
+        )));
+    }
+    Ok(found)
 }
 
 fn of_version_two(header: &HeaderValue, ask: &Ask) -> Read<(PaymentPayload, PaymentRequirements, Spoken)> {

@@ -2,11 +2,11 @@
 
 use http::request;
 use serde_json::{Map, Value};
-use x402::exact::Terms;
 use x402::limit::{OFFERS_MAX, URL_BYTES_MAX};
 use x402::network::{AssetTable, NetworkNames};
 use x402::refusal::Refusal;
 use x402::release::Release;
+use x402::scheme;
 use x402::wire::{PaymentRequired, PaymentRequirements, ResourceInfo, WireError, v1, write_header};
 
 use crate::limit::Limits;
@@ -18,6 +18,13 @@ pub enum Repeat {
     Never,
     /// Running it twice does no harm (it reads).
     Idempotent,
+}
+
+/// Whether what is offered and what was paid are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    Not,
+    OffersAndReceipts,
 }
 
 /// The address that a 402 advertises. Never taken from `Host` or another header of the request.
@@ -41,6 +48,7 @@ pub struct Price {
     /// When what is sold is given.
     pub release: Release,
     pub limits: Limits,
+    pub signed: Signed,
     /// Declared to every payer, by name: `{info, schema}`.
     pub extensions: Option<Map<String, Value>>,
     /// What version 1 calls our networks. Where it has no name for any of them, version 1 is not spoken.
@@ -85,7 +93,7 @@ impl Price {
             return Err(PriceError::OfferCount { max: OFFERS_MAX, found: accepts.len() });
         }
         for (index, offer) in accepts.iter().enumerate() {
-            Terms::read(offer).map_err(|refusal| PriceError::Offer { index, refusal })?;
+            scheme::terms(offer).map_err(|refusal| PriceError::Offer { index, refusal })?;
         }
         // `mcp://tool/NAME` is how x402's MCP transport names a tool.
         let known = ["https://", "http://", "mcp://"].iter().any(|scheme| resource.url.starts_with(scheme));
@@ -100,6 +108,7 @@ impl Price {
             repeat,
             release: Release::default(),
             limits: Limits::default(),
+            signed: Signed::Not,
             extensions: None,
             names: NetworkNames::empty(),
             assets: AssetTable::empty(),
@@ -121,6 +130,12 @@ impl Price {
     /// Speaks version 1 as well, for offers on networks that have a name.
     pub fn with_names(mut self, names: NetworkNames) -> Self {
         self.names = names;
+        self
+    }
+
+    /// Signs each offer, and that it was paid (extension `offer-receipt`).
+    pub fn with_signatures(mut self) -> Self {
+        self.signed = Signed::OffersAndReceipts;
         self
     }
 

@@ -6,6 +6,7 @@ mod extensions;
 mod payments;
 mod requests;
 mod settlements;
+mod usage;
 mod version_one;
 
 use std::sync::Arc;

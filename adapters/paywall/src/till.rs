@@ -10,9 +10,11 @@
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
+use x402::identifier::PaymentIdentifier;
 use x402::reason::Reason;
 use x402::release::{Manner, Release};
 use x402::settlement::ClaimKey;
+use x402::value::Amount;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
 use crate::price::Repeat;
@@ -27,7 +29,25 @@ pub trait Till: Send + Sync {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Refusal>;
 
     /// The handler answered below 400. Stores the answer, settles, posts the sale, in this order.
-    async fn settle(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Settled, SettleRefusal>;
+    ///
+    /// `charged` is what the handler takes of a price by usage, at most what was permitted; nothing too, and then the
+    /// payment is used up all the same. `None` is the whole price.
+    async fn settle(
+        &self,
+        ticket: Ticket,
+        answer: StoredAnswer,
+        charged: Option<Amount>,
+    ) -> Result<Settled, SettleRefusal>;
+
+    /// Our signature under an offer, as a compact JWS (extension `offer-receipt`); `None` where this till signs nothing.
+    async fn sign_offer(&self, _resource_url: &str, _offer: &PaymentRequirements) -> Option<String> {
+        None
+    }
+
+    /// The same under what was paid.
+    async fn sign_receipt(&self, _resource_url: &str, _settled: &SettleResponse) -> Option<String> {
+        None
+    }
 
     /// The handler answered below 400, and the ticket says that its answer is given before it is settled. Makes durable that it
     /// is given and owed, and sees to it that it is settled.
@@ -67,6 +87,9 @@ pub struct ClaimRequest {
     /// The entry of the price that the payer accepted: ours, not the payload's copy.
     pub requirements: PaymentRequirements,
     pub purpose: Purpose,
+    /// The payer's own name for this purchase. Under the payer's verified address it stands for one purchase: another
+    /// payment of the same under it buys nothing and gets the first one's answer.
+    pub identifier: Option<PaymentIdentifier>,
     pub repeat: Repeat,
     pub release: Release,
 }
@@ -153,6 +176,8 @@ pub enum Refusal {
     Payment { reason: Reason, message: String },
     #[error("this payment was used for another resource, method or body")]
     UsedForOtherResource,
+    #[error("this payment identifier stands for another purchase of yours")]
+    IdentifierConflict,
     /// The seller's own rule (a payer blocked, an exposure cap reached).
     #[error("{message}")]
     Policy { code: &'static str, message: String },
@@ -169,6 +194,7 @@ impl Refusal {
         match self {
             Self::Payment { reason, .. } => reason.as_str(),
             Self::UsedForOtherResource => "payment_used_for_other_resource",
+            Self::IdentifierConflict => Reason::PaymentIdentifierConflict.as_str(),
             Self::Policy { code, .. } => code,
             Self::SettlementFailed(_) => "settlement_failed",
             Self::Unavailable { .. } => "till_unavailable",
@@ -179,7 +205,9 @@ impl Refusal {
         match self {
             Self::Payment { reason, .. } => reason.retryable(),
             Self::Unavailable { .. } => true,
-            Self::UsedForOtherResource | Self::Policy { .. } | Self::SettlementFailed(_) => false,
+            Self::UsedForOtherResource | Self::IdentifierConflict | Self::Policy { .. } | Self::SettlementFailed(_) => {
+                false
+            }
         }
     }
 }
@@ -215,6 +243,8 @@ pub enum Abandoned {
     AnswerBroken,
     /// The answer is longer than what can be held back.
     AnswerTooLarge,
+    /// What it says that it charges cannot be read.
+    ChargeUnreadable,
 }
 
 impl Abandoned {
@@ -225,6 +255,7 @@ impl Abandoned {
             Self::HandlerTimedOut => "handler_timed_out",
             Self::AnswerBroken => "answer_broken",
             Self::AnswerTooLarge => "answer_too_large",
+            Self::ChargeUnreadable => "charge_unreadable",
         }
     }
 }

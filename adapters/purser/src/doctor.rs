@@ -65,7 +65,7 @@ pub async fn run(path: &Path) -> Result<bool, String> {
     database(&mut report, &config, &ring).await;
     for tenant in &config.tenants {
         trust(&mut report, &config, tenant).await;
-        sold(&mut report, &config, tenant).await;
+        sold(&mut report, &config, tenant, &ring).await;
     }
     let Some(rpc) = nodes(&mut report, &config).await else {
         report.line("clock, assets, purses", Err("not looked at: no node is fit to be asked".into()));
@@ -136,9 +136,9 @@ async fn trust(report: &mut Report, config: &Config, tenant: &TenantConfig) {
 }
 
 /// Every priced route as `serve` reads it, and whether each upstream takes a connection. Nothing is asked for.
-async fn sold(report: &mut Report, config: &Config, tenant: &TenantConfig) {
+async fn sold(report: &mut Report, config: &Config, tenant: &TenantConfig, ring: &Ring) {
     let Some(sell) = &tenant.sell else { return };
-    match sell.paid_routes(&config.chain) {
+    match sell.paid_routes(&config.chain, ring) {
         Err(why) => return report.line(&format!("routes of {}", tenant.id), Err(why)),
         Ok(routes) => report.line(&format!("routes of {}", tenant.id), Ok(format!("{} priced", routes.len()))),
     }

@@ -71,7 +71,7 @@ impl Running {
         locals.connect(&engine);
         let callers = Arc::new(Callers::new(register(config, ring, Unvouched::Refused)?));
         let fetcher = Fetcher::new(config.reach())?;
-        let router = routes(config, &engine, &callers)?;
+        let router = routes(config, ring, &engine, &callers)?;
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(server::listen::serve(listener, router, until(stopped.clone()))),
@@ -142,7 +142,7 @@ impl Locals {
     }
 }
 
-fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Result<Router, String> {
+fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Result<Router, String> {
     let public_url = config.public_url();
     let verifier = config.open_verifier.as_ref().map(|id| id.parse().map_err(|_| format!("`{id}` is no tenant")));
     let metrics = if config.open_metrics { MetricsReaders::Everyone } else { MetricsReaders::Operators };
@@ -157,9 +157,10 @@ fn routes(config: &Config, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Resu
         {
             return Err(format!("one tenant has the facilitator's routes; {other} and {id} were given"));
         }
-        let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain)).transpose()?.unwrap_or_default();
+        let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain, ring));
+        let sold = sold.transpose()?.unwrap_or_default();
         settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));
-        let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id));
+        let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id, &public_url));
         let selling =
             Selling { public_url: &public_url, till: till.clone(), names: &settings.names, assets: &engine.assets };
         let router = server::paid::router(sold, &selling).map_err(|error| error.to_string())?;

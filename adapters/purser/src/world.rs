@@ -277,16 +277,7 @@ fn shop(options: &WorldOptions) -> TenantConfig {
         amount: (*amount).into(),
         description: format!("demo resource {path}"),
         body: Some(MARKER.into()),
-        upstream: None,
-        methods: Vec::new(),
-        idempotent: false,
-        mime_type: None,
-        body_bytes_max: None,
-        answer_bytes_max: None,
-        answer_seconds_max: None,
-        max_timeout_seconds: 60,
-        release: Default::default(),
-        unknown: Default::default(),
+        ..RouteConfig::default()
     });
     TenantConfig {
         // The same names in another tenant are other principals.
@@ -305,6 +296,7 @@ fn shop(options: &WorldOptions) -> TenantConfig {
             pay_to: format!("{:#x}", shop_address()),
             asset: format!("{:#x}", chain::token::ADDRESS),
             facilitator: options.facilitator.clone(),
+            facilitator_address: None,
             upstream_key_file: None,
             routes: routes.collect(),
             tools: vec![ToolConfig {

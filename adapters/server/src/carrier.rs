@@ -9,6 +9,7 @@ use engine::facilitate::Repeater;
 use http::{HeaderMap, StatusCode, header};
 use ledger::id::TenantId;
 use serde_json::{Value, json};
+use x402::identifier;
 use x402::network::NetworkNames;
 use x402::reason::Reason;
 use x402::wire::v1::{self, Spoken, read_request};
@@ -37,7 +38,7 @@ pub async fn verify(State(app): State<App>, request: Request) -> Result<Response
         Err(error) => return Ok(json_of(&VerifyResponse::invalid(error.reason(), error.to_string(), None))),
     };
     match app.engine.facilitator_verify(tenant, &request).await {
-        Ok(response) => Ok(json_of(&response)),
+        Ok(response) => Ok(answer_of(response.invalid_reason.as_deref(), json_of(&response))),
         Err(error) => {
             let response = VerifyResponse::invalid(Reason::UnexpectedVerifyError, told(&error), None);
             Ok(unavailable(&error, json_of(&response)))
@@ -48,7 +49,7 @@ pub async fn verify(State(app): State<App>, request: Request) -> Result<Response
 #[utoipa::path(post, path = "/settle", tag = "x402", request_body = crate::schema::FacilitatorRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeat with one gets the stored success again.")),
     description = "x402 section 7.2, version 2 or 1: carries the payment to the chain, once, whichever version it comes in.",
-    responses((status = 200), (status = 400), (status = 404), (status = 413), (status = 500), (status = 503)))]
+    responses((status = 200), (status = 400), (status = 404), (status = 409), (status = 413), (status = 500), (status = 503)))]
 pub async fn settle(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let tenant = tenant(&app)?;
     let headers = request.headers().clone();
@@ -62,7 +63,7 @@ pub async fn settle(State(app): State<App>, request: Request) -> Result<Response
     match app.engine.facilitator_settle(tenant, &request, repeater(&app, &headers, &request)).await {
         Ok(mut response) => {
             response.network = spoken.network(&response.network).to_owned();
-            Ok(json_of(&response))
+            Ok(answer_of(response.error_reason.as_deref(), json_of(&response)))
         }
         Err(error) => {
             let network = spoken.network(&request.payment_requirements.network);
@@ -126,10 +127,11 @@ fn repeater(app: &App, headers: &HeaderMap, request: &FacilitatorRequest) -> Rep
     };
     let address = format!("{}/settle", app.settings.public_url);
     let call = Proved { method: "POST", address: &address, now: app.engine.clock.now().seconds() };
-    let identifier = request.payment_payload.extensions.as_ref().and_then(|all| all.get("payment-identifier"));
-    let named =
-        identifier.and_then(|entry| entry["info"]["id"].as_str()).is_some_and(|id| (16..=128).contains(&id.len()));
-    if named || headers.contains_key("idempotency-key") || app.callers.identify(Call::Reads, presented, call).is_ok() {
+    let named = identifier::read(request.payment_payload.extensions.as_ref());
+    if matches!(named, Ok(Some(_)))
+        || headers.contains_key("idempotency-key")
+        || app.callers.identify(Call::Reads, presented, call).is_ok()
+    {
         Repeater::Recognized
     } else {
         Repeater::Anonymous
@@ -138,6 +140,16 @@ fn repeater(app: &App, headers: &HeaderMap, request: &FacilitatorRequest) -> Rep
 
 fn json_of<T: serde::Serialize>(value: &T) -> Response {
     axum::Json(value).into_response()
+}
+
+/// A bad payment is a 200 that says so; of names the extension has the statuses.
+fn answer_of(reason: Option<&str>, mut response: Response) -> Response {
+    *response.status_mut() = match reason.and_then(|reason| reason.parse().ok()) {
+        Some(Reason::PaymentIdentifierInvalid) => StatusCode::BAD_REQUEST,
+        Some(Reason::PaymentIdentifierConflict) => StatusCode::CONFLICT,
+        _ => StatusCode::OK,
+    };
+    response
 }
 
 fn told(error: &EngineError) -> String {

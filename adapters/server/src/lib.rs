@@ -127,6 +127,7 @@ pub struct Settings {
         carrier::resources,
         carrier::well_known,
         jwks,
+        did,
         status::list,
         docs::openapi,
         docs::show,
@@ -192,6 +193,7 @@ fn table(app: App) -> Router {
         .route("/discovery/resources", get(carrier::resources))
         .route("/.well-known/x402", get(carrier::well_known))
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/.well-known/did.json", get(did))
         .route("/status/{n}", get(status::list))
         .route("/openapi.json", get(docs::openapi))
         .route("/docs", get(docs::show))
@@ -247,6 +249,17 @@ async fn jwks(State(app): State<App>) -> Response {
         keys.extend(tenant.roots.iter().chain(tenant.receipt_keys.iter()).map(|key| Value::Object(key.to_jwk())));
     }
     ok(json!({ "keys": keys }))
+}
+
+#[utoipa::path(get, path = "/.well-known/did.json", tag = "trust",
+    description = "The did:web document of this service: what its sellers sign offers and receipts with.",
+    responses((status = 200), (status = 404)))]
+async fn did(State(app): State<App>) -> Response {
+    match engine::attest::did_web(&app.settings.public_url) {
+        Some(did) => ok(engine::attest::did_document(&did, &app.engine.tenants())),
+        None => Problem::new(StatusCode::NOT_FOUND, "not_found", "this service has no address that a DID can name")
+            .into_response(),
+    }
 }
 
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200)))]

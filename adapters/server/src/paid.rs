@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use paywall::limit::Limits;
-use paywall::{Address, PaywallLayer, Price, PriceError, Repeat, Till};
-use serde_json::{Value, json};
+use paywall::{Address, PaywallLayer, Price, PriceError, Repeat, Signed, Till};
+use serde_json::{Map, Value, json};
 use x402::network::{AssetTable, NetworkNames};
 use x402::release::Release;
 use x402::wire::{PaymentRequirements, ResourceInfo};
@@ -30,7 +30,10 @@ pub struct PaidRoute {
     pub repeat: Repeat,
     pub release: Release,
     pub limits: Limits,
-    pub requirements: PaymentRequirements,
+    pub offers: Vec<PaymentRequirements>,
+    /// Declared to every payer, by name.
+    pub extensions: Map<String, Value>,
+    pub signed: Signed,
 }
 
 /// Where what is sold comes from.
@@ -48,7 +51,7 @@ impl PaidRoute {
             "resource": format!("{public_url}{}", self.path),
             "type": "http",
             "x402Version": 2,
-            "accepts": [self.requirements],
+            "accepts": self.offers,
             "description": self.description,
         })
     }
@@ -82,12 +85,14 @@ pub fn router(routes: Vec<PaidRoute>, selling: &Selling<'_>) -> Result<Router, P
         let mut resource = ResourceInfo::new(url);
         resource.description = Some(route.description);
         resource.mime_type = route.mime_type;
-        let price = Price::new(&route.path, vec![route.requirements], resource, address, route.repeat)?;
+        let price = Price::new(&route.path, route.offers, resource, address, route.repeat)?;
         let price = price
             .with_limits(route.limits)
             .with_release(route.release)
             .with_names(selling.names.clone())
             .with_assets(selling.assets.clone());
+        let price = if route.extensions.is_empty() { price } else { price.with_extensions(route.extensions)? };
+        let price = if route.signed == Signed::Not { price } else { price.with_signatures() };
         let paywall = PaywallLayer::new(selling.till.clone(), price);
         let filter = route.methods.iter().cloned().filter_map(|method| MethodFilter::try_from(method).ok());
         let filter = filter.reduce(MethodFilter::or).unwrap_or(MethodFilter::GET);

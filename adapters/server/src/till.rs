@@ -4,23 +4,28 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::Engine;
+use engine::attest::did_web;
 use engine::error::{EngineError, Kind};
 use engine::sell::{Presented, Rerun, SaleClaim, SaleServed, SaleSettled};
 use ledger::id::{Digest, TenantId};
+use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use paywall::{
     Abandoned, Answered, Claim, ClaimRequest, Refusal, Repeat, Served, SettleRefusal, Settled, StoredAnswer, Ticket,
     Till,
 };
+use x402::wire::{PaymentRequirements, SettleResponse};
 
 pub struct Books {
     engine: Arc<Engine>,
     tenant: TenantId,
+    /// Whom offers and receipts are signed as.
+    did: String,
 }
 
 impl Books {
-    pub fn new(engine: Arc<Engine>, tenant: TenantId) -> Self {
-        Self { engine, tenant }
+    pub fn new(engine: Arc<Engine>, tenant: TenantId, public_url: &str) -> Self {
+        Self { engine, tenant, did: did_web(public_url).unwrap_or_default() }
     }
 }
 
@@ -31,6 +36,7 @@ impl Till for Books {
             payload: request.payload.clone(),
             requirements: request.requirements.clone(),
             purpose: Digest(request.purpose.digest()),
+            named: request.identifier.as_ref().map(|name| name.as_str().to_owned()),
             rerun: match request.repeat {
                 Repeat::Never => Rerun::Never,
                 Repeat::Idempotent => Rerun::Harmless,
@@ -50,9 +56,14 @@ impl Till for Books {
         }
     }
 
-    async fn settle(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Settled, SettleRefusal> {
+    async fn settle(
+        &self,
+        ticket: Ticket,
+        answer: StoredAnswer,
+        charged: Option<Amount>,
+    ) -> Result<Settled, SettleRefusal> {
         let bytes = bytes(&answer)?;
-        settlement(self.engine.sale_settle(&self.tenant, &ticket.key, bytes).await)
+        settlement(self.engine.sale_settle(&self.tenant, &ticket.key, bytes, charged).await)
     }
 
     async fn serve(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Served, SettleRefusal> {
@@ -91,6 +102,14 @@ impl Till for Books {
         if let Err(error) = self.engine.sale_undelivered(&self.tenant, &ticket.key, &why).await {
             tracing::error!(code = error.code(), id = ticket.id, "what a payer is owed is not written down: {error}");
         }
+    }
+
+    async fn sign_offer(&self, resource_url: &str, offer: &PaymentRequirements) -> Option<String> {
+        said(self.engine.sign_offer(&self.tenant, &self.did, resource_url, offer).await)
+    }
+
+    async fn sign_receipt(&self, resource_url: &str, settled: &SettleResponse) -> Option<String> {
+        said(self.engine.sign_sale(&self.tenant, &self.did, resource_url, settled).await)
     }
 
     async fn abandon(&self, ticket: Ticket, why: Abandoned) {
@@ -133,9 +152,15 @@ fn settlement(settled: Result<SaleSettled, EngineError>) -> Result<Settled, Sett
     }
 }
 
+/// An offer without its signature is an offer; whoever wants one sees that there is none.
+fn said(signed: Result<String, EngineError>) -> Option<String> {
+    signed.inspect_err(|error| tracing::error!(code = error.code(), "not signed: {error}")).ok()
+}
+
 fn refusal(error: EngineError) -> Refusal {
     match error {
         EngineError::Payment(refusal) => refusal.into(),
+        EngineError::Book(Rejection::IdempotencyKeyReused { .. }) => Refusal::IdentifierConflict,
         EngineError::Book(Rejection::PaymentUsedForOtherResource { .. }) => Refusal::UsedForOtherResource,
         // Whoever has signed already shall not sign again: the same payment is good when it goes on.
         EngineError::Book(rejection @ Rejection::Stopped { .. }) => {

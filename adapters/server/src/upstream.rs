@@ -146,6 +146,7 @@ impl Upstream {
         let mut headers = came.clone();
         drop_hop(&mut headers);
         let spoken_for: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
+        // What it charges is for the paywall to read, and to take out.
         for name in spoken_for {
             headers.remove(name);
         }
@@ -284,8 +285,13 @@ async fn pass_on(upstream: &Upstream, paid: &Paid, request: Request<Body>) -> Re
     })?;
     let (mut parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
     drop_hop(&mut parts.headers);
-    let spoken_for: Vec<HeaderName> =
-        parts.headers.keys().filter(|name| name.as_str().starts_with("purser-")).cloned().collect();
+    let spoken_for: Vec<HeaderName> = parts
+        .headers
+        .keys()
+        .filter(|name| *name != paywall::PURSER_CHARGE)
+        .filter(|name| name.as_str().starts_with("purser-"))
+        .cloned()
+        .collect();
     for name in spoken_for {
         parts.headers.remove(name);
     }

@@ -264,6 +264,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Deliver { settlement, .. }
         | Command::Undeliver { settlement, .. }
         | Command::WriteOff { settlement, .. }
+        | Command::Charge { settlement, .. }
         | Command::Receive { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }

@@ -128,7 +128,13 @@ impl Draft<'_> {
             ClaimKey::Authorization(recover.authorization.clone()).digest(),
             ClaimKey::Recovered(recover.authorization.clone()).digest(),
         );
-        let Some(found) = self.view.claims.find(&first)? else { return Ok(Some(first)) };
+        // The chain does not say whether what it shows was the most that was signed.
+        let at_most = ClaimKey::Authorization(recover.authorization.clone().at_most()).digest();
+        let found = match self.view.claims.find(&first)? {
+            Some(found) => Some(found),
+            None => self.view.claims.find(&at_most)?,
+        };
+        let Some(found) = found else { return Ok(Some(first)) };
         let ClaimOutcome::Spend(spend) = &found.claim.outcome else { return Ok(None) };
         let spend = self.view.spends.find(spend)?;
         let is_known = spend.is_some_and(|spend| match spend.state {
@@ -158,13 +164,15 @@ pub(super) fn windows(view: &View, nodes: &[BudgetId], at: Micros) -> Result<Vec
 
 /// What [`Draft::recover`] reads.
 pub(super) fn wants(view: &View, at: Micros, recover: &Recover, keys: &mut Keys) -> Result<(), Fault> {
-    let claim = ClaimKey::Authorization(recover.authorization.clone());
-    keys.claim(view, &claim);
     keys.claim(view, &ClaimKey::Recovered(recover.authorization.clone()));
-    if let Ok(Some(found)) = view.claims.find(&claim.digest())
-        && let ClaimOutcome::Spend(spend) = &found.claim.outcome
-    {
-        keys.spend(view, *spend);
+    for authorization in [recover.authorization.clone(), recover.authorization.clone().at_most()] {
+        let claim = ClaimKey::Authorization(authorization);
+        keys.claim(view, &claim);
+        if let Ok(Some(found)) = view.claims.find(&claim.digest())
+            && let ClaimOutcome::Spend(spend) = &found.claim.outcome
+        {
+            keys.spend(view, *spend);
+        }
     }
     keys.gate(view, Scope::Fence);
     recover.nodes.iter().for_each(|node| keys.budget(view, *node));

@@ -1,12 +1,13 @@
 //! The rules of those who are paid or who carry: claim before work, persist before anything goes out, post on sight.
 
 use super::spending::check_seen;
-use super::{Draft, Outcome, done};
+use super::{Draft, Outcome, charging, done};
 use crate::account::Account;
 use crate::command::{ClaimSettlement, FailureProof, Gas};
 use crate::effects::{Effects, Fact, Operation};
 use crate::gate::Scope;
 use crate::id::{Digest, RailReference};
+use crate::money::Amount;
 use crate::rejection::{Refusal, Rejection};
 use crate::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use crate::spend::Observation;
@@ -27,11 +28,13 @@ impl Draft<'_> {
                 return Ok(Outcome::Known);
             }
         }
+        let name = self.check_name(claim)?;
         // What was begun before a stop ends; nothing is begun under it.
         [Scope::Fence, Scope::Everything].iter().try_for_each(|scope| self.check_gate(scope))?;
         self.check_cover(claim)?;
         self.check_credit(claim)?;
         let mut effects = self.effects(Operation::Claim);
+        effects.claims.extend(name);
         let pending = match claim.key.role {
             Role::Seller => {
                 effects.transfers = vec![sale(&claim.money, TransferCode::Sale, Layer::Pending, None)];
@@ -112,6 +115,23 @@ impl Draft<'_> {
             account_nonce,
             ..found.clone()
         });
+        effects.fact = Some(Fact::Reference(document));
+        done(effects)
+    }
+
+    /// Of nothing it is settled at once, and the permit is used up here, whatever its chain says.
+    pub(super) fn charge(&self, key: &SettlementKey, document: Digest, charged: Amount) -> Result<Outcome, Refusal> {
+        let past = if charged.is_zero() { SettlementState::Settled } else { SettlementState::Submitted };
+        let Some(found) = self.settlement_in(key, &[SettlementState::Claimed], past)? else {
+            return Ok(Outcome::Known);
+        };
+        if found.key.role != Role::Seller {
+            let (expected, found) = (Role::Seller.to_string(), found.key.role.to_string());
+            return Err(Rejection::OwnerMismatch { expected, found }.into());
+        }
+        let mut effects = self.effects(Operation::Dispatch);
+        let charged = charging::charge(&mut effects, found, charged)?;
+        effects.settlement = Some(Settlement { state: past, document: Some(document), ..charged });
         effects.fact = Some(Fact::Reference(document));
         done(effects)
     }

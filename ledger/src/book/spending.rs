@@ -1,7 +1,7 @@
 //! The wallet's rules: what is held, signed, settled, released.
 
 use super::presenting::on_rail;
-use super::{Draft, Outcome, done, unknown_budget, unknown_spend};
+use super::{Draft, Outcome, charging, done, unknown_budget, unknown_spend};
 use crate::account::Account;
 use crate::budget::{Budget, BudgetKind, BudgetMove, BudgetState, BudgetStep};
 use crate::command::{Hold, ReleaseProof};
@@ -195,13 +195,14 @@ impl Draft<'_> {
 
     pub(super) fn settle(&self, spend: SpendId, seen: &Observation, finalized: u64) -> Result<Outcome, Refusal> {
         let Some(found) = self.signed(spend, SpendState::Settled)? else { return Ok(Outcome::Known) };
-        check_seen(seen, &found.pay_to, found.money.amount)?;
+        let taken = charging::taken(found, seen, finalized)?;
         let mut effects = self.effects(Operation::Settle);
         self.move_budgets(&mut effects, found, BudgetStep::Post)?;
-        effects.transfers = vec![leg(found, TransferCode::Settle, outstanding(found), found.wallet())];
+        effects.transfers = vec![leg(&taken, TransferCode::Settle, outstanding(found), found.wallet())];
+        self.give_rest_back(&mut effects, found, &taken)?;
         let transaction = Some(seen.transaction.clone());
         let (state, young) = (SpendState::Settled, seen.young(finalized));
-        effects.spend = Some(Spend { state, young, transaction, ..found.clone() });
+        effects.spend = Some(Spend { state, young, transaction, ..taken });
         effects.fact = Some(Fact::Seen(seen.clone()));
         done(effects)
     }
@@ -356,11 +357,11 @@ pub(super) fn windows(view: &View, hold: &Hold, at: Micros) -> Result<Vec<Counte
     Ok(windows)
 }
 
-fn window_moves(windows: &[WindowKey], step: BudgetStep, amount: Amount) -> Vec<WindowMove> {
+pub(super) fn window_moves(windows: &[WindowKey], step: BudgetStep, amount: Amount) -> Vec<WindowMove> {
     windows.iter().map(|key| WindowMove { key: key.clone(), step, amount }).collect()
 }
 
-fn moves(path: &[&Budget], step: BudgetStep, amount: Amount) -> Vec<BudgetMove> {
+pub(super) fn moves(path: &[&Budget], step: BudgetStep, amount: Amount) -> Vec<BudgetMove> {
     path.iter().map(|node| BudgetMove { budget: node.id, step, amount }).collect()
 }
 

@@ -2,6 +2,7 @@
 
 mod answering;
 mod carts;
+mod charging;
 mod crediting;
 mod delegating;
 mod following;

@@ -11,7 +11,7 @@ use crate::permit2;
 use crate::permit2::sponsor::Sponsored;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::settlement::{ClaimKey, Expected};
+use crate::settlement::{Charge, ClaimKey, Expected};
 use crate::value;
 use crate::wire::{ExactEvmPayload, PaymentPayload, PaymentRequirements, WireAuthorization, X402_VERSION};
 
@@ -51,6 +51,7 @@ impl VerifiedPayment {
             key: self.claim_key(),
             to: self.signed.to(),
             value: self.charged,
+            charge: Charge::Whole,
             // verify() bounded it by now + maxTimeoutSeconds + skew, all of them u64
             valid_before: u64::try_from(self.signed.valid_before()).unwrap_or(u64::MAX),
         }

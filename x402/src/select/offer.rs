@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::exact::{
-    Authorization, EvmSignature, KeyError, SCHEME, SignatureError, Signed, Terms, TokenDomain, Transfer, WalletKey,
+    Authorization, EvmSignature, KeyError, SignatureError, Signed, Terms, TokenDomain, Transfer, WalletKey,
 };
 use crate::network::{Asset, Network};
-use crate::permit2::{EXACT_PROXY, Permit, PermitWire, Witness};
+use crate::permit2::{EXACT_PROXY, Permit, PermitWire, UPTO_PROXY, Witness};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::settlement::{ClaimKey, Expected};
+use crate::settlement::{Charge, ClaimKey, Expected};
 use crate::wire::{
     ExactEvmPayload, PaymentPayload, PaymentRequirements, ResourceInfo, WireAuthorization, X402_VERSION,
 };
@@ -61,6 +61,7 @@ impl Offer {
         self.terms.token
     }
 
+    /// With `upto` the most that may be charged: that is what is decided on.
     pub const fn amount(&self) -> Amount {
         self.terms.amount
     }
@@ -100,7 +101,7 @@ impl Offer {
         let mut out = Vec::new();
         for field in [
             OFFER_TAG,
-            SCHEME.as_bytes(),
+            self.requirements.scheme.as_bytes(),
             self.terms.network.to_string().as_bytes(),
             self.terms.token.as_slice(),
             &self.terms.amount.to_be_bytes(),
@@ -145,20 +146,28 @@ impl Offer {
                 let valid_before = U256::from(valid_before);
                 Signed::Eip3009(Authorization { from: payer, to, value, valid_after, valid_before, nonce })
             }
-            Transfer::Permit2 => Signed::Permit2(Permit {
-                from: payer,
-                token: self.terms.token,
-                amount: value,
-                spender: EXACT_PROXY,
-                nonce: U256::from_be_bytes(nonce.0),
-                // Permit2 takes its deadline itself; what is promised is that nothing moves from `valid_before` on.
-                deadline: U256::from(valid_before).saturating_sub(U256::from(1)),
-                witness: Witness::Exact { to, valid_after },
-            }),
-            // Screening froze no such offer; what would be charged is not known yet.
-            Transfer::Upto { .. } => return Err(AuthorizeError::Payload("scheme upto is not signed here".to_owned())),
+            Transfer::Permit2 => {
+                self.permit(payer, nonce, valid_before, EXACT_PROXY, Witness::Exact { to, valid_after })
+            }
+            Transfer::Upto { facilitator } => {
+                let witness = Witness::Upto { to, facilitator, valid_after };
+                self.permit(payer, nonce, valid_before, UPTO_PROXY, witness)
+            }
         };
         Ok(Unsigned { offer: self, signed, valid_before })
+    }
+
+    fn permit(&self, from: Address, nonce: B256, valid_before: u64, spender: Address, witness: Witness) -> Signed {
+        Signed::Permit2(Permit {
+            from,
+            token: self.terms.token,
+            amount: self.terms.value(),
+            spender,
+            nonce: U256::from_be_bytes(nonce.0),
+            // Permit2 takes its deadline itself; what is promised is that nothing moves from `valid_before` on.
+            deadline: U256::from(valid_before).saturating_sub(U256::from(1)),
+            witness,
+        })
     }
 }
 
@@ -200,6 +209,10 @@ pub struct Unsigned<'a> {
 }
 
 impl Unsigned<'_> {
+    pub const fn offer(&self) -> &Offer {
+        self.offer
+    }
+
     pub const fn to_sign(&self) -> &Signed {
         &self.signed
     }
@@ -215,7 +228,12 @@ impl Unsigned<'_> {
 
     /// What a settlement of it must show. Store it before the signature exists.
     pub fn expected(&self) -> Expected {
+        let charge = match self.offer.terms.transfer {
+            Transfer::Eip3009 | Transfer::Permit2 => Charge::Whole,
+            Transfer::Upto { .. } => Charge::AtMost,
+        };
         Expected {
+            charge,
             key: self.claim_key(),
             to: self.signed.to(),
             value: self.signed.value(),

@@ -32,11 +32,46 @@ fn extra(name: &str, value: Value) -> PaymentRequirements {
     })
 }
 
+const FACILITATOR: &str = "0x00000000000000000000000000000000000000fa";
+
+fn upto(facilitator: &str) -> PaymentRequirements {
+    PaymentRequirements { scheme: "upto".into(), ..extra("facilitatorAddress", json!(facilitator)) }
+}
+
+/// What is signed is good for the seller's own terms and nobody else's; the most stands in the signature.
+#[test]
+fn a_permit_of_the_most_names_who_may_charge() {
+    let (offer, key) = (chosen(&required(vec![upto(FACILITATOR)])).unwrap(), WalletKey::from_hex(KEY).unwrap());
+    let exact = chosen(&required(vec![extra("facilitatorAddress", json!(FACILITATOR))])).unwrap();
+    assert_ne!(offer.digest(), exact.digest(), "the scheme is part of what was decided on");
+    let unsigned = offer.authorize(key.address(), B256::repeat_byte(3), 0, NOW + 60).unwrap();
+    assert_eq!(unsigned.expected().charge, crate::settlement::Charge::AtMost);
+    let payload = unsigned.sign(&key).unwrap();
+    let assets = fixture::assets(&fixture::requirements());
+    let verified = scheme::verify(&payload, &upto(FACILITATOR), &assets, NOW);
+    assert_eq!(verified.map(|payment| payment.claim_key()), Ok(unsigned.claim_key()));
+    let other = "0x00000000000000000000000000000000000000fb";
+    let code = |requirements: &PaymentRequirements| {
+        scheme::verify_charge(&payload, requirements, &assets, NOW).map(|_| ()).map_err(|refusal| refusal.code())
+    };
+    let of = |amount: &str| PaymentRequirements { amount: amount.into(), ..upto(FACILITATOR) };
+    assert_eq!(code(&upto(other)), Err("upto_facilitator_mismatch"));
+    assert_eq!(code(&of("10001")), Err("invalid_upto_evm_payload_settlement_exceeds_amount"));
+    assert_eq!(code(&extra("assetTransferMethod", json!("permit2"))), Err("invalid_exact_evm_scheme"));
+    assert_eq!((code(&of("37")), code(&of("0")), code(&of("10000"))), (Ok(()), Ok(()), Ok(())));
+}
+
 #[test]
 fn each_offer_that_cannot_be_paid_says_why() {
     let token = entry().asset;
     let cases = [
-        (with(|e| e.scheme = "upto".into()), "unsupported_scheme"),
+        (with(|e| e.scheme = "batch-settlement".into()), "unsupported_scheme"),
+        (with(|e| e.scheme = "Upto".into()), "unsupported_scheme"),
+        // Nobody says who settles.
+        (with(|e| e.scheme = "upto".into()), "invalid_payment_requirements"),
+        (upto("0x0"), "invalid_payment_requirements"),
+        (upto(&format!("0x{}", "0".repeat(40))), "invalid_payment_requirements"),
+        (PaymentRequirements { amount: "0".into(), ..upto(FACILITATOR) }, "invalid_payment_requirements"),
         (with(|e| e.network = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp".into()), "invalid_network"),
         (with(|e| e.network = "base".into()), "invalid_network"),
         (with(|e| e.network = "eip155:8453".into()), "invalid_exact_evm_failed_to_get_asset_info"),
@@ -86,7 +121,7 @@ fn a_demand_that_is_none_is_refused() {
 #[test]
 fn what_is_frozen_is_the_entry_that_was_chosen() {
     let dear = with(|e| e.amount = "99999999".into());
-    let cheap = with(|e| e.scheme = "upto".into());
+    let cheap = with(|e| e.scheme = "batch-settlement".into());
     let screened = screen(
         &required(vec![cheap, dear.clone(), entry()]),
         "GET",

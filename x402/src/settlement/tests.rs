@@ -68,6 +68,27 @@ fn a_used_nonce_without_exactly_the_transfer_is_an_incident() {
     assert!(matches!(judge(&expected(), &Evidence::Used(canceled)), Outcome::Canceled { .. }));
 }
 
+/// Scheme `upto`: a part is what was expected, and nothing else is.
+#[test]
+fn a_charge_is_a_part_of_what_was_permitted_and_never_more() {
+    let upto = Expected { charge: Charge::AtMost, ..expected() };
+    let good = transfer();
+    let part = TransferLog { value: U256::from(37), ..good };
+    let nothing = TransferLog { value: U256::ZERO, ..good };
+    for (name, logs) in wrong_logs().into_iter().filter(|(name, _)| *name != "a fee was kept") {
+        assert_eq!(judge(&upto, &Evidence::Mined(receipt(true, logs.clone()))), Outcome::Unknown, "{name}");
+        assert!(matches!(judge(&upto, &Evidence::Used(used(logs))), Outcome::SpentOtherwise { .. }), "{name}");
+    }
+    for logs in [vec![nothing], vec![part, good], vec![part, part], vec![TransferLog { to: OTHER, ..part }]] {
+        assert!(matches!(judge(&upto, &Evidence::Used(used(logs))), Outcome::SpentOtherwise { .. }));
+    }
+    for one in [part, good, TransferLog { value: U256::ONE, ..good }] {
+        let outcome = judge(&upto, &Evidence::Used(used(vec![nothing, one])));
+        assert!(matches!(outcome, Outcome::Settled { value, .. } if value == one.value), "{outcome:?}");
+    }
+    assert!(matches!(judge(&expected(), &Evidence::Used(used(vec![part]))), Outcome::SpentOtherwise { .. }));
+}
+
 #[test]
 fn nothing_but_finality_past_the_deadline_releases() {
     let at = |timestamp, finality| {
@@ -84,9 +105,15 @@ fn nothing_but_finality_past_the_deadline_releases() {
 fn the_one_transfer_settles_whoever_sent_it() {
     let noise = TransferLog { asset: OTHER, from: OTHER, to: OTHER, value: U256::ONE };
     let outcome = judge(&expected(), &Evidence::Mined(receipt(true, vec![noise, transfer()])));
-    assert_eq!(outcome, Outcome::Settled { transaction: B256::repeat_byte(1), block: block() });
+    assert_eq!(
+        outcome,
+        Outcome::Settled { transaction: B256::repeat_byte(1), block: block(), value: transfer().value }
+    );
     let outcome = judge(&expected(), &Evidence::Used(used(vec![transfer()])));
-    assert_eq!(outcome, Outcome::Settled { transaction: B256::repeat_byte(2), block: block() });
+    assert_eq!(
+        outcome,
+        Outcome::Settled { transaction: B256::repeat_byte(2), block: block(), value: transfer().value }
+    );
 }
 
 #[test]

@@ -117,8 +117,13 @@ impl PaymentRequirements {
         }
     }
 
-    /// An offer of ours as version 1 writes it; `None` where the network has no name in it.
+    /// An offer of ours as version 1 writes it; `None` where the network has no name in it, or the token moves in a way
+    /// that no client of version 1 knows: it would sign something else for it.
     pub fn of(offer: &super::PaymentRequirements, resource: &ResourceInfo, names: &NetworkNames) -> Option<Self> {
+        let method = offer.extra_field("assetTransferMethod");
+        if offer.scheme != crate::exact::SCHEME || method.is_some_and(|method| method != "eip3009") {
+            return None;
+        }
         let network = offer.network.parse().ok().and_then(|network| names.name(network))?;
         Some(Self {
             scheme: offer.scheme.clone(),

@@ -44,6 +44,8 @@ pub(super) struct Draft<'a> {
     /// The mandates that it was handed on from, from the nearest up.
     pub above: Vec<Budget>,
     pub recipient: Recipient<'a>,
+    /// What was found of the signature under the offer, where there is one.
+    pub vouched: Option<String>,
     pub authority: Money,
     pub rate: Option<Peg>,
     pub payer: Address,
@@ -65,8 +67,11 @@ impl Draft<'_> {
             ("nonce", format!("{:#x}", self.nonce)),
         ];
         // Only where it is not the rail's default, so that what was signed before reads as it did.
-        let method = (self.offer.transfer() == Transfer::Permit2)
-            .then(|| ("assetTransferMethod", x402::permit2::METHOD.to_owned()));
+        let method = match self.offer.transfer() {
+            Transfer::Eip3009 => None,
+            Transfer::Permit2 => Some(("assetTransferMethod", x402::permit2::METHOD.to_owned())),
+            Transfer::Upto { .. } => Some(("scheme", x402::upto::SCHEME.to_owned())),
+        };
         Ok(ClosedPayment {
             transaction_id,
             payee: self.recipient.merchant.clone(),

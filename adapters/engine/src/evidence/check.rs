@@ -16,9 +16,10 @@ use mandates::keys::{KeySet, PublicKey};
 use mandates::mandate::Family;
 use mandates::trust::Roots;
 use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
-use x402::exact;
+use x402::exact::{self, Transfer};
 use x402::network::AssetTable;
 use x402::permit2;
+use x402::scheme;
 
 use super::{Bundle, EvidenceFile, Offered, Rail, Record};
 use crate::book;
@@ -67,7 +68,7 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
     find("mandate_chain", check_chain(&bundle, &spend, &records, trusted));
     match &bundle.rail {
         Rail::X402(offered) => {
-            find("authorization", check_payload(file, offered, &spend, assets));
+            find("authorization", check_payload(file, offered, &spend, &records, assets));
             find("settlement", check_settlement(file, &records, &spend));
         }
         Rail::Mandate(presented) => {
@@ -200,7 +201,13 @@ fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &dy
     Ok(format!("{} links verify under the given keys, bound to this spend", facts.open.len().saturating_add(1)))
 }
 
-fn check_payload(file: &EvidenceFile, offered: &Offered, spend: &Spend, assets: &AssetTable) -> Result<String, String> {
+fn check_payload(
+    file: &EvidenceFile,
+    offered: &Offered,
+    spend: &Spend,
+    records: &[Effects],
+    assets: &AssetTable,
+) -> Result<String, String> {
     let Some(payload) = &file.payload else { return Ok("nothing was signed".into()) };
     let nonce = match spend.authorization.nonce_space() {
         None => exact::nonce(spend.budget.0, spend.id.0),
@@ -210,17 +217,21 @@ fn check_payload(file: &EvidenceFile, offered: &Offered, spend: &Spend, assets: 
     let at = u64::try_from(spend.valid_before).unwrap_or(0).saturating_sub(x402::limit::SETTLEMENT_MARGIN_SECONDS);
     // One second more: a permit's deadline is the second before the first at which it moves nothing.
     let at = at.saturating_sub(1);
-    let payment = exact::verify(payload, &payload.accepted, assets, at).map_err(|error| error.to_string())?;
+    let payment = scheme::verify(payload, &payload.accepted, assets, at).map_err(|error| error.to_string())?;
     let key = book::authorization(&payment.claim_key()).map_err(|error| error.to_string())?;
+    let key = if matches!(payment.terms().transfer, Transfer::Upto { .. }) { key.at_most() } else { key };
     if key != spend.authorization {
         return Err("the signature is over another authorization than the book's".into());
     }
-    same("amount", spend.money.amount.to_string(), payment.terms().amount.to_string())?;
+    // What was reserved: of a charge less may have been taken since.
+    let hold = records.iter().find(|record| record.operation == Operation::Hold).ok_or("no record of the hold")?;
+    let held = hold.spend.as_ref().map(|held| held.money.amount).ok_or("the hold has no spend")?;
+    same("amount", held.to_string(), payment.terms().amount.to_string())?;
     same("payee", spend.pay_to.clone(), book::text(payment.terms().pay_to))?;
     if !offered.payment_required.accepts.contains(&payload.accepted) {
         return Err("what was accepted was not offered".into());
     }
-    Ok(format!("signed by {} for {} to {}", spend.authorization.payer, spend.money.amount, spend.pay_to))
+    Ok(format!("signed by {} for {held} to {}", spend.authorization.payer, spend.pay_to))
 }
 
 fn check_settlement(file: &EvidenceFile, records: &[Effects], spend: &Spend) -> Result<String, String> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ledger::id::TenantId;
 use serde_json::{Map, json};
 use x402::exact;
+use x402::identifier;
 use x402::permit2::sponsor;
 use x402::upto;
 use x402::wire::{SupportedKind, SupportedResponse, X402_VERSION};
@@ -27,7 +28,7 @@ impl Engine {
         let upto = Map::from_iter([(upto::FACILITATOR.to_owned(), facilitator)]);
         let kinds = vec![kind(exact::SCHEME, None), kind(upto::SCHEME, Some(upto))];
         let signers = BTreeMap::from([("eip155:*".to_owned(), vec![role.relayer.address().to_string()])]);
-        let extensions = vec![sponsor::EXTENSION.to_owned()];
+        let extensions = vec![sponsor::EXTENSION.to_owned(), identifier::EXTENSION.to_owned()];
         Ok(SupportedResponse { kinds, extensions, signers, unknown: Map::new() })
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use ledger::command::Command;
 use ledger::id::TenantId;
+use ledger::money::Amount;
 use ledger::settlement::{Settlement, SettlementState};
 use x402::chain::At;
 use x402::reason::Reason;
 use x402::settlement::{ClaimKey, Outcome, observe};
+use x402::upto;
 use x402::wire::SettleResponse;
 
 use super::{SaleSettled, failed, goods, sale_key, settled};
@@ -18,33 +20,46 @@ use crate::ports::Relayed;
 use crate::{Engine, Identity};
 
 impl Engine {
-    /// The handler delivered: store what it said, have the payment carried, see the transfer, post the sale.
+    /// The handler delivered: store what it said, have the payment carried, see the transfer, post the sale. `charged` is
+    /// what it takes of a price by usage.
     pub async fn sale_settle(
         &self,
         tenant: &TenantId,
         key: &ClaimKey,
         answer: Vec<u8>,
+        charged: Option<Amount>,
     ) -> Result<SaleSettled, EngineError> {
         let seller = self.seller(tenant)?;
         let identity = service(tenant, "seller")?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
-        let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        let (hand, mut goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
         let document = goods::answer(answer);
-        let command = Command::Dispatch {
-            settlement: key.clone(),
-            document: document.digest(),
-            transaction: None,
-            account_nonce: None,
+        let (settlement, digest) = (key.clone(), document.digest());
+        let command = match charged {
+            Some(charged) if goods.requirements.scheme == upto::SCHEME => {
+                goods.requirements.amount = charged.to_string();
+                Command::Charge { settlement, document: digest, charged }
+            }
+            _ => Command::Dispatch { settlement, document: digest, transaction: None, account_nonce: None },
         };
         let stored = self.run(&identity, command, vec![document]).await?.settlement;
         let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
-        // Somebody else had it carried while the handler ran, and another process saw it.
-        if sale.state == SettlementState::Settled && self.is_deep(&sale, goods.confirmations).await? {
+        // Somebody else had it carried while the handler ran, and another process saw it; or nothing was charged.
+        let is_over = sale.state == SettlementState::Settled && self.is_deep(&sale, goods.confirmations).await?;
+        if is_over && sale.money.amount != Amount::ZERO {
             return Ok(SaleSettled::Settled(settled(&sale)));
         }
         let relayed = seller.facilitator.settle(&goods.payload, &goods.requirements).await;
-        let settled = self.sale_outcome(&identity, &sale, relayed, goods.confirmations).await;
+        let settled = match &relayed {
+            // Whoever carries was told that the permit is used up.
+            Relayed::Silence(why) if is_over => {
+                tracing::warn!(payer = sale.key.authorization.payer, "a charge of nothing was not heard: {why}");
+                Ok(SaleSettled::Settled(settled(&sale)))
+            }
+            Relayed::Answer(_) if is_over => Ok(SaleSettled::Settled(settled(&sale))),
+            _ => self.sale_outcome(&identity, &sale, relayed, goods.confirmations).await,
+        };
         drop(hand);
         settled
     }

@@ -198,8 +198,8 @@ impl World {
             _ if is_shop => {
                 let fails = self.roll(15) == 0;
                 let purpose = Digest::of(purchase.offer.resource.url.as_bytes());
-                let presented =
-                    Presented { payload, requirements, purpose, rerun: Rerun::Never, release: Release::default() };
+                let (rerun, release) = (Rerun::Never, Release::default());
+                let presented = Presented { payload, requirements, purpose, named: None, rerun, release };
                 self.spawn(process, name, async move { Reply::Other(sell(&engine, presented, fails).await) });
             }
             2..12 => {
@@ -359,7 +359,7 @@ async fn sell(engine: &Engine, presented: Presented, fails: bool) -> String {
             if fails {
                 return said(engine.sale_abandon(&shop, &key).await);
             }
-            format!("{:?}", engine.sale_settle(&shop, &key, b"the thing".to_vec()).await)
+            format!("{:?}", engine.sale_settle(&shop, &key, b"the thing".to_vec(), None).await)
         }
         Ok(other) => format!("{other:?}").chars().take(40).collect(),
         Err(error) => error.to_string(),

@@ -181,6 +181,7 @@ pub fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<
         | Command::Deliver { settlement: key, .. }
         | Command::Undeliver { settlement: key, .. }
         | Command::WriteOff { settlement: key, .. }
+        | Command::Charge { settlement: key, .. }
         | Command::Receive { settlement: key, .. }
         | Command::Unreceive { settlement: key, .. }
         | Command::Conclude { settlement: key, .. }

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use x402::exact::{WalletKey, verify};
+use x402::exact::WalletKey;
 use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 use x402::reason::Reason;
-use x402::release::{Amount, History};
+use x402::release::History;
+use x402::scheme::verify;
 use x402::select::{Wallet, select};
+use x402::value::Amount;
 use x402::wire::{
     PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, X402_VERSION, v1, write_header,
 };
@@ -54,6 +56,8 @@ pub struct Drawer {
     pub won: AtomicUsize,
     pub settled: AtomicUsize,
     pub abandoned: Mutex<Vec<Abandoned>>,
+    /// What the handlers said that they charge.
+    pub charged: Mutex<Vec<Option<Amount>>>,
 }
 
 impl Drawer {
@@ -122,7 +126,13 @@ impl Till for Drawer {
         }
     }
 
-    async fn settle(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Settled, SettleRefusal> {
+    async fn settle(
+        &self,
+        ticket: Ticket,
+        answer: StoredAnswer,
+        charged: Option<Amount>,
+    ) -> Result<Settled, SettleRefusal> {
+        self.charged.lock().unwrap().push(charged);
         self.settled.fetch_add(1, Ordering::SeqCst);
         let fate = *self.fates.lock().unwrap().last().unwrap_or(&Fate::Settles);
         match fate {
@@ -203,11 +213,21 @@ pub fn price(repeat: Repeat) -> Price {
     Price::new("shop", vec![offer()], ResourceInfo::new("https://shop.example"), Address::Under, repeat).unwrap()
 }
 
+/// The same amount as the most that may be charged.
+pub fn upto() -> PaymentRequirements {
+    let mut offer = PaymentRequirements { scheme: "upto".to_owned(), ..offer() };
+    offer.extra.as_mut().unwrap().insert("facilitatorAddress".to_owned(), TOKEN.into());
+    offer
+}
+
 /// A payment for a path of the shop. `nonce` tells payments apart.
 pub fn payment(path: &str, nonce: u8) -> PaymentPayload {
+    payment_of(offer(), path, nonce)
+}
+
+pub fn payment_of(offer: PaymentRequirements, path: &str, nonce: u8) -> PaymentPayload {
     let resource = ResourceInfo::new(format!("https://shop.example{path}"));
-    let required =
-        PaymentRequired { x402_version: X402_VERSION, ..PaymentRequired::new(resource, vec![offer()], None) };
+    let required = PaymentRequired { x402_version: X402_VERSION, ..PaymentRequired::new(resource, vec![offer], None) };
     let table = assets();
     let offer = select(&required, "GET", Wallet::new(&table)).unwrap();
     let key = buyer();

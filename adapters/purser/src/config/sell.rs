@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use axum::http::Method;
-use paywall::Repeat;
 use paywall::limit::Limits;
+use paywall::{Repeat, Signed};
 use serde::{Deserialize, Serialize};
 use server::paid::{PaidRoute, Sold};
 use server::upstream::{Upstream, UpstreamKey};
+use x402::identifier::{self, Demanded};
+use x402::network::TransferMethod;
 use x402::wire::PaymentRequirements;
+use x402::{permit2, upto};
 use zeroize::Zeroizing;
 
 use super::{ChainConfig, ReleaseConfig, ToolConfig};
 use crate::assembly::{assets, network};
+use crate::keys::{Purpose, Ring, Slot};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +30,10 @@ pub struct SellConfig {
     pub asset: String,
     /// `local:TENANT` or the URL of an x402 facilitator.
     pub facilitator: String,
+    /// The account that a foreign facilitator settles from, as its `/supported` says; our own is known. Needed where a route
+    /// takes `upto`: payers permit this account alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facilitator_address: Option<String>,
     /// A file with the key, in hexadecimal, under which upstreams are told who paid. Needed where a route has an upstream.
     #[serde(default)]
     pub upstream_key_file: Option<PathBuf>,
@@ -39,8 +48,17 @@ pub struct SellConfig {
 pub struct RouteConfig {
     /// One path, or `/prefix/*` for all that an upstream has under it.
     pub path: String,
-    /// Atomic units.
+    /// Atomic units; with `upto` the most that is charged.
     pub amount: String,
+    /// What is offered, in this order; what the token can do by itself where nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pay_by: Vec<PayBy>,
+    /// Whether payers name their purchases, so that each is made once however often it is paid for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_identifier: Option<Identified>,
+    /// Each offer, and that it was paid, is signed with the tenant's key for receipts.
+    #[serde(default)]
+    pub signed: bool,
     pub description: String,
     /// What is sold: a text that stands in the paid body and nowhere else …
     #[serde(default)]
@@ -75,6 +93,50 @@ pub struct RouteConfig {
     pub unknown: BTreeMap<String, serde_json::Value>,
 }
 
+/// How a price can be paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayBy {
+    /// Scheme `exact`, by the token's own `transferWithAuthorization`.
+    Eip3009,
+    /// Scheme `exact`, by Permit2.
+    Permit2,
+    /// Scheme `upto`: the handler says what is charged.
+    Upto,
+}
+
+/// Whether a payer names its purchase (extension `payment-identifier`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identified {
+    Optional,
+    Required,
+}
+
+impl Default for RouteConfig {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            amount: String::new(),
+            pay_by: Vec::new(),
+            payment_identifier: None,
+            signed: false,
+            description: String::new(),
+            body: None,
+            upstream: None,
+            methods: Vec::new(),
+            idempotent: false,
+            mime_type: None,
+            body_bytes_max: None,
+            answer_bytes_max: None,
+            answer_seconds_max: None,
+            max_timeout_seconds: max_timeout_seconds(),
+            release: ReleaseConfig::default(),
+            unknown: BTreeMap::new(),
+        }
+    }
+}
+
 pub(super) const fn max_timeout_seconds() -> u64 {
     60
 }
@@ -86,24 +148,37 @@ impl SellConfig {
         let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
         let token = self.asset.parse().map_err(|_| format!("sell.asset: `{}` is no address", self.asset))?;
         let asset = table.find(network, token).ok_or_else(|| format!("sell.asset: {token} is in no table"))?;
-        Ok(Offer(PaymentRequirements {
-            scheme: x402::exact::SCHEME.into(),
-            network: network.to_string(),
-            amount: String::new(),
-            asset: token.to_string(),
-            pay_to: self.pay_to.clone(),
-            max_timeout_seconds: 0,
-            extra: Some(serde_json::Map::from_iter([
-                ("name".to_owned(), asset.name.as_str().into()),
-                ("version".to_owned(), asset.version.as_str().into()),
-            ])),
-            unknown: serde_json::Map::new(),
-        }))
+        Ok(Offer {
+            transfer: asset.transfer,
+            common: PaymentRequirements {
+                scheme: x402::exact::SCHEME.into(),
+                network: network.to_string(),
+                amount: String::new(),
+                asset: token.to_string(),
+                pay_to: self.pay_to.clone(),
+                max_timeout_seconds: 0,
+                extra: Some(serde_json::Map::from_iter([
+                    ("name".to_owned(), asset.name.as_str().into()),
+                    ("version".to_owned(), asset.version.as_str().into()),
+                ])),
+                unknown: serde_json::Map::new(),
+            },
+        })
     }
 
-    /// The routes, each with its offer in the tenant's token.
-    pub fn paid_routes(&self, chain: &ChainConfig) -> Result<Vec<PaidRoute>, String> {
-        let offer = self.offer(chain)?;
+    /// Who settles here: payers of `upto` permit this account alone.
+    pub fn settling_account(&self, ring: &Ring) -> Result<Option<Address>, String> {
+        if let Some(text) = &self.facilitator_address {
+            let address = text.parse().map_err(|_| format!("sell.facilitator_address: `{text}` is no address"));
+            return address.map(Some);
+        }
+        let Some(tenant) = self.facilitator.strip_prefix("local:") else { return Ok(None) };
+        ring.address(&Slot::new(tenant, Purpose::Relayer)).map(Some).map_err(|error| error.to_string())
+    }
+
+    /// The routes, each with its offers in the tenant's token.
+    pub fn paid_routes(&self, chain: &ChainConfig, ring: &Ring) -> Result<Vec<PaidRoute>, String> {
+        let (offer, settles) = (self.offer(chain)?, self.settling_account(ring)?);
         let key = self.upstream_key_file.as_deref().map(read_key).transpose()?;
         let paid = self.routes.iter().map(|route| {
             let wrong = |why: String| format!("sell.routes, {}: {why}", route.path);
@@ -116,7 +191,9 @@ impl SellConfig {
                 repeat: if route.idempotent { Repeat::Idempotent } else { Repeat::Never },
                 release: super::release::read(&route.release, &route.unknown, chain).map_err(wrong)?,
                 limits: route.limits(),
-                requirements: offer.of(&route.amount, route.max_timeout_seconds),
+                offers: offer.all(route, settles).map_err(wrong)?,
+                extensions: route.extensions(),
+                signed: if route.signed { Signed::OffersAndReceipts } else { Signed::Not },
             })
         });
         paid.collect()
@@ -124,11 +201,50 @@ impl SellConfig {
 }
 
 /// An offer that lacks its amount.
-pub struct Offer(PaymentRequirements);
+pub struct Offer {
+    /// What the token can do by itself.
+    transfer: TransferMethod,
+    common: PaymentRequirements,
+}
 
 impl Offer {
     pub fn of(&self, amount: &str, max_timeout_seconds: u64) -> PaymentRequirements {
-        PaymentRequirements { amount: amount.to_owned(), max_timeout_seconds, ..self.0.clone() }
+        PaymentRequirements { amount: amount.to_owned(), max_timeout_seconds, ..self.common.clone() }
+    }
+
+    /// In each way that the route takes.
+    fn all(&self, route: &RouteConfig, settles: Option<Address>) -> Result<Vec<PaymentRequirements>, String> {
+        let usual = match self.transfer {
+            TransferMethod::Eip3009 => [PayBy::Eip3009],
+            TransferMethod::Permit2 => [PayBy::Permit2],
+        };
+        let ways = if route.pay_by.is_empty() { &usual[..] } else { &route.pay_by };
+        if let Some(twice) = ways.iter().enumerate().find_map(|(place, way)| ways[..place].contains(way).then_some(way))
+        {
+            return Err(format!("pay_by: each way once was expected, {twice:?} is there twice"));
+        }
+        ways.iter().map(|way| self.by(*way, route, settles)).collect()
+    }
+
+    fn by(&self, way: PayBy, route: &RouteConfig, settles: Option<Address>) -> Result<PaymentRequirements, String> {
+        let mut offer = self.of(&route.amount, route.max_timeout_seconds);
+        let extra = offer.extra.get_or_insert_default();
+        match way {
+            PayBy::Eip3009 if self.transfer == TransferMethod::Permit2 => {
+                return Err("pay_by: a token with EIP-3009 was expected, this one moves by Permit2 only".into());
+            }
+            PayBy::Eip3009 => {}
+            PayBy::Permit2 => {
+                extra.insert("assetTransferMethod".into(), permit2::METHOD.into());
+            }
+            PayBy::Upto => {
+                let settles = settles.ok_or("pay_by: upto needs sell.facilitator_address, none is there")?;
+                extra.insert("assetTransferMethod".into(), permit2::METHOD.into());
+                extra.insert(upto::FACILITATOR.into(), settles.to_string().into());
+                offer.scheme = upto::SCHEME.into();
+            }
+        }
+        Ok(offer)
     }
 }
 
@@ -144,6 +260,17 @@ impl RouteConfig {
             (Some(_), Some(_)) => Err("one of body and upstream is sold; both are there".into()),
             (None, None) => Err("one of body and upstream is sold; neither is there".into()),
         }
+    }
+
+    fn extensions(&self) -> serde_json::Map<String, serde_json::Value> {
+        let named = self.payment_identifier.map(|identified| {
+            let demanded = match identified {
+                Identified::Optional => Demanded::Optional,
+                Identified::Required => Demanded::Required,
+            };
+            (identifier::EXTENSION.to_owned(), identifier::declaration(demanded))
+        });
+        named.into_iter().collect()
     }
 
     fn mime_type(&self) -> Option<String> {

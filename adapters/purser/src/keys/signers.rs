@@ -10,7 +10,7 @@ use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
 use x402::exact::WalletKey;
 use x402::select::Unsigned as UnsignedPayment;
-use x402::settlement::NonceSpace;
+use x402::settlement::{Charge, NonceSpace};
 use x402::wire::PaymentPayload;
 
 /// An ES256 signer whose key is in memory.
@@ -78,13 +78,18 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
         NonceSpace::Eip3009 => None,
         NonceSpace::Permit2 => Some(PERMIT2),
     };
+    let at_most = expected.charge == Charge::AtMost;
+    // What a settled charge took says no more what was signed for; the offer does, which the spend names.
+    let is_charged =
+        at_most && spend.state == Settled && spend.purchase == ledger::id::Digest(payment.offer().digest());
     let agrees = key.network.to_string() == spend.authorization.chain()
         && space == spend.authorization.nonce_space()
         && asset == spend.authorization.asset
         && format!("{:#x}", key.payer) == spend.authorization.payer
         && key.nonce.0 == spend.authorization.nonce
         && format!("{:#x}", expected.to) == spend.pay_to
-        && expected.value.to_string() == spend.money.amount.to_string()
+        && at_most == spend.authorization.is_at_most()
+        && (expected.value.to_string() == spend.money.amount.to_string() || is_charged)
         && i64::try_from(expected.valid_before).ok() == Some(spend.valid_before);
     if agrees {
         Ok(())

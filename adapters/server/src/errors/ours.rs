@@ -49,6 +49,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
             is held for it.",
         "The operator adds the verifier's audience and keys under [[tenants.verifiers]], or the payee verifies it itself.",
     ),
+    (
+        "offer_signature_invalid",
+        "The offer that is paid has a signature that is not its key's, or that has run out.",
+        "Meet the 402 again; where it stays so, somebody stands between you and the seller.",
+    ),
     ("cart_required", "The mandate demands a cart that the merchant signed.", "Send `cart` with the payment."),
     (
         "chain_unavailable",

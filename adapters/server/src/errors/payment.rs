@@ -27,6 +27,15 @@ super::abouts! { Reason,
     ExtensionEchoMismatch =>
         "The payment echoes an extension otherwise than the seller declared it.",
         "Echo the declared `info` as it is, with additions where the extension allows them; or leave it out.";
+    PaymentIdentifierInvalid =>
+        "The payment identifier is none.",
+        "Send 16 to 128 letters, digits, hyphens and underscores in `extensions.payment-identifier.info.id`.";
+    PaymentIdentifierRequired =>
+        "The seller takes no payment without a payment identifier.",
+        "Echo the declared extension with an `id` of your own in its `info`.";
+    PaymentIdentifierConflict =>
+        "The payment identifier stands for another purchase of the same payer already.",
+        "Use a new one for a new purchase; send the same payment again to get its answer.";
     ExactScheme =>
         "The payload is for another scheme than the terms.",
         "Use the scheme that the terms name.";

@@ -189,7 +189,12 @@ mod tests {
             Ok(Claim::Won(Ticket { key: request.key, id: "one".into(), manner: Manner::HeldBack }))
         }
 
-        async fn settle(&self, _: Ticket, _: StoredAnswer) -> Result<Settled, SettleRefusal> {
+        async fn settle(
+            &self,
+            _: Ticket,
+            _: StoredAnswer,
+            _: Option<x402::value::Amount>,
+        ) -> Result<Settled, SettleRefusal> {
             match self.0.lock().unwrap().take() {
                 Some(refusal) => Err(refusal),
                 None => Ok(Settled { response: SettleResponse::settled(ADDRESS, "0x01", "eip155:31337") }),

@@ -247,6 +247,7 @@ pub fn claim(number: u8, role: Role, units: u128) -> ClaimSettlement {
         since_block: 1,
         cover: None,
         credit: None,
+        named: None,
     }
 }
 
