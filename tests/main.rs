@@ -49,4 +49,5 @@ mod the_document_is_true;
 mod tidy;
 mod verifiers_contradict_themselves;
 mod walkthrough;
+mod wallets_sign_for_themselves;
 mod workloads_have_ids;

@@ -9,7 +9,7 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::signers::local::PrivateKeySigner;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
-use x402::chain::{Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall};
+use x402::chain::{Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
 
 use crate::permit2::settle_input;
 use crate::rpc::{RpcChain, transfer_input};
@@ -117,6 +117,11 @@ impl Relayer for LocalRelayer {
 
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError> {
         self.call(call.asset, transfer_input(call), account_nonce).await
+    }
+
+    async fn prepare_wallet(&self, call: &WalletCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let (to, input) = crate::wallet::settle_input(call);
+        self.call(to, input, account_nonce).await
     }
 
     async fn prepare_permit(&self, call: &PermitCall, account_nonce: u64) -> Result<Prepared, ChainError> {

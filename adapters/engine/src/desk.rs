@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
 use ledger::id::TenantId;
@@ -21,7 +22,13 @@ pub struct Desk {
     /// Settled after their caller was told "pending": the next one to ask is the first to learn it.
     undelivered: Mutex<BTreeSet<Key>>,
     lanes: Mutex<BTreeMap<(TenantId, Address), SharedLane>>,
+    /// Contracts that called a payment theirs and did not let it happen, and since when.
+    wasteful: Mutex<BTreeMap<Address, Instant>>,
 }
+
+/// How long a contract that wasted a transaction is not carried for, and how many such are remembered.
+const WASTEFUL_FOR: Duration = Duration::from_secs(3_600);
+const WASTEFUL_MAX: usize = 100_000;
 
 /// What a sale is settled with, once its handler has delivered.
 #[derive(Clone, Debug)]
@@ -106,6 +113,19 @@ impl Desk {
     /// Whether an answer was owed; it is not any more.
     pub fn deliver(&self, tenant: &TenantId, key: &SettlementKey) -> bool {
         locked(&self.undelivered).remove(&(tenant.clone(), key.clone()))
+    }
+
+    /// Its settlement passed every simulation and reverted all the same.
+    pub fn wasted_gas(&self, wallet: Address) {
+        let mut wasteful = locked(&self.wasteful);
+        wasteful.retain(|_, since| since.elapsed() < WASTEFUL_FOR);
+        if wasteful.len() < WASTEFUL_MAX {
+            wasteful.insert(wallet, Instant::now());
+        }
+    }
+
+    pub fn is_wasteful(&self, wallet: Address) -> bool {
+        locked(&self.wasteful).get(&wallet).is_some_and(|since| since.elapsed() < WASTEFUL_FOR)
     }
 
     pub fn lane(&self, tenant: &TenantId, relayer: Address) -> SharedLane {

@@ -41,7 +41,8 @@ impl Engine {
     ) -> Result<VerifyResponse, EngineError> {
         let role = self.facilitator_role(tenant)?;
         let (payload, requirements) = (&request.payment_payload, &request.payment_requirements);
-        let payment = match scheme::verify(payload, requirements, &self.assets, self.now_seconds()) {
+        let checked = scheme::check(payload, requirements, &self.assets, self.now_seconds());
+        let payment = match self.proved(checked).await? {
             Ok(payment) => payment,
             Err(refusal) => return Ok(VerifyResponse::refused(&refusal, claimed_payer(request))),
         };
@@ -187,6 +188,7 @@ impl Engine {
         let nonce = lane.next.map_or(pending, |next| next.max(pending));
         let prepared = match carriage.payment.call() {
             SettlementCall::Transfer(call) => relayer.prepare(&call, nonce).await?,
+            SettlementCall::Wallet(call) => relayer.prepare_wallet(&call, nonce).await?,
             SettlementCall::Permit(call) => relayer.prepare_permit(&call, nonce).await?,
         };
         let document = Document { kind: "settlement-transaction".into(), bytes: prepared.raw.to_vec() };
@@ -232,6 +234,9 @@ impl Engine {
             match state {
                 SettlementState::Settled => return Ok(carriage.settled(&settlement)),
                 SettlementState::Failed => {
+                    if carriage.payment.is_by_wallet() {
+                        self.desk.wasted_gas(carriage.payment.payer());
+                    }
                     let message = "the transaction is mined and reverted";
                     return Ok(carriage.failed(Reason::TransactionFailed, message, transaction));
                 }

@@ -103,7 +103,11 @@ pub fn engine(
     let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
     let lists = Fetcher::new(config.reach()).map(PublishedLists::new).map_err(AssemblyError::Fetcher)?;
     let _ = engine.status_lists.set(Arc::new(lists));
-    Ok(engine.confirmed_by(config.chain.confirmations))
+    let factories = config.chain.wallet_factories.iter().map(|text| {
+        x402::value::address(text).map_err(|error| value("chain.wallet_factories", &error.to_string(), text))
+    });
+    let factories = factories.collect::<Result<_, _>>()?;
+    Ok(engine.confirmed_by(config.chain.confirmations).making_wallets_by(factories))
 }
 
 pub fn tenants(

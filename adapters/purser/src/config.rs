@@ -102,6 +102,9 @@ pub struct ChainConfig {
     /// What x402 version 1 calls this chain, where the official SDKs have no name for it.
     #[serde(default)]
     pub v1_name: Option<String>,
+    /// Contracts that may be called to make a payer's wallet which is not there yet (ERC-6492), at the relayer's expense.
+    #[serde(default)]
+    pub wallet_factories: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

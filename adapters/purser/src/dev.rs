@@ -54,6 +54,8 @@ pub struct DevOptions {
     pub database: Option<Location>,
     /// What the embedded chain is of; the devnet's own where nothing is said.
     pub chain_id: Option<u64>,
+    /// Contracts that may be called to make payers' wallets.
+    pub wallet_factories: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +115,7 @@ impl DevService {
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
         config.bearer = options.bearer.unwrap_or(config.bearer);
         config.limits = options.limits.unwrap_or(config.limits);
+        config.chain.wallet_factories = options.wallet_factories;
         let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| say(&error))?;
         let rpc = RpcChain::in_process(devnet.clone(), RpcConfig::default());
         if !remembered.funded {
@@ -362,6 +365,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         data: args.data.clone(),
         database,
         chain_id: args.chain_id,
+        wallet_factories: Vec::new(),
     };
     let mut service = match DevService::start(options).await {
         // Another shell asks the one that runs.

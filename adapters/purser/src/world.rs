@@ -130,6 +130,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
             decimals: chain::token::DECIMALS,
         }],
         v1_name: (options.chain_id == DevnetConfig::default().chain_id).then(|| V1_NAME.into()),
+        wallet_factories: Vec::new(),
     };
     let tenants = vec![home(&url, &chain, ring)?, shop(options), carrier()];
     let config = Config {

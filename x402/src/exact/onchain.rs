@@ -1,10 +1,11 @@
 //! What only the chain can say of a verified payment, and the diagnosis of a transfer that would revert.
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use ledger::money::Amount;
 
-use super::{Signed, Terms, VerifiedPayment};
-use crate::chain::{At, Chain, ChainError, SettlementCall, TransferCall};
+use super::wallet::keeps_its_key;
+use super::{Authorization, PayerSignature, Signed, Terms, VerifiedPayment};
+use crate::chain::{At, Chain, ChainError, SettlementCall};
 use crate::permit2;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -70,20 +71,32 @@ pub async fn verify_on_chain(
     elsewhere: ClaimedElsewhere,
 ) -> Result<(), OnChainError> {
     check_accounts(chain, payment).await?;
-    let call = match payment.call() {
-        SettlementCall::Transfer(call) => call,
-        SettlementCall::Permit(call) => {
-            return permit2::verify_on_chain(chain, &call, relayer, elsewhere).await;
+    let simulated = match payment.call() {
+        SettlementCall::Permit(call) => return permit2::verify_on_chain(chain, &call, relayer, elsewhere).await,
+        SettlementCall::Transfer(call) => {
+            check_unused(chain, call.asset, call.from, call.nonce).await?;
+            check_balance(chain, call.asset, call.from, call.value, elsewhere.in_all).await?;
+            chain.simulate(&call, relayer).await
+        }
+        SettlementCall::Wallet(call) => {
+            let Authorization { from, nonce, value, .. } = call.authorization;
+            check_unused(chain, call.asset, from, nonce).await?;
+            check_balance(chain, call.asset, from, value, elsewhere.in_all).await?;
+            chain.simulate_wallet(&call, relayer).await
         }
     };
-    if chain.authorization_consumed(call.asset, call.from, call.nonce, At::Latest).await? {
-        let field = "payload.authorization.nonce";
-        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", call.nonce).into());
-    }
-    check_balance(chain, &call, elsewhere.in_all).await?;
-    match chain.simulate(&call, relayer).await {
+    match simulated {
         Ok(()) => Ok(()),
-        Err(ChainError::Reverted { reason, .. }) => Err(diagnose(chain, payment.terms(), &reason).await.into()),
+        Err(ChainError::Reverted { reason, data }) => {
+            // Whoever has the function says why it refuses.
+            let is_missing = data.is_empty() && matches!(payment.signature, PayerSignature::Wallet(_));
+            let diagnosed = diagnose(chain, payment.terms(), &reason).await;
+            let missing = |found| {
+                let expected = "a token that takes the signatures of contracts";
+                Refusal::new(Reason::Eip3009NotSupported, "asset", expected, found)
+            };
+            Err(if is_missing { missing(diagnosed.found) } else { diagnosed }.into())
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -99,21 +112,35 @@ async fn check_accounts(chain: &dyn Chain, payment: &VerifiedPayment) -> Result<
         let found = format!("no code at {}", terms.token);
         return Err(Refusal::new(Reason::AssetNotDeployed, "asset", "a contract", found).into());
     }
-    // A payer with code (a contract, or an account delegated by EIP-7702) signs by ERC-1271, never by its key.
-    if !chain.code(payer).await?.is_empty() {
+    // A payer that is a contract signs by ERC-1271, never by a key.
+    if matches!(payment.signature, PayerSignature::Key(_)) && !keeps_its_key(&chain.code(payer).await?) {
         let field = match payment.signed() {
             Signed::Eip3009(_) => "payload.authorization.from",
             Signed::Permit2(_) => "payload.permit2Authorization.from",
         };
-        let found = format!("code at {payer}");
+        let found = format!("code at {payer}, and the signature of a key");
         return Err(Refusal::new(Reason::UnsupportedPayloadType, field, "an account without code", found).into());
     }
     Ok(())
 }
 
-async fn check_balance(chain: &dyn Chain, call: &TransferCall, claimed_elsewhere: Amount) -> Result<(), OnChainError> {
-    let balance = chain.balance_of(call.asset, call.from, At::Latest).await?;
-    let needed = call.value.saturating_add(U256::from(claimed_elsewhere.get()));
+async fn check_unused(chain: &dyn Chain, asset: Address, payer: Address, nonce: B256) -> Result<(), OnChainError> {
+    if chain.authorization_consumed(asset, payer, nonce, At::Latest).await? {
+        let field = "payload.authorization.nonce";
+        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", nonce).into());
+    }
+    Ok(())
+}
+
+async fn check_balance(
+    chain: &dyn Chain,
+    asset: Address,
+    payer: Address,
+    value: U256,
+    claimed_elsewhere: Amount,
+) -> Result<(), OnChainError> {
+    let balance = chain.balance_of(asset, payer, At::Latest).await?;
+    let needed = value.saturating_add(U256::from(claimed_elsewhere.get()));
     if balance < needed {
         let expected = format!("a balance of {needed} (of it {claimed_elsewhere} claimed by other payments)");
         let field = "payload.authorization.value";

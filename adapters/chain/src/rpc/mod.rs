@@ -9,6 +9,7 @@ mod evidence;
 mod logs;
 mod permit2;
 mod transport;
+mod wallet;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +24,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use x402::chain::{
     At, AuthorizationUse, Block, Chain, ChainError, ConsumedNonce, PermitCall, Pool, Receipt, TokenFacts,
-    TokenTransfer, TransferCall,
+    TokenTransfer, TransferCall, WalletAnswer, WalletCall,
 };
+use x402::exact::WalletSignature;
 
 use x402::settlement::NonceSpace;
 
@@ -276,6 +278,19 @@ impl Chain for RpcChain {
         let request = json!([self.settlement(call, caller), "latest"]);
         let _output: Bytes = self.client.call("eth_call", request).await?;
         Ok(())
+    }
+
+    async fn wallet_answer(
+        &self,
+        wallet: Address,
+        digest: B256,
+        signature: &WalletSignature,
+    ) -> Result<WalletAnswer, ChainError> {
+        self.ask_wallet(wallet, digest, signature).await
+    }
+
+    async fn simulate_wallet(&self, call: &WalletCall, caller: Address) -> Result<(), ChainError> {
+        self.try_wallet(call, caller).await
     }
 
     async fn permit_consumed(&self, payer: Address, nonce: B256, at: At) -> Result<bool, ChainError> {

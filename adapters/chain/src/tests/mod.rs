@@ -8,6 +8,7 @@ mod permit2;
 mod restart;
 mod settlement;
 mod transactions;
+mod wallets;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
