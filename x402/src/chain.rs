@@ -5,6 +5,8 @@
 //! Money is lost if an implementation turns "I could not find out" into "it did not happen":
 //! whatever is not known is [`ChainError::Unavailable`].
 
+mod findings;
+
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 
@@ -12,6 +14,8 @@ use crate::exact::{Authorization, WalletSignature};
 use crate::permit2::Permit;
 use crate::permit2::sponsor::Sponsored;
 use crate::settlement::NonceSpace;
+
+pub use findings::{AuthorizedCall, Findings, find_each};
 
 /// A block as seen by the node, identified by number and hash (a number alone survives no reorg).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +175,9 @@ pub struct Prepared {
     pub raw: Bytes,
     /// The relayer account's transaction nonce that it occupies.
     pub account_nonce: u64,
+    /// The same at higher fees, in rising order, within the relayer's caps: for a chain that leaves the first one lying. They
+    /// occupy the same nonce, so at most one of all is ever mined.
+    pub replacements: Vec<Bytes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -254,6 +261,10 @@ pub trait Chain: Send + Sync {
         Err(ChainError::Unavailable(format!(
             "the transfers of {owner} on {asset} in {from}..={to} are not listed here"
         )))
+    }
+    /// Everything that a transfer is checked against, in one exchange where the node can do that.
+    async fn findings(&self, call: AuthorizedCall<'_>, caller: Address) -> Result<Findings, ChainError> {
+        find_each(self, call, caller).await
     }
     /// `eth_call` of the transfer as `caller`; `Ok` means that it would not revert now.
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError>;

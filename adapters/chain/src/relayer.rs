@@ -12,7 +12,8 @@ use tokio::sync::OnceCell;
 use x402::chain::{Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
 
 use crate::permit2::settle_input;
-use crate::rpc::{RpcChain, transfer_input};
+use crate::rpc::RpcChain;
+use crate::token::transfer_input;
 
 /// What a settlement may cost at most. Gas is bounded by [`crate::rpc::RpcConfig::settlement_gas_max`].
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,22 @@ pub struct FeeCaps {
     pub max_fee_per_gas: u128,
     /// Wei a unit of gas, on top of the base fee.
     pub max_priority_fee_per_gas: u128,
+}
+
+/// How often a fee is doubled at most where the chain leaves a settlement lying.
+const REPLACEMENTS_MAX: usize = 2;
+
+impl FeeCaps {
+    /// Twice as much, within the caps. `None` where that is less than a tenth more of each, which nodes do not take for a
+    /// replacement.
+    fn above(&self, fee: u128, tip: u128) -> Option<(u128, u128)> {
+        let doubled = |old: u128, cap: u128| {
+            let new = old.saturating_mul(2).min(cap);
+            (new >= old.saturating_add(old / 10)).then_some(new)
+        };
+        let fee = doubled(fee, self.max_fee_per_gas).filter(|new| *new > fee)?;
+        Some((fee, doubled(tip, self.max_priority_fee_per_gas.min(fee))?))
+    }
 }
 
 impl Default for FeeCaps {
@@ -100,12 +117,25 @@ impl LocalRelayer {
             input,
             ..TxEip1559::default()
         };
+        let (hash, raw) = self.signed(&transaction)?;
+        let mut replacements = Vec::new();
+        while replacements.len() < REPLACEMENTS_MAX
+            && let Some((fee, tip)) = self.caps.above(transaction.max_fee_per_gas, transaction.max_priority_fee_per_gas)
+        {
+            (transaction.max_fee_per_gas, transaction.max_priority_fee_per_gas) = (fee, tip);
+            replacements.push(self.signed(&transaction)?.1);
+        }
+        Ok(Prepared { transaction: hash, raw, account_nonce, replacements })
+    }
+
+    fn signed(&self, transaction: &TxEip1559) -> Result<(B256, Bytes), ChainError> {
+        let mut transaction = transaction.clone();
         let signature = self
             .signer
             .sign_transaction_sync(&mut transaction)
             .map_err(|_| ChainError::Unavailable("the relayer's key could not sign".to_owned()))?;
         let envelope = TxEnvelope::from(transaction.into_signed(signature));
-        Ok(Prepared { transaction: *envelope.tx_hash(), raw: Bytes::from(envelope.encoded_2718()), account_nonce })
+        Ok((*envelope.tx_hash(), Bytes::from(envelope.encoded_2718())))
     }
 }
 

@@ -318,7 +318,7 @@ fn shop(options: &WorldOptions) -> TenantConfig {
 }
 
 fn carrier() -> TenantConfig {
-    let facilitate = FacilitateConfig { payees: Vec::new(), anyone: true };
+    let facilitate = FacilitateConfig { anyone: true, ..FacilitateConfig::default() };
     TenantConfig { facilitate: Some(facilitate), ..tenant(CARRIER) }
 }
 

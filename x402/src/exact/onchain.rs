@@ -1,11 +1,11 @@
 //! What only the chain can say of a verified payment, and the diagnosis of a transfer that would revert.
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, U256};
 use ledger::money::Amount;
 
 use super::wallet::keeps_its_key;
-use super::{Authorization, PayerSignature, Signed, Terms, VerifiedPayment};
-use crate::chain::{At, Chain, ChainError, SettlementCall};
+use super::{PayerSignature, Signed, Terms, VerifiedPayment};
+use crate::chain::{AuthorizedCall, Chain, ChainError, SettlementCall};
 use crate::permit2;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -70,21 +70,22 @@ pub async fn verify_on_chain(
     relayer: Address,
     elsewhere: ClaimedElsewhere,
 ) -> Result<(), OnChainError> {
-    check_accounts(chain, payment).await?;
-    let simulated = match payment.call() {
-        SettlementCall::Permit(call) => return permit2::verify_on_chain(chain, &call, relayer, elsewhere).await,
-        SettlementCall::Transfer(call) => {
-            check_unused(chain, call.asset, call.from, call.nonce).await?;
-            check_balance(chain, call.asset, call.from, call.value, elsewhere.in_all).await?;
-            chain.simulate(&call, relayer).await
+    let found = match payment.call() {
+        SettlementCall::Permit(call) => {
+            let code = chain.code(payment.payer()).await?;
+            check_accounts(payment, chain.chain_id().await?, &chain.code(payment.terms().token).await?, &code)?;
+            return permit2::verify_on_chain(chain, &call, relayer, elsewhere).await;
         }
-        SettlementCall::Wallet(call) => {
-            let Authorization { from, nonce, value, .. } = call.authorization;
-            check_unused(chain, call.asset, from, nonce).await?;
-            check_balance(chain, call.asset, from, value, elsewhere.in_all).await?;
-            chain.simulate_wallet(&call, relayer).await
-        }
+        SettlementCall::Transfer(call) => chain.findings(AuthorizedCall::Key(&call), relayer).await?,
+        SettlementCall::Wallet(call) => chain.findings(AuthorizedCall::Wallet(&call), relayer).await?,
     };
+    check_accounts(payment, found.chain_id, &found.token_code, &found.payer_code)?;
+    if found.consumed {
+        let (field, nonce) = ("payload.authorization.nonce", payment.claim_key().nonce);
+        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", nonce).into());
+    }
+    check_balance(payment.expected().value, found.balance, elsewhere.in_all)?;
+    let simulated = found.simulated;
     match simulated {
         Ok(()) => Ok(()),
         Err(ChainError::Reverted { reason, data }) => {
@@ -101,50 +102,39 @@ pub async fn verify_on_chain(
     }
 }
 
-async fn check_accounts(chain: &dyn Chain, payment: &VerifiedPayment) -> Result<(), OnChainError> {
+fn check_accounts(
+    payment: &VerifiedPayment,
+    chain_id: u64,
+    token_code: &[u8],
+    payer_code: &[u8],
+) -> Result<(), Refusal> {
     let (terms, payer) = (payment.terms(), payment.payer());
-    let chain_id = chain.chain_id().await?;
     if chain_id != terms.network.chain_id() {
         let found = format!("a node of eip155:{chain_id}");
-        return Err(Refusal::new(Reason::NetworkMismatch, "network", terms.network, found).into());
+        return Err(Refusal::new(Reason::NetworkMismatch, "network", terms.network, found));
     }
-    if chain.code(terms.token).await?.is_empty() {
+    if token_code.is_empty() {
         let found = format!("no code at {}", terms.token);
-        return Err(Refusal::new(Reason::AssetNotDeployed, "asset", "a contract", found).into());
+        return Err(Refusal::new(Reason::AssetNotDeployed, "asset", "a contract", found));
     }
     // A payer that is a contract signs by ERC-1271, never by a key.
-    if matches!(payment.signature, PayerSignature::Key(_)) && !keeps_its_key(&chain.code(payer).await?) {
+    if matches!(payment.signature, PayerSignature::Key(_)) && !keeps_its_key(payer_code) {
         let field = match payment.signed() {
             Signed::Eip3009(_) => "payload.authorization.from",
             Signed::Permit2(_) => "payload.permit2Authorization.from",
         };
         let found = format!("code at {payer}, and the signature of a key");
-        return Err(Refusal::new(Reason::UnsupportedPayloadType, field, "an account without code", found).into());
+        return Err(Refusal::new(Reason::UnsupportedPayloadType, field, "an account without code", found));
     }
     Ok(())
 }
 
-async fn check_unused(chain: &dyn Chain, asset: Address, payer: Address, nonce: B256) -> Result<(), OnChainError> {
-    if chain.authorization_consumed(asset, payer, nonce, At::Latest).await? {
-        let field = "payload.authorization.nonce";
-        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", nonce).into());
-    }
-    Ok(())
-}
-
-async fn check_balance(
-    chain: &dyn Chain,
-    asset: Address,
-    payer: Address,
-    value: U256,
-    claimed_elsewhere: Amount,
-) -> Result<(), OnChainError> {
-    let balance = chain.balance_of(asset, payer, At::Latest).await?;
+fn check_balance(value: U256, balance: U256, claimed_elsewhere: Amount) -> Result<(), Refusal> {
     let needed = value.saturating_add(U256::from(claimed_elsewhere.get()));
     if balance < needed {
         let expected = format!("a balance of {needed} (of it {claimed_elsewhere} claimed by other payments)");
         let field = "payload.authorization.value";
-        return Err(Refusal::new(Reason::InsufficientBalance, field, expected, balance).into());
+        return Err(Refusal::new(Reason::InsufficientBalance, field, expected, balance));
     }
     Ok(())
 }

@@ -28,9 +28,13 @@ impl RpcChain {
 
     pub(super) async fn try_wallet(&self, call: &WalletCall, caller: Address) -> Result<(), ChainError> {
         let (to, input) = settle_input(call);
-        let output = self.try_call(caller, to, &input).await?;
+        self.tried(call, self.try_call(caller, to, &input).await)
+    }
+
+    pub(super) fn tried(&self, call: &WalletCall, answer: Result<Bytes, ChainError>) -> Result<(), ChainError> {
+        let output = as_revert(answer)?;
         match call.signature.deployment {
-            Some(_) if multicall::results(&output).is_none() => Err(no_multicall(to, &output)),
+            Some(_) if multicall::results(&output).is_none() => Err(no_multicall(multicall::ADDRESS, &output)),
             _ => Ok(()),
         }
     }
@@ -38,12 +42,16 @@ impl RpcChain {
     async fn try_call(&self, from: Address, to: Address, input: &Bytes) -> Result<Bytes, ChainError> {
         let gas = U64::from(self.config.settlement_gas_max);
         let request = json!([{ "from": from, "to": to, "data": input, "gas": gas }, "latest"]);
-        match self.client.call("eth_call", request).await {
-            Err(ChainError::Refused { message, .. }) if is_fault_of_code(&message) => {
-                Err(ChainError::Reverted { reason: message, data: Bytes::new() })
-            }
-            other => other,
+        as_revert(self.client.call("eth_call", request).await)
+    }
+}
+
+fn as_revert(answer: Result<Bytes, ChainError>) -> Result<Bytes, ChainError> {
+    match answer {
+        Err(ChainError::Refused { message, .. }) if is_fault_of_code(&message) => {
+            Err(ChainError::Reverted { reason: message, data: Bytes::new() })
         }
+        other => other,
     }
 }
 
