@@ -1,7 +1,7 @@
 //! Promises 1 and 3 for payers that are contracts: what they call their own is carried once, and what they pretend costs at
 //! most one transaction.
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +10,7 @@ use purser::dev::DevOptions;
 use purser::world::shop_address;
 use serde_json::{Value, json};
 use x402::exact::{Authorization, Terms, WalletKey};
+use x402::permit2::{EXACT_PROXY, PERMIT2, Permit, PermitWire, Witness};
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements};
 
 use crate::harness::shop::Shop;
@@ -124,7 +125,7 @@ impl Street {
     }
 
     async fn ask(&self, path: &str, payload: &PaymentPayload) -> Value {
-        let request = FacilitatorRequest::new(payload.clone(), self.requirements());
+        let request = FacilitatorRequest::new(payload.clone(), payload.accepted.clone());
         let answer = reqwest::Client::new().post(self.shop.url(path)).json(&request).send().await.unwrap();
         answer.json().await.unwrap()
     }
@@ -237,4 +238,49 @@ async fn an_honest_wallet_pays_once_and_nobody_burns_its_nonce() {
     street.shop.rpc("anvil_setCode", json!([OWNER.address, designation]));
     street.carried(&street.pay(street.mint(OWNER.address), 5)).await;
     assert_eq!(street.moved(OWNER.address), 1);
+}
+
+/// Permit2 asks a payer with code as the token does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_pays_by_permit2_where_it_is_there() {
+    let street = Street::open().await;
+    let (wallet, reverts) = (street.wallet(HONEST, 0x74), street.wallet(3, 0x75));
+    let pay = |from: Address, nonce: u64, bend: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        // Where the token keeps what Permit2 may take: a wallet of the test cannot call it.
+        let row = keccak256((from, U256::from(4)).abi_encode());
+        let slot = keccak256((PERMIT2, row).abi_encode());
+        let whole = B256::from(U256::from(10 * PRICE));
+        street.shop.rpc("anvil_setStorageAt", json!([chain::token::ADDRESS, slot, whole]));
+        let mut payment = street.pay(from, 1);
+        payment.accepted.extra.as_mut().unwrap().insert("assetTransferMethod".to_owned(), json!("permit2"));
+        let terms = Terms::read(&payment.accepted).unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let permit = Permit {
+            from,
+            token: terms.token,
+            amount: terms.value(),
+            spender: EXACT_PROXY,
+            nonce: U256::from(nonce),
+            deadline: U256::from(now + 50),
+            witness: Witness::Exact { to: terms.pay_to, valid_after: U256::ZERO },
+        };
+        let key = WalletKey::from_bytes(&OWNER.private_key.0).unwrap();
+        let signature = bend(key.sign(permit.digest(terms.network)).unwrap().to_bytes().to_vec());
+        let wire = serde_json::to_value(PermitWire::new(&permit, Bytes::from(signature).to_string())).unwrap();
+        payment.payload = wire.as_object().unwrap().clone();
+        payment
+    };
+    let plain = |signature: Vec<u8>| signature;
+    assert_eq!(street.refused(&pay(reverts, 1, &plain)).await, "invalid_permit2_signature");
+    assert_eq!(street.refused(&pay(wallet, 2, &|_| vec![1; 65])).await, "invalid_permit2_signature");
+    let (unmade, wrap) = street.pay_before_it_is_there(FACTORY, 9);
+    let wrapped = pay(unmade, 3, &wrap);
+    assert_eq!(street.refused(&wrapped).await, "invalid_exact_evm_payload_undeployed_smart_wallet");
+    assert_eq!(street.refused(&pay(unmade, 4, &plain)).await, "invalid_permit2_signature", "no contract there");
+    let payment = pay(wallet, 5, &plain);
+    assert_eq!(street.ask("/verify", &payment).await["isValid"], true);
+    let settled = street.ask("/settle", &payment).await;
+    assert_eq!(settled["success"], true, "{settled}");
+    assert_eq!(street.refused(&payment).await, "permit2_invalid_nonce", "the same again");
+    assert_eq!((street.moved(wallet), street.moved(unmade), street.moved(reverts)), (1, 0, 0));
 }

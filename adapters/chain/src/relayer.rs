@@ -169,3 +169,19 @@ impl fmt::Debug for LocalRelayer {
 fn too_dear(message: String) -> ChainError {
     ChainError::Refused { code: crate::devnet::SERVER_ERROR, message }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fee_is_doubled_within_its_caps_or_not_at_all() {
+        let caps = FeeCaps { max_fee_per_gas: 100, max_priority_fee_per_gas: 20 };
+        for (fee, tip) in [(100, 1), (92, 1), (0, 0), (10, 20), (10, 19 + 100), (u128::MAX, 1), (101, 1)] {
+            assert_eq!(caps.above(fee, tip), None, "{fee} and {tip}");
+        }
+        assert_eq!(caps.above(10, 2), Some((20, 4)));
+        assert_eq!(caps.above(60, 15), Some((100, 20)));
+        assert_eq!(caps.above(10, 0), Some((20, 0)));
+    }
+}

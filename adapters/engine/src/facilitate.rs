@@ -25,10 +25,10 @@ use x402::scheme;
 use x402::settlement::{Outcome, observe};
 use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse};
 
+use crate::Engine;
 use crate::book::{self, service};
 use crate::error::EngineError;
 use crate::tenant::FacilitatorRole;
-use crate::Engine;
 pub use carriage::Repeater;
 use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, check_payee, claimed_payer, settler};
 use claims::{charged_nothing, spent};

@@ -51,6 +51,9 @@ impl RpcChain {
             AuthorizedCall::Key(_) => next().and_then(value::<Bytes>).map(|_| ()),
             AuthorizedCall::Wallet(call) => self.tried(call, next().and_then(value)),
         };
+        if let Err(nothing @ ChainError::Unavailable(_)) = simulated {
+            return Err(nothing);
+        }
         Ok(Findings { chain_id: chain_id.to(), token_code, payer_code, consumed, balance, simulated })
     }
 }

@@ -59,7 +59,7 @@ async fn a_batch_that_cannot_be_meant_is_asked_again_one_by_one() {
     ];
     for (case, bend) in cases {
         let (chain, seen) = bent(&stage, bend).await;
-        assert_eq!(found(&chain, &call).await.as_ref(), Ok(&right), "{case}");
+        assert!(found(&chain, &call).await.as_ref() == Ok(&right), "{case}: something was made up");
         assert!(seen.load(Ordering::SeqCst) > 1, "{case}: the batch was believed");
     }
     let (chain, seen) = bent(&stage, |answers| answers.as_array_mut().unwrap().reverse()).await;
