@@ -111,15 +111,23 @@ async fn suffered(fault: Fault, id: &Value) -> Response {
 
 async fn forward(State(proxy): State<RpcProxy>, body: Bytes) -> Response {
     let call: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let method = call["method"].as_str().unwrap_or_default().to_owned();
+    let calls = call.as_array().cloned().unwrap_or_else(|| vec![call.clone()]);
+    let methods: Vec<String> =
+        calls.iter().map(|call| call["method"].as_str().unwrap_or_default().to_owned()).collect();
     let fault = *proxy.rules.fault.lock().unwrap();
-    if let Some(fault) = fault.filter(|fault| *fault != Fault::OtherChain || method == "eth_chainId") {
+    if let Some(fault) = fault.filter(|fault| *fault != Fault::OtherChain || methods == ["eth_chainId"]) {
         return suffered(fault, &call["id"]).await;
+    }
+    if fault.is_some() && call.is_array() && methods.iter().any(|method| method == "eth_chainId") {
+        // It takes no batches either.
+        return suffered(Fault::Nonsense, &call["id"]).await;
     }
     let request = reqwest::Client::new().post(&proxy.upstream).header(CONTENT_TYPE, "application/json").body(body);
     let answer = request.send().await.unwrap().bytes().await.unwrap();
-    *proxy.rules.seen.lock().unwrap().entry(method.clone()).or_default() += 1;
-    while proxy.withholds(&method) {
+    for method in &methods {
+        *proxy.rules.seen.lock().unwrap().entry(method.clone()).or_default() += 1;
+    }
+    while methods.iter().any(|method| proxy.withholds(method)) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     ([(CONTENT_TYPE, "application/json")], answer).into_response()

@@ -5,12 +5,17 @@
 //! Money is lost if an implementation turns "I could not find out" into "it did not happen":
 //! whatever is not known is [`ChainError::Unavailable`].
 
+mod findings;
+
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 
+use crate::exact::{Authorization, WalletSignature};
 use crate::permit2::Permit;
 use crate::permit2::sponsor::Sponsored;
 use crate::settlement::NonceSpace;
+
+pub use findings::{AuthorizedCall, Findings, find_each};
 
 /// A block as seen by the node, identified by number and hash (a number alone survives no reorg).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +111,40 @@ pub struct TransferCall {
     pub signature: [u8; 65],
 }
 
-/// A call of an x402 proxy that moves a token by Permit2, with its 65-byte signature.
+/// The same where the payer is a contract: the overload that takes bytes, and makes the token ask the payer (ERC-1271).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalletCall {
+    pub asset: Address,
+    pub authorization: Authorization,
+    pub signature: WalletSignature,
+}
+
+/// What makes a contract wallet that is not there yet (ERC-6492).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    pub factory: Address,
+    pub calldata: Bytes,
+}
+
+/// What a contract wallet says of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalletAnswer {
+    /// The value of ERC-1271 and nothing else.
+    Signed,
+    /// Any other answer, a revert, or more gas than a settlement may take.
+    Refused,
+    /// It is not there, and its factory does not make it.
+    NotMade,
+}
+
+/// A call of an x402 proxy that moves a token by Permit2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PermitCall {
     pub permit: Permit,
     /// What is to be moved. With `exact` the proxy moves all that is permitted.
     pub amount: U256,
-    /// r || s || v, v is 27 or 28.
-    pub signature: [u8; 65],
+    /// r || s || v (v is 27 or 28) of an account; a contract's are its own affair.
+    pub signature: Bytes,
     /// An EIP-2612 permit that goes before it, where Permit2 has no allowance yet.
     pub sponsored: Option<Sponsored>,
 }
@@ -122,14 +153,16 @@ pub struct PermitCall {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettlementCall {
     Transfer(Box<TransferCall>),
+    Wallet(Box<WalletCall>),
     Permit(Box<PermitCall>),
 }
 
 impl SettlementCall {
-    /// r || s || v of the payer.
-    pub fn signature(&self) -> &[u8; 65] {
+    /// What the payer's signature is shown as.
+    pub fn signature(&self) -> &[u8] {
         match self {
             Self::Transfer(call) => &call.signature,
+            Self::Wallet(call) => &call.signature.inner,
             Self::Permit(call) => &call.signature,
         }
     }
@@ -142,6 +175,9 @@ pub struct Prepared {
     pub raw: Bytes,
     /// The relayer account's transaction nonce that it occupies.
     pub account_nonce: u64,
+    /// The same at higher fees, in rising order, within the relayer's caps: for a chain that leaves the first one lying. They
+    /// occupy the same nonce, so at most one of all is ever mined.
+    pub replacements: Vec<Bytes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -226,8 +262,28 @@ pub trait Chain: Send + Sync {
             "the transfers of {owner} on {asset} in {from}..={to} are not listed here"
         )))
     }
+    /// Everything that a transfer is checked against, in one exchange where the node can do that.
+    async fn findings(&self, call: AuthorizedCall<'_>, caller: Address) -> Result<Findings, ChainError> {
+        find_each(self, call, caller).await
+    }
     /// `eth_call` of the transfer as `caller`; `Ok` means that it would not revert now.
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError>;
+    /// What a contract wallet says of a signature over `digest`, with the gas of a settlement at most. Where it is not there
+    /// yet, after its factory made it.
+    async fn wallet_answer(
+        &self,
+        wallet: Address,
+        digest: B256,
+        signature: &WalletSignature,
+    ) -> Result<WalletAnswer, ChainError> {
+        let bytes = signature.inner.len();
+        Err(ChainError::Unavailable(format!("{wallet} cannot be asked of {digest} and {bytes} bytes here")))
+    }
+    /// The same of a transfer from a contract wallet.
+    async fn simulate_wallet(&self, call: &WalletCall, caller: Address) -> Result<(), ChainError> {
+        let payer = call.authorization.from;
+        Err(ChainError::Unavailable(format!("a transfer of {payer} as {caller} cannot be simulated here")))
+    }
     /// The same of a call that moves by Permit2.
     async fn simulate_permit(&self, call: &PermitCall, caller: Address) -> Result<(), ChainError> {
         let spender = call.permit.spender;
@@ -253,6 +309,11 @@ pub trait Relayer: Send + Sync {
     fn address(&self) -> Address;
     /// Prices and signs the settlement as a transaction with `account_nonce`, and sends nothing.
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError>;
+    /// The same of a transfer from a contract wallet, which is made first where it is not there.
+    async fn prepare_wallet(&self, call: &WalletCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let payer = call.authorization.from;
+        Err(ChainError::Unavailable(format!("a transfer of {payer} with nonce {account_nonce} cannot be made here")))
+    }
     /// The same of a call that moves by Permit2.
     async fn prepare_permit(&self, call: &PermitCall, account_nonce: u64) -> Result<Prepared, ChainError> {
         let spender = call.permit.spender;

@@ -11,7 +11,7 @@
 //! it), [`chain`] (the port), [`reason`], [`limit`]; [`identifier`] and [`offer_receipt`] are extensions.
 //!
 //! Never here: sockets, files, a clock, randomness, HTTP, SQL, mandates, budgets. `now` is an argument, and the chain
-//! is a port whose implementations live elsewhere. Contract wallets are refused by name.
+//! is a port whose implementations live elsewhere; whether a contract wallet signed is asked through it.
 
 pub mod chain;
 pub mod exact;

@@ -83,8 +83,10 @@ reasons! {
         | "invalid_exact_evm_payload_missing_signature", Never;
     Signature = "invalid_exact_evm_signature" | "invalid_exact_evm_payload_signature" | "invalid_signature"
         | "invalid_exact_evm_failed_to_verify_signature", Never;
-    UndeployedWallet = "invalid_exact_evm_payload_undeployed_smart_wallet" | "eip6492_factory_not_allowed"
-        | "smart_wallet_deployment_failed", Never;
+    UndeployedWallet = "invalid_exact_evm_payload_undeployed_smart_wallet", Never;
+    /// ERC-6492: the wallet is not there yet, and its factory is not one that is called for strangers.
+    FactoryNotAllowed = "eip6492_factory_not_allowed", Never;
+    WalletDeploymentFailed = "smart_wallet_deployment_failed", Never;
 
     AssetUnknown = "invalid_exact_evm_failed_to_get_asset_info" | "unsupported_asset", Never;
     AssetNotDeployed = "asset_not_deployed_contract", Never;

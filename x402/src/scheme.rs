@@ -2,7 +2,7 @@
 
 use alloy_primitives::Address;
 
-use crate::exact::{self, Signed, Terms, VerifiedPayment};
+use crate::exact::{self, Checked, Signed, Terms, VerifiedPayment};
 use crate::network::AssetTable;
 use crate::refusal::Refusal;
 use crate::settlement::ClaimKey;
@@ -14,31 +14,41 @@ pub fn terms(requirements: &PaymentRequirements) -> Result<Terms, Refusal> {
     if requirements.scheme == upto::SCHEME { upto::terms(requirements) } else { Terms::read(requirements) }
 }
 
-/// Verifies a payment for the whole of what is required, at `now` (Unix seconds).
+/// Checks a payment for the whole of what is required, at `now` (Unix seconds).
+pub fn check(
+    payload: &PaymentPayload,
+    requirements: &PaymentRequirements,
+    assets: &AssetTable,
+    now: u64,
+) -> Result<Checked, Refusal> {
+    if requirements.scheme == upto::SCHEME {
+        upto::check(payload, requirements, assets, now)
+    } else {
+        exact::check(payload, requirements, assets, now)
+    }
+}
+
+/// The same of a payer with a key, offline: of a contract nobody but the chain knows what it signed.
 pub fn verify(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
     assets: &AssetTable,
     now: u64,
 ) -> Result<VerifiedPayment, Refusal> {
-    if requirements.scheme == upto::SCHEME {
-        upto::verify(payload, requirements, assets, now)
-    } else {
-        exact::verify(payload, requirements, assets, now)
-    }
+    check(payload, requirements, assets, now)?.by_key()
 }
 
-/// Verifies a payment that is to be settled: with `upto`, `requirements.amount` is what is charged.
-pub fn verify_charge(
+/// Checks a payment that is to be settled: with `upto`, `requirements.amount` is what is charged.
+pub fn check_charge(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
     assets: &AssetTable,
     now: u64,
-) -> Result<VerifiedPayment, Refusal> {
+) -> Result<Checked, Refusal> {
     if requirements.scheme == upto::SCHEME {
-        upto::verify_charge(payload, requirements, assets, now)
+        upto::check_charge(payload, requirements, assets, now)
     } else {
-        exact::verify(payload, requirements, assets, now)
+        exact::check(payload, requirements, assets, now)
     }
 }
 

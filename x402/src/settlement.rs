@@ -188,9 +188,21 @@ pub async fn observe(
     transaction: Option<B256>,
     from: u64,
 ) -> Result<Outcome, ChainError> {
-    if let Some(transaction) = transaction
-        && let Some(receipt) = chain.receipt(transaction).await?
-    {
+    let mined = match transaction {
+        Some(transaction) => chain.receipt(transaction).await?,
+        None => None,
+    };
+    observe_after(chain, expected, mined, from).await
+}
+
+/// The same where the receipt of our transaction was asked for already.
+pub async fn observe_after(
+    chain: &dyn Chain,
+    expected: &Expected,
+    mined: Option<Receipt>,
+    from: u64,
+) -> Result<Outcome, ChainError> {
+    if let Some(receipt) = mined {
         let outcome = judge(expected, &Evidence::Mined(receipt));
         if outcome != Outcome::Unknown {
             return Ok(outcome);

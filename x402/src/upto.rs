@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub use charge::{ChargeError, charge};
 
-use crate::exact::{Terms, Transfer, VerifiedPayment, check_accepted, read_address};
+use crate::exact::{Checked, Terms, Transfer, check_accepted, read_address};
 use crate::network::AssetTable;
 use crate::permit2::{self, check_permit, seal};
 use crate::reason::Reason;
@@ -52,33 +52,33 @@ fn transfer(requirements: &PaymentRequirements) -> Result<Transfer, Refusal> {
     }
 }
 
-/// Verifies that the whole of what is required is permitted, at `now` (Unix seconds).
-pub fn verify(
+/// Checks that the whole of what is required is permitted, at `now` (Unix seconds).
+pub fn check(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
     assets: &AssetTable,
     now: u64,
-) -> Result<VerifiedPayment, Refusal> {
+) -> Result<Checked, Refusal> {
     let charged = U256::from(check_frame(payload, requirements)?.get());
-    verify_within(payload, requirements, assets, charged, now)
+    check_within(payload, requirements, assets, charged, now)
 }
 
-/// Verifies that a charge is within what is permitted: `requirements.amount` is the charge, zero too, and what the payer
+/// Checks that a charge is within what is permitted: `requirements.amount` is the charge, zero too, and what the payer
 /// accepted says the most.
-pub fn verify_charge(
+pub fn check_charge(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
     assets: &AssetTable,
     now: u64,
-) -> Result<VerifiedPayment, Refusal> {
+) -> Result<Checked, Refusal> {
     let charged = U256::from(check_frame(payload, requirements)?.get());
     let most = with_accepted_amount(payload, requirements).unwrap_or_else(|| requirements.clone());
-    let payment = verify_within(payload, &most, assets, charged, now)?;
-    let permitted = payment.terms().value();
+    let checked = check_within(payload, &most, assets, charged, now)?;
+    let permitted = terms(&most)?.value();
     if charged > permitted {
         return Err(Refusal::new(Reason::UptoExceedsAmount, "amount", format!("at most {permitted}"), charged));
     }
-    Ok(payment)
+    Ok(checked)
 }
 
 /// The requirement with the most that may be charged, which is under the payer's signature; the other terms stay the
@@ -108,13 +108,13 @@ fn check_frame(payload: &PaymentPayload, requirements: &PaymentRequirements) -> 
     text.parse().map_err(|error| Refusal::new(Reason::InvalidPaymentRequirements, "amount", error, text))
 }
 
-fn verify_within(
+fn check_within(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
     assets: &AssetTable,
     charged: U256,
     now: u64,
-) -> Result<VerifiedPayment, Refusal> {
+) -> Result<Checked, Refusal> {
     let terms = terms(requirements)?;
     terms.trusted_asset(assets)?;
     let (permit, signature_text) = permit2::read_payload(payload)?;

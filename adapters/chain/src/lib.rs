@@ -16,10 +16,12 @@
 pub mod accounts;
 pub mod devnet;
 pub mod limits;
+mod multicall;
 mod permit2;
 pub mod relayer;
 pub mod rpc;
 pub mod token;
+mod wallet;
 
 #[cfg(test)]
 mod tests;

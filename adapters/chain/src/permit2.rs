@@ -76,7 +76,7 @@ pub(crate) fn place(nonce: B256) -> (U256, usize) {
 pub(crate) fn settle_input(call: &PermitCall) -> Bytes {
     let Permit { from: owner, token, amount, nonce, deadline, witness, .. } = call.permit;
     let permit = PermitTransferFrom { permitted: TokenPermissions { token, amount }, nonce, deadline };
-    let signature = Bytes::copy_from_slice(&call.signature);
+    let signature = call.signature.clone();
     let permit2612 = call.sponsored.map(|sponsored| {
         let (r, rest) = sponsored.signature.split_at(32);
         let (s, v) = rest.split_at(32);

@@ -9,10 +9,11 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::signers::local::PrivateKeySigner;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
-use x402::chain::{Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall};
+use x402::chain::{Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
 
 use crate::permit2::settle_input;
-use crate::rpc::{RpcChain, transfer_input};
+use crate::rpc::RpcChain;
+use crate::token::transfer_input;
 
 /// What a settlement may cost at most. Gas is bounded by [`crate::rpc::RpcConfig::settlement_gas_max`].
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,22 @@ pub struct FeeCaps {
     pub max_fee_per_gas: u128,
     /// Wei a unit of gas, on top of the base fee.
     pub max_priority_fee_per_gas: u128,
+}
+
+/// How often a fee is doubled at most where the chain leaves a settlement lying.
+const REPLACEMENTS_MAX: usize = 2;
+
+impl FeeCaps {
+    /// Twice as much, within the caps. `None` where that is less than a tenth more of each, which nodes do not take for a
+    /// replacement.
+    fn above(&self, fee: u128, tip: u128) -> Option<(u128, u128)> {
+        let doubled = |old: u128, cap: u128| {
+            let new = old.saturating_mul(2).min(cap);
+            (new >= old.saturating_add(old / 10)).then_some(new)
+        };
+        let fee = doubled(fee, self.max_fee_per_gas).filter(|new| *new > fee)?;
+        Some((fee, doubled(tip, self.max_priority_fee_per_gas.min(fee))?))
+    }
 }
 
 impl Default for FeeCaps {
@@ -100,12 +117,25 @@ impl LocalRelayer {
             input,
             ..TxEip1559::default()
         };
+        let (hash, raw) = self.signed(&transaction)?;
+        let mut replacements = Vec::new();
+        while replacements.len() < REPLACEMENTS_MAX
+            && let Some((fee, tip)) = self.caps.above(transaction.max_fee_per_gas, transaction.max_priority_fee_per_gas)
+        {
+            (transaction.max_fee_per_gas, transaction.max_priority_fee_per_gas) = (fee, tip);
+            replacements.push(self.signed(&transaction)?.1);
+        }
+        Ok(Prepared { transaction: hash, raw, account_nonce, replacements })
+    }
+
+    fn signed(&self, transaction: &TxEip1559) -> Result<(B256, Bytes), ChainError> {
+        let mut transaction = transaction.clone();
         let signature = self
             .signer
             .sign_transaction_sync(&mut transaction)
             .map_err(|_| ChainError::Unavailable("the relayer's key could not sign".to_owned()))?;
         let envelope = TxEnvelope::from(transaction.into_signed(signature));
-        Ok(Prepared { transaction: *envelope.tx_hash(), raw: Bytes::from(envelope.encoded_2718()), account_nonce })
+        Ok((*envelope.tx_hash(), Bytes::from(envelope.encoded_2718())))
     }
 }
 
@@ -117,6 +147,11 @@ impl Relayer for LocalRelayer {
 
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError> {
         self.call(call.asset, transfer_input(call), account_nonce).await
+    }
+
+    async fn prepare_wallet(&self, call: &WalletCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let (to, input) = crate::wallet::settle_input(call);
+        self.call(to, input, account_nonce).await
     }
 
     async fn prepare_permit(&self, call: &PermitCall, account_nonce: u64) -> Result<Prepared, ChainError> {
@@ -133,4 +168,20 @@ impl fmt::Debug for LocalRelayer {
 /// Nothing was sent, so this is a plain refusal.
 fn too_dear(message: String) -> ChainError {
     ChainError::Refused { code: crate::devnet::SERVER_ERROR, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fee_is_doubled_within_its_caps_or_not_at_all() {
+        let caps = FeeCaps { max_fee_per_gas: 100, max_priority_fee_per_gas: 20 };
+        for (fee, tip) in [(100, 1), (92, 1), (0, 0), (10, 20), (10, 19 + 100), (u128::MAX, 1), (101, 1)] {
+            assert_eq!(caps.above(fee, tip), None, "{fee} and {tip}");
+        }
+        assert_eq!(caps.above(10, 2), Some((20, 4)));
+        assert_eq!(caps.above(60, 15), Some((100, 20)));
+        assert_eq!(caps.above(10, 0), Some((20, 0)));
+    }
 }

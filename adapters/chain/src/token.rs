@@ -1,8 +1,9 @@
 //! The test dollar of the devnet, and the parts of EIP-20 and EIP-3009 that the port reads.
 
-use alloy::primitives::{Address, Bytes, address, hex};
+use alloy::primitives::{Address, B256, Bytes, address, hex};
 use alloy::sol;
-use alloy::sol_types::SolValue;
+use alloy::sol_types::{SolCall, SolValue};
+use x402::chain::TransferCall;
 
 /// Where the devnet's token lives: the contract that [`crate::accounts::DEPLOYER`] creates with nonce 0.
 pub const ADDRESS: Address = address!("700b6A60ce7EaaEA56F065753d8dcB9653dbAD35");
@@ -51,4 +52,22 @@ pub(crate) fn creation_code() -> Result<Bytes, String> {
     let mut code = hex::decode(&artifact.bytecode).map_err(|e| format!("the artifact's bytecode is not hex: {e}"))?;
     code.extend((NAME, SYMBOL).abi_encode_params());
     Ok(code.into())
+}
+
+/// `transferWithAuthorization` with (v, r, s): the form that every EIP-3009 token has.
+pub(crate) fn transfer_input(call: &TransferCall) -> Bytes {
+    let (r, rest) = call.signature.split_at(32);
+    let (s, v) = rest.split_at(32);
+    let call = Token::transferWithAuthorizationCall {
+        from: call.from,
+        to: call.to,
+        value: call.value,
+        validAfter: call.valid_after,
+        validBefore: call.valid_before,
+        nonce: call.nonce,
+        v: v.first().copied().unwrap_or_default(),
+        r: B256::from_slice(r),
+        s: B256::from_slice(s),
+    };
+    call.abi_encode().into()
 }

@@ -136,6 +136,7 @@ pub fn gas(role: &FacilitatorRole, network: Network, receipt: &Receipt) -> Resul
     let asset = format!("{network}/slip44:60");
     let asset = asset.parse().map_err(|_| EngineError::Broken("no name for the native asset".into()))?;
     // A node may say anything of who sent it.
-    let payer = if role.former.contains(&receipt.sender) { receipt.sender } else { role.relayer.address() };
+    let ours = role.relayers().map(|relayer| relayer.address()).chain(role.former.iter().copied());
+    let payer = ours.into_iter().find(|ours| *ours == receipt.sender).unwrap_or(role.relayer.address());
     Ok(Gas { wallet: format!("{network}:{}", text(payer)), money: Money { asset, amount: Amount::new(cost) } })
 }

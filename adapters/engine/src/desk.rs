@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
 use ledger::id::TenantId;
@@ -11,7 +12,7 @@ use x402::release::Manner;
 use x402::wire::{PaymentPayload, PaymentRequirements};
 
 type Key = (TenantId, SettlementKey);
-type SharedLane = Arc<tokio::sync::Mutex<Lane>>;
+type SharedLane = Arc<Mutex<Lane>>;
 
 /// Settlements whose caller was told "pending" and has not come back.
 const UNDELIVERED_MAX: usize = 100_000;
@@ -22,8 +23,21 @@ pub struct Desk {
     in_hand: Mutex<BTreeMap<Key, Option<Goods>>>,
     /// Settled after their caller was told "pending": the next one to ask is the first to learn it.
     undelivered: Mutex<BTreeSet<Key>>,
+    /// Since when a settlement waits for a block, as far as this process knows.
+    waiting: Mutex<BTreeMap<Key, Instant>>,
     lanes: Mutex<BTreeMap<(TenantId, Address), SharedLane>>,
+    /// How many settlements each relayer has in hand.
+    turns: Mutex<BTreeMap<(TenantId, Address), u64>>,
+    /// Contracts that called a payment theirs and did not let it happen, and since when.
+    wasteful: Mutex<BTreeMap<Address, Instant>>,
 }
+
+/// Settlements whose waiting is timed. Beyond, their fees are raised later.
+const WAITING_MAX: usize = 100_000;
+
+/// How long a contract that wasted a transaction is not carried for, and how many such are remembered.
+const WASTEFUL_FOR: Duration = Duration::from_secs(3_600);
+const WASTEFUL_MAX: usize = 100_000;
 
 /// What a sale is settled with, and how it is served.
 #[derive(Clone, Debug)]
@@ -35,10 +49,81 @@ pub struct Goods {
     pub confirmations: NonZeroU64,
 }
 
-/// A relayer account's transaction nonces, one at a time.
+/// A relayer account's transaction nonces.
 #[derive(Default)]
-pub struct Lane {
-    pub next: Option<u64>,
+struct Lane {
+    next: Option<u64>,
+    /// Given out and not used, below `next`: what comes after one cannot be mined before it.
+    free: BTreeSet<u64>,
+}
+
+impl Lane {
+    /// `pending` is what the node would take next; whatever is below it was sent.
+    fn take(&mut self, pending: u64) -> u64 {
+        self.free = self.free.split_off(&pending);
+        if let Some(nonce) = self.free.pop_first() {
+            return nonce;
+        }
+        let nonce = self.next.map_or(pending, |next| next.max(pending));
+        self.next = Some(nonce.saturating_add(1));
+        nonce
+    }
+
+    fn give_back(&mut self, nonce: u64) {
+        if self.next == nonce.checked_add(1) {
+            self.next = Some(nonce);
+        } else {
+            self.free.insert(nonce);
+        }
+    }
+}
+
+/// A settlement in a relayer's hand.
+pub struct Turn<'a> {
+    desk: &'a Desk,
+    key: Option<(TenantId, Address)>,
+    place: usize,
+}
+
+impl Turn<'_> {
+    /// Which of those that were asked about.
+    pub const fn place(&self) -> usize {
+        self.place
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key
+            && let Some(count) = locked(&self.desk.turns).get_mut(key)
+        {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// A nonce for one transaction. It goes back to its lane unless the transaction was written down.
+pub struct HeldNonce {
+    lane: SharedLane,
+    nonce: Option<u64>,
+}
+
+impl HeldNonce {
+    pub fn number(&self) -> u64 {
+        self.nonce.unwrap_or_default()
+    }
+
+    pub fn used(mut self) {
+        self.nonce = None;
+    }
+}
+
+impl Drop for HeldNonce {
+    fn drop(&mut self) {
+        if let Some(nonce) = self.nonce {
+            locked(&self.lane).give_back(nonce);
+        }
+    }
 }
 
 /// Lets go of a key when the work on it ends, however it ends.
@@ -113,7 +198,99 @@ impl Desk {
         locked(&self.undelivered).remove(&(tenant.clone(), key.clone()))
     }
 
-    pub fn lane(&self, tenant: &TenantId, relayer: Address) -> SharedLane {
-        locked(&self.lanes).entry((tenant.clone(), relayer)).or_default().clone()
+    /// Its settlement passed every simulation and reverted all the same.
+    pub fn wasted_gas(&self, wallet: Address) {
+        let mut wasteful = locked(&self.wasteful);
+        wasteful.retain(|_, since| since.elapsed() < WASTEFUL_FOR);
+        if wasteful.len() < WASTEFUL_MAX {
+            wasteful.insert(wallet, Instant::now());
+        }
+    }
+
+    pub fn is_wasteful(&self, wallet: Address) -> bool {
+        locked(&self.wasteful).get(&wallet).is_some_and(|since| since.elapsed() < WASTEFUL_FOR)
+    }
+
+    /// How long a settlement has waited for a block since it was first asked about.
+    pub fn waited(&self, tenant: &TenantId, key: &SettlementKey) -> Duration {
+        let mut waiting = locked(&self.waiting);
+        if waiting.len() >= WAITING_MAX {
+            waiting.clear();
+        }
+        waiting.entry((tenant.clone(), key.clone())).or_insert_with(Instant::now).elapsed()
+    }
+
+    pub fn waits_no_more(&self, tenant: &TenantId, key: &SettlementKey) {
+        locked(&self.waiting).remove(&(tenant.clone(), key.clone()));
+    }
+
+    /// The relayer of these that has the least in hand, the first of equals; it has one more until the turn is over.
+    pub fn turn(&self, tenant: &TenantId, relayers: impl Iterator<Item = Address>) -> Turn<'_> {
+        let mut turns = locked(&self.turns);
+        let counted = relayers.enumerate().map(|(place, relayer)| {
+            let key = (tenant.clone(), relayer);
+            (turns.get(&key).copied().unwrap_or_default(), place, key)
+        });
+        let least = counted.min_by_key(|(count, place, _)| (*count, *place));
+        let (place, key) = least.map_or((0, None), |(_, place, key)| (place, Some(key)));
+        if let Some(key) = &key {
+            let count = turns.entry(key.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        Turn { desk: self, key, place }
+    }
+
+    /// The next nonce of a relayer's; `pending` is the one that its node would take.
+    pub fn nonce(&self, tenant: &TenantId, relayer: Address, pending: u64) -> HeldNonce {
+        let lane = locked(&self.lanes).entry((tenant.clone(), relayer)).or_default().clone();
+        let nonce = Some(locked(&lane).take(pending));
+        HeldNonce { lane, nonce }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desk() -> (Desk, TenantId, Address) {
+        (Desk::default(), "tenant".parse().unwrap(), Address::repeat_byte(1))
+    }
+
+    #[test]
+    fn no_nonce_is_given_out_twice_and_none_is_left_out() {
+        let (desk, tenant, relayer) = desk();
+        let held: Vec<_> = (0..4).map(|_| desk.nonce(&tenant, relayer, 7)).collect();
+        assert_eq!(held.iter().map(HeldNonce::number).collect::<Vec<_>>(), [7, 8, 9, 10]);
+        let mut held = held.into_iter();
+        held.next().unwrap().used();
+        // The second is given back while the third is used: it comes next, or the third is never mined.
+        drop(held.next());
+        held.next().unwrap().used();
+        let again = desk.nonce(&tenant, relayer, 7);
+        assert_eq!(again.number(), 8);
+        again.used();
+        drop(held.next());
+        assert_eq!(desk.nonce(&tenant, relayer, 7).number(), 10, "the last one given back");
+        assert_eq!(desk.nonce(&tenant, Address::repeat_byte(2), 0).number(), 0, "another relayer's");
+    }
+
+    #[test]
+    fn whoever_has_the_least_in_hand_is_next() {
+        let (desk, tenant, first) = desk();
+        let relayers = || [first, Address::repeat_byte(2), Address::repeat_byte(3)].into_iter();
+        let mut turns: Vec<_> = (0..4).map(|_| desk.turn(&tenant, relayers())).collect();
+        assert_eq!(turns.iter().map(Turn::place).collect::<Vec<_>>(), [0, 1, 2, 0]);
+        turns.remove(1);
+        assert_eq!(desk.turn(&tenant, relayers()).place(), 1);
+        assert_eq!(desk.turn(&tenant, std::iter::empty()).place(), 0);
+    }
+
+    #[test]
+    fn what_the_node_has_seen_is_not_used_again() {
+        let (desk, tenant, relayer) = desk();
+        let (first, second) = (desk.nonce(&tenant, relayer, 0), desk.nonce(&tenant, relayer, 0));
+        second.used();
+        drop(first);
+        assert_eq!(desk.nonce(&tenant, relayer, 5).number(), 5, "somebody else used the account");
     }
 }

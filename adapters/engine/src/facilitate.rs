@@ -5,19 +5,20 @@
 
 mod carriage;
 mod claims;
+mod ladder;
+mod outcome;
 mod supported;
 mod waiting;
 
 use std::time::Duration;
 
-use alloy_primitives::Bytes;
-use ledger::command::{ClaimSettlement, Command, FailureProof, Gas};
+use ledger::command::{ClaimSettlement, Command};
 use ledger::id::{Digest, TenantId};
 use ledger::rejection::Rejection;
 use ledger::settlement::{Named, Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
 use ledger::transfer::Money;
-use x402::chain::{At, Pool, Receipt, SettlementCall};
+use x402::chain::{At, Pool, Relayer, SettlementCall};
 use x402::exact;
 use x402::identifier;
 use x402::reason::Reason;
@@ -26,14 +27,13 @@ use x402::scheme;
 use x402::settlement::{Outcome, observe};
 use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse};
 
+use crate::Engine;
 use crate::book::{self, service};
-use crate::desk::Lane;
 use crate::error::EngineError;
 use crate::named::{Place, content};
 use crate::tenant::FacilitatorRole;
-use crate::{Engine, Identity};
 pub use carriage::Repeater;
-use carriage::{Carriage, LOOK_BACK_BLOCKS, check_payee, claimed_payer};
+use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, check_payee, claimed_payer, settler};
 use claims::{charged_nothing, spent};
 
 impl Engine {
@@ -44,7 +44,8 @@ impl Engine {
     ) -> Result<VerifyResponse, EngineError> {
         let role = self.facilitator_role(tenant)?;
         let (payload, requirements) = (&request.payment_payload, &request.payment_requirements);
-        let payment = match scheme::verify(payload, requirements, &self.assets, self.now_seconds()) {
+        let checked = scheme::check(payload, requirements, &self.assets, self.now_seconds());
+        let payment = match self.proved(checked).await? {
             Ok(payment) => payment,
             Err(refusal) => return Ok(VerifyResponse::refused(&refusal, claimed_payer(request))),
         };
@@ -59,7 +60,7 @@ impl Engine {
             return Ok(VerifyResponse::refused(&spent(), Some(payer)));
         }
         let claimed = self.claimed_elsewhere(tenant, &payment).await?;
-        let relayer = role.relayer.address();
+        let relayer = settler(&role, &payment).address();
         match exact::verify_on_chain(self.chain.as_ref(), &payment, relayer, claimed).await {
             Ok(()) => Ok(VerifyResponse::valid(payer)),
             Err(exact::OnChainError::Refused(refusal)) => Ok(VerifyResponse::refused(&refusal, Some(payer))),
@@ -173,11 +174,11 @@ impl Engine {
     /// Claimed by us, nothing sent.
     async fn carry(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
         let tenant = &carriage.identity.tenant;
-        let lane = self.desk.lane(tenant, carriage.role.relayer.address());
-        let mut lane = lane.lock().await;
         let claimed = self.claimed_elsewhere(tenant, &carriage.payment).await?;
-        let relayer = carriage.role.relayer.address();
-        match exact::verify_on_chain(self.chain.as_ref(), &carriage.payment, relayer, claimed).await {
+        let able = able_to_settle(carriage.role, &carriage.payment);
+        let turn = self.desk.turn(tenant, able.iter().map(|relayer| relayer.address()));
+        let relayer = able.get(turn.place()).copied().unwrap_or(&carriage.role.relayer);
+        match exact::verify_on_chain(self.chain.as_ref(), &carriage.payment, relayer.address(), claimed).await {
             Ok(()) => {}
             Err(exact::OnChainError::Refused(refusal)) => return self.give_up(carriage, &refusal).await,
             Err(exact::OnChainError::Chain(error)) => {
@@ -185,15 +186,14 @@ impl Engine {
                 return Err(error.into());
             }
         }
-        let settlement = match self.prepare(carriage, &mut lane).await {
+        let settlement = match self.prepare(carriage, relayer.as_ref()).await {
             Ok(settlement) => settlement,
             Err(error) => {
                 self.abandon(carriage).await?;
                 return Err(error);
             }
         };
-        self.send(&carriage.identity, &settlement).await;
-        drop(lane);
+        self.send(&carriage.identity, &settlement, 0).await;
         self.await_receipt(carriage).await.map(|response| self.delivered(carriage, response))
     }
 
@@ -218,15 +218,16 @@ impl Engine {
     }
 
     /// Signs the transaction and makes it durable. Nothing is sent.
-    async fn prepare(&self, carriage: &Carriage<'_>, lane: &mut Lane) -> Result<Settlement, EngineError> {
-        let relayer = &carriage.role.relayer;
+    async fn prepare(&self, carriage: &Carriage<'_>, relayer: &dyn Relayer) -> Result<Settlement, EngineError> {
         let pending = self.chain.account_nonce(relayer.address(), Pool::Pending).await?;
-        let nonce = lane.next.map_or(pending, |next| next.max(pending));
+        let held = self.desk.nonce(&carriage.identity.tenant, relayer.address(), pending);
+        let nonce = held.number();
         let prepared = match carriage.payment.call() {
             SettlementCall::Transfer(call) => relayer.prepare(&call, nonce).await?,
+            SettlementCall::Wallet(call) => relayer.prepare_wallet(&call, nonce).await?,
             SettlementCall::Permit(call) => relayer.prepare_permit(&call, nonce).await?,
         };
-        let document = Document { kind: "settlement-transaction".into(), bytes: prepared.raw.to_vec() };
+        let document = ladder::document(&prepared);
         let command = Command::Dispatch {
             settlement: carriage.key.clone(),
             document: document.digest(),
@@ -234,28 +235,20 @@ impl Engine {
             account_nonce: Some(prepared.account_nonce),
         };
         let answer = self.run(&carriage.identity, command, vec![document]).await?;
-        lane.next = Some(nonce.saturating_add(1));
+        held.used();
         answer.settlement.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))
-    }
-
-    /// Whatever comes of it, the bytes may be out now: an error here proves nothing.
-    async fn send(&self, identity: &Identity, settlement: &Settlement) {
-        let Some(digest) = settlement.document else { return };
-        let document = match self.store.document(&identity.tenant, digest).await {
-            Ok(Some(document)) => document,
-            Ok(None) => return tracing::error!("a settlement's transaction is not in the store"),
-            Err(error) => return tracing::warn!("a settlement's transaction cannot be read: {error}"),
-        };
-        if let Err(error) = self.chain.broadcast(&Bytes::from(document.bytes)).await {
-            tracing::warn!("the node did not take a settlement: {error}");
-        }
     }
 
     async fn await_receipt(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
         let deadline = tokio::time::Instant::now() + carriage.wait;
-        let mut pause = Duration::from_millis(5);
+        let (mut pause, mut rung) = (Duration::from_millis(5), 0);
         loop {
             let settlement = self.settlement(carriage).await?;
+            let due = self.due(&carriage.identity.tenant, &settlement.key);
+            if due > rung {
+                self.send(&carriage.identity, &settlement, due).await;
+                rung = due;
+            }
             // An outage while waiting says nothing about the payment.
             let state = match self.look(&carriage.identity, &settlement).await {
                 Ok(state) => state,
@@ -269,6 +262,9 @@ impl Engine {
             match state {
                 SettlementState::Settled => return Ok(carriage.settled(&settlement)),
                 SettlementState::Failed => {
+                    if carriage.payment.is_by_wallet() {
+                        self.desk.wasted_gas(carriage.payment.payer());
+                    }
                     let message = "the transaction is mined and reverted";
                     return Ok(carriage.failed(Reason::TransactionFailed, message, transaction));
                 }
@@ -347,78 +343,6 @@ impl Engine {
             self.desk.deliver(&carriage.identity.tenant, &carriage.key);
         }
         response
-    }
-
-    /// After a restart, or when nobody waits any more: the same bytes again, and a look at the chain. Who asks next is
-    /// the first to learn it; unless somebody in this process is waiting, who then learns it first.
-    pub(crate) async fn carry_on(
-        &self,
-        identity: &Identity,
-        settlement: &Settlement,
-    ) -> Result<SettlementState, EngineError> {
-        let Some(_in_hand) = self.desk.take(&identity.tenant, &settlement.key) else { return Ok(settlement.state) };
-        let listed = settlement.state;
-        let now = self.store.settlement(&identity.tenant, &settlement.key).await?;
-        let Some(settlement) = now.filter(|now| now.state == SettlementState::Submitted) else {
-            return Ok(listed);
-        };
-        if settlement.taken_back.is_none() {
-            self.desk.owe_answer(&identity.tenant, &settlement.key);
-        }
-        let state = self.look(identity, &settlement).await?;
-        if state == SettlementState::Submitted && !charged_nothing(&settlement) {
-            self.send(identity, &settlement).await;
-        }
-        Ok(state)
-    }
-
-    async fn look(&self, identity: &Identity, settlement: &Settlement) -> Result<SettlementState, EngineError> {
-        if !settlement.state.is_open() {
-            return Ok(settlement.state);
-        }
-        let (key, amount) = (&settlement.key, settlement.money.amount);
-        let expected = book::expected(&key.authorization, &settlement.pay_to, amount, settlement.valid_before)?;
-        let ours = settlement.transaction.as_ref().and_then(book::transaction);
-        let finalized = self.finalized().await?;
-        let receipt = match ours {
-            Some(transaction) => self.chain.receipt(transaction).await?,
-            None => None,
-        };
-        let last = receipt.as_ref().filter(|receipt| receipt.block.number <= finalized);
-        let gas = last.map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
-        // In a block that can be taken back it may yet move the money, where it comes before whatever made it revert.
-        let reverted = last.is_some_and(|receipt| !receipt.success);
-        let key = key.clone();
-        let outcome = observe(self.chain.as_ref(), &expected, ours, settlement.since_block).await?;
-        let other = Self::used_by_another(&outcome, ours, finalized);
-        let command = match (outcome, ours) {
-            (Outcome::Settled { transaction, block, .. }, Some(ours)) if transaction == ours => {
-                if !self.is_confirmed(&block).await? {
-                    return Ok(settlement.state);
-                }
-                let seen = book::observation(&expected, transaction, &block)?;
-                Command::Receive { settlement: key, seen, finalized, gas }
-            }
-            (Outcome::ProvedUnused { finalized }, _) => {
-                let proof = FailureProof::Unused(book::proof(&finalized));
-                Command::Fail { settlement: key, proof, gas }
-            }
-            (_, Some(ours)) if reverted => {
-                let proof = FailureProof::Reverted(book::reference(ours)?);
-                Command::Fail { settlement: key, proof, gas }
-            }
-            _ if let Some(other) = other => {
-                let proof = FailureProof::Reverted(book::reference(other)?);
-                Command::Fail { settlement: key, proof, gas }
-            }
-            _ => return Ok(settlement.state),
-        };
-        self.settlement_after(identity, settlement, command).await
-    }
-
-    pub(crate) fn gas(&self, identity: &Identity, receipt: &Receipt) -> Result<Option<Gas>, EngineError> {
-        let role = self.tenant(&identity.tenant)?.facilitator.clone();
-        role.map(|role| book::gas(&role, self.network, receipt)).transpose()
     }
 
     pub(crate) fn facilitator_role(&self, tenant: &TenantId) -> Result<FacilitatorRole, EngineError> {

@@ -44,12 +44,14 @@ pub mod subject;
 pub mod tenant;
 mod token;
 pub mod verify;
+mod wallets;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use alloy_primitives::Address;
 use ledger::id::{Caller, TenantId};
 use ledger::store::Store;
 use mandates::verify::RootMemory;
@@ -89,6 +91,7 @@ pub struct Engine {
     remembered: RootMemory,
     tenants: RwLock<Tenants>,
     confirmations: NonZeroU64,
+    wallet_factories: Vec<Address>,
     taken_back: AtomicU64,
     desk: Desk,
     quotas: Quotas,
@@ -119,6 +122,7 @@ impl Engine {
             remembered: RootMemory::default(),
             tenants,
             confirmations: NonZeroU64::MIN,
+            wallet_factories: Vec::new(),
             taken_back: AtomicU64::new(0),
             desk: Desk::default(),
             quotas: Quotas::default(),
@@ -129,6 +133,11 @@ impl Engine {
     /// In how many blocks a settlement must be before it is posted, its own counted; one where nothing is said.
     pub fn confirmed_by(self, confirmations: NonZeroU64) -> Self {
         Self { confirmations, ..self }
+    }
+
+    /// Which contracts may be called to make a payer's wallet (ERC-6492); none where nothing is said.
+    pub fn making_wallets_by(self, wallet_factories: Vec<Address>) -> Self {
+        Self { wallet_factories, ..self }
     }
 
     /// As it is configured now. Who holds it keeps it as it was, to the end of what they do.

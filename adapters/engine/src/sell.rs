@@ -329,11 +329,11 @@ impl Engine {
     ) -> Result<Result<VerifiedPayment, Refusal>, EngineError> {
         // Whoever sells wants the whole permitted; what a facilitator carries may be a part of it.
         let judge = match role {
-            Role::Facilitator => scheme::verify_charge,
-            Role::Seller | Role::Wallet => scheme::verify,
+            Role::Facilitator => scheme::check_charge,
+            Role::Seller | Role::Wallet => scheme::check,
         };
         let verdict = judge(payload, requirements, &self.assets, self.now_seconds());
-        let Err(refusal) = verdict else { return Ok(verdict) };
+        let Err(refusal) = verdict else { return self.proved(verdict).await };
         if !matches!(refusal.reason, Reason::ValidBefore | Reason::Permit2DeadlineExpired | Reason::Eip2612Deadline) {
             return Ok(Err(refusal));
         }
@@ -341,7 +341,9 @@ impl Engine {
         let Ok(valid_before) = u64::try_from(signed.valid_before()) else { return Ok(Err(refusal)) };
         // One second more, for a deadline that is itself still in time.
         let then = valid_before.saturating_sub(x402::limit::SETTLEMENT_MARGIN_SECONDS.saturating_add(1));
-        let Ok(payment) = judge(payload, requirements, &self.assets, then) else { return Ok(Err(refusal)) };
+        let Ok(payment) = self.proved(judge(payload, requirements, &self.assets, then)).await? else {
+            return Ok(Err(refusal));
+        };
         let key = SettlementKey { role, authorization: book::authorization(&payment.claim_key())? };
         let known = self.store.settlement(tenant, &key).await?;
         let known = known.is_some_and(|settlement| settlement.state != SettlementState::Abandoned);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::Address;
 use ledger::budget::Caps;
@@ -127,9 +128,19 @@ pub struct Seller {
 #[derive(Clone)]
 pub struct FacilitatorRole {
     pub relayer: Arc<dyn Relayer>,
+    /// More accounts that do the same, each with transaction nonces of its own: one that is stuck holds up nobody else.
+    pub others: Vec<Arc<dyn Relayer>>,
+    /// When a settlement that is in no block is sent again at a higher fee, and again.
+    pub raise_after: Duration,
     /// Accounts that relayed before it: what they sent may still be mined, and costs their gas.
     pub former: Vec<Address>,
     pub payees: AllowedPayees,
+}
+
+impl FacilitatorRole {
+    pub fn relayers(&self) -> impl Iterator<Item = &Arc<dyn Relayer>> {
+        std::iter::once(&self.relayer).chain(&self.others)
+    }
 }
 
 /// Whose payments a facilitator carries. An open relay pays gas for anyone.

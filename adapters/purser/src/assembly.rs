@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::B256;
 use chain::relayer::{FeeCaps, LocalRelayer};
@@ -21,6 +22,7 @@ use ledger::journal::SaltKey;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use store::{Options, Schema, SqlStore};
+use x402::chain::Relayer;
 use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 
 use crate::config::{
@@ -104,7 +106,11 @@ pub fn engine(
     let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
     let lists = Fetcher::new(config.reach()).map(PublishedLists::new).map_err(AssemblyError::Fetcher)?;
     let _ = engine.status_lists.set(Arc::new(lists));
-    Ok(engine.confirmed_by(config.chain.confirmations))
+    let factories = config.chain.wallet_factories.iter().map(|text| {
+        x402::value::address(text).map_err(|error| value("chain.wallet_factories", &error.to_string(), text))
+    });
+    let factories = factories.collect::<Result<_, _>>()?;
+    Ok(engine.confirmed_by(config.chain.confirmations).making_wallets_by(factories))
 }
 
 pub fn tenants(
@@ -259,15 +265,22 @@ fn seller(tenant: &TenantConfig, facilitators: FacilitatorMaker<'_>) -> Result<O
 
 fn facilitator(tenant: &TenantConfig, ring: &Ring, rpc: &RpcChain) -> Result<Option<FacilitatorRole>, AssemblyError> {
     let Some(config) = &tenant.facilitate else { return Ok(None) };
-    let slot = Slot::new(&tenant.id, Purpose::Relayer);
-    let key = B256::from(ring.secret(&slot)?);
-    let relayer = LocalRelayer::new(rpc.clone(), &key, FeeCaps::default());
-    let relayer =
-        relayer.map_err(|error| AssemblyError::Tenant { tenant: tenant.id.clone(), why: error.to_string() })?;
+    let slots: Vec<_> = Purpose::relayers(config).map(|purpose| Slot::new(&tenant.id, purpose)).collect();
+    let made = slots.iter().map(|slot| {
+        let key = B256::from(ring.secret(slot)?);
+        let relayer = LocalRelayer::new(rpc.clone(), &key, FeeCaps::default());
+        let broken = |why| AssemblyError::Tenant { tenant: tenant.id.clone(), why };
+        Ok(Arc::new(relayer.map_err(|error| broken(error.to_string()))?) as Arc<dyn Relayer>)
+    });
+    let relayers = made.collect::<Result<Vec<_>, AssemblyError>>()?;
+    let (relayer, others) = relayers.split_first().ok_or_else(|| value("facilitate.signers", "one or more", "none"))?;
+    let (relayer, others) = (relayer.clone(), others.to_vec());
     let listed = config.payees.iter().map(|address| address.to_ascii_lowercase()).collect();
     let payees = if config.anyone { AllowedPayees::Anyone } else { AllowedPayees::Listed(listed) };
-    let former = ring.retired(&slot).map(|key| Ok(key.wallet()?.address())).collect::<Result<_, KeyError>>()?;
-    Ok(Some(FacilitatorRole { relayer: Arc::new(relayer), former, payees }))
+    let former = slots.iter().flat_map(|slot| ring.retired(slot)).map(|key| Ok(key.wallet()?.address()));
+    let former = former.collect::<Result<_, KeyError>>()?;
+    let raise_after = Duration::from_secs(config.raise_seconds.get().into());
+    Ok(Some(FacilitatorRole { relayer, others, raise_after, former, payees }))
 }
 
 /// Keys that everybody knows sign for nobody's money.

@@ -4,6 +4,7 @@
 //! row names what its peer is charged with, and both sides of a row do the same work where they write the same rows.
 
 mod authorize;
+mod facilitator;
 mod ledger;
 mod pure;
 mod server;
@@ -26,7 +27,8 @@ pub(crate) enum Better {
 pub(crate) struct Row {
     pub name: &'static str,
     pub ours: Duration,
-    pub peer: Duration,
+    /// `None` where it is not on this machine; `peer_is` says so.
+    pub peer: Option<Duration>,
     pub peer_is: &'static str,
     pub rounds: usize,
     pub more: Value,
@@ -41,10 +43,10 @@ impl Row {
             let seconds = time.as_secs_f64();
             if self.rate { (1.0 / seconds).round() } else { (seconds * 10_000_000.0).round() / 10.0 }
         };
-        let (ours, peer) = (figure(self.ours), figure(self.peer));
+        let (ours, peer) = (figure(self.ours), self.peer.map(figure));
         let mut row = json!({
             "name": self.name, "ours": ours, "peer": peer, "unit": if self.rate { "a second" } else { "us" },
-            "ratio": (ours / peer * 100.0).round() / 100.0,
+            "ratio": peer.map(|peer| (ours / peer * 100.0).round() / 100.0),
             "better": match self.better { Better::Lower => "lower", Better::Higher => "higher" },
             "rounds": self.rounds, "peer_is": self.peer_is,
         });
@@ -73,7 +75,11 @@ impl Row {
 pub async fn run(args: &BenchArgs) -> Result<(), String> {
     let (name, rows) = match args.name {
         BenchName::Verify => ("verify", verify::rows()?),
-        BenchName::X402 => ("x402", pure::x402()?),
+        BenchName::X402 => {
+            let mut rows = pure::x402()?;
+            rows.extend(facilitator::rows().await?);
+            ("x402", rows)
+        }
         BenchName::Ledger => ("ledger", ledger::rows(args).await?),
         BenchName::Authorize => ("authorize", authorize::rows().await?),
     };

@@ -9,7 +9,7 @@ mod tools;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use engine::limits::{HoursText, LimitText, RefundsText};
@@ -104,6 +104,9 @@ pub struct ChainConfig {
     /// What x402 version 1 calls this chain, where the official SDKs have no name for it.
     #[serde(default)]
     pub v1_name: Option<String>,
+    /// Contracts that may be called to make a payer's wallet which is not there yet (ERC-6492), at the relayer's expense.
+    #[serde(default)]
+    pub wallet_factories: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -290,6 +293,30 @@ pub struct FacilitateConfig {
     /// Carries for any payee: only on the embedded devnet.
     #[serde(default)]
     pub anyone: bool,
+    /// How many accounts send settlements, each with gas of its own: `purser keys list` shows their addresses.
+    #[serde(default = "one_signer")]
+    pub signers: NonZeroU32,
+    /// After how many seconds a settlement that is in no block is sent again at twice the fee, and once more; within the caps.
+    #[serde(default = "raise_seconds")]
+    pub raise_seconds: NonZeroU32,
+}
+
+const fn raise_seconds() -> NonZeroU32 {
+    match NonZeroU32::new(15) {
+        Some(seconds) => seconds,
+        None => NonZeroU32::MIN,
+    }
+}
+
+impl Default for FacilitateConfig {
+    fn default() -> Self {
+        let (signers, raise_seconds) = (one_signer(), raise_seconds());
+        Self { payees: Vec::new(), anyone: false, signers, raise_seconds }
+    }
+}
+
+const fn one_signer() -> NonZeroU32 {
+    NonZeroU32::MIN
 }
 
 impl Config {

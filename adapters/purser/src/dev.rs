@@ -3,6 +3,7 @@
 mod exports;
 mod home;
 mod mcp;
+mod options;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::assembly::{issuer, open_store, salts};
 use crate::cli::DevArgs;
 use crate::client::Client;
-use crate::config::{BearerConfig, Config, LimitsConfig};
+use crate::config::Config;
 use crate::dev::home::{Home, Remembered};
 use crate::keys::{Purpose, Ring, Slot};
 use crate::pay::Service;
@@ -35,26 +36,10 @@ use crate::world::{
     devnet, fund, local_facilitator, merchant_key, shop_address, wallet_address,
 };
 
+pub use options::DevOptions;
+
 /// How long the tokens of a dev service live.
 const TOKEN_SECONDS: u32 = 24 * 3_600;
-
-#[derive(Clone, Debug, Default)]
-pub struct DevOptions {
-    pub port: u16,
-    pub finalized_lag_blocks: u64,
-    /// A foreign x402 facilitator to settle through.
-    pub facilitator: Option<String>,
-    /// What unbound tokens are good for; everything where nothing is said.
-    pub bearer: Option<BearerConfig>,
-    /// How often somebody may call; as often as they like where nothing is said.
-    pub limits: Option<LimitsConfig>,
-    /// A folder that keeps the service over restarts.
-    pub data: Option<PathBuf>,
-    /// Another place for the books than a file in that folder.
-    pub database: Option<Location>,
-    /// What the embedded chain is of; the devnet's own where nothing is said.
-    pub chain_id: Option<u64>,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
@@ -110,6 +95,10 @@ impl DevService {
         let world = WorldOptions { listen, database, rpc_url: rpc_url.clone(), facilitator, chain_id };
         let mut ring = world::ring(&world.database, home.master_key()?).await.map_err(|error| say(&error))?;
         let mut config = config(&world, &ring).map_err(|error| say(&error))?;
+        config.chain.wallet_factories = options.wallet_factories;
+        for tenant in config.tenants.iter_mut().filter(|tenant| tenant.facilitate.is_some()) {
+            tenant.facilitate = options.facilitate.clone().or(tenant.facilitate.take());
+        }
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
         config.bearer = options.bearer.unwrap_or(config.bearer);
         config.limits = options.limits.unwrap_or(config.limits);
@@ -362,6 +351,8 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         data: args.data.clone(),
         database,
         chain_id: args.chain_id,
+        wallet_factories: Vec::new(),
+        facilitate: None,
     };
     let mut service = match DevService::start(options).await {
         // Another shell asks the one that runs.

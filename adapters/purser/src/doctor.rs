@@ -240,8 +240,9 @@ async fn purses(report: &mut Report, config: &Config, tenant: &TenantConfig, rin
             report.line(&format!("rates of {}", tenant.id), Err(mend.into()));
         }
     }
-    if tenant.facilitate.is_some() {
-        let result = match address(Purpose::Relayer) {
+    for purpose in tenant.facilitate.iter().flat_map(Purpose::relayers) {
+        let name = format!("{purpose} of {}", tenant.id);
+        let result = match address(purpose) {
             Err(error) => Err(error),
             Ok(owner) => match rpc.native_balance(owner).await {
                 Ok(wei) if wei >= U256::from(RELAYER_WEI_MIN) => Ok(format!("{owner} has {wei} wei for gas")),
@@ -249,7 +250,7 @@ async fn purses(report: &mut Report, config: &Config, tenant: &TenantConfig, rin
                 Err(error) => Err(told(&error)),
             },
         };
-        report.line(&format!("relayer of {}", tenant.id), result);
+        report.line(&name, result);
     }
 }
 

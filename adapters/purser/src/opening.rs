@@ -26,9 +26,9 @@ pub async fn post(config: &Config, ring: &Ring, store: &dyn Store, rpc: &dyn Cha
                 held.push((owner, asset.id().map_err(|error| say(&error))?, Some(asset.address)));
             }
         }
-        if tenant.facilitate.is_some() {
+        for purpose in tenant.facilitate.iter().flat_map(Purpose::relayers) {
             // What it pays gas with.
-            let owner = ring.address(&Slot::new(&tenant.id, Purpose::Relayer)).map_err(|error| say(&error))?;
+            let owner = ring.address(&Slot::new(&tenant.id, purpose)).map_err(|error| say(&error))?;
             let native =
                 format!("{network}/slip44:60").parse().map_err(|_| "no name for the native asset".to_owned())?;
             held.push((owner, native, None));

@@ -130,6 +130,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
             decimals: chain::token::DECIMALS,
         }],
         v1_name: (options.chain_id == DevnetConfig::default().chain_id).then(|| V1_NAME.into()),
+        wallet_factories: Vec::new(),
     };
     let tenants = vec![home(&url, &chain, ring)?, shop(options), carrier()];
     let config = Config {
@@ -314,7 +315,7 @@ fn shop(options: &WorldOptions) -> TenantConfig {
 }
 
 fn carrier() -> TenantConfig {
-    let facilitate = FacilitateConfig { payees: Vec::new(), anyone: true };
+    let facilitate = FacilitateConfig { anyone: true, ..FacilitateConfig::default() };
     TenantConfig { facilitate: Some(facilitate), ..tenant(CARRIER) }
 }
 

@@ -7,6 +7,7 @@ use alloy_primitives::U256;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use engine::error::EngineError;
+use engine::tenant::FacilitatorRole;
 use http::{Method, StatusCode, header};
 use ledger::gate::Scope;
 use ledger::id::CallerKind;
@@ -194,9 +195,14 @@ async fn look_at_book(app: &App, tenant: &engine::tenant::Tenant) -> Result<(), 
         let age = held.map_or(0, |held| app.engine.clock.now().seconds().saturating_sub(held));
         metrics.oldest.get_or_create(&label).set(age);
     }
-    if let Some(facilitator) = &tenant.facilitator
-        && let Ok(wei) = app.engine.chain.native_balance(facilitator.relayer.address()).await
-    {
+    // The one that has the least: it is the next to stand still.
+    let mut least = None;
+    for relayer in tenant.facilitator.iter().flat_map(FacilitatorRole::relayers) {
+        if let Ok(wei) = app.engine.chain.native_balance(relayer.address()).await {
+            least = Some(least.map_or(wei, |least: U256| least.min(wei)));
+        }
+    }
+    if let Some(wei) = least {
         let gwei = i64::try_from(wei / U256::from(1_000_000_000_u64)).unwrap_or(i64::MAX);
         metrics.relayer.get_or_create(&label).set(gwei);
     }

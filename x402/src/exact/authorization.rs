@@ -113,7 +113,7 @@ pub enum SignatureError {
 }
 
 /// The last 32 bytes of an ERC-6492 signature.
-const ERC6492_SUFFIX: [u8; 32] = {
+pub(super) const ERC6492_SUFFIX: [u8; 32] = {
     let mut suffix = [0; 32];
     let mut at = 0;
     while at < 32 {

@@ -3,8 +3,9 @@
 use alloy_primitives::{Address, U256};
 use ledger::money::Amount;
 
-use super::{Signed, Terms, VerifiedPayment};
-use crate::chain::{At, Chain, ChainError, SettlementCall, TransferCall};
+use super::wallet::keeps_its_key;
+use super::{PayerSignature, Signed, Terms, VerifiedPayment};
+use crate::chain::{AuthorizedCall, Chain, ChainError, SettlementCall};
 use crate::permit2;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -69,55 +70,71 @@ pub async fn verify_on_chain(
     relayer: Address,
     elsewhere: ClaimedElsewhere,
 ) -> Result<(), OnChainError> {
-    check_accounts(chain, payment).await?;
-    let call = match payment.call() {
-        SettlementCall::Transfer(call) => call,
+    let found = match payment.call() {
         SettlementCall::Permit(call) => {
+            let code = chain.code(payment.payer()).await?;
+            check_accounts(payment, chain.chain_id().await?, &chain.code(payment.terms().token).await?, &code)?;
             return permit2::verify_on_chain(chain, &call, relayer, elsewhere).await;
         }
+        SettlementCall::Transfer(call) => chain.findings(AuthorizedCall::Key(&call), relayer).await?,
+        SettlementCall::Wallet(call) => chain.findings(AuthorizedCall::Wallet(&call), relayer).await?,
     };
-    if chain.authorization_consumed(call.asset, call.from, call.nonce, At::Latest).await? {
-        let field = "payload.authorization.nonce";
-        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", call.nonce).into());
+    check_accounts(payment, found.chain_id, &found.token_code, &found.payer_code)?;
+    if found.consumed {
+        let (field, nonce) = ("payload.authorization.nonce", payment.claim_key().nonce);
+        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", nonce).into());
     }
-    check_balance(chain, &call, elsewhere.in_all).await?;
-    match chain.simulate(&call, relayer).await {
+    check_balance(payment.expected().value, found.balance, elsewhere.in_all)?;
+    let simulated = found.simulated;
+    match simulated {
         Ok(()) => Ok(()),
-        Err(ChainError::Reverted { reason, .. }) => Err(diagnose(chain, payment.terms(), &reason).await.into()),
+        Err(ChainError::Reverted { reason, data }) => {
+            // Whoever has the function says why it refuses.
+            let is_missing = data.is_empty() && matches!(payment.signature, PayerSignature::Wallet(_));
+            let diagnosed = diagnose(chain, payment.terms(), &reason).await;
+            let missing = |found| {
+                let expected = "a token that takes the signatures of contracts";
+                Refusal::new(Reason::Eip3009NotSupported, "asset", expected, found)
+            };
+            Err(if is_missing { missing(diagnosed.found) } else { diagnosed }.into())
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-async fn check_accounts(chain: &dyn Chain, payment: &VerifiedPayment) -> Result<(), OnChainError> {
+fn check_accounts(
+    payment: &VerifiedPayment,
+    chain_id: u64,
+    token_code: &[u8],
+    payer_code: &[u8],
+) -> Result<(), Refusal> {
     let (terms, payer) = (payment.terms(), payment.payer());
-    let chain_id = chain.chain_id().await?;
     if chain_id != terms.network.chain_id() {
         let found = format!("a node of eip155:{chain_id}");
-        return Err(Refusal::new(Reason::NetworkMismatch, "network", terms.network, found).into());
+        return Err(Refusal::new(Reason::NetworkMismatch, "network", terms.network, found));
     }
-    if chain.code(terms.token).await?.is_empty() {
+    if token_code.is_empty() {
         let found = format!("no code at {}", terms.token);
-        return Err(Refusal::new(Reason::AssetNotDeployed, "asset", "a contract", found).into());
+        return Err(Refusal::new(Reason::AssetNotDeployed, "asset", "a contract", found));
     }
-    // A payer with code (a contract, or an account delegated by EIP-7702) signs by ERC-1271, never by its key.
-    if !chain.code(payer).await?.is_empty() {
+    // A payer that is a contract signs by ERC-1271, never by a key.
+    if matches!(payment.signature, PayerSignature::Key(_)) && !keeps_its_key(payer_code) {
         let field = match payment.signed() {
             Signed::Eip3009(_) => "payload.authorization.from",
             Signed::Permit2(_) => "payload.permit2Authorization.from",
         };
-        let found = format!("code at {payer}");
-        return Err(Refusal::new(Reason::UnsupportedPayloadType, field, "an account without code", found).into());
+        let found = format!("code at {payer}, and the signature of a key");
+        return Err(Refusal::new(Reason::UnsupportedPayloadType, field, "an account without code", found));
     }
     Ok(())
 }
 
-async fn check_balance(chain: &dyn Chain, call: &TransferCall, claimed_elsewhere: Amount) -> Result<(), OnChainError> {
-    let balance = chain.balance_of(call.asset, call.from, At::Latest).await?;
-    let needed = call.value.saturating_add(U256::from(claimed_elsewhere.get()));
+fn check_balance(value: U256, balance: U256, claimed_elsewhere: Amount) -> Result<(), Refusal> {
+    let needed = value.saturating_add(U256::from(claimed_elsewhere.get()));
     if balance < needed {
         let expected = format!("a balance of {needed} (of it {claimed_elsewhere} claimed by other payments)");
         let field = "payload.authorization.value";
-        return Err(Refusal::new(Reason::InsufficientBalance, field, expected, balance).into());
+        return Err(Refusal::new(Reason::InsufficientBalance, field, expected, balance));
     }
     Ok(())
 }

@@ -3,8 +3,11 @@
 use alloy_primitives::{Address, B256, U256};
 use serde_json::Value;
 
-use super::{Authorization, EvmSignature, SCHEME, SignatureError, Signed, Terms, Transfer};
-use crate::chain::{PermitCall, SettlementCall, TransferCall};
+use super::{
+    Authorization, Checked, EvmSignature, PayerSignature, SCHEME, SignatureError, Signed, Terms, Transfer, Unproved,
+    WalletSignature,
+};
+use crate::chain::{PermitCall, SettlementCall, TransferCall, WalletCall};
 use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
 use crate::network::AssetTable;
 use crate::permit2;
@@ -15,12 +18,13 @@ use crate::settlement::{Charge, ClaimKey, Expected};
 use crate::value;
 use crate::wire::{ExactEvmPayload, PaymentPayload, PaymentRequirements, WireAuthorization, X402_VERSION};
 
-/// A payment that meets its terms and is signed by its payer. Only [`verify`] makes one, and its like for `upto`.
+/// A payment that meets its terms and is signed by its payer. Only [`check`] and [`super::prove`] make one, and the like for
+/// `upto`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedPayment {
     pub(crate) terms: Terms,
     pub(crate) signed: Signed,
-    pub(crate) signature: EvmSignature,
+    pub(crate) signature: PayerSignature,
     /// What is to move: all that is signed, save with `upto`.
     pub(crate) charged: U256,
     /// The allowance that came along.
@@ -38,6 +42,11 @@ impl VerifiedPayment {
 
     pub const fn payer(&self) -> Address {
         self.signed.payer()
+    }
+
+    /// Whether the payer is a contract, which may answer one thing now and another thing later.
+    pub const fn is_by_wallet(&self) -> bool {
+        matches!(self.signature, PayerSignature::Wallet(_))
     }
 
     /// What must be unique.
@@ -58,49 +67,67 @@ impl VerifiedPayment {
     }
 
     pub fn call(&self) -> SettlementCall {
-        let signature = self.signature.to_bytes();
-        match self.signed {
-            Signed::Eip3009(authorization) => SettlementCall::Transfer(Box::new(TransferCall {
-                asset: self.terms.token,
-                from: authorization.from,
-                to: authorization.to,
-                value: authorization.value,
-                valid_after: authorization.valid_after,
-                valid_before: authorization.valid_before,
-                nonce: authorization.nonce,
-                signature,
-            })),
-            Signed::Permit2(permit) => {
+        let asset = self.terms.token;
+        match (self.signed, &self.signature) {
+            (Signed::Eip3009(authorization), PayerSignature::Key(signature)) => {
+                SettlementCall::Transfer(Box::new(TransferCall {
+                    asset,
+                    from: authorization.from,
+                    to: authorization.to,
+                    value: authorization.value,
+                    valid_after: authorization.valid_after,
+                    valid_before: authorization.valid_before,
+                    nonce: authorization.nonce,
+                    signature: signature.to_bytes(),
+                }))
+            }
+            (Signed::Eip3009(authorization), PayerSignature::Wallet(signature)) => {
+                SettlementCall::Wallet(Box::new(WalletCall { asset, authorization, signature: signature.clone() }))
+            }
+            (Signed::Permit2(permit), signature) => {
                 let (amount, sponsored) = (self.charged, self.sponsored);
+                let signature = signature.shown();
                 SettlementCall::Permit(Box::new(PermitCall { permit, amount, signature, sponsored }))
             }
         }
     }
 }
 
-/// Verifies a payment against what is required, at `now` (Unix seconds), cheap checks first, the signature last.
-///
-/// `requirements` are the verifier's own (a seller's offer, or what a seller sent to its facilitator), never the
-/// payload's. The order is that of the Python SDK, so that a payment with one fault has one answer.
+/// Verifies a payment that is signed by a key, as [`check`] does; a contract's signature is refused.
 pub fn verify(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
     assets: &AssetTable,
     now: u64,
 ) -> Result<VerifiedPayment, Refusal> {
+    match check(payload, requirements, assets, now)? {
+        Checked::ByKey(payment) => Ok(payment),
+        Checked::ByWallet(unproved) => Err(unproved.into_refusal()),
+    }
+}
+
+/// Checks a payment against what is required, at `now` (Unix seconds), cheap checks first, the signature last.
+///
+/// `requirements` are the verifier's own (a seller's offer, or what a seller sent to its facilitator), never the
+/// payload's. The order is that of the Python SDK, so that a payment with one fault has one answer.
+pub fn check(
+    payload: &PaymentPayload,
+    requirements: &PaymentRequirements,
+    assets: &AssetTable,
+    now: u64,
+) -> Result<Checked, Refusal> {
     check_frame(payload, requirements)?;
     let terms = Terms::read(requirements)?;
     terms.trusted_asset(assets)?;
     if terms.transfer == Transfer::Permit2 {
-        return permit2::verify(payload, requirements, terms, now);
+        return permit2::check(payload, requirements, terms, now);
     }
     let (authorization, signature_text) = read_payload(payload)?;
     check_transfer(&authorization, &terms)?;
     check_window(&authorization, &terms, now)?;
     check_accepted(&payload.accepted, requirements)?;
-    let signature = check_signature(&authorization, &terms, &signature_text)?;
-    let (signed, charged) = (Signed::Eip3009(authorization), authorization.value);
-    Ok(VerifiedPayment { terms, signed, signature, charged, sponsored: None })
+    Unsigned { terms, charged: authorization.value, signed: Signed::Eip3009(authorization), sponsored: None }
+        .with(&signature_text, Reason::Signature)
 }
 
 /// Whether a payment is signed for these terms, at whatever time: which of several offers a payer meant whose payload
@@ -131,6 +158,31 @@ pub fn claim_key(payload: &PaymentPayload, requirements: &PaymentRequirements) -
     Ok(read_signed(payload, &terms)?.claim_key(&terms))
 }
 
+/// What meets its terms, before anybody looked at the signature.
+pub(crate) struct Unsigned {
+    pub terms: Terms,
+    pub signed: Signed,
+    pub charged: U256,
+    pub sponsored: Option<Sponsored>,
+}
+
+impl Unsigned {
+    /// `mismatch` is the reason where the signature is somebody else's.
+    pub fn with(self, text: &str, mismatch: Reason) -> Result<Checked, Refusal> {
+        let Self { terms, signed, charged, sponsored } = self;
+        match recover(signed.digest(&terms), signed.payer(), mismatch, text) {
+            Ok(signature) => {
+                let signature = PayerSignature::Key(signature);
+                Ok(Checked::ByKey(VerifiedPayment { terms, signed, signature, charged, sponsored }))
+            }
+            Err(no_key) => {
+                let signature = WalletSignature::read(text)?;
+                Ok(Checked::ByWallet(Unproved { terms, signed, charged, sponsored, signature, no_key }))
+            }
+        }
+    }
+}
+
 /// What the payer claims to have signed, by the way that the terms ask for. For answers and look-ups only.
 pub fn read_signed(payload: &PaymentPayload, terms: &Terms) -> Result<Signed, Refusal> {
     match terms.transfer {
@@ -143,6 +195,10 @@ pub fn read_signed(payload: &PaymentPayload, terms: &Terms) -> Result<Signed, Re
 pub fn read_payload(payload: &PaymentPayload) -> Result<(Authorization, String), Refusal> {
     if payload.payload.contains_key("permit2Authorization") {
         let found = "permit2Authorization";
+        return Err(Refusal::new(Reason::UnsupportedPayloadType, "payload", "an EIP-3009 authorization", found));
+    }
+    if payload.payload.contains_key("permissionContext") {
+        let found = "a delegation to redeem (EIP-7710)";
         return Err(Refusal::new(Reason::UnsupportedPayloadType, "payload", "an EIP-3009 authorization", found));
     }
     let scheme: ExactEvmPayload = serde_json::from_value(Value::Object(payload.payload.clone()))
@@ -262,7 +318,7 @@ fn check_signature(authorization: &Authorization, terms: &Terms, text: &str) -> 
 }
 
 /// The signature of an account over a digest, in its one form. `mismatch` is the reason where it is somebody else's.
-pub(crate) fn recover(digest: B256, payer: Address, mismatch: Reason, text: &str) -> Result<EvmSignature, Refusal> {
+fn recover(digest: B256, payer: Address, mismatch: Reason, text: &str) -> Result<EvmSignature, Refusal> {
     let field = "payload.signature";
     let signature = EvmSignature::read(text).map_err(|error| {
         let reason = match error {

@@ -3,19 +3,19 @@
 use alloy_primitives::U256;
 
 use super::{EXACT_PROXY, Permit, UPTO_PROXY, Witness, read_payload, sponsor};
-use crate::exact::{EvmSignature, Signed, Terms, Transfer, VerifiedPayment, check_accepted, recover};
+use crate::exact::{Checked, Signed, Terms, Transfer, Unsigned, check_accepted};
 use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::wire::{PaymentPayload, PaymentRequirements};
 
-/// The part of [`crate::exact::verify`] that is Permit2's, on terms that are trusted.
-pub(crate) fn verify(
+/// The part of [`crate::exact::check`] that is Permit2's, on terms that are trusted.
+pub(crate) fn check(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
     terms: Terms,
     now: u64,
-) -> Result<VerifiedPayment, Refusal> {
+) -> Result<Checked, Refusal> {
     let (permit, signature_text) = read_payload(payload)?;
     check_permit(&permit, &terms, now)?;
     check_accepted(&payload.accepted, requirements)?;
@@ -31,10 +31,10 @@ pub(crate) fn seal(
     signature_text: &str,
     charged: U256,
     now: u64,
-) -> Result<VerifiedPayment, Refusal> {
+) -> Result<Checked, Refusal> {
     let sponsored = sponsor::read(payload, &permit, now)?;
-    let signature = check_signature(&permit, &terms, signature_text)?;
-    Ok(VerifiedPayment { terms, signed: Signed::Permit2(permit), signature, charged, sponsored })
+    let unsigned = Unsigned { terms, signed: Signed::Permit2(permit), charged, sponsored };
+    unsigned.with(signature_text, Reason::Permit2Signature)
 }
 
 /// Everything that is signed, against the terms. The order is that of the official SDKs.
@@ -104,8 +104,4 @@ fn check_window(permit: &Permit, terms: &Terms, now: u64) -> Result<(), Refusal>
         return Err(Refusal::new(Reason::Permit2NotYetValid, field, expected, valid_after));
     }
     Ok(())
-}
-
-fn check_signature(permit: &Permit, terms: &Terms, text: &str) -> Result<EvmSignature, Refusal> {
-    recover(permit.digest(terms.network), permit.from, Reason::Permit2Signature, text)
 }

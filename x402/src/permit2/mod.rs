@@ -14,7 +14,7 @@ mod tests;
 
 use alloy_primitives::{Address, address};
 
-pub(crate) use check::{check_permit, seal, verify};
+pub(crate) use check::{check, check_permit, seal};
 pub(crate) use onchain::verify_on_chain;
 pub use permit::{Permit, PermitWire, Witness, nonce, read_payload};
 

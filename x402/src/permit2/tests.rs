@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, U256};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::exact::{self, Signed, Transfer, VerifiedPayment, WalletKey};
+use crate::exact::{self, Checked, Signed, Transfer, VerifiedPayment, WalletKey};
 use crate::fixture;
 use crate::network::{Asset, AssetTable, Network, TransferMethod};
 use crate::reason::Reason;
@@ -55,8 +55,16 @@ fn table() -> AssetTable {
     table
 }
 
+/// As an account without code signs it.
+fn by_key(checked: Result<Checked, Refusal>) -> Result<VerifiedPayment, Refusal> {
+    match checked? {
+        Checked::ByKey(payment) => Ok(payment),
+        Checked::ByWallet(unproved) => Err(unproved.into_refusal()),
+    }
+}
+
 fn answer(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<VerifiedPayment, Refusal> {
-    scheme::verify(payload, requirements, &table(), NOW)
+    by_key(scheme::check(payload, requirements, &table(), NOW))
 }
 
 fn refused(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Reason {
@@ -224,7 +232,7 @@ fn a_charge_stays_within_what_is_permitted() {
     let charge = |amount: &str| {
         let (payload, requirements) = recorded(Which::Upto);
         let requirements = PaymentRequirements { amount: amount.to_owned(), ..requirements };
-        scheme::verify_charge(&payload, &requirements, &table(), NOW).map_err(|refusal| refusal.reason)
+        by_key(scheme::check_charge(&payload, &requirements, &table(), NOW)).map_err(|refusal| refusal.reason)
     };
     assert_eq!(charge("10001").unwrap_err(), Reason::UptoExceedsAmount);
     assert_eq!(charge("340282366920938463463374607431768211455").unwrap_err(), Reason::UptoExceedsAmount);
@@ -235,7 +243,7 @@ fn a_charge_stays_within_what_is_permitted() {
     let mut raised = recorded(Which::Upto);
     raised.0.accepted.amount = "20000".into();
     raised.1.amount = "15000".into();
-    let refusal = scheme::verify_charge(&raised.0, &raised.1, &table(), NOW).unwrap_err();
+    let refusal = by_key(scheme::check_charge(&raised.0, &raised.1, &table(), NOW)).unwrap_err();
     assert_eq!(refusal.reason, Reason::Permit2AmountMismatch);
     let whole = recorded(Which::Upto);
     let less = PaymentRequirements { amount: "1".into(), ..whole.1.clone() };

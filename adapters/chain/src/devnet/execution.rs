@@ -15,8 +15,8 @@ use revm::{DatabaseRef, ExecuteEvm, MainBuilder, MainContext};
 use super::refusal::RpcRefusal;
 use crate::limits::BLOCK_GAS_MAX;
 
-/// The rules in force. Newer forks add nothing that a token or its clients need.
-pub(super) const FORK: SpecId = SpecId::CANCUN;
+/// The rules in force, with delegated accounts (EIP-7702). Newer forks add nothing that a token or its clients need.
+pub(super) const FORK: SpecId = SpecId::PRAGUE;
 
 /// The block that a transaction sees.
 #[derive(Clone, Copy, Debug)]

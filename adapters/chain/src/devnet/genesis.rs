@@ -9,6 +9,7 @@ use super::execution::{Call, Environment, run_call};
 use super::state::{State, View};
 use crate::accounts::{ACCOUNTS, DEPLOYER};
 use crate::limits::BLOCK_GAS_MAX;
+use crate::multicall;
 use crate::permit2;
 use crate::token;
 
@@ -26,12 +27,13 @@ pub(super) fn state(chain_id: u64, timestamp: u64) -> Result<State, DevnetError>
     Ok(state)
 }
 
-/// Permit2 and the CREATE2 deployer as they stand on public chains; then the proxies, each made by that deployer, so that
+/// Permit2, Multicall3 and the CREATE2 deployer as they stand on public chains; then the proxies, each made by that deployer, so that
 /// an address that comes out right is the proof of the bytes.
 fn deploy_permit2(state: &mut State, environment: Environment) -> Result<(), DevnetError> {
     let contracts = permit2::contracts().map_err(DevnetError::ContractNotDeployed)?;
     let deployer = contracts.deployer.address;
-    for contract in [contracts.deployer, contracts.permit2] {
+    let multicall = multicall::contract().map_err(DevnetError::ContractNotDeployed)?;
+    for contract in [contracts.deployer, contracts.permit2, multicall] {
         state.write_code(0, contract.address, Bytecode::new_raw(contract.deployed));
     }
     for proxy in [contracts.exact, contracts.upto] {

@@ -81,7 +81,9 @@ impl Params<'_> {
 
 impl Node {
     fn answer(&mut self, method: &str, params: Params<'_>) -> Answer {
+        self.calls = self.calls.saturating_add(1);
         match method {
+            "devnet_calls" => quantity(self.calls),
             "web3_clientVersion" => to_json(CLIENT_VERSION),
             "net_version" => to_json(self.config.chain_id.to_string()),
             "net_listening" => to_json(true),

@@ -10,7 +10,8 @@
 //! Read: [`DevnetConfig`], [`Devnet`]; then `node` (how a transaction becomes a block), `state` (the past),
 //! `methods` (what JSON-RPC answers). Beside the Ethereum methods it has `evm_mine`, `evm_setAutomine`,
 //! `evm_increaseTime`, `evm_setNextBlockTimestamp`, `anvil_mine`, `anvil_setBalance`, `anvil_setCode`, `anvil_setStorageAt`,
-//! `anvil_dropTransaction`, `anvil_rollback` (the `hardhat_` names too, where they exist) and `devnet_mint`.
+//! `anvil_dropTransaction`, `anvil_rollback` (the `hardhat_` names too, where they exist), `devnet_mint` and `devnet_calls` (how many
+//! calls it has answered).
 //!
 //! While mining is on demand, only `evm_mine` and `anvil_mine` take transactions out of the pool; the blocks that
 //! the configured interval adds stay empty, so that time and finality move on while a transaction is stuck.

@@ -39,6 +39,8 @@ pub(super) struct Node {
     /// Seconds that chain time is ahead of the clock (or behind it, when negative).
     pub(super) clock_offset_seconds: i64,
     next_timestamp: Option<u64>,
+    /// How many calls were answered; each of a batch counts.
+    pub(super) calls: u64,
     diary: Option<Diary>,
 }
 
@@ -61,6 +63,7 @@ impl Node {
             pool: Pool::default(),
             clock_offset_seconds: 0,
             next_timestamp: None,
+            calls: 0,
             diary: None,
         };
         node.diary = diary.map(|diary| diary.replay(&mut node)).transpose()?;

@@ -75,6 +75,34 @@ impl Client {
         Err(last)
     }
 
+    /// Several calls in one exchange; each has its own outcome. A node that does not take batches is unavailable for one.
+    pub(super) async fn batch(&self, calls: &[(&str, Value)]) -> Result<Vec<Result<Value, ChainError>>, ChainError> {
+        let at = self.preferred.load(Ordering::Relaxed);
+        let odd = |what: &str| ChainError::Unavailable(format!("a batch of {} calls: {what}", calls.len()));
+        let transport = self.transports.get(at).ok_or_else(|| odd("no node is configured"))?;
+        let count = u64::try_from(calls.len()).unwrap_or(u64::MAX);
+        let first = self.ids.fetch_add(count, Ordering::Relaxed);
+        let numbered = || (first..).zip(calls);
+        let asked = numbered()
+            .map(|(id, (method, params))| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
+        let asked = Value::Array(asked.collect());
+        let exchange = transport.exchange(asked.to_string().into_bytes());
+        let answer = tokio::time::timeout(self.timeout, exchange).await.map_err(|_| odd("no answer in time"))??;
+        let mut answers: Vec<Answer> = serde_json::from_slice(&answer).map_err(|_| odd("no batch was answered"))?;
+        // The order of the answers is the node's own.
+        numbered()
+            .map(|(id, (method, _))| {
+                let found = answers.iter().position(|answer| answer.id == id);
+                let answer = answers.swap_remove(found.ok_or_else(|| odd("an answer is missing"))?);
+                Ok(match (answer.result, answer.error) {
+                    (_, Some(error)) => Err(classify(method, error)),
+                    (Some(result), None) => Ok(result),
+                    (None, None) => Err(odd("an answer holds neither a result nor an error")),
+                })
+            })
+            .collect()
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         transport: &Transport,

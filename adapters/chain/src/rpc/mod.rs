@@ -6,9 +6,11 @@
 
 mod client;
 mod evidence;
+mod findings;
 mod logs;
 mod permit2;
 mod transport;
+mod wallet;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +24,16 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use x402::chain::{
-    At, AuthorizationUse, Block, Chain, ChainError, ConsumedNonce, PermitCall, Pool, Receipt, TokenFacts,
-    TokenTransfer, TransferCall,
+    At, AuthorizationUse, AuthorizedCall, Block, Chain, ChainError, ConsumedNonce, Findings, PermitCall, Pool, Receipt,
+    TokenFacts, TokenTransfer, TransferCall, WalletAnswer, WalletCall,
 };
+use x402::exact::WalletSignature;
 
 use x402::settlement::NonceSpace;
 
 use crate::devnet::Devnet;
 use crate::limits::{TOKEN_TEXT_CHARS_MAX, TRANSACTION_BYTES_MAX};
-use crate::token::Token;
+use crate::token::{Token, transfer_input};
 use client::{Client, printable};
 use evidence::receipt_of;
 use transport::Transport;
@@ -272,10 +275,27 @@ impl Chain for RpcChain {
         Ok(consumed)
     }
 
+    async fn findings(&self, call: AuthorizedCall<'_>, caller: Address) -> Result<Findings, ChainError> {
+        self.find(call, caller).await
+    }
+
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError> {
         let request = json!([self.settlement(call, caller), "latest"]);
         let _output: Bytes = self.client.call("eth_call", request).await?;
         Ok(())
+    }
+
+    async fn wallet_answer(
+        &self,
+        wallet: Address,
+        digest: B256,
+        signature: &WalletSignature,
+    ) -> Result<WalletAnswer, ChainError> {
+        self.ask_wallet(wallet, digest, signature).await
+    }
+
+    async fn simulate_wallet(&self, call: &WalletCall, caller: Address) -> Result<(), ChainError> {
+        self.try_wallet(call, caller).await
     }
 
     async fn permit_consumed(&self, payer: Address, nonce: B256, at: At) -> Result<bool, ChainError> {
@@ -346,24 +366,6 @@ impl RpcChain {
         let found: Option<Known> = self.client.call("eth_getTransactionByHash", json!([transaction])).await?;
         Ok(found.is_some_and(|known| known.hash == transaction))
     }
-}
-
-/// `transferWithAuthorization` with (v, r, s): the form that every EIP-3009 token has.
-pub(crate) fn transfer_input(call: &TransferCall) -> Bytes {
-    let (r, rest) = call.signature.split_at(32);
-    let (s, v) = rest.split_at(32);
-    let call = Token::transferWithAuthorizationCall {
-        from: call.from,
-        to: call.to,
-        value: call.value,
-        validAfter: call.valid_after,
-        validBefore: call.valid_before,
-        nonce: call.nonce,
-        v: v.first().copied().unwrap_or_default(),
-        r: B256::from_slice(r),
-        s: B256::from_slice(s),
-    };
-    call.abi_encode().into()
 }
 
 /// The hash that these bytes have as a transaction; refuses what a node could not read either.

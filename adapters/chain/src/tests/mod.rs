@@ -1,5 +1,6 @@
 //! The port and the devnet, each tried through the other. Files are named after what they try to break.
 
+mod findings;
 mod json_rpc;
 mod lying_nodes;
 mod mining;
@@ -8,6 +9,7 @@ mod permit2;
 mod restart;
 mod settlement;
 mod transactions;
+mod wallets;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -35,7 +35,7 @@ fn up_to(nonce: u64) -> Permit {
 fn by(signer: TestAccount, permit: Permit) -> PermitCall {
     let digest = permit.digest(network());
     let signature = signer.signer().unwrap().sign_hash_sync(&digest).unwrap().as_bytes();
-    PermitCall { permit, amount: permit.amount, signature, sponsored: None }
+    PermitCall { permit, amount: permit.amount, signature: signature.into(), sponsored: None }
 }
 
 fn call(permit: Permit) -> PermitCall {

@@ -21,7 +21,7 @@ async fn assert_reverts(stage: &Stage, call: &TransferCall, expected: &str) {
     assert!(matches!(prepared, Err(ChainError::Reverted { .. })), "{expected}: {prepared:?}");
 
     let before = (stage.balance(PAYER.address).await, stage.balance(PAYEE.address).await);
-    let raw = raw_transaction(RELAYER, nonce, crate::rpc::transfer_input(call), |_| ());
+    let raw = raw_transaction(RELAYER, nonce, crate::token::transfer_input(call), |_| ());
     stage.chain.broadcast(&raw).await.unwrap();
     let receipt = stage.chain.receipt(keccak256(&raw)).await.unwrap().unwrap();
     assert!(!receipt.success, "{expected}");

@@ -1,9 +1,11 @@
 //! One settle on its way, and the answers that it can be given.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::settlement::{Settlement, SettlementKey};
 use serde_json::{Map, json};
+use x402::chain::Relayer;
 use x402::exact::{Signed, Transfer, VerifiedPayment};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
@@ -84,10 +86,24 @@ pub(super) fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
     scheme::claimed_payer(&request.payment_payload, &request.payment_requirements).map(|payer| payer.to_string())
 }
 
+/// The accounts that may settle it: with `upto` the one that its payer named, else any.
+pub(super) fn able_to_settle<'a>(role: &'a FacilitatorRole, payment: &VerifiedPayment) -> Vec<&'a Arc<dyn Relayer>> {
+    let named = match payment.terms().transfer {
+        Transfer::Upto { facilitator } => Some(facilitator),
+        Transfer::Eip3009 | Transfer::Permit2 => None,
+    };
+    role.relayers().filter(|relayer| named.is_none_or(|named| relayer.address() == named)).collect()
+}
+
+/// As whom a settlement is tried out.
+pub(super) fn settler<'a>(role: &'a FacilitatorRole, payment: &VerifiedPayment) -> &'a dyn Relayer {
+    able_to_settle(role, payment).first().copied().unwrap_or(&role.relayer).as_ref()
+}
+
 /// The payee, and with `upto` the one account that may settle: it must be ours.
 pub(super) fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
     if let Transfer::Upto { facilitator } = payment.terms().transfer
-        && facilitator != role.relayer.address()
+        && able_to_settle(role, payment).is_empty()
     {
         let (field, expected) = ("extra.facilitatorAddress", role.relayer.address());
         return Err(Refusal::new(Reason::UptoFacilitator, field, expected, facilitator));

@@ -27,7 +27,10 @@ impl Engine {
         let facilitator = json!(role.relayer.address().to_string());
         let upto = Map::from_iter([(upto::FACILITATOR.to_owned(), facilitator)]);
         let kinds = vec![kind(exact::SCHEME, None), kind(upto::SCHEME, Some(upto))];
-        let signers = BTreeMap::from([("eip155:*".to_owned(), vec![role.relayer.address().to_string()])]);
+        let signers = BTreeMap::from([(
+            "eip155:*".to_owned(),
+            role.relayers().map(|relayer| relayer.address().to_string()).collect(),
+        )]);
         let extensions = vec![sponsor::EXTENSION.to_owned(), identifier::EXTENSION.to_owned()];
         Ok(SupportedResponse { kinds, extensions, signers, unknown: Map::new() })
     }

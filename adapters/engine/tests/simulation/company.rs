@@ -232,7 +232,13 @@ pub fn start(shared: &Shared, process: usize, grant: Grant) -> Arc<Engine> {
     let wire = Arc::new(Wire { shared: shared.clone(), engine: OnceLock::new() });
     let seller = Seller { facilitator: wire.clone(), payee: "till".parse().unwrap() };
     let relayer = Arc::new(SimRelayer { shared: shared.clone(), address: RELAYER });
-    let facilitator = FacilitatorRole { relayer, former: Vec::new(), payees: AllowedPayees::Anyone };
+    let facilitator = FacilitatorRole {
+        relayer,
+        others: Vec::new(),
+        raise_after: std::time::Duration::MAX,
+        former: Vec::new(),
+        payees: AllowedPayees::Anyone,
+    };
     let tenants = vec![
         home(grant),
         Tenant { seller: Some(seller), ..bare(SHOP) },

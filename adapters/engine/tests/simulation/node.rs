@@ -226,7 +226,7 @@ impl Relayer for SimRelayer {
         pause().await;
         Ok(self.shared.with(|state| {
             let (raw, tx) = state.chain.write(self.address, Some(account_nonce), call);
-            Prepared { transaction: tx.hash, raw, account_nonce }
+            Prepared { transaction: tx.hash, raw, account_nonce, replacements: Vec::new() }
         }))
     }
 }

@@ -155,7 +155,7 @@ pub async fn rows() -> Result<Vec<Row>, String> {
     let engine = Row {
         name: "engine_authorize",
         ours: median(engine),
-        peer,
+        peer: Some(peer),
         peer_is,
         rounds,
         more: json!({ "callers": 1, "units": 2 }),
@@ -165,7 +165,7 @@ pub async fn rows() -> Result<Vec<Row>, String> {
     let http = Row {
         name: "http_authorize",
         ours: median(http),
-        peer,
+        peer: Some(peer),
         peer_is,
         rounds,
         more: json!({ "callers": CALLERS, "p50_ms": millis(at(50)), "p99_ms": millis(at(99)) }),

@@ -222,7 +222,16 @@ fn rate(
     more: serde_json::Value,
 ) -> Row {
     let rounds = ours.len();
-    Row { name, ours: median(ours), peer: median(peer), peer_is, rounds, more, rate: true, better: Better::Higher }
+    Row {
+        name,
+        ours: median(ours),
+        peer: Some(median(peer)),
+        peer_is,
+        rounds,
+        more,
+        rate: true,
+        better: Better::Higher,
+    }
 }
 
 /// The lane on a book of a thousand records, and on one of so many.

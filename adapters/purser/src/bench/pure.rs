@@ -45,7 +45,7 @@ pub fn x402() -> Result<Vec<Row>, String> {
     Ok(vec![Row {
         name: "exact_stateless",
         ours,
-        peer,
+        peer: Some(peer),
         peer_is: "one secp256k1 key recovery",
         rounds: ROUNDS,
         more: Value::Null,

@@ -145,7 +145,7 @@ pub fn rows() -> Result<Vec<Row>, String> {
         rows.push(Row {
             name,
             ours,
-            peer,
+            peer: Some(peer),
             peer_is: "one raw ES256 verify of 1 KiB",
             rounds: ROUNDS,
             more: json!({ "signatures": signatures, "verified": verified, "constraints": 3, "bytes": token.len() }),

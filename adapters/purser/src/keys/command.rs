@@ -119,7 +119,7 @@ const fn after_rotation(purpose: &Purpose) -> &'static str {
             "Restart serve, or send it SIGHUP. New payments come from the new address: move the old one's balance to it when `purser ledger \
              balances` shows nothing pending. What the old key signed stays valid until it ends, and a retry gives it again."
         }
-        Purpose::Relayer => {
+        Purpose::Relayer | Purpose::FurtherRelayer(_) => {
             "Restart serve, or send it SIGHUP. Send gas to the new address. What the old one sent is still followed and sent again as it was."
         }
         Purpose::Provider | Purpose::Receipts => {

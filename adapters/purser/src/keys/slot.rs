@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::config::Config;
+use crate::config::{Config, FacilitateConfig};
 
 /// What a key is for. One key, one purpose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +21,8 @@ pub enum Purpose {
     Tokens,
     Wallet,
     Relayer,
+    /// The second account that carries payments, and so on.
+    FurtherRelayer(u32),
     /// Names purchases, so that a retry after a crash derives the same nonce.
     TenantSecret,
     /// Salts the journal's leaves.
@@ -40,9 +42,14 @@ pub enum Material {
 }
 
 impl Purpose {
+    /// Of every account that carries payments.
+    pub fn relayers(config: &FacilitateConfig) -> impl Iterator<Item = Self> + use<> {
+        std::iter::once(Self::Relayer).chain((2..=config.signers.get()).map(Self::FurtherRelayer))
+    }
+
     pub const fn material(&self) -> Material {
         match self {
-            Self::Wallet | Self::Relayer => Material::Secp256k1,
+            Self::Wallet | Self::Relayer | Self::FurtherRelayer(_) => Material::Secp256k1,
             Self::TenantSecret | Self::JournalSalt => Material::Mac,
             Self::Journal => Material::Ed25519,
             Self::Provider | Self::Receipts | Self::Tokens => Material::P256,
@@ -62,6 +69,7 @@ impl fmt::Display for Purpose {
             Self::Tokens => f.write_str("tokens"),
             Self::Wallet => f.write_str("wallet"),
             Self::Relayer => f.write_str("relayer"),
+            Self::FurtherRelayer(number) => write!(f, "relayer/{number}"),
             Self::TenantSecret => f.write_str("tenant-secret"),
             Self::JournalSalt => f.write_str("journal-salt"),
             Self::Journal => f.write_str("journal"),
@@ -77,6 +85,7 @@ impl FromStr for Purpose {
             Some(("agent", name)) if !name.is_empty() => Self::Agent(name.to_owned()),
             Some(("merchant", name)) if !name.is_empty() => Self::Merchant(name.to_owned()),
             Some(("client", name)) if !name.is_empty() => Self::Client(name.to_owned()),
+            Some(("relayer", number)) => further_relayer(number).ok_or_else(|| unknown(text))?,
             None => match text {
                 "provider" => Self::Provider,
                 "receipts" => Self::Receipts,
@@ -93,8 +102,14 @@ impl FromStr for Purpose {
     }
 }
 
+/// One spelling a number: `relayer/02` is no second place.
+fn further_relayer(number: &str) -> Option<Purpose> {
+    let parsed: u32 = number.parse().ok()?;
+    (parsed >= 2 && parsed.to_string() == number).then_some(Purpose::FurtherRelayer(parsed))
+}
+
 fn unknown(text: &str) -> String {
-    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, tenant-secret, journal-salt or journal";
+    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, relayer/2, tenant-secret, journal-salt or journal";
     format!("a purpose is {known}; `{text}` was given")
 }
 
@@ -131,8 +146,8 @@ impl Slot {
             if tenant.wallet.is_some() {
                 add(Purpose::Wallet);
             }
-            if tenant.facilitate.is_some() {
-                add(Purpose::Relayer);
+            if let Some(facilitate) = &tenant.facilitate {
+                Purpose::relayers(facilitate).for_each(add);
             }
         }
         slots

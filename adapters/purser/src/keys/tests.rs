@@ -274,3 +274,13 @@ fn a_purpose_is_read_as_it_is_written() {
         assert_eq!(text.parse::<Purpose>().unwrap().to_string(), text);
     }
 }
+
+#[test]
+fn a_relayer_has_one_name() {
+    for text in ["relayer/", "relayer/0", "relayer/1", "relayer/02", "relayer/x", "relayer/2/3", "relayer/4294967296"] {
+        assert!(text.parse::<Purpose>().is_err(), "{text}");
+    }
+    for purpose in [Purpose::Relayer, Purpose::FurtherRelayer(2), Purpose::FurtherRelayer(u32::MAX)] {
+        assert_eq!(purpose.to_string().parse(), Ok(purpose));
+    }
+}

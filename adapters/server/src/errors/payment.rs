@@ -67,8 +67,14 @@ super::abouts! { Reason,
         "The signature is not the payer's over exactly these terms.",
         "Check the token's name, version, chain and address in the signed domain.";
     UndeployedWallet =>
-        "The payer is a smart wallet that is not on the chain yet (ERC-6492). Such wallets are not accepted.",
+        "The payer is a smart wallet that is not on the chain yet (ERC-6492). Such wallets are not accepted here.",
         "Deploy the wallet first, or pay from an account with a key.";
+    FactoryNotAllowed =>
+        "The payer is a smart wallet that is not on the chain yet, and its factory is none that this service calls for strangers.",
+        "Deploy the wallet first, or have the operator add the factory to `wallet_factories`.";
+    WalletDeploymentFailed =>
+        "The factory that came with the signature (ERC-6492) does not make the wallet that is to pay.",
+        "Check the factory, its calldata and the wallet's address.";
     AssetUnknown =>
         "The token is in no table that this service trusts, so its decimals are not known.",
         "Pay in a token of /supported, or have the operator add it.";

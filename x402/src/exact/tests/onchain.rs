@@ -26,7 +26,7 @@ fn what_the_chain_contradicts_is_refused() {
     let cases = [
         ("another chain", Node { chain_id: 1, ..good.clone() }, Reason::NetworkMismatch),
         ("no token there", Node { token_has_code: false, ..good.clone() }, Reason::AssetNotDeployed),
-        ("a contract pays", Node { payer_has_code: true, ..good.clone() }, Reason::UnsupportedPayloadType),
+        ("a contract pays", Node { payer_code: &[0xfe], ..good.clone() }, Reason::UnsupportedPayloadType),
         // the token answers a used nonce without a revert: the simulation alone would pass
         ("nonce used", Node { consumed_latest: true, ..good.clone() }, Reason::NonceAlreadyUsed),
         ("balance", Node { balance: U256::from(9_999), ..good.clone() }, Reason::InsufficientBalance),

@@ -23,7 +23,7 @@ fn the_chain_is_asked_for_what_a_signature_cannot_say() {
     let cases = [
         (Node { chain_id: 1, ..good.clone() }, Reason::NetworkMismatch),
         (Node { token_has_code: false, ..good.clone() }, Reason::AssetNotDeployed),
-        (Node { payer_has_code: true, ..good.clone() }, Reason::UnsupportedPayloadType),
+        (Node { payer_code: &[0xfe], ..good.clone() }, Reason::UnsupportedPayloadType),
         (Node { consumed_latest: true, ..good.clone() }, Reason::Permit2NonceUsed),
         (Node { balance: U256::from(9_999), ..good.clone() }, Reason::Permit2InsufficientBalance),
         (Node { allowance: U256::from(9_999), ..good.clone() }, Reason::Permit2AllowanceRequired),

@@ -1,0 +1,29 @@
+//! How a dev service differs from the usual one.
+
+use std::path::PathBuf;
+
+use store::Location;
+
+use crate::config::{BearerConfig, FacilitateConfig, LimitsConfig};
+
+#[derive(Clone, Debug, Default)]
+pub struct DevOptions {
+    pub port: u16,
+    pub finalized_lag_blocks: u64,
+    /// A foreign x402 facilitator to settle through.
+    pub facilitator: Option<String>,
+    /// What unbound tokens are good for; everything where nothing is said.
+    pub bearer: Option<BearerConfig>,
+    /// How often somebody may call; as often as they like where nothing is said.
+    pub limits: Option<LimitsConfig>,
+    /// A folder that keeps the service over restarts.
+    pub data: Option<PathBuf>,
+    /// Another place for the books than a file in that folder.
+    pub database: Option<Location>,
+    /// What the embedded chain is of; the devnet's own where nothing is said.
+    pub chain_id: Option<u64>,
+    /// Contracts that may be called to make payers' wallets.
+    pub wallet_factories: Vec<String>,
+    /// How payments are carried.
+    pub facilitate: Option<FacilitateConfig>,
+}
