@@ -83,6 +83,9 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Claim(claim) => {
             keys.settlement(view, &claim.key);
             keys.gates(view, [Scope::Fence, Scope::Everything]);
+            if let Some(order) = &claim.order {
+                keys.claim(view, &ClaimKey::order(&request.caller.principal, &order.key));
+            }
         }
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }

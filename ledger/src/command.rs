@@ -300,6 +300,17 @@ pub struct ClaimSettlement {
     pub subject: Digest,
     pub valid_before: i64,
     pub since_block: u64,
+    /// What a seller sells once, whoever pays for it.
+    pub order: Option<Order>,
+}
+
+/// An order takes one payment: the first that is claimed for it, and no other for ever, whatever becomes of that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The seller's name for it.
+    pub key: IdempotencyKey,
+    /// Says which payment it is, stored with the claim.
+    pub document: Digest,
 }
 
 /// First contact: whom an origin asked to be paid.

@@ -126,6 +126,7 @@ impl Engine {
             pay_to,
             valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
             since_block: self.chain.block(At::Finalized).await?.number,
+            order: None,
         };
         let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), Vec::new()).await?;
         let settlement = answer.settlement;

@@ -27,6 +27,7 @@ pub mod limits;
 mod mandate;
 mod mint;
 mod nodes;
+pub mod order;
 pub mod ports;
 mod quota;
 pub mod rate;

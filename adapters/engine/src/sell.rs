@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use ledger::command::{ClaimSettlement, Command};
-use ledger::id::{Digest, TenantId};
+use ledger::command::{ClaimSettlement, Command, Order};
+use ledger::id::{Digest, IdempotencyKey, TenantId};
 use ledger::rejection::Rejection;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
@@ -22,7 +22,7 @@ use crate::desk::Goods;
 use crate::error::EngineError;
 use crate::ports::Relayed;
 use crate::tenant::Seller;
-use crate::{Engine, Identity};
+use crate::{Engine, Identity, order};
 
 /// Whether a handler whose process died may run once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Presented {
     /// Digest of route, method, target and body.
     pub purpose: Digest,
     pub rerun: Rerun,
+    /// The order that it pays, where what is sold is sold once.
+    pub order: Option<IdempotencyKey>,
 }
 
 /// What a claim came to.
@@ -66,6 +68,8 @@ pub enum SaleSettled {
     Unknown { message: String },
 }
 
+/// Who sells, in the journal.
+pub(crate) const SELLER: &str = "seller";
 /// How far back the transfer of a payment is looked for that somebody else submitted.
 const LOOK_BACK_BLOCKS: u64 = 7_200;
 const OPEN_MAX: u32 = 10_000;
@@ -73,7 +77,7 @@ const OPEN_MAX: u32 = 10_000;
 impl Engine {
     pub async fn sale_claim(&self, tenant: &TenantId, presented: Presented) -> Result<SaleClaim, EngineError> {
         let seller = self.seller(tenant)?;
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let (payload, requirements) = (&presented.payload, &presented.requirements);
         let payment = self.known_or_in_time(tenant, Role::Seller, payload, requirements).await??;
         let key = sale_key(&payment.claim_key())?;
@@ -83,6 +87,8 @@ impl Engine {
         }
         let since_block = self.check_payable(tenant, &payment).await?;
         let expected = payment.expected();
+        let paid_by = order::document(&key);
+        let documents = presented.order.iter().map(|_| paid_by.clone()).collect();
         let claim = ClaimSettlement {
             key: key.clone(),
             money: Money {
@@ -94,10 +100,11 @@ impl Engine {
             subject: presented.purpose,
             valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
             since_block,
+            order: presented.order.clone().map(|key| Order { key, document: paid_by.digest() }),
         };
         // Only who has it in hand may claim it: otherwise the winner in the book could be another than the one here.
         let Some(hand) = self.desk.take(tenant, &key) else { return Ok(SaleClaim::InFlight) };
-        let answer = self.run(&identity, Command::Claim(Box::new(claim)), Vec::new()).await?;
+        let answer = self.run(&identity, Command::Claim(Box::new(claim)), documents).await?;
         let sale = answer.settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
         match answer.freshness {
             Freshness::New => {
@@ -198,7 +205,7 @@ impl Engine {
         answer: Vec<u8>,
     ) -> Result<SaleSettled, EngineError> {
         let seller = self.seller(tenant)?;
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
         let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
@@ -291,7 +298,7 @@ impl Engine {
 
     /// The handler did not deliver. Nothing was submitted.
     pub async fn sale_abandon(&self, tenant: &TenantId, key: &ClaimKey) -> Result<(), EngineError> {
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
         self.run(&identity, Command::Abandon { settlement: key }, Vec::new()).await?;
@@ -337,7 +344,7 @@ fn sale_key(key: &ClaimKey) -> Result<SettlementKey, EngineError> {
     Ok(SettlementKey { role: Role::Seller, authorization: book::authorization(key)? })
 }
 
-fn settled(sale: &Settlement) -> SettleResponse {
+pub(crate) fn settled(sale: &Settlement) -> SettleResponse {
     let transaction = sale.transaction.as_ref().map_or("", |reference| reference.as_str());
     let authorization = &sale.key.authorization;
     let mut response = SettleResponse::settled(&authorization.payer, transaction, authorization.chain());
@@ -345,7 +352,7 @@ fn settled(sale: &Settlement) -> SettleResponse {
     response
 }
 
-fn failed(sale: &Settlement, reason: Reason) -> SettleResponse {
+pub(crate) fn failed(sale: &Settlement, reason: Reason) -> SettleResponse {
     let authorization = &sale.key.authorization;
     let message = "this authorization moved nothing and never will";
     SettleResponse::failed(reason, message, Some(authorization.payer.clone()), "", authorization.chain())

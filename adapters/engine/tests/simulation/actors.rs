@@ -197,7 +197,7 @@ impl World {
             _ if is_shop => {
                 let fails = self.roll(15) == 0;
                 let purpose = Digest::of(purchase.offer.resource.url.as_bytes());
-                let presented = Presented { payload, requirements, purpose, rerun: Rerun::Never };
+                let presented = Presented { payload, requirements, purpose, rerun: Rerun::Never, order: None };
                 self.spawn(process, name, async move { Reply::Other(sell(&engine, presented, fails).await) });
             }
             2..12 => {

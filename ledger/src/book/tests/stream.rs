@@ -245,6 +245,7 @@ pub fn claim(number: u8, role: Role, units: u128) -> ClaimSettlement {
         subject: Digest::of(&[number]),
         valid_before: VALID_BEFORE,
         since_block: 1,
+        order: None,
     }
 }
 
