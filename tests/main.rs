@@ -12,6 +12,7 @@ mod a_person_is_forgotten;
 mod a_stranger_sets_it_up;
 mod acceptances_stand;
 mod agents_come_over_mcp;
+mod agents_sell_over_a2a;
 mod attacks_on_mandates;
 mod books_are_exported;
 mod books_balance;

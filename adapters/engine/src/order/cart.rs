@@ -90,7 +90,8 @@ impl Engine {
         let peg = peg(tenant, &token).ok_or(EngineError::NotConfigured("rate for what it sells in"))?;
         let digits = self.assets.find_id(&token).map(|asset| asset.decimals);
         let digits = digits.ok_or_else(|| EngineError::Broken(format!("{token} is sold and not in the table")))?;
-        let units: Amount = requirements.amount.parse().map_err(|_| EngineError::Broken("a price is no amount".into()))?;
+        let units: Amount =
+            requirements.amount.parse().map_err(|_| EngineError::Broken("a price is no amount".into()))?;
         let currency = &tenant.currency;
         let major = peg.convert(units, u32::from(digits), authority_digits(currency)?)?;
         // As its own text: a number of JSON that no float ever was.

@@ -143,7 +143,12 @@ impl Call {
         };
         let id = match message.remove("id") {
             Some(id @ (Value::String(_) | Value::Number(_) | Value::Null)) => id,
-            Some(other) => return Err((Value::Null, invalid(format!("id: a string or a number was expected, {} came", kind(&other))))),
+            Some(other) => {
+                return Err((
+                    Value::Null,
+                    invalid(format!("id: a string or a number was expected, {} came", kind(&other))),
+                ));
+            }
             None => return Err((Value::Null, invalid("id: a string or a number was expected, nothing came".into()))),
         };
         let refused = |fault| (id.clone(), fault);
@@ -157,7 +162,10 @@ impl Call {
             Some(Value::Object(params)) => params,
             other => {
                 let came = other.as_ref().map_or("nothing", kind);
-                return Err(refused(Fault::params("invalid_params", format!("params: an object was expected, {came} came"))));
+                return Err(refused(Fault::params(
+                    "invalid_params",
+                    format!("params: an object was expected, {came} came"),
+                )));
             }
         };
         Ok(Self { id, dialect, method, params, activated: Activated::of_headers(headers) })
@@ -166,7 +174,8 @@ impl Call {
 
 /// The method, and the version whose name for it this is.
 fn method(name: &str) -> Result<(Method, Dialect), Fault> {
-    let unsupported = |reason, number, code| Fault::new(number, reason, code, format!("{name} is not offered by this agent"));
+    let unsupported =
+        |reason, number, code| Fault::new(number, reason, code, format!("{name} is not offered by this agent"));
     Ok(match name {
         "SendMessage" => (Method::Send, Dialect::V1_0),
         "GetTask" => (Method::Get, Dialect::V1_0),
@@ -174,7 +183,12 @@ fn method(name: &str) -> Result<(Method, Dialect), Fault> {
         "message/send" => (Method::Send, Dialect::V0_3),
         "tasks/get" => (Method::Get, Dialect::V0_3),
         "tasks/cancel" => (Method::Cancel, Dialect::V0_3),
-        "SendStreamingMessage" | "SubscribeToTask" | "ListTasks" | "message/stream" | "tasks/resubscribe" | "tasks/list" => {
+        "SendStreamingMessage"
+        | "SubscribeToTask"
+        | "ListTasks"
+        | "message/stream"
+        | "tasks/resubscribe"
+        | "tasks/list" => {
             return Err(unsupported("UNSUPPORTED_OPERATION", -32004, "operation_not_offered"));
         }
         name if name.starts_with("tasks/pushNotificationConfig/") || name.contains("PushNotificationConfig") => {
@@ -277,19 +291,27 @@ fn wish(message: &Object, parts: &[Value], has_task: bool) -> Result<Wish, Fault
     }
     let submitted = status == Some("payment-submitted");
     match (payments.len(), submitted) {
-        (0, true) => Err(Fault::params("payment_missing", format!("{} or a payment mandate was expected, neither came", key::PAYLOAD))),
+        (0, true) => Err(Fault::params(
+            "payment_missing",
+            format!("{} or a payment mandate was expected, neither came", key::PAYLOAD),
+        )),
         (0, false) if has_task && status == Some("payment-rejected") => Ok(Wish::Decline),
         (0, false) if has_task => Ok(Wish::Look),
         (0, false) => Ok(Wish::Buy(parts.iter().find_map(named))),
         (1, false) => {
             let found = shown(status.unwrap_or("nothing"));
-            Err(Fault::params("payment_not_submitted", format!("{}: payment-submitted was expected, {found} came", key::STATUS)))
+            Err(Fault::params(
+                "payment_not_submitted",
+                format!("{}: payment-submitted was expected, {found} came", key::STATUS),
+            ))
         }
         (1, true) if !has_task => {
             Err(Fault::params("task_missing", "message.taskId: the task that is paid was expected, nothing came"))
         }
         (1, true) => payments.pop().map(Wish::Pay).ok_or_else(|| wrong("message.metadata", "a payment", "nothing")),
-        (found, _) => Err(Fault::params("duplicate_payment", format!("one payment a message was expected, {found} came"))),
+        (found, _) => {
+            Err(Fault::params("duplicate_payment", format!("one payment a message was expected, {found} came")))
+        }
     }
 }
 
@@ -318,8 +340,12 @@ fn text(object: &Object, name: &str) -> Result<Option<String>, Fault> {
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) if text.len() <= ID_BYTES_MAX && !text.chars().any(char::is_control) => Ok(Some(text.clone())),
-        Some(Value::String(_)) => Err(wrong(name, &format!("at most {ID_BYTES_MAX} bytes, none of them of control"), "another text")),
+        Some(Value::String(text)) if text.len() <= ID_BYTES_MAX && !text.chars().any(char::is_control) => {
+            Ok(Some(text.clone()))
+        }
+        Some(Value::String(_)) => {
+            Err(wrong(name, &format!("at most {ID_BYTES_MAX} bytes, none of them of control"), "another text"))
+        }
         Some(other) => Err(wrong(name, "a string", kind(other))),
     }
 }

@@ -31,7 +31,8 @@ fn metadata(status: &str) -> Value {
 }
 
 fn mandate(method: &str) -> Value {
-    let details = json!({ "payment_request_id": "order", "payment_method": { "supported_methods": method, "data": {} } });
+    let details =
+        json!({ "payment_request_id": "order", "payment_method": { "supported_methods": method, "data": {} } });
     json!({ "data": { "ap2.mandates.PaymentMandate": { "payment_details": details } } })
 }
 
@@ -68,9 +69,14 @@ fn what_is_no_call_is_refused_by_the_protocols_own_codes() {
 #[test]
 fn the_header_says_the_version_and_a_name_where_none_does() {
     let call = |name: &str| format!(r#"{{"jsonrpc":"2.0","id":"a","method":"{name}","params":{{}}}}"#);
-    let dialect = |lines: &[(&'static str, &'static str)], name: &str| read(lines, &call(name)).map(|call| call.dialect);
+    let dialect =
+        |lines: &[(&'static str, &'static str)], name: &str| read(lines, &call(name)).map(|call| call.dialect);
     for version in ["0.2", "2.0", "1.0.0", "1.0, 0.3", "one"] {
-        assert_eq!(dialect(&[("a2a-version", version)], "GetTask"), Err((-32009, "version_not_supported")), "{version}");
+        assert_eq!(
+            dialect(&[("a2a-version", version)], "GetTask"),
+            Err((-32009, "version_not_supported")),
+            "{version}"
+        );
     }
     let twice = [("a2a-version", "1.0"), ("a2a-version", "0.3")];
     assert_eq!(dialect(&twice, "GetTask"), Err((-32009, "version_not_supported")));
@@ -83,7 +89,9 @@ fn the_header_says_the_version_and_a_name_where_none_does() {
 #[test]
 fn extensions_are_activated_letter_by_letter() {
     let activated = |line: &'static str| Activated::of_headers(&headers(&[("x-a2a-extensions", line)]));
-    for line in ["", "x402", "https://github.com/google-a2a/a2a-x402/v0.10", "https://github.com/google-a2a/a2a-x402/v0.1/"] {
+    for line in
+        ["", "x402", "https://github.com/google-a2a/a2a-x402/v0.10", "https://github.com/google-a2a/a2a-x402/v0.1/"]
+    {
         assert!(!activated(line).x402(), "{line}");
     }
     assert!(activated(X402_V0_1).v0_1 && activated(X402_V0_2).v0_2);
@@ -109,7 +117,10 @@ fn a_message_that_could_be_read_in_two_ways_is_refused() {
         (message(json!({ "contextId": "x".repeat(CONTEXT_BYTES_MAX + 1) })), "invalid_params"),
         (message(json!({ "metadata": [] })), "invalid_params"),
         (message(json!({ "metadata": metadata("payment-submitted") })), "task_missing"),
-        (message(json!({ "taskId": "t", "metadata": { "x402.payment.status": "payment-submitted" } })), "payment_missing"),
+        (
+            message(json!({ "taskId": "t", "metadata": { "x402.payment.status": "payment-submitted" } })),
+            "payment_missing",
+        ),
         (message(json!({ "metadata": { "x402.payment.status": "payment-submitted" } })), "payment_missing"),
     ];
     for (message, code) in cases {
@@ -128,7 +139,8 @@ fn a_message_that_could_be_read_in_two_ways_is_refused() {
 #[test]
 fn words_are_no_payment() {
     for status in ["payment-verified", "payment-completed", "payment-required", "the user confirmed"] {
-        let said = json!({ "taskId": "t", "metadata": { "x402.payment.status": status, "x402_payment_verified": true } });
+        let said =
+            json!({ "taskId": "t", "metadata": { "x402.payment.status": status, "x402_payment_verified": true } });
         assert_eq!(sent(message(said)).map(|sent| sent.wish), Ok(Wish::Look), "{status}");
     }
     let declined = json!({ "taskId": "t", "metadata": { "x402.payment.status": "payment-rejected" } });

@@ -6,18 +6,23 @@
 
 use engine::order::cart::METHOD;
 use ledger::id::IdempotencyKey;
-use mandates::json::{Object, kind};
+use mandates::json::kind;
 use serde_json::{Value, json};
 
 use super::call::{Fault, Paid};
+use super::door;
 use super::sold::Skill;
-use super::{door, key};
 use crate::problem::shown;
 
 pub(super) const ARTIFACT: &str = "ap2.mandates.CartMandate";
 
 /// The data of the artifact, where this skill has carts.
-pub(super) async fn offered(skill: &Skill, order: &IdempotencyKey, public_url: &str, demand: &Value) -> Result<Value, Fault> {
+pub(super) async fn offered(
+    skill: &Skill,
+    order: &IdempotencyKey,
+    public_url: &str,
+    demand: &Value,
+) -> Result<Value, Fault> {
     let audience = format!("{public_url}{}", door::PATH);
     let cart = skill.books.cart(order, &skill.tool, demand, &audience).await.map_err(|error| {
         tracing::error!(code = error.code(), "a cart could not be signed: {error}");
@@ -49,7 +54,8 @@ pub(super) fn payment(mandate: &Value) -> Result<Paid, Fault> {
         Some(METHOD) => {}
         other => return Err(wrong(&format!("the payment method {METHOD}"), &shown(other.unwrap_or("none")))),
     }
-    let order = order.and_then(Value::as_str).ok_or_else(|| wrong("the id of the cart's payment request", "nothing"))?;
+    let order =
+        order.and_then(Value::as_str).ok_or_else(|| wrong("the id of the cart's payment request", "nothing"))?;
     match payload {
         Value::Object(payload) => Ok(Paid { payload: payload.clone(), order_id: Some(order.to_owned()) }),
         other => Err(wrong("the data of an x402 payment", kind(other))),
@@ -60,14 +66,10 @@ pub(super) fn payment(mandate: &Value) -> Result<Paid, Fault> {
 pub(super) fn check(paid: &Paid, order: &IdempotencyKey) -> Result<(), Fault> {
     match &paid.order_id {
         Some(found) if found != order.as_str() => {
-            let detail = format!("a mandate for the payment request {order} was expected, one for {} came", shown(found));
+            let detail =
+                format!("a mandate for the payment request {order} was expected, one for {} came", shown(found));
             Err(Fault::params("cart_mismatch", detail))
         }
         _ => Ok(()),
     }
-}
-
-/// The metadata of the embedded flow has no terms beside the cart's.
-pub(super) fn without_terms(metadata: &mut Object) {
-    metadata.remove(key::REQUIRED);
 }

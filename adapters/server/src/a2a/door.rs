@@ -59,11 +59,12 @@ async fn serve(State(doors): State<Doors>, request: Request) -> Response {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    let owner = match parts.headers.contains_key(header::AUTHORIZATION).then(|| identify(&parts, &doors.app, Door::Reads)) {
-        Some(Ok(identity)) => format!("{}/{}/{}", identity.tenant, identity.caller.kind, identity.caller.principal),
-        Some(Err(problem)) => return problem.into_response(),
-        None => String::new(),
-    };
+    let owner =
+        match parts.headers.contains_key(header::AUTHORIZATION).then(|| identify(&parts, &doors.app, Door::Reads)) {
+            Some(Ok(identity)) => format!("{}/{}/{}", identity.tenant, identity.caller.kind, identity.caller.principal),
+            Some(Err(problem)) => return problem.into_response(),
+            None => String::new(),
+        };
     let (id, answer, activated) = match Call::read(&parts.headers, &body) {
         Err((id, fault)) => (id, Err(fault), Activated::default()),
         Ok(call) => {
@@ -133,7 +134,9 @@ impl Doors {
         let found = match (&sent.task, &sent.wish) {
             (Some(id), _) => self.find(id, owner)?,
             (None, Wish::Buy(name)) => self.begin(name.as_deref(), sent.context.clone(), owner)?,
-            (None, _) => return Err(Fault::params("task_missing", "message.taskId: a task was expected, nothing came")),
+            (None, _) => {
+                return Err(Fault::params("task_missing", "message.taskId: a task was expected, nothing came"));
+            }
         };
         if let Some(context) = sent.context.as_ref().filter(|context| **context != found.task.context) {
             let (expected, found) = (shown(&found.task.context), shown(context));
@@ -153,7 +156,10 @@ impl Doors {
         let skill = named.ok_or_else(|| {
             let names: Vec<&str> = self.shop.skills().map(|skill| skill.tool.name.as_str()).collect();
             let found = shown(name.unwrap_or("nothing"));
-            Fault::params("skill_unknown", format!("the name of a skill ({}) was expected, {found} came", names.join(", ")))
+            Fault::params(
+                "skill_unknown",
+                format!("the name of a skill ({}) was expected, {found} came", names.join(", ")),
+            )
         })?;
         let random = self.app.engine.entropy.bytes().map_err(|error| {
             tracing::error!("no randomness for a task: {error}");
@@ -161,7 +167,8 @@ impl Doors {
         })?;
         let seal = |said: &[u8]| skill.books.seal(said).ok();
         let task = Task::begin(&skill.tool.name, context, self.now(), random, owner, seal);
-        let task = task.ok_or_else(|| Fault::params("invalid_params", "message.contextId: a shorter one was expected"))?;
+        let task =
+            task.ok_or_else(|| Fault::params("invalid_params", "message.contextId: a shorter one was expected"))?;
         Found::of(task, skill)
     }
 
@@ -180,7 +187,9 @@ impl Doors {
         if let Some(ordered) = skill.books.order(order).await.map_err(|error| unavailable(&error))? {
             let told = told(ordered, None);
             return Ok(match refused {
-                Some(refused) if told.state == TaskState::InputRequired => self.demand(found, activated, Some(refused)).await?,
+                Some(refused) if told.state == TaskState::InputRequired => {
+                    self.demand(found, activated, Some(refused)).await?
+                }
                 _ => told,
             });
         }
@@ -218,20 +227,27 @@ impl Doors {
         cart::check(paid, order)?;
         let before = skill.books.order(order).await.map_err(|error| unavailable(&error))?;
         if before.is_none() && (self.ended.state(order, self.now()).is_some() || task.unpaid_until() <= self.now()) {
-            return Err(Fault::over("task_is_over", "a task that waits for its payment was expected; this one has ended"));
+            return Err(Fault::over(
+                "task_is_over",
+                "a task that waits for its payment was expected; this one has ended",
+            ));
         }
         match skill.present(order, &paid.payload).await {
             Presented::Bought(content) => match skill.books.order(order).await.map_err(|error| unavailable(&error))? {
                 Some(ordered) => Ok(told(ordered, Some(content))),
                 None => Err(Fault::unavailable("outcome_unknown", "present the same payment again, sign no other")),
             },
-            Presented::Refused(refused) if refused.is_for_paid_order() => {
-                Err(Fault::over("order_has_payment", "this task has its payment; another one was not taken and not charged"))
-            }
+            Presented::Refused(refused) if refused.is_for_paid_order() => Err(Fault::over(
+                "order_has_payment",
+                "this task has its payment; another one was not taken and not charged",
+            )),
             Presented::Refused(refused) => {
                 let told = self.look(found, activated, Some(&refused)).await?;
                 if refused.is_pending && told.state == TaskState::InputRequired {
-                    return Err(Fault::unavailable("payment_unchecked", "present the same payment again, sign no other"));
+                    return Err(Fault::unavailable(
+                        "payment_unchecked",
+                        "present the same payment again, sign no other",
+                    ));
                 }
                 Ok(told)
             }
@@ -273,7 +289,10 @@ fn ended(state: TaskState) -> Told {
 
 fn unavailable(error: &EngineError) -> Fault {
     tracing::warn!(code = error.code(), "a task cannot be looked up: {error}");
-    Fault::unavailable("books_unavailable", "the books cannot be asked now; present the same payment again, sign no other")
+    Fault::unavailable(
+        "books_unavailable",
+        "the books cannot be asked now; present the same payment again, sign no other",
+    )
 }
 
 /// Unpaid tasks that somebody ended, until they would have ended by themselves.
@@ -295,7 +314,9 @@ impl Ended {
             return Ok(false);
         }
         if ended.len() >= ENDED_MAX {
-            return Err(Fault::not_cancelable(format!("at most {ENDED_MAX} ended tasks are remembered; it ends by itself")));
+            return Err(Fault::not_cancelable(format!(
+                "at most {ENDED_MAX} ended tasks are remembered; it ends by itself"
+            )));
         }
         ended.insert(order.clone(), (state, until));
         Ok(true)

@@ -64,12 +64,7 @@ pub(super) enum Presented {
 
 impl Shop {
     /// Puts a skill up for sale, paid into these books.
-    pub fn add(
-        &mut self,
-        tool: PaidTool,
-        books: &Books,
-        selling: &Selling<'_>,
-    ) -> Result<(), PriceError> {
+    pub fn add(&mut self, tool: PaidTool, books: &Books, selling: &Selling<'_>) -> Result<(), PriceError> {
         let mut resource = ResourceInfo::new(format!("{}{}#{}", selling.public_url, super::door::PATH, tool.name));
         resource.description = Some(tool.description.clone());
         resource.mime_type = Some("application/json".into());
@@ -142,7 +137,12 @@ impl Skill {
         // The order in the body makes it part of what the payment is for.
         let Ok(request) = request.body(Body::from(order.as_str().to_owned())) else {
             let detail = "a payment that fits into a header was expected".into();
-            return Presented::Refused(Refused { code: "invalid_payload".into(), detail, receipt: None, is_pending: false });
+            return Presented::Refused(Refused {
+                code: "invalid_payload".into(),
+                detail,
+                receipt: None,
+                is_pending: false,
+            });
         };
         let (body, runs): (Arc<str>, _) = (self.tool.body.as_str().into(), self.runs.clone());
         let handler = service_fn(move |_: Request<Body>| {
@@ -191,7 +191,10 @@ pub(super) fn told(ordered: Ordered, fresh: Option<Value>) -> Told {
                 .with(key::RECEIPTS, receipts(serde_json::to_value(response).ok()));
             match fresh.or_else(|| stored(&answer)) {
                 Some(content) => Told { artifacts: vec![("result", content)], ..told },
-                None => Told { text: "Paid and delivered; too long to be kept. Present the same payment again.".into(), ..told },
+                None => Told {
+                    text: "Paid and delivered; too long to be kept. Present the same payment again.".into(),
+                    ..told
+                },
             }
         }
         Ordered::UnderWay => Told::new(State::Working, "The payment is being settled. Sign no other.")
@@ -201,10 +204,12 @@ pub(super) fn told(ordered: Ordered, fresh: Option<Value>) -> Told {
             .with(key::STATUS, "payment-failed")
             .with(key::ERROR, "SETTLEMENT_FAILED")
             .with(key::RECEIPTS, receipts(serde_json::to_value(response).ok())),
-        Ordered::Returned => Told::new(State::InputRequired, "Nothing was charged. The same payment may be presented again.")
-            .with(key::STATUS, "payment-failed")
-            .with(key::ERROR, "SETTLEMENT_FAILED")
-            .with(key::RECEIPTS, receipts(None)),
+        Ordered::Returned => {
+            Told::new(State::InputRequired, "Nothing was charged. The same payment may be presented again.")
+                .with(key::STATUS, "payment-failed")
+                .with(key::ERROR, "SETTLEMENT_FAILED")
+                .with(key::RECEIPTS, receipts(None))
+        }
     }
 }
 

@@ -171,7 +171,8 @@ impl Told {
         };
         let state = self.state.name(dialect);
         // One status, one message: whoever reads it twice sees that it is the same.
-        let spoken = Digest::of_parts("purser/a2a-message/1", &[task.id.as_bytes(), state.as_bytes(), self.text.as_bytes()]);
+        let spoken =
+            Digest::of_parts("purser/a2a-message/1", &[task.id.as_bytes(), state.as_bytes(), self.text.as_bytes()]);
         let mut message = json!({
             "messageId": spoken.to_string(), "taskId": task.id, "contextId": task.context, "role": role, "parts": [text],
             "metadata": self.metadata, "extensions": extensions,
