@@ -9,6 +9,7 @@ use ledger::rejection::Rejection;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
 use ledger::transfer::Money;
+use serde_json::Map;
 use x402::chain::At;
 use x402::exact::{self, VerifiedPayment};
 use x402::reason::Reason;
@@ -108,7 +109,7 @@ impl Engine {
         let sale = answer.settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
         match answer.freshness {
             Freshness::New => {
-                hand.keep(Goods { payload: presented.payload, requirements: presented.requirements });
+                hand.keep(goods(presented));
                 Ok(SaleClaim::Won)
             }
             Freshness::Known => {
@@ -143,7 +144,7 @@ impl Engine {
             SettlementState::Failed => Ok(SaleClaim::Failed(failed(&sale, Reason::TransactionFailed))),
             SettlementState::Abandoned => Ok(SaleClaim::InFlight),
             SettlementState::Claimed if presented.rerun == Rerun::Harmless => {
-                hand.keep(Goods { payload: presented.payload, requirements: presented.requirements });
+                hand.keep(goods(presented));
                 Ok(SaleClaim::Won)
             }
             SettlementState::Claimed => Ok(SaleClaim::OutcomeUnknown),
@@ -338,6 +339,14 @@ impl Engine {
     fn seller(&self, tenant: &TenantId) -> Result<Seller, EngineError> {
         self.tenant(tenant)?.seller.clone().ok_or(EngineError::NotConfigured("seller"))
     }
+}
+
+/// What a facilitator gets to see. What was bought, and whatever else the payer wrote beside the payment, is not its to know
+/// and not signed.
+fn goods(presented: Presented) -> Goods {
+    let Presented { payload, requirements, .. } = presented;
+    let payload = PaymentPayload { resource: None, accepted: requirements.clone(), unknown: Map::new(), ..payload };
+    Goods { payload, requirements }
 }
 
 fn sale_key(key: &ClaimKey) -> Result<SettlementKey, EngineError> {
