@@ -156,6 +156,8 @@ fn the_other_vectors_are_run_by_the_command() {
     assert_eq!(score(&fixtures.join("sd-jwt/recursions.yml")), (Some(0), "1 passed, 0 failed".to_owned()));
     let checkout = fixtures.join("ucp/merchant-authorization-vector.json");
     assert_eq!(score(&checkout), (Some(0), "1 passed, 0 failed".to_owned()));
+    let pulse = fixtures.join("x402/pulse/cases.json");
+    assert_eq!(score(&pulse), (Some(0), "40 passed, 0 failed".to_owned()));
     assert_eq!(score(&fixtures.join("sd-jwt/settings.yml")).0, Some(2), "settings are no case");
     assert_eq!(score(folder.path()), (Some(1), "0 passed, 0 failed".to_owned()));
     for (name, from, to) in [
@@ -172,6 +174,11 @@ fn the_other_vectors_are_run_by_the_command() {
         std::fs::write(&file, changed).unwrap();
         assert_eq!(score(&file), (Some(1), "0 passed, 1 failed".to_owned()), "{name}: {to}");
     }
+    let cases = std::fs::read_to_string(&pulse).unwrap();
+    let cases = cases.replace("\"consistent\": false", "\"consistent\": true");
+    let file = folder.path().join("cases.json");
+    std::fs::write(&file, cases).unwrap();
+    assert_eq!(score(&file), (Some(1), "8 passed, 32 failed".to_owned()), "each is refused by itself");
     let cases = std::fs::read_to_string(fixtures.join("ap2/v0.1.json")).unwrap();
     let cases = cases.replace("\"expect\": \"invalid\"", "\"expect\": \"valid\"");
     let file = folder.path().join("v0.1.json");

@@ -86,6 +86,9 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Claim(claim) => {
             crediting::wants_claim(view, claim, &mut keys);
             naming::wants(view, claim, &mut keys);
+            if let Some(order) = &claim.order {
+                keys.claim(view, &ClaimKey::order(&request.caller.principal, &order.key));
+            }
         }
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }

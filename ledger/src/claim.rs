@@ -42,6 +42,11 @@ pub struct LogPlace {
 canon_struct!(LogPlace { network, transaction, number });
 
 impl ClaimKey {
+    /// A seller's name for what is sold once.
+    pub fn order(seller: &PrincipalId, key: &IdempotencyKey) -> Self {
+        Self::Idempotency { principal: seller.clone(), operation: "sell".to_owned(), key: key.clone() }
+    }
+
     pub const fn scope(&self) -> &'static str {
         match self {
             Self::Idempotency { .. } => "idempotency",

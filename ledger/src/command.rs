@@ -333,6 +333,8 @@ pub struct ClaimSettlement {
     pub credit: Option<Credit>,
     /// The payer's own name for it, where there is one.
     pub named: Option<Named>,
+    /// What a seller sells once, whoever pays for it.
+    pub order: Option<Order>,
 }
 
 /// What a payer had on the rail when it was looked at.
@@ -352,6 +354,15 @@ pub struct Credit {
     pub payer_max: Amount,
     /// By all of them together.
     pub total_max: Option<Amount>,
+}
+
+/// An order takes one payment: the first that is claimed for it, and no other for ever, whatever becomes of that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The seller's name for it.
+    pub key: IdempotencyKey,
+    /// Says which payment it is, stored with the claim.
+    pub document: Digest,
 }
 
 /// First contact: whom an origin asked to be paid.

@@ -260,6 +260,14 @@ impl TenantSecret {
         Self(bytes)
     }
 
+    /// Marks bytes as this tenant's own, for one use of them.
+    pub fn seal(&self, tag: &str, bytes: &[u8]) -> Digest {
+        let mut sealed = Vec::new();
+        write_bytes(tag.as_bytes(), &mut sealed);
+        write_bytes(bytes, &mut sealed);
+        Digest(self.mac(&sealed))
+    }
+
     pub(crate) fn mac(&self, bytes: &[u8]) -> [u8; 32] {
         // HMAC takes a key of any length, so this cannot fail; an all-zero tag would still collide with nothing stored.
         Hmac::<Sha256>::new_from_slice(&self.0)

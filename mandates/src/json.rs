@@ -38,7 +38,8 @@ pub(crate) fn without(object: &Object, names: &[&str]) -> Object {
     others.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-pub(crate) const fn kind(value: &Value) -> &'static str {
+/// What kind of value it is, for a sentence.
+pub const fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -163,6 +163,7 @@ impl Engine {
             cover: None,
             credit: None,
             named,
+            order: None,
         };
         let documents = document.into_iter().collect();
         let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), documents).await?;

@@ -29,6 +29,7 @@ mod mandate;
 mod mint;
 mod named;
 mod nodes;
+pub mod order;
 pub mod ports;
 mod quota;
 pub mod rate;

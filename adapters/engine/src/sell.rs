@@ -6,13 +6,14 @@ mod goods;
 mod settle;
 
 use alloy_primitives::U256;
-use ledger::command::{ClaimSettlement, Command, Cover, Credit};
-use ledger::id::{Digest, TenantId};
+use ledger::command::{ClaimSettlement, Command, Cover, Credit, Order};
+use ledger::id::{Digest, IdempotencyKey, TenantId};
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use ledger::settlement::{PayerKey, Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Answer, Document, Freshness};
 use ledger::transfer::Money;
+use serde_json::Map;
 use x402::chain::{At, SettlementCall};
 use x402::exact::{self, Transfer, VerifiedPayment};
 use x402::permit2::PERMIT2;
@@ -29,7 +30,7 @@ use crate::desk::{Goods, InHand};
 use crate::error::EngineError;
 use crate::named::{Place, content};
 use crate::tenant::Seller;
-use crate::{Engine, Identity};
+use crate::{Engine, Identity, order};
 pub use early::SaleServed;
 
 /// Whether a handler whose process died may run once more.
@@ -51,6 +52,8 @@ pub struct Presented {
     pub named: Option<String>,
     pub rerun: Rerun,
     pub release: Release,
+    /// The order that it pays, where what is sold is sold once.
+    pub order: Option<IdempotencyKey>,
 }
 
 /// What a claim came to.
@@ -78,6 +81,8 @@ pub enum SaleSettled {
     Unknown { message: String },
 }
 
+/// Who sells, in the journal.
+pub(crate) const SELLER: &str = "seller";
 /// How far back the transfer of a payment is looked for that somebody else submitted.
 const LOOK_BACK_BLOCKS: u64 = 7_200;
 
@@ -91,7 +96,7 @@ struct Payable {
 impl Engine {
     pub async fn sale_claim(&self, tenant: &TenantId, presented: Presented) -> Result<SaleClaim, EngineError> {
         let seller = self.seller(tenant)?;
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let (payload, requirements) = (&presented.payload, &presented.requirements);
         let payment = self.known_or_in_time(tenant, Role::Seller, payload, requirements).await??;
         let key = sale_key(&payment.claim_key())?;
@@ -116,6 +121,8 @@ impl Engine {
         }
         let payable = self.check_payable(tenant, &payment).await?;
         let expected = payment.expected();
+        let paid_by = order::document(&key);
+        let documents = document.into_iter().chain(presented.order.iter().map(|_| paid_by.clone())).collect();
         let claim = ClaimSettlement {
             key: key.clone(),
             money: Money {
@@ -130,10 +137,11 @@ impl Engine {
             cover: payable.cover,
             credit: None,
             named,
+            order: presented.order.clone().map(|key| Order { key, document: paid_by.digest() }),
         };
         // Only who has it in hand may claim it: otherwise the winner in the book could be another than the one here.
         let Some(hand) = self.desk.take(tenant, &key) else { return Ok(SaleClaim::InFlight) };
-        let claimed = self.claim_sale(&identity, claim, document, &presented).await;
+        let claimed = self.claim_sale(&identity, claim, documents, &presented).await;
         let (manner, answer) = match claimed {
             // Somebody took the name's place meanwhile.
             Err(EngineError::Book(Rejection::AuthorizationClaimed { .. })) => return Ok(SaleClaim::InFlight),
@@ -172,14 +180,13 @@ impl Engine {
         &self,
         identity: &Identity,
         claim: ClaimSettlement,
-        name: Option<Document>,
+        documents: Vec<Document>,
         presented: &Presented,
     ) -> Result<(Manner, Answer), EngineError> {
         let manner = self.manner(&identity.tenant, presented, &claim).await?;
         let exposure = presented.release.exposure(manner);
         let credit = exposure.map(|Exposure { payer_max, total_max, .. }| Credit { payer_max, total_max });
         let first = ClaimSettlement { credit, ..claim.clone() };
-        let documents: Vec<_> = name.into_iter().collect();
         let refused = match self.run(identity, Command::Claim(Box::new(first)), documents.clone()).await {
             Ok(answer) => return Ok((manner, answer)),
             Err(error) => error,
@@ -311,7 +318,7 @@ impl Engine {
 
     /// The handler did not deliver. Nothing was submitted.
     pub async fn sale_abandon(&self, tenant: &TenantId, key: &ClaimKey) -> Result<(), EngineError> {
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
         self.run(&identity, Command::Abandon { settlement: key }, Vec::new()).await?;
@@ -355,9 +362,11 @@ impl Engine {
     }
 }
 
-/// The hand stays on it until the handler has ended.
+/// The hand stays on it until the handler has ended. What was bought, and whatever else the payer wrote beside the payment,
+/// is no facilitator's to know and not signed.
 fn won(hand: InHand<'_>, presented: Presented, manner: Manner) -> SaleClaim {
     let Presented { payload, requirements, release, .. } = presented;
+    let payload = PaymentPayload { resource: None, accepted: requirements.clone(), unknown: Map::new(), ..payload };
     hand.keep(Goods { payload, requirements, manner, confirmations: release.confirmations });
     SaleClaim::Won(manner)
 }
@@ -371,7 +380,7 @@ pub fn sale_key(key: &ClaimKey) -> Result<SettlementKey, EngineError> {
     Ok(SettlementKey { role: Role::Seller, authorization: book::authorization(key)? })
 }
 
-fn settled(sale: &Settlement) -> SettleResponse {
+pub(crate) fn settled(sale: &Settlement) -> SettleResponse {
     let transaction = sale.transaction.as_ref().map_or("", |reference| reference.as_str());
     let authorization = &sale.key.authorization;
     let mut response = SettleResponse::settled(&authorization.payer, transaction, authorization.chain());
@@ -379,7 +388,7 @@ fn settled(sale: &Settlement) -> SettleResponse {
     response
 }
 
-fn failed(sale: &Settlement, reason: Reason) -> SettleResponse {
+pub(crate) fn failed(sale: &Settlement, reason: Reason) -> SettleResponse {
     let authorization = &sale.key.authorization;
     let message = "this authorization moved nothing and never will";
     SettleResponse::failed(reason, message, Some(authorization.payer.clone()), "", authorization.chain())

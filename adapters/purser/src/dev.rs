@@ -1,5 +1,6 @@
 //! `purser dev`: everything on this machine, ready in seconds; gone when it is stopped, or kept in a folder.
 
+mod a2a;
 mod exports;
 mod home;
 mod mcp;
@@ -247,6 +248,7 @@ impl DevService {
             "trust": { "jwks_url": format!("{url}/.well-known/jwks.json"), "issuer": issuer(&self.config, HOME) },
             "verify": { "url": format!("{url}/v1/mandates/verify") },
             "mcp": mcp,
+            "a2a": self.a2a(&agent),
             "tenants": [HOME, SHOP, CARRIER],
         }))
     }

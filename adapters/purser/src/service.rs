@@ -20,6 +20,7 @@ use identity::svid;
 use identity::token::{Binding, Minter};
 use ledger::id::{AuthMethod, Caller, CallerKind, PrincipalId, TenantId};
 use mandates::keys::PublicKey;
+use server::a2a;
 use server::facilitator::{Local, Remote};
 use server::limits::{Limiter, Rate, RateLimits};
 use server::mcp::door::Setup;
@@ -149,7 +150,7 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Call
     let mut settings =
         Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, metrics, ..Settings::default() };
     settings.names = names(&config.chain).map_err(|error| error.to_string())?;
-    let (mut paid, mut shop) = (Router::new(), Shop::default());
+    let (mut paid, mut shop, mut agent) = (Router::new(), Shop::default(), a2a::sold::Shop::default());
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
         if tenant.facilitate.is_some()
@@ -160,17 +161,19 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Call
         let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain, ring));
         let sold = sold.transpose()?.unwrap_or_default();
         settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));
-        let till: Arc<dyn paywall::Till> = Arc::new(Books::new(engine.clone(), id, &public_url));
+        let books = Books::new(engine.clone(), id, &public_url);
+        let till: Arc<dyn paywall::Till> = Arc::new(books.clone());
         let selling =
             Selling { public_url: &public_url, till: till.clone(), names: &settings.names, assets: &engine.assets };
         let router = server::paid::router(sold, &selling).map_err(|error| error.to_string())?;
         paid = paid.merge(router);
         selling::sell_tools(&mut shop, config, tenant, &till)?;
+        selling::sell_skills(&mut agent, config, tenant, &books, &selling)?;
     }
     let (limiter, metrics) = (Arc::new(Limiter::new(rates(&config.limits))), Arc::default());
     let (engine, callers, settings) = (engine.clone(), callers.clone(), Arc::new(settings));
     let mcp = Setup { outside: Arc::new(Outward::new(config.reach())?), shop: Arc::new(shop) };
-    Ok(server::router(App { engine, callers, settings, limiter, metrics }, paid, mcp))
+    Ok(server::router(App { engine, callers, settings, limiter, metrics }, paid, mcp, Arc::new(agent)))
 }
 
 fn rates(config: &LimitsConfig) -> RateLimits {

@@ -1,12 +1,14 @@
-//! `purser verify --vectors`: conformance files, a line a case, the honest score last. Three formats:
+//! `purser verify --vectors`: conformance files, a line a case, the honest score last. Four formats:
 //!
 //! - a JSON array: AP2 v0.1 and v0.2 (`fixtures/ap2/README.md`);
+//! - a JSON object with `bundleVersion`: payments by x402 under mandates ([`pulse`]);
 //! - a JSON object with `checkout_response`: a UCP checkout with its merchant's authorization ([`checkout`]);
 //! - a `.yml` file: one SD-JWT test case ([`sd_jwt`]); `settings.yml` beside it is no case.
 //!
 //! A folder is all of its files of these kinds, in the order of their names.
 
 mod checkout;
+mod pulse;
 mod sd_jwt;
 mod yaml;
 
@@ -80,6 +82,10 @@ fn cases(file: &Path) -> Result<Vec<Line>, String> {
     let text = verify::read(file)?;
     let unreadable = |error: serde_json::Error| format!("{} cannot be read: {error}", file.display());
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
+        let bundle: serde_json::Value = serde_json::from_slice(&text).map_err(unreadable)?;
+        if bundle.get("bundleVersion").is_some() {
+            return pulse::run(&bundle).map_err(|why| format!("{} cannot be read: {why}", file.display()));
+        }
         return checkout::run(file, &text).map(|line| vec![line]);
     }
     let cases: Vec<Box<RawValue>> = serde_json::from_slice(&text).map_err(unreadable)?;

@@ -132,7 +132,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
         v1_name: (options.chain_id == DevnetConfig::default().chain_id).then(|| V1_NAME.into()),
         wallet_factories: Vec::new(),
     };
-    let tenants = vec![home(&url, &chain, ring)?, shop(options), carrier()];
+    let tenants = vec![home(&url, &chain, ring)?, shop(options, &chain)?, carrier()];
     let config = Config {
         listen: options.listen,
         public_url: Some(url),
@@ -198,9 +198,6 @@ fn agent(id: &str, sponsor: &str) -> AgentConfig {
 fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, AssemblyError> {
     let network = network(chain)?;
     let key = merchant_key(ring)?;
-    let broken = |why: String| AssemblyError::Tenant { tenant: HOME.into(), why };
-    let base = network.asset_id(chain::token::ADDRESS).map_err(|error| broken(error.to_string()))?;
-    let quote = "iso4217:USD".parse().map_err(|_| broken("no dollar".into()))?;
     Ok(TenantConfig {
         cap: Some("10000".into()),
         people: vec![
@@ -236,11 +233,18 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
             keys: vec![key.public().to_jwk()],
         }],
         any_verifier: true,
-        // The demo's own statement: its test token is taken for a dollar.
-        pegs: vec![Peg { base, quote, rate: "1".into() }],
+        pegs: vec![dollar(HOME, chain)?],
         wallet: Some(WalletConfig::default()),
         ..tenant(HOME)
     })
+}
+
+/// The demo's own statement: its test token is taken for a dollar.
+fn dollar(tenant: &str, chain: &ChainConfig) -> Result<Peg, AssemblyError> {
+    let broken = |why: String| AssemblyError::Tenant { tenant: tenant.into(), why };
+    let base = network(chain)?.asset_id(chain::token::ADDRESS).map_err(|error| broken(error.to_string()))?;
+    let quote = "iso4217:USD".parse().map_err(|_| broken("no dollar".into()))?;
+    Ok(Peg { base, quote, rate: "1".into() })
 }
 
 /// The keys that the demo's configuration shows the public halves of.
@@ -272,7 +276,7 @@ fn client_jwk(tenant: &str, principal: &str, ring: &Ring) -> Result<Option<Objec
     Ok(Some(client_key(tenant, principal, ring)?.public().to_jwk()))
 }
 
-fn shop(options: &WorldOptions) -> TenantConfig {
+fn shop(options: &WorldOptions, chain: &ChainConfig) -> Result<TenantConfig, AssemblyError> {
     let routes = PRICES.iter().map(|(path, amount)| RouteConfig {
         path: (*path).into(),
         amount: (*amount).into(),
@@ -280,7 +284,8 @@ fn shop(options: &WorldOptions) -> TenantConfig {
         body: Some(MARKER.into()),
         ..RouteConfig::default()
     });
-    TenantConfig {
+    Ok(TenantConfig {
+        pegs: vec![dollar(SHOP, chain)?],
         // The same names in another tenant are other principals.
         people: vec![person(USER)],
         agents: vec![agent(AGENT, USER)],
@@ -311,7 +316,7 @@ fn shop(options: &WorldOptions) -> TenantConfig {
             }],
         }),
         ..tenant(SHOP)
-    }
+    })
 }
 
 fn carrier() -> TenantConfig {

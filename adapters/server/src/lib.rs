@@ -8,6 +8,7 @@
 //!
 //! What it never does: decide about money, mandates or payments; speak to a database or a chain; log a token.
 
+pub mod a2a;
 mod books;
 pub mod call;
 mod carrier;
@@ -141,13 +142,15 @@ pub struct Settings {
 )]
 struct Documentation;
 
-/// The one route table. `paid` holds the priced routes, which bring their own layers; the doors of MCP call the table.
-pub fn router(app: App, paid: Router, mcp: mcp::door::Setup) -> Router {
+/// The one route table. `paid` holds the priced routes, which bring their own layers; the doors of MCP call the table; A2A sells
+/// beside it.
+pub fn router(app: App, paid: Router, mcp: mcp::door::Setup, agent: Arc<a2a::sold::Shop>) -> Router {
     let (limiter, metrics) = (app.limiter.clone(), app.metrics.clone());
     let api = table(app.clone()).layer(middleware::from_fn(explain));
     table(app.clone())
         .merge(paid)
-        .merge(mcp::door::routes(app, api, mcp))
+        .merge(mcp::door::routes(app.clone(), api, mcp))
+        .merge(a2a::door::routes(app, agent))
         .fallback(unknown)
         .layer(middleware::from_fn_with_state(Arc::<Unread>::default(), intake::intake))
         .layer(middleware::from_fn_with_state(limiter, limits::admit))

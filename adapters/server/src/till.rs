@@ -6,26 +6,80 @@ use async_trait::async_trait;
 use engine::Engine;
 use engine::attest::did_web;
 use engine::error::{EngineError, Kind};
+use engine::order::Ordered;
+use engine::order::cart::OrderTerms;
 use engine::sell::{Presented, Rerun, SaleClaim, SaleServed, SaleSettled};
-use ledger::id::{Digest, TenantId};
+use ledger::id::{Digest, IdempotencyKey, TenantId};
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
+use mandates::json::Object;
 use paywall::{
     Abandoned, Answered, Claim, ClaimRequest, Refusal, Repeat, Served, SettleRefusal, Settled, StoredAnswer, Ticket,
     Till,
 };
+use serde_json::Value;
 use x402::wire::{PaymentRequirements, SettleResponse};
 
+use crate::mcp::sold::PaidTool;
+
+#[derive(Clone)]
 pub struct Books {
     engine: Arc<Engine>,
     tenant: TenantId,
     /// Whom offers and receipts are signed as.
     did: String,
+    /// What is paid here, where it is sold once.
+    order: Option<IdempotencyKey>,
 }
 
 impl Books {
     pub fn new(engine: Arc<Engine>, tenant: TenantId, public_url: &str) -> Self {
-        Self { engine, tenant, did: did_web(public_url).unwrap_or_default() }
+        Self { engine, tenant, did: did_web(public_url).unwrap_or_default(), order: None }
+    }
+
+    /// A till for this order alone.
+    pub fn of_order(&self, order: IdempotencyKey) -> Self {
+        Self { order: Some(order), ..self.clone() }
+    }
+
+    /// What became of it; `None` where no payment was claimed for it.
+    pub async fn order(&self, order: &IdempotencyKey) -> Result<Option<Ordered>, EngineError> {
+        self.engine.order(&self.tenant, order).await
+    }
+
+    /// Whether carts are signed for what is sold at these terms.
+    pub fn writes_carts(&self, requirements: &PaymentRequirements) -> bool {
+        self.engine.writes_carts(&self.tenant, requirements).unwrap_or(false)
+    }
+
+    pub async fn cart(
+        &self,
+        order: &IdempotencyKey,
+        sold: &PaidTool,
+        demand: &Value,
+        audience: &str,
+    ) -> Result<Object, EngineError> {
+        let PaidTool { description: label, requirements, .. } = sold;
+        self.engine.sign_order(&self.tenant, &OrderTerms { order, label, requirements, demand, audience }).await
+    }
+
+    pub fn seal(&self, said: &[u8]) -> Result<Digest, EngineError> {
+        self.engine.seal_order(&self.tenant, said)
+    }
+}
+
+/// The code of a second payment for what is sold once.
+pub const ORDER_HAS_PAYMENT: &str = "order_has_payment";
+
+impl Books {
+    fn refusal_of_order(&self, error: EngineError) -> Refusal {
+        match error {
+            EngineError::Book(Rejection::IdempotencyKeyReused { .. }) if self.order.is_some() => Refusal::Policy {
+                code: ORDER_HAS_PAYMENT,
+                message: "one payment was expected for this order, and another one has it".into(),
+            },
+            other => refusal(other),
+        }
     }
 }
 
@@ -42,8 +96,10 @@ impl Till for Books {
                 Repeat::Idempotent => Rerun::Harmless,
             },
             release: request.release,
+            order: self.order.clone(),
         };
-        match self.engine.sale_claim(&self.tenant, presented).await.map_err(refusal)? {
+        let claimed = self.engine.sale_claim(&self.tenant, presented).await;
+        match claimed.map_err(|error| self.refusal_of_order(error))? {
             SaleClaim::Won(manner) => Ok(Claim::Won(Ticket { key: request.key, id: request.key.to_string(), manner })),
             SaleClaim::InFlight => Ok(Claim::InFlight),
             SaleClaim::OutcomeUnknown => Ok(Claim::OutcomeUnknown),

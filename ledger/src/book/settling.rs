@@ -3,6 +3,7 @@
 use super::spending::check_seen;
 use super::{Draft, Outcome, charging, done};
 use crate::account::Account;
+use crate::claim::{Claim, ClaimKey, ClaimOutcome};
 use crate::command::{ClaimSettlement, FailureProof, Gas};
 use crate::effects::{Effects, Fact, Operation};
 use crate::gate::Scope;
@@ -34,7 +35,7 @@ impl Draft<'_> {
         self.check_cover(claim)?;
         self.check_credit(claim)?;
         let mut effects = self.effects(Operation::Claim);
-        effects.claims.extend(name);
+        effects.claims = name.into_iter().chain(self.order_of(claim)?).collect();
         let pending = match claim.key.role {
             Role::Seller => {
                 effects.transfers = vec![sale(&claim.money, TransferCode::Sale, Layer::Pending, None)];
@@ -62,6 +63,23 @@ impl Draft<'_> {
             document: None,
         });
         done(effects)
+    }
+
+    /// The claim of what is sold once; none where this payment has it already.
+    fn order_of(&self, claim: &ClaimSettlement) -> Result<Option<Claim>, Refusal> {
+        let Some(named) = &claim.order else { return Ok(None) };
+        let key = ClaimKey::order(&self.request.caller.principal, &named.key).digest();
+        match self.view.claims.find(&key)? {
+            Some(found) if found.claim.request == named.document => Ok(None),
+            Some(found) => {
+                let (first, found) = (found.claim.request, named.document);
+                Err(Rejection::IdempotencyKeyReused { first, found }.into())
+            }
+            None => {
+                let outcome = ClaimOutcome::Accepted(named.document);
+                Ok(Some(Claim { key, request: named.document, outcome }))
+            }
+        }
     }
 
     /// From `submitted` too, where the rail itself said before any broadcast that nothing will happen: the engine

@@ -9,6 +9,7 @@ mod following;
 pub mod memory;
 mod mending;
 mod model;
+mod orders;
 mod origins;
 mod precedence;
 mod presenting;

@@ -15,7 +15,7 @@ use x402::wire::SettleResponse;
 
 use super::goods::{self, Content, Payment};
 use super::settle::is_pending;
-use super::{Presented, Rerun, SaleClaim, SaleSettled, failed, sale_key, settled, won};
+use super::{Presented, Rerun, SELLER, SaleClaim, SaleSettled, failed, sale_key, settled, won};
 use crate::book::service;
 use crate::desk::InHand;
 use crate::error::EngineError;
@@ -47,7 +47,7 @@ impl Engine {
         answer: &[u8],
     ) -> Result<SaleServed, EngineError> {
         let seller = self.seller(tenant)?;
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
         let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
@@ -95,7 +95,7 @@ impl Engine {
     /// Has a sale on credit carried to the chain, and waits a while for it. Whatever is said, only the chain ends it.
     pub async fn sale_collect(&self, tenant: &TenantId, key: &SettlementKey) -> Result<SettlementState, EngineError> {
         let seller = self.seller(tenant)?;
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let (_hand, payment) = match self.desk.resume(tenant, key) {
             Some((hand, goods)) => (hand, Payment { payload: goods.payload, requirements: goods.requirements }),
             None => {
@@ -143,7 +143,7 @@ impl Engine {
     /// Settles before the handler runs. What is paid already is not settled again.
     pub async fn sale_prepay(&self, tenant: &TenantId, key: &ClaimKey) -> Result<SaleSettled, EngineError> {
         let seller = self.seller(tenant)?;
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
         let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
@@ -175,7 +175,7 @@ impl Engine {
         key: &ClaimKey,
         answer: Vec<u8>,
     ) -> Result<SettleResponse, EngineError> {
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let _hand = self.desk.resume(tenant, &key);
         self.put(&identity, &key, goods::answer(answer)).await
@@ -195,7 +195,7 @@ impl Engine {
 
     /// It did not. The payer is owed what they paid for, and the same payment has it tried again.
     pub async fn sale_undelivered(&self, tenant: &TenantId, key: &ClaimKey, why: &str) -> Result<(), EngineError> {
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let _hand = self.desk.resume(tenant, &key);
         let document = goods::undelivered(&key, why);

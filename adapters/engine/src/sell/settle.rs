@@ -13,7 +13,7 @@ use x402::settlement::{ClaimKey, Outcome, observe};
 use x402::upto;
 use x402::wire::SettleResponse;
 
-use super::{SaleSettled, failed, goods, sale_key, settled};
+use super::{SELLER, SaleSettled, failed, goods, sale_key, settled};
 use crate::book::{self, service};
 use crate::error::EngineError;
 use crate::ports::Relayed;
@@ -30,7 +30,7 @@ impl Engine {
         charged: Option<Amount>,
     ) -> Result<SaleSettled, EngineError> {
         let seller = self.seller(tenant)?;
-        let identity = service(tenant, "seller")?;
+        let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
         let (hand, mut goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;

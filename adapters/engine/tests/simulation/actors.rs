@@ -199,7 +199,7 @@ impl World {
                 let fails = self.roll(15) == 0;
                 let purpose = Digest::of(purchase.offer.resource.url.as_bytes());
                 let (rerun, release) = (Rerun::Never, Release::default());
-                let presented = Presented { payload, requirements, purpose, named: None, rerun, release };
+                let presented = Presented { payload, requirements, purpose, named: None, rerun, release, order: None };
                 self.spawn(process, name, async move { Reply::Other(sell(&engine, presented, fails).await) });
             }
             2..12 => {

@@ -1,12 +1,15 @@
-//! Priced tools for MCP clients, from the configuration.
+//! Priced tools for MCP clients, and the same as skills for A2A clients, from the configuration.
 
 use std::sync::Arc;
 
 use paywall::Till;
+use server::a2a;
 use server::mcp::catalogue;
 use server::mcp::sold::{PaidTool, Shop};
+use server::paid::Selling;
+use server::till::Books;
 
-use crate::config::{self, Config, TenantConfig};
+use crate::config::{self, Config, Offer, TenantConfig, ToolConfig};
 
 /// The longest name of a tool.
 const NAME_BYTES_MAX: usize = 128;
@@ -30,15 +33,36 @@ pub(super) fn sell_tools(
         if catalogue::NAMES.contains(&name.as_str()) || shop.find(name).is_some() {
             return Err(format!("sell.tools: a name of its own was expected, `{name}` is another tool's"));
         }
-        let paid = PaidTool {
-            name: name.clone(),
-            description: tool.description.clone(),
-            body: tool.body.clone(),
-            requirements: offer.of(&tool.amount, tool.max_timeout_seconds),
-            release: config::release::read(&tool.release, &tool.unknown, &config.chain)
-                .map_err(|why| format!("sell.tools: {name}: {why}"))?,
-        };
+        let paid = paid(&offer, tool, config)?;
         shop.add(&[paid], till).map_err(|error| format!("sell.tools: {name}: {error}"))?;
     }
     Ok(())
+}
+
+/// The same tools, whose names were checked, for agents that speak A2A.
+pub(super) fn sell_skills(
+    agent: &mut a2a::sold::Shop,
+    config: &Config,
+    tenant: &TenantConfig,
+    books: &Books,
+    selling: &Selling<'_>,
+) -> Result<(), String> {
+    let Some(sell) = &tenant.sell else { return Ok(()) };
+    let offer = sell.offer(&config.chain)?;
+    for tool in &sell.tools {
+        let name = &tool.name;
+        agent.add(paid(&offer, tool, config)?, books, selling).map_err(|error| format!("sell.tools: {name}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn paid(offer: &Offer, tool: &ToolConfig, config: &Config) -> Result<PaidTool, String> {
+    Ok(PaidTool {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        body: tool.body.clone(),
+        requirements: offer.of(&tool.amount, tool.max_timeout_seconds),
+        release: config::release::read(&tool.release, &tool.unknown, &config.chain)
+            .map_err(|why| format!("sell.tools: {}: {why}", tool.name))?,
+    })
 }

@@ -20,7 +20,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use engine::Identity;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use identity::callers::{BearerPolicy, Call as Door};
 use ledger::id::{CallerKind, PrincipalId, TenantId};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -137,7 +137,7 @@ async fn metadata_of_mcp(State(doors): State<Doors>) -> Response {
 }
 
 async fn sell(State(doors): State<Doors>, request: Request) -> Response {
-    if let Err(problem) = doors.own_origin(&request) {
+    if let Err(problem) = own_origin(&doors.app, request.headers()) {
         return problem.into_response();
     }
     let desk: Desk<House> = Desk { errands: None, shop: doors.setup.shop.clone() };
@@ -145,7 +145,7 @@ async fn sell(State(doors): State<Doors>, request: Request) -> Response {
 }
 
 async fn serve(State(doors): State<Doors>, request: Request) -> Response {
-    if let Err(problem) = doors.own_origin(&request) {
+    if let Err(problem) = own_origin(&doors.app, request.headers()) {
         return problem.into_response();
     }
     let (parts, body) = request.into_parts();
@@ -192,6 +192,20 @@ async fn speak<E: Errands + 'static>(desk: Desk<E>, request: Request) -> Respons
     service.handle(request).await.map(Body::new)
 }
 
+/// A page of others may not speak here.
+pub(crate) fn own_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else { return Ok(()) };
+    let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
+    let own = url::Url::parse(&app.settings.public_url).map(|url| url.origin().ascii_serialization());
+    let own = own.unwrap_or_default();
+    if origins.next().is_none() && !own.is_empty() && origin == own {
+        return Ok(());
+    }
+    let detail = format!("a page of {own} was expected, one of {} speaks", crate::problem::shown(&origin));
+    Err(Problem::new(StatusCode::FORBIDDEN, "origin_refused", detail))
+}
+
 impl Doors {
     fn resource(&self) -> String {
         format!("{}{PATH}", self.app.settings.public_url)
@@ -209,19 +223,6 @@ impl Doors {
             "dpop_bound_access_tokens_required": bound,
             "resource_name": "Purser",
         })
-    }
-
-    fn own_origin(&self, request: &Request) -> Result<(), Problem> {
-        let mut origins = request.headers().get_all(header::ORIGIN).iter();
-        let Some(origin) = origins.next() else { return Ok(()) };
-        let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
-        let own = url::Url::parse(&self.app.settings.public_url).map(|url| url.origin().ascii_serialization());
-        let own = own.unwrap_or_default();
-        if origins.next().is_none() && !own.is_empty() && origin == own {
-            return Ok(());
-        }
-        let detail = format!("a page of {own} was expected, one of {} speaks", crate::problem::shown(&origin));
-        Err(Problem::new(StatusCode::FORBIDDEN, "origin_refused", detail))
     }
 
     /// RFC 9728 section 5.1: where to find out whose tokens are taken.

@@ -248,6 +248,7 @@ pub fn claim(number: u8, role: Role, units: u128) -> ClaimSettlement {
         cover: None,
         credit: None,
         named: None,
+        order: None,
     }
 }
 
