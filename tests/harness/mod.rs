@@ -4,6 +4,7 @@ pub mod closing;
 #[allow(dead_code, reason = "the store's tests need more of it")]
 #[path = "../../adapters/store/src/tests/cluster.rs"]
 pub mod cluster;
+pub mod front;
 pub mod issuer;
 pub mod process;
 pub mod rpc_proxy;

@@ -1,7 +1,7 @@
 //! `purser dev`: everything on this machine, ready in seconds; gone when it is stopped, or kept in a folder.
 
-mod exports;
-mod home;
+pub(crate) mod exports;
+pub(crate) mod home;
 mod mcp;
 
 use std::collections::HashMap;
