@@ -42,6 +42,7 @@ mod others_sell_through_the_paywall;
 mod our_wallet_pays_by_permit2;
 mod permits_are_carried;
 mod processes_come_and_go;
+mod programs_pay_through_a_proxy;
 mod releases_stand_side_by_side;
 mod roots_are_trusted_for_something;
 mod the_chain_reorganises;

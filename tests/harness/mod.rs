@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod front;
 pub mod issuer;
 pub mod process;
+pub mod proxied;
 pub mod rpc_proxy;
 pub mod shop;
 pub mod world;

@@ -219,3 +219,6 @@ async fn show_running(folder: &Path) -> Result<(), String> {
     }
     Err("the proxy that runs there did not become ready".into())
 }
+
+#[cfg(test)]
+mod tests;

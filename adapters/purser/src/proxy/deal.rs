@@ -185,10 +185,13 @@ impl Deal {
         }
         let code = code(error).unwrap_or("request_refused").to_owned();
         eprintln!("{} at {}: not paid: {code}", plain(&self.purchase.method), self.host);
-        let detail = match error {
+        let mut detail = match error {
             PayerError::Wallet(ClientError::Refused { detail, .. }) => detail.clone(),
             other => other.to_string(),
         };
+        if chosen.age == Age::Known && chosen.note.is_some() {
+            detail.push_str("; it is the purchase that was begun before: another one has a name (Purser-Purchase)");
+        }
         if definite && status != 429 {
             let mut problem = Problem::new(StatusCode::PAYMENT_REQUIRED, code, detail);
             problem.values.insert("purchase".into(), chosen.key.as_str().into());

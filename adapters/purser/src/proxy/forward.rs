@@ -14,14 +14,14 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use payer::{Demand, Fetched, Opened, Payer, PayerError, wants_allowance};
 use serde_json::Value;
 use server::hop;
 use server::problem::Problem;
 use server::wallet::MandateWallet;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::rustls;
 use x402::wire::{PAYMENT_SIGNATURE, X_PAYMENT};
@@ -37,6 +37,8 @@ use crate::pay::Remote;
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Of all bodies that are held at once. More waits.
 const HELD_BYTES_MAX: usize = 16 * BODY_BYTES_MAX;
+/// What is read of a longer one.
+const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a whole body may take to come.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -164,33 +166,17 @@ impl Proxy {
     }
 
     /// The body, read whole and bounded, with its part of the room.
-    async fn held(
-        &self,
-        headers: &HeaderMap,
-        body: Incoming,
-    ) -> Result<(Vec<u8>, tokio::sync::OwnedSemaphorePermit), Problem> {
+    async fn held(&self, headers: &HeaderMap, body: Incoming) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
         let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let too_large = |came: &str| {
-            let detail =
-                format!("a body of at most {BODY_BYTES_MAX} bytes was expected, {came} came; nothing was sent");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-        };
-        if let Some(said) = said.filter(|said| *said > BODY_BYTES_MAX) {
-            return Err(too_large(&said.to_string()));
-        }
         let needed = if hyper::body::Body::is_end_stream(&body) { 0 } else { said.unwrap_or(BODY_BYTES_MAX) };
-        let needed = u32::try_from(needed).unwrap_or(u32::MAX);
-        let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the proxy is ending");
-        let room = self.room.clone().acquire_many_owned(needed).await.map_err(busy)?;
-        match timeout(BODY_PATIENCE, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-            Ok(Ok(read)) => Ok((read.to_bytes().into(), room)),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large("more")),
-            Ok(Err(error)) => Err(Problem::invalid("body", format!("the body broke off: {error}"))),
-            Err(_) => {
-                let detail = format!("a whole body was expected within {} s", BODY_PATIENCE.as_secs());
-                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail))
-            }
-        }
+        let needed = u32::try_from(needed.min(BODY_BYTES_MAX)).unwrap_or(u32::MAX);
+        let ending = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the proxy is ending");
+        let room = self.room.clone().acquire_many_owned(needed).await.map_err(ending)?;
+        let read = timeout(BODY_PATIENCE, read_body(body)).await.map_err(|_| {
+            let detail = format!("a whole body was expected within {} s", BODY_PATIENCE.as_secs());
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail)
+        })?;
+        Ok((read?, room))
     }
 
     /// An answer, as it comes.
@@ -268,6 +254,26 @@ impl Proxy {
         }
         json
     }
+}
+
+/// What is too long is read on and thrown away for a while: before it has written, a client does not read.
+async fn read_body(mut body: Incoming) -> Result<Vec<u8>, Problem> {
+    let (mut read, mut came) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::invalid("body", format!("the body broke off: {error}")))?;
+        let part = frame.into_data().unwrap_or_default();
+        came = came.saturating_add(part.len());
+        match came {
+            0..=BODY_BYTES_MAX => read.extend_from_slice(&part),
+            _ if came > BODY_BYTES_MAX.saturating_add(DISCARDED_BYTES_MAX) => break,
+            _ => read = Vec::new(),
+        }
+    }
+    if came <= BODY_BYTES_MAX {
+        return Ok(read);
+    }
+    let detail = format!("a body of at most {BODY_BYTES_MAX} bytes was expected, {came} came; nothing was sent on");
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
 }
 
 pub fn room() -> Arc<Semaphore> {

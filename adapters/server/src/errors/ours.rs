@@ -212,8 +212,8 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ("answer_too_long", "The seller's answer is longer than what is read.", "Fetch it with a client of your own."),
     (
         "not_payable",
-        "The 402 has no PAYMENT-REQUIRED header that can be read.",
-        "It is not of x402 version 2; nothing was paid.",
+        "The 402 has no demand of x402 that can be read.",
+        "It is of another protocol, or broken; nothing was paid.",
     ),
     (
         "service_unreachable",
