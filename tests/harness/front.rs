@@ -79,14 +79,14 @@ impl Front {
         for name in ["payment-signature", "x-payment"] {
             if let Some(payment) = request.headers().get(name) {
                 self.paid.fetch_add(1, Ordering::SeqCst);
-                passed = passed.header(name, payment);
+                passed = passed.header(name, readdressed(payment.to_str().unwrap(), &base, &self.behind));
             }
         }
         let answer = passed.send().await.unwrap();
         let mut response = Response::builder().status(answer.status());
         for (name, value) in answer.headers() {
             match name.as_str() {
-                HEADER => response = response.header(HEADER, self.readdressed(value.to_str().unwrap(), &base)),
+                HEADER => response = response.header(HEADER, readdressed(value.to_str().unwrap(), &self.behind, &base)),
                 "transfer-encoding" | "content-length" => {}
                 _ => response = response.header(name, value),
             }
@@ -94,11 +94,12 @@ impl Front {
         let body = answer.text().await.unwrap().replace(&self.behind, &base);
         response.body(body.into()).unwrap()
     }
+}
 
-    fn readdressed(&self, header: &str, base: &str) -> String {
-        let text = String::from_utf8(STANDARD.decode(header).unwrap()).unwrap();
-        STANDARD.encode(text.replace(&self.behind, base))
-    }
+/// A header of x402 as it would be of another address; what is none stays as it is.
+fn readdressed(header: &str, from: &str, to: &str) -> String {
+    let text = STANDARD.decode(header).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.map_or_else(|| header.to_owned(), |text| STANDARD.encode(text.replace(from, to)))
 }
 
 async fn behave(State(front): State<Arc<Front>>, request: Request) -> Response {

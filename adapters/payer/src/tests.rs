@@ -211,7 +211,7 @@ async fn a_refusing_wallet_ends_it() {
 async fn the_wallet_looks_also_when_the_answer_breaks_off() {
     let stage = stage(Counting::default()).await;
     assert!(stage.fetch("/silent").await.is_err());
-    assert_eq!(*stage.wallet.looked.lock().unwrap(), [(Some(200), None)], "what came of it is reported");
+    assert_eq!(*stage.wallet.looked.lock().unwrap(), [(None, None)], "no answer is reported as none");
 }
 
 #[tokio::test]

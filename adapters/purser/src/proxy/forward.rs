@@ -28,7 +28,7 @@ use x402::wire::{PAYMENT_SIGNATURE, X_PAYMENT};
 
 use super::deal::Deal;
 use super::purchase::{Notebook, Wanted};
-use super::target::{Form, Own, Place, Target, is_browser, take};
+use super::target::{Form, Own, Place, Target, browser_refused, is_browser, take};
 use crate::client::{Client, ClientError};
 use crate::credential::Credential;
 use crate::pay::Remote;
@@ -67,7 +67,7 @@ pub struct Proxy {
 
 pub type Paying<'a> = Payer<MandateWallet<'a, Remote<'a>>>;
 
-pub fn silent(_: String) {}
+fn silent(_: String) {}
 
 impl Proxy {
     /// Requests and payments that have not ended.
@@ -105,9 +105,7 @@ impl Proxy {
         let (body, _room) = self.held(&head.headers, body).await?;
         let paid_already = head.headers.contains_key(PAYMENT_SIGNATURE) || head.headers.contains_key(X_PAYMENT);
         let browser = is_browser(&head.headers);
-        let mut headers = head.headers;
-        hop::drop_headers(&mut headers);
-        self.own.sign_via(&mut headers);
+        let headers = self.onward(head.headers);
         let Target { url, program, .. } = target;
         if paid_already {
             let request = self.outside.request(head.method.clone(), url.clone()).headers(headers).body(body);
@@ -149,8 +147,7 @@ impl Proxy {
             Opened::Asked { fetched, demand: Ok(demand) } => (fetched, demand),
         };
         if browser {
-            let detail = "a program was expected; a browser came, and a page in it must not spend";
-            let problem = Problem::new(StatusCode::PAYMENT_REQUIRED, "browser_refused", detail);
+            let problem = Problem { status: StatusCode::PAYMENT_REQUIRED, ..browser_refused() };
             return Ok(self.refusal(&problem, fetched, &demand));
         }
         let host = host(&url);
@@ -158,6 +155,18 @@ impl Proxy {
         // In a task of its own: a program that goes away takes its answer with it, not the payment.
         let ended = tokio::spawn(async move { deal.close().await }).await;
         ended.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "a payment broke off"))
+    }
+
+    /// What is said to the next hop.
+    fn onward(&self, mut headers: HeaderMap) -> HeaderMap {
+        // Some servers refuse a POST that does not say that it has no body; of a body its sender says the length.
+        let empty = headers.get(CONTENT_LENGTH).filter(|length| *length == "0").cloned();
+        hop::drop_headers(&mut headers);
+        if let Some(empty) = empty {
+            headers.insert(CONTENT_LENGTH, empty);
+        }
+        self.own.sign_via(&mut headers);
+        headers
     }
 
     pub fn paying<'a>(&'a self, surface: &'a Remote<'a>, again_after: Option<&'a str>) -> Paying<'a> {
@@ -297,13 +306,12 @@ pub fn lost<E: std::error::Error + 'static>(error: &PayerError<E>) -> Problem {
 fn is_of_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        // The error within an I/O error is none of its sources.
-        let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let found = within.and_then(|it| it.downcast_ref::<rustls::Error>()).or_else(|| error.downcast_ref());
-        if matches!(found, Some(rustls::Error::InvalidCertificate(_))) {
+        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }
-        cause = error.source();
+        // What an I/O error was made of is none of its sources.
+        let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = within.map(|within| within as &(dyn std::error::Error + 'static)).or_else(|| error.source());
     }
     false
 }

@@ -105,8 +105,7 @@ impl Own {
         };
         self.check_host(&head.headers)?;
         if is_browser(&head.headers) {
-            let detail = "a program was expected; a browser came, and a page in it must not spend";
-            return Err(refused(StatusCode::FORBIDDEN, "browser_refused", detail));
+            return Err(browser_refused());
         }
         Ok(Target { url: web(address)?, form: Form::Plain, program: program(&head.headers) })
     }
@@ -170,7 +169,8 @@ fn within(tunnel: &Tunnel, head: &Parts) -> Result<Target, Problem> {
     let asked = head.uri.path_and_query().map_or("/", |asked| asked.as_str());
     let url = web(&format!("{scheme}://{named}{asked}"))?;
     let found = (url.host_str().unwrap_or_default(), url.port_or_known_default());
-    if found != (end.host.as_str(), Some(end.port)) {
+    // Without a host the first part of the path would be read as one.
+    if named.is_empty() || found != (end.host.as_str(), Some(end.port)) {
         let detail =
             format!("Host: {}:{} was expected, as the tunnel was asked for; {} came", end.host, end.port, shown(named));
         return Err(refused(StatusCode::MISDIRECTED_REQUEST, "host_refused", detail));
@@ -197,6 +197,9 @@ fn web(text: &str) -> Result<Url, Problem> {
         let detail = format!("an http or https address without a user was expected, {why} came");
         refused(StatusCode::BAD_REQUEST, "target_unknown", detail)
     };
+    if text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("///")) {
+        return Err(bad("one without a host"));
+    }
     let mut url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(bad(&shown(url.scheme())));
@@ -218,6 +221,11 @@ fn check_upgrade(headers: &HeaderMap) -> Result<(), Problem> {
             Err(refused(StatusCode::NOT_IMPLEMENTED, "upgrade_refused", detail))
         }
     }
+}
+
+pub fn browser_refused() -> Problem {
+    let detail = "a program was expected; a browser came (Origin, Sec-Fetch-Site or Sec-Fetch-Dest), and a page in it must not spend";
+    refused(StatusCode::FORBIDDEN, "browser_refused", detail)
 }
 
 /// Node's `fetch` sends `Sec-Fetch-Mode` and neither of these; browsers send them in every request.
