@@ -22,17 +22,20 @@ pub fn python_script(name: &str) -> Command {
     command
 }
 
-/// A Node script with its interpreter. Modules are looked for from where a script lies, so it is laid beside them.
-pub fn node_script(name: &str) -> Command {
+/// Where modules are looked for: beside them.
+pub fn beside_the_modules(name: &str) -> PathBuf {
     let folder = std::env::var_os("PURSER_FOREIGN_NODE").map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| root().join("target/foreign/node"));
-    let node = foreign("node");
-    for part in [&node, &folder.join("node_modules/@x402/express/package.json")] {
-        assert!(part.is_file(), "{} is not there: tests/run installs it", part.display());
-    }
-    let beside = folder.join(name);
+    let part = folder.join("node_modules/@x402/express/package.json");
+    assert!(part.is_file(), "{} is not there: tests/run installs it", part.display());
+    folder.join(name)
+}
+
+/// A Node script with its interpreter. Modules are looked for from where a script lies, so it is laid beside them.
+pub fn node_script(name: &str) -> Command {
+    let mut command = Command::new(foreign("node"));
+    let beside = beside_the_modules(name);
     std::fs::copy(script(name), &beside).expect("the script can be laid beside its modules");
-    let mut command = Command::new(node);
     command.arg(beside);
     command
 }

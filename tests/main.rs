@@ -46,6 +46,7 @@ mod our_wallet_pays_by_permit2;
 mod permits_are_carried;
 mod prices_by_usage;
 mod processes_come_and_go;
+mod programs_pay_through_a_proxy;
 mod purchases_have_names;
 mod relayers_share_the_work;
 mod releases_stand_side_by_side;

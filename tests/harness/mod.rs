@@ -4,8 +4,10 @@ pub mod closing;
 #[allow(dead_code, reason = "the store's tests need more of it")]
 #[path = "../../adapters/store/src/tests/cluster.rs"]
 pub mod cluster;
+pub mod front;
 pub mod issuer;
 pub mod process;
+pub mod proxied;
 pub mod rpc_proxy;
 pub mod shop;
 pub mod world;

@@ -6,7 +6,8 @@
 //! 3. A 402 after a payment is an answer, not a reason to pay again.
 //! 4. Whatever the seller says or does not say, the wallet is told to look: the payer believes nobody.
 //!
-//! Read in this order: [`Wallet`] (the port), [`Payer::fetch`].
+//! Read in this order: [`Wallet`] (the port), [`Payer::fetch`]; [`Payer::open`] and [`Payer::present`] are its halves, for
+//! whoever passes answers on as they come.
 //!
 //! Never here: keys, mandates, budgets, a chain, the engine. Others can mount it on any wallet.
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use x402::wire::{PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE};
 
 pub use demand::{Demand, Offered, wants_allowance};
@@ -69,7 +70,7 @@ pub trait Wallet: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum PayerError<E: std::error::Error + 'static> {
     #[error("{url} cannot be reached: {why}")]
-    Unreachable { url: String, why: String },
+    Unreachable { url: String, why: String, source: Option<reqwest::Error> },
     #[error("{url} answered with more than {BODY_BYTES_MAX} bytes")]
     TooLong { url: String },
     #[error("{url} answered 402 without a demand that can be read: {why}")]
@@ -107,7 +108,7 @@ impl Fetched {
 
     /// The seller's receipt, of whichever version.
     pub fn receipt(&self) -> Option<&str> {
-        self.header(PAYMENT_RESPONSE).or_else(|| self.header(X_PAYMENT_RESPONSE))
+        receipt(&self.headers)
     }
 }
 
@@ -123,6 +124,25 @@ pub struct Bought<O> {
 pub struct Met {
     pub fetched: Fetched,
     pub demand: Option<Demand>,
+}
+
+/// What a request without a payment met.
+#[derive(Debug)]
+pub enum Opened {
+    /// No 402, and not read yet.
+    Answer(Response),
+    /// A 402, and what it asks for; or why that cannot be read.
+    Asked { fetched: Fetched, demand: Result<Demand, String> },
+}
+
+/// A payment that was shown to its seller.
+#[derive(Debug)]
+pub struct Presented<W: Wallet> {
+    pub payment: Payment,
+    /// Not read yet.
+    pub answer: Result<Response, PayerError<W::Error>>,
+    /// What the wallet found; its failure takes nothing back of the answer.
+    pub outcome: Result<W::Outcome, W::Error>,
 }
 
 /// What to fetch.
@@ -144,7 +164,7 @@ pub struct Payer<W> {
 impl<W: Wallet> Payer<W> {
     pub fn new(wallet: W, timeout: Duration) -> Result<Self, PayerError<W::Error>> {
         let built = reqwest::Client::builder().redirect(Policy::none()).timeout(timeout).build();
-        let http = built.map_err(|error| PayerError::Unreachable { url: String::new(), why: error.to_string() })?;
+        let http = built.map_err(|error| lost("", error))?;
         Ok(Self::with_client(http, wallet))
     }
 
@@ -161,40 +181,58 @@ impl<W: Wallet> Payer<W> {
     pub async fn fetch(&self, purchase: &Purchase) -> Result<Bought<W::Outcome>, PayerError<W::Error>> {
         let Met { fetched: met, demand } = self.meet(purchase).await?;
         let Some(demand) = demand else { return Ok(Bought { fetched: met, paid: None }) };
-        let (method, url, key) = (purchase.method.as_str(), purchase.url.as_str(), purchase.key.as_str());
-        let asked = Asked { method, url, key, demand: &demand };
-        let payment = self.wallet.pay(asked).await.map_err(PayerError::Wallet)?;
-        let fetched = self.send(purchase, Some((demand.payment_header(), &payment))).await;
-        let answered = fetched.as_ref().ok();
-        let reported = Reported {
-            status: answered.map(|fetched| fetched.status.as_u16()),
-            response: answered.and_then(Fetched::receipt),
-        };
-        let outcome = self.wallet.look(&payment, reported).await.map_err(PayerError::Wallet)?;
-        Ok(Bought { fetched: fetched?, paid: Some((payment, outcome)) })
+        let Presented { payment, answer, outcome } = self.present(purchase, &demand).await?;
+        let outcome = outcome.map_err(PayerError::Wallet)?;
+        Ok(Bought { fetched: read(&purchase.url, answer?).await?, paid: Some((payment, outcome)) })
     }
 
     /// One request without a payment: what is given for nothing, or what is asked.
     pub async fn meet(&self, purchase: &Purchase) -> Result<Met, PayerError<W::Error>> {
-        let fetched = self.send(purchase, None).await?;
-        if wants_allowance(fetched.status, &fetched.headers) {
-            return Err(PayerError::AllowanceRequired { url: purchase.url.clone() });
+        let url = || purchase.url.clone();
+        match self.open(purchase).await? {
+            Opened::Answer(answer) if wants_allowance(answer.status(), answer.headers()) => {
+                Err(PayerError::AllowanceRequired { url: url() })
+            }
+            Opened::Answer(answer) => Ok(Met { fetched: read(&purchase.url, answer).await?, demand: None }),
+            Opened::Asked { fetched, demand } => match demand {
+                Ok(demand) => Ok(Met { fetched, demand: Some(demand) }),
+                Err(why) => Err(PayerError::NotPayable { url: url(), why }),
+            },
         }
-        if fetched.status != StatusCode::PAYMENT_REQUIRED {
-            return Ok(Met { fetched, demand: None });
+    }
+
+    /// One request without a payment. What is no 402 is not read yet.
+    pub async fn open(&self, purchase: &Purchase) -> Result<Opened, PayerError<W::Error>> {
+        let answer = self.send(purchase, None).await?;
+        if answer.status() != StatusCode::PAYMENT_REQUIRED {
+            return Ok(Opened::Answer(answer));
         }
-        let not_payable = |why: String| PayerError::NotPayable { url: purchase.url.clone(), why };
-        let demand = Demand::read(&fetched.headers, &fetched.body).map_err(not_payable)?;
-        Ok(Met { fetched, demand: Some(demand) })
+        let fetched = read(&purchase.url, answer).await?;
+        let demand = Demand::read(&fetched.headers, &fetched.body);
+        Ok(Opened::Asked { fetched, demand })
+    }
+
+    /// Pays what is asked, once, shows the payment, and has the wallet look as soon as the seller has begun to answer.
+    /// An error says that there is no payment.
+    pub async fn present(&self, purchase: &Purchase, demand: &Demand) -> Result<Presented<W>, PayerError<W::Error>> {
+        let (method, url, key) = (purchase.method.as_str(), purchase.url.as_str(), purchase.key.as_str());
+        let payment = self.wallet.pay(Asked { method, url, key, demand }).await.map_err(PayerError::Wallet)?;
+        let answer = self.send(purchase, Some((demand.payment_header(), &payment))).await;
+        let answered = answer.as_ref().ok();
+        let reported = Reported {
+            status: answered.map(|answer| answer.status().as_u16()),
+            response: answered.and_then(|answer| receipt(answer.headers())),
+        };
+        let outcome = self.wallet.look(&payment, reported).await;
+        Ok(Presented { payment, answer, outcome })
     }
 
     async fn send(
         &self,
         purchase: &Purchase,
         payment: Option<(&'static str, &Payment)>,
-    ) -> Result<Fetched, PayerError<W::Error>> {
-        let unreachable = |why: String| PayerError::Unreachable { url: purchase.url.clone(), why };
-        let lost = |error: reqwest::Error| unreachable(error.without_url().to_string());
+    ) -> Result<Response, PayerError<W::Error>> {
+        let unreachable = |why: String| PayerError::Unreachable { url: purchase.url.clone(), why, source: None };
         let method = Method::from_bytes(purchase.method.as_bytes()).map_err(|error| unreachable(error.to_string()))?;
         let mut headers = purchase.headers.clone();
         // Ours alone: a caller's own payment header would be a second one.
@@ -207,15 +245,41 @@ impl<W: Wallet> Payer<W> {
         if let Some((name, payment)) = payment {
             request = request.header(name, &payment.header);
         }
-        let mut response = request.send().await.map_err(lost)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(lost)? {
-            if body.len().saturating_add(chunk.len()) > BODY_BYTES_MAX {
-                return Err(PayerError::TooLong { url: purchase.url.clone() });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Fetched { status, headers, body })
+        request.send().await.map_err(|error| lost(&purchase.url, error))
     }
+}
+
+/// No answer, and why.
+pub fn lost<E: std::error::Error + 'static>(url: &str, error: reqwest::Error) -> PayerError<E> {
+    let error = error.without_url();
+    PayerError::Unreachable { url: url.to_owned(), why: causes(&error), source: Some(error) }
+}
+
+/// What an error comes of; the outermost alone says little.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn receipt(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(PAYMENT_RESPONSE).or_else(|| headers.get(X_PAYMENT_RESPONSE));
+    header.and_then(|value| value.to_str().ok())
+}
+
+/// Reads an answer whole.
+async fn read<E: std::error::Error + 'static>(url: &str, mut response: Response) -> Result<Fetched, PayerError<E>> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| lost(url, error))? {
+        if body.len().saturating_add(chunk.len()) > BODY_BYTES_MAX {
+            return Err(PayerError::TooLong { url: url.to_owned() });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Fetched { status, headers, body })
 }

@@ -22,6 +22,7 @@ struct Counting {
     looked: Mutex<Vec<(Option<u16>, Option<String>)>>,
     over: Mutex<Vec<&'static str>>,
     refuses: bool,
+    blind: bool,
 }
 
 #[async_trait]
@@ -40,7 +41,7 @@ impl Wallet for Arc<Counting> {
 
     async fn look(&self, _: &Payment, reported: Reported<'_>) -> Result<(), No> {
         self.looked.lock().unwrap().push((reported.status, reported.response.map(str::to_owned)));
-        Ok(())
+        if self.blind { Err(No) } else { Ok(()) }
     }
 }
 
@@ -211,6 +212,17 @@ async fn the_wallet_looks_also_when_the_answer_breaks_off() {
     let stage = stage(Counting::default()).await;
     assert!(stage.fetch("/silent").await.is_err());
     assert_eq!(*stage.wallet.looked.lock().unwrap(), [(None, None)], "no answer is reported as none");
+}
+
+#[tokio::test]
+async fn a_wallet_that_cannot_look_takes_nothing_back_of_the_answer() {
+    let stage = stage(Counting { blind: true, ..Counting::default() }).await;
+    assert_eq!(stage.fetch("/sold").await.unwrap_err().code(), "wallet_refused");
+    let purchase = Purchase { method: "GET".into(), url: format!("{}/sold", stage.base), ..Purchase::default() };
+    let Opened::Asked { demand: Ok(demand), .. } = stage.payer.open(&purchase).await.unwrap() else { panic!("a 402") };
+    let shown = stage.payer.present(&purchase, &demand).await.unwrap();
+    assert!(shown.outcome.is_err());
+    assert_eq!(shown.answer.unwrap().text().await.unwrap(), "sold");
 }
 
 #[tokio::test]

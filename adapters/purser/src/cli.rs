@@ -15,6 +15,7 @@ use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
 use crate::mcp::McpArgs;
 use crate::pay::PayArgs;
+use crate::proxy::ProxyArgs;
 use crate::restore::{BackupArgs, RestoreArgs};
 use crate::subject::SubjectArgs;
 use crate::verify::VerifyArgs;
@@ -88,6 +89,8 @@ pub enum Command {
     Pay(PayArgs),
     /// The tools of a coding agent (MCP), over standard input and output.
     Mcp(McpArgs),
+    /// A proxy on this machine: a program in any language pays 402s without code. Prints one line, and how to use it.
+    Proxy(ProxyArgs),
 }
 
 pub(crate) fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {

@@ -56,7 +56,16 @@ pub struct Client {
 impl Client {
     /// No redirects: a payment header goes to the origin that it was meant for, and nowhere else.
     pub fn new(base: &str) -> Result<Self, ClientError> {
-        let built = reqwest::Client::builder().redirect(Policy::none()).timeout(TIMEOUT).build();
+        Self::build(base, reqwest::Client::builder())
+    }
+
+    /// Past every proxy that the environment names: for a proxy, which would name itself.
+    pub fn direct(base: &str) -> Result<Self, ClientError> {
+        Self::build(base, reqwest::Client::builder().no_proxy())
+    }
+
+    fn build(base: &str, http: reqwest::ClientBuilder) -> Result<Self, ClientError> {
+        let built = http.redirect(Policy::none()).timeout(TIMEOUT).build();
         let http = built.map_err(|error| ClientError::Unreachable { url: base.to_owned(), why: error.to_string() })?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
     }

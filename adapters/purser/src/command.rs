@@ -7,7 +7,7 @@ use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
     approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init, keys, mcp,
-    operate, pay, principal, receivables, reconcile, resolve, restore, serve, stop, subject, telemetry, verify,
+    operate, pay, principal, proxy, receivables, reconcile, resolve, restore, serve, stop, subject, telemetry, verify,
 };
 use clap::Parser;
 
@@ -93,6 +93,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             Ended::Previewed => ExitCode::from(3),
         }),
         Command::Mcp(args) => mcp::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Proxy(args) => proxy::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => Ok(match verify::run(&args).await {
             Ok(Judged::Valid) => ExitCode::SUCCESS,
             Ok(Judged::Invalid) => ExitCode::from(1),

@@ -1,8 +1,8 @@
 //! `purser dev`: everything on this machine, ready in seconds; gone when it is stopped, or kept in a folder.
 
 mod a2a;
-mod exports;
-mod home;
+pub(crate) mod exports;
+pub(crate) mod home;
 mod mcp;
 mod options;
 

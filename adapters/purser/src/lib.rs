@@ -35,6 +35,7 @@ pub mod opening;
 pub mod operate;
 pub mod pay;
 pub mod principal;
+pub mod proxy;
 mod receivables;
 pub mod reconcile;
 pub mod resolve;

@@ -99,7 +99,7 @@ pub async fn buy(
 fn said(error: PayerError<ClientError>) -> ClientError {
     match error {
         PayerError::Wallet(error) => error,
-        PayerError::Unreachable { url, why } => ClientError::Unreachable { url, why },
+        PayerError::Unreachable { url, why, .. } => ClientError::Unreachable { url, why },
         PayerError::NotPayable { ref url, .. }
         | PayerError::TooLong { ref url }
         | PayerError::AllowanceRequired { ref url } => {

@@ -18,6 +18,7 @@ mod docs;
 mod errors;
 mod events;
 pub mod facilitator;
+pub mod hop;
 mod intake;
 mod kill;
 pub mod limits;

@@ -20,15 +20,14 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
-use http::header::{
-    CONNECTION, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE,
-};
+use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use paywall::Paid;
 use reqwest::Url;
 use sha2::{Digest, Sha256};
 
+use crate::hop;
 use crate::problem::Problem;
 
 /// How long an upstream may take to take the connection; the rest is the route's own limit.
@@ -144,7 +143,7 @@ impl Upstream {
     /// Headers for the upstream: the client's without ours and without those of the hop, and what we say, signed.
     fn headers(&self, request: &Said<'_>, came: &HeaderMap) -> Result<HeaderMap, Problem> {
         let mut headers = came.clone();
-        drop_hop(&mut headers);
+        hop::drop_headers(&mut headers);
         let spoken_for: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
         // What it charges is for the paywall to read, and to take out.
         for name in spoken_for {
@@ -237,26 +236,6 @@ fn is_ours(name: &str) -> bool {
         || name == FORWARDED.as_str()
 }
 
-/// Headers of one hop, those that `Connection` names among them.
-fn drop_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE] {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "transfer-encoding", "content-length"] {
-        headers.remove(name);
-    }
-}
-
 async fn forward(
     State(upstream): State<Arc<Upstream>>,
     Extension(paid): Extension<Paid>,
@@ -284,7 +263,7 @@ async fn pass_on(upstream: &Upstream, paid: &Paid, request: Request<Body>) -> Re
         Problem::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", detail)
     })?;
     let (mut parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-    drop_hop(&mut parts.headers);
+    hop::drop_headers(&mut parts.headers);
     let spoken_for: Vec<HeaderName> = parts
         .headers
         .keys()

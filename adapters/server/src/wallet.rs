@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use http::Method;
+use ledger::id::{Digest, IdempotencyKey};
 use payer::{Asked, Demand, Payment, Reported, Wallet};
 use serde_json::{Value, json};
 
@@ -94,6 +95,14 @@ impl<S: Surface> Wallet for MandateWallet<'_, S> {
             "the chain does not show it yet; the amount stays held until it does or cannot any more".to_owned()
         });
         Ok(outcome)
+    }
+}
+
+/// The idempotency key of a purchase: its name, where that is one; else the digest of its name, so that any words do.
+pub fn key_of(purchase: &str) -> String {
+    match purchase.parse::<IdempotencyKey>() {
+        Ok(key) => key.to_string(),
+        Err(_) => format!("purchase-{}", Digest::of(purchase.as_bytes())),
     }
 }
 

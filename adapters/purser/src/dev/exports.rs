@@ -32,7 +32,7 @@ pub fn of(line: &Value) -> Result<String, String> {
 }
 
 /// POSIX: nothing is special inside single quotes but their end.
-fn quoted(value: &str) -> String {
+pub fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 

@@ -217,17 +217,63 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ("answer_too_long", "The seller's answer is longer than what is read.", "Fetch it with a client of your own."),
     (
         "not_payable",
-        "The 402 has no PAYMENT-REQUIRED header that can be read.",
-        "It is not of x402 version 2; nothing was paid.",
+        "The 402 has no demand of x402 that can be read.",
+        "It is of another protocol, or broken; nothing was paid.",
     ),
     (
         "service_unreachable",
-        "`purser mcp` cannot reach the service of its --service file.",
-        "See that it runs; then call again with the same arguments.",
+        "`purser mcp` or `purser proxy` cannot reach the service of its --service file.",
+        "See that it runs; then ask again for the same.",
     ),
     (
         "service_unreadable",
-        "What answered `purser mcp` is not the service.",
+        "What answered `purser mcp` or `purser proxy` is not the service.",
         "See that the url of the --service file is the service's.",
+    ),
+    (
+        "seller_certificate_refused",
+        "The certificate that the seller showed to `purser proxy` is not one that the system trusts for its name.",
+        "Do not pay there. A company network or a test names its own authority with --upstream-ca.",
+    ),
+    (
+        "target_unknown",
+        "`purser proxy` was asked for something that is no address of a server.",
+        "Send a request as to a proxy, or to /https://host/path; without a user in the address.",
+    ),
+    (
+        "host_refused",
+        "`Host` names another server than the one that is spoken to.",
+        "To `purser proxy` in its plain form it is 127.0.0.1 with the port; in a tunnel, the end of the tunnel.",
+    ),
+    (
+        "browser_refused",
+        "A browser asked, and what a page asks for is not paid.",
+        "Let a program ask. One that is no browser sends no Origin, Sec-Fetch-Site or Sec-Fetch-Dest.",
+    ),
+    (
+        "peer_refused",
+        "A program of another user of the machine asked.",
+        "Run a proxy of your own, with a mandate of your own.",
+    ),
+    (
+        "loop_refused",
+        "The request leads back to the proxy that got it.",
+        "Take the proxy's own address out of what is asked through it.",
+    ),
+    ("method_refused", "The method is not passed on.", "Use another: TRACE shows headers to whoever asks."),
+    (
+        "upgrade_refused",
+        "Another protocol than HTTP was asked for, such as a WebSocket.",
+        "Let the program go past the proxy (NO_PROXY) for it; it is not paid for over x402.",
+    ),
+    (
+        "purchases_full",
+        "The proxy remembers as many purchases as it can.",
+        "Name the purchase with `Purser-Purchase`: of a name nothing has to be remembered.",
+    ),
+    (
+        "purchase_unwritten",
+        "The purchase cannot be written into the proxy's folder, so it was not begun.",
+        "Make room on the disk, or make the folder writable.",
     ),
 ];

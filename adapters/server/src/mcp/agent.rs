@@ -5,13 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ledger::id::{Digest, IdempotencyKey};
 use payer::{Met, Payer, PayerError};
 use rmcp::model::JsonObject;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{BUDGET, PAY, QUOTE, REQUEST_MANDATE, STATUS};
-use crate::wallet::{Call, MandateWallet, Surface};
+use crate::wallet::{Call, MandateWallet, Surface, key_of};
 
 /// What is given of a bought body: a model reads all of it.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -203,14 +202,6 @@ async fn payer<'a, E: Errands>(
 ) -> Result<Payer<MandateWallet<'a, E>>, Refused> {
     let client = errands.client_for(url).await.map_err(|why| Refused::argument("url", why))?;
     Ok(Payer::with_client(client, wallet))
-}
-
-/// The idempotency key of a purchase: its name, where that is one; else the digest of its name, so that any words do.
-fn key_of(purchase: &str) -> String {
-    match purchase.parse::<IdempotencyKey>() {
-        Ok(key) => key.to_string(),
-        Err(_) => format!("purchase-{}", Digest::of(purchase.as_bytes())),
-    }
 }
 
 fn silent(_: String) {}
