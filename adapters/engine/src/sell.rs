@@ -299,7 +299,7 @@ impl Engine {
                     SettlementCall::Permit(call) if call.sponsored.is_none() => {
                         Some(self.chain.allowance(terms.token, claimed.payer, PERMIT2).await?)
                     }
-                    SettlementCall::Permit(_) | SettlementCall::Transfer(_) => None,
+                    SettlementCall::Permit(_) | SettlementCall::Transfer(_) | SettlementCall::Wallet(_) => None,
                 };
                 let (balance, allowance) = (at_most(balance), allowance.map(at_most));
                 Ok(Payable { since_block: head, cover: Some(Cover { balance, allowance, beside }) })

@@ -68,7 +68,7 @@ impl Engine {
         let outcome = observe_after(self.chain.as_ref(), &expected, receipt, settlement.since_block).await?;
         let other = Self::used_by_another(&outcome, ours, finalized).filter(|other| !sent.contains(other));
         let command = match (outcome, ours) {
-            (Outcome::Settled { transaction, block }, _)
+            (Outcome::Settled { transaction, block, .. }, _)
                 if ours == Some(transaction) || sent.contains(&transaction) =>
             {
                 if !self.is_confirmed(&block).await? {
