@@ -210,6 +210,9 @@ fn nobody_else_spends() {
     }
     let strange = stage.get(&format!("{}/paid/report", stage.front.stranger));
     assert_eq!(strange.refused(), (502, "seller_certificate_refused"));
+    // A payment goes to the origin that asked for it.
+    let elsewhere = stage.get(&format!("{}/elsewhere/paid/report", stage.front.https));
+    assert_eq!(elsewhere.refused(), (402, "payee_mismatch"));
     assert_eq!(stage.get("http://127.0.0.1:1/").refused(), (502, "seller_unreachable"));
     let elsewhere = Command::new("curl")
         .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--proxy", stage.url()])

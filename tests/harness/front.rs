@@ -2,7 +2,8 @@
 //! behaves as its paths say: what it sells is settled by the service behind it, and counted on the chain.
 //!
 //! `/paid/…` as it is; `/held/…` answers a paid request when it is let; `/again/…` takes the money and asks for it again;
-//! `/old/…` speaks version 1 alone; `/echo` says what came; `/away` redirects.
+//! `/old/…` speaks version 1 alone; `/elsewhere/…` shows the terms of the shop behind, under its address; `/echo` says
+//! what came; `/away` redirects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -121,6 +122,12 @@ async fn behave(State(front): State<Arc<Front>>, request: Request) -> Response {
         let mut answer = front.sold(request, path).await;
         answer.headers_mut().remove(HEADER);
         return answer;
+    }
+    if let Some(path) = path.strip_prefix("/elsewhere") {
+        // The terms of another shop, as they are.
+        let answer = front.client.get(format!("{}{path}", front.behind)).send().await.unwrap();
+        let asked = answer.headers()[HEADER].clone();
+        return Response::builder().status(402).header(HEADER, asked).body(Body::empty()).unwrap();
     }
     match path.as_str() {
         "/echo" => echo(request).await,

@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
 /// Commands that tell something keep the log quiet; services speak.
 const fn default_level(command: &Command) -> &'static str {
     match command {
-        Command::Serve(_) | Command::Dev(_) | Command::Chain(_) => "info",
+        Command::Serve(_) | Command::Dev(_) | Command::Chain(_) | Command::Proxy(_) => "info",
         _ => "warn",
     }
 }

@@ -74,7 +74,7 @@ impl Deal {
         if let Err(error) = &shown
             && self.came_to_nothing(&remote, &chosen, error).await
         {
-            chosen = match self.begin() {
+            chosen = match self.begin().await {
                 Ok(chosen) => chosen,
                 Err(error) => return proxy.own_answer(&unwritten(&error)),
             };
@@ -95,17 +95,20 @@ impl Deal {
         let note = self.proxy.notebook.note(self.fingerprint);
         let same = |note: Note| Chosen { key: note.key.clone(), note: Some(note), age: Age::Known };
         match standing(note.as_ref(), self.arrived, self.proxy.window_seconds) {
-            Standing::New => self.begin(),
+            Standing::New => self.begin().await,
             Standing::Same(note) => Ok(same(note)),
             Standing::Passed(note) => match state(remote, &note).await {
-                Some(state) if state == "settled" || never_happened(&state) => self.begin(),
+                Some(state) if state == "settled" || never_happened(&state) => self.begin().await,
                 _ => Ok(same(note)),
             },
         }
     }
 
-    fn begin(&self) -> Result<Chosen, PurchaseError> {
-        let note = self.proxy.notebook.begin(self.fingerprint, now())?;
+    async fn begin(&self) -> Result<Chosen, PurchaseError> {
+        let (proxy, request) = (self.proxy.clone(), self.fingerprint);
+        // It waits for the disk.
+        let begun = tokio::task::spawn_blocking(move || proxy.notebook.begin(request, now())).await;
+        let note = begun.map_err(|error| PurchaseError::Unwritten(error.to_string()))??;
         Ok(Chosen { key: note.key.clone(), note: Some(note), age: Age::Fresh })
     }
 
@@ -127,14 +130,9 @@ impl Deal {
             Ok(view) => view["state"].as_str().unwrap_or("unknown").to_owned(),
             Err(_) => "unknown".to_owned(),
         };
-        let status = answer.as_ref().map_or("nothing".to_owned(), |answer| answer.status().as_u16().to_string());
-        let method = plain(&self.purchase.method);
-        eprintln!(
-            "{method} at {}: payment {}, {}, is {state}; answered {status}",
-            self.host,
-            payment.id,
-            price(&outcome)
-        );
+        let answered = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+        let (method, host, payment_id) = (plain(&self.purchase.method), &self.host, &payment.id);
+        tracing::info!(method, host, payment = payment_id, state, answered, "{}", price(&outcome));
         let notebook = &self.proxy.notebook;
         if chosen.note.is_some() {
             warned(notebook.paid(self.fingerprint, &chosen.key, &payment.id, now()));
@@ -184,7 +182,7 @@ impl Deal {
             warned(self.proxy.notebook.forget(self.fingerprint, &chosen.key));
         }
         let code = code(error).unwrap_or("request_refused").to_owned();
-        eprintln!("{} at {}: not paid: {code}", plain(&self.purchase.method), self.host);
+        tracing::info!(method = plain(&self.purchase.method), host = self.host, code, "not paid");
         let mut detail = match error {
             PayerError::Wallet(ClientError::Refused { detail, .. }) => detail.clone(),
             other => other.to_string(),
