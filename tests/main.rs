@@ -13,6 +13,7 @@ mod a_stranger_sets_it_up;
 mod acceptances_stand;
 mod agents_come_over_mcp;
 mod attacks_on_mandates;
+mod attacks_on_sellers;
 mod books_are_exported;
 mod books_balance;
 mod callers_are_who_they_say;

@@ -31,7 +31,7 @@ use crate::error::EngineError;
 use crate::tenant::FacilitatorRole;
 use crate::{Engine, Identity};
 pub use carriage::Repeater;
-use carriage::{Carriage, LOOK_BACK_BLOCKS, check_payee, claimed_payer};
+use carriage::{Carriage, LOOK_BACK_BLOCKS, claimed_payer};
 use claims::{charged_nothing, spent};
 
 impl Engine {
@@ -47,7 +47,7 @@ impl Engine {
             Err(refusal) => return Ok(VerifyResponse::refused(&refusal, claimed_payer(request))),
         };
         let payer = payment.payer().to_string();
-        if let Err(refusal) = check_payee(&role, &payment) {
+        if let Err(refusal) = self.check_parties(tenant, &role, &payment).await? {
             return Ok(VerifyResponse::refused(&refusal, Some(payer)));
         }
         if self.is_spent(tenant, &payment).await? {
@@ -80,7 +80,7 @@ impl Engine {
             Ok(payment) => payment,
             Err(refusal) => return Ok(refused(&refusal)),
         };
-        if let Err(refusal) = check_payee(&role, &payment) {
+        if let Err(refusal) = self.check_parties(tenant, &role, &payment).await? {
             return Ok(refused(&refusal));
         }
         let authorization = book::authorization(&payment.claim_key())?;

@@ -136,6 +136,7 @@ fn settlement(settled: Result<SaleSettled, EngineError>) -> Result<Settled, Sett
 fn refusal(error: EngineError) -> Refusal {
     match error {
         EngineError::Payment(refusal) => refusal.into(),
+        EngineError::ScreeningDenied(message) => Refusal::Policy { code: "screening_denied", message },
         EngineError::Book(Rejection::PaymentUsedForOtherResource { .. }) => Refusal::UsedForOtherResource,
         // Whoever has signed already shall not sign again: the same payment is good when it goes on.
         EngineError::Book(rejection @ Rejection::Stopped { .. }) => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ledger::id::TenantId;
 use ledger::settlement::{Settlement, SettlementKey};
 use serde_json::{Map, json};
 use x402::exact::{Signed, Transfer, VerifiedPayment};
@@ -10,8 +11,9 @@ use x402::refusal::Refusal;
 use x402::scheme;
 use x402::wire::{FacilitatorRequest, SettleResponse};
 
+use crate::error::EngineError;
 use crate::tenant::{AllowedPayees, FacilitatorRole};
-use crate::{Identity, book};
+use crate::{Engine, Identity, book};
 
 /// How far back a used nonce is looked for: an authorization lives minutes, a block a second or more.
 pub(super) const LOOK_BACK_BLOCKS: u64 = 7_200;
@@ -85,7 +87,7 @@ pub(super) fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
 }
 
 /// The payee, and with `upto` the one account that may settle: it must be ours.
-pub(super) fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
+fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
     if let Transfer::Upto { facilitator } = payment.terms().transfer
         && facilitator != role.relayer.address()
     {
@@ -99,6 +101,21 @@ pub(super) fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> 
         AllowedPayees::Listed(_) => {
             let expected = "a payee that this facilitator carries for";
             Err(Refusal::new(Reason::InvalidPaymentRequirements, "payTo", expected, pay_to))
+        }
+    }
+}
+
+impl Engine {
+    /// Who is paid must be known here, and nobody barred.
+    pub(super) async fn check_parties(
+        &self,
+        tenant: &TenantId,
+        role: &FacilitatorRole,
+        payment: &VerifiedPayment,
+    ) -> Result<Result<(), Refusal>, EngineError> {
+        match check_payee(role, payment) {
+            Ok(()) => self.screen_carriage(tenant, payment).await,
+            Err(refusal) => Ok(Err(refusal)),
         }
     }
 }
