@@ -15,6 +15,7 @@ mod agents_come_over_mcp;
 mod agents_sell_over_a2a;
 mod attacks_on_mandates;
 mod attacks_on_payments;
+mod attacks_on_sellers;
 mod books_are_exported;
 mod books_balance;
 mod callers_are_who_they_say;

@@ -93,6 +93,7 @@ impl Engine {
         }
         self.check_quota(identity, &tenant.limits).await?;
         let draft = self.draft(identity, &tenant, &request, &offer, spend, digest).await?;
+        self.screen_offer(&tenant, &offer).await?;
         let held = self.hold(identity, &draft).await;
         let held = held.inspect_err(|error| self.count_refusal(identity, &tenant.limits, error))?;
         let committed = self.commit(identity, held).await?;

@@ -79,6 +79,10 @@ pub enum EngineError {
     StoreUnavailable(String),
     #[error("the outcome is not known yet: {0}")]
     OutcomeUnknown(String),
+    #[error("a payment was expected that may be made: {0}")]
+    ScreeningDenied(String),
+    #[error("whether this payment may be made cannot be asked: {0}")]
+    ScreeningUnavailable(String),
     #[error("the signer: {0}")]
     Signer(#[from] SignError),
     #[error("this service has no {0}; its configuration would name one")]
@@ -117,6 +121,8 @@ impl EngineError {
             Self::ChainRefused(_) => "chain_refused",
             Self::StoreUnavailable(_) => "store_unavailable",
             Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::ScreeningDenied(_) => "screening_denied",
+            Self::ScreeningUnavailable(_) => "screening_unavailable",
             Self::Signer(_) => "signer_unavailable",
             Self::NotConfigured(_) => "not_configured",
             Self::Broken(_) => "internal_error",
@@ -134,6 +140,7 @@ impl EngineError {
             | Self::CartMismatch { .. }
             | Self::OfferSignature { .. }
             | Self::VerifierUnknown { .. }
+            | Self::ScreeningDenied(_)
             | Self::CartRequired => Kind::Refused,
             Self::Forbidden { .. } => Kind::Forbidden,
             Self::QuotaExceeded { .. } => Kind::TooMany,
@@ -145,6 +152,7 @@ impl EngineError {
             | Self::ChainRefused(_)
             | Self::StoreUnavailable(_)
             | Self::OutcomeUnknown(_)
+            | Self::ScreeningUnavailable(_)
             | Self::Signer(_) => Kind::Unavailable,
             Self::NotConfigured(_) => Kind::NotFound,
             Self::Broken(_) => Kind::Internal,

@@ -33,7 +33,7 @@ use crate::error::EngineError;
 use crate::named::{Place, content};
 use crate::tenant::FacilitatorRole;
 pub use carriage::Repeater;
-use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, check_payee, claimed_payer, settler};
+use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, claimed_payer, settler};
 use claims::{charged_nothing, spent};
 
 impl Engine {
@@ -50,7 +50,7 @@ impl Engine {
             Err(refusal) => return Ok(VerifyResponse::refused(&refusal, claimed_payer(request))),
         };
         let payer = payment.payer().to_string();
-        if let Err(refusal) = check_payee(&role, &payment) {
+        if let Err(refusal) = self.check_parties(tenant, &role, &payment).await? {
             return Ok(VerifyResponse::refused(&refusal, Some(payer)));
         }
         if let Err(refusal) = identifier::read(payload.extensions.as_ref()) {
@@ -86,7 +86,7 @@ impl Engine {
             Ok(payment) => payment,
             Err(refusal) => return Ok(refused(&refusal)),
         };
-        if let Err(refusal) = check_payee(&role, &payment) {
+        if let Err(refusal) = self.check_parties(tenant, &role, &payment).await? {
             return Ok(refused(&refusal));
         }
         let name = match identifier::read(payload.extensions.as_ref()) {

@@ -37,6 +37,7 @@ pub mod reconcile;
 pub mod recurrence;
 pub mod refund;
 pub mod restore;
+pub mod screening;
 pub mod sell;
 mod standing;
 pub mod status;
@@ -64,6 +65,7 @@ use crate::desk::Desk;
 use crate::error::EngineError;
 use crate::ports::{Clock, Entropy, Outside, StatusLists};
 use crate::quota::Quotas;
+use crate::screening::Screening;
 use crate::status::Lists;
 use crate::tenant::Tenant;
 
@@ -88,6 +90,8 @@ pub struct Engine {
     pub outside: OnceLock<Arc<dyn Outside>>,
     /// Set by a service that looks up the status of mandates that others issued.
     pub status_lists: OnceLock<Arc<dyn StatusLists>>,
+    /// Set by a service that screens payments.
+    pub screening: OnceLock<Arc<dyn Screening>>,
     /// Roots that were verified before.
     remembered: RootMemory,
     tenants: RwLock<Tenants>,
@@ -120,6 +124,7 @@ impl Engine {
             entropy,
             outside,
             status_lists: OnceLock::new(),
+            screening: OnceLock::new(),
             remembered: RootMemory::default(),
             tenants,
             confirmations: NonZeroU64::MIN,

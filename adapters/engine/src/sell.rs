@@ -119,6 +119,7 @@ impl Engine {
         if let Some(sale) = found.filter(|sale| sale.state != SettlementState::Abandoned) {
             return self.claimed_before(&identity, presented, sale).await;
         }
+        self.screen_payment(&payment).await?;
         let payable = self.check_payable(tenant, &payment).await?;
         let expected = payment.expected();
         let paid_by = order::document(&key);

@@ -8,6 +8,7 @@ use alloy_primitives::Address;
 use ledger::budget::Caps;
 use ledger::id::{PayeeId, PrincipalId, TenantId, TenantSecret};
 use ledger::journal::SaltKey;
+use ledger::money::Amount;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use x402::chain::Relayer;
@@ -102,6 +103,16 @@ pub struct Limits {
     pub delegations_burst: u32,
     /// How long a call waits for a settlement before it answers that it is pending.
     pub settle_wait_millis: u64,
+    pub ceilings: Ceilings,
+}
+
+/// What lies at keys that are open in memory, at most; watched, not enforced: nobody can be kept from sending more.
+#[derive(Clone, Debug, Default)]
+pub struct Ceilings {
+    /// Of a token, at the wallet.
+    pub wallet: Option<(Address, Amount)>,
+    /// Of the chain's own coin, at the relayer.
+    pub relayer_gwei: Option<u64>,
 }
 
 impl Default for Limits {
@@ -115,6 +126,7 @@ impl Default for Limits {
             refusals_burst: 200,
             delegations_burst: 100,
             settle_wait_millis: 5_000,
+            ceilings: Ceilings::default(),
         }
     }
 }

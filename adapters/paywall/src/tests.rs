@@ -4,6 +4,7 @@ mod browsers;
 mod drawer;
 mod extensions;
 mod payments;
+mod releases;
 mod requests;
 mod settlements;
 mod usage;

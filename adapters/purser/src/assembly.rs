@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
@@ -19,6 +19,7 @@ use engine::tenant::{
 use ledger::budget::Caps;
 use ledger::id::{Micros, TenantId, TenantSecret};
 use ledger::journal::SaltKey;
+use ledger::money::Amount;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use store::{Options, Schema, SqlStore};
@@ -26,11 +27,13 @@ use x402::chain::Relayer;
 use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 
 use crate::config::{
-    ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig, VerifierConfig,
+    ChainConfig, Config, ConfigError, HotWalletMax, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig,
+    VerifierConfig,
 };
 use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
 use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
+use crate::screening::{Loopback, Screens};
 use crate::status_lists::PublishedLists;
 use crate::trust::file::TrustFile;
 
@@ -42,7 +45,7 @@ pub enum AssemblyError {
     Key(#[from] KeyError),
     #[error("the store: {0}")]
     Store(#[from] ledger::store::StoreError),
-    #[error("status lists: {0}")]
+    #[error("what is asked elsewhere: {0}")]
     Fetcher(String),
     #[error("tenant {tenant}: {why}")]
     Tenant { tenant: String, why: String },
@@ -106,6 +109,10 @@ pub fn engine(
     let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
     let lists = Fetcher::new(config.reach()).map(PublishedLists::new).map_err(AssemblyError::Fetcher)?;
     let _ = engine.status_lists.set(Arc::new(lists));
+    if let Some(screening) = &config.screening {
+        let loopback = if config.is_devnet() { Loopback::Allowed } else { Loopback::Refused };
+        let _ = engine.screening.set(Arc::new(Screens::new(screening, loopback).map_err(AssemblyError::Fetcher)?));
+    }
     let factories = config.chain.wallet_factories.iter().map(|text| {
         x402::value::address(text).map_err(|error| value("chain.wallet_factories", &error.to_string(), text))
     });
@@ -147,6 +154,8 @@ fn assemble(
     times.open_payments = tenant.open_payments.unwrap_or(times.open_payments);
     times.refusals_burst = tenant.refusals_burst.unwrap_or(times.refusals_burst);
     times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);
+    times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
+    times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
     let person = |person: &PersonConfig| {
         Ok((principal(&person.id)?, Person { caps: caps(&person.cap, &person.limits, &person.hours, person.refunds)? }))
     };
@@ -179,6 +188,11 @@ fn assemble(
         seller: seller(tenant, facilitators)?,
         facilitator: facilitator(tenant, ring, rpc)?,
     })
+}
+
+fn wallet_max(config: &HotWalletMax) -> Result<(Address, Amount), AssemblyError> {
+    let asset = config.asset.parse().map_err(|_| value("hot_wallet_max.asset", "an address", &config.asset))?;
+    Ok((asset, config.amount))
 }
 
 /// The roots of a tenant's trust file, and its own.

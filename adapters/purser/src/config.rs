@@ -28,6 +28,7 @@ pub use sell::{Identified, Offer, PayBy, RouteConfig, SellConfig};
 pub use tools::ToolConfig;
 
 use crate::fetch::{Loopback, Reach};
+use crate::screening::ScreeningConfig;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +63,9 @@ pub struct Config {
     /// Hosts of the operator's own network that keys may be fetched from; others are asked at public addresses only.
     #[serde(default)]
     pub internal_hosts: Vec<String>,
+    /// Whom money may come from and go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screening: Option<ScreeningConfig>,
     /// How often what is open is held against the chain.
     #[serde(default = "sweep_millis")]
     pub sweep_millis: u64,
@@ -159,6 +163,12 @@ pub struct TenantConfig {
     /// Whether this tenant pays; `purser keys list` shows the address.
     #[serde(default)]
     pub wallet: Option<WalletConfig>,
+    /// How much may lie in the wallet, whose key is in memory; above it `/metrics` and an alert say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hot_wallet_max: Option<HotWalletMax>,
+    /// The same of the relayer, in gwei of the chain's own coin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relayer_max_gwei: Option<u64>,
     #[serde(default)]
     pub sell: Option<SellConfig>,
     #[serde(default)]
@@ -183,6 +193,15 @@ pub struct TenantConfig {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WalletConfig {}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HotWalletMax {
+    /// A token's address.
+    pub asset: String,
+    /// Atomic units.
+    pub amount: ledger::money::Amount,
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -40,6 +40,7 @@ mod receivables;
 pub mod reconcile;
 pub mod resolve;
 pub mod restore;
+pub mod screening;
 pub mod serve;
 pub mod service;
 pub mod settlement;

@@ -146,6 +146,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
         open_metrics: false,
         internal_hosts: Vec::new(),
         notes: None,
+        screening: None,
         sweep_millis: 250,
     };
     Ok(config)
@@ -169,6 +170,8 @@ fn tenant(id: &str) -> TenantConfig {
         any_verifier: false,
         pegs: Vec::new(),
         wallet: None,
+        hot_wallet_max: None,
+        relayer_max_gwei: None,
         sell: None,
         facilitate: None,
         payment_seconds: None,

@@ -11,6 +11,7 @@ use engine::tenant::FacilitatorRole;
 use http::{Method, StatusCode, header};
 use ledger::gate::Scope;
 use ledger::id::CallerKind;
+use ledger::settlement::SettlementState;
 use ledger::spend::SpendState;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -82,6 +83,10 @@ pub struct Metrics {
     stops: Family<Tenant, Gauge<u64, AtomicU64>>,
     fenced: Family<Tenant, Gauge<u64, AtomicU64>>,
     relayer: Family<Tenant, Gauge>,
+    relayer_max: Family<Tenant, Gauge>,
+    wallet: Family<Tenant, Gauge>,
+    wallet_max: Family<Tenant, Gauge>,
+    owed: Family<InState, Gauge<u64, AtomicU64>>,
     reorganised: Counter,
     chain_up: Gauge,
     block_age: Family<OfBlock, Gauge>,
@@ -97,6 +102,12 @@ impl Default for Metrics {
             (Family::<InState, Gauge<u64, AtomicU64>>::default(), Family::<InState, Gauge>::default());
         let (stops, fenced): (Family<Tenant, Gauge<u64, AtomicU64>>, Family<Tenant, _>) = Default::default();
         let relayer = Family::<Tenant, Gauge>::default();
+        let [relayer_max, wallet, wallet_max] = [(); 3].map(|()| Family::<Tenant, Gauge>::default());
+        let owed = Family::<InState, Gauge<u64, AtomicU64>>::default();
+        registry.register("relayer_max_gwei", "What a facilitator may have for gas", relayer_max.clone());
+        registry.register("hot_wallet_units", "What a wallet has of the token that its ceiling names", wallet.clone());
+        registry.register("hot_wallet_max", "That ceiling", wallet_max.clone());
+        registry.register("owed", "Sales that were given and never paid, or paid and not given", owed.clone());
         let reorganised = Counter::default();
         let (chain_up, block_age) = (Gauge::default(), Family::<OfBlock, Gauge>::default());
         registry.register("http_requests", "Requests answered", requests.clone());
@@ -121,6 +132,10 @@ impl Default for Metrics {
             stops,
             fenced,
             relayer,
+            relayer_max,
+            wallet,
+            wallet_max,
+            owed,
             reorganised,
             chain_up,
             block_age,
@@ -206,7 +221,33 @@ async fn look_at_book(app: &App, tenant: &engine::tenant::Tenant) -> Result<(), 
         let gwei = i64::try_from(wei / U256::from(1_000_000_000_u64)).unwrap_or(i64::MAX);
         metrics.relayer.get_or_create(&label).set(gwei);
     }
+    look_at_owed(app, tenant).await?;
+    look_at_ceilings(app, tenant).await;
     Ok(())
+}
+
+async fn look_at_owed(app: &App, tenant: &engine::tenant::Tenant) -> Result<(), EngineError> {
+    let found = app.engine.store.owed_settlements(&tenant.id, WATCHED_MAX).await?;
+    for state in [SettlementState::Unpaid, SettlementState::Undelivered] {
+        let count = found.iter().filter(|sale| sale.state == state).count();
+        let label = InState { tenant: tenant.id.to_string(), state: state.as_str() };
+        app.metrics.owed.get_or_create(&label).set(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+    Ok(())
+}
+
+async fn look_at_ceilings(app: &App, tenant: &engine::tenant::Tenant) {
+    let (metrics, label) = (&app.metrics, Tenant { tenant: tenant.id.to_string() });
+    if let Some(gwei) = tenant.limits.ceilings.relayer_gwei {
+        metrics.relayer_max.get_or_create(&label).set(i64::try_from(gwei).unwrap_or(i64::MAX));
+    }
+    if let (Some((token, most)), Some(wallet)) = (tenant.limits.ceilings.wallet, &tenant.wallet)
+        && let Ok(address) = wallet.address().parse()
+        && let Ok(units) = app.engine.chain.balance_of(token, address, At::Latest).await
+    {
+        metrics.wallet.get_or_create(&label).set(i64::try_from(units).unwrap_or(i64::MAX));
+        metrics.wallet_max.get_or_create(&label).set(i64::try_from(most.get()).unwrap_or(i64::MAX));
+    }
 }
 
 async fn look_at_chain(app: &App) {

@@ -217,6 +217,7 @@ fn refusal(error: EngineError) -> Refusal {
     match error {
         EngineError::Payment(refusal) => refusal.into(),
         EngineError::Book(Rejection::IdempotencyKeyReused { .. }) => Refusal::IdentifierConflict,
+        EngineError::ScreeningDenied(message) => Refusal::Policy { code: "screening_denied", message },
         EngineError::Book(Rejection::PaymentUsedForOtherResource { .. }) => Refusal::UsedForOtherResource,
         // Whoever has signed already shall not sign again: the same payment is good when it goes on.
         EngineError::Book(rejection @ Rejection::Stopped { .. }) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ledger::id::TenantId;
 use ledger::settlement::{Settlement, SettlementKey};
 use serde_json::{Map, json};
 use x402::chain::Relayer;
@@ -12,8 +13,9 @@ use x402::refusal::Refusal;
 use x402::scheme;
 use x402::wire::{FacilitatorRequest, SettleResponse};
 
+use crate::error::EngineError;
 use crate::tenant::{AllowedPayees, FacilitatorRole};
-use crate::{Identity, book};
+use crate::{Engine, Identity, book};
 
 /// How far back a used nonce is looked for: an authorization lives minutes, a block a second or more.
 pub(super) const LOOK_BACK_BLOCKS: u64 = 7_200;
@@ -101,7 +103,7 @@ pub(super) fn settler<'a>(role: &'a FacilitatorRole, payment: &VerifiedPayment) 
 }
 
 /// The payee, and with `upto` the one account that may settle: it must be ours.
-pub(super) fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
+fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
     if let Transfer::Upto { facilitator } = payment.terms().transfer
         && able_to_settle(role, payment).is_empty()
     {
@@ -115,6 +117,21 @@ pub(super) fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> 
         AllowedPayees::Listed(_) => {
             let expected = "a payee that this facilitator carries for";
             Err(Refusal::new(Reason::InvalidPaymentRequirements, "payTo", expected, pay_to))
+        }
+    }
+}
+
+impl Engine {
+    /// Who is paid must be known here, and nobody barred.
+    pub(super) async fn check_parties(
+        &self,
+        tenant: &TenantId,
+        role: &FacilitatorRole,
+        payment: &VerifiedPayment,
+    ) -> Result<Result<(), Refusal>, EngineError> {
+        match check_payee(role, payment) {
+            Ok(()) => self.screen_carriage(tenant, payment).await,
+            Err(refusal) => Ok(Err(refusal)),
         }
     }
 }

@@ -65,6 +65,16 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "The node answers, and does not serve what is needed. Nothing is known to have happened.",
         "Try again with the same key; the operator runs `purser doctor`.",
     ),
+    (
+        "screening_denied",
+        "The payer or the payee is on the operator's deny list, or whoever screens payments here says no.",
+        "Do not pay. The operator knows why.",
+    ),
+    (
+        "screening_unavailable",
+        "Payments are screened here, and the list cannot be read or whoever is asked gives no answer. Nothing was done.",
+        "Try again with the same key; the operator looks at `[screening]`.",
+    ),
     ("store_unavailable", "The database cannot be used now. Nothing was written.", "Try again with the same key."),
     (
         "outcome_unknown",
