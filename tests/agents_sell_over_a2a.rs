@@ -4,15 +4,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::{Address, B256, U256};
+use ledger::store::{Store as _, Verification};
 use mandates::clock::Clock;
 use mandates::keys::KeySet;
 use mandates::v0_1::cart::{Audience, CartMandate, Context, Jtis};
+use purser::world::buyer;
 use reqwest::Client;
 use serde_json::{Value, json};
 use x402::exact::{Authorization, TokenDomain, WalletKey};
 
 use crate::foreign_clients::{balance, python_script};
 use crate::harness::process::{Service, stdout};
+use crate::harness::shop::Shop;
 use crate::harness::text;
 
 const V0_1: &str = "https://github.com/google-a2a/a2a-x402/v0.1";
@@ -24,19 +27,23 @@ static NONCES: AtomicU8 = AtomicU8::new(1);
 
 /// A client of version 0.3 that activates these extensions, and shows this token.
 struct Peer<'a> {
-    dev: &'a Service,
+    url: String,
     extensions: &'a str,
     token: Option<&'a str>,
 }
 
-impl<'a> Peer<'a> {
-    fn new(dev: &'a Service) -> Self {
-        Self { dev, extensions: V0_2, token: None }
+impl Peer<'_> {
+    fn new(dev: &Service) -> Self {
+        Self::at(text(&dev.line["a2a"], "url"))
+    }
+
+    fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), extensions: V0_2, token: None }
     }
 
     async fn call(&self, method: &str, params: Value) -> Value {
         let body = json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params });
-        let mut request = Client::new().post(text(&self.dev.line["a2a"], "url")).json(&body);
+        let mut request = Client::new().post(&self.url).json(&body);
         if !self.extensions.is_empty() {
             request = request.header("X-A2A-Extensions", self.extensions);
         }
@@ -85,25 +92,23 @@ fn code(answer: &Value) -> &str {
 }
 
 /// A payment of the test wallet for the first offer of a demand, under a nonce of its own.
-fn signed(dev: &Service, demand: &Value) -> Value {
+fn signed(demand: &Value) -> Value {
     let offer = &demand["accepts"][0];
-    let key = WalletKey::from_hex(text(&dev.line["buyer"], "private_key")).unwrap();
-    let asset = &dev.line["chain"]["asset"];
+    let key = WalletKey::from_bytes(&buyer().private_key.0).unwrap();
     let domain = TokenDomain {
-        name: text(asset, "name").into(),
-        version: text(asset, "version").into(),
+        name: chain::token::NAME.into(),
+        version: chain::token::VERSION.into(),
         chain_id: 31_337,
-        verifying_contract: text(asset, "address").parse().unwrap(),
+        verifying_contract: chain::token::ADDRESS,
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let number = NONCES.fetch_add(1, Ordering::Relaxed);
     let authorization = Authorization {
         from: key.address(),
         to: text(offer, "payTo").parse::<Address>().unwrap(),
         value: text(offer, "amount").parse::<U256>().unwrap(),
         valid_after: U256::ZERO,
         valid_before: U256::from(now + 50),
-        nonce: B256::repeat_byte(number),
+        nonce: B256::repeat_byte(NONCES.fetch_add(1, Ordering::Relaxed)),
     };
     let signature = key.sign(authorization.digest(&domain)).unwrap().to_text();
     json!({
@@ -111,7 +116,7 @@ fn signed(dev: &Service, demand: &Value) -> Value {
         "payload": { "signature": signature, "authorization": {
             "from": format!("{:#x}", authorization.from), "to": format!("{:#x}", authorization.to),
             "value": authorization.value.to_string(), "validAfter": "0",
-            "validBefore": authorization.valid_before.to_string(), "nonce": format!("{number:#04x}{}", format!("{number:02x}").repeat(31)),
+            "validBefore": authorization.valid_before.to_string(), "nonce": authorization.nonce.to_string(),
         } },
     })
 }
@@ -139,7 +144,7 @@ async fn nothing_but_a_payment_buys() {
         (text(&task["status"], "state"), text(&demand(&task)["accepts"][0], "amount")),
         ("input-required", "10000")
     );
-    let (id, good) = (text(&task, "id"), signed(&dev, demand(&task)));
+    let (id, good) = (text(&task, "id"), signed(demand(&task)));
     for status in ["payment-verified", "payment-completed", "payment-failed", "the user confirmed"] {
         let more = json!({ "metadata": { STATUS: status, "x402_payment_verified": true, "x402.payment.receipts": [{ "success": true }] } });
         let answer = peer.say(id, more).await;
@@ -163,7 +168,7 @@ async fn nothing_but_a_payment_buys() {
             "payment_for_other_resource",
             forged(&|payment| payment["resource"] = json!({ "url": "https://elsewhere.example/" })),
         ),
-        ("INVALID_AMOUNT", forged(&|payment| payment["accepted"]["amount"] = "1".into())),
+        ("accepted_requirements_mismatch", forged(&|payment| payment["accepted"]["amount"] = "1".into())),
         ("invalid_payload", forged(&|payment| payment["payload"] = json!({}))),
     ];
     for (expected, payment) in cases {
@@ -188,7 +193,7 @@ async fn a_task_is_paid_once() {
     let dev = Service::dev();
     let (peer, before) = (Peer::new(&dev), shop_has(&dev));
     let task = peer.ask().await;
-    let payments: Vec<Value> = (0..6).map(|_| signed(&dev, demand(&task))).collect();
+    let payments: Vec<Value> = (0..6).map(|_| signed(demand(&task))).collect();
     let answers = futures_of(&peer, &task, &payments).await;
     let bought: Vec<&Value> = answers.iter().filter(|answer| answer.get("result").is_some()).collect();
     assert_eq!(bought.len(), 1, "six payments at once: {answers:?}");
@@ -236,7 +241,7 @@ async fn a_restart_forgets_nothing_that_was_paid() {
         let (peer, owner) = (Peer::new(&dev), Peer { token: Some(&agent), ..Peer::new(&dev) });
         let (paid, mine) = (peer.ask().await, owner.ask().await);
         assert_eq!(code(&peer.look(&mine).await), "task_unknown", "a task that was begun with a token is its holder's");
-        let payment = signed(&dev, demand(&paid));
+        let payment = signed(demand(&paid));
         assert_eq!(state(&peer.pay(&paid, &payment).await), "completed");
         (paid, mine)
     };
@@ -247,7 +252,7 @@ async fn a_restart_forgets_nothing_that_was_paid() {
     assert_eq!(state(&seen), "completed");
     assert!(seen["result"]["artifacts"].to_string().contains(text(&dev.line["paid"], "marker")), "{seen}");
     assert_eq!(said(&seen, "x402.payment.receipts")[0]["success"], true);
-    let second = signed(&dev, demand(&peer.ask().await));
+    let second = signed(demand(&peer.ask().await));
     assert_eq!(code(&peer.pay(&paid, &second).await), "order_has_payment", "nobody pays it again");
     let token = text(&dev.line["a2a"], "token").to_owned();
     let owner = Peer { token: Some(&token), ..Peer::new(&dev) };
@@ -269,7 +274,7 @@ async fn a_cart_is_paid_within_a_mandate() {
     assert_eq!(request["details"]["total"]["amount"], json!({ "currency": "USD", "value": 0.01 }));
     verify_cart(&dev, cart);
     let (method, terms) = (&request["method_data"][0]["supported_methods"], &request["method_data"][0]["data"]);
-    let payment = signed(&dev, terms);
+    let payment = signed(terms);
     let mandate = |order: &Value, method: &Value| {
         let response = json!({ "request_id": order, "method_name": method, "details": payment });
         let contents = json!({ "payment_mandate_id": "1", "payment_details_id": order, "payment_response": response });
@@ -300,6 +305,20 @@ fn verify_cart(dev: &Service, cart: &Value) {
         jtis: Jtis::LeftToState,
     });
     assert!(verified.is_ok(), "{verified:?}");
+}
+
+/// What was sold over A2A stands in the same books, which add up.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sold_stands_in_the_books() {
+    let shop = Shop::open().await;
+    let peer = Peer::at(&shop.url("/a2a"));
+    let task = peer.ask().await;
+    assert_eq!(state(&peer.pay(&task, &signed(demand(&task))).await), "completed");
+    let tenant = shop.service.tenant(purser::world::SHOP).unwrap();
+    let verified = shop.service.store().verify(&tenant).await.unwrap();
+    assert!(matches!(verified, Verification::Sound { .. }), "{verified:?}");
+    let balances = shop.service.store().balances(&tenant).await.unwrap();
+    assert!(!balances.is_empty(), "the sale is booked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

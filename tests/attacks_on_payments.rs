@@ -51,7 +51,7 @@
 //! | 5 an overpayment is taken | `x402/src/exact/tests.rs#each_tampered_field_has_its_own_answer` |
 //! | 6 `accepted` is ignored; any payee and asset | `x402/src/exact/tests.rs#each_tampered_field_has_its_own_answer`, `tests/permits_are_carried.rs#what_must_not_be_carried_is_refused_by_name` |
 //! | 7 every SDK has codes of its own | `adapters/server/src/facilitator/tests.rs#a_code_is_passed_on_in_one_spelling_and_never_wrapped` |
-//! | 8 malformed payloads crash | `tests/walkthrough.rs#malformed_input_meets_a_clear_refusal`, `x402/src/wire/fuzzing.rs#a_damaged_payment_is_read_or_refused` |
+//! | 8 malformed payloads crash | `tests/walkthrough.rs#malformed_input_meets_a_clear_refusal`, `x402/src/wire/tests/fuzzing.rs#a_damaged_payment_is_read_or_refused` |
 //! | 9 what is pending is forgotten by a restart; a front-run payment is refused | `tests/crash.rs#killed_after_broadcast_before_the_receipt`, `tests/never_twice.rs#a_front_run_payment_is_a_payment` |
 //! | 10 a reorganisation is not noticed | `tests/the_chain_reorganises.rs#what_the_chain_takes_back_is_held_again_and_settles_once_more` |
 //! | 11 no books | `tests/books_balance.rs#books_and_chain_agree_to_the_unit` |

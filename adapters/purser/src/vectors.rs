@@ -1,7 +1,8 @@
-//! `purser verify --vectors`: conformance files, a line a case, the honest score last. Four formats:
+//! `purser verify --vectors`: conformance files, a line a case, the honest score last. Five formats:
 //!
 //! - a JSON array: AP2 v0.1 and v0.2 (`fixtures/ap2/README.md`);
 //! - a JSON object with `bundleVersion`: payments by x402 under mandates ([`pulse`]);
+//! - a JSON object with payments that official SDKs of x402 made ([`recorded`]);
 //! - a JSON object with `checkout_response`: a UCP checkout with its merchant's authorization ([`checkout`]);
 //! - a `.yml` file: one SD-JWT test case ([`sd_jwt`]); `settings.yml` beside it is no case.
 //!
@@ -9,6 +10,7 @@
 
 mod checkout;
 mod pulse;
+mod recorded;
 mod sd_jwt;
 mod yaml;
 
@@ -85,6 +87,10 @@ fn cases(file: &Path) -> Result<Vec<Line>, String> {
         let bundle: serde_json::Value = serde_json::from_slice(&text).map_err(unreadable)?;
         if bundle.get("bundleVersion").is_some() {
             return pulse::run(&bundle).map_err(|why| format!("{} cannot be read: {why}", file.display()));
+        }
+        let recorded = recorded::run(&bundle);
+        if !recorded.is_empty() {
+            return Ok(recorded);
         }
         return checkout::run(file, &text).map(|line| vec![line]);
     }

@@ -6,8 +6,6 @@
 //! from these texts by [`crate::exact`] and [`crate::select`], never used as they are.
 
 pub mod extension;
-#[cfg(test)]
-mod fuzzing;
 mod header;
 mod json;
 #[cfg(test)]

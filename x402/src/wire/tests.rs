@@ -1,3 +1,5 @@
+mod fuzzing;
+
 use serde_json::{Value, json};
 
 use super::*;

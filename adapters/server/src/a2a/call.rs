@@ -367,5 +367,4 @@ fn list<'a>(object: &'a Object, name: &str) -> Result<&'a [Value], Fault> {
 }
 
 #[cfg(test)]
-#[path = "call_tests.rs"]
 mod tests;

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{
+use super::super::{
     FacilitatorRequest, PaymentPayload, PaymentRequired, SettleResponse, SupportedResponse, VerifyResponse,
     read_header, read_message, v1, write_header,
 };
@@ -234,7 +234,7 @@ fn fixture_payload() -> Value {
     PAYMENTS[0].clone()
 }
 
-fn fixture_requirements() -> &'static super::PaymentRequirements {
-    static REQUIREMENTS: LazyLock<super::PaymentRequirements> = LazyLock::new(fixture::requirements);
+fn fixture_requirements() -> &'static super::super::PaymentRequirements {
+    static REQUIREMENTS: LazyLock<super::super::PaymentRequirements> = LazyLock::new(fixture::requirements);
     &REQUIREMENTS
 }
