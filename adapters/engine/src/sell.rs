@@ -225,9 +225,7 @@ impl Engine {
                 Ok(SaleClaim::Failed(failed(&now, Reason::TransactionFailed)))
             }
             SettlementState::Settled => self.in_other_hands(identity, &now, presented.release.confirmations).await,
-            _ if now.is_sold_unpaid() => {
-                self.in_other_hands(identity, &now, presented.release.confirmations).await
-            }
+            _ if now.is_sold_unpaid() => self.in_other_hands(identity, &now, presented.release.confirmations).await,
             _ => Ok(SaleClaim::OutcomeUnknown),
         }
     }

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::{Service, ServiceExt};
 use x402::release::Manner;
 use x402::value::Amount;
-use x402::wire::{PaymentRequirements, SettleResponse};
 use x402::wire::v1::Spoken;
+use x402::wire::{PaymentRequirements, SettleResponse};
 
 use crate::answer::{self, Again};
 use crate::ask::Ask;

@@ -52,7 +52,7 @@ fn a_permit_of_the_most_names_who_may_charge() {
     assert_eq!(verified.map(|payment| payment.claim_key()), Ok(unsigned.claim_key()));
     let other = "0x00000000000000000000000000000000000000fb";
     let code = |requirements: &PaymentRequirements| {
-        scheme::verify_charge(&payload, requirements, &assets, NOW).map(|_| ()).map_err(|refusal| refusal.code())
+        scheme::check_charge(&payload, requirements, &assets, NOW).map(|_| ()).map_err(|refusal| refusal.code())
     };
     let of = |amount: &str| PaymentRequirements { amount: amount.into(), ..upto(FACILITATOR) };
     assert_eq!(code(&upto(other)), Err("upto_facilitator_mismatch"));

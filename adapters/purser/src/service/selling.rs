@@ -51,7 +51,9 @@ pub(super) fn sell_skills(
     let offer = sell.offer(&config.chain)?;
     for tool in &sell.tools {
         let name = &tool.name;
-        agent.add(paid(&offer, tool, config)?, books, selling).map_err(|error| format!("sell.tools: {name}: {error}"))?;
+        agent
+            .add(paid(&offer, tool, config)?, books, selling)
+            .map_err(|error| format!("sell.tools: {name}: {error}"))?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! verifies, at a time within its window, and its recorded header reads as the same payment.
 
 use serde_json::Value;
+use x402::exact::Checked;
 use x402::network::{Asset, AssetTable, NetworkNames, TransferMethod};
 use x402::scheme;
 use x402::wire::{PaymentPayload, PaymentRequirements, read_header, v1};
@@ -67,7 +68,10 @@ fn verify(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Resul
     let (signed, _) = scheme::claimed(payload, requirements).map_err(refused)?;
     let valid_before = u64::try_from(signed.valid_before()).map_err(|_| "valid_before_beyond_time")?;
     let now = valid_before.saturating_sub(requirements.max_timeout_seconds);
-    scheme::verify_charge(payload, requirements, &assets(requirements)?, now).map(drop).map_err(refused)
+    scheme::check_charge(payload, requirements, &assets(requirements)?, now)
+        .and_then(Checked::by_key)
+        .map(drop)
+        .map_err(refused)
 }
 
 /// The trusted table, and the local chain's token as the requirements state it.

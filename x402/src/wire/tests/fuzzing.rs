@@ -225,7 +225,7 @@ fn nonsense_for_nonsense_is_refused() {
         let _ = Terms::read(&request.payment_requirements);
         let _ = exact::claim_key(&request.payment_payload, &request.payment_requirements);
         let (payload, requirements) = (&request.payment_payload, &request.payment_requirements);
-        let _ = scheme::verify_charge(payload, requirements, &WHOLE.1, fixture::NOW);
+        let _ = scheme::check_charge(payload, requirements, &WHOLE.1, fixture::NOW);
         let _ = exact::check_accepted(&payload.accepted, requirements);
     });
 }
