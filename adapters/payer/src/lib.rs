@@ -131,8 +131,14 @@ pub struct Met {
 pub enum Opened {
     /// No 402, and not read yet.
     Answer(Response),
-    /// A 402, and what it asks for; or why that cannot be read.
-    Asked { fetched: Fetched, demand: Result<Demand, String> },
+    Asked(Box<Challenge>),
+}
+
+/// A 402, and what it asks for; or why that cannot be read.
+#[derive(Debug)]
+pub struct Challenge {
+    pub fetched: Fetched,
+    pub demand: Result<Demand, String>,
 }
 
 /// A payment that was shown to its seller.
@@ -194,8 +200,8 @@ impl<W: Wallet> Payer<W> {
                 Err(PayerError::AllowanceRequired { url: url() })
             }
             Opened::Answer(answer) => Ok(Met { fetched: read(&purchase.url, answer).await?, demand: None }),
-            Opened::Asked { fetched, demand } => match demand {
-                Ok(demand) => Ok(Met { fetched, demand: Some(demand) }),
+            Opened::Asked(challenge) => match challenge.demand {
+                Ok(demand) => Ok(Met { fetched: challenge.fetched, demand: Some(demand) }),
                 Err(why) => Err(PayerError::NotPayable { url: url(), why }),
             },
         }
@@ -209,7 +215,7 @@ impl<W: Wallet> Payer<W> {
         }
         let fetched = read(&purchase.url, answer).await?;
         let demand = Demand::read(&fetched.headers, &fetched.body);
-        Ok(Opened::Asked { fetched, demand })
+        Ok(Opened::Asked(Box::new(Challenge { fetched, demand })))
     }
 
     /// Pays what is asked, once, shows the payment, and has the wallet look as soon as the seller has begun to answer.

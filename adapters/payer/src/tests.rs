@@ -219,7 +219,8 @@ async fn a_wallet_that_cannot_look_takes_nothing_back_of_the_answer() {
     let stage = stage(Counting { blind: true, ..Counting::default() }).await;
     assert_eq!(stage.fetch("/sold").await.unwrap_err().code(), "wallet_refused");
     let purchase = Purchase { method: "GET".into(), url: format!("{}/sold", stage.base), ..Purchase::default() };
-    let Opened::Asked { demand: Ok(demand), .. } = stage.payer.open(&purchase).await.unwrap() else { panic!("a 402") };
+    let Opened::Asked(challenge) = stage.payer.open(&purchase).await.unwrap() else { panic!("a 402") };
+    let demand = challenge.demand.unwrap();
     let shown = stage.payer.present(&purchase, &demand).await.unwrap();
     assert!(shown.outcome.is_err());
     assert_eq!(shown.answer.unwrap().text().await.unwrap(), "sold");

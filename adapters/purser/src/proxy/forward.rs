@@ -139,12 +139,12 @@ impl Proxy {
                 }
                 return Ok(response);
             }
-            Opened::Asked { fetched, demand: Err(_) } => {
-                let mut response = self.passed_whole(fetched);
-                response.headers_mut().insert(REFUSAL, HeaderValue::from_static("not_payable"));
-                return Ok(response);
-            }
-            Opened::Asked { fetched, demand: Ok(demand) } => (fetched, demand),
+            Opened::Asked(challenge) => (challenge.fetched, challenge.demand),
+        };
+        let Ok(demand) = demand else {
+            let mut response = self.passed_whole(fetched);
+            response.headers_mut().insert(REFUSAL, HeaderValue::from_static("not_payable"));
+            return Ok(response);
         };
         if browser {
             let problem = Problem { status: StatusCode::PAYMENT_REQUIRED, ..browser_refused() };

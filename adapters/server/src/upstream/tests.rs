@@ -1,6 +1,7 @@
 //! Where requests go, and what is said of them.
 
 use alloy_primitives::{Address, B256};
+use http::header::CONNECTION;
 use paywall::Paid;
 use x402::settlement::ClaimKey;
 
