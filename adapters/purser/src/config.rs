@@ -22,7 +22,7 @@ use store::{Location, LocationError};
 pub use limits::{LimitsConfig, RateConfig};
 use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
-pub use sell::{Identified, PayBy, RouteConfig, SellConfig};
+pub use sell::{CatalogueConfig, Identified, PayBy, RouteConfig, SellConfig};
 pub use tools::ToolConfig;
 
 use crate::fetch::{Loopback, Reach};

@@ -13,6 +13,7 @@ pub mod call;
 mod carrier;
 mod closing;
 mod delegation;
+mod discovery;
 mod docs;
 mod errors;
 mod events;
@@ -124,8 +125,9 @@ pub struct Settings {
         carrier::verify,
         carrier::settle,
         carrier::supported,
-        carrier::resources,
-        carrier::well_known,
+        discovery::resources,
+        discovery::search,
+        discovery::well_known,
         jwks,
         did,
         status::list,
@@ -190,8 +192,9 @@ fn table(app: App) -> Router {
         .route("/verify", post(carrier::verify))
         .route("/settle", post(carrier::settle))
         .route("/supported", get(carrier::supported))
-        .route("/discovery/resources", get(carrier::resources))
-        .route("/.well-known/x402", get(carrier::well_known))
+        .route("/discovery/resources", get(discovery::resources))
+        .route("/discovery/search", get(discovery::search))
+        .route("/.well-known/x402", get(discovery::well_known))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/.well-known/did.json", get(did))
         .route("/status/{n}", get(status::list))

@@ -8,6 +8,7 @@ mod following;
 pub mod memory;
 mod mending;
 mod model;
+mod naming;
 mod origins;
 mod precedence;
 mod presenting;
