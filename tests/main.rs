@@ -19,6 +19,7 @@ mod attacks_on_sellers;
 mod books_are_exported;
 mod books_balance;
 mod callers_are_who_they_say;
+mod catalogues_list_what_is_sold;
 mod crash;
 mod daily_use;
 mod decisions_can_be_proved;

@@ -123,7 +123,7 @@ fn body(fetched: &Fetched) -> String {
 async fn our_wallet_pays_what_was_used_and_the_rest_comes_back() {
     let mut shop = Metered::open().await;
     let wallet = wallet_address(HOME, &shop.world.ring).unwrap();
-    let mandate = shop.world.mandate_of("0.03", 100).await;
+    let mandate = shop.world.mandate_with(json!({ "total": "0.03", "per_payment": "0.02" })).await;
     let met = shop.ask("/metered/ours/37", None).await;
     let header = met.header("payment-required").unwrap().to_owned();
     let unpaid = json!({ "mandate": mandate, "payment_required_header": header });
@@ -168,7 +168,7 @@ async fn our_wallet_pays_what_was_used_and_the_rest_comes_back() {
     assert_eq!(shop.moved(wallet).await, [37, 2_500, MOST, MOST]);
     assert_eq!(shop.figures(&mandate).await, (0, 37 + 2_500 + 2 * MOST, 4));
 
-    let free = shop.world.mandate_of("0.03", 100).await;
+    let free = shop.world.mandate_with(json!({ "total": "0.03", "per_payment": "0.02" })).await;
     let payment = shop.signed(&free, "/metered/ours/0", "free").await;
     let header = text(&payment, "payment_signature");
     let bought = shop.ask("/metered/ours/0", Some(header)).await;

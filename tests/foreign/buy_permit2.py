@@ -22,7 +22,8 @@ async def main(key: str, urls: list[str]) -> None:
     client.set_spend_controls(False)
     register_exact_evm_client(client, signer)
     client.register("eip155:*", UptoEvmScheme(signer))
-    async with wrapHttpxWithPayment(client) as http:
+    # A machine with much to do may take longer than the five seconds that httpx gives.
+    async with wrapHttpxWithPayment(client, timeout=60) as http:
         for url in urls:
             response = await http.get(url)
             paid = response.headers.get("payment-response")

@@ -8,11 +8,12 @@
 //!
 //! Read in this order: [`wire`] (the messages, as texts), [`network`] (assets that are trusted), [`exact`] (terms,
 //! authorization, signature, verification), [`permit2`] and [`upto`] (the other way to move a token), [`scheme`] (the door to both), [`select`] (from a 402 to a signature), [`settlement`] (what became of
-//! it), [`chain`] (the port), [`reason`], [`limit`]; [`identifier`] and [`offer_receipt`] are extensions.
+//! it), [`chain`] (the port), [`reason`], [`limit`]; [`identifier`], [`offer_receipt`] and [`bazaar`] are extensions.
 //!
 //! Never here: sockets, files, a clock, randomness, HTTP, SQL, mandates, budgets. `now` is an argument, and the chain
 //! is a port whose implementations live elsewhere; whether a contract wallet signed is asked through it.
 
+pub mod bazaar;
 pub mod chain;
 pub mod exact;
 #[cfg(test)]

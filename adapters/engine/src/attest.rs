@@ -154,7 +154,7 @@ fn vouched_by_key(text: &str, payee: Option<&Payee>) -> Result<Vouched, EngineEr
 fn own_key(jws: &Jws<'_>) -> Result<Option<PublicKey>, EngineError> {
     let brought = jws.header.get("jwk").and_then(Value::as_object).and_then(|jwk| PublicKey::from_jwk(jwk).ok());
     let did = jws.kid().and_then(|kid| kid.split('#').next()).and_then(|did| Did::parse(did).ok());
-    let named = did.and_then(|did| did.own_keys().ok().flatten()).and_then(|keys| keys.only().cloned());
+    let named = did.and_then(|did| did.own_keys().ok().flatten()).and_then(|keys| keys.iter().next().cloned());
     match (brought, named) {
         (Some(brought), Some(named)) if brought.thumbprint() != named.thumbprint() => {
             Err(refused(format!("the key {} of its kid", named.thumbprint()), brought.thumbprint()))

@@ -12,12 +12,11 @@ mod waiting;
 
 use std::time::Duration;
 
-use ledger::command::{ClaimSettlement, Command};
-use ledger::id::{Digest, TenantId};
+use ledger::command::Command;
+use ledger::id::TenantId;
 use ledger::rejection::Rejection;
 use ledger::settlement::{Named, Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
-use ledger::transfer::Money;
 use x402::chain::{At, Pool, Relayer, SettlementCall};
 use x402::exact;
 use x402::identifier;
@@ -30,7 +29,7 @@ use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse};
 use crate::Engine;
 use crate::book::{self, service};
 use crate::error::EngineError;
-use crate::named::{Place, content};
+use crate::named::conflict;
 use crate::tenant::FacilitatorRole;
 pub use carriage::Repeater;
 use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, claimed_payer, settler};
@@ -89,10 +88,6 @@ impl Engine {
         if let Err(refusal) = self.check_parties(tenant, &role, &payment).await? {
             return Ok(refused(&refusal));
         }
-        let name = match identifier::read(payload.extensions.as_ref()) {
-            Ok(name) => name,
-            Err(refusal) => return Ok(refused(&refusal)),
-        };
         let authorization = book::authorization(&payment.claim_key())?;
         let carriage = Carriage {
             identity: service(tenant, "facilitator")?,
@@ -101,22 +96,13 @@ impl Engine {
             key: SettlementKey { role: Role::Facilitator, authorization },
             wait,
         };
-        let conflict = |found: &str| {
-            let (field, expected) = ("extensions.payment-identifier.info.id", "a name for one payment of its payer");
-            refused(&Refusal::new(Reason::PaymentIdentifierConflict, field, expected, found))
-        };
-        let place = match &name {
-            None => None,
-            Some(name) => match self.place(tenant, &carriage.key, name.as_str(), content(&[], requirements)).await {
-                Ok(Place::Own { named, document }) => Some((named, document)),
-                Ok(Place::Other(_)) => return Ok(conflict("another payment of the same terms")),
-                Err(EngineError::Book(Rejection::IdempotencyKeyReused { .. })) => return Ok(conflict("other terms")),
-                Err(error) => return Err(error),
-            },
+        let place = match self.place_of_carriage(tenant, &carriage.key, payload, requirements).await? {
+            Ok(place) => place,
+            Err(refusal) => return Ok(refused(&refusal)),
         };
         let (freshness, settlement) = match self.claim_carriage(&carriage, place).await {
             Err(EngineError::Book(Rejection::AuthorizationClaimed { .. })) => {
-                return Ok(conflict("another payment, at this moment"));
+                return Ok(refused(&conflict("another payment, at this moment")));
             }
             // Nothing was begun, and nothing will be: a plain no, so that whoever sells gives the payment back.
             Err(EngineError::Book(rejection @ Rejection::Stopped { .. })) => {
@@ -145,26 +131,8 @@ impl Engine {
         place: Option<(Named, Document)>,
     ) -> Result<(Freshness, Settlement), EngineError> {
         let (named, document) = place.unzip();
-        let expected = carriage.payment.expected();
-        let terms = carriage.payment.terms();
-        let pay_to = book::text(expected.to);
-        let claim = ClaimSettlement {
-            key: carriage.key.clone(),
-            // A charge of nothing claims what is permitted: that is what the permit could still move elsewhere.
-            money: Money {
-                asset: book::asset_id(terms.network, terms.token)?,
-                amount: if expected.value.is_zero() { terms.amount } else { book::amount(expected.value)? },
-            },
-            payee: pay_to.parse().map_err(|_| EngineError::Broken("an address is no payee".into()))?,
-            subject: Digest::of_parts("purser/carriage/1", &[pay_to.as_bytes(), &expected.value.to_be_bytes::<32>()]),
-            pay_to,
-            valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
-            since_block: self.chain.block(At::Finalized).await?.number,
-            cover: None,
-            credit: None,
-            named,
-            order: None,
-        };
+        let since_block = self.chain.block(At::Finalized).await?.number;
+        let claim = carriage.claim(since_block, named)?;
         let documents = document.into_iter().collect();
         let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), documents).await?;
         let settlement = answer.settlement;

@@ -7,7 +7,10 @@ use ledger::id::{Digest, TenantId};
 use ledger::rejection::Rejection;
 use ledger::settlement::{Named, Settlement, SettlementKey, SettlementState};
 use ledger::store::Document;
-use x402::wire::PaymentRequirements;
+use x402::identifier;
+use x402::reason::Reason;
+use x402::refusal::Refusal;
+use x402::wire::{PaymentPayload, PaymentRequirements};
 
 use crate::Engine;
 use crate::error::EngineError;
@@ -26,6 +29,11 @@ pub(crate) fn content(subject: &[u8], terms: &PaymentRequirements) -> Digest {
     let (scheme, network, amount) = (terms.scheme.as_bytes(), terms.network.as_bytes(), terms.amount.as_bytes());
     let parts: [&[u8]; 6] = [subject, scheme, network, &lower(&terms.asset), amount, &lower(&terms.pay_to)];
     Digest::of_parts("purser/payment-identifier/1", &parts)
+}
+
+pub(crate) fn conflict(found: &str) -> Refusal {
+    let (field, expected) = ("extensions.payment-identifier.info.id", "a name for one payment of its payer");
+    Refusal::new(Reason::PaymentIdentifierConflict, field, expected, found)
 }
 
 impl Engine {
@@ -63,6 +71,28 @@ impl Engine {
             return Ok(here(number.saturating_add(1), Some(holder)));
         }
         Ok(Place::Other(former))
+    }
+
+    /// The place of a carriage under the name that its payer gave it. Another payment of the same terms is another payment:
+    /// whoever sells would take the first one's success for its own.
+    pub(crate) async fn place_of_carriage(
+        &self,
+        tenant: &TenantId,
+        own: &SettlementKey,
+        payload: &PaymentPayload,
+        terms: &PaymentRequirements,
+    ) -> Result<Result<Option<(Named, Document)>, Refusal>, EngineError> {
+        let name = match identifier::read(payload.extensions.as_ref()) {
+            Ok(Some(name)) => name,
+            Ok(None) => return Ok(Ok(None)),
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        match self.place(tenant, own, name.as_str(), content(&[], terms)).await {
+            Ok(Place::Own { named, document }) => Ok(Ok(Some((named, document)))),
+            Ok(Place::Other(_)) => Ok(Err(conflict("another payment of the same terms"))),
+            Err(EngineError::Book(Rejection::IdempotencyKeyReused { .. })) => Ok(Err(conflict("other terms"))),
+            Err(error) => Err(error),
+        }
     }
 
     async fn holder(&self, tenant: &TenantId, claim: &Claim) -> Result<SettlementKey, EngineError> {

@@ -24,7 +24,7 @@ pub use limits::{LimitsConfig, RateConfig};
 pub use release::{BeyondExposure, ReleaseConfig, ReleaseWhen};
 use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
-pub use sell::{Identified, Offer, PayBy, RouteConfig, SellConfig};
+pub use sell::{CatalogueConfig, Identified, Offer, PayBy, RouteConfig, SellConfig};
 pub use tools::ToolConfig;
 
 use crate::fetch::{Loopback, Reach};

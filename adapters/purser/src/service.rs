@@ -151,6 +151,7 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Call
         Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, metrics, ..Settings::default() };
     settings.names = names(&config.chain).map_err(|error| error.to_string())?;
     let (mut paid, mut shop, mut agent) = (Router::new(), Shop::default(), a2a::sold::Shop::default());
+    let since = jiff::Timestamp::now().to_string();
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
         if tenant.facilitate.is_some()
@@ -160,7 +161,7 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Call
         }
         let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain, ring));
         let sold = sold.transpose()?.unwrap_or_default();
-        settings.listing.extend(sold.iter().map(|route| route.listing(&public_url)));
+        settings.listing.extend(sold.iter().filter_map(|route| route.listing(&public_url, &since)));
         let books = Books::new(engine.clone(), id, &public_url);
         let till: Arc<dyn paywall::Till> = Arc::new(books.clone());
         let selling =

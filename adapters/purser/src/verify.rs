@@ -144,7 +144,7 @@ async fn evidence(file: &Path, args: &VerifyArgs) -> Result<Judged, String> {
 pub fn assets_of(evidence: &EvidenceFile) -> AssetTable {
     let mut table = AssetTable::trusted();
     if let Some(payload) = &evidence.payload
-        && let Ok(terms) = x402::exact::Terms::read(&payload.accepted)
+        && let Ok(terms) = x402::scheme::terms(&payload.accepted)
         && table.find(terms.network, terms.token).is_none()
     {
         let (name, version) = (terms.domain.name, terms.domain.version);

@@ -8,7 +8,6 @@ use engine::error::{EngineError, Kind};
 use engine::facilitate::Repeater;
 use http::{HeaderMap, StatusCode, header};
 use ledger::id::TenantId;
-use serde_json::{Value, json};
 use x402::identifier;
 use x402::network::NetworkNames;
 use x402::reason::Reason;
@@ -20,7 +19,7 @@ use identity::dpop::Request as Proved;
 
 use crate::App;
 use crate::call::{DPOP, bytes};
-use crate::problem::{Problem, ok};
+use crate::problem::Problem;
 
 fn tenant(app: &App) -> Result<&TenantId, Problem> {
     let missing = || Problem::from(EngineError::NotConfigured("facilitator"));
@@ -89,21 +88,6 @@ fn of_version_one(kind: &SupportedKind, names: &NetworkNames) -> Option<Supporte
     }
     let network = names.name(kind.network.parse().ok()?)?.to_owned();
     Some(SupportedKind { x402_version: v1::X402_VERSION, network, ..kind.clone() })
-}
-
-#[utoipa::path(get, path = "/discovery/resources", tag = "x402", responses((status = 200)))]
-pub async fn resources(State(app): State<App>) -> Response {
-    let items = app.settings.listing.clone();
-    let total = items.len();
-    ok(
-        json!({ "x402Version": 2, "items": items, "pagination": { "limit": total.max(1), "offset": 0, "total": total } }),
-    )
-}
-
-#[utoipa::path(get, path = "/.well-known/x402", tag = "x402", responses((status = 200)))]
-pub async fn well_known(State(app): State<App>) -> Response {
-    let urls: Vec<Value> = app.settings.listing.iter().map(|item| item["resource"].clone()).collect();
-    ok(json!({ "x402Version": 2, "resources": urls }))
 }
 
 /// `Err` outside for what is no JSON object; inside for an object that is no request.

@@ -14,6 +14,7 @@ pub mod call;
 mod carrier;
 mod closing;
 mod delegation;
+mod discovery;
 mod docs;
 mod errors;
 mod events;
@@ -126,8 +127,9 @@ pub struct Settings {
         carrier::verify,
         carrier::settle,
         carrier::supported,
-        carrier::resources,
-        carrier::well_known,
+        discovery::resources,
+        discovery::search,
+        discovery::well_known,
         jwks,
         did,
         status::list,
@@ -194,8 +196,9 @@ fn table(app: App) -> Router {
         .route("/verify", post(carrier::verify))
         .route("/settle", post(carrier::settle))
         .route("/supported", get(carrier::supported))
-        .route("/discovery/resources", get(carrier::resources))
-        .route("/.well-known/x402", get(carrier::well_known))
+        .route("/discovery/resources", get(discovery::resources))
+        .route("/discovery/search", get(discovery::search))
+        .route("/.well-known/x402", get(discovery::well_known))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/.well-known/did.json", get(did))
         .route("/status/{n}", get(status::list))

@@ -34,6 +34,26 @@ pub struct PaidRoute {
     /// Declared to every payer, by name.
     pub extensions: Map<String, Value>,
     pub signed: Signed,
+    /// `None` where it stands in no catalogue.
+    pub listed: Option<Listed>,
+}
+
+/// What a catalogue says of the service (`bazaar.md`, "Service Metadata").
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    pub service_name: Option<String>,
+    pub tags: Vec<String>,
+}
+
+impl Listed {
+    fn describe(&self, item: &mut Value) {
+        if let Some(name) = &self.service_name {
+            item["serviceName"] = name.as_str().into();
+        }
+        if !self.tags.is_empty() {
+            item["tags"] = self.tags.clone().into();
+        }
+    }
 }
 
 /// Where what is sold comes from.
@@ -45,15 +65,23 @@ pub enum Sold {
 }
 
 impl PaidRoute {
-    /// As it stands in discovery.
-    pub fn listing(&self, public_url: &str) -> Value {
-        json!({
+    /// As it stands in discovery; `since` is when it was put there (RFC 3339).
+    pub fn listing(&self, public_url: &str, since: &str) -> Option<Value> {
+        let listed = self.listed.as_ref()?;
+        let mut item = json!({
             "resource": format!("{public_url}{}", self.path),
             "type": "http",
             "x402Version": 2,
             "accepts": self.offers,
+            "lastUpdated": since,
             "description": self.description,
-        })
+            "extensions": self.extensions,
+        });
+        listed.describe(&mut item);
+        if let Some(mime_type) = &self.mime_type {
+            item["mimeType"] = mime_type.as_str().into();
+        }
+        Some(item)
     }
 }
 
@@ -85,6 +113,11 @@ pub fn router(routes: Vec<PaidRoute>, selling: &Selling<'_>) -> Result<Router, P
         let mut resource = ResourceInfo::new(url);
         resource.description = Some(route.description);
         resource.mime_type = route.mime_type;
+        if let Some(listed) = &route.listed {
+            let mut said = json!({});
+            listed.describe(&mut said);
+            resource.unknown.extend(said.as_object().cloned().unwrap_or_default());
+        }
         let price = Price::new(&route.path, route.offers, resource, address, route.repeat)?;
         let price = price
             .with_limits(route.limits)

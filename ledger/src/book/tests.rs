@@ -9,6 +9,7 @@ mod following;
 pub mod memory;
 mod mending;
 mod model;
+mod naming;
 mod orders;
 mod origins;
 mod precedence;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::id::TenantId;
-use ledger::settlement::{Settlement, SettlementKey};
+use ledger::command::ClaimSettlement;
+use ledger::id::{Digest, TenantId};
+use ledger::settlement::{Named, Settlement, SettlementKey};
+use ledger::transfer::Money;
 use serde_json::{Map, json};
 use x402::chain::Relayer;
 use x402::exact::{Signed, Transfer, VerifiedPayment};
@@ -40,6 +42,28 @@ pub(super) struct Carriage<'a> {
 impl Carriage<'_> {
     pub fn payer(&self) -> String {
         self.payment.payer().to_string()
+    }
+
+    pub fn claim(&self, since_block: u64, named: Option<Named>) -> Result<ClaimSettlement, EngineError> {
+        let (expected, terms) = (self.payment.expected(), self.payment.terms());
+        let pay_to = book::text(expected.to);
+        Ok(ClaimSettlement {
+            key: self.key.clone(),
+            // A charge of nothing claims what is permitted: that is what the permit could still move elsewhere.
+            money: Money {
+                asset: book::asset_id(terms.network, terms.token)?,
+                amount: if expected.value.is_zero() { terms.amount } else { book::amount(expected.value)? },
+            },
+            payee: pay_to.parse().map_err(|_| EngineError::Broken("an address is no payee".into()))?,
+            subject: Digest::of_parts("purser/carriage/1", &[pay_to.as_bytes(), &expected.value.to_be_bytes::<32>()]),
+            pay_to,
+            valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
+            since_block,
+            cover: None,
+            credit: None,
+            named,
+            order: None,
+        })
     }
 
     pub fn failed(&self, reason: Reason, message: impl Into<String>, transaction: impl Into<String>) -> SettleResponse {

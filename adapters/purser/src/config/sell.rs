@@ -9,8 +9,9 @@ use axum::http::Method;
 use paywall::limit::Limits;
 use paywall::{Repeat, Signed};
 use serde::{Deserialize, Serialize};
-use server::paid::{PaidRoute, Sold};
+use server::paid::{Listed, PaidRoute, Sold};
 use server::upstream::{Upstream, UpstreamKey};
+use x402::bazaar::{self, Input};
 use x402::identifier::{self, Demanded};
 use x402::network::TransferMethod;
 use x402::wire::PaymentRequirements;
@@ -59,6 +60,12 @@ pub struct RouteConfig {
     /// Each offer, and that it was paid, is signed with the tenant's key for receipts.
     #[serde(default)]
     pub signed: bool,
+    /// Stands in no catalogue: neither in /discovery nor in /.well-known/x402.
+    #[serde(default)]
+    pub unlisted: bool,
+    /// How it is called and what it answers, for catalogues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<CatalogueConfig>,
     pub description: String,
     /// What is sold: a text that stands in the paid body and nowhere else …
     #[serde(default)]
@@ -105,6 +112,60 @@ pub enum PayBy {
     Upto,
 }
 
+/// What a catalogue says of a route (extension `bazaar`).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogueConfig {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// An example of the parameters, of a route that is asked by GET or DELETE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<serde_json::Map<String, serde_json::Value>>,
+    /// An example of the JSON body, of one that is asked by POST, PUT or PATCH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<serde_json::Map<String, serde_json::Value>>,
+    /// An example of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<serde_json::Value>,
+}
+
+impl CatalogueConfig {
+    fn check(&self) -> Result<(), String> {
+        if let Some(name) = self.service_name.as_ref().filter(|name| !bazaar::is_label(name)) {
+            return Err(format!(
+                "catalogue.service_name: 1 to 32 printable ASCII characters were expected, `{name}` is there"
+            ));
+        }
+        if !bazaar::are_tags(&self.tags) {
+            return Err(format!(
+                "catalogue.tags: at most five, each of 1 to 32 printable ASCII characters and none twice, were expected, {:?} are there",
+                self.tags
+            ));
+        }
+        Ok(())
+    }
+
+    /// The route by its first method.
+    fn declaration(&self, method: &Method) -> Result<serde_json::Value, String> {
+        let has_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        let input = match (&self.query, &self.body) {
+            (_, Some(example)) if has_body => {
+                Input::Body { method: method.to_string(), example: serde_json::Value::Object(example.clone()) }
+            }
+            (query, None) if !has_body => {
+                Input::Query { method: method.to_string(), parameters: query.clone().unwrap_or_default() }
+            }
+            (_, Some(_)) => {
+                return Err(format!("catalogue.body: POST, PUT or PATCH was expected first, {method} is there"));
+            }
+            (_, None) => return Err(format!("catalogue.body: an example for {method} was expected, none is there")),
+        };
+        Ok(bazaar::declaration(&input, self.output.as_ref()))
+    }
+}
+
 /// Whether a payer names its purchase (extension `payment-identifier`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -121,6 +182,8 @@ impl Default for RouteConfig {
             pay_by: Vec::new(),
             payment_identifier: None,
             signed: false,
+            unlisted: false,
+            catalogue: None,
             description: String::new(),
             body: None,
             upstream: None,
@@ -192,7 +255,8 @@ impl SellConfig {
                 release: super::release::read(&route.release, &route.unknown, chain).map_err(wrong)?,
                 limits: route.limits(),
                 offers: offer.all(route, settles).map_err(wrong)?,
-                extensions: route.extensions(),
+                extensions: route.extensions().map_err(wrong)?,
+                listed: route.listed().map_err(wrong)?,
                 signed: if route.signed { Signed::OffersAndReceipts } else { Signed::Not },
             })
         });
@@ -262,7 +326,17 @@ impl RouteConfig {
         }
     }
 
-    fn extensions(&self) -> serde_json::Map<String, serde_json::Value> {
+    fn listed(&self) -> Result<Option<Listed>, String> {
+        let said = self.catalogue.clone().unwrap_or_default();
+        said.check()?;
+        Ok((!self.unlisted).then(|| Listed { service_name: said.service_name, tags: said.tags }))
+    }
+
+    fn extensions(&self) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+        let method = self.methods()?.into_iter().next().unwrap_or_default();
+        let listed = self.catalogue.as_ref().filter(|_| !self.unlisted);
+        let listed = listed.map(|catalogue| catalogue.declaration(&method)).transpose()?;
+        let listed = listed.map(|declaration| (bazaar::EXTENSION.to_owned(), declaration));
         let named = self.payment_identifier.map(|identified| {
             let demanded = match identified {
                 Identified::Optional => Demanded::Optional,
@@ -270,7 +344,7 @@ impl RouteConfig {
             };
             (identifier::EXTENSION.to_owned(), identifier::declaration(demanded))
         });
-        named.into_iter().collect()
+        Ok(named.into_iter().chain(listed).collect())
     }
 
     fn mime_type(&self) -> Option<String> {
