@@ -135,7 +135,7 @@ fn transfer(world: &World, payload: &PaymentPayload) -> TransferCall {
     let table = purser::assembly::assets(&world.config.chain).unwrap();
     match exact::verify(payload, &payload.accepted, &table, now()).unwrap().call() {
         SettlementCall::Transfer(call) => *call,
-        SettlementCall::Permit(_) => panic!("an authorization of EIP-3009 was expected"),
+        other => panic!("an authorization of EIP-3009 was expected, {other:?} came"),
     }
 }
 

@@ -38,7 +38,7 @@ impl Till for Ledger {
         Ok(Claim::Won(Ticket { key: request.key, id: "1".to_owned(), manner }))
     }
 
-    async fn settle(&self, _: Ticket, _: StoredAnswer) -> Result<Settled, SettleRefusal> {
+    async fn settle(&self, _: Ticket, _: StoredAnswer, _: Option<Amount>) -> Result<Settled, SettleRefusal> {
         self.note("settle").map(|response| Settled { response })
     }
 
