@@ -67,8 +67,6 @@ pub struct Proxy {
 
 pub type Paying<'a> = Payer<MandateWallet<'a, Remote<'a>>>;
 
-fn silent(_: String) {}
-
 impl Proxy {
     /// Requests and payments that have not ended.
     pub fn under_way(&self) -> usize {
@@ -288,6 +286,9 @@ async fn read_body(mut body: Incoming) -> Result<Vec<u8>, Problem> {
 pub fn room() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(HELD_BYTES_MAX))
 }
+
+/// What is told goes into the log (`deal.rs`), without addresses.
+fn silent(_: String) {}
 
 /// Host and port: all of an address that belongs into a log.
 pub fn host(url: &url::Url) -> String {

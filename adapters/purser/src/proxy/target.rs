@@ -169,8 +169,7 @@ fn within(tunnel: &Tunnel, head: &Parts) -> Result<Target, Problem> {
     let asked = head.uri.path_and_query().map_or("/", |asked| asked.as_str());
     let url = web(&format!("{scheme}://{named}{asked}"))?;
     let found = (url.host_str().unwrap_or_default(), url.port_or_known_default());
-    // Without a host the first part of the path would be read as one.
-    if named.is_empty() || found != (end.host.as_str(), Some(end.port)) {
+    if found != (end.host.as_str(), Some(end.port)) {
         let detail =
             format!("Host: {}:{} was expected, as the tunnel was asked for; {} came", end.host, end.port, shown(named));
         return Err(refused(StatusCode::MISDIRECTED_REQUEST, "host_refused", detail));
@@ -197,6 +196,7 @@ fn web(text: &str) -> Result<Url, Problem> {
         let detail = format!("an http or https address without a user was expected, {why} came");
         refused(StatusCode::BAD_REQUEST, "target_unknown", detail)
     };
+    // The first part of the path would be read as the host.
     if text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("///")) {
         return Err(bad("one without a host"));
     }
