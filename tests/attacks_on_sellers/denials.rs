@@ -31,7 +31,7 @@ async fn whoever_does_not_pay_owes_and_is_served_on_credit_no_more() {
     // With money again, and a facilitator that says nothing: nothing is given before it is settled.
     world.rpc("devnet_mint", json!([buyer.key.address(), format!("{:#x}", 10 * PRICE)])).await;
     carrier.silent.store(true, Ordering::SeqCst);
-    let blocked = buyer.sign(&world, path, 3_600).await;
+    let blocked = buyer.sign(&world, path, 3_000).await;
     let got = present(&world, path, &blocked).await;
     assert!(!got.is_served() && got.body.get("content").is_none(), "{} {}", got.status, got.body);
     assert_eq!(paid(&world).await, 0);
@@ -46,7 +46,7 @@ async fn whoever_does_not_pay_owes_and_is_served_on_credit_no_more() {
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     assert_eq!((owed(&world).len(), receivable(&world).as_str()), (0, "0"));
     world.rpc("evm_setAutomine", json!([false])).await;
-    let again = buyer.sign(&world, path, 3_600).await;
+    let again = buyer.sign(&world, path, 3_000).await;
     let got = present(&world, path, &again).await;
     assert!(got.is_served() && got.receipt.is_none(), "on credit again: {} {}", got.status, got.body);
     world.rpc("evm_setAutomine", json!([true])).await;

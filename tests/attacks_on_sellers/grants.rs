@@ -18,6 +18,7 @@ async fn what_is_given_before_it_is_paid_is_bounded_and_owed() {
     sell(&mut world, routes, None);
     for (number, path) in [(21, "/early/verified"), (22, "/early/submitted")] {
         let buyer = Buyer::new(&world, number, 100 * PRICE).await;
+        let other = Buyer::new(&world, number + 10, PRICE).await;
         let before = paid(&world).await;
         world.rpc("evm_setAutomine", json!([false])).await;
         let mut payments = Vec::new();
@@ -42,8 +43,8 @@ async fn what_is_given_before_it_is_paid_is_bounded_and_owed() {
             payments.push(beyond);
         }
         // Somebody else has not used anything up.
-        let other = Buyer::new(&world, number + 10, PRICE).await;
-        assert!(present(&world, path, &other.sign(&world, path, 60).await).await.is_served());
+        let got = present(&world, path, &other.sign(&world, path, 60).await).await;
+        assert!(got.is_served(), "{path}: {} {}", got.status, got.body);
         world.rpc("evm_setAutomine", json!([true])).await;
         for payment in &payments {
             let got = until_paid(&world, path, payment).await;

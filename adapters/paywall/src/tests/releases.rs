@@ -126,9 +126,10 @@ async fn nothing_is_worked_for_before_it_is_paid() {
 
 #[tokio::test]
 async fn what_is_paid_and_not_delivered_is_said_with_the_receipt() {
-    for (goods, status, why) in
-        [(Goods::Refuses(500), 500, "undelivered handler_refused"), (Goods::Panics, 500, "undelivered handler_panicked")]
-    {
+    for (goods, status, why) in [
+        (Goods::Refuses(500), 500, "undelivered handler_refused"),
+        (Goods::Panics, 500, "undelivered handler_panicked"),
+    ] {
         let (answer, asked, runs) = bought(first(), goods, None).await;
         answer.assert_withheld();
         assert_eq!(answer.status.as_u16(), status);
@@ -156,8 +157,7 @@ async fn what_is_given_early_has_no_receipt_and_what_is_paid_first_has_one() {
 async fn a_till_of_another_time_fails_closed() {
     let releases = early().into_iter().chain([first()]);
     for (number, release) in (1..).zip(releases) {
-        let shop =
-            Shop::with(Goods::Text, Drawer::with(Fate::Settles), price(Repeat::Never).with_release(release));
+        let shop = Shop::with(Goods::Text, Drawer::with(Fate::Settles), price(Repeat::Never).with_release(release));
         let answer = shop.get("/goods", &header(&payment("/goods", number))).await;
         answer.assert_withheld();
         assert_eq!(answer.code(), "outcome_unknown");
