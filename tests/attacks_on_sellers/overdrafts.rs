@@ -31,7 +31,7 @@ async fn no_more_is_served_than_is_there() {
         let buyer = Buyer::new(&world, number, COVERED * PRICE).await;
         let mut payments = Vec::new();
         for _ in 0..AT_ONCE {
-            payments.push(buyer.sign(&world, path, 120).await);
+            payments.push(buyer.sign(&world, path, 600).await);
         }
         // Nothing leaves the balance while they come.
         world.rpc("evm_setAutomine", json!([false])).await;
