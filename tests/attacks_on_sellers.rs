@@ -48,7 +48,7 @@ const PRICE: u128 = 10_000;
 /// A priced text, with what else is said of it, as it stands in a configuration.
 fn route(path: &str, more: Value) -> RouteConfig {
     let mut route = json!({ "path": path, "amount": PRICE.to_string(), "description": path, "body": "the thing",
-        "max_timeout_seconds": 7_200 });
+        "max_timeout_seconds": 3_600 });
     more.as_object().unwrap().iter().for_each(|(name, value)| route[name] = value.clone());
     if route["upstream"].is_string() {
         route.as_object_mut().unwrap().remove("body");

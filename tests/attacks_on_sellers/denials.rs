@@ -31,7 +31,7 @@ async fn whoever_does_not_pay_owes_and_is_served_on_credit_no_more() {
     // With money again, and a facilitator that says nothing: nothing is given before it is settled.
     world.rpc("devnet_mint", json!([buyer.key.address(), format!("{:#x}", 10 * PRICE)])).await;
     carrier.silent.store(true, Ordering::SeqCst);
-    let blocked = buyer.sign(&world, path, 3_600).await;
+    let blocked = buyer.sign(&world, path, 3_000).await;
     let got = present(&world, path, &blocked).await;
     assert!(!got.is_served() && got.body.get("content").is_none(), "{} {}", got.status, got.body);
     assert_eq!(paid(&world).await, 0);
@@ -46,7 +46,7 @@ async fn whoever_does_not_pay_owes_and_is_served_on_credit_no_more() {
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     assert_eq!((owed(&world).len(), receivable(&world).as_str()), (0, "0"));
     world.rpc("evm_setAutomine", json!([false])).await;
-    let again = buyer.sign(&world, path, 3_600).await;
+    let again = buyer.sign(&world, path, 3_000).await;
     let got = present(&world, path, &again).await;
     assert!(got.is_served() && got.receipt.is_none(), "on credit again: {} {}", got.status, got.body);
     world.rpc("evm_setAutomine", json!([true])).await;
@@ -63,7 +63,7 @@ async fn what_was_served_is_collected_after_a_restart() {
     sell(&mut world, routes, Some(&carrier.url));
     carrier.silent.store(true, Ordering::SeqCst);
     let buyer = Buyer::new(&world, 62, 10 * PRICE).await;
-    let payments = [buyer.sign(&world, path, 120).await, buyer.sign(&world, path, 120).await];
+    let payments = [buyer.sign(&world, path, 600).await, buyer.sign(&world, path, 600).await];
     for payment in &payments {
         assert!(present(&world, path, payment).await.is_served());
     }
@@ -89,8 +89,8 @@ async fn what_is_paid_first_is_not_worked_for_before() {
     let dear = json!({ "upstream": at("/dear"), "settle_first_above": (PRICE - 1).to_string() });
     let strangers = json!({ "upstream": at("/strangers"), "settle_first_without_history": true });
     sell(&mut world, vec![route("/first/dear", dear), route("/first/strangers", strangers)], None);
-    let buyer = Buyer::new(&world, 63, 100 * PRICE).await;
-    for path in ["/first/dear", "/first/strangers"] {
+    let [dear, stranger] = [Buyer::new(&world, 63, 100 * PRICE).await, Buyer::new(&world, 66, 100 * PRICE).await];
+    for (path, buyer) in [("/first/dear", &dear), ("/first/strangers", &stranger)] {
         let (runs, before) = (upstream.runs(), paid(&world).await);
         // Signed, and then there is nothing: no work is done.
         let poor = Buyer::new(&world, if path.ends_with("dear") { 64 } else { 65 }, PRICE).await;
@@ -98,7 +98,7 @@ async fn what_is_paid_first_is_not_worked_for_before() {
         poor.move_away(&world, path).await;
         assert!(!present(&world, path, &empty).await.is_served());
         world.rpc("evm_setAutomine", json!([false])).await;
-        let payment = buyer.sign(&world, path, 120).await;
+        let payment = buyer.sign(&world, path, 600).await;
         let got = present(&world, path, &payment).await;
         assert!(!got.is_served(), "{path}: {} {}", got.status, got.body);
         assert_eq!((upstream.runs(), paid(&world).await), (runs, before), "{path}: not worked for before it is paid");
@@ -135,7 +135,7 @@ async fn what_is_paid_first_is_not_worked_for_before() {
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let runs = upstream.runs();
     world.rpc("evm_setAutomine", json!([false])).await;
-    let payment = buyer.sign(&world, "/first/strangers", 120).await;
+    let payment = stranger.sign(&world, "/first/strangers", 600).await;
     assert!(!present(&world, "/first/strangers", &payment).await.is_served());
     assert_eq!(upstream.runs(), runs + 1, "held back, and worked for");
     world.rpc("evm_setAutomine", json!([true])).await;

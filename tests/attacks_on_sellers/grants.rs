@@ -18,11 +18,12 @@ async fn what_is_given_before_it_is_paid_is_bounded_and_owed() {
     sell(&mut world, routes, None);
     for (number, path) in [(21, "/early/verified"), (22, "/early/submitted")] {
         let buyer = Buyer::new(&world, number, 100 * PRICE).await;
+        let other = Buyer::new(&world, number + 10, PRICE).await;
         let before = paid(&world).await;
         world.rpc("evm_setAutomine", json!([false])).await;
         let mut payments = Vec::new();
         for _ in 0..3 {
-            let payment = buyer.sign(&world, path, 60).await;
+            let payment = buyer.sign(&world, path, 600).await;
             let got = present(&world, path, &payment).await;
             assert!(got.is_served() && got.receipt.is_none(), "{path}: {} {}", got.status, got.body);
             // The same payment again is the same answer, and no other work; for another resource it is nothing.
@@ -36,14 +37,14 @@ async fn what_is_given_before_it_is_paid_is_bounded_and_owed() {
         assert_eq!(owed(&world).len(), 3, "{path}");
         // One more is more than was said: its answer is held back until it is paid.
         if path == "/early/verified" {
-            let beyond = buyer.sign(&world, path, 60).await;
+            let beyond = buyer.sign(&world, path, 600).await;
             let got = present(&world, path, &beyond).await;
             assert!(!got.is_served() && got.body.get("content").is_none(), "{path}: {} {}", got.status, got.body);
             payments.push(beyond);
         }
         // Somebody else has not used anything up.
-        let other = Buyer::new(&world, number + 10, PRICE).await;
-        assert!(present(&world, path, &other.sign(&world, path, 60).await).await.is_served());
+        let got = present(&world, path, &other.sign(&world, path, 600).await).await;
+        assert!(got.is_served(), "{path}: {} {}", got.status, got.body);
         world.rpc("evm_setAutomine", json!([true])).await;
         for payment in &payments {
             let got = until_paid(&world, path, payment).await;
@@ -60,7 +61,7 @@ async fn what_is_given_before_it_is_paid_is_bounded_and_owed() {
     let buyer = Buyer::new(&world, 25, 10 * PRICE).await;
     world.rpc("evm_setAutomine", json!([false])).await;
     let (first, second) =
-        (buyer.sign(&world, "/early/strict", 60).await, buyer.sign(&world, "/early/strict", 60).await);
+        (buyer.sign(&world, "/early/strict", 600).await, buyer.sign(&world, "/early/strict", 600).await);
     assert!(present(&world, "/early/strict", &first).await.is_served());
     let refused = present(&world, "/early/strict", &second).await;
     assert_eq!((refused.status, text(&refused.body, "error")), (402, "exposure_exceeded"), "{}", refused.body);
@@ -76,7 +77,7 @@ async fn an_answer_waits_for_as_many_blocks_as_its_route_says() {
     let mut world = World::lagging(60, 40).await;
     sell(&mut world, vec![route("/deep", json!({ "confirmations": CONFIRMATIONS }))], None);
     let buyer = Buyer::new(&world, 31, 10 * PRICE).await;
-    let payment = buyer.sign(&world, "/deep", 60).await;
+    let payment = buyer.sign(&world, "/deep", 600).await;
     let got = until_paid(&world, "/deep", &payment).await;
     let receipt = got.receipt.unwrap();
     let mined = world.rpc("eth_getTransactionReceipt", json!([receipt["transaction"]])).await;

@@ -18,7 +18,9 @@ async fn no_more_is_served_than_is_there() {
         route("/overdrawn/submitted", json!({ "release": "submitted", "exposure_max": plenty })),
         route("/overdrawn/confirmed", json!({})),
     ];
-    sell(&mut world, routes, None);
+    // One process carries for both: two that share an account of the chain get into each other's way there.
+    let carrier = Carrier::start(&world).await;
+    sell(&mut world, routes, Some(&carrier.url));
     let (replica, other) = world.replica(1);
     let file = world.folder.path().join("replica-1.toml");
     let other_url: toml::Table = std::fs::read_to_string(file).unwrap().parse().unwrap();
@@ -29,7 +31,7 @@ async fn no_more_is_served_than_is_there() {
         let buyer = Buyer::new(&world, number, COVERED * PRICE).await;
         let mut payments = Vec::new();
         for _ in 0..AT_ONCE {
-            payments.push(buyer.sign(&world, path, 120).await);
+            payments.push(buyer.sign(&world, path, 600).await);
         }
         // Nothing leaves the balance while they come.
         world.rpc("evm_setAutomine", json!([false])).await;
@@ -43,15 +45,18 @@ async fn no_more_is_served_than_is_there() {
         let early = answers.iter().filter(|got| got.is_served()).count();
         assert!(early <= 3, "{path}: {early} of {AT_ONCE} were served, {COVERED} are covered");
         // Those that were claimed are paid; what was refused by the way is refused, or has room now that others were given up.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let mut served = 0;
-        while served < 3 {
-            served = 0;
-            for payment in &payments {
-                served += u128::from(
-                    present(&world, path, payment).await.receipt.is_some_and(|said| said["success"] == true),
-                );
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let (mut served, mut waiting) = (0, payments);
+        while served < COVERED {
+            let mut left = Vec::new();
+            for payment in waiting {
+                let got = present(&world, path, &payment).await;
+                match got.receipt.is_some_and(|said| said["success"] == true) {
+                    true => served += 1,
+                    false => left.push(payment),
+                }
             }
+            waiting = left;
             assert!(Instant::now() < deadline, "{path}: {served} served");
         }
         all_paid += COVERED;

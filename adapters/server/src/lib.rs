@@ -227,7 +227,9 @@ async fn explain(request: Request, next: Next) -> Response {
             .headers()
             .get(http::header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
-    if !status.is_client_error() && !status.is_server_error() || !is_plain {
+    // What was paid and not delivered is said with its receipt, in the handler's own words.
+    let is_paid = response.headers().contains_key(x402::wire::PAYMENT_RESPONSE);
+    if !status.is_client_error() && !status.is_server_error() || !is_plain || is_paid {
         return response;
     }
     let problem = match status {

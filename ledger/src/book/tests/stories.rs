@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::{
     FINAL, ISSUER, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, build, by, caller, claim, hold, mandate,
-    money, presented_for, seen, service, settlement, spend, step, unused,
+    money, presented_for, promise, seen, service, settlement, spend, step, unused,
 };
 
 /// A payment from its hold on, as far as it gets: single steps rarely meet a spend in the right state.
@@ -127,6 +127,25 @@ fn sale() -> impl Strategy<Value = Vec<(i64, Request)>> {
     })
 }
 
+/// A sale on credit that is never paid, or one that is paid first and not delivered, as far as it gets.
+fn credit() -> impl Strategy<Value = Vec<(i64, Request)>> {
+    (60..120_u8, 1..8_usize, 0..3_u8).prop_map(|(number, length, end)| {
+        let (key, document) = (|| settlement(number, Role::Seller), Digest::of(b"given"));
+        let claim = Command::Claim(Box::new(promise(number, 2, 1_000, 100_000)));
+        let fail = Command::Fail { settlement: key(), proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None };
+        let write_off = || Command::WriteOff { settlement: key(), document };
+        let dispatch = Command::Dispatch { settlement: key(), document, transaction: None, account_nonce: None };
+        let receive = Command::Receive { settlement: key(), seen: seen(2), finalized: FINAL, gas: None };
+        let undeliver = Command::Undeliver { settlement: key(), document };
+        let commands = match end {
+            0 => vec![claim, Command::Serve { settlement: key(), document }, fail, write_off()],
+            1 => vec![claim, dispatch, receive, undeliver, Command::Deliver { settlement: key(), document }],
+            _ => vec![claim, dispatch, receive, undeliver, write_off()],
+        };
+        commands.into_iter().take(length).map(|command| (1_000, by(service(), command))).collect()
+    })
+}
+
 /// Another block in the place of the one that everything is seen in; with a number above nought a wrong proof of it.
 pub fn taken_back(odd: u8) -> TakenBack {
     let Observation { transaction, .. } = seen(1);
@@ -165,7 +184,7 @@ fn recovery() -> impl Strategy<Value = Vec<(i64, Request)>> {
 
 /// A whole stream, after the preamble.
 pub fn steps(longest: usize) -> impl Strategy<Value = Vec<(i64, Request)>> {
-    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale(), 1 => presented(), 1 => accepted()];
+    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale(), 1 => credit(), 1 => presented(), 1 => accepted()];
     prop::collection::vec(piece, 1..longest).prop_map(|pieces| pieces.into_iter().flatten().collect())
 }
 
