@@ -95,7 +95,7 @@ impl Engine {
             // Bought already, or being bought: the other payment's answer, and this one is not used up.
             Some(Place::Other(sale)) => {
                 let presented = Presented { rerun: Rerun::Never, ..presented };
-                return self.claimed_before(&identity, presented, sale).await;
+                return self.claimed_before(&identity, presented, *sale).await;
             }
         };
         let found = self.store.settlement(tenant, &key).await?;
