@@ -20,7 +20,7 @@ pub(crate) enum Place {
     /// It is the one, or may become it: to be claimed with this.
     Own { named: Named, document: Document },
     /// Another one is, and came to something or may yet.
-    Other(Settlement),
+    Other(Box<Settlement>),
 }
 
 /// The terms that a name stands for, beside what is bought.
@@ -70,7 +70,7 @@ impl Engine {
         if matches!(former.state, SettlementState::Failed | SettlementState::Abandoned) {
             return Ok(here(number.saturating_add(1), Some(holder)));
         }
-        Ok(Place::Other(former))
+        Ok(Place::Other(Box::new(former)))
     }
 
     /// The place of a carriage under the name that its payer gave it. Another payment of the same terms is another payment:

@@ -112,7 +112,7 @@ impl Engine {
             Some(Place::Own { named, document }) => (Some(named), Some(document)),
             // Bought already, or being bought: the other payment's answer, and this one is not used up.
             Some(Place::Other(sale)) => {
-                return self.bought_by_another(&identity, &presented, sale).await;
+                return self.bought_by_another(&identity, &presented, *sale).await;
             }
         };
         let found = self.store.settlement(tenant, &key).await?;
