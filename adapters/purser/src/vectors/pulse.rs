@@ -1,6 +1,8 @@
 //! A bundle of payments by x402 under AP2 mandates (`bundleVersion`; `fixtures/x402/pulse`): chain, receipt, terms,
 //! authorization and settlement must be one purchase. A consistent case must hold in every part, any other fail in one.
 
+use std::collections::BTreeMap;
+
 use mandates::json::Object;
 use mandates::jws::Jws;
 use mandates::keys::PublicKey;
@@ -54,12 +56,16 @@ fn chain(case: &Value) -> Result<(), String> {
         "id": "chain", "kind": "payment_chain", "expect": "valid", "token": token,
         "root_jwk": evidence["trustedRootPublicJwk"], "now": case["nowEpochSeconds"],
         "clock_skew": verification["clockSkewSeconds"],
+        "expected_aud": evidence["expectedAudience"], "expected_nonce": evidence["expectedNonce"],
         "context": {
-            "family": "payment", "expected_aud": evidence["expectedAudience"], "expected_nonce": evidence["expectedNonce"],
-            "expected_open_checkout_hash": verification["openCheckoutReference"],
+            "family": "payment", "expected_open_checkout_hash": verification["openCheckoutReference"],
         },
     }))?;
+    let disclosed = disclosed(token);
     for (name, hash) in [("openMandate", "openMandateClaimsHash"), ("closedMandate", "closedMandateClaimsHash")] {
+        if !disclosed.values().any(|value| resolved(value, &disclosed) == ap2[name]) {
+            return Err(format!("{name}_mismatch"));
+        }
         let claims = ap2[name].as_object().ok_or_else(|| format!("{name}_missing"))?;
         same(&format!("{hash}_mismatch"), &digest_of(claims)?, text(&verification[hash]))?;
     }
@@ -158,6 +164,29 @@ fn assets(requirements: &PaymentRequirements) -> Result<AssetTable, String> {
     };
     table.add(asset).map_err(|error| error.code().to_owned())?;
     Ok(table)
+}
+
+/// What a chain discloses, by the digest that names it.
+fn disclosed(token: &str) -> BTreeMap<String, Value> {
+    let parts = token.split('~').filter(|part| !part.is_empty() && !part.contains('.'));
+    let values = parts.filter_map(|part| {
+        let disclosure: Vec<Value> = serde_json::from_slice(&base64url::decode(part)?).ok()?;
+        Some((digest(part.as_bytes()), disclosure.into_iter().next_back()?))
+    });
+    values.collect()
+}
+
+/// With every element that is named by its digest in its place. A digest cannot lie within itself, so this ends.
+fn resolved(value: &Value, disclosed: &BTreeMap<String, Value>) -> Value {
+    match value {
+        Value::Object(members) => match members.get("...").and_then(Value::as_str).and_then(|name| disclosed.get(name))
+        {
+            Some(found) => resolved(found, disclosed),
+            None => members.iter().map(|(name, value)| (name.clone(), resolved(value, disclosed))).collect(),
+        },
+        Value::Array(entries) => entries.iter().map(|entry| resolved(entry, disclosed)).collect(),
+        other => other.clone(),
+    }
 }
 
 fn judged(case: &Value) -> Result<(), String> {
