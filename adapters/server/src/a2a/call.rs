@@ -280,7 +280,7 @@ fn wish(message: &Object, parts: &[Value], has_task: bool) -> Result<Wish, Fault
     let metadata = object(message, "metadata")?;
     let status = metadata.and_then(|metadata| metadata.get(key::STATUS)).and_then(Value::as_str);
     let alone = match metadata.map(|metadata| object(metadata, key::PAYLOAD)) {
-        Some(payload) => payload?.map(|payload| Paid { payload: payload.clone(), order_id: None }),
+        Some(payload) => payload?.map(|payload| Paid { payload: whole(payload), order_id: None }),
         None => None,
     };
     let mut payments: Vec<Paid> = alone.into_iter().collect();
@@ -324,6 +324,25 @@ fn data(part: &Value) -> Option<&Object> {
 fn named(part: &Value) -> Option<String> {
     let skill = data(part).and_then(|data| data.get("skill")).or_else(|| part.get("text"));
     skill.and_then(Value::as_str).map(|text| text.trim().to_owned()).filter(|text| text.len() <= ID_BYTES_MAX)
+}
+
+/// With whole numbers as they were meant: an SDK of version 1.0 keeps metadata in protocol buffers, which have doubles only,
+/// and writes `2.0` for `2` (ProtoJSON, `google.protobuf.Value`).
+pub(super) fn whole(object: &Object) -> Object {
+    object.iter().map(|(name, value)| (name.clone(), whole_value(value))).collect()
+}
+
+fn whole_value(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let text = number.to_string();
+            let digits = text.strip_suffix(".0").and_then(|digits| digits.parse::<u64>().ok());
+            digits.map_or_else(|| value.clone(), Value::from)
+        }
+        Value::Array(entries) => entries.iter().map(whole_value).collect(),
+        Value::Object(members) => Value::Object(whole(members)),
+        other => other.clone(),
+    }
 }
 
 /// The id that `tasks/get` and `tasks/cancel` name.

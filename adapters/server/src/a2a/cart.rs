@@ -9,7 +9,7 @@ use ledger::id::IdempotencyKey;
 use mandates::json::kind;
 use serde_json::{Value, json};
 
-use super::call::{Fault, Paid};
+use super::call::{Fault, Paid, whole};
 use super::door;
 use super::sold::Skill;
 use crate::problem::shown;
@@ -57,7 +57,7 @@ pub(super) fn payment(mandate: &Value) -> Result<Paid, Fault> {
     let order =
         order.and_then(Value::as_str).ok_or_else(|| wrong("the id of the cart's payment request", "nothing"))?;
     match payload {
-        Value::Object(payload) => Ok(Paid { payload: payload.clone(), order_id: Some(order.to_owned()) }),
+        Value::Object(payload) => Ok(Paid { payload: whole(payload), order_id: Some(order.to_owned()) }),
         other => Err(wrong("the data of an x402 payment", kind(other))),
     }
 }

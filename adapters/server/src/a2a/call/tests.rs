@@ -173,3 +173,20 @@ fn a_payment_mandate_has_one_form_and_pays_with_x402() {
         assert_eq!((paid.order_id.as_deref(), paid.payload.len()), (Some("o"), 1));
     }
 }
+
+/// Whole numbers alone, and never a text: an amount is a text, and stays what it says.
+#[test]
+fn numbers_of_protocol_buffers_are_read_as_they_were_meant() {
+    let read = |text: &str| whole(&json::parse_object(text.as_bytes()).unwrap());
+    let cases = [
+        (r#"{"v":2.0,"in":[{"t":60.0}]}"#, r#"{"v":2,"in":[{"t":60}]}"#),
+        (r#"{"v":2.5,"e":2e0,"n":-1.0,"z":2.00}"#, r#"{"v":2.5,"e":2e0,"n":-1.0,"z":2.00}"#),
+        (r#"{"amount":"2.0","big":18446744073709551616.0}"#, r#"{"amount":"2.0","big":18446744073709551616.0}"#),
+    ];
+    for (came, meant) in cases {
+        assert_eq!(
+            Value::Object(read(came)).to_string(),
+            Value::Object(json::parse_object(meant.as_bytes()).unwrap()).to_string()
+        );
+    }
+}
