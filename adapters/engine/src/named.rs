@@ -18,7 +18,7 @@ use crate::error::EngineError;
 /// Where an authorization stands under a name.
 pub(crate) enum Place {
     /// It is the one, or may become it: to be claimed with this.
-    Own { named: Named, document: Document },
+    Own { named: Box<Named>, document: Document },
     /// Another one is, and came to something or may yet.
     Other(Box<Settlement>),
 }
@@ -47,7 +47,7 @@ impl Engine {
         let document = Document { kind: "payment-name".into(), bytes: encode(own) };
         let here = |number, follows| {
             let (name, digest) = (name.to_owned(), document.digest());
-            let named = Named { name, number, follows, content, document: digest };
+            let named = Box::new(Named { name, number, follows, content, document: digest });
             Place::Own { named, document: document.clone() }
         };
         let mut newest: Option<(u8, Claim)> = None;
@@ -88,7 +88,7 @@ impl Engine {
             Err(refusal) => return Ok(Err(refusal)),
         };
         match self.place(tenant, own, name.as_str(), content(&[], terms)).await {
-            Ok(Place::Own { named, document }) => Ok(Ok(Some((named, document)))),
+            Ok(Place::Own { named, document }) => Ok(Ok(Some((*named, document)))),
             Ok(Place::Other(_)) => Ok(Err(conflict("another payment of the same terms"))),
             Err(EngineError::Book(Rejection::IdempotencyKeyReused { .. })) => Ok(Err(conflict("other terms"))),
             Err(error) => Err(error),

@@ -109,7 +109,7 @@ impl Engine {
         };
         let (named, document) = match place {
             None => (None, None),
-            Some(Place::Own { named, document }) => (Some(named), Some(document)),
+            Some(Place::Own { named, document }) => (Some(*named), Some(document)),
             // Bought already, or being bought: the other payment's answer, and this one is not used up.
             Some(Place::Other(sale)) => {
                 return self.bought_by_another(&identity, &presented, *sale).await;

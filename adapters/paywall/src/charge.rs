@@ -106,7 +106,7 @@ where
         } else {
             match till.serve(ticket, kept).await {
                 Ok(Served::Settled(response)) => {
-                    let receipt = sign_receipt(&*till, &price, ask.url(), response).await;
+                    let receipt = sign_receipt(&*till, &price, ask.url(), *response).await;
                     return answer::paid(parts, body, &receipt, &spoken);
                 }
                 // No receipt: nothing is settled yet, and nothing is said that is not so.

@@ -165,7 +165,7 @@ pub struct Settled {
 #[derive(Clone, Debug)]
 pub enum Served {
     /// It is settled after all, by somebody else.
-    Settled(SettleResponse),
+    Settled(Box<SettleResponse>),
     Owed,
 }
 

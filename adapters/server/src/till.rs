@@ -125,7 +125,7 @@ impl Till for Books {
     async fn serve(&self, ticket: Ticket, answer: StoredAnswer) -> Result<Served, SettleRefusal> {
         let bytes = bytes(&answer)?;
         match self.engine.sale_serve(&self.tenant, &ticket.key, &bytes).await.map_err(unknown)? {
-            SaleServed::Paid(response) => Ok(Served::Settled(response)),
+            SaleServed::Paid(response) => Ok(Served::Settled(Box::new(response))),
             SaleServed::Owed => {
                 self.collect(&ticket);
                 Ok(Served::Owed)

@@ -105,7 +105,7 @@ impl Engine {
                 };
                 match found.as_ref().map(|sale| self.content(tenant, sale)) {
                     Some(content) => match content.await? {
-                        Some(Content::Served { payment, .. }) => (hand, payment),
+                        Some(Content::Served { payment, .. }) => (hand, *payment),
                         _ => return Ok(SettlementState::Submitted),
                     },
                     None => return Ok(SettlementState::Abandoned),

@@ -35,7 +35,7 @@ pub(super) enum Content {
     /// What the handler answered, paid for or about to be.
     Answer(Vec<u8>),
     /// What was given, or is about to be, before it is paid.
-    Served { payment: Payment, answer: Vec<u8> },
+    Served { payment: Box<Payment>, answer: Vec<u8> },
     /// To be paid before the handler runs.
     Prepaid,
     /// Paid, and the handler runs.
@@ -88,7 +88,7 @@ pub(super) fn read(document: Document) -> Result<Content, EngineError> {
             let served = serde_json::from_slice(&document.bytes).map_err(|error| broken(error.to_string()))?;
             let Served { payment, answer } = served;
             let answer = STANDARD.decode(answer).map_err(|error| broken(error.to_string()))?;
-            Ok(Content::Served { payment, answer })
+            Ok(Content::Served { payment: Box::new(payment), answer })
         }
         PREPAID => Ok(Content::Prepaid),
         BEGUN => Ok(Content::Begun),

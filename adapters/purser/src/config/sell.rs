@@ -329,7 +329,7 @@ impl RouteConfig {
     fn listed(&self) -> Result<Option<Listed>, String> {
         let said = self.catalogue.clone().unwrap_or_default();
         said.check()?;
-        Ok((!self.unlisted).then(|| Listed { service_name: said.service_name, tags: said.tags }))
+        Ok((!self.unlisted).then_some(Listed { service_name: said.service_name, tags: said.tags }))
     }
 
     fn extensions(&self) -> Result<serde_json::Map<String, serde_json::Value>, String> {
