@@ -160,6 +160,26 @@ async fn what_is_gone_for_good_is_released_by_proof_after_a_restart() {
     world.until(&id, "released").await;
     assert_eq!(figures(&world, &mandate).await, ["0.00", "0.00"]);
     assert_eq!(world.pay(&mandate, "gone").await.unwrap_err().code(), Some("spend_released"));
+    // It was given: it stays owed, until somebody gives it up.
+    let config = world.config_file().display().to_string();
+    let receivables = |more: &[&str]| {
+        let output = run(&[&["receivables", "--config", &config], more].concat(), &world.env());
+        (output.status.code(), stdout(&output))
+    };
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let owed = loop {
+        let (status, told) = receivables(&["--json"]);
+        let owed: Value = serde_json::from_str(told.trim()).expect("one line");
+        assert_eq!((status, text(&owed, "amount")), (Some(1), "10000"), "{owed}");
+        if text(&owed, "state") == "unpaid" {
+            break owed;
+        }
+        assert!(Instant::now() < deadline, "not proved yet: {owed}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let written_off = ["--write-off", text(&owed, "authorization"), "--because", "it will not be asked for"];
+    assert_eq!(receivables(&written_off).0, Some(0));
+    assert_eq!(receivables(&[]), (Some(0), String::new()));
     agree(&world, "shop", "receivable", "0").await;
     agree(&world, "shop", "sales", "0").await;
     assert_eq!(world.moved().await, 0);
