@@ -151,6 +151,8 @@ pub struct Presented<W: Wallet> {
     pub outcome: Result<W::Outcome, W::Error>,
 }
 
+type Shown<W> = (Payment, Result<Response, PayerError<<W as Wallet>::Error>>);
+
 /// What to fetch.
 #[derive(Clone, Debug, Default)]
 pub struct Purchase {
@@ -187,9 +189,18 @@ impl<W: Wallet> Payer<W> {
     pub async fn fetch(&self, purchase: &Purchase) -> Result<Bought<W::Outcome>, PayerError<W::Error>> {
         let Met { fetched: met, demand } = self.meet(purchase).await?;
         let Some(demand) = demand else { return Ok(Bought { fetched: met, paid: None }) };
-        let Presented { payment, answer, outcome } = self.present(purchase, &demand).await?;
-        let outcome = outcome.map_err(PayerError::Wallet)?;
-        Ok(Bought { fetched: read(&purchase.url, answer?).await?, paid: Some((payment, outcome)) })
+        let (payment, answer) = self.show(purchase, &demand).await?;
+        let fetched = match answer {
+            Ok(answer) => read(&purchase.url, answer).await,
+            Err(error) => Err(error),
+        };
+        let answered = fetched.as_ref().ok();
+        let reported = Reported {
+            status: answered.map(|fetched| fetched.status.as_u16()),
+            response: answered.and_then(Fetched::receipt),
+        };
+        let outcome = self.wallet.look(&payment, reported).await.map_err(PayerError::Wallet)?;
+        Ok(Bought { fetched: fetched?, paid: Some((payment, outcome)) })
     }
 
     /// One request without a payment: what is given for nothing, or what is asked.
@@ -221,9 +232,7 @@ impl<W: Wallet> Payer<W> {
     /// Pays what is asked, once, shows the payment, and has the wallet look as soon as the seller has begun to answer.
     /// An error says that there is no payment.
     pub async fn present(&self, purchase: &Purchase, demand: &Demand) -> Result<Presented<W>, PayerError<W::Error>> {
-        let (method, url, key) = (purchase.method.as_str(), purchase.url.as_str(), purchase.key.as_str());
-        let payment = self.wallet.pay(Asked { method, url, key, demand }).await.map_err(PayerError::Wallet)?;
-        let answer = self.send(purchase, Some((demand.payment_header(), &payment))).await;
+        let (payment, answer) = self.show(purchase, demand).await?;
         let answered = answer.as_ref().ok();
         let reported = Reported {
             status: answered.map(|answer| answer.status().as_u16()),
@@ -231,6 +240,14 @@ impl<W: Wallet> Payer<W> {
         };
         let outcome = self.wallet.look(&payment, reported).await;
         Ok(Presented { payment, answer, outcome })
+    }
+
+    /// A payment, and what its seller begins to say to it.
+    async fn show(&self, purchase: &Purchase, demand: &Demand) -> Result<Shown<W>, PayerError<W::Error>> {
+        let (method, url, key) = (purchase.method.as_str(), purchase.url.as_str(), purchase.key.as_str());
+        let payment = self.wallet.pay(Asked { method, url, key, demand }).await.map_err(PayerError::Wallet)?;
+        let answer = self.send(purchase, Some((demand.payment_header(), &payment))).await;
+        Ok((payment, answer))
     }
 
     async fn send(

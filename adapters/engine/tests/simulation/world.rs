@@ -270,7 +270,8 @@ impl World {
                 .chain(
                     books
                         .flat_map(|book| book.settlements.values())
-                        .filter(|one| one.is_unfinished())
+                        // What is owed waits for a human, and for nothing of ours.
+                        .filter(|one| one.is_unfinished() && !one.is_owed())
                         .map(|one| format!("{one:?}")),
                 )
                 .next()
