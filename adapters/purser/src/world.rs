@@ -26,8 +26,9 @@ use x402::chain::{At, Chain};
 
 use crate::assembly::{AssemblyError, names, network};
 use crate::config::{
-    AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, LimitsConfig, MerchantConfig,
-    OperatorConfig, PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig, ToolConfig, WalletConfig,
+    AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, HotWalletMax, LimitsConfig,
+    MerchantConfig, OperatorConfig, PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig, ToolConfig,
+    WalletConfig,
 };
 use crate::keys::{KeyError, MasterKey, Purpose, Ring, Slot};
 
@@ -58,6 +59,7 @@ const WALLET_UNITS: u128 = 10_000_000_000;
 /// A thousand times the first price, for foreign clients.
 const BUYER_UNITS: u128 = 10_000_000;
 /// A hundred ether for the relayer's gas.
+const CEILING: Amount = Amount::new(1_000_000_000_000);
 const RELAYER_WEI: u128 = 100_000_000_000_000_000_000;
 
 /// Well-known test accounts of the devnet, each with one role.
@@ -170,8 +172,9 @@ fn tenant(id: &str) -> TenantConfig {
         any_verifier: false,
         pegs: Vec::new(),
         wallet: None,
-        hot_wallet_max: None,
-        relayer_max_gwei: None,
+        // Far above what lies there, so that the figures are there and no alarm is.
+        hot_wallet_max: Some(HotWalletMax { asset: format!("{:#x}", chain::token::ADDRESS), amount: CEILING }),
+        relayer_max_gwei: Some(100_000_000_000_000),
         sell: None,
         facilitate: None,
         payment_seconds: None,
