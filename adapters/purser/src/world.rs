@@ -58,8 +58,9 @@ pub const PAID_TOOL: &str = "paid_hello";
 const WALLET_UNITS: u128 = 10_000_000_000;
 /// A thousand times the first price, for foreign clients.
 const BUYER_UNITS: u128 = 10_000_000;
-/// A hundred ether for the relayer's gas.
+/// A million tokens.
 const CEILING: Amount = Amount::new(1_000_000_000_000);
+/// A hundred ether for the relayer's gas.
 const RELAYER_WEI: u128 = 100_000_000_000_000_000_000;
 
 /// Well-known test accounts of the devnet, each with one role.
