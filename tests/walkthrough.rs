@@ -1,11 +1,14 @@
 //! The commands as a stranger meets them: the demo, the dev line, paying, stopping, and bad input everywhere.
 
+use std::path::Path;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::foreign_clients::beside_the_modules;
 use crate::harness::process::{Service, run, stdout};
 use crate::harness::shop::{Shop, intent};
-use crate::harness::text;
+use crate::harness::{foreign, text};
 
 #[test]
 fn the_demo_ends_well_and_says_so_to_machines() {
@@ -418,10 +421,14 @@ async fn the_document_says_what_the_routes_read() {
 /// Each figure comes with its peer, of the same run; no figure is asserted here: machines differ, shapes do not.
 #[test]
 fn a_bench_says_what_it_measured_beside_what() {
-    for (name, rows) in
-        [("verify", &["chain_cold", "chain_warm_root", "chain_3_hops"][..]), ("x402", &["exact_stateless"][..])]
-    {
-        let output = run(&["bench", name, "--json"], &[]);
+    let node = foreign("node");
+    let path = std::env::join_paths([node.parent().unwrap(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let (path, modules) = (path.into_string().unwrap(), beside_the_modules("").display().to_string());
+    for (name, rows) in [
+        ("verify", &["chain_cold", "chain_warm_root", "chain_3_hops"][..]),
+        ("x402", &["exact_stateless", "facilitator_verify", "facilitator_settle"][..]),
+    ] {
+        let output = run(&["bench", name, "--json"], &[("PURSER_FOREIGN_NODE", &modules), ("PATH", &path)]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let object: Value = serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap();
         assert_eq!(text(&object, "bench"), name);

@@ -20,14 +20,13 @@ use crate::error::EngineError;
 use crate::limits::{self, HoursText, LimitState, LimitText, RefundsText};
 use crate::rate::{authority_from_major, authority_to_major};
 use crate::recurrence::{self, FrequencyText};
-use crate::tenant::Tenant;
+use crate::tenant::{Tenant, check_cost_centre};
 use crate::token::{Delegator, Token, Tokens};
 use crate::{Engine, Identity};
 
 /// Longest text in which an agent says what it is about.
 const DESCRIPTION_CHARS_MAX: usize = 2_000;
 const PAYEES_MAX: usize = 64;
-const COST_CENTRE_CHARS_MAX: usize = 64;
 
 /// What an agent asks a person for: `POST /v1/mandates/intents`. Amounts are decimals in major units.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -321,17 +320,6 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
-}
-
-/// One line of a table, and not an empty one.
-pub fn check_cost_centre(name: &str) -> Result<(), EngineError> {
-    let length = name.chars().count();
-    if name.trim().is_empty() || length > COST_CENTRE_CHARS_MAX || name.chars().any(char::is_control) {
-        let expected =
-            format!("1 to {COST_CENTRE_CHARS_MAX} characters, not all of them blank, none a control character");
-        return Err(EngineError::invalid("cost_centre", expected, format!("{length} characters: {name:?}")));
-    }
-    Ok(())
 }
 
 pub(crate) fn check_request(request: &IntentRequest, payments: u64, tenant: &Tenant) -> Result<(), EngineError> {

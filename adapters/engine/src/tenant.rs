@@ -14,6 +14,7 @@ use mandates::party::Merchant;
 use x402::chain::Relayer;
 use x402::network::Network;
 
+use crate::error::EngineError;
 use crate::ports::{Facilitator, MandateSigner, SignError, TrustSource, WalletSigner};
 use crate::rate::Peg;
 
@@ -70,6 +71,8 @@ pub struct Agent {
     pub cost_centre: Option<String>,
 }
 
+const COST_CENTRE_CHARS_MAX: usize = 64;
+
 impl Agent {
     /// The key that a mandate names, by its RFC 7638 thumbprint.
     pub fn holding(&self, thumbprint: &str) -> Result<&dyn MandateSigner, SignError> {
@@ -77,6 +80,17 @@ impl Agent {
         let found = held.find(|signer| signer.public().thumbprint() == thumbprint);
         found.map(AsRef::as_ref).ok_or_else(|| SignError::NoKey(thumbprint.to_owned()))
     }
+}
+
+/// One line of a table, and not an empty one.
+pub fn check_cost_centre(name: &str) -> Result<(), EngineError> {
+    let length = name.chars().count();
+    if name.trim().is_empty() || length > COST_CENTRE_CHARS_MAX || name.chars().any(char::is_control) {
+        let expected =
+            format!("1 to {COST_CENTRE_CHARS_MAX} characters, not all of them blank, none a control character");
+        return Err(EngineError::invalid("cost_centre", expected, format!("{length} characters: {name:?}")));
+    }
+    Ok(())
 }
 
 /// A principal that signs carts.

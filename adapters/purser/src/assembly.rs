@@ -8,13 +8,12 @@ use alloy_primitives::{Address, B256};
 use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
-use engine::consent::check_cost_centre;
 use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
 use engine::tenant::{
     Agent, AllowedPayees, FacilitatorRole, Limits, MerchantRole, OtherVerifiers, Payee, Payees, Person, Seller, Tenant,
-    Verifier, Verifiers,
+    Verifier, Verifiers, check_cost_centre,
 };
 use ledger::budget::Caps;
 use ledger::id::{Micros, TenantId, TenantSecret};

@@ -20,7 +20,7 @@ use ledger::origin::Build;
 use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
-pub use limits::{LimitsConfig, RateConfig};
+pub use limits::{HotWalletMax, LimitsConfig, RateConfig};
 pub use release::{BeyondExposure, ReleaseConfig, ReleaseWhen};
 use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
@@ -193,15 +193,6 @@ pub struct TenantConfig {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WalletConfig {}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HotWalletMax {
-    /// A token's address.
-    pub asset: String,
-    /// Atomic units.
-    pub amount: ledger::money::Amount,
-}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

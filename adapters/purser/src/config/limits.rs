@@ -37,3 +37,13 @@ impl LimitsConfig {
         Self { principal: none, anonymous: none, trusted_proxies: Vec::new() }
     }
 }
+
+/// A ceiling that is watched: what lies at a hot wallet beyond it raises an alarm.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HotWalletMax {
+    /// A token's address.
+    pub asset: String,
+    /// Atomic units.
+    pub amount: ledger::money::Amount,
+}
