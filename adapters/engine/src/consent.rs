@@ -62,8 +62,7 @@ pub struct IntentRequest {
     /// Whether every payment needs a cart that the merchant signed.
     #[serde(default)]
     pub cart: CartDemand,
-    /// Whose expense it is, in the buyer's own accounts; the agent's of the configuration where nothing is said. It binds
-    /// nothing, and stands in no credential.
+    /// Whose expense it is, for the exports; the agent's of the configuration where nothing is said. It binds nothing.
     #[serde(default)]
     pub cost_centre: Option<String>,
 }
