@@ -235,7 +235,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
             draft.dispatch(settlement, *document, transaction.as_ref(), *account_nonce)
         }
         Command::Serve { settlement, document } => draft.serve(settlement, *document),
-        Command::Deliver { settlement, document } => draft.deliver(settlement, *document),
+        Command::Deliver { settlement, document, instead_of } => draft.deliver(settlement, *document, *instead_of),
         Command::Undeliver { settlement, document } => draft.undeliver(settlement, *document),
         Command::WriteOff { settlement, document } => draft.write_off(settlement, *document),
         Command::Charge { settlement, document, charged } => draft.charge(settlement, *document, *charged),

@@ -138,10 +138,12 @@ pub enum Command {
         settlement: SettlementKey,
         document: Digest,
     },
-    /// The answer to what is paid already.
+    /// The answer to what is paid already. Where a document is named that it comes in the place of, only there: of all who
+    /// mean to begin one work, one does.
     Deliver {
         settlement: SettlementKey,
         document: Digest,
+        instead_of: Option<Digest>,
     },
     /// Paid, and nothing was delivered: the document says why, and what with.
     Undeliver {

@@ -26,6 +26,8 @@ pub struct Desk {
     /// Since when a settlement waits for a block, as far as this process knows.
     waiting: Mutex<BTreeMap<Key, Instant>>,
     lanes: Mutex<BTreeMap<(TenantId, Address), SharedLane>>,
+    /// Who signs with a relayer's account now.
+    pens: Mutex<BTreeMap<(TenantId, Address), Arc<tokio::sync::Mutex<()>>>>,
     /// How many settlements each relayer has in hand.
     turns: Mutex<BTreeMap<(TenantId, Address), u64>>,
     /// Contracts that called a payment theirs and did not let it happen, and since when.
@@ -238,6 +240,13 @@ impl Desk {
             *count = count.saturating_add(1);
         }
         Turn { desk: self, key, place }
+    }
+
+    /// From taking a nonce until its transaction is written down one settlement has the account: else one that comes to
+    /// nothing would leave a gap behind which the next one is never mined.
+    pub async fn pen(&self, tenant: &TenantId, relayer: Address) -> tokio::sync::OwnedMutexGuard<()> {
+        let pen = locked(&self.pens).entry((tenant.clone(), relayer)).or_default().clone();
+        pen.lock_owned().await
     }
 
     /// The next nonce of a relayer's; `pending` is the one that its node would take.

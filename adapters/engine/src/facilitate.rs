@@ -52,7 +52,8 @@ impl Engine {
         if let Err(refusal) = self.check_parties(tenant, &role, &payment).await? {
             return Ok(VerifyResponse::refused(&refusal, Some(payer)));
         }
-        if let Err(refusal) = identifier::read(payload.extensions.as_ref()) {
+        let said = identifier::read(payload.extensions.as_ref()).and_then(|_| self.check_thrift(&payment));
+        if let Err(refusal) = said {
             return Ok(VerifyResponse::refused(&refusal, Some(payer)));
         }
         if self.is_spent(tenant, &payment).await? {
@@ -96,6 +97,12 @@ impl Engine {
             key: SettlementKey { role: Role::Facilitator, authorization },
             wait,
         };
+        if let Err(refusal) = self.check_thrift(&carriage.payment) {
+            let known = self.store.settlement(tenant, &carriage.key).await?;
+            if known.is_none_or(|known| known.state == SettlementState::Abandoned) {
+                return Ok(refused(&refusal));
+            }
+        }
         let place = match self.place_of_carriage(tenant, &carriage.key, payload, requirements).await? {
             Ok(place) => place,
             Err(refusal) => return Ok(refused(&refusal)),
@@ -188,6 +195,7 @@ impl Engine {
 
     /// Signs the transaction and makes it durable. Nothing is sent.
     async fn prepare(&self, carriage: &Carriage<'_>, relayer: &dyn Relayer) -> Result<Settlement, EngineError> {
+        let _pen = self.desk.pen(&carriage.identity.tenant, relayer.address()).await;
         let pending = self.chain.account_nonce(relayer.address(), Pool::Pending).await?;
         let held = self.desk.nonce(&carriage.identity.tenant, relayer.address(), pending);
         let nonce = held.number();
@@ -231,9 +239,6 @@ impl Engine {
             match state {
                 SettlementState::Settled => return Ok(carriage.settled(&settlement)),
                 SettlementState::Failed => {
-                    if carriage.payment.is_by_wallet() {
-                        self.desk.wasted_gas(carriage.payment.payer());
-                    }
                     let message = "the transaction is mined and reverted";
                     return Ok(carriage.failed(Reason::TransactionFailed, message, transaction));
                 }

@@ -120,6 +120,7 @@ impl Engine {
             return self.claimed_before(&identity, presented, sale).await;
         }
         self.screen_payment(&payment).await?;
+        self.check_thrift(&payment)?;
         let payable = self.check_payable(tenant, &payment).await?;
         let expected = payment.expected();
         let paid_by = order::document(&key);
@@ -320,7 +321,15 @@ impl Engine {
         let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
-        self.run(&identity, Command::Abandon { settlement: key }, Vec::new()).await?;
+        let abandoned = self.run(&identity, Command::Abandon { settlement: key.clone() }, Vec::new()).await;
+        let is_wrong = matches!(&abandoned, Err(EngineError::Book(Rejection::SettlementStateWrong { .. })));
+        let now = if is_wrong { self.store.settlement(tenant, &key).await? } else { None };
+        // Somebody else had it carried meanwhile: it is paid, and the payer has got nothing.
+        if now.is_some_and(|sale| sale.state == SettlementState::Settled && sale.document.is_none()) {
+            self.undelivered(&identity, key, "the handler ended when it had been paid").await?;
+        } else {
+            abandoned?;
+        }
         drop(hand);
         Ok(())
     }

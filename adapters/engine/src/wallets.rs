@@ -18,16 +18,21 @@ impl Engine {
             Ok(Checked::ByKey(payment)) => return Ok(Ok(payment)),
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let payer = unproved.payer();
-        if self.desk.is_wasteful(payer) {
-            let (field, expected) = ("payload.authorization.from", "a wallet that lets happen what it signed");
-            let found = format!("{payer}, whose last settlement it made revert");
-            return Ok(Err(Refusal::new(Reason::TransactionFailed, field, expected, found)));
-        }
         match prove(self.chain.as_ref(), unproved, &self.wallet_factories).await {
             Ok(payment) => Ok(Ok(payment)),
             Err(OnChainError::Refused(refusal)) => Ok(Err(refusal)),
             Err(OnChainError::Chain(error)) => Err(error.into()),
         }
+    }
+    /// Contracts that made a transaction of ours revert are not carried for again at once. Never asked of a payment that is
+    /// known: what is on its way is followed, whoever signed it.
+    pub(crate) fn check_thrift(&self, payment: &VerifiedPayment) -> Result<(), Refusal> {
+        let payer = payment.payer();
+        if !payment.is_by_wallet() || !self.desk.is_wasteful(payer) {
+            return Ok(());
+        }
+        let (field, expected) = ("payload.authorization.from", "a wallet that lets happen what it signed");
+        let found = format!("{payer}, whose last settlement it made revert");
+        Err(Refusal::new(Reason::TransactionFailed, field, expected, found))
     }
 }

@@ -11,10 +11,10 @@ use engine::ports::{Facilitator, Relayed};
 use ledger::id::TenantId;
 use reqwest::redirect::Policy;
 use serde::de::DeserializeOwned;
-use x402::exact;
 use x402::limit::MESSAGE_BYTES_MAX;
 use x402::reason::Reason;
 use x402::reason::spelling::{self, Asked};
+use x402::scheme;
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
 /// Our own facilitator. The engine holds it and it calls the engine, so it is given the engine once that exists.
@@ -106,8 +106,8 @@ impl Remote {
         payload: &PaymentPayload,
         requirements: &PaymentRequirements,
     ) -> Relayed<T> {
-        let key = match exact::claim_key(payload, requirements) {
-            Ok(key) => key.to_string(),
+        let key = match scheme::claimed(payload, requirements) {
+            Ok((_, key)) => key.to_string(),
             Err(refusal) => return Relayed::Silence(refusal.to_string()),
         };
         let body = FacilitatorRequest::new(payload.clone(), requirements.clone());

@@ -115,7 +115,7 @@ impl Draft<'_> {
     /// The sale is posted before the money is there: its price is owed until the chain shows it.
     pub(super) fn serve(&self, key: &SettlementKey, document: Digest) -> Result<Outcome, Refusal> {
         if let Some(paid) = self.paid_sale(key)? {
-            return if paid.document.is_some() { Ok(Outcome::Known) } else { self.deliver(key, document) };
+            return if paid.document.is_some() { Ok(Outcome::Known) } else { self.deliver(key, document, None) };
         }
         let promised = [SettlementState::Promised];
         let Some(found) = self.settlement_in(key, &promised, SettlementState::Submitted)? else {
@@ -137,11 +137,23 @@ impl Draft<'_> {
         Ok(found.filter(|found| found.key.role == Role::Seller && found.state == SettlementState::Settled))
     }
 
-    pub(super) fn deliver(&self, key: &SettlementKey, document: Digest) -> Result<Outcome, Refusal> {
+    pub(super) fn deliver(
+        &self,
+        key: &SettlementKey,
+        document: Digest,
+        instead_of: Option<Digest>,
+    ) -> Result<Outcome, Refusal> {
         let paid = [SettlementState::Settled, SettlementState::Undelivered];
         let Some(found) = self.settlement_in(key, &paid, SettlementState::Settled)? else { return Ok(Outcome::Known) };
         if found.state == SettlementState::Settled && found.document == Some(document) {
             return Ok(Outcome::Known);
+        }
+        if let Some(expected) = instead_of
+            && found.document != instead_of
+        {
+            let authorization = hex::encode(key.authorization.nonce);
+            let (expected, found) = (format!("the document {expected}"), format!("{:?}", found.document));
+            return Err(Rejection::SettlementStateWrong { authorization, expected, found }.into());
         }
         let mut effects = self.effects(Operation::Deliver);
         let state = SettlementState::Settled;

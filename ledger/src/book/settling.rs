@@ -111,7 +111,7 @@ impl Draft<'_> {
     ) -> Result<Outcome, Refusal> {
         // Whoever saw the authorization may have settled it meanwhile: what was bought is kept with what paid for it.
         if let Some(paid) = self.paid_sale(key)? {
-            return if paid.document.is_some() { Ok(Outcome::Known) } else { self.deliver(key, document) };
+            return if paid.document.is_some() { Ok(Outcome::Known) } else { self.deliver(key, document, None) };
         }
         let claimed = [SettlementState::Claimed, SettlementState::Promised];
         let Some(found) = self.settlement_in(key, &claimed, SettlementState::Submitted)? else {

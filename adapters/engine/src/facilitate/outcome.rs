@@ -64,8 +64,13 @@ impl Engine {
         let gas = last.map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
         // In a block that can be taken back it may yet move the money, where it comes before whatever made it revert.
         let reverted = last.is_some_and(|receipt| !receipt.success);
+        let has_reverted = receipt.as_ref().is_some_and(|receipt| !receipt.success);
         let key = key.clone();
         let outcome = observe_after(self.chain.as_ref(), &expected, receipt, settlement.since_block).await?;
+        // Final or not: a wallet that does it again before that is not carried for meanwhile.
+        if has_reverted && matches!(outcome, Outcome::Pending | Outcome::ProvedUnused { .. }) {
+            self.desk.wasted_gas(expected.key.payer);
+        }
         let other = Self::used_by_another(&outcome, ours, finalized).filter(|other| !sent.contains(other));
         let command = match (outcome, ours) {
             (Outcome::Settled { transaction, block, .. }, _)

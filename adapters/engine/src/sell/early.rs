@@ -5,9 +5,10 @@
 //! again, and until then the payer is owed something.
 
 use ledger::command::Command;
-use ledger::id::TenantId;
+use ledger::id::{Digest, TenantId};
+use ledger::rejection::Rejection;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
-use ledger::store::Document;
+use ledger::store::{Document, Freshness};
 use x402::reason::Reason;
 use x402::release::Manner;
 use x402::settlement::ClaimKey;
@@ -54,7 +55,9 @@ impl Engine {
         let document = goods::served(&goods, answer)?;
         if goods.manner == Manner::Verified {
             let served = self.post_served(&identity, &key, document).await?;
-            hand.keep(goods);
+            if matches!(served, SaleServed::Owed) {
+                hand.keep(goods);
+            }
             return Ok(served);
         }
         let (settlement, digest) = (key.clone(), document.digest());
@@ -162,7 +165,11 @@ impl Engine {
         };
         if matches!(outcome, SaleSettled::Settled(_)) {
             // From here on nobody knows whether it was delivered, until the handler has ended.
-            self.put(&identity, &key, goods::begun(&key)).await?;
+            let before = if found.state.is_open() { Some(goods::prepaid(&goods)?.digest()) } else { found.document };
+            if !self.begin(&identity, &key, before).await? {
+                let message = "another process has begun the work that this payment buys".to_owned();
+                return Ok(SaleSettled::Unknown { message });
+            }
             hand.keep(goods);
         }
         Ok(outcome)
@@ -181,13 +188,35 @@ impl Engine {
         self.put(&identity, &key, goods::answer(answer)).await
     }
 
+    /// Whether the work is this process's to do: of all that hold the same payment, one begins.
+    async fn begin(
+        &self,
+        identity: &Identity,
+        key: &SettlementKey,
+        before: Option<Digest>,
+    ) -> Result<bool, EngineError> {
+        let begun = goods::begun(key);
+        // Begun before, and doing it twice does no harm.
+        if before == Some(begun.digest()) {
+            return Ok(true);
+        }
+        let (settlement, document) = (key.clone(), begun.digest());
+        let command = Command::Deliver { settlement, document, instead_of: before };
+        match self.run(identity, command, vec![begun]).await {
+            Ok(answer) => Ok(answer.freshness == Freshness::New),
+            Err(EngineError::Book(Rejection::SettlementStateWrong { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn put(
         &self,
         identity: &Identity,
         key: &SettlementKey,
         document: Document,
     ) -> Result<SettleResponse, EngineError> {
-        let command = Command::Deliver { settlement: key.clone(), document: document.digest() };
+        let (settlement, digest) = (key.clone(), document.digest());
+        let command = Command::Deliver { settlement, document: digest, instead_of: None };
         let stored = self.run(identity, command, vec![document]).await?.settlement;
         let sale = stored.ok_or_else(|| EngineError::Broken("a sale without a settlement".into()))?;
         Ok(settled(&sale))
@@ -198,9 +227,18 @@ impl Engine {
         let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let _hand = self.desk.resume(tenant, &key);
+        self.undelivered(&identity, key, why).await
+    }
+
+    pub(super) async fn undelivered(
+        &self,
+        identity: &Identity,
+        key: SettlementKey,
+        why: &str,
+    ) -> Result<(), EngineError> {
         let document = goods::undelivered(&key, why);
         let command = Command::Undeliver { settlement: key, document: document.digest() };
-        self.run(&identity, command, vec![document]).await.map(|_| ())
+        self.run(identity, command, vec![document]).await.map(|_| ())
     }
 
     /// What is owed: by payers for what was given, to payers for what was not.

@@ -139,7 +139,9 @@ impl Proxy {
             }
             Opened::Asked(challenge) => (challenge.fetched, challenge.demand),
         };
-        let Ok(demand) = demand else {
+        // Nothing is given for a question about headers or methods: whatever it would cost, it is not paid.
+        let is_asking = [Method::HEAD, Method::OPTIONS].contains(&head.method);
+        let Some(demand) = demand.ok().filter(|_| !is_asking) else {
             let mut response = self.passed_whole(fetched);
             response.headers_mut().insert(REFUSAL, HeaderValue::from_static("not_payable"));
             return Ok(response);

@@ -118,7 +118,7 @@ async fn a_refusal_counts_with_the_status_of_either_school_and_the_key_is_the_cl
         };
         let reason = "invalid_exact_evm_insufficient_balance";
         assert_eq!((response.success, response.error_reason.as_deref()), (false, Some(reason)));
-        let key = exact::claim_key(&payload, &requirements).unwrap().to_string();
+        let key = scheme::claim_key(&payload, &requirements).unwrap().to_string();
         assert_eq!(*asked.lock().unwrap(), [("/settle".to_owned(), key)]);
     }
     let success = json!({ "success": true, "transaction": "0x1", "network": "eip155:31337", "payer": "0x2" });
@@ -152,4 +152,36 @@ async fn a_code_is_passed_on_in_one_spelling_and_never_wrapped() {
     }
     let null = json!({ "success": false, "errorReason": "insufficient_funds", "transaction": null, "network": null });
     assert!(matches!(settled(answer(400, null.to_string())).await, Relayed::Answer(response) if !response.success));
+}
+
+/// Also where nothing of it is charged: whoever carries has to hear that the permit is used up.
+#[tokio::test]
+async fn a_price_by_usage_is_carried_too() {
+    let mut terms = terms();
+    terms["scheme"] = json!("upto");
+    terms["extra"]["assetTransferMethod"] = json!("permit2");
+    terms["extra"]["facilitatorAddress"] = json!("0x90f79bf6eb2c4f870365e785982e1f101e93b906");
+    let payload: PaymentPayload = serde_json::from_value(json!({
+        "x402Version": 2, "accepted": terms,
+        "payload": {
+            "signature": format!("0x{}", "11".repeat(65)),
+            "permit2Authorization": {
+                "from": "0x70997970c51812dc3a010c7d01b50e0d17dc79c8",
+                "permitted": { "token": terms["asset"], "amount": "10000" },
+                "spender": "0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002",
+                "nonce": "5", "deadline": "4000000000",
+                "witness": { "to": terms["payTo"], "facilitator": terms["extra"]["facilitatorAddress"],
+                    "validAfter": "0" },
+            },
+        },
+    }))
+    .unwrap();
+    for charged in ["0", "37", "10000"] {
+        let mut requirements: PaymentRequirements = serde_json::from_value(terms.clone()).unwrap();
+        requirements.amount = charged.to_owned();
+        let (remote, asked) = saying(answer(200, failed("insufficient_funds").to_string())).await;
+        let relayed = remote.settle(&payload, &requirements).await;
+        assert!(matches!(relayed, Relayed::Answer(_)), "{charged}: {relayed:?}");
+        assert_eq!(asked.lock().unwrap()[0].0, "/settle", "{charged}");
+    }
 }

@@ -48,7 +48,7 @@ fn serve(number: u8) -> Request {
 }
 
 fn deliver(number: u8) -> Request {
-    on(Command::Deliver { settlement: key(number), document: document() })
+    on(Command::Deliver { settlement: key(number), document: document(), instead_of: None })
 }
 
 fn undeliver(number: u8) -> Request {
@@ -370,4 +370,34 @@ fn a_payer_that_is_read_late_is_read_whole() {
     done(&mut memory, [promised(2, 4)]);
     let found = memory.view.open_of.find(&everybody).unwrap().unwrap();
     assert!(found.contains(&key(1)) && found.contains(&key(2)), "{found:?}");
+}
+
+/// Of all who mean to begin the work that one payment buys, one does; and an answer that is there stays.
+#[test]
+fn what_is_begun_is_begun_once() {
+    let begin = |number, instead_of: &[u8]| {
+        let document = Digest::of(b"begun");
+        on(Command::Deliver { settlement: key(number), document, instead_of: Some(Digest::of(instead_of)) })
+    };
+    let paid = || {
+        let mut memory = opened();
+        done(&mut memory, [claims(claim(1, Role::Seller, 5)), dispatch(1), receive(1, 5)]);
+        memory
+    };
+    for before in [&b"another"[..], b"", b"begun"] {
+        let mut memory = paid();
+        let records = memory.records.len();
+        match memory.run(at(1), &begin(1, before)) {
+            Told::Rejected(rejection) => assert_eq!(rejection.code(), Code::SettlementStateWrong),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(memory.records.len(), records);
+    }
+    // From what was stored when it was sent, and then by whoever comes second: known, and so not theirs.
+    let mut memory = paid();
+    assert!(matches!(memory.run(at(1), &begin(1, b"what was given")), Told::New(_)));
+    assert_eq!(memory.run(at(1), &begin(1, b"what was given")), Told::Known);
+    done(&mut memory, [deliver(1)]);
+    let again = memory.run(at(1), &begin(1, b"begun"));
+    assert!(matches!(again, Told::Rejected(_)), "an answer that was given is not begun anew: {again:?}");
 }

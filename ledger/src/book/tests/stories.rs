@@ -139,7 +139,13 @@ fn credit() -> impl Strategy<Value = Vec<(i64, Request)>> {
         let undeliver = Command::Undeliver { settlement: key(), document };
         let commands = match end {
             0 => vec![claim, Command::Serve { settlement: key(), document }, fail, write_off()],
-            1 => vec![claim, dispatch, receive, undeliver, Command::Deliver { settlement: key(), document }],
+            1 => vec![
+                claim,
+                dispatch,
+                receive,
+                undeliver,
+                Command::Deliver { settlement: key(), document, instead_of: None },
+            ],
             _ => vec![claim, dispatch, receive, undeliver, write_off()],
         };
         commands.into_iter().take(length).map(|command| (1_000, by(service(), command))).collect()

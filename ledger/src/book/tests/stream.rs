@@ -359,7 +359,7 @@ fn on_settlement() -> impl Strategy<Value = Request> {
         let command = match what {
             0 | 15 => Command::Claim(Box::new(promise(number.max(2), units, 3, 9))),
             11 => Command::Serve { settlement: sold, document },
-            12 => Command::Deliver { settlement: sold, document },
+            12 => Command::Deliver { settlement: sold, document, instead_of: None },
             13 => Command::Undeliver { settlement: sold, document },
             14 => Command::WriteOff { settlement: sold, document },
             1..=2 => Command::Claim(Box::new(claim(number, role, units))),
