@@ -13,6 +13,7 @@ use x402::wire::{PaymentPayload, PaymentRequirements};
 
 type Key = (TenantId, SettlementKey);
 type SharedLane = Arc<Mutex<Lane>>;
+type Pen = Arc<tokio::sync::Mutex<()>>;
 
 /// Settlements whose caller was told "pending" and has not come back.
 const UNDELIVERED_MAX: usize = 100_000;
@@ -27,7 +28,7 @@ pub struct Desk {
     waiting: Mutex<BTreeMap<Key, Instant>>,
     lanes: Mutex<BTreeMap<(TenantId, Address), SharedLane>>,
     /// Who signs with a relayer's account now.
-    pens: Mutex<BTreeMap<(TenantId, Address), Arc<tokio::sync::Mutex<()>>>>,
+    pens: Mutex<BTreeMap<(TenantId, Address), Pen>>,
     /// How many settlements each relayer has in hand.
     turns: Mutex<BTreeMap<(TenantId, Address), u64>>,
     /// Contracts that called a payment theirs and did not let it happen, and since when.

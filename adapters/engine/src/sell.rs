@@ -316,24 +316,6 @@ impl Engine {
         }
     }
 
-    /// The handler did not deliver. Nothing was submitted.
-    pub async fn sale_abandon(&self, tenant: &TenantId, key: &ClaimKey) -> Result<(), EngineError> {
-        let identity = service(tenant, SELLER)?;
-        let key = sale_key(key)?;
-        let hand = self.desk.resume(tenant, &key);
-        let abandoned = self.run(&identity, Command::Abandon { settlement: key.clone() }, Vec::new()).await;
-        let is_wrong = matches!(&abandoned, Err(EngineError::Book(Rejection::SettlementStateWrong { .. })));
-        let now = if is_wrong { self.store.settlement(tenant, &key).await? } else { None };
-        // Somebody else had it carried meanwhile: it is paid, and the payer has got nothing.
-        if now.is_some_and(|sale| sale.state == SettlementState::Settled && sale.document.is_none()) {
-            self.undelivered(&identity, key, "the handler ended when it had been paid").await?;
-        } else {
-            abandoned?;
-        }
-        drop(hand);
-        Ok(())
-    }
-
     /// A payment that the book knows already is judged without the clock: it was in time when it was claimed.
     pub(crate) async fn known_or_in_time(
         &self,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ledger::command::Command;
 use ledger::id::TenantId;
 use ledger::money::Amount;
+use ledger::rejection::Rejection;
 use ledger::settlement::{Settlement, SettlementState};
 use x402::chain::At;
 use x402::reason::Reason;
@@ -62,6 +63,24 @@ impl Engine {
         };
         drop(hand);
         settled
+    }
+
+    /// The handler did not deliver. Nothing was submitted.
+    pub async fn sale_abandon(&self, tenant: &TenantId, key: &ClaimKey) -> Result<(), EngineError> {
+        let identity = service(tenant, SELLER)?;
+        let key = sale_key(key)?;
+        let hand = self.desk.resume(tenant, &key);
+        let abandoned = self.run(&identity, Command::Abandon { settlement: key.clone() }, Vec::new()).await;
+        let is_wrong = matches!(&abandoned, Err(EngineError::Book(Rejection::SettlementStateWrong { .. })));
+        let now = if is_wrong { self.store.settlement(tenant, &key).await? } else { None };
+        // Somebody else had it carried meanwhile: it is paid, and the payer has got nothing.
+        if now.is_some_and(|sale| sale.state == SettlementState::Settled && sale.document.is_none()) {
+            self.undelivered(&identity, key, "the handler ended when it had been paid").await?;
+        } else {
+            abandoned?;
+        }
+        drop(hand);
+        Ok(())
     }
 
     /// Whether as many blocks show it as whoever sells wants, beyond those that the books ask for.
