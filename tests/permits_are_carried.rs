@@ -3,6 +3,7 @@
 
 use alloy_primitives::{Address, U256};
 use chain::accounts::{ACCOUNTS, TestAccount};
+use ledger::store::Store as _;
 use purser::world::shop_address;
 use serde_json::{Value, json};
 use x402::exact::{Terms, Transfer, WalletKey};
@@ -185,8 +186,20 @@ async fn at_most_what_was_permitted_moves_once() {
     let settled = buyer.ask("/settle", &free, &charge(0)).await;
     assert_eq!(settled["success"], true, "{settled}");
     assert_eq!((&settled["transaction"], &settled["amount"]), (&json!(""), &json!("0")));
+    let carrier = shop.service.tenant(purser::world::CARRIER).unwrap();
+    let open = shop.service.store().open_settlements(&carrier, None, 10).await.unwrap();
+    assert!(open.is_empty(), "nothing can come of it, so nothing waits for it: {open:?}");
     let verified = buyer.ask("/verify", &free, &upto).await;
     assert_eq!(verified["invalidReason"], "permit2_invalid_nonce", "{verified}");
+    // Nor does it wait for years.
+    let years = |requirements: PaymentRequirements| PaymentRequirements { max_timeout_seconds: 3_601, ..requirements };
+    let late = buyer.pay(&years(upto.clone()), 3, Some(1));
+    for (path, requirements) in [("/verify", years(upto.clone())), ("/settle", years(charge(0)))] {
+        let said = buyer.ask(path, &late, &requirements).await;
+        let reason = [&said["invalidReason"], &said["errorReason"]].into_iter().find(|reason| !reason.is_null());
+        assert_eq!(reason, Some(&json!("invalid_payment_requirements")), "{said}");
+        assert!(said.to_string().contains("at most 3600 seconds"), "both values are named: {said}");
+    }
     for again in [0, 1, PRICE] {
         let said = buyer.ask("/settle", &free, &charge(again)).await;
         assert_ne!(said["success"], true, "charged {again} after nothing: {said}");

@@ -92,6 +92,11 @@ pub struct AccountBalance {
     pub balance: Balance,
 }
 
+/// Where a settlement stands among its tenant's, in the order in which they were claimed. For going on from one page to the
+/// next; no name of anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(pub u64);
+
 /// Where a verification failed, or that it did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
@@ -138,15 +143,27 @@ pub trait Store: Send + Sync {
         records: Range<u64>,
         limit: u32,
     ) -> Result<Vec<Spend>, StoreError>;
-    async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
+    /// Those that may still come to something, oldest first, after a place; at most `limit`.
+    async fn open_settlements(
+        &self,
+        tenant: &TenantId,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Vec<(Place, Settlement)>, StoreError>;
     /// Those of a payer that are not over.
     async fn settlements_of(&self, tenant: &TenantId, payer: &PayerKey) -> Result<Vec<Settlement>, StoreError>;
     /// Whether a payer has ever paid for good.
     async fn has_paid(&self, tenant: &TenantId, payer: &PayerKey) -> Result<bool, StoreError>;
     /// Those where one side owes the other for good, oldest first; at most `limit`.
     async fn owed_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
-    /// Those settled in a block that may be taken back, oldest first; at most `limit`.
-    async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
+    /// Those settled in a block that may be taken back, oldest first, after a place; at most `limit`, and fewer only where
+    /// there are no more.
+    async fn young_settlements(
+        &self,
+        tenant: &TenantId,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Vec<(Place, Settlement)>, StoreError>;
     /// Questions put to one user by one of these records, in one state, newest first; at most `limit`.
     async fn decisions_of(
         &self,

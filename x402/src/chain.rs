@@ -291,6 +291,10 @@ pub trait Chain: Send + Sync {
     }
     /// `None` while the transaction is not mined (or unknown to the node: that is not a proof of anything).
     async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>, ChainError>;
+    /// Whether the node has the transaction, mined or waiting.
+    async fn knows(&self, transaction: B256) -> Result<bool, ChainError> {
+        Err(ChainError::Unavailable(format!("whether {transaction} waits cannot be told here")))
+    }
     /// Transactions sent by an account, those waiting in the pool included when `pending`.
     async fn account_nonce(&self, account: Address, pool: Pool) -> Result<u64, ChainError>;
     /// Sends signed bytes. A node that already knows them has them: that is `Ok`.
@@ -307,6 +311,12 @@ pub enum Pool {
 #[async_trait]
 pub trait Relayer: Send + Sync {
     fn address(&self) -> Address;
+    /// The account nonce of a signed transaction; `None` where it is another account's, or no transaction.
+    fn nonce_in(&self, raw: &Bytes) -> Option<u64>;
+    /// A transaction that does nothing but take up a nonce, so that what stands behind it can be mined. Sends nothing.
+    async fn fill(&self, account_nonce: u64) -> Result<Prepared, ChainError> {
+        Err(ChainError::Unavailable(format!("nonce {account_nonce} cannot be filled here")))
+    }
     /// Prices and signs the settlement as a transaction with `account_nonce`, and sends nothing.
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError>;
     /// The same of a transfer from a contract wallet, which is made first where it is not there.

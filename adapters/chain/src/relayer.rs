@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy::eips::eip2718::Encodable2718;
+use alloy::consensus::transaction::SignerRecoverable as _;
+use alloy::consensus::{SignableTransaction, Transaction as _, TxEip1559, TxEnvelope};
+use alloy::eips::eip2718::{Decodable2718, Encodable2718};
 use alloy::network::TxSignerSync;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::signers::local::PrivateKeySigner;
@@ -23,6 +24,9 @@ pub struct FeeCaps {
     /// Wei a unit of gas, on top of the base fee.
     pub max_priority_fee_per_gas: u128,
 }
+
+/// Gas of a transaction that calls nothing (EIP-2028 leaves it as it was in the Yellow Paper: 21,000).
+const PLAIN_GAS: u64 = 21_000;
 
 /// How often a fee is doubled at most where the chain leaves a settlement lying.
 const REPLACEMENTS_MAX: usize = 2;
@@ -143,6 +147,31 @@ impl LocalRelayer {
 impl Relayer for LocalRelayer {
     fn address(&self) -> Address {
         self.signer.address()
+    }
+
+    fn nonce_in(&self, raw: &Bytes) -> Option<u64> {
+        let envelope = TxEnvelope::decode_2718_exact(raw).ok()?;
+        (envelope.recover_signer().ok()? == self.address()).then(|| envelope.nonce())
+    }
+
+    /// To itself and without a value, at the dearest fee that the caps allow: whatever stood there before must give way.
+    async fn fill(&self, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let chain_id = *self.chain_id.get_or_try_init(|| self.chain.chain_id()).await?;
+        let (mut fee, mut tip) = self.fees().await?;
+        for _ in 0..REPLACEMENTS_MAX {
+            (fee, tip) = self.caps.above(fee, tip).unwrap_or((fee, tip));
+        }
+        let transaction = TxEip1559 {
+            chain_id,
+            nonce: account_nonce,
+            gas_limit: PLAIN_GAS,
+            max_fee_per_gas: fee,
+            max_priority_fee_per_gas: tip,
+            to: TxKind::Call(self.address()),
+            ..TxEip1559::default()
+        };
+        let (hash, raw) = self.signed(&transaction)?;
+        Ok(Prepared { transaction: hash, raw, account_nonce, replacements: Vec::new() })
     }
 
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError> {

@@ -1,5 +1,7 @@
 //! What this process has in its hands. All of it can be lost: the book says what is open.
 
+pub mod lane;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,11 +10,13 @@ use std::time::{Duration, Instant};
 use alloy_primitives::Address;
 use ledger::id::TenantId;
 use ledger::settlement::SettlementKey;
+use ledger::store::Place;
 use x402::release::Manner;
 use x402::wire::{PaymentPayload, PaymentRequirements};
 
+use lane::SharedLane;
+
 type Key = (TenantId, SettlementKey);
-type SharedLane = Arc<Mutex<Lane>>;
 type Pen = Arc<tokio::sync::Mutex<()>>;
 
 /// Settlements whose caller was told "pending" and has not come back.
@@ -27,10 +31,14 @@ pub struct Desk {
     /// Since when a settlement waits for a block, as far as this process knows.
     waiting: Mutex<BTreeMap<Key, Instant>>,
     lanes: Mutex<BTreeMap<(TenantId, Address), SharedLane>>,
+    /// Nonces that nothing stood at when it was last looked, below some that are taken.
+    holes: Mutex<BTreeMap<(TenantId, Address), BTreeSet<u64>>>,
     /// Who signs with a relayer's account now.
     pens: Mutex<BTreeMap<(TenantId, Address), Pen>>,
     /// How many settlements each relayer has in hand.
     turns: Mutex<BTreeMap<(TenantId, Address), u64>>,
+    /// How far the last sweep of a tenant came.
+    sweeps: Mutex<BTreeMap<TenantId, SweptUntil>>,
     /// Contracts that called a payment theirs and did not let it happen, and since when.
     wasteful: Mutex<BTreeMap<Address, Instant>>,
 }
@@ -42,6 +50,13 @@ const WAITING_MAX: usize = 100_000;
 const WASTEFUL_FOR: Duration = Duration::from_secs(3_600);
 const WASTEFUL_MAX: usize = 100_000;
 
+/// The last settlement that a sweep looked at, where more of its kind came behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SweptUntil {
+    pub open: Option<Place>,
+    pub young: Option<Place>,
+}
+
 /// What a sale is settled with, and how it is served.
 #[derive(Clone, Debug)]
 pub struct Goods {
@@ -50,35 +65,6 @@ pub struct Goods {
     pub manner: Manner,
     /// In how many blocks it must be before what waits for it is given.
     pub confirmations: NonZeroU64,
-}
-
-/// A relayer account's transaction nonces.
-#[derive(Default)]
-struct Lane {
-    next: Option<u64>,
-    /// Given out and not used, below `next`: what comes after one cannot be mined before it.
-    free: BTreeSet<u64>,
-}
-
-impl Lane {
-    /// `pending` is what the node would take next; whatever is below it was sent.
-    fn take(&mut self, pending: u64) -> u64 {
-        self.free = self.free.split_off(&pending);
-        if let Some(nonce) = self.free.pop_first() {
-            return nonce;
-        }
-        let nonce = self.next.map_or(pending, |next| next.max(pending));
-        self.next = Some(nonce.saturating_add(1));
-        nonce
-    }
-
-    fn give_back(&mut self, nonce: u64) {
-        if self.next == nonce.checked_add(1) {
-            self.next = Some(nonce);
-        } else {
-            self.free.insert(nonce);
-        }
-    }
 }
 
 /// A settlement in a relayer's hand.
@@ -101,30 +87,6 @@ impl Drop for Turn<'_> {
             && let Some(count) = locked(&self.desk.turns).get_mut(key)
         {
             *count = count.saturating_sub(1);
-        }
-    }
-}
-
-/// A nonce for one transaction. It goes back to its lane unless the transaction was written down.
-pub struct HeldNonce {
-    lane: SharedLane,
-    nonce: Option<u64>,
-}
-
-impl HeldNonce {
-    pub fn number(&self) -> u64 {
-        self.nonce.unwrap_or_default()
-    }
-
-    pub fn used(mut self) {
-        self.nonce = None;
-    }
-}
-
-impl Drop for HeldNonce {
-    fn drop(&mut self) {
-        if let Some(nonce) = self.nonce {
-            locked(&self.lane).give_back(nonce);
         }
     }
 }
@@ -201,6 +163,14 @@ impl Desk {
         locked(&self.undelivered).remove(&(tenant.clone(), key.clone()))
     }
 
+    pub fn swept_until(&self, tenant: &TenantId) -> SweptUntil {
+        locked(&self.sweeps).get(tenant).copied().unwrap_or_default()
+    }
+
+    pub fn sweep_from(&self, tenant: &TenantId, until: SweptUntil) {
+        locked(&self.sweeps).insert(tenant.clone(), until);
+    }
+
     /// Its settlement passed every simulation and reverted all the same.
     pub fn wasted_gas(&self, wallet: Address) {
         let mut wasteful = locked(&self.wasteful);
@@ -212,6 +182,18 @@ impl Desk {
 
     pub fn is_wasteful(&self, wallet: Address) -> bool {
         locked(&self.wasteful).get(&wallet).is_some_and(|since| since.elapsed() < WASTEFUL_FOR)
+    }
+
+    /// Whether it is known here for how long a settlement has waited.
+    pub fn has_waited(&self, tenant: &TenantId, key: &SettlementKey) -> bool {
+        locked(&self.waiting).contains_key(&(tenant.clone(), key.clone()))
+    }
+
+    /// It has waited so long already, before this process began.
+    pub fn waited_before(&self, tenant: &TenantId, key: &SettlementKey, before: Duration) {
+        if let Some(since) = Instant::now().checked_sub(before) {
+            locked(&self.waiting).entry((tenant.clone(), key.clone())).or_insert(since);
+        }
     }
 
     /// How long a settlement has waited for a block since it was first asked about.
@@ -250,11 +232,30 @@ impl Desk {
         pen.lock_owned().await
     }
 
-    /// The next nonce of a relayer's; `pending` is the one that its node would take.
-    pub fn nonce(&self, tenant: &TenantId, relayer: Address, pending: u64) -> HeldNonce {
-        let lane = locked(&self.lanes).entry((tenant.clone(), relayer)).or_default().clone();
-        let nonce = Some(locked(&lane).take(pending));
-        HeldNonce { lane, nonce }
+    pub fn lane(&self, tenant: &TenantId, relayer: Address) -> SharedLane {
+        locked(&self.lanes).entry((tenant.clone(), relayer)).or_default().clone()
+    }
+
+    pub fn is_doubtful(&self, lane: &SharedLane, pending: u64) -> bool {
+        locked(lane).is_doubtful(pending)
+    }
+
+    pub fn open_lane(&self, lane: &SharedLane, pending: u64, taken: &BTreeSet<u64>) {
+        locked(lane).open(pending, taken);
+    }
+
+    /// What was seen the last time instead.
+    pub fn saw_holes(&self, tenant: &TenantId, relayer: Address, holes: BTreeSet<u64>) -> BTreeSet<u64> {
+        locked(&self.holes).insert((tenant.clone(), relayer), holes).unwrap_or_default()
+    }
+
+    /// What a nonce was given out for is over, and the chain never saw it: the book says which ones are free now.
+    pub fn distrust_lanes(&self, tenant: &TenantId) {
+        for ((whose, _), lane) in locked(&self.lanes).iter() {
+            if whose == tenant {
+                locked(lane).distrust();
+            }
+        }
     }
 }
 
@@ -267,24 +268,6 @@ mod tests {
     }
 
     #[test]
-    fn no_nonce_is_given_out_twice_and_none_is_left_out() {
-        let (desk, tenant, relayer) = desk();
-        let held: Vec<_> = (0..4).map(|_| desk.nonce(&tenant, relayer, 7)).collect();
-        assert_eq!(held.iter().map(HeldNonce::number).collect::<Vec<_>>(), [7, 8, 9, 10]);
-        let mut held = held.into_iter();
-        held.next().unwrap().used();
-        // The second is given back while the third is used: it comes next, or the third is never mined.
-        drop(held.next());
-        held.next().unwrap().used();
-        let again = desk.nonce(&tenant, relayer, 7);
-        assert_eq!(again.number(), 8);
-        again.used();
-        drop(held.next());
-        assert_eq!(desk.nonce(&tenant, relayer, 7).number(), 10, "the last one given back");
-        assert_eq!(desk.nonce(&tenant, Address::repeat_byte(2), 0).number(), 0, "another relayer's");
-    }
-
-    #[test]
     fn whoever_has_the_least_in_hand_is_next() {
         let (desk, tenant, first) = desk();
         let relayers = || [first, Address::repeat_byte(2), Address::repeat_byte(3)].into_iter();
@@ -293,14 +276,5 @@ mod tests {
         turns.remove(1);
         assert_eq!(desk.turn(&tenant, relayers()).place(), 1);
         assert_eq!(desk.turn(&tenant, std::iter::empty()).place(), 0);
-    }
-
-    #[test]
-    fn what_the_node_has_seen_is_not_used_again() {
-        let (desk, tenant, relayer) = desk();
-        let (first, second) = (desk.nonce(&tenant, relayer, 0), desk.nonce(&tenant, relayer, 0));
-        second.used();
-        drop(first);
-        assert_eq!(desk.nonce(&tenant, relayer, 5).number(), 5, "somebody else used the account");
     }
 }

@@ -6,6 +6,7 @@
 mod carriage;
 mod claims;
 mod ladder;
+mod lanes;
 mod outcome;
 mod supported;
 mod waiting;
@@ -197,7 +198,7 @@ impl Engine {
     async fn prepare(&self, carriage: &Carriage<'_>, relayer: &dyn Relayer) -> Result<Settlement, EngineError> {
         let _pen = self.desk.pen(&carriage.identity.tenant, relayer.address()).await;
         let pending = self.chain.account_nonce(relayer.address(), Pool::Pending).await?;
-        let held = self.desk.nonce(&carriage.identity.tenant, relayer.address(), pending);
+        let held = self.next_nonce(&carriage.identity, relayer, pending).await?;
         let nonce = held.number();
         let prepared = match carriage.payment.call() {
             SettlementCall::Transfer(call) => relayer.prepare(&call, nonce).await?,
@@ -211,7 +212,13 @@ impl Engine {
             transaction: Some(book::reference(prepared.transaction)?),
             account_nonce: Some(prepared.account_nonce),
         };
-        let answer = self.run(&carriage.identity, command, vec![document]).await?;
+        let answer = match self.run(&carriage.identity, command, vec![document]).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                held.doubted();
+                return Err(error);
+            }
+        };
         held.used();
         answer.settlement.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))
     }

@@ -7,17 +7,20 @@ use ledger::command::{Command, FailureProof, ReleaseProof};
 use ledger::id::{SpendId, TenantId};
 use ledger::settlement::{Role, Settlement, SettlementState};
 use ledger::spend::{Rail, Spend, SpendState};
+use ledger::store::Place;
 use x402::settlement::{Charge, Expected, Outcome, observe};
 
 use crate::book::{self, service};
+use crate::desk::SweptUntil;
 use crate::error::EngineError;
 use crate::follow::{Blocks, Followed};
 use crate::{Engine, Identity};
 
 const PAGE: u32 = 500;
-/// Sales and carriages looked at in one sweep of a tenant, oldest first; the rest waits for the next.
+/// Sales and carriages looked at in one sweep of a tenant. The next sweep goes on behind them, so that those that cannot move
+/// keep no other waiting.
 const SWEEP_MAX: u32 = 500;
-/// The same of those that are settled and not final: none is taken for final that was not looked at.
+/// The same of those that are settled and not final.
 const YOUNG_MAX: u32 = 10_000;
 
 /// What one sweep did.
@@ -25,6 +28,12 @@ const YOUNG_MAX: u32 = 10_000;
 pub struct Swept {
     pub looked_at: u32,
     pub resolved: u32,
+}
+
+/// Where a full page ends; one that is not full was the last, and the next begins anew.
+fn last_of(page: &[(Place, Settlement)], limit: u32) -> Option<Place> {
+    let is_full = u32::try_from(page.len()).unwrap_or(u32::MAX) >= limit;
+    page.last().filter(|_| is_full).map(|(place, _)| *place)
 }
 
 impl Swept {
@@ -54,15 +63,57 @@ impl Engine {
                 swept.take(self.sweep_spend(&identity, spend, &mut blocks).await);
             }
         }
-        for settlement in self.store.open_settlements(tenant, SWEEP_MAX).await? {
-            let state = self.reconcile_settlement(&identity, &settlement).await;
+        let from = self.desk.swept_until(tenant);
+        let open = self.store.open_settlements(tenant, from.open, SWEEP_MAX).await?;
+        for (_, settlement) in &open {
+            let state = self.reconcile_settlement(&identity, settlement).await;
             swept.take(state.map(|state| !state.is_open()));
         }
-        for settlement in self.store.young_settlements(tenant, YOUNG_MAX).await? {
-            let followed = self.follow_settlement(&identity, &settlement, &mut blocks).await;
+        if let Err(error) = self.fill_holes(tenant, &open).await {
+            tracing::warn!(code = error.code(), "holes among the nonces of relayers: {error}");
+        }
+        let young = self.store.young_settlements(tenant, from.young, YOUNG_MAX).await?;
+        for (_, settlement) in &young {
+            let followed = self.follow_settlement(&identity, settlement, &mut blocks).await;
             swept.take(followed.map(|followed| followed == Followed::Final));
         }
+        let until = SweptUntil { open: last_of(&open, SWEEP_MAX), young: last_of(&young, YOUNG_MAX) };
+        self.desk.sweep_from(tenant, until);
         Ok(swept)
+    }
+
+    /// Settlements that may still come to something, after a place, as far as they are wanted; at most `most`.
+    pub(crate) async fn open_settlements_that(
+        &self,
+        tenant: &TenantId,
+        mut after: Option<Place>,
+        most: usize,
+        is_wanted: impl Fn(&Settlement) -> bool,
+    ) -> Result<Vec<(Place, Settlement)>, EngineError> {
+        let mut found = Vec::new();
+        while found.len() < most {
+            let page = self.store.open_settlements(tenant, after, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            found.extend(page.into_iter().filter(|(_, settlement)| is_wanted(settlement)));
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// The same of those settled in a block that may be taken back.
+    pub(crate) async fn young_settlements_that(
+        &self,
+        tenant: &TenantId,
+        is_wanted: impl Fn(&Settlement) -> bool,
+    ) -> Result<Vec<(Place, Settlement)>, EngineError> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.store.young_settlements(tenant, after, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(found) };
+            after = Some(*last);
+            found.extend(page.into_iter().filter(|(_, settlement)| is_wanted(settlement)));
+        }
     }
 
     /// Whether that was the last look at it.

@@ -158,6 +158,8 @@ pub struct FacilitatorRole {
     pub others: Vec<Arc<dyn Relayer>>,
     /// When a settlement that is in no block is sent again at a higher fee, and again.
     pub raise_after: Duration,
+    /// The longest `maxTimeoutSeconds` that is taken: so long at most does a claim stay open where nothing comes of it.
+    pub timeout_seconds_max: u64,
     /// Accounts that relayed before it: what they sent may still be mined, and costs their gas.
     pub former: Vec<Address>,
     pub payees: AllowedPayees,

@@ -293,7 +293,8 @@ fn facilitator(tenant: &TenantConfig, ring: &Ring, rpc: &RpcChain) -> Result<Opt
     let former = slots.iter().flat_map(|slot| ring.retired(slot)).map(|key| Ok(key.wallet()?.address()));
     let former = former.collect::<Result<_, KeyError>>()?;
     let raise_after = Duration::from_secs(config.raise_seconds.get().into());
-    Ok(Some(FacilitatorRole { relayer, others, raise_after, former, payees }))
+    let timeout_seconds_max = config.timeout_seconds_max;
+    Ok(Some(FacilitatorRole { relayer, others, raise_after, timeout_seconds_max, former, payees }))
 }
 
 /// Keys that everybody knows sign for nobody's money.

@@ -1,6 +1,7 @@
 //! The configuration of a service: one TOML file, every field named here. `dev` and `demo` build the same value in
 //! memory.
 
+mod facilitate;
 mod limits;
 pub mod release;
 mod safety;
@@ -9,7 +10,7 @@ mod tools;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use engine::limits::{HoursText, LimitText, RefundsText};
@@ -20,6 +21,7 @@ use ledger::origin::Build;
 use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
+pub use facilitate::FacilitateConfig;
 pub use limits::{HotWalletMax, LimitsConfig, RateConfig};
 pub use release::{BeyondExposure, ReleaseConfig, ReleaseWhen};
 use safety::DEVNET_CHAIN_ID;
@@ -292,41 +294,6 @@ pub struct VerifierConfig {
     pub audience: String,
     /// Public keys that it signs receipts with.
     pub keys: Vec<mandates::json::Object>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FacilitateConfig {
-    /// Addresses that it carries payments to.
-    #[serde(default)]
-    pub payees: Vec<String>,
-    /// Carries for any payee: only on the embedded devnet.
-    #[serde(default)]
-    pub anyone: bool,
-    /// How many accounts send settlements, each with gas of its own: `purser keys list` shows their addresses.
-    #[serde(default = "one_signer")]
-    pub signers: NonZeroU32,
-    /// After how many seconds a settlement that is in no block is sent again at twice the fee, and once more; within the caps.
-    #[serde(default = "raise_seconds")]
-    pub raise_seconds: NonZeroU32,
-}
-
-const fn raise_seconds() -> NonZeroU32 {
-    match NonZeroU32::new(15) {
-        Some(seconds) => seconds,
-        None => NonZeroU32::MIN,
-    }
-}
-
-impl Default for FacilitateConfig {
-    fn default() -> Self {
-        let (signers, raise_seconds) = (one_signer(), raise_seconds());
-        Self { payees: Vec::new(), anyone: false, signers, raise_seconds }
-    }
-}
-
-const fn one_signer() -> NonZeroU32 {
-    NonZeroU32::MIN
 }
 
 impl Config {

@@ -26,6 +26,7 @@ mod location;
 mod payers;
 mod read;
 mod rows;
+mod settlements;
 mod table;
 #[cfg(test)]
 mod tests;

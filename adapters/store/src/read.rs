@@ -18,12 +18,12 @@ use ledger::gate::Gate;
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use ledger::settlement::{PayerKey, Settlement, SettlementKey};
 use ledger::spend::{Spend, SpendState};
-use ledger::store::{AccountBalance, Answer, Document, JournalEntry, Store, StoreError, Verification, Work};
+use ledger::store::{AccountBalance, Answer, Document, JournalEntry, Place, Store, StoreError, Verification, Work};
 use ledger::window::{Window, WindowKey};
 
 use crate::cell::{Cell, Cells, Row};
 use crate::failure::Failure;
-use crate::limits::{READ_ROWS_MAX, SETTLEMENTS_MAX, SPEND_RECORDS_MAX};
+use crate::limits::{READ_ROWS_MAX, SPEND_RECORDS_MAX};
 use crate::{SqlStore, load, rows, verify};
 
 #[async_trait]
@@ -127,8 +127,13 @@ impl Store for SqlStore {
         self.spends(text, vec![Cell::text(tenant), Cell::blob(budget.0), from, to, limited(limit)]).await
     }
 
-    async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        self.settlements(tenant, "state IN ('claimed', 'promised', 'submitted')", limit).await
+    async fn open_settlements(
+        &self,
+        tenant: &TenantId,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Vec<(Place, Settlement)>, StoreError> {
+        Ok(self.open_settlements_after(tenant, after, limit).await?)
     }
 
     async fn settlements_of(&self, tenant: &TenantId, payer: &PayerKey) -> Result<Vec<Settlement>, StoreError> {
@@ -140,12 +145,16 @@ impl Store for SqlStore {
     }
 
     async fn owed_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        self.settlements(tenant, "state IN ('unpaid', 'undelivered')", limit).await
+        Ok(self.owed_settlements_of(tenant, limit).await?)
     }
 
-    async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        let found = self.settlements(tenant, "state IN ('settled', 'undelivered')", limit).await?;
-        Ok(found.into_iter().filter(|settlement| settlement.young.is_some()).collect())
+    async fn young_settlements(
+        &self,
+        tenant: &TenantId,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Vec<(Place, Settlement)>, StoreError> {
+        Ok(self.young_settlements_after(tenant, after, limit).await?)
     }
 
     async fn decisions_of(
@@ -351,15 +360,6 @@ impl SqlStore {
     async fn spends(&self, text: String, cells: Cells) -> Result<Vec<Spend>, StoreError> {
         let found = self.fetch(text, cells).await?;
         Ok(found.iter().map(|row| load::spend_of(row, 0)).collect::<Result<_, Failure>>()?)
-    }
-
-    /// Of those that are open: settled ones are while their block may be taken back.
-    async fn settlements(&self, tenant: &TenantId, which: &str, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        let (index, order) = (self.dialect().indexed_by("settlement_open"), self.dialect().insertion());
-        let text = format!(
-            "SELECT body FROM settlement {index} WHERE tenant = $1 AND open = 1 AND {which} ORDER BY {order} LIMIT $2"
-        );
-        self.bodies(text, vec![Cell::text(tenant), Cell::Integer(limit.min(SETTLEMENTS_MAX).into())]).await
     }
 
     async fn body<T: Canon>(

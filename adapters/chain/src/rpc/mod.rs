@@ -327,6 +327,15 @@ impl Chain for RpcChain {
         Ok(found.map(|(receipt, block)| receipt_of(&receipt, block)))
     }
 
+    async fn knows(&self, transaction: B256) -> Result<bool, ChainError> {
+        #[derive(Deserialize)]
+        struct Known {
+            hash: B256,
+        }
+        let found: Option<Known> = self.client.call("eth_getTransactionByHash", json!([transaction])).await?;
+        Ok(found.is_some_and(|known| known.hash == transaction))
+    }
+
     async fn account_nonce(&self, account: Address, pool: Pool) -> Result<u64, ChainError> {
         let tag = match pool {
             Pool::Mined => "latest",
@@ -354,17 +363,6 @@ impl Chain for RpcChain {
             return Ok(());
         }
         Err(ChainError::Refused { code, message })
-    }
-}
-
-impl RpcChain {
-    async fn knows(&self, transaction: B256) -> Result<bool, ChainError> {
-        #[derive(Deserialize)]
-        struct Known {
-            hash: B256,
-        }
-        let found: Option<Known> = self.client.call("eth_getTransactionByHash", json!([transaction])).await?;
-        Ok(found.is_some_and(|known| known.hash == transaction))
     }
 }
 

@@ -126,13 +126,18 @@ pub(super) fn settler<'a>(role: &'a FacilitatorRole, payment: &VerifiedPayment) 
     able_to_settle(role, payment).first().copied().unwrap_or(&role.relayer).as_ref()
 }
 
-/// The payee, and with `upto` the one account that may settle: it must be ours.
-fn check_payee(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
+/// The payee, how long it may take, and with `upto` the one account that may settle: it must be ours.
+fn check_terms(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), Refusal> {
     if let Transfer::Upto { facilitator } = payment.terms().transfer
         && able_to_settle(role, payment).is_empty()
     {
         let (field, expected) = ("extra.facilitatorAddress", role.relayer.address());
         return Err(Refusal::new(Reason::UptoFacilitator, field, expected, facilitator));
+    }
+    let (most, found) = (role.timeout_seconds_max, payment.terms().max_timeout_seconds);
+    if found > most {
+        let expected = format!("at most {most} seconds");
+        return Err(Refusal::new(Reason::InvalidPaymentRequirements, "maxTimeoutSeconds", expected, found));
     }
     let pay_to = book::text(payment.terms().pay_to);
     match &role.payees {
@@ -153,7 +158,7 @@ impl Engine {
         role: &FacilitatorRole,
         payment: &VerifiedPayment,
     ) -> Result<Result<(), Refusal>, EngineError> {
-        match check_payee(role, payment) {
+        match check_terms(role, payment) {
             Ok(()) => self.screen_carriage(tenant, payment).await,
             Err(refusal) => Ok(Err(refusal)),
         }

@@ -2,6 +2,7 @@
 
 use ledger::command::Command;
 use ledger::id::TenantId;
+use ledger::money::Amount;
 use ledger::settlement::{PayerKey, Role, Settlement, SettlementKey};
 use ledger::store::Document;
 use x402::chain::At;
@@ -17,7 +18,9 @@ use crate::book;
 use crate::error::EngineError;
 
 /// With scheme `upto` a charge of nothing is settled without a transaction. The chain never hears of it, so the permit
-/// stays usable there until its deadline; that it is spent is written here alone: submitted, and nothing was sent.
+/// stays usable there until its deadline; that it is spent is written here alone. It is over at once: the permit names our
+/// account as the only one that may use it, and under this claim it never does, so there is nothing to look for on the
+/// chain. (Former releases left it `submitted` until the deadline.)
 pub(super) fn charged_nothing(settlement: &Settlement) -> bool {
     settlement.key.role == Role::Facilitator && settlement.document.is_some() && settlement.transaction.is_none()
 }
@@ -52,12 +55,8 @@ impl Engine {
         }
         let bytes = format!("purser/charged-nothing/1 {claim}").into_bytes();
         let document = Document { kind: "settlement-of-nothing".into(), bytes };
-        let command = Command::Dispatch {
-            settlement: carriage.key.clone(),
-            document: document.digest(),
-            transaction: None,
-            account_nonce: None,
-        };
+        let (settlement, charged) = (carriage.key.clone(), Amount::ZERO);
+        let command = Command::Charge { settlement, document: document.digest(), charged };
         self.run(&carriage.identity, command, vec![document]).await?;
         Ok(carriage.settled_nothing())
     }

@@ -46,15 +46,29 @@ fn rungs(document: &Document) -> Option<Vec<Bytes>> {
 }
 
 impl Engine {
-    async fn ladder(&self, identity: &Identity, settlement: &Settlement) -> Result<Vec<Bytes>, EngineError> {
+    pub(super) async fn ladder(&self, identity: &Identity, settlement: &Settlement) -> Result<Vec<Bytes>, EngineError> {
         let Some(digest) = settlement.document else { return Ok(Vec::new()) };
         let document = self.store.document(&identity.tenant, digest).await?;
         let document = document.ok_or_else(|| EngineError::Broken("a settlement's transaction is gone".into()))?;
         rungs(&document).ok_or_else(|| EngineError::Broken("a settlement's transaction cannot be read".into()))
     }
 
+    /// Goes on after a restart where it was left: with the dearest one that the node has, or with the first where it has none.
+    pub(super) async fn resume_ladder(&self, identity: &Identity, settlement: &Settlement) -> Result<(), EngineError> {
+        let (tenant, key) = (&identity.tenant, &settlement.key);
+        if self.desk.has_waited(tenant, key) {
+            return Ok(());
+        }
+        let step = self.facilitator_role(tenant)?.raise_after;
+        for (rung, raw) in (0_u32..).zip(self.ladder(identity, settlement).await?).skip(1) {
+            if self.chain.knows(keccak256(&raw)).await? {
+                self.desk.waited_before(tenant, key, step.saturating_mul(rung));
+            }
+        }
+        Ok(())
+    }
+
     /// Which of them is due: the next one each time that the time of the configuration has passed since the first was sent.
-    /// After a restart it begins again with the first, which is the cheapest.
     pub(super) fn due(&self, tenant: &TenantId, key: &SettlementKey) -> usize {
         let step = self.facilitator_role(tenant).map_or(Duration::MAX, |role| role.raise_after);
         let waited = self.desk.waited(tenant, key).as_millis();

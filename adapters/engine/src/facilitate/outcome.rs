@@ -28,6 +28,7 @@ impl Engine {
         }
         let state = self.look(identity, &settlement).await?;
         if state == SettlementState::Submitted && !charged_nothing(&settlement) {
+            self.resume_ladder(identity, &settlement).await?;
             self.send(identity, &settlement, self.due(&identity.tenant, &settlement.key)).await;
         }
         Ok(state)
@@ -96,7 +97,11 @@ impl Engine {
             }
             _ => return Ok(settlement.state),
         };
+        let came_to_nothing = matches!(command, Command::Fail { .. });
         let state = self.settlement_after(identity, settlement, command).await?;
+        if came_to_nothing {
+            self.desk.distrust_lanes(&identity.tenant);
+        }
         self.desk.waits_no_more(&identity.tenant, &settlement.key);
         Ok(state)
     }

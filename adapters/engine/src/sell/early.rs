@@ -8,7 +8,7 @@ use ledger::command::Command;
 use ledger::id::{Digest, TenantId};
 use ledger::rejection::Rejection;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
-use ledger::store::{Document, Freshness};
+use ledger::store::{Document, Freshness, Place};
 use x402::reason::Reason;
 use x402::release::Manner;
 use x402::settlement::ClaimKey;
@@ -23,8 +23,8 @@ use crate::error::EngineError;
 use crate::ports::Relayed;
 use crate::{Engine, Identity};
 
-/// Sales looked through for what is to be carried, or owed.
-const OPEN_MAX: u32 = 10_000;
+/// Sales listed that one side owes the other for good.
+const OWED_MAX: u32 = 10_000;
 
 /// What became of an answer that is given before it is paid.
 #[derive(Debug)]
@@ -133,14 +133,24 @@ impl Engine {
         self.await_sale(&identity, &sale, wait, self.confirmations).await
     }
 
-    /// Sales that nobody in this process is having carried, and that were given or are about to be.
-    pub async fn uncollected(&self, tenant: &TenantId) -> Result<Vec<SettlementKey>, EngineError> {
-        let open = self.store.open_settlements(tenant, OPEN_MAX).await?.into_iter();
+    /// Sales that nobody in this process is having carried, and that were given or are about to be; at most `most`, in turn:
+    /// those that stand after a place come first, so that none that cannot move keeps others from being carried.
+    pub async fn uncollected(
+        &self,
+        tenant: &TenantId,
+        after: Option<Place>,
+        most: usize,
+    ) -> Result<Vec<(Place, SettlementKey)>, EngineError> {
         let is_due = |sale: &Settlement| {
             let is_given = sale.is_sold_unpaid() || sale.state == SettlementState::Promised;
             sale.key.role == Role::Seller && sale.document.is_some() && is_given && !self.desk.has(tenant, &sale.key)
         };
-        Ok(open.filter(is_due).map(|sale| sale.key).collect())
+        let mut due = self.open_settlements_that(tenant, after, most, is_due).await?;
+        if after.is_some() && due.len() < most {
+            let before = self.open_settlements_that(tenant, None, most.saturating_sub(due.len()), is_due).await?;
+            due.extend(before.into_iter().take_while(|(place, _)| Some(*place) <= after));
+        }
+        Ok(due.into_iter().map(|(place, sale)| (place, sale.key)).collect())
     }
 
     /// Settles before the handler runs. What is paid already is not settled again.
@@ -243,9 +253,9 @@ impl Engine {
 
     /// What is owed: by payers for what was given, to payers for what was not.
     pub async fn owed(&self, tenant: &TenantId) -> Result<Vec<Settlement>, EngineError> {
-        let mut owed = self.store.owed_settlements(tenant, OPEN_MAX).await?;
-        let open = self.store.open_settlements(tenant, OPEN_MAX).await?;
-        owed.extend(open.into_iter().filter(Settlement::is_sold_unpaid));
+        let mut owed = self.store.owed_settlements(tenant, OWED_MAX).await?;
+        let open = self.open_settlements_that(tenant, None, usize::MAX, Settlement::is_sold_unpaid).await?;
+        owed.extend(open.into_iter().map(|(_, sale)| sale));
         Ok(owed)
     }
 

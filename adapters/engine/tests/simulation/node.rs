@@ -156,6 +156,10 @@ impl Chain for SimNode {
         .await
     }
 
+    async fn knows(&self, transaction: B256) -> Result<bool, ChainError> {
+        self.ask(|state, _| Ok(state.chain.pool.iter().any(|tx| tx.hash == transaction))).await
+    }
+
     async fn account_nonce(&self, account: Address, pool: Pool) -> Result<u64, ChainError> {
         self.ask(|state, met| {
             let mut next = state.chain.nonce(account);
@@ -219,6 +223,11 @@ pub struct SimRelayer {
 impl Relayer for SimRelayer {
     fn address(&self) -> Address {
         self.address
+    }
+
+    fn nonce_in(&self, raw: &Bytes) -> Option<u64> {
+        let found = self.shared.with(|state| state.chain.known.get(raw).cloned());
+        found.filter(|tx| tx.sender == self.address)?.account_nonce
     }
 
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError> {

@@ -15,7 +15,9 @@ use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, Ten
 use ledger::rejection::Refusal;
 use ledger::settlement::{PayerKey, Settlement, SettlementKey, SettlementState};
 use ledger::spend::{Spend, SpendState};
-use ledger::store::{AccountBalance, Answer, Document, Freshness, JournalEntry, Store, StoreError, Verification, Work};
+use ledger::store::{
+    AccountBalance, Answer, Document, Freshness, JournalEntry, Place, Store, StoreError, Verification, Work,
+};
 use ledger::view::View;
 use ledger::window::{Window, WindowKey};
 
@@ -168,6 +170,18 @@ fn oldest<'a>(spends: impl Iterator<Item = &'a Spend>, after: Option<u64>, limit
     found
 }
 
+/// By key, and counted through: a row that comes between two pages is seen by the next sweep.
+fn placed(
+    tables: &Tables,
+    after: Option<Place>,
+    limit: u32,
+    wanted: impl Fn(&Settlement) -> bool,
+) -> Vec<(Place, Settlement)> {
+    let all = (0..).map(Place).zip(tables.settlements.values());
+    let found = all.filter(|(place, row)| Some(*place) > after && wanted(row));
+    found.take(most(limit)).map(|(place, row)| (place, row.clone())).collect()
+}
+
 #[async_trait]
 impl Store for SimStore {
     async fn run(&self, tenant: &TenantId, work: Work) -> Result<Answer, StoreError> {
@@ -281,12 +295,13 @@ impl Store for SimStore {
         self.read(tenant, look).await
     }
 
-    async fn open_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        let look = |tables: &Tables| {
-            let open = tables.settlements.values().filter(|settlement| settlement.state.is_open());
-            open.take(most(limit)).cloned().collect()
-        };
-        self.read(tenant, look).await
+    async fn open_settlements(
+        &self,
+        tenant: &TenantId,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Vec<(Place, Settlement)>, StoreError> {
+        self.read(tenant, |tables| placed(tables, after, limit, |settlement| settlement.state.is_open())).await
     }
 
     async fn settlements_of(&self, tenant: &TenantId, payer: &PayerKey) -> Result<Vec<Settlement>, StoreError> {
@@ -307,12 +322,13 @@ impl Store for SimStore {
         self.read(tenant, look).await
     }
 
-    async fn young_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
-        let look = |tables: &Tables| {
-            let young = tables.settlements.values().filter(|settlement| settlement.young.is_some());
-            young.take(most(limit)).cloned().collect()
-        };
-        self.read(tenant, look).await
+    async fn young_settlements(
+        &self,
+        tenant: &TenantId,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Vec<(Place, Settlement)>, StoreError> {
+        self.read(tenant, |tables| placed(tables, after, limit, |settlement| settlement.young.is_some())).await
     }
 
     async fn decisions_of(

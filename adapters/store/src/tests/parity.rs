@@ -97,6 +97,10 @@ fn frontier_of(memory: &Memory) -> u64 {
     memory.view.head.frontier.size()
 }
 
+fn last<T>(page: &[(ledger::store::Place, T)]) -> Option<ledger::store::Place> {
+    page.last().map(|(place, _)| *place)
+}
+
 async fn check_reads(store: &crate::SqlStore, memory: &Memory) {
     for (id, budget) in memory.view.budgets.changed() {
         assert_eq!(store.budget(&tenant(), *id).await.unwrap().as_ref(), Some(budget));
@@ -121,9 +125,20 @@ async fn check_reads(store: &crate::SqlStore, memory: &Memory) {
         assert_eq!(store.settlement(&tenant(), key).await.unwrap().as_ref(), Some(settlement));
     }
     let settlements = memory.view.settlements.changed().filter(|(_, settlement)| settlement.state.is_open());
-    assert_eq!(store.open_settlements(&tenant(), 1_000).await.unwrap().len(), settlements.count());
+    let open = store.open_settlements(&tenant(), None, 1_000).await.unwrap();
+    assert_eq!(open.len(), settlements.count());
     let young = memory.view.settlements.changed().filter(|(_, settlement)| settlement.young.is_some());
-    assert_eq!(store.young_settlements(&tenant(), 1_000).await.unwrap().len(), young.count());
+    let found = store.young_settlements(&tenant(), None, 1_000).await.unwrap();
+    assert_eq!(found.len(), young.count());
+    let (mut open_by_one, mut young_by_one) = (Vec::new(), Vec::new());
+    while let Some(next) = store.open_settlements(&tenant(), last(&open_by_one), 1).await.unwrap().pop() {
+        open_by_one.push(next);
+    }
+    // However many that are not young lie before it.
+    while let Some(next) = store.young_settlements(&tenant(), last(&young_by_one), 1).await.unwrap().pop() {
+        young_by_one.push(next);
+    }
+    assert_eq!((open_by_one, young_by_one), (open, found));
     let records = store.records(&tenant(), 2, 3).await.unwrap();
     assert!(records.iter().map(|(_, effects)| effects).eq(memory.records[2..].iter().take(3)));
     let expected: Vec<_> = memory.records.iter().flat_map(ledger::event::events).collect();

@@ -41,6 +41,11 @@ fn charge(units: u128) -> Request {
     on(Command::Charge { settlement: settlement(1, Role::Seller), document: Digest::of(b"answer"), charged })
 }
 
+fn carried(units: u128) -> Command {
+    let settlement = settlement(1, Role::Facilitator);
+    Command::Charge { settlement, document: Digest::of(b"answer"), charged: Amount::new(units) }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let of = |units| settle(1, seen(units), FINAL);
     let elsewhere = Observation { pay_to: "0x00000000000000000000000000000000000000ee".to_owned(), ..seen(7) };
@@ -48,11 +53,6 @@ pub(super) fn cases() -> Vec<Case> {
     let back = |units| by(agent(), Command::Refund { spend: spend(1), refund: refund(1, units) });
     let release = on(Command::Release { spend: spend(1), proof: ReleaseProof::Unused(unused(VALID_BEFORE - 1)) });
     let claimed = |role| vec![on(Command::Claim(Box::new(claim(1, role, 5))))];
-    let carried = Command::Charge {
-        settlement: settlement(1, Role::Facilitator),
-        document: Digest::of(b"answer"),
-        charged: Amount::new(1),
-    };
     let receive = |units| {
         on(Command::Receive { settlement: settlement(1, Role::Seller), seen: seen(units), finalized: FINAL, gas: None })
     };
@@ -70,7 +70,8 @@ pub(super) fn cases() -> Vec<Case> {
         ([signed(1, 40, 40), vec![of(7)]].concat(), 0, back(8), Code::RefundExceedsPayment),
         (vec![], 0, charge(1), Code::SettlementUnknown),
         (claimed(Role::Seller), 0, charge(6), Code::SettlementMismatch),
-        (claimed(Role::Facilitator), 0, on(carried), Code::OwnerMismatch),
+        (claimed(Role::Facilitator), 0, on(carried(1)), Code::OwnerMismatch),
+        (vec![], 0, on(carried(0)), Code::SettlementUnknown),
         (charged(3), 0, receive(5), Code::SettlementMismatch),
         (charged(0), 0, on(Command::Abandon { settlement: settlement(1, Role::Seller) }), Code::SettlementStateWrong),
     ]
@@ -198,4 +199,16 @@ fn a_seller_books_what_it_charges() {
     assert!(sale(&memory).document.is_some() && sale(&memory).transaction.is_none());
     assert_eq!(sold(&memory), Net::Positive(Amount::ZERO));
     assert_eq!(memory.run(at(1), &claimed()), Told::Known, "the permit is used up here");
+}
+
+#[test]
+fn a_facilitator_that_carries_nothing_is_done_at_once() {
+    let mut memory = opened();
+    done(&mut memory, [on(Command::Claim(Box::new(claim(1, Role::Facilitator, 5)))), on(carried(0))]);
+    let found = memory.view.settlements.find(&settlement(1, Role::Facilitator)).unwrap().unwrap();
+    assert_eq!((found.state, found.is_unfinished()), (SettlementState::Settled, false));
+    assert!(found.document.is_some() && found.transaction.is_none(), "which is how it is told from what moved");
+    assert_eq!(memory.run(at(1), &on(carried(0))), Told::Known);
+    let again = on(Command::Claim(Box::new(claim(1, Role::Facilitator, 5))));
+    assert_eq!(memory.run(at(1), &again), Told::Known, "the permit stays claimed");
 }

@@ -1,0 +1,49 @@
+//! `[tenants.facilitate]`: whose payments are carried to the chain, and how.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use x402::limit::WALLET_TIMEOUT_SECONDS_MAX;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FacilitateConfig {
+    /// Addresses that it carries payments to.
+    #[serde(default)]
+    pub payees: Vec<String>,
+    /// Carries for any payee: only on the embedded devnet.
+    #[serde(default)]
+    pub anyone: bool,
+    /// How many accounts send settlements, each with gas of its own: `purser keys list` shows their addresses.
+    #[serde(default = "one_signer")]
+    pub signers: NonZeroU32,
+    /// After how many seconds a settlement that is in no block is sent again at twice the fee, and once more; within the caps.
+    #[serde(default = "raise_seconds")]
+    pub raise_seconds: NonZeroU32,
+    /// The longest `maxTimeoutSeconds` of a payment that it carries; no wallet of ours signs a longer one.
+    #[serde(default = "timeout_seconds_max")]
+    pub timeout_seconds_max: u64,
+}
+
+const fn timeout_seconds_max() -> u64 {
+    WALLET_TIMEOUT_SECONDS_MAX
+}
+
+const fn raise_seconds() -> NonZeroU32 {
+    match NonZeroU32::new(15) {
+        Some(seconds) => seconds,
+        None => NonZeroU32::MIN,
+    }
+}
+
+impl Default for FacilitateConfig {
+    fn default() -> Self {
+        let (signers, raise_seconds) = (one_signer(), raise_seconds());
+        let timeout_seconds_max = timeout_seconds_max();
+        Self { payees: Vec::new(), anyone: false, signers, raise_seconds, timeout_seconds_max }
+    }
+}
+
+const fn one_signer() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
