@@ -26,6 +26,7 @@ use crate::effects::{Effects, Operation};
 use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, Digest, Micros, SpendId};
 use crate::rejection::{Fault, Refusal, Rejection, RejectionCode};
+use crate::settlement::Goods;
 use crate::view::{Keys, PurchaseKey, View};
 
 /// What became of a command that was not refused.
@@ -98,6 +99,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::WriteOff { settlement, .. }
         | Command::Charge { settlement, .. }
         | Command::Receive { settlement, .. }
+        | Command::Redeem { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }
         | Command::Fail { settlement, .. } => keys.settlement(view, settlement),
@@ -235,13 +237,16 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
             draft.dispatch(settlement, *document, transaction.as_ref(), *account_nonce)
         }
         Command::Serve { settlement, document } => draft.serve(settlement, *document),
-        Command::Deliver { settlement, document, instead_of } => draft.deliver(settlement, *document, *instead_of),
+        Command::Deliver { settlement, document, instead_of } => {
+            draft.deliver(settlement, *document, *instead_of, Goods::Given)
+        }
         Command::Undeliver { settlement, document } => draft.undeliver(settlement, *document),
         Command::WriteOff { settlement, document } => draft.write_off(settlement, *document),
         Command::Charge { settlement, document, charged } => draft.charge(settlement, *document, *charged),
         Command::Receive { settlement, seen, finalized, gas } => {
             draft.receive(settlement, seen, *finalized, gas.as_ref())
         }
+        Command::Redeem { settlement, seen, finalized } => draft.redeem(settlement, seen, *finalized),
         Command::Unreceive { settlement, proof } => draft.unreceive(settlement, proof),
         Command::Conclude { settlement, seen, finalized, gas } => {
             draft.conclude(settlement, seen, *finalized, gas.as_ref())

@@ -138,8 +138,8 @@ pub enum Command {
         settlement: SettlementKey,
         document: Digest,
     },
-    /// The answer to what is paid already. Where a document is named that it comes in the place of, only there: of all who
-    /// mean to begin one work, one does.
+    /// The answer to what is paid already, which counts as given from here on. Where a document is named that it comes in
+    /// the place of, only there: of all who mean to begin one work, one does.
     Deliver {
         settlement: SettlementKey,
         document: Digest,
@@ -168,6 +168,12 @@ pub enum Command {
         finalized: u64,
         /// What carrying it cost, in the chain's own coin, and from which wallet. Booked with the final block.
         gas: Option<Gas>,
+    },
+    /// As `Receive`, by a seller who gives at once what is stored with it.
+    Redeem {
+        settlement: SettlementKey,
+        seen: Observation,
+        finalized: u64,
     },
     /// As `Unsettle`, for what we sold or carried.
     Unreceive {

@@ -32,6 +32,13 @@ canon_names!(
     }
 );
 
+/// Whether what was sold is the buyer's from here on. What may be theirs counts as given: unknown is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goods {
+    Kept,
+    Given,
+}
+
 impl SettlementState {
     pub const fn is_open(self) -> bool {
         match self {
@@ -78,8 +85,8 @@ pub struct Settlement {
     pub valid_before: i64,
     /// The chain's last final block when it was claimed.
     pub since_block: u64,
-    /// The pending sale, for a seller; none where the chain took back what had been received for it, because the sale is
-    /// posted by then.
+    /// The pending sale, for a seller. It stays named when it is posted, for as long as nothing was given for it; none says
+    /// that what was sold is given, or may be: that sale stands, whatever the chain takes back.
     pub pending: Option<TransferId>,
     pub transaction: Option<RailReference>,
     /// The relayer account's nonce, for a facilitator.
@@ -114,9 +121,14 @@ impl Settlement {
         matches!(self.state, SettlementState::Unpaid | SettlementState::Undelivered)
     }
 
-    /// Given before it was paid, or paid and then taken back by the chain: what is left is a claim on whoever bought.
+    /// Given, and not paid, or paid and then taken back by the chain: what is left is a claim on whoever bought.
     pub fn is_sold_unpaid(&self) -> bool {
         self.key.role == Role::Seller && self.state.is_open() && self.pending.is_none()
+    }
+
+    /// Paid for, and not given to anybody yet.
+    pub const fn is_kept(&self) -> bool {
+        matches!(self.state, SettlementState::Settled) && self.pending.is_some()
     }
 
     /// What its payer owes for it, or is about to owe.

@@ -266,6 +266,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::WriteOff { settlement, .. }
         | Command::Charge { settlement, .. }
         | Command::Receive { settlement, .. }
+        | Command::Redeem { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }
         | Command::Fail { settlement, .. } => {

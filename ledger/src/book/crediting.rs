@@ -9,7 +9,7 @@ use crate::gate::Scope;
 use crate::id::Digest;
 use crate::money::Amount;
 use crate::rejection::{Fault, Refusal, Rejection};
-use crate::settlement::{PayerKey, Role, Settlement, SettlementKey, SettlementState};
+use crate::settlement::{Goods, PayerKey, Role, Settlement, SettlementKey, SettlementState};
 use crate::transfer::{Layer, Resolves, TransferCode};
 use crate::view::{Keys, View};
 
@@ -115,7 +115,7 @@ impl Draft<'_> {
     /// The sale is posted before the money is there: its price is owed until the chain shows it.
     pub(super) fn serve(&self, key: &SettlementKey, document: Digest) -> Result<Outcome, Refusal> {
         if let Some(paid) = self.paid_sale(key)? {
-            return if paid.document.is_some() { Ok(Outcome::Known) } else { self.deliver(key, document, None) };
+            return self.deliver(key, paid.document.unwrap_or(document), None, Goods::Given);
         }
         let promised = [SettlementState::Promised];
         let Some(found) = self.settlement_in(key, &promised, SettlementState::Submitted)? else {
@@ -142,10 +142,13 @@ impl Draft<'_> {
         key: &SettlementKey,
         document: Digest,
         instead_of: Option<Digest>,
+        goods: Goods,
     ) -> Result<Outcome, Refusal> {
         let paid = [SettlementState::Settled, SettlementState::Undelivered];
         let Some(found) = self.settlement_in(key, &paid, SettlementState::Settled)? else { return Ok(Outcome::Known) };
-        if found.state == SettlementState::Settled && found.document == Some(document) {
+        let pending = found.pending.filter(|_| goods == Goods::Kept);
+        let is_new = found.document != Some(document) || found.pending != pending;
+        if found.state == SettlementState::Settled && !is_new {
             return Ok(Outcome::Known);
         }
         if let Some(expected) = instead_of
@@ -157,7 +160,7 @@ impl Draft<'_> {
         }
         let mut effects = self.effects(Operation::Deliver);
         let state = SettlementState::Settled;
-        effects.settlement = Some(Settlement { state, document: Some(document), ..found.clone() });
+        effects.settlement = Some(Settlement { state, document: Some(document), pending, ..found.clone() });
         effects.fact = Some(Fact::Reference(document));
         done(effects)
     }
@@ -186,7 +189,7 @@ impl Draft<'_> {
             }
             _ => SettlementState::Settled,
         };
-        effects.settlement = Some(Settlement { state, ..found.clone() });
+        effects.settlement = Some(Settlement { state, pending: None, ..found.clone() });
         effects.fact = Some(Fact::Reference(document));
         done(effects)
     }

@@ -1,7 +1,7 @@
 //! What was settled in a block that the chain could still take back: looked at again until it is final, and held again
 //! where it is gone.
 
-use super::settling::{burn, given_up, owed_again};
+use super::settling::{burn, given_up, owed_again, sale};
 use super::spending::{check_seen, leg};
 use super::{Draft, Outcome, done};
 use crate::account::Account;
@@ -12,7 +12,7 @@ use crate::id::{RailReference, SpendId};
 use crate::rejection::{Refusal, Rejection};
 use crate::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use crate::spend::{BlockRef, Observation, Spend, SpendState, TakenBack};
-use crate::transfer::TransferCode;
+use crate::transfer::{Layer, TransferCode, TransferId};
 
 impl Draft<'_> {
     /// The reverse of the settlement, at every node and window that counted it. What is held and posted together stays as
@@ -44,7 +44,7 @@ impl Draft<'_> {
     }
 
     /// What was served cannot be unserved: the sale stands, and its price is owed until the chain shows it again or proves
-    /// that it never will.
+    /// that it never will. What was not given is not sold yet: the sale waits for its payment, as it did before.
     pub(super) fn unreceive(&self, key: &SettlementKey, proof: &TakenBack) -> Result<Outcome, Refusal> {
         let Some(found) = self.settled(key)? else { return Ok(Outcome::Known) };
         check_taken_back(|| named(key), found.young, found.transaction.as_ref(), proof)?;
@@ -52,8 +52,13 @@ impl Draft<'_> {
         if found.key.role == Role::Seller {
             effects.transfers = vec![owed_again(found)];
         }
-        let taken_back = found.young;
-        let again = Settlement { young: None, taken_back, pending: None, ..found.clone() };
+        let pending = found.pending.filter(|_| found.is_kept());
+        let pending = pending.map(|_| {
+            effects.transfers.push(given_up(found));
+            effects.transfers.push(sale(&found.money, TransferCode::Sale, Layer::Pending, None));
+            TransferId { seq: effects.seq, leg: 2 }
+        });
+        let again = Settlement { young: None, taken_back: found.young, pending, ..found.clone() };
         effects.settlement = Some(match (found.state, found.document) {
             // Nothing was given for it and nothing is paid: the payment may be presented again.
             (SettlementState::Undelivered, _) => {

@@ -10,7 +10,7 @@ use crate::gate::Scope;
 use crate::id::{Digest, RailReference};
 use crate::money::Amount;
 use crate::rejection::{Refusal, Rejection};
-use crate::settlement::{Role, Settlement, SettlementKey, SettlementState};
+use crate::settlement::{Goods, Role, Settlement, SettlementKey, SettlementState};
 use crate::spend::Observation;
 use crate::transfer::{Layer, Money, Resolves, Transfer, TransferCode, TransferId};
 
@@ -89,10 +89,15 @@ impl Draft<'_> {
         let Some(found) = self.settlement_in(key, &open, SettlementState::Abandoned)? else {
             return Ok(Outcome::Known);
         };
-        if found.is_sold_unpaid() {
+        let what = if found.is_sold_unpaid() {
+            Some("served, and its price is owed")
+        } else {
+            found.taken_back.filter(|_| found.key.role == Role::Seller).map(|_| "paid, and taken back by the chain")
+        };
+        if let Some(what) = what {
             let authorization = hex::encode(key.authorization.nonce);
-            let (expected, seen) = ("one that was never served".to_owned(), "served, and its price is owed".to_owned());
-            return Err(Rejection::SettlementStateWrong { authorization, expected, found: seen }.into());
+            let (expected, found) = ("one that was never served or paid".to_owned(), what.to_owned());
+            return Err(Rejection::SettlementStateWrong { authorization, expected, found }.into());
         }
         let mut effects = self.effects(Operation::Abandon);
         void_sale(&mut effects, found);
@@ -111,7 +116,8 @@ impl Draft<'_> {
     ) -> Result<Outcome, Refusal> {
         // Whoever saw the authorization may have settled it meanwhile: what was bought is kept with what paid for it.
         if let Some(paid) = self.paid_sale(key)? {
-            return if paid.document.is_some() { Ok(Outcome::Known) } else { self.deliver(key, document, None) };
+            let is_stored = paid.document.is_some();
+            return if is_stored { Ok(Outcome::Known) } else { self.deliver(key, document, None, Goods::Kept) };
         }
         let claimed = [SettlementState::Claimed, SettlementState::Promised];
         let Some(found) = self.settlement_in(key, &claimed, SettlementState::Submitted)? else {
@@ -162,6 +168,17 @@ impl Draft<'_> {
         finalized: u64,
         gas: Option<&Gas>,
     ) -> Result<Outcome, Refusal> {
+        self.take(key, seen, finalized, gas, Goods::Kept)
+    }
+
+    fn take(
+        &self,
+        key: &SettlementKey,
+        seen: &Observation,
+        finalized: u64,
+        gas: Option<&Gas>,
+        goods: Goods,
+    ) -> Result<Outcome, Refusal> {
         let open = [SettlementState::Claimed, SettlementState::Promised, SettlementState::Submitted];
         let Some(found) = self.settlement_in(key, &open, SettlementState::Settled)? else {
             return Ok(Outcome::Known);
@@ -179,9 +196,25 @@ impl Draft<'_> {
         // In another block it may take another amount.
         burn(&mut effects, gas.filter(|_| young.is_none()));
         let transaction = Some(seen.transaction.clone());
-        effects.settlement = Some(Settlement { state, young, transaction, ..found.clone() });
+        let pending = found.pending.filter(|_| goods == Goods::Kept);
+        effects.settlement = Some(Settlement { state, young, transaction, pending, ..found.clone() });
         effects.fact = Some(Fact::Seen(seen.clone()));
         done(effects)
+    }
+
+    pub(super) fn redeem(
+        &self,
+        key: &SettlementKey,
+        seen: &Observation,
+        finalized: u64,
+    ) -> Result<Outcome, Refusal> {
+        let found = self.view.settlements.find(key)?;
+        // What is stored nowhere is given by nobody.
+        let goods = match found.and_then(|found| found.document) {
+            Some(_) => Goods::Given,
+            None => Goods::Kept,
+        };
+        self.take(key, seen, finalized, None, goods)
     }
 
     pub(super) fn fail(

@@ -295,7 +295,7 @@ const TOTAL_MAX: u128 = 35;
 const BALANCE: u128 = 40;
 
 fn any_step() -> impl Strategy<Value = (u8, u8, u128)> {
-    (0..12_u8, 0..9_u8, 1..12_u128)
+    (0..12_u8, 0..11_u8, 1..12_u128)
 }
 
 fn payer(number: u8) -> String {
@@ -321,6 +321,8 @@ fn step(number: u8, what: u8, units: u128) -> Request {
         4 => on(Command::Receive { settlement: key, seen: seen(units), finalized: FINAL - 1, gas: None }),
         5 => on(Command::Fail { settlement: key, proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None }),
         6 => on(Command::WriteOff { settlement: key, document: document() }),
+        8 => on(Command::Redeem { settlement: key, seen: seen(units), finalized: FINAL - 1 }),
+        9 => on(Command::Deliver { settlement: key, document: document(), instead_of: None }),
         7 => on(Command::Unreceive { settlement: key, proof: taken_back(0) }),
         _ => on(Command::Abandon { settlement: key }),
     }

@@ -42,6 +42,10 @@ fn receive(role: Role) -> Request {
     on(Command::Receive { settlement: key(role), seen: seen(5), finalized: FINAL - 1, gas: gas(role) })
 }
 
+fn redeem() -> Request {
+    on(Command::Redeem { settlement: key(Role::Seller), seen: seen(5), finalized: FINAL - 1 })
+}
+
 fn conclude(role: Role, units: u128, finalized: u64) -> Request {
     on(Command::Conclude { settlement: key(role), seen: seen(units), finalized, gas: gas(role) })
 }
@@ -221,23 +225,62 @@ fn a_cap_that_was_lowered_since_does_not_keep_the_books_from_telling_the_truth()
     assert_eq!(figures(&memory, ROOT), (0, 400, 1));
 }
 
+/// The shop's wallet, what it is owed, and what it sold, posted.
+fn sold(memory: &Memory) -> [u128; 3] {
+    let shop = Account::Wallet(format!("eip155:31337:{}", super::stream::PAY_TO));
+    [&shop, &Account::Receivable, &Account::Sales].map(|account| match balance(memory, account) {
+        Net::Positive(amount) => amount.get(),
+        Net::Negative(_) => u128::MAX,
+    })
+}
+
+fn state(memory: &Memory) -> SettlementState {
+    memory.view.settlements.find(&key(Role::Seller)).unwrap().unwrap().state
+}
+
+/// Nobody has got anything for it, so nobody owes anything: neither while it is open nor when it came to nothing.
+#[test]
+fn a_sale_that_was_not_given_waits_again_and_is_never_a_debt() {
+    for (is_stored, then) in [(true, SettlementState::Submitted), (false, SettlementState::Claimed)] {
+        let stored = is_stored.then(|| dispatch(Role::Seller));
+        for paid in [receive(Role::Seller), redeem()] {
+            let is_given = is_stored && matches!(paid.command, Command::Redeem { .. });
+            let mut memory = opened();
+            let before = std::iter::once(claims(Role::Seller)).chain(stored.clone());
+            done(&mut memory, before.chain([paid, unreceive(Role::Seller, 0)]));
+            assert_eq!((sold(&memory), state(&memory)), (if is_given { [0, 5, 5] } else { [0, 0, 0] }, then));
+            // Once more, through the same door.
+            done(&mut memory, [receive(Role::Seller), unreceive(Role::Seller, 0), fail(Role::Seller, VALID_BEFORE)]);
+            let end = if is_given { ([0, 5, 5], SettlementState::Unpaid) } else { ([0; 3], SettlementState::Failed) };
+            assert_eq!((sold(&memory), state(&memory)), end);
+        }
+    }
+}
+
+/// Given out of the store, or begun, when it had been paid: from there on it is owed whatever the chain takes back.
+#[test]
+fn a_sale_that_is_given_later_is_owed_from_then_on() {
+    let document = Digest::of(b"signed");
+    let deliver = |instead_of| on(Command::Deliver { settlement: key(Role::Seller), document, instead_of });
+    for given in [deliver(None), deliver(Some(document)), on(Command::Serve { settlement: key(Role::Seller), document })] {
+        let mut memory = opened();
+        done(&mut memory, [claims(Role::Seller), dispatch(Role::Seller), receive(Role::Seller), given.clone()]);
+        assert_eq!(memory.run(at(1), &given), Told::Known);
+        done(&mut memory, [unreceive(Role::Seller, 0), fail(Role::Seller, VALID_BEFORE)]);
+        assert_eq!((sold(&memory), state(&memory)), ([0, 5, 5], SettlementState::Unpaid));
+    }
+}
+
 #[test]
 fn a_sale_that_was_served_stands_and_is_owed_until_the_chain_decides() {
-    let shop = Account::Wallet(format!("eip155:31337:{}", super::stream::PAY_TO));
-    let state = |memory: &Memory| memory.view.settlements.find(&key(Role::Seller)).unwrap().unwrap().state;
-    let figures = |memory: &Memory| {
-        [&shop, &Account::Receivable, &Account::Sales].map(|account| match balance(memory, account) {
-            Net::Positive(amount) => amount.get(),
-            Net::Negative(_) => u128::MAX,
-        })
-    };
+    let figures = sold;
     for (served, then) in [(true, SettlementState::Submitted), (false, SettlementState::Claimed)] {
         let before = std::iter::once(claims(Role::Seller)).chain(served.then(|| dispatch(Role::Seller)));
         let mut memory = opened();
-        done(&mut memory, before.chain([receive(Role::Seller)]));
+        done(&mut memory, before.chain([redeem()]));
         assert_eq!(figures(&memory), [5, 0, 5]);
         done(&mut memory, [unreceive(Role::Seller, 0)]);
-        assert_eq!((figures(&memory), state(&memory)), ([0, 5, 5], then));
+        assert_eq!((figures(&memory), state(&memory)), (if served { [0, 5, 5] } else { [0; 3] }, then));
         let mut paid = Memory::new(crate::journal::SaltKey::new([1; 32]), |_| Vec::new());
         (paid.view, paid.records) = (memory.view.clone(), memory.records.clone());
         done(&mut paid, [receive(Role::Seller), conclude(Role::Seller, 5, FINAL)]);

@@ -102,9 +102,10 @@ pub fn accept(number: u8, request: u8) -> Accept {
 
 /// A sale that is paid, taken back by the chain, and then comes to something or to nothing.
 fn sale() -> impl Strategy<Value = Vec<(i64, Request)>> {
-    (30..60_u8, 1..9_usize, 0..3_u8).prop_map(|(number, length, end)| {
+    (30..60_u8, 1..10_usize, 0..3_u8).prop_map(|(number, length, end)| {
         let key = || settlement(number, Role::Seller);
         let receive = || Command::Receive { settlement: key(), seen: seen(5), finalized: FINAL - 1, gas: None };
+        let redeem = Command::Redeem { settlement: key(), seen: seen(5), finalized: FINAL - 1 };
         let ended = match end {
             0 => Command::Fail { settlement: key(), proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None },
             _ => receive(),
@@ -117,7 +118,8 @@ fn sale() -> impl Strategy<Value = Vec<(i64, Request)>> {
         };
         let commands = [
             Command::Claim(Box::new(claim(number, Role::Seller, 5))),
-            if end == 2 { dispatch } else { receive() },
+            if end == 2 || number % 2 == 0 { dispatch } else { receive() },
+            if end == 2 { Command::Abandon { settlement: key() } } else { redeem },
             Command::Unreceive { settlement: key(), proof: taken_back(0) },
             Command::Abandon { settlement: key() },
             ended,
