@@ -160,6 +160,8 @@ rejections! {
         "{requested} more would be given to {payer} before it is paid, beside {owed}; {limit} may be",
     62 "payer_blocked" PayerBlocked { payer: String, owed: Amount } transient
         "payer {payer} was given {owed} and did not pay for it; nothing more is given before it is paid",
+    63 "order_has_payment" OrderHasPayment { first: Digest, found: Digest } final
+        "this order has the payment {first}; {found} was presented for it",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

@@ -83,7 +83,7 @@ pub fn check_charge(
 
 /// The requirement with the most that may be charged, which is under the payer's signature; the other terms stay the
 /// seller's own. `None` of another scheme.
-pub(crate) fn with_accepted_amount(
+pub fn with_accepted_amount(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
 ) -> Option<PaymentRequirements> {

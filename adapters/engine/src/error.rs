@@ -207,6 +207,7 @@ const fn kind_of(code: RejectionCode) -> Kind {
         | RejectionCode::AgainAfterElsewhere
         | RejectionCode::AgainAfterUsed
         | RejectionCode::AuthorizationClaimed
+        | RejectionCode::OrderHasPayment
         | RejectionCode::MandateConsumed
         | RejectionCode::MandateExists
         | RejectionCode::SpendStateWrong

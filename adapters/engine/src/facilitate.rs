@@ -32,8 +32,9 @@ use crate::book::{self, service};
 use crate::error::EngineError;
 use crate::named::conflict;
 use crate::tenant::FacilitatorRole;
+use crate::wallets::Presentation;
 pub use carriage::Repeater;
-use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, claimed_payer, settler};
+use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, claimed_payer, denied, settler};
 use claims::{charged_nothing, spent};
 
 impl Engine {
@@ -84,8 +85,9 @@ impl Engine {
             SettleResponse::failed(refusal.reason, refusal.to_string(), claimed_payer(request), "", &network)
         };
         let payment = match self.known_or_in_time(tenant, Role::Facilitator, payload, requirements).await? {
-            Ok(payment) => payment,
-            Err(refusal) => return Ok(refused(&refusal)),
+            Presentation::Good(payment) => *payment,
+            Presentation::Refused(refusal) => return Ok(refused(&refusal)),
+            Presentation::Denied { known, refusal } => return Ok(denied(&known, &refusal)),
         };
         if let Err(refusal) = self.check_parties(tenant, &role, &payment).await? {
             return Ok(refused(&refusal));

@@ -10,6 +10,7 @@ use ledger::store::Document;
 use x402::identifier;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
+use x402::upto;
 use x402::wire::{PaymentPayload, PaymentRequirements};
 
 use crate::Engine;
@@ -87,7 +88,9 @@ impl Engine {
             Ok(None) => return Ok(Ok(None)),
             Err(refusal) => return Ok(Err(refusal)),
         };
-        match self.place(tenant, own, name.as_str(), content(&[], terms)).await {
+        // Under a price by usage the name stands for what is permitted: what is charged is not the payer's to say.
+        let most = upto::with_accepted_amount(payload, terms);
+        match self.place(tenant, own, name.as_str(), content(&[], most.as_ref().unwrap_or(terms))).await {
             Ok(Place::Own { named, document }) => Ok(Ok(Some((*named, document)))),
             Ok(Place::Other(_)) => Ok(Err(conflict("another payment of the same terms"))),
             Err(EngineError::Book(Rejection::IdempotencyKeyReused { .. })) => Ok(Err(conflict("other terms"))),

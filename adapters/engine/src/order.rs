@@ -4,6 +4,8 @@
 
 pub mod cart;
 
+use std::num::NonZeroU64;
+
 use ledger::claim::{ClaimKey, ClaimOutcome};
 use ledger::codec;
 use ledger::id::{Digest, IdempotencyKey, TenantId};
@@ -12,10 +14,10 @@ use ledger::store::Document;
 use x402::reason::Reason;
 use x402::wire::SettleResponse;
 
-use crate::Engine;
 use crate::book::service;
 use crate::error::EngineError;
-use crate::sell::{SELLER, failed, settled};
+use crate::sell::{Content, SELLER, failed, settled};
+use crate::{Engine, Identity};
 
 /// What became of an order that a payment was claimed for.
 #[derive(Clone, Debug)]
@@ -24,8 +26,12 @@ pub enum Ordered {
     Returned,
     /// Claimed, and not known to be paid.
     UnderWay,
-    /// Settled, with the stored answer.
+    /// Settled, as deep as its seller wants it, with the stored answer.
     Paid { answer: Vec<u8>, response: SettleResponse },
+    /// Given before it is paid.
+    Owed { answer: Vec<u8> },
+    /// Paid, and nothing was delivered: the same payment has it tried again.
+    Undelivered(SettleResponse),
     /// Proved: its payment moved nothing and never will.
     Failed(SettleResponse),
 }
@@ -43,27 +49,50 @@ impl Engine {
         Ok(self.tenant(tenant)?.secret.seal("purser/order/1", said))
     }
 
-    /// `None` where no payment was claimed for it.
-    pub async fn order(&self, tenant: &TenantId, key: &IdempotencyKey) -> Result<Option<Ordered>, EngineError> {
-        let principal = service(tenant, SELLER)?.caller.principal;
-        let Some(claim) = self.store.claim(tenant, &ClaimKey::order(&principal, key)).await? else { return Ok(None) };
+    /// `None` where no payment was claimed for it. `confirmations` are those in which its seller gives what is paid.
+    pub async fn order(
+        &self,
+        tenant: &TenantId,
+        key: &IdempotencyKey,
+        confirmations: NonZeroU64,
+    ) -> Result<Option<Ordered>, EngineError> {
+        let identity = service(tenant, SELLER)?;
+        let claim = self.store.claim(tenant, &ClaimKey::order(&identity.caller.principal, key)).await?;
+        let Some(claim) = claim else { return Ok(None) };
         let broken = |what: &str| EngineError::Broken(format!("the payment of order {key}: {what}"));
         let ClaimOutcome::Accepted(digest) = claim.outcome else { return Err(broken("claimed by something else")) };
         let document = self.store.document(tenant, digest).await?.ok_or_else(|| broken("not stored"))?;
         let paid_by: SettlementKey = codec::decode(&document.bytes).map_err(|error| broken(&error.to_string()))?;
         let sale = self.store.settlement(tenant, &paid_by).await?.ok_or_else(|| broken("not in the book"))?;
-        self.ordered(tenant, sale).await.map(Some)
+        self.ordered(&identity, sale, confirmations).await.map(Some)
     }
 
-    async fn ordered(&self, tenant: &TenantId, sale: Settlement) -> Result<Ordered, EngineError> {
-        match (sale.state, sale.document) {
-            (SettlementState::Settled, Some(digest)) => {
-                let answer = self.store.document(tenant, digest).await?;
-                let answer = answer.ok_or_else(|| EngineError::Broken("a stored answer is gone".into()))?;
-                Ok(Ordered::Paid { answer: answer.bytes, response: settled(&sale) })
+    async fn ordered(
+        &self,
+        identity: &Identity,
+        sale: Settlement,
+        confirmations: NonZeroU64,
+    ) -> Result<Ordered, EngineError> {
+        let never = || Ordered::Failed(failed(&sale, Reason::TransactionFailed));
+        match sale.state {
+            SettlementState::Failed | SettlementState::Unpaid => return Ok(never()),
+            SettlementState::Abandoned => return Ok(Ordered::Returned),
+            SettlementState::Undelivered => return Ok(Ordered::Undelivered(settled(&sale))),
+            SettlementState::Settled if !self.is_deep(&sale, confirmations).await? => return Ok(Ordered::UnderWay),
+            SettlementState::Settled
+            | SettlementState::Claimed
+            | SettlementState::Promised
+            | SettlementState::Submitted => {}
+        }
+        let is_paid = sale.state == SettlementState::Settled;
+        match self.content(&identity.tenant, &sale).await? {
+            Some(Content::Answer(answer) | Content::Served { answer, .. }) if is_paid => {
+                self.hand_over(identity, &sale).await?;
+                Ok(Ordered::Paid { answer, response: settled(&sale) })
             }
-            (SettlementState::Failed, _) => Ok(Ordered::Failed(failed(&sale, Reason::TransactionFailed))),
-            (SettlementState::Abandoned, _) => Ok(Ordered::Returned),
+            Some(Content::Served { answer, .. }) if sale.is_sold_unpaid() => Ok(Ordered::Owed { answer }),
+            // Written off: it was made good elsewhere.
+            Some(Content::Undelivered) => Ok(Ordered::Undelivered(settled(&sale))),
             _ => Ok(Ordered::UnderWay),
         }
     }

@@ -247,13 +247,21 @@ impl Engine {
         identity: &Identity,
         sale: &Settlement,
     ) -> Result<SettlementState, EngineError> {
+        match self.seen_of_sale(sale).await? {
+            Some(command) => self.settlement_after(identity, sale, command).await,
+            None => Ok(sale.state),
+        }
+    }
+
+    /// What the chain says of a sale, where it says something.
+    pub(crate) async fn seen_of_sale(&self, sale: &Settlement) -> Result<Option<Command>, EngineError> {
         let expected = book::expected(&sale.key.authorization, &sale.pay_to, sale.money.amount, sale.valid_before)?;
         let key = sale.key.clone();
         let finalized = self.finalized().await?;
         let command = match observe(self.chain.as_ref(), &expected, None, sale.since_block).await? {
             Outcome::Settled { transaction, block, .. } => {
                 if !self.is_confirmed(&block).await? {
-                    return Ok(sale.state);
+                    return Ok(None);
                 }
                 let seen = book::observation(&expected, transaction, &block)?;
                 Command::Receive { settlement: key, seen, finalized, gas: None }
@@ -264,14 +272,14 @@ impl Engine {
             }
             Outcome::Canceled { transaction, block } | Outcome::SpentOtherwise { transaction, block, .. } => {
                 if block.number > finalized {
-                    return Ok(sale.state);
+                    return Ok(None);
                 }
                 let proof = FailureProof::Reverted(book::reference(transaction)?);
                 Command::Fail { settlement: key, proof, gas: None }
             }
-            Outcome::Pending | Outcome::Unknown => return Ok(sale.state),
+            Outcome::Pending | Outcome::Unknown => return Ok(None),
         };
-        self.settlement_after(identity, sale, command).await
+        Ok(Some(command))
     }
 
     pub(crate) async fn settlement_after(

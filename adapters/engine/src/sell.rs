@@ -18,9 +18,7 @@ use x402::chain::{At, SettlementCall};
 use x402::exact::{self, Transfer, VerifiedPayment};
 use x402::permit2::PERMIT2;
 use x402::reason::Reason;
-use x402::refusal::Refusal;
 use x402::release::{Beyond, Exposure, History, Manner, Release};
-use x402::scheme;
 use x402::settlement::{ClaimKey, Outcome, observe};
 use x402::upto;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
@@ -30,8 +28,10 @@ use crate::desk::{Goods, InHand};
 use crate::error::EngineError;
 use crate::named::{Place, content};
 use crate::tenant::Seller;
+use crate::wallets::Presentation;
 use crate::{Engine, Identity, order};
 pub use early::SaleServed;
+pub(crate) use goods::Content;
 
 /// Whether a handler whose process died may run once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,11 @@ impl Engine {
         let seller = self.seller(tenant)?;
         let identity = service(tenant, SELLER)?;
         let (payload, requirements) = (&presented.payload, &presented.requirements);
-        let payment = self.known_or_in_time(tenant, Role::Seller, payload, requirements).await??;
+        let payment = match self.known_or_in_time(tenant, Role::Seller, payload, requirements).await? {
+            Presentation::Good(payment) => *payment,
+            Presentation::Refused(refusal) => return Err(refusal.into()),
+            Presentation::Denied { known, .. } => return denied(&presented, &known),
+        };
         let key = sale_key(&payment.claim_key())?;
         let place = match &presented.named {
             Some(name) => {
@@ -316,40 +320,19 @@ impl Engine {
         }
     }
 
-    /// A payment that the book knows already is judged without the clock: it was in time when it was claimed.
-    pub(crate) async fn known_or_in_time(
-        &self,
-        tenant: &TenantId,
-        role: Role,
-        payload: &PaymentPayload,
-        requirements: &PaymentRequirements,
-    ) -> Result<Result<VerifiedPayment, Refusal>, EngineError> {
-        // Whoever sells wants the whole permitted; what a facilitator carries may be a part of it.
-        let judge = match role {
-            Role::Facilitator => scheme::check_charge,
-            Role::Seller | Role::Wallet => scheme::check,
-        };
-        let verdict = judge(payload, requirements, &self.assets, self.now_seconds());
-        let Err(refusal) = verdict else { return self.proved(verdict).await };
-        if !matches!(refusal.reason, Reason::ValidBefore | Reason::Permit2DeadlineExpired | Reason::Eip2612Deadline) {
-            return Ok(Err(refusal));
-        }
-        let Ok((signed, _)) = scheme::claimed(payload, requirements) else { return Ok(Err(refusal)) };
-        let Ok(valid_before) = u64::try_from(signed.valid_before()) else { return Ok(Err(refusal)) };
-        // One second more, for a deadline that is itself still in time.
-        let then = valid_before.saturating_sub(x402::limit::SETTLEMENT_MARGIN_SECONDS.saturating_add(1));
-        let Ok(payment) = self.proved(judge(payload, requirements, &self.assets, then)).await? else {
-            return Ok(Err(refusal));
-        };
-        let key = SettlementKey { role, authorization: book::authorization(&payment.claim_key())? };
-        let known = self.store.settlement(tenant, &key).await?;
-        let known = known.is_some_and(|settlement| settlement.state != SettlementState::Abandoned);
-        Ok(if known { Ok(payment) } else { Err(refusal) })
-    }
-
     fn seller(&self, tenant: &TenantId) -> Result<Seller, EngineError> {
         self.tenant(tenant)?.seller.clone().ok_or(EngineError::NotConfigured("seller"))
     }
+}
+
+/// Paid, or about to be, whatever its wallet says now: not a word that somebody could take for leave to pay again. And no
+/// goods, because nobody knows that this is the payer.
+fn denied(presented: &Presented, known: &Settlement) -> Result<SaleClaim, EngineError> {
+    if known.subject == presented.purpose {
+        return Ok(SaleClaim::OutcomeUnknown);
+    }
+    let (first, found) = (known.subject, presented.purpose);
+    Err(EngineError::Book(Rejection::PaymentUsedForOtherResource { first, found }))
 }
 
 /// The hand stays on it until the handler has ended. What was bought, and whatever else the payer wrote beside the payment,

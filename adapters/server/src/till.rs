@@ -18,6 +18,7 @@ use paywall::{
     Till,
 };
 use serde_json::Value;
+use x402::release::Release;
 use x402::wire::{PaymentRequirements, SettleResponse};
 
 use crate::mcp::sold::PaidTool;
@@ -43,8 +44,8 @@ impl Books {
     }
 
     /// What became of it; `None` where no payment was claimed for it.
-    pub async fn order(&self, order: &IdempotencyKey) -> Result<Option<Ordered>, EngineError> {
-        self.engine.order(&self.tenant, order).await
+    pub async fn order(&self, order: &IdempotencyKey, release: &Release) -> Result<Option<Ordered>, EngineError> {
+        self.engine.order(&self.tenant, order, release.confirmations).await
     }
 
     /// Whether carts are signed for what is sold at these terms.
@@ -68,21 +69,6 @@ impl Books {
     }
 }
 
-/// The code of a second payment for what is sold once.
-pub const ORDER_HAS_PAYMENT: &str = "order_has_payment";
-
-impl Books {
-    fn refusal_of_order(&self, error: EngineError) -> Refusal {
-        match error {
-            EngineError::Book(Rejection::IdempotencyKeyReused { .. }) if self.order.is_some() => Refusal::Policy {
-                code: ORDER_HAS_PAYMENT,
-                message: "one payment was expected for this order, and another one has it".into(),
-            },
-            other => refusal(other),
-        }
-    }
-}
-
 #[async_trait]
 impl Till for Books {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Refusal> {
@@ -99,7 +85,7 @@ impl Till for Books {
             order: self.order.clone(),
         };
         let claimed = self.engine.sale_claim(&self.tenant, presented).await;
-        match claimed.map_err(|error| self.refusal_of_order(error))? {
+        match claimed.map_err(refusal)? {
             SaleClaim::Won(manner) => Ok(Claim::Won(Ticket { key: request.key, id: request.key.to_string(), manner })),
             SaleClaim::InFlight => Ok(Claim::InFlight),
             SaleClaim::OutcomeUnknown => Ok(Claim::OutcomeUnknown),

@@ -21,7 +21,9 @@ impl Draft<'_> {
             return Err(Rejection::AmountZero { found: claim.money.amount }.into());
         }
         if let Some(found) = self.view.settlements.find(&claim.key)? {
-            if found.subject != claim.subject {
+            // What a facilitator gave up before it sent anything may be charged at another price.
+            let is_free = found.key.role == Role::Facilitator && found.state == SettlementState::Abandoned;
+            if found.subject != claim.subject && !is_free {
                 let (first, found) = (found.subject, claim.subject);
                 return Err(Rejection::PaymentUsedForOtherResource { first, found }.into());
             }
@@ -73,7 +75,7 @@ impl Draft<'_> {
             Some(found) if found.claim.request == named.document => Ok(None),
             Some(found) => {
                 let (first, found) = (found.claim.request, named.document);
-                Err(Rejection::IdempotencyKeyReused { first, found }.into())
+                Err(Rejection::OrderHasPayment { first, found }.into())
             }
             None => {
                 let outcome = ClaimOutcome::Accepted(named.document);
@@ -146,6 +148,16 @@ impl Draft<'_> {
     /// Of nothing it is settled at once, and the permit is used up here, whatever its chain says.
     pub(super) fn charge(&self, key: &SettlementKey, document: Digest, charged: Amount) -> Result<Outcome, Refusal> {
         let past = if charged.is_zero() { SettlementState::Settled } else { SettlementState::Submitted };
+        // What was charged first stands, whatever the work that is done again comes to.
+        let charged_before = |found: &&Settlement| {
+            matches!(found.state, SettlementState::Submitted | SettlementState::Settled) && found.document.is_some()
+        };
+        if self.view.settlements.find(key)?.filter(charged_before).is_some() {
+            return Ok(Outcome::Known);
+        }
+        if self.paid_sale(key)?.is_some() {
+            return self.deliver(key, document, None, Goods::Kept);
+        }
         let Some(found) = self.settlement_in(key, &[SettlementState::Claimed], past)? else {
             return Ok(Outcome::Known);
         };
@@ -202,12 +214,7 @@ impl Draft<'_> {
         done(effects)
     }
 
-    pub(super) fn redeem(
-        &self,
-        key: &SettlementKey,
-        seen: &Observation,
-        finalized: u64,
-    ) -> Result<Outcome, Refusal> {
+    pub(super) fn redeem(&self, key: &SettlementKey, seen: &Observation, finalized: u64) -> Result<Outcome, Refusal> {
         let found = self.view.settlements.find(key)?;
         // What is stored nowhere is given by nobody.
         let goods = match found.and_then(|found| found.document) {

@@ -107,6 +107,25 @@ impl Carriage<'_> {
     }
 }
 
+/// What is on its way, or arrived, whose payer's contract does not call it its own any more: no refusal, because whoever
+/// sells would give the payment back.
+pub(super) fn denied(known: &Settlement, refusal: &Refusal) -> SettleResponse {
+    let authorization = &known.key.authorization;
+    let transaction = known.transaction.as_ref().map_or("", |reference| reference.as_str());
+    let (payer, network) = (Some(authorization.payer.clone()), authorization.chain());
+    if known.state.is_open() {
+        let message = format!("under way all the same: {refusal}");
+        return SettleResponse::failed(Reason::SettlementPending, message, payer, transaction, network);
+    }
+    let reason = match authorization.nonce_space() {
+        None => Reason::NonceAlreadyUsed,
+        Some(_) => Reason::Permit2NonceUsed,
+    };
+    let mut response = SettleResponse::failed(reason, format!("settled all the same: {refusal}"), payer, "", network);
+    response.extra = Some(Map::from_iter([("transaction".to_owned(), json!(transaction))]));
+    response
+}
+
 /// For the answer only; nothing is decided by it.
 pub(super) fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
     scheme::claimed_payer(&request.payment_payload, &request.payment_requirements).map(|payer| payer.to_string())

@@ -7,7 +7,7 @@
 use ledger::command::Command;
 use ledger::id::{Digest, TenantId};
 use ledger::rejection::Rejection;
-use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
+use ledger::settlement::{Goods, Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness, Place};
 use x402::reason::Reason;
 use x402::release::Manner;
@@ -65,6 +65,7 @@ impl Engine {
         let stored = self.run(&identity, command, vec![document.clone()]).await?.settlement;
         let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
         if sale.state == SettlementState::Settled {
+            self.hand_over(&identity, &sale).await?;
             return Ok(SaleServed::Paid(settled(&sale)));
         }
         let relayed = seller.facilitator.submit(&goods.payload, &goods.requirements).await;
@@ -74,7 +75,7 @@ impl Engine {
             }
             Relayed::Answer(_) | Relayed::Silence(_) => {}
         }
-        match self.sale_outcome(&identity, &sale, relayed, self.confirmations).await? {
+        match self.sale_outcome(&identity, &sale, relayed, self.confirmations, Goods::Given).await? {
             SaleSettled::Settled(response) => Ok(SaleServed::Paid(response)),
             SaleSettled::Failed(response) => Ok(SaleServed::Failed(response)),
             // Somebody else had it broadcast.
@@ -130,7 +131,7 @@ impl Engine {
             }
         }
         let wait = std::time::Duration::from_millis(self.tenant(tenant)?.limits.settle_wait_millis);
-        self.await_sale(&identity, &sale, wait, self.confirmations).await
+        self.await_sale(&identity, &sale, wait, self.confirmations, Goods::Kept).await
     }
 
     /// Sales that nobody in this process is having carried, and that were given or are about to be; at most `most`, in turn:
@@ -169,7 +170,7 @@ impl Engine {
             let stored = self.run(&identity, command, vec![document]).await?.settlement;
             let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
             let relayed = seller.facilitator.settle(&goods.payload, &goods.requirements).await;
-            self.sale_outcome(&identity, &sale, relayed, goods.confirmations).await?
+            self.sale_outcome(&identity, &sale, relayed, goods.confirmations, Goods::Kept).await?
         } else {
             SaleSettled::Settled(settled(&found))
         };
@@ -275,7 +276,7 @@ impl Engine {
         written.ok_or_else(|| EngineError::Broken("a sale without a settlement".into()))
     }
 
-    pub(super) async fn content(&self, tenant: &TenantId, sale: &Settlement) -> Result<Option<Content>, EngineError> {
+    pub(crate) async fn content(&self, tenant: &TenantId, sale: &Settlement) -> Result<Option<Content>, EngineError> {
         let Some(digest) = sale.document else { return Ok(None) };
         let document = self.store.document(tenant, digest).await?;
         document.ok_or_else(|| EngineError::Broken("a stored answer is gone".into())).and_then(goods::read).map(Some)
@@ -294,6 +295,7 @@ impl Engine {
         }
         match self.content(&identity.tenant, sale).await? {
             Some(Content::Answer(answer) | Content::Served { answer, .. }) => {
+                self.hand_over(identity, sale).await?;
                 Ok(SaleClaim::Answered { answer, response: Some(settled(sale)) })
             }
             Some(Content::Prepaid) => Ok(won(hand, presented, Manner::PaidFirst)),
@@ -323,11 +325,13 @@ impl Engine {
             return Ok(SaleClaim::InFlight);
         }
         let response = is_paid.then(|| settled(sale));
-        match self.content(&identity.tenant, sale).await? {
-            Some(Content::Answer(answer)) if is_paid => Ok(SaleClaim::Answered { answer, response }),
-            Some(Content::Served { answer, .. }) => Ok(SaleClaim::Answered { answer, response }),
-            _ => Ok(SaleClaim::InFlight),
-        }
+        let answer = match self.content(&identity.tenant, sale).await? {
+            Some(Content::Answer(answer)) if is_paid => answer,
+            Some(Content::Served { answer, .. }) => answer,
+            _ => return Ok(SaleClaim::InFlight),
+        };
+        self.hand_over(identity, sale).await?;
+        Ok(SaleClaim::Answered { answer, response })
     }
 
     /// Stored and perhaps on its way, and nobody in this process waits for it.

@@ -18,7 +18,7 @@ const UNDELIVERED: &str = "sale-undelivered";
 
 /// What a payment is carried with; whoever holds it can have exactly this payment made, and no other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Payment {
+pub(crate) struct Payment {
     pub payload: PaymentPayload,
     pub requirements: PaymentRequirements,
 }
@@ -31,7 +31,7 @@ struct Served {
 }
 
 /// What a document says of its sale.
-pub(super) enum Content {
+pub(crate) enum Content {
     /// What the handler answered, paid for or about to be.
     Answer(Vec<u8>),
     /// What was given, or is about to be, before it is paid.

@@ -7,7 +7,7 @@ use ledger::command::Command;
 use ledger::id::TenantId;
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
-use ledger::settlement::{Settlement, SettlementState};
+use ledger::settlement::{Goods, Settlement, SettlementState};
 use x402::chain::At;
 use x402::reason::Reason;
 use x402::settlement::{ClaimKey, Outcome, observe};
@@ -39,16 +39,20 @@ impl Engine {
         let (settlement, digest) = (key.clone(), document.digest());
         let command = match charged {
             Some(charged) if goods.requirements.scheme == upto::SCHEME => {
-                goods.requirements.amount = charged.to_string();
                 Command::Charge { settlement, document: digest, charged }
             }
             _ => Command::Dispatch { settlement, document: digest, transaction: None, account_nonce: None },
         };
         let stored = self.run(&identity, command, vec![document]).await?.settlement;
         let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
+        // Another process may have done the work before: what that charged is what is carried.
+        if goods.requirements.scheme == upto::SCHEME {
+            goods.requirements.amount = sale.money.amount.to_string();
+        }
         // Somebody else had it carried while the handler ran, and another process saw it; or nothing was charged.
         let is_over = sale.state == SettlementState::Settled && self.is_deep(&sale, goods.confirmations).await?;
         if is_over && sale.money.amount != Amount::ZERO {
+            self.hand_over(&identity, &sale).await?;
             return Ok(SaleSettled::Settled(settled(&sale)));
         }
         let relayed = seller.facilitator.settle(&goods.payload, &goods.requirements).await;
@@ -59,10 +63,18 @@ impl Engine {
                 Ok(SaleSettled::Settled(settled(&sale)))
             }
             Relayed::Answer(_) if is_over => Ok(SaleSettled::Settled(settled(&sale))),
-            _ => self.sale_outcome(&identity, &sale, relayed, goods.confirmations).await,
+            _ => self.sale_outcome(&identity, &sale, relayed, goods.confirmations, Goods::Given).await,
         };
         drop(hand);
         settled
+    }
+
+    /// Written down before what is paid goes out of the store: from here on it is owed, whatever the chain takes back.
+    /// Nothing takes back what is final.
+    pub(crate) async fn hand_over(&self, identity: &Identity, sale: &Settlement) -> Result<(), EngineError> {
+        let Some(document) = sale.document.filter(|_| sale.is_kept() && sale.young.is_some()) else { return Ok(()) };
+        let command = Command::Deliver { settlement: sale.key.clone(), document, instead_of: Some(document) };
+        self.run(identity, command, Vec::new()).await.map(|_| ())
     }
 
     /// The handler did not deliver. Nothing was submitted.
@@ -84,7 +96,7 @@ impl Engine {
     }
 
     /// Whether as many blocks show it as whoever sells wants, beyond those that the books ask for.
-    pub(super) async fn is_deep(&self, sale: &Settlement, confirmations: NonZeroU64) -> Result<bool, EngineError> {
+    pub(crate) async fn is_deep(&self, sale: &Settlement, confirmations: NonZeroU64) -> Result<bool, EngineError> {
         let Some(block) = sale.young.filter(|_| confirmations > self.confirmations) else { return Ok(true) };
         let head = self.chain.block(At::Latest).await?.number;
         Ok(head.saturating_sub(block.number).saturating_add(1) >= confirmations.get())
@@ -97,6 +109,7 @@ impl Engine {
         sale: &Settlement,
         relayed: Relayed<SettleResponse>,
         confirmations: NonZeroU64,
+        goods: Goods,
     ) -> Result<SaleSettled, EngineError> {
         let wait = Duration::from_millis(self.tenant(&identity.tenant)?.limits.settle_wait_millis);
         let patience = match &relayed {
@@ -104,10 +117,13 @@ impl Engine {
             Relayed::Answer(_) => Duration::ZERO,
             Relayed::Silence(_) => wait,
         };
-        let state = self.await_sale(identity, sale, patience, confirmations).await?;
+        let state = self.await_sale(identity, sale, patience, confirmations, goods).await?;
         let now = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or_else(|| sale.clone());
         match (state, relayed) {
             (SettlementState::Settled, _) if self.is_deep(&now, confirmations).await? => {
+                if goods == Goods::Given {
+                    self.hand_over(identity, &now).await?;
+                }
                 Ok(SaleSettled::Settled(settled(&now)))
             }
             (SettlementState::Settled, _) => Ok(SaleSettled::Pending { transaction: settled(&now).transaction }),
@@ -148,11 +164,12 @@ impl Engine {
         sale: &Settlement,
         patience: Duration,
         confirmations: NonZeroU64,
+        goods: Goods,
     ) -> Result<SettlementState, EngineError> {
         let deadline = tokio::time::Instant::now() + patience;
         let mut pause = Duration::from_millis(5);
         loop {
-            let looked = self.look_deep(identity, sale, confirmations).await;
+            let looked = self.look_deep(identity, sale, confirmations, goods).await;
             let out_of_time = tokio::time::Instant::now() + pause >= deadline;
             match looked {
                 Ok((state, is_over)) if is_over || out_of_time => return Ok(state),
@@ -172,14 +189,23 @@ impl Engine {
         identity: &Identity,
         sale: &Settlement,
         confirmations: NonZeroU64,
+        goods: Goods,
     ) -> Result<(SettlementState, bool), EngineError> {
         let now = self.store.settlement(&identity.tenant, &sale.key).await?.unwrap_or_else(|| sale.clone());
         if !now.state.is_open() {
             return Ok((now.state, self.is_deep(&now, confirmations).await?));
         }
-        let state = self.look_for_sale(identity, &now).await?;
+        let waits = confirmations > self.confirmations;
+        let command = match self.seen_of_sale(&now).await? {
+            Some(Command::Receive { settlement, seen, finalized, .. }) if goods == Goods::Given && !waits => {
+                Command::Redeem { settlement, seen, finalized }
+            }
+            Some(command) => command,
+            None => return Ok((now.state, false)),
+        };
+        let state = self.settlement_after(identity, &now, command).await?;
         // Where it has just been seen, the next look says how deep it lies.
-        Ok((state, !state.is_open() && confirmations <= self.confirmations))
+        Ok((state, !state.is_open() && !waits))
     }
 }
 

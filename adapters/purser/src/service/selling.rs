@@ -8,7 +8,6 @@ use server::mcp::catalogue;
 use server::mcp::sold::{PaidTool, Shop};
 use server::paid::Selling;
 use server::till::Books;
-use x402::release::{PayFirst, When};
 
 use crate::config::{self, Config, Offer, TenantConfig, ToolConfig};
 
@@ -53,13 +52,6 @@ pub(super) fn sell_skills(
     for tool in &sell.tools {
         let name = &tool.name;
         let paid = paid(&offer, tool, config)?;
-        // A task tells of one answer, held back until the book has it paid.
-        if paid.release.when != When::Confirmed
-            || paid.release.pay_first != PayFirst::default()
-            || paid.release.confirmations > config.chain.confirmations
-        {
-            continue;
-        }
         agent.add(paid, books, selling).map_err(|error| format!("sell.tools: {name}: {error}"))?;
     }
     Ok(())

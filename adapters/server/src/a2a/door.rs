@@ -11,6 +11,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use engine::error::EngineError;
+use engine::order::Ordered;
 use http::{HeaderName, HeaderValue, header};
 use identity::callers::Call as Door;
 use ledger::id::IdempotencyKey;
@@ -184,14 +185,11 @@ impl Doors {
     /// The task as the book has it; `refused` is why a payment for it did not buy, just now.
     async fn look(&self, found: &Found<'_>, activated: Activated, refused: Option<&Refused>) -> Result<Told, Fault> {
         let Found { task, skill, order } = found;
-        if let Some(ordered) = skill.books.order(order).await.map_err(|error| unavailable(&error))? {
-            let told = told(ordered, None);
-            return Ok(match refused {
-                Some(refused) if told.state == TaskState::InputRequired => {
-                    self.demand(found, activated, Some(refused)).await?
-                }
-                _ => told,
-            });
+        if let Some(ordered) = skill.paid(order).await.map_err(|error| unavailable(&error))? {
+            return match (refused, &ordered) {
+                (Some(refused), Ordered::Returned) => self.demand(found, activated, Some(refused)).await,
+                _ => Ok(told(ordered, None)),
+            };
         }
         match self.ended.state(order, self.now()) {
             Some(state) => Ok(ended(state)),
@@ -225,7 +223,7 @@ impl Doors {
     async fn pay(&self, found: &Found<'_>, paid: &Paid, activated: Activated) -> Result<Told, Fault> {
         let Found { task, skill, order } = found;
         cart::check(paid, order)?;
-        let before = skill.books.order(order).await.map_err(|error| unavailable(&error))?;
+        let before = skill.paid(order).await.map_err(|error| unavailable(&error))?;
         if before.is_none() && (self.ended.state(order, self.now()).is_some() || task.unpaid_until() <= self.now()) {
             return Err(Fault::over(
                 "task_is_over",
@@ -233,14 +231,13 @@ impl Doors {
             ));
         }
         match skill.present(order, &paid.payload).await {
-            Presented::Bought(content) => match skill.books.order(order).await.map_err(|error| unavailable(&error))? {
+            Presented::Bought(content) => match skill.paid(order).await.map_err(|error| unavailable(&error))? {
                 Some(ordered) => Ok(told(ordered, Some(content))),
                 None => Err(Fault::unavailable("outcome_unknown", "present the same payment again, sign no other")),
             },
-            Presented::Refused(refused) if refused.is_for_paid_order() => Err(Fault::over(
-                "order_has_payment",
-                "this task has its payment; another one was not taken and not charged",
-            )),
+            Presented::Refused(refused) if refused.is_for_paid_order() => {
+                Err(Fault::over("order_has_payment", "this task has its payment; another one was not taken"))
+            }
             Presented::Refused(refused) => {
                 let told = self.look(found, activated, Some(&refused)).await?;
                 if refused.is_pending && told.state == TaskState::InputRequired {
@@ -259,7 +256,7 @@ impl Doors {
         let Found { task, skill, order } = found;
         // Written down first and looked up second: what the book has by then was there before.
         let was_new = self.ended.add(order, state, task.unpaid_until(), self.now())?;
-        let ordered = skill.books.order(order).await.map_err(|error| unavailable(&error))?;
+        let ordered = skill.paid(order).await.map_err(|error| unavailable(&error))?;
         match ordered {
             None => Ok(ended(self.ended.state(order, self.now()).unwrap_or(state))),
             Some(_) => {
@@ -281,8 +278,8 @@ impl<'a> Found<'a> {
 
 fn ended(state: TaskState) -> Told {
     match state {
-        TaskState::Failed => Told::new(state, "The terms were declined; nothing was charged."),
-        _ => Told::new(state, "It ended unpaid; nothing was charged."),
+        TaskState::Failed => Told::new(state, "The terms were declined; no payment of this task is in the books."),
+        _ => Told::new(state, "It has ended; no payment of this task is in the books."),
     }
     .with(key::STATUS, "payment-rejected")
 }

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use engine::error::EngineError;
 use engine::order::Ordered;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use ledger::id::IdempotencyKey;
+use ledger::rejection::RejectionCode;
 use mandates::json::Object;
 use paywall::{Address, PaywallLayer, Price, PriceError, Repeat, StoredAnswer, StoredBody, Till};
 use serde_json::{Value, json};
@@ -29,7 +31,7 @@ use crate::limits::BODY_BYTES_MAX;
 use crate::mcp::sold::PaidTool;
 use crate::paid::Selling;
 use crate::problem::ok;
-use crate::till::{Books, ORDER_HAS_PAYMENT};
+use crate::till::Books;
 
 /// Everything that is sold here, by name.
 #[derive(Default)]
@@ -81,7 +83,8 @@ impl Shop {
         });
         // It reads a text: a replica that takes over may give it again.
         let price = Price::new(resource.url.clone(), accepts, resource, Address::Fixed, Repeat::Idempotent)?;
-        let price = price.with_names(selling.names.clone()).with_assets(selling.assets.clone());
+        let price =
+            price.with_names(selling.names.clone()).with_assets(selling.assets.clone()).with_release(tool.release);
         let skill =
             Skill { demand, older_demand, price, books: books.clone(), runs: Arc::default(), tool: tool.clone() };
         self.0.insert(tool.name, skill);
@@ -106,6 +109,11 @@ impl Shop {
 }
 
 impl Skill {
+    /// What became of an order of this skill, as the books have it.
+    pub(super) async fn paid(&self, order: &IdempotencyKey) -> Result<Option<Ordered>, EngineError> {
+        self.books.order(order, &self.tool.release).await
+    }
+
     /// As it stands in the card.
     pub(super) fn listing(&self) -> Value {
         let requirements = &self.tool.requirements;
@@ -197,6 +205,19 @@ pub(super) fn told(ordered: Ordered, fresh: Option<Value>) -> Told {
                 },
             }
         }
+        Ordered::Owed { answer } => {
+            let told = Told::new(State::Completed, "Delivered; its payment is being settled. Sign no other.")
+                .with(key::STATUS, "payment-verified")
+                .with(key::RECEIPTS, receipts(None));
+            let content = fresh.or_else(|| stored(&answer));
+            Told { artifacts: content.into_iter().map(|content| ("result", content)).collect(), ..told }
+        }
+        Ordered::Undelivered(response) => {
+            let text = "Paid, and not delivered. The same payment presented again has it tried again.";
+            Told::new(State::InputRequired, text)
+                .with(key::STATUS, "payment-completed")
+                .with(key::RECEIPTS, receipts(serde_json::to_value(response).ok()))
+        }
         Ordered::UnderWay => Told::new(State::Working, "The payment is being settled. Sign no other.")
             .with(key::STATUS, "payment-verified")
             .with(key::RECEIPTS, receipts(None)),
@@ -205,7 +226,8 @@ pub(super) fn told(ordered: Ordered, fresh: Option<Value>) -> Told {
             .with(key::ERROR, "SETTLEMENT_FAILED")
             .with(key::RECEIPTS, receipts(serde_json::to_value(response).ok())),
         Ordered::Returned => {
-            Told::new(State::InputRequired, "Nothing was charged. The same payment may be presented again.")
+            let text = "The payment was given back before it was settled. It may be presented again, and no other.";
+            Told::new(State::InputRequired, text)
                 .with(key::STATUS, "payment-failed")
                 .with(key::ERROR, "SETTLEMENT_FAILED")
                 .with(key::RECEIPTS, receipts(None))
@@ -226,7 +248,7 @@ fn stored(answer: &[u8]) -> Option<Value> {
 
 impl Refused {
     pub fn is_for_paid_order(&self) -> bool {
-        self.code == ORDER_HAS_PAYMENT
+        self.code == RejectionCode::OrderHasPayment.as_str()
     }
 
     /// The extension's own word for it (`a2a-x402` v0.2 section 9.1), where it has one; the exact code is in the receipt.

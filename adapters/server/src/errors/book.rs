@@ -93,6 +93,9 @@ super::abouts! { RejectionCode,
     AuthorizationClaimed =>
         "Another payment has this very authorization (network, token, payer, nonce).",
         "Nothing needs to be done: the first one goes on. A new purchase needs a new key.";
+    OrderHasPayment =>
+        "What is ordered is sold once, and another payment has this order.",
+        "Nothing needs to be done: this payment was not taken. Look at the order, or order anew.";
     MandateConsumed =>
         "A closed mandate is for one use, and it was used.",
         "Close the open mandate again, over the new purchase.";

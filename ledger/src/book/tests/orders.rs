@@ -37,7 +37,7 @@ fn another_payment_of_an_order_is_refused() {
         }
         let records = memory.records.len();
         match told(&mut memory, &pays(2, "one")) {
-            Told::Rejected(rejection) => assert_eq!(rejection.code(), Code::IdempotencyKeyReused),
+            Told::Rejected(rejection) => assert_eq!(rejection.code(), Code::OrderHasPayment),
             other => panic!("{other:?} after {before:?}"),
         }
         assert_eq!(memory.records.len(), records, "nothing is written for whoever comes second");
