@@ -8,12 +8,14 @@
 //! | allowance overdraft: each authorization is fine alone, all together above the balance | arXiv 2605.30998 | [`overdrafts::no_more_is_served_than_is_there`] |
 //! | denial of settlement: the balance is moved, the authorization expires, the facilitator withholds | arXiv 2605.30998 | [`denials::whoever_does_not_pay_owes_and_is_served_on_credit_no_more`], [`denials::what_was_served_is_collected_after_a_restart`], [`denials::what_is_paid_first_is_not_worked_for_before`] |
 //!
+//! One payment at two replicas at once: [`replicas::two_replicas_do_the_work_of_one_payment_once_and_charge_it_once`].
 //! And whoever may not be dealt with: [`screening::whoever_is_barred_is_barred_everywhere_and_silence_bars_all`].
 
 mod denials;
 mod grants;
 mod observers;
 mod overdrafts;
+mod replicas;
 mod screening;
 
 use std::sync::Arc;

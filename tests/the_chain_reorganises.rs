@@ -141,16 +141,37 @@ async fn what_the_chain_takes_back_is_held_again_and_settles_once_more() {
     world.check_books(1).await;
 }
 
+/// Settled, and not given: its route waits for more blocks.
+async fn paid_and_not_given(world: &World, mandate: &str) {
+    let url = format!("{}/deep", world.config.public_url());
+    let met = world.client.fetch("GET", &url, None).await.unwrap();
+    let body = json!({ "mandate": mandate, "payment_required_header": met.header("payment-required").unwrap() });
+    let paid = world.client.call(Method::POST, "/v1/payments", &world.agent, Some("deep"), Some(body)).await.unwrap();
+    let (client, signature) = (world.client.clone(), text(&paid, "payment_signature").to_owned());
+    let waits = tokio::spawn(async move { client.fetch("GET", &url, Some(&signature)).await });
+    world.until(text(&paid, "id"), "settled").await;
+    agree(world, "shop", "sales", "20000").await;
+    assert!(!waits.is_finished(), "it is not given yet");
+}
+
 /// Nobody looked while it happened; and it never comes again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_gone_for_good_is_released_by_proof_after_a_restart() {
-    let mut world = World::lagging(60, LAG).await;
+    let mut world = World::lagging(60, 2 * LAG).await;
+    let deep =
+        json!({ "path": "/deep", "amount": "10000", "description": "deep", "body": "deep", "confirmations": 2 * LAG });
+    let sell = world.config.tenants.iter_mut().find_map(|tenant| tenant.sell.as_mut()).expect("who sells");
+    sell.routes.push(serde_json::from_value(deep).unwrap());
+    std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
+    world.restart();
     let mandate = world.mandate().await;
     let (id, transaction) = bought(&world, &mandate, "gone").await;
+    let other = world.mandate().await;
+    paid_and_not_given(&world, &other).await;
     world.kill();
     take_back(&world, &transaction).await;
     // Long gone: the other block of that number is final, too.
-    world.rpc("anvil_mine", json!([2 * LAG])).await;
+    world.rpc("anvil_mine", json!([4 * LAG])).await;
     world.restart();
     world.until(&id, "submitted").await;
     assert_eq!(figures(&world, &mandate).await, ["0.01", "0.00"], "no word of a counterparty, no absence, releases it");

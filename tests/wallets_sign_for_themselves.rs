@@ -240,6 +240,46 @@ async fn an_honest_wallet_pays_once_and_nobody_burns_its_nonce() {
     assert_eq!(street.moved(OWNER.address), 1);
 }
 
+/// What a wallet called its own is on its way, also where the wallet takes its word back: nobody is told to pay again, and
+/// whoever shows it meanwhile gets nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_that_takes_its_word_back_is_no_word_on_what_is_on_its_way() {
+    let street = Street::open().await;
+    let (sold_to, carried_for) = (street.wallet(HONEST, 0x76), street.wallet(HONEST, 0x77));
+    let (sold, carried) = (street.pay(sold_to, 1), street.pay(carried_for, 2));
+    street.shop.rpc("evm_setAutomine", json!([false]));
+    let (status, said) = street.buy(&sold).await;
+    assert_eq!(status, 503, "not in a block yet: {said}");
+    let settled = street.ask("/settle", &carried).await;
+    assert_eq!(settled["errorReason"], "settlement_pending", "{settled}");
+    let owner_of = |wallet: Address, owner: Address| {
+        street.place("TestWallet", &(owner, U256::from(HONEST)).abi_encode_params(), wallet);
+    };
+    owner_of(sold_to, Address::repeat_byte(1));
+    owner_of(carried_for, Address::repeat_byte(1));
+    let (status, said) = street.buy(&sold).await;
+    assert_eq!((status, said.contains("outcome_unknown")), (503, true), "{said}");
+    let again = street.ask("/settle", &carried).await;
+    assert_eq!((&again["errorReason"], &again["success"]), (&json!("settlement_pending"), &json!(false)), "{again}");
+    assert_eq!(again["transaction"], settled["transaction"]);
+    // What nobody has seen is refused as ever, and so is what an account with a key did not sign.
+    assert_eq!(street.refused(&street.pay(carried_for, 3)).await, "invalid_exact_evm_signature");
+    owner_of(sold_to, OWNER.address);
+    owner_of(carried_for, OWNER.address);
+    street.shop.rpc("evm_setAutomine", json!([true]));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while street.buy(&sold).await.0 != 200 || street.moved(carried_for) == 0 {
+        assert!(std::time::Instant::now() < deadline, "what was on its way is paid and served");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    owner_of(sold_to, Address::repeat_byte(1));
+    owner_of(carried_for, Address::repeat_byte(1));
+    assert_eq!(street.buy(&sold).await.0, 503, "paid, and given to nobody whom the wallet does not know");
+    let after = street.ask("/settle", &carried).await;
+    assert_eq!(after["errorReason"], "invalid_exact_evm_nonce_already_used", "{after}");
+    assert_eq!((street.moved(sold_to), street.moved(carried_for)), (1, 1));
+}
+
 /// Permit2 asks a payer with code as the token does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wallet_pays_by_permit2_where_it_is_there() {

@@ -103,6 +103,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }
         | Command::Fail { settlement, .. } => keys.settlement(view, settlement),
+        Command::Revisit { settlement, nonce } => crediting::wants_revisit(view, settlement, nonce, &mut keys),
         Command::Refund { spend, refund } => {
             keys.spend(view, *spend);
             keys.claim(view, &ClaimKey::Refund(refund.place.clone()));
@@ -240,6 +241,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Deliver { settlement, document, instead_of } => {
             draft.deliver(settlement, *document, *instead_of, Goods::Given)
         }
+        Command::Revisit { settlement, nonce } => draft.revisit(settlement, nonce),
         Command::Undeliver { settlement, document } => draft.undeliver(settlement, *document),
         Command::WriteOff { settlement, document } => draft.write_off(settlement, *document),
         Command::Charge { settlement, document, charged } => draft.charge(settlement, *document, *charged),

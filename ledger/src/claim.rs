@@ -28,6 +28,8 @@ pub enum ClaimKey {
     Cart { cart: Digest, number: u8 },
     /// A payer's own name for what is bought from us or carried by us, and which of the authorizations under it.
     Named { role: Role, payer: String, name: String, number: u8 },
+    /// A text that a payer of ours signed to come back for what they paid for.
+    SignedIn { payer: String, nonce: String },
 }
 
 /// A log of a transaction.
@@ -58,6 +60,7 @@ impl ClaimKey {
             Self::Recovered(_) => "recovered",
             Self::Cart { .. } => "cart",
             Self::Named { .. } => "named",
+            Self::SignedIn { .. } => "signed_in",
         }
     }
 
@@ -114,6 +117,11 @@ impl Canon for ClaimKey {
                 name.write(out);
                 number.write(out);
             }
+            Self::SignedIn { payer, nonce } => {
+                out.push(10);
+                payer.write(out);
+                nonce.write(out);
+            }
         }
     }
 
@@ -137,6 +145,7 @@ impl Canon for ClaimKey {
                 name: Canon::read(input)?,
                 number: Canon::read(input)?,
             }),
+            10 => Ok(Self::SignedIn { payer: Canon::read(input)?, nonce: Canon::read(input)? }),
             other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
         }
     }

@@ -145,6 +145,11 @@ pub enum Command {
         document: Digest,
         instead_of: Option<Digest>,
     },
+    /// Whoever paid shows again who they are, with a text that is answered once: what was given is given once more.
+    Revisit {
+        settlement: SettlementKey,
+        nonce: String,
+    },
     /// Paid, and nothing was delivered: the document says why, and what with.
     Undeliver {
         settlement: SettlementKey,

@@ -162,6 +162,8 @@ rejections! {
         "payer {payer} was given {owed} and did not pay for it; nothing more is given before it is paid",
     63 "order_has_payment" OrderHasPayment { first: Digest, found: Digest } final
         "this order has the payment {first}; {found} was presented for it",
+    64 "sign_in_answered" SignInAnswered { nonce: String } final
+        "a text with the nonce {nonce} was signed and answered before; each is answered once",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

@@ -154,6 +154,13 @@ pub trait Store: Send + Sync {
     async fn settlements_of(&self, tenant: &TenantId, payer: &PayerKey) -> Result<Vec<Settlement>, StoreError>;
     /// Whether a payer has ever paid for good.
     async fn has_paid(&self, tenant: &TenantId, payer: &PayerKey) -> Result<bool, StoreError>;
+    /// What a payer paid for this very subject and is settled, whether or not it may still be taken back.
+    async fn paid_for(
+        &self,
+        tenant: &TenantId,
+        payer: &PayerKey,
+        subject: Digest,
+    ) -> Result<Vec<Settlement>, StoreError>;
     /// Those where one side owes the other for good, oldest first; at most `limit`.
     async fn owed_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError>;
     /// Those settled in a block that may be taken back, oldest first, after a place; at most `limit`, and fewer only where

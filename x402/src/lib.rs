@@ -8,7 +8,7 @@
 //!
 //! Read in this order: [`wire`] (the messages, as texts), [`network`] (assets that are trusted), [`exact`] (terms,
 //! authorization, signature, verification), [`permit2`] and [`upto`] (the other way to move a token), [`scheme`] (the door to both), [`select`] (from a 402 to a signature), [`settlement`] (what became of
-//! it), [`chain`] (the port), [`reason`], [`limit`]; [`identifier`], [`offer_receipt`] and [`bazaar`] are extensions.
+//! it), [`chain`] (the port), [`reason`], [`limit`]; [`identifier`], [`offer_receipt`], [`bazaar`] and [`sign_in`] are extensions.
 //!
 //! Never here: sockets, files, a clock, randomness, HTTP, SQL, mandates, budgets. `now` is an argument, and the chain
 //! is a port whose implementations live elsewhere; whether a contract wallet signed is asked through it.
@@ -29,6 +29,7 @@ pub mod release;
 pub mod scheme;
 pub mod select;
 pub mod settlement;
+pub mod sign_in;
 pub mod upto;
 pub mod value;
 pub mod wire;

@@ -67,6 +67,23 @@ reasons! {
     /// It stands for something else already (HTTP 409).
     PaymentIdentifierConflict = "payment_identifier_conflict", Never;
 
+    /// `sign-in-with-x`: the header is none.
+    SignInHeader = "invalid_siwx_header", Never;
+    SignInDomain = "invalid_siwx_domain_mismatch", Never;
+    SignInUri = "invalid_siwx_uri_mismatch", Never;
+    /// Of an account kind or a chain that nothing here is paid on.
+    SignInChain = "invalid_siwx_unsupported_chain" | "invalid_siwx_chain_id", Never;
+    /// Another text than the one that was asked for.
+    SignInText = "invalid_siwx_text", Never;
+    SignInIssuedAt = "invalid_siwx_issued_at", Never;
+    SignInEarly = "invalid_siwx_issued_at_in_future" | "invalid_siwx_not_yet_valid", Never;
+    SignInExpired = "invalid_siwx_expired" | "invalid_siwx_expiration_time" | "invalid_siwx_issued_at_too_old", Never;
+    /// Not one that was given out here, or one that was answered.
+    SignInNonce = "invalid_siwx_nonce", Never;
+    SignInSignature = "invalid_siwx_signature" | "invalid_siwx_malformed_signature", Never;
+    /// Who signed has not paid for this, or not lately.
+    SignInUnpaid = "invalid_siwx_not_paid", Never;
+
     ExactScheme = "invalid_exact_evm_scheme", Never;
     NetworkMismatch = "invalid_exact_evm_network_mismatch" | "network_mismatch" | "chain_id_mismatch"
         | "unsupported_chain", Never;

@@ -208,6 +208,7 @@ const fn kind_of(code: RejectionCode) -> Kind {
         | RejectionCode::AgainAfterUsed
         | RejectionCode::AuthorizationClaimed
         | RejectionCode::OrderHasPayment
+        | RejectionCode::SignInAnswered
         | RejectionCode::MandateConsumed
         | RejectionCode::MandateExists
         | RejectionCode::SpendStateWrong

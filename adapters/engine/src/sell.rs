@@ -4,6 +4,7 @@
 mod early;
 mod goods;
 mod settle;
+mod sign_in;
 
 use alloy_primitives::U256;
 use ledger::command::{ClaimSettlement, Command, Cover, Credit, Order};
@@ -32,6 +33,7 @@ use crate::wallets::Presentation;
 use crate::{Engine, Identity, order};
 pub use early::SaleServed;
 pub(crate) use goods::Content;
+pub use sign_in::{Returned, SignIn};
 
 /// Whether a handler whose process died may run once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

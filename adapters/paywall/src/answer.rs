@@ -78,7 +78,7 @@ pub(crate) fn stored(answer: &StoredAnswer, receipt: Option<&SettleResponse>, sp
 pub(crate) fn finish(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    headers.append(VARY, HeaderValue::from_static("PAYMENT-SIGNATURE, X-PAYMENT, Accept, User-Agent"));
+    headers.append(VARY, HeaderValue::from_static("PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X, Accept, User-Agent"));
     cross_origin::expose(headers);
     response
 }

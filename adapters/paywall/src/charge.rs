@@ -40,7 +40,7 @@ pub(crate) struct Charge<S> {
 }
 
 /// What came out of the handler.
-enum Handled {
+pub(crate) enum Handled {
     Answer(response::Parts, Bytes, Option<Amount>),
     Nothing(Abandoned),
 }
@@ -221,7 +221,12 @@ async fn wait(till: &dyn Till, request: &ClaimRequest, patience: Duration) -> Re
 }
 
 /// Runs the handler to the last byte of its answer, in a task of its own so that a panic ends here.
-async fn handle<S>(inner: S, request: Request<Body>, price: &Price, requirements: &PaymentRequirements) -> Handled
+pub(crate) async fn handle<S>(
+    inner: S,
+    request: Request<Body>,
+    price: &Price,
+    requirements: &PaymentRequirements,
+) -> Handled
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send,

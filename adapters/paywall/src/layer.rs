@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
 use tracing::Instrument;
 use x402::limit::URL_BYTES_MAX;
 use x402::settlement::ClaimKey;
+use x402::sign_in::SIGN_IN_WITH_X;
 use x402::wire::{PAYMENT_SIGNATURE, X_PAYMENT};
 
 use crate::answer::{self, Again};
@@ -20,7 +21,8 @@ use crate::ask::Ask;
 use crate::charge::{BodyError, Charge, read_body};
 use crate::cross_origin;
 use crate::presented::{self, Presented};
-use crate::price::{Price, target};
+use crate::price::Price;
+use crate::sign_in;
 use crate::signing::sign_offers;
 use crate::till::{ClaimRequest, Purpose, Till};
 
@@ -99,36 +101,28 @@ where
     }
     // An answer to HEAD has no body (RFC 9110 section 9.3.2): nothing is sold for it, whatever is offered.
     if parts.method == Method::HEAD {
-        parts.headers.remove(PAYMENT_SIGNATURE);
-        parts.headers.remove(X_PAYMENT);
+        for name in [PAYMENT_SIGNATURE, X_PAYMENT, SIGN_IN_WITH_X] {
+            parts.headers.remove(name);
+        }
     }
     let ask = Ask::new(price.clone(), resource_url.clone(), &parts.headers);
     let pays = [PAYMENT_SIGNATURE, X_PAYMENT].iter().any(|name| parts.headers.contains_key(*name));
-    let ask = if pays { ask } else { sign_offers(&*till, &price, ask).await };
+    let ask = if pays { ask } else { sign_in::declare(&*till, &price, sign_offers(&*till, &price, ask).await).await };
+    if !pays && sign_in::is_shown(&price, &parts.headers) {
+        return sign_in::visit(till, price, ask, inner, (parts, body)).await;
+    }
     let Presented { key, payload, requirements, spoken, identifier } = match presented::read(&parts.headers, &ask) {
         Ok(presented) => presented,
         Err(answer) => return *answer,
     };
-    let body = match read_body(body, price.limits.body_bytes_max).await {
+    let body = match whole_body(&price, body).await {
         Ok(body) => body,
-        Err(BodyError::TooLarge) => {
-            let message = format!("the body of a paid request has at most {} bytes", price.limits.body_bytes_max);
-            return answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &message, Again::Never);
-        }
-        Err(BodyError::Broken) => {
-            let message = "the body broke off before its end; nothing was claimed";
-            return answer::problem(StatusCode::BAD_REQUEST, "body_broken", message, Again::SamePayment);
-        }
+        Err(refused) => return *refused,
     };
-    let purpose = Purpose {
-        route: price.route.clone(),
-        method: parts.method.as_str().to_owned(),
-        resource_url,
-        target: target(&parts).to_owned(),
-        body_sha256: Sha256::digest(&body).into(),
-    };
-    parts.headers.remove(PAYMENT_SIGNATURE);
-    parts.headers.remove(X_PAYMENT);
+    let purpose = Purpose::of(&price, &parts, &resource_url, &body);
+    for name in [PAYMENT_SIGNATURE, X_PAYMENT, SIGN_IN_WITH_X] {
+        parts.headers.remove(name);
+    }
     parts.extensions.insert(Paid { claim: key, amount: requirements.amount.clone() });
     let (repeat, release) = (price.repeat, price.release);
     let claim = ClaimRequest { key, payload, requirements, purpose, identifier, repeat, release };
@@ -142,4 +136,20 @@ where
             answer::problem(StatusCode::BAD_GATEWAY, "outcome_unknown", message, Again::SamePayment)
         }
     }
+}
+
+/// Digested before anything is claimed, and bounded.
+pub(crate) async fn whole_body(price: &Price, body: Body) -> Result<Bytes, Box<Response<Body>>> {
+    let refused = match read_body(body, price.limits.body_bytes_max).await {
+        Ok(body) => return Ok(body),
+        Err(BodyError::TooLarge) => {
+            let message = format!("the body of a paid request has at most {} bytes", price.limits.body_bytes_max);
+            answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &message, Again::Never)
+        }
+        Err(BodyError::Broken) => {
+            let message = "the body broke off before its end; nothing was claimed";
+            answer::problem(StatusCode::BAD_REQUEST, "body_broken", message, Again::SamePayment)
+        }
+    };
+    Err(Box::new(refused))
 }

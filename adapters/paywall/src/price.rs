@@ -1,5 +1,7 @@
 //! What a route costs.
 
+use std::num::NonZeroU64;
+
 use http::request;
 use serde_json::{Map, Value};
 use x402::limit::{OFFERS_MAX, URL_BYTES_MAX};
@@ -49,6 +51,8 @@ pub struct Price {
     pub release: Release,
     pub limits: Limits,
     pub signed: Signed,
+    /// For how long whoever paid may come back without paying (extension `sign-in-with-x`).
+    pub sign_in: Option<NonZeroU64>,
     /// Declared to every payer, by name: `{info, schema}`.
     pub extensions: Option<Map<String, Value>>,
     /// What version 1 calls our networks. Where it has no name for any of them, version 1 is not spoken.
@@ -109,6 +113,7 @@ impl Price {
             release: Release::default(),
             limits: Limits::default(),
             signed: Signed::Not,
+            sign_in: None,
             extensions: None,
             names: NetworkNames::empty(),
             assets: AssetTable::empty(),
@@ -136,6 +141,13 @@ impl Price {
     /// Signs each offer, and that it was paid (extension `offer-receipt`).
     pub fn with_signatures(mut self) -> Self {
         self.signed = Signed::OffersAndReceipts;
+        self
+    }
+
+    /// Whoever paid, settled, may have the handler run again for exactly the same request for so many seconds, counted from
+    /// the end of the payment's own life (`validBefore`, or the deadline of its permit).
+    pub fn with_sign_in(mut self, seconds: NonZeroU64) -> Self {
+        self.sign_in = Some(seconds);
         self
     }
 

@@ -141,7 +141,7 @@ impl Answer {
     fn assert_not_shared(&self) {
         assert_eq!(self.headers["cache-control"], "private, no-store", "{self:?}");
         assert_eq!(self.headers.get_all("cache-control").iter().count(), 1);
-        assert_eq!(self.headers["vary"], "PAYMENT-SIGNATURE, X-PAYMENT, Accept, User-Agent");
+        assert_eq!(self.headers["vary"], "PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X, Accept, User-Agent");
         let exposed = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
         assert_eq!(self.headers["access-control-expose-headers"], exposed);
         assert_eq!(self.headers["access-control-allow-origin"], "*");

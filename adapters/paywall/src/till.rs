@@ -8,16 +8,22 @@
 //! - [`Till::settle`] must store the answer before it submits anything: what was paid for can then be fetched.
 //! - What is not known is [`Claim::OutcomeUnknown`] or [`SettleRefusal::Unknown`], never a failure.
 
+use std::num::NonZeroU64;
+
 use async_trait::async_trait;
+use http::request;
 use sha2::{Digest, Sha256};
 use x402::identifier::PaymentIdentifier;
 use x402::reason::Reason;
 use x402::release::{Manner, Release};
 use x402::settlement::ClaimKey;
+use x402::sign_in::{Challenge, Proof};
 use x402::value::Amount;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
-use crate::price::Repeat;
+use crate::layer::Paid;
+use crate::price::{Price, Repeat, target};
+use crate::sign_in::unsupported;
 use crate::stored::StoredAnswer;
 
 #[async_trait]
@@ -74,6 +80,17 @@ pub trait Till: Send + Sync {
         tracing::error!(claim = %ticket.key, why = why.code(), "what was paid first was not delivered");
     }
 
+    /// A text for somebody who paid for this resource before to sign; nowhere where a till cannot tell.
+    async fn challenge(&self, _domain: &str, _resource_url: &str) -> Option<Challenge> {
+        None
+    }
+
+    /// The payment that whoever signed comes back for: of exactly this purpose, settled, given, and not too long ago. Must
+    /// have made the answered text useless, durably and for every replica, before it says so.
+    async fn sign_in(&self, _asked: SignInRequest) -> Result<Paid, Refusal> {
+        Err(unsupported())
+    }
+
     /// The handler did not deliver: nothing is settled, and the same payment may be presented again.
     async fn abandon(&self, ticket: Ticket, why: Abandoned);
 }
@@ -94,6 +111,21 @@ pub struct ClaimRequest {
     pub release: Release,
 }
 
+/// Somebody who says that they paid for this purpose before.
+#[derive(Clone, Debug)]
+pub struct SignInRequest {
+    /// Read, and not verified.
+    pub proof: Proof,
+    /// The host of `purpose.resource_url`.
+    pub domain: String,
+    pub purpose: Purpose,
+    /// What it can be paid with.
+    pub offers: Vec<PaymentRequirements>,
+    /// For how long after the end of the payment's own life.
+    pub seconds: NonZeroU64,
+    pub release: Release,
+}
+
 /// What a payment was presented for. `payload.resource` has no part in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Purpose {
@@ -108,6 +140,16 @@ pub struct Purpose {
 }
 
 impl Purpose {
+    pub(crate) fn of(price: &Price, parts: &request::Parts, resource_url: &str, body: &[u8]) -> Self {
+        Self {
+            route: price.route.clone(),
+            method: parts.method.as_str().to_owned(),
+            resource_url: resource_url.to_owned(),
+            target: target(parts).to_owned(),
+            body_sha256: Sha256::digest(body).into(),
+        }
+    }
+
     /// SHA-256 over a tag and each field with its length in front: what a claim keeps of its purpose.
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

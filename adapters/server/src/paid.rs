@@ -1,5 +1,6 @@
 //! Priced routes of the configuration: a text of its own, or what another HTTP service has, behind the paywall.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,6 +35,8 @@ pub struct PaidRoute {
     /// Declared to every payer, by name.
     pub extensions: Map<String, Value>,
     pub signed: Signed,
+    /// For how long whoever paid may come back without paying.
+    pub sign_in: Option<NonZeroU64>,
     /// `None` where it stands in no catalogue.
     pub listed: Option<Listed>,
 }
@@ -126,6 +129,10 @@ pub fn router(routes: Vec<PaidRoute>, selling: &Selling<'_>) -> Result<Router, P
             .with_assets(selling.assets.clone());
         let price = if route.extensions.is_empty() { price } else { price.with_extensions(route.extensions)? };
         let price = if route.signed == Signed::Not { price } else { price.with_signatures() };
+        let price = match route.sign_in {
+            Some(seconds) => price.with_sign_in(seconds),
+            None => price,
+        };
         let paywall = PaywallLayer::new(selling.till.clone(), price);
         let filter = route.methods.iter().cloned().filter_map(|method| MethodFilter::try_from(method).ok());
         let filter = filter.reduce(MethodFilter::or).unwrap_or(MethodFilter::GET);

@@ -8,17 +8,18 @@ use engine::attest::did_web;
 use engine::error::{EngineError, Kind};
 use engine::order::Ordered;
 use engine::order::cart::OrderTerms;
-use engine::sell::{Presented, Rerun, SaleClaim, SaleServed, SaleSettled};
+use engine::sell::{Presented, Rerun, Returned, SaleClaim, SaleServed, SaleSettled, SignIn};
 use ledger::id::{Digest, IdempotencyKey, TenantId};
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use mandates::json::Object;
 use paywall::{
-    Abandoned, Answered, Claim, ClaimRequest, Refusal, Repeat, Served, SettleRefusal, Settled, StoredAnswer, Ticket,
-    Till,
+    Abandoned, Answered, Claim, ClaimRequest, Paid, Refusal, Repeat, Served, SettleRefusal, Settled, SignInRequest,
+    StoredAnswer, Ticket, Till,
 };
 use serde_json::Value;
 use x402::release::Release;
+use x402::sign_in::Challenge;
 use x402::wire::{PaymentRequirements, SettleResponse};
 
 use crate::mcp::sold::PaidTool;
@@ -154,6 +155,19 @@ impl Till for Books {
         said(self.engine.sign_sale(&self.tenant, &self.did, resource_url, settled).await)
     }
 
+    async fn challenge(&self, domain: &str, resource_url: &str) -> Option<Challenge> {
+        said(self.engine.sign_in_challenge(&self.tenant, domain, resource_url))
+    }
+
+    async fn sign_in(&self, asked: SignInRequest) -> Result<Paid, Refusal> {
+        let SignInRequest { proof, domain, purpose, offers, seconds, release } = asked;
+        let (digest, confirmations) = (Digest(purpose.digest()), release.confirmations);
+        let asked =
+            SignIn { proof, domain, uri: purpose.resource_url, purpose: digest, offers, seconds, confirmations };
+        let Returned { claim, amount } = self.engine.sign_in(&self.tenant, asked).await.map_err(refusal)?;
+        Ok(Paid { claim, amount })
+    }
+
     async fn abandon(&self, ticket: Ticket, why: Abandoned) {
         if let Err(error) = self.engine.sale_abandon(&self.tenant, &ticket.key).await {
             tracing::error!(code = error.code(), why = why.code(), "a sale could not be given back: {error}");
@@ -194,8 +208,9 @@ fn settlement(settled: Result<SaleSettled, EngineError>) -> Result<Settled, Sett
     }
 }
 
-/// An offer without its signature is an offer; whoever wants one sees that there is none.
-fn said(signed: Result<String, EngineError>) -> Option<String> {
+/// An offer without its signature is an offer, and a demand without a text to sign a demand; whoever wants one sees that there
+/// is none.
+fn said<T>(signed: Result<T, EngineError>) -> Option<T> {
     signed.inspect_err(|error| tracing::error!(code = error.code(), "not signed: {error}")).ok()
 }
 

@@ -12,6 +12,7 @@ mod guards;
 #[path = "../../../ledger/src/book/tests/memory.rs"]
 pub(crate) mod memory;
 mod parity;
+mod payers;
 mod postgres;
 mod postgres_guards;
 mod releases;

@@ -262,6 +262,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Dispatch { settlement, .. }
         | Command::Serve { settlement, .. }
         | Command::Deliver { settlement, .. }
+        | Command::Revisit { settlement, .. }
         | Command::Undeliver { settlement, .. }
         | Command::WriteOff { settlement, .. }
         | Command::Charge { settlement, .. }

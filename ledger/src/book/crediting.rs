@@ -3,6 +3,7 @@
 
 use super::settling::{given_up, sale};
 use super::{Draft, Outcome, done};
+use crate::claim::{Claim, ClaimKey, ClaimOutcome};
 use crate::command::{ClaimSettlement, Cover};
 use crate::effects::{Fact, Operation};
 use crate::gate::Scope;
@@ -26,6 +27,16 @@ pub(super) fn wants_claim(view: &View, claim: &ClaimSettlement, keys: &mut Keys)
     if claim.cover.is_some() || claim.credit.is_some() {
         keys.payer(view, payer);
     }
+}
+
+pub(super) fn wants_revisit(view: &View, key: &SettlementKey, nonce: &str, keys: &mut Keys) {
+    keys.settlement(view, key);
+    keys.gates(view, [Scope::Fence, Scope::Everything]);
+    keys.claim(view, &signed_in(key, nonce));
+}
+
+fn signed_in(key: &SettlementKey, nonce: &str) -> ClaimKey {
+    ClaimKey::SignedIn { payer: key.authorization.payer.clone(), nonce: nonce.to_owned() }
 }
 
 impl Draft<'_> {
@@ -161,6 +172,32 @@ impl Draft<'_> {
         let mut effects = self.effects(Operation::Deliver);
         let state = SettlementState::Settled;
         effects.settlement = Some(Settlement { state, document: Some(document), pending, ..found.clone() });
+        effects.fact = Some(Fact::Reference(document));
+        done(effects)
+    }
+
+    /// Paid still, given once, and signed for with a nonce that nobody has shown before.
+    pub(super) fn revisit(&self, key: &SettlementKey, nonce: &str) -> Result<Outcome, Refusal> {
+        let wrong = |expected: &str, found: &str| {
+            let authorization = hex::encode(key.authorization.nonce);
+            Rejection::SettlementStateWrong { authorization, expected: expected.to_owned(), found: found.to_owned() }
+        };
+        let Some(found) = self.paid_sale(key)? else {
+            let found = self.view.settlements.find(key)?.map_or("unknown", |found| found.state.as_str());
+            return Err(wrong("settled to a seller", found).into());
+        };
+        let Some(document) = found.document else { return Err(wrong("given", "paid, and not given").into()) };
+        if found.money.amount.is_zero() {
+            return Err(wrong("paid", "charged nothing").into());
+        }
+        let claim = signed_in(key, nonce).digest();
+        if self.view.claims.find(&claim)?.is_some() {
+            return Err(Rejection::SignInAnswered { nonce: nonce.to_owned() }.into());
+        }
+        [Scope::Fence, Scope::Everything].iter().try_for_each(|scope| self.check_gate(scope))?;
+        let mut effects = self.effects(Operation::Deliver);
+        effects.claims = vec![Claim { key: claim, request: document, outcome: ClaimOutcome::Accepted(document) }];
+        effects.settlement = Some(Settlement { pending: None, ..found.clone() });
         effects.fact = Some(Fact::Reference(document));
         done(effects)
     }

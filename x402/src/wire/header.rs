@@ -22,8 +22,7 @@ pub const X_PAYMENT_RESPONSE: &str = "x-payment-response";
 /// What a browser must be allowed to see.
 pub const EXPOSED_HEADERS: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
 /// What a browser must be allowed to send. The official clients put `Access-Control-Expose-Headers` into requests.
-pub const ALLOWED_HEADERS: &str =
-    "PAYMENT-SIGNATURE, X-PAYMENT, Content-Type, Accept, Access-Control-Expose-Headers, Idempotency-Key";
+pub const ALLOWED_HEADERS: &str = "PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X, Content-Type, Accept, Access-Control-Expose-Headers, Idempotency-Key";
 
 pub fn read_header<T: Message>(header: &[u8]) -> Result<T, WireError> {
     if header.len() > HEADER_BYTES_MAX {

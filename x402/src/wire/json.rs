@@ -13,6 +13,7 @@ use super::{
 };
 use crate::limit::{MESSAGE_BYTES_MAX, OFFERS_MAX};
 use crate::refusal::echo;
+use crate::sign_in;
 
 /// A message of the protocol. Closed: the types of [`super`].
 pub trait Message: DeserializeOwned + Serialize + sealed::Checked {}
@@ -71,6 +72,7 @@ impl sealed::Checked for FacilitatorRequest {
 impl sealed::Checked for VerifyResponse {}
 impl sealed::Checked for SettleResponse {}
 impl sealed::Checked for SupportedResponse {}
+impl sealed::Checked for sign_in::Signed {}
 
 fn check_version(object: &Value) -> Result<(), WireError> {
     check_version_is(object, X402_VERSION, "2")

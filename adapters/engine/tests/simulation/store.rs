@@ -314,6 +314,19 @@ impl Store for SimStore {
         self.read(tenant, look).await
     }
 
+    async fn paid_for(
+        &self,
+        tenant: &TenantId,
+        payer: &PayerKey,
+        subject: Digest,
+    ) -> Result<Vec<Settlement>, StoreError> {
+        let is_paid = |row: &&Settlement| row.state == SettlementState::Settled && row.subject == subject;
+        let look = |tables: &Tables| {
+            tables.settlements.values().filter(is_paid).filter(|row| payer.has(&row.key)).cloned().collect()
+        };
+        self.read(tenant, look).await
+    }
+
     async fn owed_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {
         let look = |tables: &Tables| {
             let owed = tables.settlements.values().filter(|settlement| settlement.is_owed());

@@ -179,6 +179,7 @@ pub fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<
         | Command::Dispatch { settlement: key, .. }
         | Command::Serve { settlement: key, .. }
         | Command::Deliver { settlement: key, .. }
+        | Command::Revisit { settlement: key, .. }
         | Command::Undeliver { settlement: key, .. }
         | Command::WriteOff { settlement: key, .. }
         | Command::Charge { settlement: key, .. }

@@ -1,6 +1,7 @@
 //! What a tenant sells, and the priced routes that come of it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +61,10 @@ pub struct RouteConfig {
     /// Each offer, and that it was paid, is signed with the tenant's key for receipts.
     #[serde(default)]
     pub signed: bool,
+    /// For so long, counted from the end of a payment's own life, whoever made it has the same request answered anew without
+    /// paying, by a signature (extension `sign-in-with-x`). Not at all where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in_seconds: Option<NonZeroU64>,
     /// Stands in no catalogue: neither in /discovery nor in /.well-known/x402.
     #[serde(default)]
     pub unlisted: bool,
@@ -182,6 +187,7 @@ impl Default for RouteConfig {
             pay_by: Vec::new(),
             payment_identifier: None,
             signed: false,
+            sign_in_seconds: None,
             unlisted: false,
             catalogue: None,
             description: String::new(),
@@ -258,6 +264,7 @@ impl SellConfig {
                 extensions: route.extensions().map_err(wrong)?,
                 listed: route.listed().map_err(wrong)?,
                 signed: if route.signed { Signed::OffersAndReceipts } else { Signed::Not },
+                sign_in: route.sign_in_seconds,
             })
         });
         paid.collect()

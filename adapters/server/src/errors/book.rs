@@ -96,6 +96,9 @@ super::abouts! { RejectionCode,
     OrderHasPayment =>
         "What is ordered is sold once, and another payment has this order.",
         "Nothing needs to be done: this payment was not taken. Look at the order, or order anew.";
+    SignInAnswered =>
+        "Each text that is signed to sign in is answered once, by whichever process.",
+        "Ask again without it: the 402 has a new one.";
     MandateConsumed =>
         "A closed mandate is for one use, and it was used.",
         "Close the open mandate again, over the new purchase.";

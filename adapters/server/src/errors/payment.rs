@@ -36,6 +36,39 @@ super::abouts! { Reason,
     PaymentIdentifierConflict =>
         "The payment identifier stands for another purchase of the same payer already.",
         "Use a new one for a new purchase; send the same payment again to get its answer.";
+    SignInHeader =>
+        "The header SIGN-IN-WITH-X is not base64 of what signing in takes.",
+        "Send the declared `info` with `address`, `chainId`, `type` and `signature`; or pay.";
+    SignInDomain =>
+        "The signed text is for another service.",
+        "Sign what this 402 declares under `sign-in-with-x`; or pay.";
+    SignInUri =>
+        "The signed text is for another resource.",
+        "Sign what the 402 of this very resource declares; or pay.";
+    SignInChain =>
+        "The signed text is of a chain, or of a kind of account, on which this cannot be paid.",
+        "Sign for a chain that the 402 names, with an EVM account; or pay.";
+    SignInText =>
+        "The signed text is not the one that was asked for.",
+        "Sign what the 402 declares, and nothing beside it; or pay.";
+    SignInIssuedAt =>
+        "The signed text says when it was made in another way than it was asked for.",
+        "Leave `issuedAt` as the 402 has it; or pay.";
+    SignInEarly =>
+        "The signed text is of a time to come.",
+        "Ask for a new 402 and sign that; or pay.";
+    SignInExpired =>
+        "The signed text is too old.",
+        "Ask for a new 402 and sign that; or pay.";
+    SignInNonce =>
+        "The nonce was not given out here for this, or it was answered: each is answered once.",
+        "Ask for a new 402 and sign that; or pay.";
+    SignInSignature =>
+        "The text is not signed by the address that it names.",
+        "Sign it with the account that paid; or pay.";
+    SignInUnpaid =>
+        "The address has not paid for this, or not lately enough, or its payment is not settled.",
+        "Pay for it.";
     ExactScheme =>
         "The payload is for another scheme than the terms.",
         "Use the scheme that the terms name.";

@@ -8,7 +8,7 @@ use super::stream::{
     service, settlement, spend, unused,
 };
 use crate::account::{Account, Balance, Net, Side};
-use crate::command::{Command, FailureProof, ReleaseProof, Request};
+use crate::command::{ClaimSettlement, Command, FailureProof, ReleaseProof, Request};
 use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, Digest};
 use crate::money::Amount;
@@ -211,4 +211,54 @@ fn a_facilitator_that_carries_nothing_is_done_at_once() {
     assert_eq!(memory.run(at(1), &on(carried(0))), Told::Known);
     let again = on(Command::Claim(Box::new(claim(1, Role::Facilitator, 5))));
     assert_eq!(memory.run(at(1), &again), Told::Known, "the permit stays claimed");
+}
+
+/// The work that one payment buys may be done twice, and come to two charges: the first stands.
+#[test]
+fn what_is_charged_first_stands() {
+    let sale = |memory: &Memory| memory.view.settlements.find(&settlement(1, Role::Seller)).unwrap().unwrap().clone();
+    let claimed = || on(Command::Claim(Box::new(claim(1, Role::Seller, 5))));
+    for first in [0, 3, 5] {
+        let mut memory = opened();
+        done(&mut memory, [claimed(), charge(first)]);
+        let (before, records) = (sale(&memory), memory.records.len());
+        for second in [0, 1, 4, 5] {
+            assert_eq!(memory.run(at(1), &charge(second)), Told::Known, "{second} after {first}");
+        }
+        assert_eq!((sale(&memory), memory.records.len()), (before, records));
+    }
+}
+
+/// What a facilitator gave up had sent nothing: it may be charged otherwise. What it may have sent may not.
+#[test]
+fn a_carriage_that_was_given_up_is_taken_up_at_another_charge() {
+    let key = || settlement(1, Role::Facilitator);
+    let of = |subject: &[u8], units| {
+        let subject = Digest::of(subject);
+        on(Command::Claim(Box::new(ClaimSettlement { subject, ..claim(1, Role::Facilitator, units) })))
+    };
+    let abandon = || on(Command::Abandon { settlement: key() });
+    let (document, transaction) = (Digest::of(b"signed"), Some("0x77".parse().unwrap()));
+    let sent = || {
+        let transaction = transaction.clone();
+        on(Command::Dispatch { settlement: key(), document, transaction, account_nonce: Some(1) })
+    };
+    for before in [vec![of(b"3", 3)], vec![of(b"3", 3), sent()], vec![of(b"3", 3), abandon(), of(b"3", 3)]] {
+        let mut memory = opened();
+        done(&mut memory, before);
+        let told = memory.run(at(1), &of(b"4", 4));
+        let Told::Rejected(rejection) = told else { panic!("{told:?}") };
+        assert_eq!(rejection.code(), Code::PaymentUsedForOtherResource);
+    }
+    let mut memory = opened();
+    done(&mut memory, [of(b"3", 3), abandon(), of(b"4", 4)]);
+    assert_eq!(memory.view.settlements.find(&key()).unwrap().unwrap().money.amount.get(), 4);
+    // A seller's is bound to what it was presented for first, for ever.
+    let sold = |subject: &[u8]| {
+        let subject = Digest::of(subject);
+        on(Command::Claim(Box::new(ClaimSettlement { subject, ..claim(1, Role::Seller, 3) })))
+    };
+    let mut memory = opened();
+    done(&mut memory, [sold(b"3"), on(Command::Abandon { settlement: settlement(1, Role::Seller) })]);
+    assert!(matches!(memory.run(at(1), &sold(b"4")), Told::Rejected(_)));
 }
