@@ -17,6 +17,7 @@ use crate::foreign_clients::{balance, python_script};
 use crate::harness::process::{Service, stdout};
 use crate::harness::shop::Shop;
 use crate::harness::text;
+use crate::harness::world::World;
 
 const V0_1: &str = "https://github.com/google-a2a/a2a-x402/v0.1";
 const V0_2: &str = "https://github.com/google-agentic-commerce/a2a-x402/blob/main/spec/v0.2";
@@ -63,6 +64,12 @@ impl Peer<'_> {
 
     async fn ask(&self) -> Value {
         let message = json!({ "role": "user", "messageId": "1", "parts": [{ "kind": "text", "text": "hello" }] });
+        self.call("message/send", json!({ "message": message })).await["result"].clone()
+    }
+
+    async fn ask_for(&self, skill: &str) -> Value {
+        let part = json!({ "kind": "data", "data": { "skill": skill } });
+        let message = json!({ "role": "user", "messageId": "1", "parts": [part] });
         self.call("message/send", json!({ "message": message })).await["result"].clone()
     }
 
@@ -319,6 +326,69 @@ async fn what_is_sold_stands_in_the_books() {
     assert!(matches!(verified, Verification::Sound { .. }), "{verified:?}");
     let balances = shop.service.store().balances(&tenant).await.unwrap();
     assert!(!balances.is_empty(), "the sale is booked");
+}
+
+/// Each tool is given when its seller says, over A2A too: before it is paid, when it was paid first, or deep in the chain. What
+/// a task says is what the books say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_skill_is_given_when_its_seller_says() {
+    let mut world = World::lagging(60, 25).await;
+    let tool = |name: &str, more: Value| {
+        let mut tool = json!({ "name": name, "amount": "10000", "description": name, "body": format!("the {name} thing") });
+        tool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(tool).expect("a tool")
+    };
+    let sell = world.config.tenants.iter_mut().find_map(|tenant| tenant.sell.as_mut()).expect("who sells");
+    sell.tools.push(tool("early", json!({ "release": "verified", "exposure_max": "50000" })));
+    sell.tools.push(tool("first", json!({ "settle_first_above": "1" })));
+    sell.tools.push(tool("deep", json!({ "confirmations": 8 })));
+    std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
+    world.restart();
+    let key = WalletKey::from_bytes(&buyer().private_key.0).unwrap();
+    world.rpc("devnet_mint", json!([key.address(), "0x186a00"])).await;
+    let peer = Peer::at(&format!("{}/a2a", world.config.public_url()));
+
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let mut waiting = Vec::new();
+    for (name, expected, status) in [
+        ("early", "completed", "payment-verified"),
+        ("first", "working", "payment-verified"),
+        ("deep", "working", "payment-verified"),
+    ] {
+        let task = peer.ask_for(name).await;
+        let payment = signed(demand(&task));
+        let answer = peer.pay(&task, &payment).await;
+        assert_eq!((state(&answer), said(&answer, STATUS)), (expected, &json!(status)), "{name}: {answer}");
+        let is_given = answer.to_string().contains(&format!("the {name} thing"));
+        assert_eq!(is_given, name == "early", "{name}: {answer}");
+        assert_eq!(said(&answer, "x402.payment.receipts"), &json!([]), "{name}: nothing is settled");
+        let canceled = peer.call("tasks/cancel", json!({ "id": task["id"] })).await;
+        assert_eq!(code(&canceled), "task_not_cancelable", "{name}");
+        waiting.push((name, task, payment));
+    }
+    world.rpc("evm_setAutomine", json!([true])).await;
+    for (name, task, payment) in waiting {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let seen = peer.look(&task).await;
+            let receipt = &said(&seen, "x402.payment.receipts")[0];
+            if state(&seen) == "completed" && receipt["success"] == true {
+                assert!(seen.to_string().contains(&format!("the {name} thing")), "{name}: {seen}");
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{name} is not paid: {seen}");
+            assert!(name == "early" || !seen.to_string().contains(&format!("the {name} thing")), "{name}: {seen}");
+            // What was paid first and is not made yet is made for whoever presents the payment again.
+            if name == "first" {
+                peer.pay(&task, &payment).await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+    let ended = peer.ask_for("first").await;
+    let canceled = peer.call("tasks/cancel", json!({ "id": ended["id"] })).await;
+    let told = canceled["result"]["status"]["message"]["parts"][0]["text"].as_str().unwrap();
+    assert!(told.contains("no payment of this task is in the books") && !told.contains("charged"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

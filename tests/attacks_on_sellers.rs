@@ -7,6 +7,7 @@
 //! | I-B: an observer submits the authorization first, and the buyer who paid is refused | arXiv 2605.11781, x402-foundation/x402#2501 | [`observers::whoever_submits_it_the_buyer_is_served`] |
 //! | allowance overdraft: each authorization is fine alone, all together above the balance | arXiv 2605.30998 | [`overdrafts::no_more_is_served_than_is_there`] |
 //! | denial of settlement: the balance is moved, the authorization expires, the facilitator withholds | arXiv 2605.30998 | [`denials::whoever_does_not_pay_owes_and_is_served_on_credit_no_more`], [`denials::what_was_served_is_collected_after_a_restart`], [`denials::what_is_paid_first_is_not_worked_for_before`] |
+//! | signing in for another route, with another's or an old text (npm `@x402/extensions` 2.27.0: the unsigned `resource.url` is what counts as paid) | seen with the official SDK | [`returns::who_paid_for_this_comes_back_for_this_and_once_a_text`] |
 //!
 //! One payment at two replicas at once: [`replicas::two_replicas_do_the_work_of_one_payment_once_and_charge_it_once`].
 //! And whoever may not be dealt with: [`screening::whoever_is_barred_is_barred_everywhere_and_silence_bars_all`].
@@ -16,6 +17,7 @@ mod grants;
 mod observers;
 mod overdrafts;
 mod replicas;
+mod returns;
 mod screening;
 
 use std::sync::Arc;

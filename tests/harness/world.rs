@@ -70,6 +70,11 @@ impl World {
         Self::open(payment_seconds, 2, LAG, Some(cluster)).await
     }
 
+    /// Both.
+    pub async fn lagging_on(payment_seconds: u64, lag: u32, cluster: Cluster) -> Self {
+        Self::open(payment_seconds, 2, lag, Some(cluster)).await
+    }
+
     /// The books are gone; the configuration names an empty database of the same server.
     pub fn lose_database(&mut self) {
         let cluster = self.cluster.as_ref().expect("a server");

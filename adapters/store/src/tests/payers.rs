@@ -36,5 +36,11 @@ async fn only_money_makes_a_history(place: Place) {
     assert!(!has_paid().await, "claimed, given back, and in a block that is not final");
     let last = Command::Conclude { settlement: key(202), seen: seen(5), finalized: FINAL, gas: None };
     run(&store, on(last)).await.unwrap();
+    let bought = store.paid_for(&tenant(), &PayerKey::of(&key(0)), Digest::of(&[202])).await.unwrap();
+    assert_eq!(bought.iter().map(|sale| sale.key.clone()).collect::<Vec<_>>(), [key(202)], "by its subject");
+    for subject in [0, 200, 201] {
+        let nothing = store.paid_for(&tenant(), &PayerKey::of(&key(0)), Digest::of(&[subject])).await.unwrap();
+        assert_eq!(nothing, [], "charged nothing, claimed, and given back");
+    }
     assert!(has_paid().await, "behind all that was charged nothing");
 }

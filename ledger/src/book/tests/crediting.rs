@@ -12,6 +12,7 @@ use super::stream::{FINAL, VALID_BEFORE, authorization, claim, promise, seen, se
 use crate::account::{Account, Balance, Side};
 use crate::command::{ClaimSettlement, Command, Cover, Credit, FailureProof, Request};
 use crate::effects::Operation;
+use crate::gate::{GateState, Scope};
 use crate::id::Digest;
 use crate::money::Amount;
 use crate::rejection::RejectionCode as Code;
@@ -402,4 +403,49 @@ fn what_is_begun_is_begun_once() {
     done(&mut memory, [deliver(1)]);
     let again = memory.run(at(1), &begin(1, b"begun"));
     assert!(matches!(again, Told::Rejected(_)), "an answer that was given is not begun anew: {again:?}");
+}
+
+fn revisit(number: u8, nonce: &str) -> Request {
+    on(Command::Revisit { settlement: key(number), nonce: nonce.to_owned() })
+}
+
+/// Whoever comes back has paid for it still, has got it, and shows a nonce that nobody has shown for that payer.
+#[test]
+fn only_what_is_paid_and_given_is_come_back_for() {
+    let (one, unreceive) =
+        (|| claims(claim(1, Role::Seller, 5)), || on(Command::Unreceive { settlement: key(1), proof: taken_back(0) }));
+    let given = || vec![one(), dispatch(1), receive(1, 5)];
+    let stop = |to| super::stream::by(super::stream::user(), Command::Gate { scope: Scope::Everything, to });
+    let charge = on(Command::Charge { settlement: key(1), document: document(), charged: Amount::ZERO });
+    let carried = on(Command::Revisit { settlement: settlement(1, Role::Facilitator), nonce: "n".to_owned() });
+    let other = || vec![claims(claim(2, Role::Seller, 4)), dispatch(2), receive(2, 4)];
+    let cases = [
+        (vec![], revisit(1, "n"), Code::SettlementStateWrong),
+        (vec![one()], revisit(1, "n"), Code::SettlementStateWrong),
+        (vec![one(), dispatch(1)], revisit(1, "n"), Code::SettlementStateWrong),
+        (vec![one(), dispatch(1), fail(1)], revisit(1, "n"), Code::SettlementStateWrong),
+        (vec![one(), receive(1, 5)], revisit(1, "n"), Code::SettlementStateWrong),
+        (vec![one(), charge], revisit(1, "n"), Code::SettlementStateWrong),
+        ([given(), vec![undeliver(1)]].concat(), revisit(1, "n"), Code::SettlementStateWrong),
+        (vec![one(), dispatch(1), receive_young(1, 5), unreceive()], revisit(1, "n"), Code::SettlementStateWrong),
+        (vec![claims(claim(1, Role::Facilitator, 5))], carried, Code::SettlementStateWrong),
+        ([given(), vec![stop(GateState::Closed)]].concat(), revisit(1, "n"), Code::Stopped),
+        ([given(), vec![revisit(1, "n")]].concat(), revisit(1, "n"), Code::SignInAnswered),
+        // By the same payer, whichever purchase of theirs it is.
+        ([given(), other(), vec![revisit(2, "n")]].concat(), revisit(1, "n"), Code::SignInAnswered),
+    ];
+    for (before, request, code) in cases {
+        let mut memory = opened();
+        done(&mut memory, before);
+        let records = memory.records.len();
+        match memory.run(at(1), &request) {
+            Told::Rejected(rejection) => assert_eq!(rejection.code(), code, "{request:?}"),
+            other => panic!("{other:?} for {request:?}"),
+        }
+        assert_eq!(memory.records.len(), records);
+    }
+    let mut memory = opened();
+    done(&mut memory, [given(), other(), vec![revisit(1, "n"), revisit(1, "m"), revisit(2, "o")]].concat());
+    let sale = memory.view.settlements.find(&key(1)).unwrap().unwrap();
+    assert_eq!((sale.state, sale.pending), (State::Settled, None));
 }
