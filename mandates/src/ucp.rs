@@ -49,6 +49,11 @@ impl UnsignedCheckout {
         self.unsigned.signing_input()
     }
 
+    /// AP2's `checkout_jwt` to sign, for a signer that takes the whole; [`authorization_of`] takes the payload out again.
+    pub fn into_unsigned(self) -> Unsigned {
+        self.unsigned
+    }
+
     /// The checkout with `ap2.merchant_authorization` in it; other members of `ap2` stay as they were.
     pub fn finish(self, signature: Signature) -> Result<Object, Rejection> {
         let jwt = self.unsigned.finish(signature);
@@ -97,6 +102,12 @@ pub fn verify(checkout: &[u8], merchant_keys: &KeySet) -> Result<SignedCheckout,
     })?;
     jws.verify(key)?;
     Ok(SignedCheckout { checkout, checkout_jwt })
+}
+
+/// `merchant_authorization` of a signed `checkout_jwt`: header and signature, without what lies between them.
+pub fn authorization_of(checkout_jwt: &str) -> Result<String, Rejection> {
+    let (header, signature) = ends(checkout_jwt)?;
+    Ok(format!("{header}..{signature}"))
 }
 
 fn bare(checkout: &Object) -> Object {

@@ -5,7 +5,7 @@
 //! chain shows. Each use case sequences the ports and holds no rule: rules are in `mandates`, `x402` and `ledger`.
 //!
 //! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`closing`] (the same for verifiers other than us), [`reconcile`] (what
-//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`order`] (what is sold once), [`consent`] (how a mandate comes to be), [`delegate`] (how it is handed on).
+//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`checkout`] (a merchant's checkouts), [`order`] (what is sold once), [`consent`] (how a mandate comes to be), [`delegate`] (how it is handed on).
 //!
 //! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
 //! library.
@@ -16,6 +16,7 @@ pub mod audit;
 pub mod authorize;
 mod book;
 pub mod cart;
+pub mod checkout;
 pub mod closing;
 pub mod consent;
 pub mod delegate;
@@ -54,6 +55,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use alloy_primitives::Address;
+use commerce::store::Sessions;
 use ledger::id::{Caller, TenantId};
 use ledger::store::Store;
 use mandates::verify::RootMemory;
@@ -61,6 +63,7 @@ use x402::chain::Chain;
 use x402::network::{AssetTable, Network};
 
 pub use crate::book::service;
+use crate::checkout::Tokens;
 use crate::desk::Desk;
 use crate::error::EngineError;
 use crate::ports::{Clock, Entropy, Outside, StatusLists};
@@ -92,6 +95,10 @@ pub struct Engine {
     pub status_lists: OnceLock<Arc<dyn StatusLists>>,
     /// Set by a service that screens payments.
     pub screening: OnceLock<Arc<dyn Screening>>,
+    /// Set by a service that has a shop.
+    pub sessions: OnceLock<Arc<dyn Sessions>>,
+    /// Set by a service whose shop takes tokens of payment handlers.
+    pub checkout_tokens: OnceLock<Arc<dyn Tokens>>,
     /// Roots that were verified before.
     remembered: RootMemory,
     tenants: RwLock<Tenants>,
@@ -125,6 +132,8 @@ impl Engine {
             outside,
             status_lists: OnceLock::new(),
             screening: OnceLock::new(),
+            sessions: OnceLock::new(),
+            checkout_tokens: OnceLock::new(),
             remembered: RootMemory::default(),
             tenants,
             confirmations: NonZeroU64::MIN,

@@ -14,6 +14,7 @@ use mandates::party::Merchant;
 use x402::chain::Relayer;
 use x402::network::Network;
 
+use crate::checkout::ShopRole;
 use crate::error::EngineError;
 use crate::ports::{Facilitator, MandateSigner, SignError, TrustSource, WalletSigner};
 use crate::rate::Peg;
@@ -51,6 +52,8 @@ pub struct Tenant {
     pub limits: Limits,
     pub seller: Option<Seller>,
     pub facilitator: Option<FacilitatorRole>,
+    /// Whose checkouts are spoken to by ACP and UCP.
+    pub shop: Option<ShopRole>,
 }
 
 /// A human who answers for agents.

@@ -105,7 +105,9 @@ pub fn engine(
     let (network, assets) = (network(&config.chain)?, assets(&config.chain)?);
     // One time for what is judged before the book and in it.
     let (clock, entropy) = (Arc::new(BookClock(store.clock())), Arc::new(OsEntropy));
+    let sessions = Arc::new(store.clone());
     let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
+    let _ = engine.sessions.set(sessions);
     let lists = Fetcher::new(config.reach()).map(PublishedLists::new).map_err(AssemblyError::Fetcher)?;
     let _ = engine.status_lists.set(Arc::new(lists));
     if let Some(screening) = &config.screening {
@@ -186,6 +188,7 @@ fn assemble(
         limits: times,
         seller: seller(tenant, facilitators)?,
         facilitator: facilitator(tenant, ring, rpc)?,
+        shop: crate::shop::role(config, tenant)?,
     })
 }
 

@@ -6,6 +6,7 @@ mod limits;
 pub mod release;
 mod safety;
 mod sell;
+mod shop;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use release::{BeyondExposure, ReleaseConfig, ReleaseWhen};
 use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
 pub use sell::{CatalogueConfig, Identified, Offer, PayBy, RouteConfig, SellConfig};
+pub use shop::{CodeConfig, ProductConfig, RateOfShop, ShopConfig};
 pub use tools::ToolConfig;
 
 use crate::fetch::{Loopback, Reach};
@@ -175,6 +177,9 @@ pub struct TenantConfig {
     pub sell: Option<SellConfig>,
     #[serde(default)]
     pub facilitate: Option<FacilitateConfig>,
+    /// A catalogue that ACP and UCP sell from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shop: Option<ShopConfig>,
     /// Seconds a signed payment lives at most.
     #[serde(default)]
     pub payment_seconds: Option<u64>,

@@ -5,6 +5,7 @@ pub(crate) mod exports;
 pub(crate) mod home;
 mod mcp;
 mod options;
+pub(crate) mod shop;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -101,6 +102,12 @@ impl DevService {
             tenant.facilitate = options.facilitate.clone().or(tenant.facilitate.take());
         }
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
+        let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
+        let roots = KeySet::new(provider).map_err(|error| say(&error))?;
+        let trust = shop::trust(&home, &roots)?;
+        for tenant in config.tenants.iter_mut().filter(|tenant| tenant.shop.is_some()) {
+            tenant.trust = Some(trust.clone());
+        }
         config.bearer = options.bearer.unwrap_or(config.bearer);
         config.limits = options.limits.unwrap_or(config.limits);
         let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| say(&error))?;
@@ -113,8 +120,6 @@ impl DevService {
         remembered.chain_port = port_of(&rpc_url);
         home.remember(&remembered)?;
         let running = Running::start(&config, &ring, store.clone(), rpc.clone(), listener).await?;
-        let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
-        let roots = KeySet::new(provider).map_err(|error| say(&error))?;
         let wallet = wallet_address(HOME, &ring).map_err(|error| say(&error))?;
         let chain_stop = Some(chain_stop);
         Ok(Self {
@@ -249,6 +254,7 @@ impl DevService {
             "verify": { "url": format!("{url}/v1/mandates/verify") },
             "mcp": mcp,
             "a2a": self.a2a(&agent),
+            "acp": self.acp(&agent),
             "tenants": [HOME, SHOP, CARRIER],
         }))
     }

@@ -173,8 +173,12 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Call
     }
     let (limiter, metrics) = (Arc::new(Limiter::new(rates(&config.limits))), Arc::default());
     let (engine, callers, settings) = (engine.clone(), callers.clone(), Arc::new(settings));
+    let app = App { engine, callers, settings, limiter, metrics };
+    if let Some(setup) = crate::shop::setup(config)? {
+        paid = paid.merge(server::checkout::routes(app.clone(), setup));
+    }
     let mcp = Setup { outside: Arc::new(Outward::new(config.reach())?), shop: Arc::new(shop) };
-    Ok(server::router(App { engine, callers, settings, limiter, metrics }, paid, mcp, Arc::new(agent)))
+    Ok(server::router(app, paid, mcp, Arc::new(agent)))
 }
 
 fn rates(config: &LimitsConfig) -> RateLimits {

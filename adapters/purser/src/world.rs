@@ -178,6 +178,7 @@ fn tenant(id: &str) -> TenantConfig {
         relayer_max_gwei: Some(100_000_000_000_000),
         sell: None,
         facilitate: None,
+        shop: None,
         payment_seconds: None,
         closing_seconds: None,
         hold_seconds: None,
@@ -304,6 +305,7 @@ fn shop(options: &WorldOptions, chain: &ChainConfig) -> Result<TenantConfig, Ass
             jwk: None,
             issuer: None,
         }],
+        shop: Some(crate::dev::shop::catalogue()),
         sell: Some(SellConfig {
             payee: SHOP.into(),
             pay_to: format!("{:#x}", shop_address()),

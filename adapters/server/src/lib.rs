@@ -12,6 +12,7 @@ pub mod a2a;
 mod books;
 pub mod call;
 mod carrier;
+pub mod checkout;
 mod closing;
 mod delegation;
 mod discovery;

@@ -150,6 +150,13 @@ async fn rows_of(source: &mut Connection, target: &mut Connection) -> Result<Vec
         }
         copied.push(head(source, target, tenant).await?);
     }
+    // Whoever sells has checkouts before the first record.
+    for row in source.fetch("SELECT DISTINCT tenant FROM checkout ORDER BY tenant", []).await? {
+        let tenant: TenantId = row.parsed(0)?;
+        for table in &crate::checkouts::TABLES {
+            pages(source, target, &tenant, table).await?;
+        }
+    }
     Ok(copied)
 }
 
@@ -159,7 +166,9 @@ async fn pages(
     tenant: &TenantId,
     table: &Table,
 ) -> Result<(), Failure> {
-    let limit = if table.name == rows::DOCUMENT.name { COPY_PAGE_DOCUMENTS } else { COPY_PAGE_ROWS };
+    let has_documents =
+        table.name == rows::DOCUMENT.name || crate::checkouts::TABLES.iter().any(|one| one.name == table.name);
+    let limit = if has_documents { COPY_PAGE_DOCUMENTS } else { COPY_PAGE_ROWS };
     let mut last: Option<Cells> = None;
     loop {
         let start = if last.is_some() { Start::After } else { Start::First };

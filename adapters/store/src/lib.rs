@@ -8,13 +8,14 @@
 //!
 //! Read in this order: `migrations/*/0001_book.sql`, [`SqlStore`] here, `lane` (queue and writer), `unit` (one unit of
 //! work), `load` and `write` (what goes in and out), `rows` and `table` (how things lie in tables), `cell` and
-//! `connection` (where the engines differ), `read`, `verify`; `keys` beside them.
+//! `connection` (where the engines differ), `read`, `verify`; `keys` and `checkouts` beside them.
 //!
 //! What it never does: no money rule, no check of a signature, no opening of a sealed key, no decision what a document
 //! means. It never updates or deletes a journal row, never answers before COMMIT, never takes a failed COMMIT for a
 //! failed command, and never a COMMIT with a warning for a done one.
 
 mod cell;
+mod checkouts;
 mod connection;
 mod copy;
 mod failure;
@@ -45,7 +46,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 pub use crate::connection::{Change, Schema, Step};
-use crate::connection::{Dialect, Opener, Readers};
+use crate::connection::{Connection, Dialect, Opener, Readers};
 #[doc(hidden)]
 pub use crate::connection::{LaterMigration, become_later};
 pub use crate::copy::{Copied, Home, Purpose, copy, erase};
@@ -132,6 +133,8 @@ struct Shared {
     salts: Salts,
     options: Options,
     lanes: Mutex<Lanes>,
+    /// What checkouts are written over; opened at the first write.
+    checkouts: tokio::sync::Mutex<Option<Connection>>,
 }
 
 #[derive(Default)]
@@ -169,7 +172,15 @@ impl SqlStore {
         let connection = opener.open(options.schema).await?;
         let readers = opener.readers(options.readers, options.busy_timeout).await?;
         let writer = Arc::new(Writer::new(opener.clone(), options.skew_max, Some(connection)));
-        let shared = Shared { opener, writer, readers, salts: salts.into(), options, lanes: Mutex::default() };
+        let shared = Shared {
+            opener,
+            writer,
+            readers,
+            salts: salts.into(),
+            options,
+            lanes: Mutex::default(),
+            checkouts: Default::default(),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -191,6 +202,9 @@ impl SqlStore {
             }
         }
         self.shared.readers.close().await;
+        if let Some(connection) = self.shared.checkouts.lock().await.take() {
+            connection.close().await?;
+        }
         for writer in writers {
             writer.close().await?;
         }

@@ -195,6 +195,7 @@ fn bare(name: &str) -> Tenant {
         },
         seller: None,
         facilitator: None,
+        shop: None,
     }
 }
 

@@ -250,8 +250,8 @@ pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), Failure> 
     serves
 }
 
-/// What the role that serves may do: read everything, add to what is append-only, change what is state; never remove,
-/// never change what was written.
+/// What the role that serves may do: read everything, add to what is append-only, change what is state; never remove
+/// (save answers to old keys of a shop), never change what was written.
 pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(), Failure> {
     let role = format!("\"{}\"", role.replace('"', "\"\""));
     let may = |table: &str, rights: &str| format!("GRANT {rights} ON {table} TO {role}");
@@ -263,6 +263,8 @@ pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(
         may("head", "SELECT, INSERT, UPDATE"),
         may("home", "SELECT, INSERT, UPDATE"),
         may("sealed_key", "SELECT, INSERT, UPDATE"),
+        may("checkout", "SELECT, INSERT, UPDATE"),
+        may("checkout_key", "SELECT, INSERT, UPDATE, DELETE"),
     ];
     statements.extend(crate::rows::ALL.iter().map(|table| match table.growth {
         Growth::Append => may(table.name, "SELECT, INSERT"),

@@ -1,0 +1,131 @@
+//! A tenant's shop from its configuration, and the profiles of platforms that buy there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use commerce::checkout::{Discount, Product, Rate, Shop};
+use engine::checkout::ShopRole;
+use mandates::currency::Currency;
+use mandates::json::Object;
+use mandates::party::Merchant;
+use server::checkout::{NoProfile, Profiles, Setup};
+
+use crate::assembly::AssemblyError;
+use crate::config::{Config, ShopConfig, TenantConfig};
+use crate::fetch::Fetcher;
+
+/// The shop of a tenant that has one.
+pub fn role(config: &Config, tenant: &TenantConfig) -> Result<Option<ShopRole>, AssemblyError> {
+    let Some(shop) = &tenant.shop else { return Ok(None) };
+    let wrong = |why: String| AssemblyError::Tenant { tenant: tenant.id.clone(), why: format!("shop.{why}") };
+    let merchant = tenant.merchants.iter().find(|merchant| merchant.id == shop.merchant);
+    let merchant = merchant.ok_or_else(|| {
+        wrong(format!("merchant: one of the tenant's merchants was expected, {} is there", shop.merchant))
+    })?;
+    let principal = merchant.id.parse().map_err(|_| wrong(format!("merchant: {} is no principal", merchant.id)))?;
+    let party =
+        Merchant { id: merchant.merchant_id.clone(), name: merchant.name.clone(), website: merchant.website.clone() };
+    let currency = Currency::new(&tenant.currency).map_err(|error| wrong(format!("currency: {error}")))?;
+    let shop = catalogue(shop, party, currency, config.public_url()).map_err(wrong)?;
+    shop.check().map_err(|error| wrong(error.to_string()))?;
+    Ok(Some(ShopRole { shop, merchant: principal }))
+}
+
+fn catalogue(config: &ShopConfig, merchant: Merchant, currency: Currency, url: String) -> Result<Shop, String> {
+    let mut products = BTreeMap::new();
+    for product in &config.products {
+        let (title, image_url) = (product.title.clone(), product.image_url.clone());
+        let (price, stock, ships) = (product.price, product.stock, product.ships);
+        let known = products.insert(product.id.clone(), Product { title, price, stock, ships, image_url });
+        if known.is_some() {
+            return Err(format!("products: an id of its own was expected, {} is there twice", product.id));
+        }
+    }
+    let rate = |rate: &crate::config::RateOfShop| Rate {
+        id: rate.id.clone(),
+        title: rate.title.clone(),
+        price: rate.price,
+        country: rate.country.clone(),
+        service: rate.service.clone(),
+        free_from: rate.free_from,
+        free_for: rate.free_for.clone(),
+    };
+    let code = |code: &crate::config::CodeConfig| Discount {
+        code: code.code.clone(),
+        title: code.title.clone(),
+        off: code.off,
+    };
+    Ok(Shop {
+        merchant,
+        currency,
+        products,
+        rates: config.rates.iter().map(rate).collect(),
+        discounts: config.discounts.iter().map(code).collect(),
+        tax_basis_points: config.tax_basis_points,
+        session_seconds: config.session_seconds,
+        links: config.links.iter().map(|(kind, url)| (kind.clone(), url.clone())).collect(),
+        url,
+    })
+}
+
+/// The one shop that this service's routes are of.
+pub(crate) fn setup(config: &Config) -> Result<Option<Setup>, String> {
+    let mut shops = config.tenants.iter().filter(|tenant| tenant.shop.is_some());
+    let Some(tenant) = shops.next() else { return Ok(None) };
+    if let Some(other) = shops.next() {
+        return Err(format!("one tenant has the shop's routes; {} and {} were given", tenant.id, other.id));
+    }
+    let id = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
+    let profiles = Arc::new(PublishedProfiles::new(Fetcher::new(config.reach())?));
+    Ok(Some(Setup { tenant: id, profiles }))
+}
+
+/// Profiles that are kept at once.
+const KEPT_MAX: usize = 256;
+/// What UCP asks publishers to allow for at least.
+const KEPT: Duration = Duration::from_secs(60);
+/// How long an address that gave none is left alone.
+const PAUSE: Duration = Duration::from_secs(5);
+
+type Found = Result<Object, NoProfile>;
+
+/// Fetched as everything of others is (`fetch`), and kept for a minute: whoever names many addresses costs us one call
+/// each, whoever names one costs us one a minute.
+struct PublishedProfiles {
+    fetcher: Fetcher,
+    kept: Mutex<BTreeMap<String, (Found, Instant)>>,
+}
+
+impl PublishedProfiles {
+    fn new(fetcher: Fetcher) -> Self {
+        Self { fetcher, kept: Mutex::default() }
+    }
+
+    fn keep(&self, url: &str, found: &Found) {
+        let now = Instant::now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, (_, until)| now < *until);
+        if kept.len() < KEPT_MAX {
+            let until = now + if found.is_ok() { KEPT } else { PAUSE };
+            kept.insert(url.to_owned(), (found.clone(), until));
+        }
+    }
+}
+
+#[async_trait]
+impl Profiles for PublishedProfiles {
+    async fn profile(&self, url: &str) -> Found {
+        let address = self.fetcher.reach().check(url).map_err(NoProfile::Url)?;
+        let known = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned();
+        if let Some((found, until)) = known
+            && Instant::now() < until
+        {
+            return found;
+        }
+        let found = self.fetcher.object(&address).await.map_err(NoProfile::Unreachable);
+        self.keep(url, &found);
+        found
+    }
+}

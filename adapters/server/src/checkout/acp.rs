@@ -1,0 +1,175 @@
+//! Agentic Checkout of ACP 2026-04-17: `/checkout_sessions…` and `/.well-known/acp.json`.
+//!
+//! What is looked at first is answered first: who calls, the version, the key, the body.
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use commerce::acp_checkout::read::{self, Asked};
+use commerce::acp_checkout::{VERSIONS, write};
+use commerce::checkout::{Protocol, Refusal};
+use commerce::ucp::negotiate::Active;
+use commerce::ucp::{AP2, CHECKOUT};
+use engine::checkout::{Call, Operation, Presented, Reply};
+use http::Method;
+use http::request::Parts;
+use identity::callers::Call as Door;
+use ledger::id::Digest;
+use mandates::canonical::canonical_object;
+use mandates::json::Object;
+use serde_json::{Value, json};
+
+use super::{Doors, IDEMPOTENCY_KEY, answer, key, name, published, said};
+use crate::call::{bytes, identify, parse_object};
+use crate::problem::{Problem, shown};
+
+const API_VERSION: http::HeaderName = http::HeaderName::from_static("api-version");
+
+/// A flat `Error`.
+fn error(status: u16, code: &str, message: &str, param: Option<&str>) -> Reply {
+    let kind = match status {
+        503 | 429 => "service_unavailable",
+        500.. => "processing_error",
+        _ => "invalid_request",
+    };
+    let mut body = json!({ "type": kind, "code": code, "message": message });
+    if let Some(param) = param {
+        body["param"] = param.into();
+    }
+    said(status, body)
+}
+
+fn of_problem(problem: &Problem) -> Reply {
+    error(problem.status.as_u16(), &problem.code, &problem.detail, None)
+}
+
+fn of_refusal(refusal: &Refusal) -> Reply {
+    said(400, write::refusal(refusal))
+}
+
+/// One of the dates that are understood.
+fn check_version(parts: &Parts) -> Result<(), Reply> {
+    let supported = |code: &str, message: String| {
+        let mut reply = error(400, code, &message, None);
+        reply.body["supported_versions"] = json!(VERSIONS);
+        reply
+    };
+    let expected = VERSIONS.join(", ");
+    match name(&parts.headers, &API_VERSION) {
+        Ok(Some(version)) if VERSIONS.contains(&version.as_str()) => Ok(()),
+        Ok(Some(version)) => {
+            let message = format!("API-Version {expected} was expected, {} came", shown(&version));
+            Err(supported("unsupported_api_version", message))
+        }
+        Ok(None) => Err(supported("missing_api_version", format!("API-Version {expected} was expected, none came"))),
+        Err(why) => Err(supported("unsupported_api_version", why)),
+    }
+}
+
+/// Who calls, and with which key; and the body, if there is one.
+async fn received(doors: &Doors, request: Request) -> Result<(Parts, Call, Option<Object>), (Parts, Reply)> {
+    let (parts, body) = request.into_parts();
+    let turned_away = |reply: Reply| (parts.clone(), reply);
+    let identity = identify(&parts, &doors.app, Door::Reads).map_err(|problem| turned_away(of_problem(&problem)))?;
+    check_version(&parts).map_err(&turned_away)?;
+    let named = match name(&parts.headers, &IDEMPOTENCY_KEY) {
+        Ok(None) if parts.method == Method::POST => {
+            let message = "a POST has an Idempotency-Key; none came";
+            return Err(turned_away(error(400, "idempotency_key_required", message, None)));
+        }
+        Ok(named) => named.filter(|_| parts.method == Method::POST),
+        Err(why) => return Err(turned_away(error(400, "idempotency_key_invalid", &why, None))),
+    };
+    let body = bytes(Request::from_parts(parts.clone(), body), &doors.app).await;
+    let body = body.map_err(|problem| turned_away(of_problem(&problem)))?;
+    let object = match body.is_empty() {
+        true => None,
+        false => Some(parse_object(&body).map_err(|problem| turned_away(of_problem(&problem)))?),
+    };
+    // Equal as JSON is equal: 1.0 is 1, the order of members does not count, null is not nothing.
+    let text = object.as_ref().map(canonical_object).transpose();
+    let text = text.map_err(|refused| turned_away(error(400, "invalid", &refused.to_string(), Some("$"))))?;
+    let fingerprint = Digest::of(text.unwrap_or_default().as_bytes());
+    let caller = &identity.caller;
+    let call = Call {
+        tenant: doors.setup.tenant.clone(),
+        protocol: Protocol::Acp,
+        owner: format!("acp:{}/{}/{}", identity.tenant, caller.kind, caller.principal),
+        key: named.map(|text| key(&parts, text, fingerprint)),
+    };
+    Ok((parts, call, object))
+}
+
+/// Reads the request as this operation, and does it.
+async fn serve(
+    doors: &Doors,
+    request: Request,
+    operation: impl FnOnce(Option<Object>) -> Result<Operation, Refusal>,
+) -> Response {
+    let (parts, call, object) = match received(doors, request).await {
+        Ok(received) => received,
+        Err((parts, reply)) => return answer(&parts.headers, reply),
+    };
+    let reply = match operation(object) {
+        Ok(operation) => match doors.app.engine.checkout(&call, &operation).await {
+            Ok(reply) => reply,
+            Err(error) => of_problem(&error.into()),
+        },
+        Err(refusal) => of_refusal(&refusal),
+    };
+    answer(&parts.headers, reply)
+}
+
+fn given(body: Option<Object>) -> Result<Object, Refusal> {
+    body.ok_or_else(|| Refusal::new(commerce::checkout::Code::Missing, "$", "a JSON object was expected; nothing came"))
+}
+
+pub async fn open(State(doors): State<Doors>, request: Request) -> Response {
+    serve(&doors, request, |body| {
+        let (change, asked) = read::create(&given(body)?)?;
+        let active = if asked == Asked::Ap2 { Active::of([CHECKOUT, AP2]) } else { Active::of([CHECKOUT]) };
+        Ok(Operation::Open { change, active })
+    })
+    .await
+}
+
+pub async fn show(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
+    serve(&doors, request, |_| Ok(Operation::Show { id })).await
+}
+
+pub async fn change(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
+    serve(&doors, request, |body| Ok(Operation::Change { id, change: read::change(&given(body)?)? })).await
+}
+
+pub async fn cancel(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
+    serve(&doors, request, |body| {
+        body.as_ref().map_or(Ok(()), read::cancel)?;
+        Ok(Operation::Cancel { id })
+    })
+    .await
+}
+
+pub async fn complete(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
+    serve(&doors, request, |body| {
+        let completion = read::complete(&given(body)?)?;
+        let (token, checkout_mandate) = (completion.token, completion.checkout_mandate);
+        let presented = Presented { handler: Some(completion.handler), token, checkout_mandate };
+        Ok(Operation::Complete { id, presented })
+    })
+    .await
+}
+
+/// No key, no token: whoever looks for a shop finds it.
+pub async fn discovery(State(doors): State<Doors>) -> Response {
+    of_shop(&doors, |shop| write::discovery(&shop))
+}
+
+pub async fn ap2(State(doors): State<Doors>) -> Response {
+    of_shop(&doors, |shop| write::ap2_description(&shop.url))
+}
+
+fn of_shop(doors: &Doors, body: impl FnOnce(commerce::checkout::Shop) -> Value) -> Response {
+    match doors.shop() {
+        Ok((shop, _)) => published(body(shop)),
+        Err(problem) => answer(&http::HeaderMap::new(), of_problem(&problem)),
+    }
+}

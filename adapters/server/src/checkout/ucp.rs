@@ -1,0 +1,166 @@
+//! The REST binding of UCP 2026-04-08: `/checkout-sessions…` and `/.well-known/ucp`.
+//!
+//! A platform says who it is by the address of its profile (`UCP-Agent`). The profile is read when a checkout is opened,
+//! and what was negotiated then holds for that checkout.
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use commerce::checkout::{Protocol, Refusal};
+use commerce::ucp::negotiate::{Active, negotiate};
+use commerce::ucp::{read, write};
+use engine::checkout::{Call, Operation, Presented, Reply};
+use http::request::Parts;
+use ledger::id::Digest;
+use mandates::json::Object;
+
+use super::{Doors, IDEMPOTENCY_KEY, NoProfile, answer, key, name, published, said};
+use crate::call::{bytes, only, parse_object};
+use crate::problem::{Problem, shown};
+
+fn error(status: u16, code: &str, message: &str, path: &str) -> Reply {
+    said(status, write::refused(code, message, path))
+}
+
+fn of_problem(problem: &Problem) -> Reply {
+    error(problem.status.as_u16(), &problem.code, &problem.detail, "")
+}
+
+/// The member `profile` of `UCP-Agent`, a dictionary of structured fields (RFC 9651).
+pub fn profile_url(header: &str) -> Option<&str> {
+    let members = header.split([';', ',']).map(str::trim);
+    members.filter_map(|member| member.strip_prefix("profile=")).next()?.strip_prefix('"')?.strip_suffix('"')
+}
+
+struct Received {
+    parts: Parts,
+    call: Call,
+    profile: String,
+    body: Option<Object>,
+}
+
+async fn received(doors: &Doors, request: Request) -> Result<Received, (Parts, Reply)> {
+    let (parts, body) = request.into_parts();
+    let turned_away = |reply: Reply| (parts.clone(), reply);
+    let agent = only(&parts, "ucp-agent").ok().flatten().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let Some(profile) = agent.and_then(profile_url).map(str::to_owned) else {
+        let message = "UCP-Agent: profile=\"https://…\" was expected, none that can be read came";
+        return Err(turned_away(error(400, "invalid_profile_url", message, "")));
+    };
+    let named = name(&parts.headers, &IDEMPOTENCY_KEY);
+    let named = named.map_err(|why| turned_away(error(400, "idempotency_key_invalid", &why, "")))?;
+    let body = bytes(Request::from_parts(parts.clone(), body), &doors.app).await;
+    let body = body.map_err(|problem| turned_away(of_problem(&problem)))?;
+    let object = match body.is_empty() {
+        true => None,
+        false => Some(parse_object(&body).map_err(|problem| turned_away(of_problem(&problem)))?),
+    };
+    let is_write = parts.method != http::Method::GET;
+    let call = Call {
+        tenant: doors.setup.tenant.clone(),
+        protocol: Protocol::Ucp,
+        owner: format!("ucp:{profile}"),
+        // The bytes as they came: UCP compares those.
+        key: named.filter(|_| is_write).map(|text| key(&parts, text, Digest::of(&body))),
+    };
+    Ok(Received { parts, call, profile, body: object })
+}
+
+/// What this shop and that platform can do together.
+async fn negotiated(doors: &Doors, profile: &str) -> Result<Active, Reply> {
+    let found = doors.setup.profiles.profile(profile).await.map_err(|failed| match failed {
+        NoProfile::Url(why) => error(400, "invalid_profile_url", &shown(&why), ""),
+        NoProfile::Unreachable(why) => error(424, "profile_unreachable", &shown(&why), ""),
+    })?;
+    negotiate(&found).map_err(|unable| {
+        let (code, status) = unable.code();
+        error(status, code, &shown(&unable.to_string()), "")
+    })
+}
+
+async fn serve(doors: &Doors, received: Received, operation: Result<Operation, Refusal>) -> Response {
+    let reply = match operation {
+        Ok(operation) => match doors.app.engine.checkout(&received.call, &operation).await {
+            Ok(reply) => reply,
+            Err(error) => of_problem(&error.into()),
+        },
+        Err(refusal) => error(400, refusal.code.as_str(), &refusal.message, &refusal.path),
+    };
+    answer(&received.parts.headers, reply)
+}
+
+fn given(body: Option<&Object>) -> Result<&Object, Refusal> {
+    body.ok_or_else(|| Refusal::new(commerce::checkout::Code::Missing, "$", "a JSON object was expected; nothing came"))
+}
+
+macro_rules! received {
+    ($doors:expr, $request:expr) => {
+        match received($doors, $request).await {
+            Ok(received) => received,
+            Err((parts, reply)) => return answer(&parts.headers, reply),
+        }
+    };
+}
+
+pub async fn open(State(doors): State<Doors>, request: Request) -> Response {
+    let received = received!(&doors, request);
+    let active = match negotiated(&doors, &received.profile).await {
+        Ok(active) => active,
+        Err(reply) => return answer(&received.parts.headers, reply),
+    };
+    let change = given(received.body.as_ref()).and_then(read::change);
+    serve(&doors, received, change.map(|change| Operation::Open { change, active })).await
+}
+
+pub async fn show(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
+    let received = received!(&doors, request);
+    serve(&doors, received, Ok(Operation::Show { id })).await
+}
+
+pub async fn change(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
+    let received = received!(&doors, request);
+    let change = given(received.body.as_ref()).and_then(read::change);
+    serve(&doors, received, change.map(|change| Operation::Change { id, change })).await
+}
+
+pub async fn cancel(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
+    let received = received!(&doors, request);
+    serve(&doors, received, Ok(Operation::Cancel { id })).await
+}
+
+pub async fn complete(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
+    let received = received!(&doors, request);
+    let completion = given(received.body.as_ref()).and_then(read::complete);
+    let operation = completion.map(|completion| {
+        let read::Completion { handler, token, checkout_mandate } = completion;
+        Operation::Complete { id, presented: Presented { handler, token, checkout_mandate } }
+    });
+    serve(&doors, received, operation).await
+}
+
+pub async fn profile(State(doors): State<Doors>) -> Response {
+    match doors.shop() {
+        Ok((shop, keys)) => published(write::profile(&shop, &keys)),
+        Err(problem) => answer(&http::HeaderMap::new(), of_problem(&problem)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::profile_url;
+
+    #[test]
+    fn a_platform_is_named_by_its_profile() {
+        let url = "https://agent.example/profile.json";
+        for (header, expected) in [
+            ("", None),
+            ("curl/8", None),
+            ("profile=https://agent.example", None),
+            ("profile=\"https://agent.example", None),
+            ("xprofile=\"https://agent.example\"", None),
+            ("profile=\"https://agent.example/profile.json\"", Some(url)),
+            ("name=\"x\", profile=\"https://agent.example/profile.json\"; version=\"2026-04-08\"", Some(url)),
+        ] {
+            assert_eq!(profile_url(header), expected, "{header}");
+        }
+    }
+}
