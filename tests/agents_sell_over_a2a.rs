@@ -334,7 +334,8 @@ async fn what_is_sold_stands_in_the_books() {
 async fn a_skill_is_given_when_its_seller_says() {
     let mut world = World::lagging(60, 25).await;
     let tool = |name: &str, more: Value| {
-        let mut tool = json!({ "name": name, "amount": "10000", "description": name, "body": format!("the {name} thing") });
+        let mut tool =
+            json!({ "name": name, "amount": "10000", "description": name, "body": format!("the {name} thing") });
         tool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(tool).expect("a tool")
     };

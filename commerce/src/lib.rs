@@ -1,13 +1,18 @@
-//! Says WHAT IS BOUGHT, where a shop's checkout is spoken to by protocols of shops: ACP and UCP.
+//! Says WHAT IS BOUGHT, WHERE agents buy beside the web's own 402: the messages of the protocols of shops (ACP and UCP), one
+//! session behind both, and the checks that need nothing but the message and the time.
 //!
 //! The promise: one session, one transition table, one set of totals, whichever protocol it is spoken to by; a finished
-//! session never moves again; and nothing is `completed` that was not said to be paid.
+//! session never moves again; nothing is `completed` that was not said to be paid; what is closed in a protocol's schema is
+//! closed here; what is refused is refused with the member that it is about and both values; and nothing that a card holder
+//! would not want to read in a log has a `Debug` or a `Display`.
 //!
-//! Read in this order: [`checkout`] (the session), [`acp_checkout`] and [`ucp`] (its two faces), [`store`] (the port).
+//! Read in this order: [`checkout`] (the session), [`acp_checkout`] and [`ucp`] (its two faces), [`store`] (the port); [`acp`]
+//! (the vault of a payment processor), then its modules.
 //!
-//! It never does I/O, reads no clock, draws no random number and uses no float. That a mandate is good is said by the crate
-//! `mandates`, that it is within its limits by the ledger; here is only what was sold, to whom, for how much.
+//! What it never does: no I/O, no clock, no random number, no HTTP, no SQL, no float, no decision about money. That a mandate
+//! is good is said by the crate `mandates`, that it is within its limits by the ledger.
 
+pub mod acp;
 pub mod acp_checkout;
 pub mod checkout;
 mod read;

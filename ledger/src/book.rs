@@ -14,6 +14,7 @@ mod gating;
 mod mending;
 pub mod naming;
 mod presenting;
+mod redeeming;
 mod settling;
 mod spending;
 #[cfg(test)]
@@ -68,6 +69,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
                 keys.gates(view, gating::gates_of_spend(view, &request.caller, found));
             }
         }
+        Command::Redeem { spend, cart, .. } => redeeming::wants(view, request, *spend, *cart, &mut keys),
         Command::Void { spend }
         | Command::Expire { spend }
         | Command::Lapse { spend }
@@ -77,6 +79,8 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         }
         Command::Submit { spend, .. }
         | Command::Acknowledge { spend, .. }
+        | Command::Capture { spend, .. }
+        | Command::Decline { spend, .. }
         | Command::Doubt { spend }
         | Command::Settle { spend, .. }
         | Command::Unsettle { spend, .. }
@@ -99,7 +103,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::WriteOff { settlement, .. }
         | Command::Charge { settlement, .. }
         | Command::Receive { settlement, .. }
-        | Command::Redeem { settlement, .. }
+        | Command::HandOver { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }
         | Command::Fail { settlement, .. } => keys.settlement(view, settlement),
@@ -224,6 +228,11 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Present { spend, document } => draft.present(*spend, *document),
         Command::Acknowledge { spend, receipt } => draft.acknowledge(*spend, receipt),
         Command::Resolve { spend, resolution } => draft.resolve(*spend, resolution),
+        Command::Redeem { spend, attempt, cart } => draft.redeem(*spend, *attempt, *cart),
+        Command::Capture { spend, attempt, transaction, document } => {
+            draft.capture(*spend, *attempt, transaction, *document)
+        }
+        Command::Decline { spend, attempt, document } => draft.decline(*spend, *attempt, *document),
         Command::Lapse { spend } => draft.lapse(*spend),
         Command::Doubt { spend } => draft.doubt(*spend),
         Command::Settle { spend, seen, finalized } => draft.settle(*spend, seen, *finalized),
@@ -248,7 +257,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Receive { settlement, seen, finalized, gas } => {
             draft.receive(settlement, seen, *finalized, gas.as_ref())
         }
-        Command::Redeem { settlement, seen, finalized } => draft.redeem(settlement, seen, *finalized),
+        Command::HandOver { settlement, seen, finalized } => draft.hand_over(settlement, seen, *finalized),
         Command::Unreceive { settlement, proof } => draft.unreceive(settlement, proof),
         Command::Conclude { settlement, seen, finalized, gas } => {
             draft.conclude(settlement, seen, *finalized, gas.as_ref())

@@ -78,6 +78,26 @@ pub enum Command {
         spend: SpendId,
         resolution: Acknowledgement,
     },
+    /// A merchant redeems a vault token. The last thing before the processor is asked.
+    Redeem {
+        spend: SpendId,
+        attempt: Attempt,
+        /// What was bought, by whatever token: it is paid once.
+        cart: Digest,
+    },
+    /// The processor captured it; the document is the receipt.
+    Capture {
+        spend: SpendId,
+        attempt: Attempt,
+        transaction: RailReference,
+        document: Digest,
+    },
+    /// The processor captured nothing, and says so; the document is its answer. The token is as it was.
+    Decline {
+        spend: SpendId,
+        attempt: Attempt,
+        document: Digest,
+    },
     /// It was never presented, and cannot be any more.
     Lapse {
         spend: SpendId,
@@ -175,7 +195,7 @@ pub enum Command {
         gas: Option<Gas>,
     },
     /// As `Receive`, by a seller who gives at once what is stored with it.
-    Redeem {
+    HandOver {
         settlement: SettlementKey,
         seen: Observation,
         finalized: u64,
@@ -293,6 +313,13 @@ pub struct Acknowledgement {
 pub enum Answered {
     Paid,
     NotPaid,
+}
+
+/// What a merchant asks to be captured of a vault token, stored with it. One is under way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub document: Digest,
+    pub amount: Amount,
 }
 
 #[derive(Clone, Debug)]

@@ -54,6 +54,10 @@ canon_names!(
         /// Paid, and nothing was delivered.
         Undeliver = 32 "undeliver",
         WriteOff = 33 "write_off",
+        /// A processor is about to be asked to capture what a vault token holds.
+        Redeem = 34 "redeem",
+        /// It captured nothing.
+        Decline = 35 "decline",
     }
 );
 

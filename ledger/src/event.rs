@@ -66,6 +66,10 @@ canon_names!(
         SettlementUnpaid = 36 "settlement.unpaid",
         /// What was owed is given up.
         SettlementWrittenOff = 37 "settlement.written_off",
+        /// A merchant redeems a vault token: its processor is asked.
+        PaymentRedeemed = 38 "payment.redeemed",
+        /// The processor captured nothing; what is reserved stays so.
+        PaymentDeclined = 39 "payment.declined",
     }
 );
 
@@ -126,6 +130,8 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Expire => payment(effects, EventType::PaymentExpired),
         Operation::Commit => payment(effects, EventType::PaymentCommitted),
         Operation::Submit => payment(effects, EventType::PaymentSubmitted),
+        Operation::Redeem => payment(effects, EventType::PaymentRedeemed),
+        Operation::Decline => payment(effects, EventType::PaymentDeclined),
         Operation::Doubt => payment(effects, EventType::PaymentUnknown),
         Operation::Settle => payment(effects, EventType::PaymentSettled),
         Operation::Unsettle => payment(effects, EventType::PaymentReorganised),

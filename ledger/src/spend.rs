@@ -16,14 +16,16 @@ canon_names!(
         Held = 1 "held",
         Voided = 2 "voided",
         Expired = 3 "expired",
-        /// About to be signed, or signed: an uncleared cheque. No expiry touches it.
+        /// About to be signed, or signed: an uncleared cheque. No expiry touches it. Of a vault token: a processor is
+        /// asked, or about to be asked, to capture it.
         Committed = 4 "committed",
         /// Somebody says that it is on the chain, under this transaction; on the mandate rail: its verifier got it.
         Submitted = 5 "submitted",
         /// Nobody could say what became of it. Stays held until proved either way.
         Unknown = 6 "unknown",
         /// The chain shows the transfer, from us to the payee, of exactly this amount (of a charge: of what it came to, which
-        /// the spend says from then on); on the mandate rail: its verifier's receipt says that it was paid.
+        /// the spend says from then on); on the mandate rail: its verifier's receipt says that it was paid; of a vault
+        /// token: the payment processor says that it captured this.
         Settled = 7 "settled",
         /// Proved never to happen.
         Released = 8 "released",
@@ -55,7 +57,7 @@ impl SpendState {
 /// authorization, on the mandate rail the mandate that is closed for one verifier and one nonce of theirs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Authorization {
-    /// CAIP-2; [`MANDATE_NETWORK`] on the mandate rail. Where somebody else than the asset counts the nonces, a slash and
+    /// CAIP-2; [`MANDATE_NETWORK`] on the mandate rail, [`VAULT_NETWORK`] of a vault token. Where somebody else than the asset counts the nonces, a slash and
     /// who does stand behind it ([`PERMIT2`]): the same nonce in another space names another right. Of ours, where the
     /// payee says within what was signed how much it takes, [`UPTO`] stands behind that.
     pub network: String,
@@ -70,6 +72,10 @@ canon_struct!(Authorization { network, asset, payer, nonce });
 /// name.
 pub const MANDATE_NETWORK: &str = "ap2:payment";
 
+/// The same where a payment processor moves it, on the word of whoever redeems a vault token (ACP, delegate payment). The
+/// nonce is the token's hash.
+pub const VAULT_NETWORK: &str = "acp:vault";
+
 /// Behind the name of a chain: nonces that Permit2 counts. No CAIP-2 name has a slash.
 pub const PERMIT2: &str = "permit2";
 
@@ -83,6 +89,8 @@ pub enum Rail {
     Chain,
     /// In the receipt of whoever the payment mandate was closed for.
     Mandate,
+    /// In the answer of the payment processor that was asked to capture it.
+    Vault,
 }
 
 impl fmt::Display for Rail {
@@ -90,13 +98,18 @@ impl fmt::Display for Rail {
         f.write_str(match self {
             Self::Chain => "an authorization on a chain",
             Self::Mandate => "a mandate that is closed for its verifier",
+            Self::Vault => "a vault token that its merchant redeems",
         })
     }
 }
 
 impl Authorization {
     pub fn rail(&self) -> Rail {
-        if self.network == MANDATE_NETWORK { Rail::Mandate } else { Rail::Chain }
+        match self.network.as_str() {
+            MANDATE_NETWORK => Rail::Mandate,
+            VAULT_NETWORK => Rail::Vault,
+            _ => Rail::Chain,
+        }
     }
 
     /// The name of the chain alone, whoever counts the nonces there.
@@ -152,7 +165,8 @@ pub struct Spend {
     pub expires_at: Micros,
     /// The pending transfer of the hold.
     pub hold: TransferId,
-    /// The rail's reference: reported while submitted, observed once settled.
+    /// The rail's reference: reported while submitted, observed once settled. Of a vault token: which capture is under
+    /// way, then what the processor calls it.
     pub transaction: Option<RailReference>,
     /// What the payee gave back so far, of `money`.
     pub refunded: Amount,

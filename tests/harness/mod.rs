@@ -10,6 +10,7 @@ pub mod process;
 pub mod proxied;
 pub mod rpc_proxy;
 pub mod shop;
+pub mod vault;
 pub mod world;
 
 use std::path::PathBuf;

@@ -334,7 +334,7 @@ impl Engine {
         reported: Option<SettleResponse>,
     ) -> Result<Spend, EngineError> {
         let spend = self.own_spend(identity, id).await?;
-        if spend.authorization.rail() == Rail::Mandate {
+        if spend.authorization.rail() != Rail::Chain {
             return Ok(spend);
         }
         if let Some(response) = reported.filter(|response| !response.transaction.is_empty())

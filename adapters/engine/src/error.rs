@@ -8,6 +8,7 @@ use x402::select::{AuthorizeError, SelectError};
 
 use crate::ports::SignError;
 use crate::rate::RateError;
+use crate::vault::VaultError;
 
 /// What a caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub enum EngineError {
     ScreeningDenied(String),
     #[error("whether this payment may be made cannot be asked: {0}")]
     ScreeningUnavailable(String),
+    #[error(transparent)]
+    Vault(VaultError),
     #[error("the signer: {0}")]
     Signer(#[from] SignError),
     #[error("this service has no {0}; its configuration would name one")]
@@ -123,6 +126,7 @@ impl EngineError {
             Self::OutcomeUnknown(_) => "outcome_unknown",
             Self::ScreeningDenied(_) => "screening_denied",
             Self::ScreeningUnavailable(_) => "screening_unavailable",
+            Self::Vault(error) => error.code(),
             Self::Signer(_) => "signer_unavailable",
             Self::NotConfigured(_) => "not_configured",
             Self::Broken(_) => "internal_error",
@@ -146,6 +150,7 @@ impl EngineError {
             Self::QuotaExceeded { .. } => Kind::TooMany,
             Self::NotFound { .. } => Kind::NotFound,
             Self::ReceiptContradicts { .. } => Kind::Conflict,
+            Self::Vault(error) => kind_of_vault(error),
             Self::Erased { .. } => Kind::Gone,
             // A node that refuses is no verdict on what the caller asked, either.
             Self::ChainUnavailable(_)
@@ -165,6 +170,7 @@ impl EngineError {
             Self::Mandate(rejection) => rejection.retryable(),
             Self::Book(rejection) => rejection.code().retryable(),
             Self::Payment(refusal) => refusal.retryable(),
+            Self::Vault(error) => matches!(error, VaultError::InFlight),
             other => matches!(other.kind(), Kind::Unavailable | Kind::TooMany),
         }
     }
@@ -175,6 +181,7 @@ impl EngineError {
             Self::Offer(error) => Some(error.field().to_owned()),
             Self::Payment(refusal) => Some(refusal.field().to_owned()),
             Self::Invalid { field, .. } => Some((*field).to_owned()),
+            Self::Vault(VaultError::Acp(refusal)) => refusal.param.clone(),
             _ => None,
         }
     }
@@ -187,6 +194,25 @@ impl EngineError {
 /// A counterparty's text in an error: bounded, and unable to forge a line of a log.
 pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(120).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+fn kind_of_vault(error: &VaultError) -> Kind {
+    match error {
+        VaultError::Acp(refusal) if refusal.kind == commerce::acp::RefusalKind::Malformed => Kind::Invalid,
+        VaultError::Acp(_)
+        | VaultError::MandateMissing
+        | VaultError::MerchantUnknown { .. }
+        | VaultError::SessionMismatch { .. }
+        | VaultError::CurrencyMismatch { .. }
+        | VaultError::AmountExceedsAllowance { .. } => Kind::Refused,
+        VaultError::NoticeUnsigned => Kind::Forbidden,
+        VaultError::TokenUnknown => Kind::NotFound,
+        VaultError::InFlight
+        | VaultError::TokenUsed { .. }
+        | VaultError::AttemptsExhausted { .. }
+        | VaultError::TokenState { .. }
+        | VaultError::NoticeContradicts { .. } => Kind::Conflict,
+    }
 }
 
 const fn kind_of(code: RejectionCode) -> Kind {

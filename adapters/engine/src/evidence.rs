@@ -17,6 +17,7 @@ use crate::closing::Addressee;
 use crate::error::EngineError;
 use crate::rate::Peg;
 use crate::token::Delegator;
+use crate::vault::Allowed;
 use crate::{Engine, Identity, book};
 
 pub const BUNDLE_TYPE: &str = "purser.spend-evidence/1";
@@ -54,6 +55,7 @@ pub struct Bundle {
 pub enum Rail {
     X402(Offered),
     Mandate(Presented),
+    Vault(Box<Allowed>),
 }
 
 /// The 402, and which of its offers was taken.
@@ -148,7 +150,8 @@ impl Engine {
         let decision = self.store.decision(&identity.tenant, bundle.decision).await?;
         let decision = decision.ok_or_else(|| EngineError::Broken("a mandate without its decision".into()))?;
         let payload = match (&bundle.rail, spend.state) {
-            (_, SpendState::Held | SpendState::Voided | SpendState::Expired) | (Rail::Mandate(_), _) => None,
+            (_, SpendState::Held | SpendState::Voided | SpendState::Expired)
+            | (Rail::Mandate(_) | Rail::Vault(_), _) => None,
             (Rail::X402(offered), _) => Some(self.payload_again(&tenant, offered, &spend).await?),
         };
         let papers = self.text_named(identity, id, &[Operation::Submit]).await?;

@@ -4,7 +4,7 @@
 //! ancestor, and its authorization claimed, all in one durable unit; and it is posted or released only by what the
 //! chain shows. Each use case sequences the ports and holds no rule: rules are in `mandates`, `x402` and `ledger`.
 //!
-//! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`closing`] (the same for verifiers other than us), [`reconcile`] (what
+//! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`closing`] (the same for verifiers other than us), [`vault`] (the same for merchants who redeem a token), [`reconcile`] (what
 //! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`checkout`] (a merchant's checkouts), [`order`] (what is sold once), [`consent`] (how a mandate comes to be), [`delegate`] (how it is handed on).
 //!
 //! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
@@ -46,6 +46,7 @@ pub mod stop;
 pub mod subject;
 pub mod tenant;
 mod token;
+pub mod vault;
 pub mod verify;
 mod wallets;
 
@@ -108,6 +109,7 @@ pub struct Engine {
     desk: Desk,
     quotas: Quotas,
     lists: Lists,
+    busy: vault::Busy,
 }
 
 impl Engine {
@@ -142,6 +144,7 @@ impl Engine {
             desk: Desk::default(),
             quotas: Quotas::default(),
             lists: Lists::default(),
+            busy: vault::Busy::default(),
         }
     }
 

@@ -132,8 +132,10 @@ impl Engine {
         if !spend.state.is_signed() {
             return Ok(spend.state);
         }
-        if spend.authorization.rail() == Rail::Mandate {
-            return self.wait_for_receipt(identity, spend).await;
+        match spend.authorization.rail() {
+            Rail::Chain => {}
+            Rail::Mandate => return self.wait_for_receipt(identity, spend).await,
+            Rail::Vault => return self.reconcile_capture(identity, spend).await,
         }
         let expected = book::expected_of_spend(spend)?;
         let id = spend.id;

@@ -100,8 +100,11 @@ impl Engine {
                     subject.in_use.push(format!("payment {} is {}{young}", spend.id, spend.state));
                 }
                 self.collect(tenant, spend.evidence, subject).await?;
-                if spend.authorization.rail() == Rail::Mandate {
+                if spend.authorization.rail() != Rail::Chain {
                     self.collect_papers(tenant, spend.id, subject).await?;
+                }
+                if let Some(card) = self.sealed_card(tenant, spend).await? {
+                    self.collect(tenant, card, subject).await?;
                 }
             }
         }

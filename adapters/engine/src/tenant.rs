@@ -18,6 +18,7 @@ use crate::checkout::ShopRole;
 use crate::error::EngineError;
 use crate::ports::{Facilitator, MandateSigner, SignError, TrustSource, WalletSigner};
 use crate::rate::Peg;
+use crate::vault::{AcpPayee, Vault};
 
 pub struct Tenant {
     pub id: TenantId,
@@ -54,6 +55,7 @@ pub struct Tenant {
     pub facilitator: Option<FacilitatorRole>,
     /// Whose checkouts are spoken to by ACP and UCP.
     pub shop: Option<ShopRole>,
+    pub vault: Option<Vault>,
 }
 
 /// A human who answers for agents.
@@ -225,11 +227,16 @@ pub struct Payee {
     pub pay_to: BTreeMap<Network, Vec<String>>,
     /// What it signs carts with.
     pub keys: Vec<PublicKey>,
+    pub acp: AcpPayee,
 }
 
 impl Payees {
     pub fn new(payees: Vec<Payee>) -> Self {
         Self(payees)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Payee> {
+        self.0.iter()
     }
 
     pub fn at_origin(&self, origin: &str) -> Option<&Payee> {

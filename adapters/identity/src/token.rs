@@ -94,6 +94,18 @@ impl Minter {
 
     /// `id` names the token; it need not be secret, only its own.
     pub fn mint(&self, identity: &Identity, binding: Binding<'_>, id: &str, now: i64, seconds: u32) -> Option<String> {
+        self.mint_for(identity, binding, id, (now, seconds), None)
+    }
+
+    /// The same; `mandate` is meant where a call names none.
+    pub fn mint_for(
+        &self,
+        identity: &Identity,
+        binding: Binding<'_>,
+        id: &str,
+        (now, seconds): (i64, u32),
+        mandate: Option<&str>,
+    ) -> Option<String> {
         let header = json!({ "alg": "ES256", "typ": TYPE, "kid": self.key.key_id().as_str() });
         let mut claims = json!({
             "iss": self.issuer, "aud": self.issuer, "sub": identity.caller.principal, "tenant": identity.tenant,
@@ -106,8 +118,18 @@ impl Minter {
         if let Some(issuer) = &identity.caller.issuer {
             claims["came_by"] = issuer.as_str().into();
         }
+        if let Some(mandate) = mandate {
+            claims["mandate"] = mandate.into();
+        }
         sign(&self.key, &header, &claims)
     }
+}
+
+/// The mandate that a token names. Of a token that was verified before, and of nothing else.
+pub fn named_mandate(verified: &str) -> Option<String> {
+    let payload = base64url::decode(verified.split('.').nth(1)?)?;
+    let claims: Value = serde_json::from_slice(&payload).ok()?;
+    claims.get("mandate").and_then(Value::as_str).map(str::to_owned)
 }
 
 /// A compact JWS over these claims.

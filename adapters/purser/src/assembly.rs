@@ -1,5 +1,7 @@
 //! Where all parts meet: from a configuration and its keys to an engine.
 
+mod cards;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,6 +191,7 @@ fn assemble(
         seller: seller(tenant, facilitators)?,
         facilitator: facilitator(tenant, ring, rpc)?,
         shop: crate::shop::role(config, tenant)?,
+        vault: cards::vault(config, tenant, ring)?,
     })
 }
 
@@ -259,6 +262,7 @@ fn payee(config: &PayeeConfig) -> Result<Payee, AssemblyError> {
         origins: config.origins.clone(),
         pay_to,
         keys: keys.collect::<Result<_, _>>()?,
+        acp: cards::acp(config)?,
     })
 }
 

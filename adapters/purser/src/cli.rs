@@ -39,6 +39,8 @@ pub enum Command {
     Dev(DevArgs),
     /// The embedded devnet as a process of its own.
     Chain(ChainArgs),
+    /// A payment processor that moves no money, as a process of its own: for `dev --acquirer` and a vault on the devnet.
+    Acquirer(crate::acquirer::AcquirerArgs),
     /// The service, from a configuration file. The master key is in PURSER_MASTER_KEY or in the file that it names.
     Serve(ConfigArgs),
     /// Write a commented configuration that runs, and a master key.
@@ -236,6 +238,9 @@ pub struct DevArgs {
     /// The chain id of the embedded chain: a test network's, for clients that know networks by name (x402 version 1).
     #[arg(long, value_name = "N", conflicts_with = "data")]
     pub chain_id: Option<u64>,
+    /// Charge cards through this payment processor, instead of one in this process.
+    #[arg(long, value_name = "URL")]
+    pub acquirer: Option<String>,
     /// Print shell exports instead of the line. Where a service runs in DIR already, print its exports and end.
     #[arg(long, conflicts_with = "json")]
     pub env: bool,

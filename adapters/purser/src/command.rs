@@ -6,8 +6,9 @@ use crate::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
-    approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init, keys, mcp,
-    operate, pay, principal, proxy, receivables, reconcile, resolve, restore, serve, stop, subject, telemetry, verify,
+    acquirer, approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init, keys,
+    mcp, operate, pay, principal, proxy, receivables, reconcile, resolve, restore, serve, stop, subject, telemetry,
+    verify,
 };
 use clap::Parser;
 
@@ -40,7 +41,7 @@ pub fn main() -> ExitCode {
 /// Commands that tell something keep the log quiet; services speak.
 const fn default_level(command: &Command) -> &'static str {
     match command {
-        Command::Serve(_) | Command::Dev(_) | Command::Chain(_) | Command::Proxy(_) => "info",
+        Command::Serve(_) | Command::Dev(_) | Command::Chain(_) | Command::Acquirer(_) | Command::Proxy(_) => "info",
         _ => "warn",
     }
 }
@@ -57,6 +58,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         }
         Command::Dev(args) => dev::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Chain(args) => chain_command::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Acquirer(args) => acquirer::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Serve(args) => serve::run(&args.config, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),

@@ -3,13 +3,13 @@
 
 mod facilitate;
 mod limits;
+mod payees;
 pub mod release;
 mod safety;
 mod sell;
 mod shop;
 mod tools;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use store::{Location, LocationError};
 
 pub use facilitate::FacilitateConfig;
 pub use limits::{HotWalletMax, LimitsConfig, RateConfig};
+pub use payees::{AcpConfig, PayeeConfig, VaultConfig};
 pub use release::{BeyondExposure, ReleaseConfig, ReleaseWhen};
 use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
@@ -180,6 +181,9 @@ pub struct TenantConfig {
     /// A catalogue that ACP and UCP sell from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shop: Option<ShopConfig>,
+    /// That its agents may leave cards here, for vault tokens (ACP).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultConfig>,
     /// Seconds a signed payment lives at most.
     #[serde(default)]
     pub payment_seconds: Option<u64>,
@@ -272,24 +276,6 @@ pub struct MerchantConfig {
     pub jwk: Option<mandates::json::Object>,
     #[serde(default)]
     pub issuer: Option<IssuerConfig>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PayeeConfig {
-    pub id: String,
-    pub merchant_id: String,
-    pub name: String,
-    #[serde(default)]
-    pub website: Option<String>,
-    #[serde(default)]
-    pub origins: Vec<String>,
-    /// Addresses by CAIP-2 network.
-    #[serde(default)]
-    pub pay_to: BTreeMap<String, Vec<String>>,
-    /// Public keys that it signs carts with.
-    #[serde(default)]
-    pub keys: Vec<mandates::json::Object>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,11 +1,13 @@
 //! `purser dev`: everything on this machine, ready in seconds; gone when it is stopped, or kept in a folder.
 
 mod a2a;
+pub mod acp;
 pub(crate) mod exports;
 pub(crate) mod home;
 mod mcp;
 mod options;
 pub(crate) mod shop;
+mod standing;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -27,7 +29,6 @@ use tokio::task::JoinHandle;
 
 use crate::assembly::{issuer, open_store, salts};
 use crate::cli::DevArgs;
-use crate::client::Client;
 use crate::config::Config;
 use crate::dev::home::{Home, Remembered};
 use crate::keys::{Purpose, Ring, Slot};
@@ -69,6 +70,7 @@ pub struct DevService {
     rpc_url: String,
     chain_stop: Option<oneshot::Sender<()>>,
     chain: JoinHandle<()>,
+    acquirer: Option<crate::acquirer::simulator::Running>,
     roots: KeySet,
     wallet: Address,
     devnet: Devnet,
@@ -101,6 +103,7 @@ impl DevService {
         for tenant in config.tenants.iter_mut().filter(|tenant| tenant.facilitate.is_some()) {
             tenant.facilitate = options.facilitate.clone().or(tenant.facilitate.take());
         }
+        let acquirer = acp::prepare(&mut config, options.acquirer.as_deref(), &home).await?;
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
         let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
         let roots = KeySet::new(provider).map_err(|error| say(&error))?;
@@ -131,6 +134,7 @@ impl DevService {
             rpc_url,
             chain_stop,
             chain,
+            acquirer,
             roots,
             wallet,
             devnet,
@@ -201,6 +205,9 @@ impl DevService {
             let _ = stop.send(());
         }
         let _ = self.chain.await;
+        if let Some(acquirer) = self.acquirer.take() {
+            acquirer.stop().await;
+        }
         let _ = self.store.close().await;
         drop(self.home);
     }
@@ -211,7 +218,7 @@ impl DevService {
         let user = self.token(HOME, USER, CallerKind::User)?;
         let agent = self.token(HOME, AGENT, CallerKind::Agent)?;
         let mandate = self.standing_mandate(&user, &agent).await?;
-        let mcp = self.mcp(&agent)?;
+        let (mcp, acp) = (self.mcp(&agent)?, self.acp(&user, &agent).await?);
         let agent_key = private_jwk(&self.client_key(AGENT)?)?;
         let service = self.service_file(&agent_key)?;
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -253,8 +260,8 @@ impl DevService {
             "trust": { "jwks_url": format!("{url}/.well-known/jwks.json"), "issuer": issuer(&self.config, HOME) },
             "verify": { "url": format!("{url}/v1/mandates/verify") },
             "mcp": mcp,
+            "acp": acp,
             "a2a": self.a2a(&agent),
-            "acp": self.acp(&agent),
             "tenants": [HOME, SHOP, CARRIER],
         }))
     }
@@ -266,44 +273,6 @@ impl DevService {
         let service = Service { url: self.url().to_owned(), token: None, client_id, key };
         let text = serde_json::to_vec(&service).map_err(|error| error.to_string())?;
         self.home.write("agent.json", &text)
-    }
-
-    /// The mandate of an earlier run while it is good for a day, or a new one.
-    async fn standing_mandate(&mut self, user: &str, agent: &str) -> Result<Value, String> {
-        if let Some(id) = &self.remembered.mandate {
-            let client = Client::new(self.url()).map_err(|error| error.to_string())?;
-            let view = client.call(reqwest::Method::GET, &format!("/v1/mandates/{id}"), agent, None, None).await;
-            let view = view.map_err(|error| error.to_string())?;
-            let left = view["expires_at"].as_i64().unwrap_or_default() - store::wall_clock()().seconds();
-            if view["state"] == "active" && left > i64::from(TOKEN_SECONDS) {
-                return Ok(json!({ "id": id, "token": view["payment"], "checkout": view["checkout"] }));
-            }
-        }
-        let mandate = self.live_mandate(user, agent).await?;
-        self.remembered.mandate = mandate["id"].as_str().map(str::to_owned);
-        self.home.remember(&self.remembered)?;
-        Ok(mandate)
-    }
-
-    /// A live mandate for any payee and some hundred prices, made the way every mandate is made.
-    async fn live_mandate(&self, user: &str, agent: &str) -> Result<Value, String> {
-        use reqwest::Method;
-        let client = Client::new(self.url()).map_err(|error| error.to_string())?;
-        let request = json!({
-            "user": USER, "description": "the live mandate of this dev service", "currency": "USD",
-            "total": "5.00", "per_payment": "3.00", "payments": 1_000, "expires_in_seconds": 7 * 24 * 3_600,
-        });
-        let call = async |method: Method, path: &str, token: &str, body: Option<Value>| {
-            client.call(method, path, token, None, body).await.map_err(|error| error.to_string())
-        };
-        let asked = call(Method::POST, "/v1/mandates/intents", agent, Some(request)).await?;
-        let approval = &asked["approval"];
-        let (id, digest) = (approval["id"].as_str().unwrap_or_default(), approval["digest"].clone());
-        let decision = json!({ "decision": "approve", "digest": digest });
-        let decided = call(Method::POST, &format!("/v1/approvals/{id}/decision"), user, Some(decision)).await?;
-        let mandate = decided["mandate"].as_str().ok_or("the approval opened no mandate")?.to_owned();
-        let view = call(Method::GET, &format!("/v1/mandates/{mandate}"), agent, None).await?;
-        Ok(json!({ "id": mandate, "token": view["payment"], "checkout": view["checkout"] }))
     }
 }
 
@@ -360,6 +329,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         database,
         chain_id: args.chain_id,
         wallet_factories: Vec::new(),
+        acquirer: args.acquirer.clone(),
         facilitate: None,
     };
     let mut service = match DevService::start(options).await {

@@ -7,6 +7,7 @@
 //!
 //! What it never does: no rule about money, mandates or payments is written here.
 
+pub mod acquirer;
 pub mod approve;
 pub mod ask;
 pub mod assembly;

@@ -350,13 +350,36 @@ pub fn minter(config: &Config, ring: &Ring) -> Result<Minter, String> {
 
 /// A token for a principal of a tenant.
 pub fn mint(minter: &Minter, tenant: &str, principal: &str, kind: CallerKind, seconds: u32) -> Result<String, String> {
+    mint_with(minter, tenant, principal, kind, seconds, None)
+}
+
+/// The same, naming the mandate that is meant where a call names none.
+pub fn mint_under(
+    minter: &Minter,
+    tenant: &str,
+    principal: &str,
+    kind: CallerKind,
+    seconds: u32,
+    mandate: &str,
+) -> Result<String, String> {
+    mint_with(minter, tenant, principal, kind, seconds, Some(mandate))
+}
+
+fn mint_with(
+    minter: &Minter,
+    tenant: &str,
+    principal: &str,
+    kind: CallerKind,
+    seconds: u32,
+    mandate: Option<&str>,
+) -> Result<String, String> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let identity = identity(tenant, principal, kind, AuthMethod::Bearer)?;
     let now = store::wall_clock()();
     let id = format!("{:x}-{:x}-{}", now.0, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let seconds = seconds.min(24 * 3_600);
     minter
-        .mint(&identity, Binding::Bearer, &id, now.seconds(), seconds)
+        .mint_for(&identity, Binding::Bearer, &id, (now.seconds(), seconds), mandate)
         .ok_or_else(|| "the token could not be signed".to_owned())
 }
 

@@ -6,6 +6,7 @@ mod book;
 mod mandate;
 mod ours;
 mod payment;
+mod vault;
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -38,7 +39,7 @@ fn all() -> Vec<(&'static str, About)> {
     let book = RejectionCode::ALL.iter().map(|code| (code.as_str(), book::about(*code)));
     let mandates = Code::ALL.iter().map(|code| (code.as_str(), mandate::about(*code)));
     let payments = Reason::ALL.iter().map(|reason| (reason.as_str(), payment::about(*reason)));
-    let ours = ours::OURS.iter().map(|(code, cause, mend)| (*code, About { cause, mend }));
+    let ours = ours::OURS.iter().chain(vault::VAULT).map(|(code, cause, mend)| (*code, About { cause, mend }));
     let mut all: Vec<_> = book.chain(ours).chain(payments).chain(mandates).collect();
     all.sort_by_key(|(code, _)| *code);
     all.dedup_by_key(|(code, _)| *code);
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn our_own_table_is_sorted_out() {
-        let mut codes: Vec<&str> = ours::OURS.iter().map(|(code, ..)| *code).collect();
+        let mut codes: Vec<&str> = ours::OURS.iter().chain(vault::VAULT).map(|(code, ..)| *code).collect();
         codes.sort_unstable();
         let before = codes.len();
         codes.dedup();

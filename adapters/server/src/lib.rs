@@ -9,6 +9,7 @@
 //! What it never does: decide about money, mandates or payments; speak to a database or a chain; log a token.
 
 pub mod a2a;
+mod acp;
 mod books;
 pub mod call;
 mod carrier;
@@ -154,12 +155,14 @@ pub fn router(app: App, paid: Router, mcp: mcp::door::Setup, agent: Arc<a2a::sol
     table(app.clone())
         .merge(paid)
         .merge(mcp::door::routes(app.clone(), api, mcp))
-        .merge(a2a::door::routes(app, agent))
+        .merge(a2a::door::routes(app.clone(), agent))
+        .merge(acp::routes(app))
         .fallback(unknown)
         .layer(middleware::from_fn_with_state(Arc::<Unread>::default(), intake::intake))
         .layer(middleware::from_fn_with_state(limiter, limits::admit))
         .layer(middleware::from_fn(explain))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(acp::speak))
         .layer(middleware::from_fn_with_state(metrics, observe::observe))
 }
 

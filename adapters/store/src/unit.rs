@@ -248,6 +248,9 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Submit { spend, .. }
         | Command::Present { spend, .. }
         | Command::Acknowledge { spend, .. }
+        | Command::Redeem { spend, .. }
+        | Command::Capture { spend, .. }
+        | Command::Decline { spend, .. }
         | Command::Lapse { spend }
         | Command::Resolve { spend, .. }
         | Command::Doubt { spend }
@@ -267,7 +270,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::WriteOff { settlement, .. }
         | Command::Charge { settlement, .. }
         | Command::Receive { settlement, .. }
-        | Command::Redeem { settlement, .. }
+        | Command::HandOver { settlement, .. }
         | Command::Unreceive { settlement, .. }
         | Command::Conclude { settlement, .. }
         | Command::Fail { settlement, .. } => {

@@ -122,8 +122,20 @@ impl Draft<'_> {
 
     /// The purchases of this cart so far, oldest first.
     fn bought(&self, hold: &Hold) -> Result<Vec<&Spend>, Refusal> {
+        self.bought_by(hold.cart)
+    }
+
+    /// The same, and the place of the next one.
+    pub(super) fn next_of_cart(&self, cart: Digest) -> Result<(Vec<&Spend>, ClaimKey), Refusal> {
+        let bought = self.bought_by(Some(cart))?;
+        let number =
+            u8::try_from(bought.len()).map_err(|_| Fault::Broken("a cart of too many purchases".to_owned()))?;
+        Ok((bought, ClaimKey::Cart { cart, number }))
+    }
+
+    fn bought_by(&self, cart: Option<Digest>) -> Result<Vec<&Spend>, Refusal> {
         let mut bought = Vec::new();
-        for key in hold.cart.into_iter().flat_map(carts) {
+        for key in cart.into_iter().flat_map(carts) {
             let Some(found) = self.view.claims.find(&key.digest())? else { return Ok(bought) };
             let ClaimOutcome::Spend(spend) = &found.claim.outcome else {
                 return Err(Fault::Broken(format!("a cart was bought by {}", claimant(&found.claim.outcome))).into());
@@ -131,7 +143,7 @@ impl Draft<'_> {
             let spend = self.view.spends.find(spend)?;
             bought.push(spend.ok_or_else(|| Fault::Broken("a cart names a spend that is not there".to_owned()))?);
         }
-        match hold.cart {
+        match cart {
             Some(cart) => Err(Rejection::CartExhausted { cart, limit: CART_PURCHASES_MAX.into() }.into()),
             None => Ok(bought),
         }
@@ -171,7 +183,7 @@ impl Draft<'_> {
 }
 
 /// Something was bought by it, or may still be.
-const fn stands(state: SpendState) -> bool {
+pub(super) const fn stands(state: SpendState) -> bool {
     match state {
         SpendState::Held
         | SpendState::Committed

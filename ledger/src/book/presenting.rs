@@ -150,7 +150,7 @@ impl Draft<'_> {
     /// taken for something that nobody has.
     pub(super) fn check_is_known(&self, found: &Spend) -> Result<(), Refusal> {
         let fence = self.view.gates.find(&Scope::Fence)?;
-        match fence.filter(|_| found.authorization.rail() == Rail::Mandate).map(|gate| gate.since.seconds()) {
+        match fence.filter(|_| found.authorization.rail() != Rail::Chain).map(|gate| gate.since.seconds()) {
             Some(since) if since >= found.valid_before => {
                 Err(Rejection::MayBeOut { spend: found.id, valid_before: found.valid_before, since }.into())
             }
@@ -190,4 +190,13 @@ pub(super) fn on_rail(found: &Spend, expected: Rail) -> Result<(), Rejection> {
         return Ok(());
     }
     Err(Rejection::RailMismatch { spend: found.id, expected: expected.to_string(), found: rail.to_string() })
+}
+
+pub(super) fn off_rail(found: &Spend, other: Rail) -> Result<(), Rejection> {
+    let rail = found.authorization.rail();
+    if rail != other {
+        return Ok(());
+    }
+    let expected = format!("{} or {}", Rail::Chain, Rail::Mandate);
+    Err(Rejection::RailMismatch { spend: found.id, expected, found: rail.to_string() })
 }

@@ -214,7 +214,12 @@ impl Draft<'_> {
         done(effects)
     }
 
-    pub(super) fn redeem(&self, key: &SettlementKey, seen: &Observation, finalized: u64) -> Result<Outcome, Refusal> {
+    pub(super) fn hand_over(
+        &self,
+        key: &SettlementKey,
+        seen: &Observation,
+        finalized: u64,
+    ) -> Result<Outcome, Refusal> {
         let found = self.view.settlements.find(key)?;
         // What is stored nowhere is given by nobody.
         let goods = match found.and_then(|found| found.document) {

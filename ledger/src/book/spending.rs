@@ -1,6 +1,6 @@
 //! The wallet's rules: what is held, signed, settled, released.
 
-use super::presenting::on_rail;
+use super::presenting::{off_rail, on_rail};
 use super::{Draft, Outcome, charging, done, unknown_budget, unknown_spend};
 use crate::account::Account;
 use crate::budget::{Budget, BudgetKind, BudgetMove, BudgetState, BudgetStep};
@@ -144,10 +144,8 @@ impl Draft<'_> {
     pub(super) fn commit(&self, spend: SpendId) -> Result<Outcome, Refusal> {
         let signed = [SpendState::Committed, SpendState::Submitted, SpendState::Unknown, SpendState::Settled];
         let Some(found) = self.spend_in(spend, &[SpendState::Held], &signed)? else { return Ok(Outcome::Known) };
-        if self.at >= found.expires_at {
-            let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
-            return Err(Rejection::HoldExpired { spend, expires_at, now }.into());
-        }
+        off_rail(found, Rail::Vault)?;
+        self.check_unexpired(found)?;
         self.check_may_be_signed(found)?;
         let mut effects = self.effects(Operation::Commit);
         let mut issue = purchase_leg(found, TransferCode::Issue, Layer::Posted);
@@ -156,6 +154,14 @@ impl Draft<'_> {
         effects.transfers = vec![issue, leg(found, TransferCode::IssueCheque, payable, Account::Issued)];
         effects.spend = Some(Spend { state: SpendState::Committed, ..found.clone() });
         done(effects)
+    }
+
+    pub(super) fn check_unexpired(&self, found: &Spend) -> Result<(), Rejection> {
+        if self.at < found.expires_at {
+            return Ok(());
+        }
+        let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
+        Err(Rejection::HoldExpired { spend: found.id, expires_at, now })
     }
 
     /// Every node of its path stands, and no stop covers it.
@@ -188,7 +194,10 @@ impl Draft<'_> {
         let open = [SpendState::Committed, SpendState::Submitted];
         let Some(found) = self.spend_in(spend, &open, &[SpendState::Unknown])? else { return Ok(Outcome::Known) };
         let mut effects = self.effects(Operation::Doubt);
-        effects.transfers = vec![leg(found, TransferCode::Doubt, Account::Issued, Account::Suspense)];
+        // Of a vault token nothing is issued yet: what it holds is pending, and stays so.
+        if found.authorization.rail() != Rail::Vault {
+            effects.transfers = vec![leg(found, TransferCode::Doubt, Account::Issued, Account::Suspense)];
+        }
         effects.spend = Some(Spend { state: SpendState::Unknown, ..found.clone() });
         done(effects)
     }
@@ -382,7 +391,7 @@ pub(super) const fn outstanding(spend: &Spend) -> Account {
     }
 }
 
-fn purchase_leg(spend: &Spend, code: TransferCode, layer: Layer) -> Transfer {
+pub(super) fn purchase_leg(spend: &Spend, code: TransferCode, layer: Layer) -> Transfer {
     let payable = Account::Payable(spend.payee.clone());
     Transfer { layer, ..leg(spend, code, Account::Spend(spend.budget), payable) }
 }

@@ -15,6 +15,7 @@ mod origins;
 mod precedence;
 mod presenting;
 mod recurring;
+mod redeeming;
 mod rejections;
 pub mod stream;
 mod windows;

@@ -96,6 +96,9 @@ impl Engine {
             let expected = format!("1 to {BECAUSE_BYTES_MAX} bytes without control characters");
             return Err(EngineError::invalid("because", expected, because));
         }
+        if self.spend(identity, id).await?.authorization.rail() == PaidOver::Vault {
+            return self.resolve_capture(identity, id, answer, because).await;
+        }
         let resolution =
             Resolution { r#type: RESOLUTION_TYPE.into(), answer: said(answer).into(), because: because.into() };
         let (resolution, document) = acknowledgement("resolution", &resolution, answer)?;

@@ -1,6 +1,7 @@
 //! Checking an evidence file offline, with the keys that the verifier trusts.
 
 mod presented;
+mod redeemed;
 
 use std::fmt;
 
@@ -74,6 +75,10 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
         Rail::Mandate(presented) => {
             find("authorization", presented::check_papers(file, &bundle, presented, &spend, &records, trusted));
             find("settlement", presented::check_receipt(file, &spend, &records));
+        }
+        Rail::Vault(allowed) => {
+            find("authorization", redeemed::check_attempt(allowed, &spend, &records));
+            find("settlement", redeemed::check_answer(file, &bundle, &spend, &records));
         }
     }
     findings
@@ -171,6 +176,7 @@ fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &dy
         Rail::X402(offered) => base64url::encode(&offered.offer.0),
         // Never without a cart.
         Rail::Mandate(_) => String::new(),
+        Rail::Vault(allowed) => crate::vault::transaction_id(&allowed.allowance).map_err(|error| error.to_string())?,
     };
     let purchase = match &bundle.cart {
         Some(jwt) => Purchase::Cart { checkout_jwt: jwt, merchant_keys: &keys },

@@ -198,7 +198,7 @@ impl Engine {
         let waits = confirmations > self.confirmations;
         let command = match self.seen_of_sale(&now).await? {
             Some(Command::Receive { settlement, seen, finalized, .. }) if goods == Goods::Given && !waits => {
-                Command::Redeem { settlement, seen, finalized }
+                Command::HandOver { settlement, seen, finalized }
             }
             Some(command) => command,
             None => return Ok((now.state, false)),

@@ -196,6 +196,7 @@ fn bare(name: &str) -> Tenant {
         seller: None,
         facilitator: None,
         shop: None,
+        vault: None,
     }
 }
 
@@ -215,6 +216,7 @@ pub fn home(grant: Grant) -> Tenant {
         origins: vec!["https://shop.example".into()],
         pay_to: BTreeMap::from([(network(), vec![format!("{SHOP_ADDRESS:#x}")])]),
         keys: Vec::new(),
+        acp: Default::default(),
     };
     let peg = Peg { base: token(), quote: AssetId::fiat("USD").unwrap(), rate: "1".into() };
     Tenant {

@@ -184,7 +184,7 @@ pub fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<
         | Command::WriteOff { settlement: key, .. }
         | Command::Charge { settlement: key, .. }
         | Command::Receive { settlement: key, .. }
-        | Command::Redeem { settlement: key, .. }
+        | Command::HandOver { settlement: key, .. }
         | Command::Unreceive { settlement: key, .. }
         | Command::Conclude { settlement: key, .. }
         | Command::Fail { settlement: key, .. } => answer.settlement = settlement(key),

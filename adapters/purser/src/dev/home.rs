@@ -21,6 +21,9 @@ pub struct Remembered {
     /// Whether the wallets and the books got what they begin with.
     pub funded: bool,
     pub mandate: Option<String>,
+    /// The one that vault tokens are asked for under.
+    #[serde(default)]
+    pub acp_mandate: Option<String>,
 }
 
 pub enum Home {

@@ -24,6 +24,8 @@ pub struct DevOptions {
     pub chain_id: Option<u64>,
     /// Contracts that may be called to make payers' wallets.
     pub wallet_factories: Vec<String>,
+    /// A payment processor to charge cards through; one in this process where none is named.
+    pub acquirer: Option<String>,
     /// How payments are carried.
     pub facilitate: Option<FacilitateConfig>,
 }

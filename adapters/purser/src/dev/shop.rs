@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use commerce::checkout::Off;
 use mandates::keys::KeySet;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{DevService, Home};
+use super::Home;
 use crate::config::{CodeConfig, ProductConfig, RateOfShop, ShopConfig};
 use crate::world::MERCHANT;
 
@@ -68,10 +68,4 @@ pub(crate) fn catalogue() -> ShopConfig {
 pub(super) fn trust(home: &Home, roots: &KeySet) -> Result<std::path::PathBuf, String> {
     let file = json!({ "roots": [{ "name": "home", "for": ["payment", "checkout"], "jwks": roots.to_jwks() }] });
     home.write("shop-trust.json", file.to_string().as_bytes())
-}
-
-impl DevService {
-    pub(super) fn acp(&self, agent: &str) -> Value {
-        json!({ "url": self.url(), "token": agent })
-    }
 }

@@ -29,6 +29,8 @@ pub enum Purpose {
     JournalSalt,
     /// Signs the journal's checkpoints.
     Journal,
+    /// Seals the cards of the vault.
+    Vault,
 }
 
 /// What a key of a purpose is made of.
@@ -39,6 +41,8 @@ pub enum Material {
     Ed25519,
     /// 32 bytes for a MAC.
     Mac,
+    /// 32 bytes that seal.
+    Sealing,
 }
 
 impl Purpose {
@@ -52,6 +56,7 @@ impl Purpose {
             Self::Wallet | Self::Relayer | Self::FurtherRelayer(_) => Material::Secp256k1,
             Self::TenantSecret | Self::JournalSalt => Material::Mac,
             Self::Journal => Material::Ed25519,
+            Self::Vault => Material::Sealing,
             Self::Provider | Self::Receipts | Self::Tokens => Material::P256,
             Self::Agent(_) | Self::Merchant(_) | Self::Client(_) => Material::P256,
         }
@@ -73,6 +78,7 @@ impl fmt::Display for Purpose {
             Self::TenantSecret => f.write_str("tenant-secret"),
             Self::JournalSalt => f.write_str("journal-salt"),
             Self::Journal => f.write_str("journal"),
+            Self::Vault => f.write_str("vault"),
         }
     }
 }
@@ -95,6 +101,7 @@ impl FromStr for Purpose {
                 "tenant-secret" => Self::TenantSecret,
                 "journal-salt" => Self::JournalSalt,
                 "journal" => Self::Journal,
+                "vault" => Self::Vault,
                 _ => return Err(unknown(text)),
             },
             Some(_) => return Err(unknown(text)),
@@ -109,7 +116,7 @@ fn further_relayer(number: &str) -> Option<Purpose> {
 }
 
 fn unknown(text: &str) -> String {
-    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, relayer/2, tenant-secret, journal-salt or journal";
+    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, relayer/2, tenant-secret, journal-salt, journal or vault";
     format!("a purpose is {known}; `{text}` was given")
 }
 
@@ -145,6 +152,9 @@ impl Slot {
             tenant.merchants.iter().for_each(|merchant| add(Purpose::Merchant(merchant.id.clone())));
             if tenant.wallet.is_some() {
                 add(Purpose::Wallet);
+            }
+            if tenant.vault.is_some() {
+                add(Purpose::Vault);
             }
             if let Some(facilitate) = &tenant.facilitate {
                 Purpose::relayers(facilitate).for_each(add);

@@ -90,15 +90,22 @@ fn judge(line: &Line, found: &Given) -> Result<Option<Answered>, (&'static str, 
     if line.currency != currency {
         return Err(("currency_differs", format!("{currency} here, {} there", line.currency)));
     }
-    if line.amount != spend.money.amount {
-        let here = authority_to_major(spend.money.amount, currency).unwrap_or_else(|_| spend.money.amount.to_string());
+    if line.amount != found.amount {
+        let here = authority_to_major(found.amount, currency).unwrap_or_else(|_| found.amount.to_string());
         return Err(("amount_differs", format!("{here} {currency} here, {} {currency} there", line.amount_text)));
     }
     let there = if line.said == Said::Settled { "settled" } else { "refused" };
     match (spend.state, line.said) {
-        (SpendState::Settled, Said::Settled) | (SpendState::Released, Said::Refused) => Ok(None),
-        (SpendState::Submitted | SpendState::Unknown, Said::Settled) => Ok(Some(Answered::Paid)),
-        (SpendState::Submitted | SpendState::Unknown, Said::Refused) => Ok(Some(Answered::NotPaid)),
+        (SpendState::Settled, Said::Settled)
+        | (SpendState::Released | SpendState::Held | SpendState::Voided | SpendState::Expired, Said::Refused) => {
+            Ok(None)
+        }
+        (SpendState::Committed | SpendState::Submitted | SpendState::Unknown, Said::Settled) => {
+            Ok(Some(Answered::Paid))
+        }
+        (SpendState::Committed | SpendState::Submitted | SpendState::Unknown, Said::Refused) => {
+            Ok(Some(Answered::NotPaid))
+        }
         (SpendState::SpentOtherwise, _) => {
             Err(("incident_here", format!("its verifier said both here, {there} there")))
         }

@@ -322,7 +322,7 @@ fn step(number: u8, what: u8, units: u128) -> Request {
         4 => on(Command::Receive { settlement: key, seen: seen(units), finalized: FINAL - 1, gas: None }),
         5 => on(Command::Fail { settlement: key, proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None }),
         6 => on(Command::WriteOff { settlement: key, document: document() }),
-        8 => on(Command::Redeem { settlement: key, seen: seen(units), finalized: FINAL - 1 }),
+        8 => on(Command::HandOver { settlement: key, seen: seen(units), finalized: FINAL - 1 }),
         9 => on(Command::Deliver { settlement: key, document: document(), instead_of: None }),
         7 => on(Command::Unreceive { settlement: key, proof: taken_back(0) }),
         _ => on(Command::Abandon { settlement: key }),

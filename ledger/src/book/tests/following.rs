@@ -43,7 +43,7 @@ fn receive(role: Role) -> Request {
 }
 
 fn redeem() -> Request {
-    on(Command::Redeem { settlement: key(Role::Seller), seen: seen(5), finalized: FINAL - 1 })
+    on(Command::HandOver { settlement: key(Role::Seller), seen: seen(5), finalized: FINAL - 1 })
 }
 
 fn conclude(role: Role, units: u128, finalized: u64) -> Request {
@@ -244,7 +244,7 @@ fn a_sale_that_was_not_given_waits_again_and_is_never_a_debt() {
     for (is_stored, then) in [(true, SettlementState::Submitted), (false, SettlementState::Claimed)] {
         let stored = is_stored.then(|| dispatch(Role::Seller));
         for paid in [receive(Role::Seller), redeem()] {
-            let is_given = is_stored && matches!(paid.command, Command::Redeem { .. });
+            let is_given = is_stored && matches!(paid.command, Command::HandOver { .. });
             let mut memory = opened();
             let before = std::iter::once(claims(Role::Seller)).chain(stored.clone());
             done(&mut memory, before.chain([paid, unreceive(Role::Seller, 0)]));

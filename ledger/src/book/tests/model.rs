@@ -146,7 +146,7 @@ impl Model {
                 assert!(self.closed.remove(&scope.to_string()), "{scope} was not closed");
             }
             Command::Void { spend } | Command::Expire { spend } => life(self, spend, &[Life::Held], Life::Gone),
-            Command::Commit { spend } => {
+            Command::Commit { spend } | Command::Redeem { spend, .. } => {
                 let path = self.path(self.spends[spend].leaf);
                 assert!(path.iter().all(|id| self.nodes[id].state == BudgetState::Active), "signed under a stop");
                 let bought = &self.spends[spend];
@@ -168,6 +168,13 @@ impl Model {
                 (_, Answered::Paid) => life(self, spend, &[Life::Signed], Life::Settled),
                 (_, Answered::NotPaid) => life(self, spend, &[Life::Signed], Life::Gone),
             },
+            Command::Decline { spend, .. } => life(self, spend, &[Life::Signed], Life::Held),
+            Command::Capture { spend, attempt, .. } => {
+                life(self, spend, &[Life::Signed], Life::Settled);
+                let bought = self.spends.get_mut(spend).unwrap();
+                assert!(attempt.amount.get() <= bought.money, "more was captured than was held");
+                (bought.money, bought.authority) = (attempt.amount.get(), attempt.amount.get());
+            }
             Command::Lapse { spend } => {
                 assert!(at.seconds() >= super::stream::VALID_BEFORE, "lapsed before it was over");
                 life(self, spend, &[Life::Signed], Life::Gone);

@@ -360,6 +360,7 @@ fn each_refusal_has_its_name_and_changes_no_money() {
     let money = [hold_cases(), gate_cases(), spend_cases(), settlement_cases()];
     let more = [super::windows::limit_cases(), super::recurring::cases()];
     let later = [super::mending::cases(), super::following::cases(), super::presenting::cases()];
+    let tokens = [super::redeeming::cases()];
     let answers = [
         super::answering::cases(),
         super::carts::cases(),
@@ -367,7 +368,7 @@ fn each_refusal_has_its_name_and_changes_no_money() {
         super::crediting::cases(),
         super::naming::cases(),
     ];
-    let more = more.into_iter().chain(later).chain(answers);
+    let more = more.into_iter().chain(later).chain(tokens).chain(answers);
     let groups = [budget_cases(), decision_cases()].into_iter().chain(more).chain(money);
     for (number, (before, seconds, request, code)) in groups.flatten().enumerate() {
         let mut memory = opened();

@@ -2,13 +2,13 @@
 
 use ledger::claim::LogPlace;
 use ledger::command::{
-    Accept, Acknowledgement, Answered, Command, FailureProof, Recover, Refund, ReleaseProof, Request,
+    Accept, Acknowledgement, Answered, Attempt, Command, FailureProof, Recover, Refund, ReleaseProof, Request,
 };
 use ledger::gate::{GateState, Scope};
 use ledger::id::{Caller, CallerKind, Digest};
 use ledger::money::Amount;
 use ledger::settlement::Role;
-use ledger::spend::{BlockRef, Observation, TakenBack};
+use ledger::spend::{Authorization, BlockRef, Observation, TakenBack, VAULT_NETWORK};
 use proptest::prelude::*;
 
 use super::{
@@ -83,6 +83,36 @@ fn presented() -> impl Strategy<Value = Vec<(i64, Request)>> {
     })
 }
 
+/// A vault token, redeemed until it is captured.
+fn redeemed() -> impl Strategy<Value = Vec<(i64, Request)>> {
+    (80..100_u8, 1..60_u128, 1..9_usize, 0..4_u8).prop_map(|(number, units, length, end)| {
+        let spend = spend(number);
+        let mut hold = hold(number, mandate(number % 2), units);
+        hold.authorization = Authorization { network: VAULT_NETWORK.to_owned(), ..authorization(number) };
+        hold.expires_at = START.plus_micros(100_000_000_000);
+        let attempt = |name: u8| {
+            let amount = Amount::new(units.div_ceil(u128::from(name)));
+            Attempt { document: Digest::of(&[b'a', number, name]), amount }
+        };
+        // Some are for the same thing.
+        let redeem = |name| Command::Redeem { spend, attempt: attempt(name), cart: Digest::of(&[b'v', number / 4]) };
+        let document = Digest::of(b"answer");
+        let decline = |name| Command::Decline { spend, attempt: attempt(name), document };
+        let transaction = || "acq-1".parse().unwrap();
+        let capture = |name| Command::Capture { spend, attempt: attempt(name), transaction: transaction(), document };
+        let doubt = Command::Doubt { spend };
+        let rest = match end {
+            0 => vec![redeem(1), capture(1), capture(1), redeem(2)],
+            1 => vec![redeem(2), decline(2), redeem(3), doubt, capture(3), decline(3)],
+            2 => vec![redeem(1), doubt, decline(1), Command::Void { spend }, redeem(2)],
+            _ => vec![redeem(3), Command::Void { spend }, capture(1), capture(3)],
+        };
+        let held = by(agent(), Command::Hold(Box::new(hold)));
+        let requests = std::iter::once(held).chain(rest.into_iter().map(|command| by(service(), command)));
+        requests.take(length).map(|request| (1_000, request)).collect()
+    })
+}
+
 /// A mandate that was presented to us, three times: the same acceptance, and another.
 fn accepted() -> impl Strategy<Value = Vec<(i64, Request)>> {
     (0..20_u8).prop_map(|number| {
@@ -105,7 +135,7 @@ fn sale() -> impl Strategy<Value = Vec<(i64, Request)>> {
     (30..60_u8, 1..10_usize, 0..3_u8).prop_map(|(number, length, end)| {
         let key = || settlement(number, Role::Seller);
         let receive = || Command::Receive { settlement: key(), seen: seen(5), finalized: FINAL - 1, gas: None };
-        let redeem = Command::Redeem { settlement: key(), seen: seen(5), finalized: FINAL - 1 };
+        let redeem = Command::HandOver { settlement: key(), seen: seen(5), finalized: FINAL - 1 };
         let ended = match end {
             0 => Command::Fail { settlement: key(), proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None },
             _ => receive(),
@@ -192,7 +222,7 @@ fn recovery() -> impl Strategy<Value = Vec<(i64, Request)>> {
 
 /// A whole stream, after the preamble.
 pub fn steps(longest: usize) -> impl Strategy<Value = Vec<(i64, Request)>> {
-    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale(), 1 => credit(), 1 => presented(), 1 => accepted()];
+    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale(), 1 => credit(), 1 => presented(), 1 => redeemed(), 1 => accepted()];
     prop::collection::vec(piece, 1..longest).prop_map(|pieces| pieces.into_iter().flatten().collect())
 }
 

@@ -376,7 +376,7 @@ fn on_settlement() -> impl Strategy<Value = Request> {
                 finalized: FINAL - u64::from(what == 8),
                 gas: gas(),
             },
-            16 => Command::Redeem { settlement: sold, seen: seen(units), finalized: FINAL - 1 },
+            16 => Command::HandOver { settlement: sold, seen: seen(units), finalized: FINAL - 1 },
             9 => Command::Unreceive { settlement: key, proof: taken_back(number) },
             10 => Command::Conclude { settlement: key, seen: seen(units), finalized: FINAL, gas: gas() },
             6 => Command::Fail { settlement: key, proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: gas() },

@@ -1,0 +1,47 @@
+//! What this process has in hand. All of it can be lost: the book says what is under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ledger::id::SpendId;
+
+/// How long a processor that did not answer is left alone, for each payment.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(crate) struct Busy {
+    in_hand: Mutex<BTreeSet<SpendId>>,
+    asked: Mutex<BTreeMap<SpendId, Instant>>,
+}
+
+/// Lets go of a payment when the work on it ends, however it ends.
+pub(crate) struct Held<'a> {
+    busy: &'a Busy,
+    payment: SpendId,
+}
+
+impl Busy {
+    /// Nothing where somebody in this process works on it.
+    pub fn take(&self, payment: SpendId) -> Option<Held<'_>> {
+        let mut in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        in_hand.insert(payment).then_some(Held { busy: self, payment })
+    }
+
+    /// Whether it is time to ask about this payment again; from now on it is not, for a while.
+    pub fn is_due(&self, payment: SpendId) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|_, at| at.elapsed() < ASK_AGAIN);
+        if asked.contains_key(&payment) {
+            return false;
+        }
+        asked.insert(payment, Instant::now());
+        true
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.busy.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.payment);
+    }
+}

@@ -1,0 +1,93 @@
+//! `POST /agentic_commerce/delegate_payment`, ACP 2026-04-17.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use commerce::acp::{DelegateRequest, negotiate};
+use engine::error::EngineError;
+use engine::vault::{Delegated, Delegation, VaultError};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::error::within_protocol;
+use crate::App;
+use crate::call::{Actor, bytes};
+use crate::payments::KEY;
+use crate::problem::Problem;
+
+const VERSION: &str = "api-version";
+/// As the specification bounds it.
+const KEY_CHARS_MAX: usize = 255;
+pub(super) const REPLAYED: &str = "idempotent-replayed";
+
+/// Who calls, in which version, under which key, and only then what is asked.
+pub(super) async fn delegate(
+    State(app): State<App>,
+    Actor(identity): Actor,
+    request: Request,
+) -> Result<Response, Problem> {
+    let headers = request.headers().clone();
+    let version = only(&headers, VERSION).map_err(|()| several("API-Version"))?;
+    negotiate(version).map_err(|refusal| Problem::from(EngineError::from(refusal)))?;
+    let key = key(&headers)?.to_owned();
+    let kind = only(&headers, header::CONTENT_TYPE.as_str()).map_err(|()| several("Content-Type"))?;
+    let is_json = kind.is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim() == "application/json");
+    if !is_json {
+        return Err(Problem::invalid("Content-Type", "Content-Type: application/json was expected, another one came"));
+    }
+    let bearer = only(&headers, header::AUTHORIZATION.as_str()).ok().flatten();
+    let named =
+        bearer.and_then(|value| value.split_once(' ')).and_then(|(_, token)| identity::token::named_mandate(token));
+    let mandate = named.and_then(|id| id.parse().ok());
+    let body = zeroize::Zeroizing::new(bytes(request, &app).await?.to_vec());
+    let refused = |error: EngineError| within_protocol(error.into());
+    let read = DelegateRequest::read(&body).map_err(|refusal| refused(VaultError::from(refusal).into()))?;
+    read.check_apart_from("the header Idempotency-Key", &key).map_err(|refusal| refused(refusal.into()))?;
+    let delegation = Delegation { request: &read, key: &key, mandate };
+    let delegated = app.engine.delegate_payment(&identity, &delegation).await.map_err(refused)?;
+    Ok(said(&delegated, &key))
+}
+
+fn said(delegated: &Delegated, key: &str) -> Response {
+    let body = json!({ "id": delegated.token, "created": delegated.created, "metadata": delegated.metadata });
+    let mut response = (StatusCode::CREATED, Json(body)).into_response();
+    let headers = response.headers_mut();
+    if let Ok(key) = HeaderValue::from_str(key) {
+        headers.insert(KEY, key);
+    }
+    if delegated.is_replay {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// One key of 1 to 255 characters.
+pub(super) fn key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let required = |detail: String| {
+        let mut problem = Problem::new(StatusCode::BAD_REQUEST, "idempotency_key_required", detail);
+        problem.field = Some("Idempotency-Key".into());
+        problem
+    };
+    match only(headers, KEY) {
+        Ok(Some(key)) if !key.is_empty() && key.chars().count() <= KEY_CHARS_MAX => Ok(key),
+        Ok(found) => {
+            let found = found.map_or(0, |key| key.chars().count());
+            Err(required(format!("an Idempotency-Key of 1 to {KEY_CHARS_MAX} characters was expected, {found} came")))
+        }
+        Err(()) => Err(required("one Idempotency-Key was expected, several came, or one that is no text".into())),
+    }
+}
+
+/// The header's text, where it stands once.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+fn several(name: &str) -> Problem {
+    Problem::invalid(name, format!("one {name} was expected, several came, or one that is no text"))
+}

@@ -1,0 +1,81 @@
+//! Codes of the vault: allowances, tokens, processors.
+
+/// Code, cause, mend.
+pub(super) const VAULT: &[(&str, &str, &str)] = &[
+    ("missing_api_version", "The header API-Version is missing.", "Send API-Version: 2026-04-17."),
+    (
+        "unsupported_api_version",
+        "The header API-Version names a version that is not spoken here.",
+        "Take one of supported_versions.",
+    ),
+    (
+        "idempotency_key_required",
+        "A POST came without an Idempotency-Key, with several, or with one that is too long.",
+        "Send one of 1 to 255 characters, the same for the same request.",
+    ),
+    (
+        "idempotency_in_flight",
+        "A request about the same key or token is being processed.",
+        "Send the same again after Retry-After.",
+    ),
+    (
+        "invalid_card",
+        "No card can be like the payment method.",
+        "Correct the member that is named; the value is not repeated.",
+    ),
+    (
+        "card_number_misplaced",
+        "The card's number stands outside of payment_method.number.",
+        "Leave it out there: everything else may be shown, kept and given back.",
+    ),
+    ("risk_blocked", "A risk signal says that the payment is blocked.", "Do not pay with this card."),
+    ("allowance_expired", "The allowance ends at or before now.", "Allow until a later moment."),
+    (
+        "mandate_missing",
+        "Neither the request nor the access token names the mandate that the allowance is to be within.",
+        "Name it in metadata.mandate.",
+    ),
+    (
+        "merchant_unknown",
+        "No payee on record goes by this merchant_id.",
+        "The operator adds it under acp of a payee, with the merchant that redeems its tokens.",
+    ),
+    (
+        "token_unknown",
+        "There is no such token, or it is somebody else's.",
+        "A merchant asks about tokens for itself, an agent about those that it asked for.",
+    ),
+    (
+        "checkout_session_mismatch",
+        "The token was given for another checkout session.",
+        "Redeem it for the session that the agent named.",
+    ),
+    ("currency_mismatch", "The token is for another currency.", "Ask in the currency of the allowance."),
+    (
+        "amount_exceeds_allowance",
+        "More was asked for than the agent allowed.",
+        "Ask for max_amount at most, or let the agent get another token.",
+    ),
+    (
+        "token_used",
+        "The token was redeemed, or is being redeemed, under another key.",
+        "A token is good for one capture. Repeat a request under its own key.",
+    ),
+    ("attempts_exhausted", "The token was tried too often.", "Let the agent get another token, with another card."),
+    ("token_state", "The token was voided or has expired.", "Let the agent get another one."),
+    (
+        "payment_declined",
+        "The processor took nothing, for the reason in decline_code. The token is as it was.",
+        "Try again under a new key while the token lives, or let the agent get one with another card.",
+    ),
+    (
+        "notice_unsigned",
+        "A notice has no signature of the tenant's processor, or an old one.",
+        "The processor signs with the secret that both have.",
+    ),
+    (
+        "notice_contradicts",
+        "The processor says something else than it said before, or answers an attempt that is not under way.",
+        "An operator asks the processor; its settlement file says what was settled.",
+    ),
+];
