@@ -107,7 +107,7 @@ impl DevService {
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
         let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
         let roots = KeySet::new(provider).map_err(|error| say(&error))?;
-        let trust = shop::trust(&home, &roots)?;
+        let trust = shop::trust(&home, &roots, &options.shop_roots)?;
         for tenant in config.tenants.iter_mut().filter(|tenant| tenant.shop.is_some()) {
             tenant.trust = Some(trust.clone());
         }
@@ -330,6 +330,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         chain_id: args.chain_id,
         wallet_factories: Vec::new(),
         acquirer: args.acquirer.clone(),
+        shop_roots: Vec::new(),
         facilitate: None,
     };
     let mut service = match DevService::start(options).await {

@@ -26,6 +26,8 @@ pub struct DevOptions {
     pub wallet_factories: Vec<String>,
     /// A payment processor to charge cards through; one in this process where none is named.
     pub acquirer: Option<String>,
+    /// Roots that the shop trusts beside this service's own, as JWKs.
+    pub shop_roots: Vec<mandates::json::Object>,
     /// How payments are carried.
     pub facilitate: Option<FacilitateConfig>,
 }

@@ -3,10 +3,12 @@
 //! that need not be sent.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use commerce::checkout::Off;
+use mandates::json::Object;
 use mandates::keys::KeySet;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Home;
 use crate::config::{CodeConfig, ProductConfig, RateOfShop, ShopConfig};
@@ -65,7 +67,12 @@ pub(crate) fn catalogue() -> ShopConfig {
 }
 
 /// The shop takes mandates of this service's people, as a shop elsewhere would: by a trust file.
-pub(super) fn trust(home: &Home, roots: &KeySet) -> Result<std::path::PathBuf, String> {
-    let file = json!({ "roots": [{ "name": "home", "for": ["payment", "checkout"], "jwks": roots.to_jwks() }] });
+pub(super) fn trust(home: &Home, roots: &KeySet, others: &[Object]) -> Result<PathBuf, String> {
+    let of = |name: &str, jwks: Value| json!({ "name": name, "for": ["payment", "checkout"], "jwks": jwks });
+    let mut entries = vec![of("home", Value::Object(roots.to_jwks()))];
+    if !others.is_empty() {
+        entries.push(of("others", json!({ "keys": others })));
+    }
+    let file = json!({ "roots": entries });
     home.write("shop-trust.json", file.to_string().as_bytes())
 }
