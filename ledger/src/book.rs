@@ -214,7 +214,9 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
     let draft = Draft { view, at, request };
     match &request.command {
         Command::Propose(propose) => draft.propose(propose),
-        Command::Decide { decision, subject, answer } => draft.decide(*decision, *subject, *answer),
+        Command::Decide { decision, subject, answer, evidence } => {
+            draft.decide(*decision, *subject, *answer, *evidence)
+        }
         Command::OpenBudget(open) => draft.open_budget(open),
         Command::Delegate(delegate) => draft.delegate(delegate),
         Command::ChangeBudget { budget, to } => draft.change_budget(*budget, *to),

@@ -26,6 +26,8 @@ pub enum Command {
         decision: DecisionId,
         subject: Digest,
         answer: Answer,
+        /// What it was signed with, where it was: stored with it.
+        evidence: Option<Digest>,
     },
     OpenBudget(OpenBudget),
     /// The holder of a mandate hands part of it on: a node under its own, once a key.

@@ -212,6 +212,8 @@ canon_names!(
         Bearer = 2 "bearer",
         /// A token bound to a key, and a fresh proof of possession by it (RFC 9449).
         Dpop = 3 "dpop",
+        /// A passkey (WebAuthn): it signed this very decision, or began the session that the call came in.
+        Passkey = 4 "passkey",
     }
 );
 

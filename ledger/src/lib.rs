@@ -5,7 +5,7 @@
 //! journal record whose bytes are the change; and a refusal states the rule and both values.
 //!
 //! Read in this order: [`money`], [`budget`], [`window`], [`recurrence`], [`gate`], [`spend`], [`command`], [`book`] (every rule), [`effects`] (what a rule
-//! produces, which is also the journal record), [`event`] (what others are told of it), [`view`] (how a record is taken in), [`journal`], [`proof`] and [`checkpoint`] (what pins it from outside), [`store`] (the port).
+//! produces, which is also the journal record), [`event`] (what others are told of it), [`view`] (how a record is taken in), [`journal`], [`proof`] and [`checkpoint`] (what pins it from outside), [`store`] (the port); [`approver`], what people sign in with.
 //!
 //! What it never does: no I/O, no clock, no SQL, no signature. It does not know what a mandate or a 402 is; it links
 //! to them by digest.
@@ -15,6 +15,7 @@
 extern crate self as ledger;
 
 pub mod account;
+pub mod approver;
 pub mod book;
 pub mod budget;
 pub mod checkpoint;

@@ -14,7 +14,7 @@
 //! [`verify::Verdict::held_to`] asks), [`trust`] (whose root is taken for what), [`certificate`] (X.509 paths), [`did`], [`keys`], [`rejection`], [`limits`]; then
 //! [`v0_1`], the mandates of AP2 v0.1, with [`canonical`] and [`key_binding`] beneath them; [`credential`], [`disclosure`]
 //! and [`serialization`], SD-JWT at large; [`ucp`], a merchant's signature over a UCP checkout; [`vc`], mandates as W3C
-//! Verifiable Credentials; [`openid4vp`], mandates that a wallet signs.
+//! Verifiable Credentials; [`openid4vp`], mandates that a wallet signs; [`webauthn`], approvals that a person's passkey signs.
 //!
 //! A merchant who is paid by card verifies what an agent presents, with the library alone: what was agreed is an argument,
 //! and what is left out of it must be said to be left out.
@@ -93,3 +93,4 @@ pub mod ucp;
 pub mod v0_1;
 pub mod vc;
 pub mod verify;
+pub mod webauthn;

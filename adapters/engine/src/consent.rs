@@ -4,18 +4,24 @@
 //! binds; an approval opens one mandate, once. A crash between the answer and the mandate loses nothing: the answer
 //! given again, or the next look at it by the person, opens it.
 
+mod again;
+pub mod answer;
+mod record;
+pub mod signed;
+
 use std::ops::Range;
 
-use ledger::budget::{Budget, BudgetKind, Caps};
-use ledger::command::{Command, OpenBudget, Propose};
-use ledger::decision::{Answer, Decision, DecisionState};
+use ledger::budget::{Budget, Caps};
+use ledger::command::{Command, Propose};
+use ledger::decision::{Decision, DecisionState};
 use ledger::id::{CallerKind, DecisionId, Digest, Micros, PrincipalId};
 use ledger::money::{Amount, AssetId};
-use ledger::rejection::Rejection;
+use ledger::origin::Build;
 use ledger::store::Document;
 use mandates::party::Merchant;
 use serde::{Deserialize, Serialize};
 
+use crate::consent::record::PayeeOnRecord;
 use crate::error::EngineError;
 use crate::limits::{self, HoursText, LimitState, LimitText, RefundsText};
 use crate::rate::{authority_from_major, authority_to_major};
@@ -95,6 +101,9 @@ pub struct IntentDocument {
     pub agent: PrincipalId,
     /// RFC 7638 thumbprint of the key that will sign for the agent.
     pub agent_key: String,
+    /// What its software was registered as when it asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_build: Option<Build>,
     pub quoted_from_agent: String,
     pub currency: String,
     pub total: String,
@@ -103,6 +112,9 @@ pub struct IntentDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frequency: Option<FrequencyText>,
     pub payees: Option<Vec<MerchantText>>,
+    /// What the registry has of those payees: another key or address is another question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_record: Vec<PayeeOnRecord>,
     pub cart: CartDemand,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitText>,
@@ -115,6 +127,9 @@ pub struct IntentDocument {
     /// Unix seconds.
     pub issued_at: i64,
     pub expires_at: i64,
+    /// Until when it can be answered; not there in documents of before passkeys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_by: Option<i64>,
 }
 
 const INTENT_TYPE: &str = "purser.intent/1";
@@ -140,6 +155,11 @@ pub struct MandateRecord {
     pub line: Vec<Delegator>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_centre: Option<String>,
+    /// The passkey's signature, by the digest of its document, and the record of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<u64>,
 }
 
 pub(crate) const MANDATE_TYPE: &str = "purser.mandate/1";
@@ -183,6 +203,7 @@ impl Engine {
         check_request(&request, payments, tenant)?;
         recurrence::check_life(request.expires_in_seconds, recurrence::distance(request.frequency))?;
         let decision = DecisionId(self.entropy.bytes()?);
+        let answer_by = now.seconds().saturating_add(tenant.limits.decision_seconds);
         let lives = i64::try_from(request.expires_in_seconds).unwrap_or(i64::MAX);
         let document = IntentDocument {
             r#type: INTENT_TYPE.into(),
@@ -191,12 +212,14 @@ impl Engine {
             user: request.user.clone(),
             agent: identity.caller.principal.clone(),
             agent_key: agent.signer.public().thumbprint(),
+            agent_build: agent.build,
             quoted_from_agent: request.description,
             currency: request.currency,
             total: request.total,
             per_payment: request.per_payment,
             payments,
             frequency: request.frequency,
+            on_record: record::on_record(tenant, request.payees.as_deref()),
             payees: request.payees,
             cart: request.cart,
             limits: request.limits,
@@ -205,13 +228,18 @@ impl Engine {
             cost_centre: request.cost_centre.or_else(|| agent.cost_centre.clone()),
             issued_at: now.seconds(),
             expires_at: now.seconds().saturating_add(lives),
+            answer_by: Some(answer_by),
         };
-        let stored = to_document("intent", &document)?;
+        if let Some(approval) = self.asked_already(identity, &document).await? {
+            return Ok(approval);
+        }
+        self.check_prompts(tenant, &document).await?;
+        let stored = to_canonical_document("intent", &document)?;
         let propose = Propose {
             decision,
             subject: stored.digest(),
             approver: request.user,
-            expires_at: Micros::from_seconds(now.seconds().saturating_add(tenant.limits.decision_seconds)),
+            expires_at: Micros::from_seconds(answer_by),
         };
         let answer = self.run(identity, Command::Propose(propose), vec![stored]).await?;
         let decision = answer.decision.ok_or_else(|| EngineError::Broken("a question without a row".into()))?;
@@ -246,25 +274,6 @@ impl Engine {
         Ok(approvals)
     }
 
-    /// The answer of the person. What they saw is named by its digest; any other is refused.
-    pub async fn decide(
-        &self,
-        identity: &Identity,
-        id: DecisionId,
-        subject: Digest,
-        answer: Answer,
-    ) -> Result<Approval, EngineError> {
-        let command = Command::Decide { decision: id, subject, answer };
-        let decided = self.run(identity, command, Vec::new()).await?.decision;
-        let decision = decided.ok_or_else(|| EngineError::Broken("an answer without a row".into()))?;
-        if decision.state == DecisionState::Approved && decision.opened.is_none() {
-            let document = self.intent(identity, decision.subject).await?;
-            self.open_mandate(identity, &document, decision.asked).await?;
-        }
-        let found = self.store.decision(&identity.tenant, id).await?;
-        self.show(identity, found.unwrap_or(decision)).await
-    }
-
     async fn show(&self, identity: &Identity, decision: Decision) -> Result<Approval, EngineError> {
         let document = self.intent(identity, decision.subject).await?;
         Ok(Approval { decision, document })
@@ -273,51 +282,12 @@ impl Engine {
     async fn intent(&self, identity: &Identity, subject: Digest) -> Result<IntentDocument, EngineError> {
         let found = self.store.document(&identity.tenant, subject).await?;
         let bytes = found.ok_or(EngineError::Erased { what: "the question", digest: subject })?.bytes;
+        // What is shown is what was asked, or nothing is.
+        if Digest::of(&bytes) != subject {
+            return Err(EngineError::Broken(format!("the question of digest {subject} has another")));
+        }
         serde_json::from_slice(&bytes)
             .map_err(|error| EngineError::Broken(format!("a question cannot be read: {error}")))
-    }
-
-    /// Signs both mandates and opens the node; the approval is used up in the same unit.
-    async fn open_mandate(
-        &self,
-        identity: &Identity,
-        document: &IntentDocument,
-        asked: u64,
-    ) -> Result<(), EngineError> {
-        let tenant = self.tenant(&identity.tenant)?;
-        let tenant = tenant.as_ref();
-        let parent = self.open_person(tenant, &document.user, &document.currency).await?;
-        let minted = self.mint(tenant, document, asked).await?;
-        let record = MandateRecord {
-            r#type: MANDATE_TYPE.into(),
-            decision: document.decision,
-            user: document.user.clone(),
-            agent: document.agent.clone(),
-            agent_key: document.agent_key.clone(),
-            currency: document.currency.clone(),
-            cart: document.cart,
-            payment: Token::Signed(minted.payment),
-            checkout: Token::Signed(minted.checkout),
-            expires_at: document.expires_at,
-            line: Vec::new(),
-            cost_centre: document.cost_centre.clone(),
-        };
-        let stored = to_document("mandate", &record)?;
-        let open = OpenBudget {
-            id: minted.identity,
-            parent: Some(parent),
-            kind: BudgetKind::Mandate,
-            holder: document.agent.clone(),
-            asset: fiat(&document.currency)?,
-            caps: caps(document)?,
-            decision: Some(document.decision),
-            document: Some(stored.digest()),
-        };
-        match self.run(identity, Command::OpenBudget(open), vec![stored]).await {
-            // Answered twice at once: the other one has opened it.
-            Err(EngineError::Book(Rejection::ApprovalRequired { .. })) | Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 }
 
@@ -381,6 +351,12 @@ pub(crate) fn agent_of<'a>(
 pub(crate) fn to_document<T: Serialize>(kind: &str, value: &T) -> Result<Document, EngineError> {
     let bytes = serde_json::to_vec(value).map_err(|error| EngineError::Broken(error.to_string()))?;
     Ok(Document { kind: kind.to_owned(), bytes })
+}
+
+/// The same in one spelling (RFC 8785), so that whoever holds the values can recompute the digest.
+pub(crate) fn to_canonical_document<T: Serialize>(kind: &str, value: &T) -> Result<Document, EngineError> {
+    let value = serde_json::to_value(value).map_err(|error| EngineError::Broken(error.to_string()))?;
+    Ok(Document { kind: kind.to_owned(), bytes: mandates::canonical::canonical(&value)?.into_bytes() })
 }
 
 pub(crate) fn forbidden(expected: &str, identity: &Identity) -> EngineError {

@@ -193,6 +193,7 @@ impl Engine {
             user: asked.user,
             agent: request.to.clone(),
             agent_key: agent_of(tenant, &request.to)?.signer.public().thumbprint(),
+            agent_build: None,
             quoted_from_agent: asked.description,
             currency: asked.currency,
             total: asked.total,
@@ -200,6 +201,7 @@ impl Engine {
             payments,
             frequency: asked.frequency,
             payees: asked.payees,
+            on_record: Vec::new(),
             cart: asked.cart,
             limits: asked.limits,
             hours: asked.hours,
@@ -207,6 +209,7 @@ impl Engine {
             cost_centre: asked.cost_centre,
             issued_at: now,
             expires_at: now.saturating_add(lives),
+            answer_by: None,
         })
     }
 
@@ -291,6 +294,8 @@ fn child_record(parent: &MandateView, terms: &IntentDocument, hops: &Hops) -> Ma
         payment: Token::ToSign(hops.payment.clone()),
         checkout: Token::ToSign(hops.checkout.clone()),
         expires_at: terms.expires_at,
+        approval: None,
+        answered: None,
         line: above.line.iter().cloned().chain([by]).collect(),
         cost_centre: terms.cost_centre.clone(),
     }

@@ -72,6 +72,10 @@ pub enum EngineError {
     Delegation { code: &'static str, expected: String, found: String },
     #[error("fewer than {limit} {what} of one agent were expected, there are {found}; try again in {retry_after} s")]
     QuotaExceeded { what: &'static str, limit: u32, found: u32, retry_after: u32 },
+    #[error(
+        "fewer than {limit} questions to {user} within an hour were expected, {found} were put; in {retry_after} s again"
+    )]
+    PromptBudget { user: String, limit: u32, found: u32, retry_after: u32 },
     #[error("the chain cannot be asked: {0}")]
     ChainUnavailable(String),
     #[error("the chain refused: {0}")]
@@ -88,6 +92,18 @@ pub enum EngineError {
     Vault(VaultError),
     #[error("the signer: {0}")]
     Signer(#[from] SignError),
+    #[error(transparent)]
+    Passkey(#[from] mandates::webauthn::Refused),
+    #[error("tenant {tenant} takes approvals that a passkey signed; a token alone came")]
+    PasskeyRequired { tenant: String },
+    #[error("a passkey of {principal} was expected, one that is not registered came")]
+    PasskeyUnknown { principal: String },
+    #[error("an invitation that is good was expected; this one was used, is over, or never was")]
+    InvitationUnknown,
+    #[error("an answer to a challenge that stands was expected; this one was answered, or is over")]
+    SignInExpired,
+    #[error("{what} was {expected} when the question was put, it is {found} now; it is to be asked again")]
+    QuestionChanged { what: &'static str, expected: String, found: String },
     #[error("this service has no {0}; its configuration would name one")]
     NotConfigured(&'static str),
     #[error("a defect of this service: {0}")]
@@ -120,6 +136,7 @@ impl EngineError {
             Self::ReceiptContradicts { .. } => "receipt_contradicts",
             Self::Delegation { code, .. } => code,
             Self::QuotaExceeded { .. } => "quota_exceeded",
+            Self::PromptBudget { .. } => "prompt_budget",
             Self::ChainUnavailable(_) => "chain_unavailable",
             Self::ChainRefused(_) => "chain_refused",
             Self::StoreUnavailable(_) => "store_unavailable",
@@ -128,6 +145,12 @@ impl EngineError {
             Self::ScreeningUnavailable(_) => "screening_unavailable",
             Self::Vault(error) => error.code(),
             Self::Signer(_) => "signer_unavailable",
+            Self::Passkey(refused) => refused.code.as_str(),
+            Self::PasskeyRequired { .. } => "passkey_required",
+            Self::PasskeyUnknown { .. } => "passkey_unknown",
+            Self::InvitationUnknown => "invitation_unknown",
+            Self::SignInExpired => "sign_in_expired",
+            Self::QuestionChanged { .. } => "question_changed",
             Self::NotConfigured(_) => "not_configured",
             Self::Broken(_) => "internal_error",
         }
@@ -146,10 +169,15 @@ impl EngineError {
             | Self::VerifierUnknown { .. }
             | Self::ScreeningDenied(_)
             | Self::CartRequired => Kind::Refused,
-            Self::Forbidden { .. } => Kind::Forbidden,
-            Self::QuotaExceeded { .. } => Kind::TooMany,
+            Self::Forbidden { .. }
+            | Self::Passkey(_)
+            | Self::PasskeyRequired { .. }
+            | Self::PasskeyUnknown { .. }
+            | Self::InvitationUnknown
+            | Self::SignInExpired => Kind::Forbidden,
+            Self::QuotaExceeded { .. } | Self::PromptBudget { .. } => Kind::TooMany,
             Self::NotFound { .. } => Kind::NotFound,
-            Self::ReceiptContradicts { .. } => Kind::Conflict,
+            Self::ReceiptContradicts { .. } | Self::QuestionChanged { .. } => Kind::Conflict,
             Self::Vault(error) => kind_of_vault(error),
             Self::Erased { .. } => Kind::Gone,
             // A node that refuses is no verdict on what the caller asked, either.

@@ -2,10 +2,12 @@
 
 mod check;
 
+use ledger::decision::Decision;
 use ledger::effects::Operation;
 use ledger::id::{BudgetId, DecisionId, Digest, PrincipalId, SpendId};
 use ledger::money::Amount;
 use ledger::spend::{Spend, SpendState};
+use ledger::store::JournalEntry;
 use mandates::base64url;
 use mandates::json::Object;
 use serde::{Deserialize, Serialize};
@@ -14,8 +16,10 @@ use x402::wire::{PaymentPayload, PaymentRequired};
 
 pub use self::check::{Finding, check, not_proved};
 use crate::closing::Addressee;
+use crate::consent::MandateRecord;
 use crate::error::EngineError;
 use crate::rate::Peg;
+use crate::tenant::Tenant;
 use crate::token::Delegator;
 use crate::vault::Allowed;
 use crate::{Engine, Identity, book};
@@ -99,6 +103,11 @@ pub struct EvidenceFile {
     pub transaction: Option<String>,
     pub bundle: String,
     pub decision: String,
+    /// Where a passkey signed the decision: the stored text of that, and the record of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Record>,
     pub payload: Option<PaymentPayload>,
     /// What was given to the verifier of the payment mandate, and what they answered: the stored texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,15 +166,9 @@ impl Engine {
         let papers = self.text_named(identity, id, &[Operation::Submit]).await?;
         let receipt = self.text_named(identity, id, &[Operation::Settle, Operation::Release]).await?;
         let contradiction = self.text_named(identity, id, &[Operation::Misspend]).await?;
-        let mut records = Vec::new();
-        for (entry, _) in self.store.records_of_spend(&identity.tenant, id).await? {
-            records.push(Record {
-                seq: entry.seq,
-                bytes: base64url::encode(&entry.bytes),
-                salt: hex::encode(tenant.salt.salt(entry.seq)),
-                leaf: entry.leaf,
-            });
-        }
+        let found = self.store.records_of_spend(&identity.tenant, id).await?;
+        let records = found.into_iter().map(|(entry, _)| opened(&tenant, entry)).collect();
+        let (approval, answered) = self.approval_of(identity, &tenant, &decision).await?;
         let (journal_entries, journal_root) = self.store.head(&identity.tenant).await?;
         Ok(EvidenceFile {
             r#type: FILE_TYPE.into(),
@@ -175,6 +178,8 @@ impl Engine {
             transaction: spend.transaction.as_ref().map(ToString::to_string),
             bundle: bundle_text,
             decision: self.document_text(identity, decision.subject).await?,
+            approval,
+            answered,
             payload,
             papers,
             receipt,
@@ -184,6 +189,27 @@ impl Engine {
             journal_root,
             issuer_keys: tenant.roots.to_jwks(),
         })
+    }
+
+    /// What a passkey signed of it, and the record of the answer; nothing where a token was enough.
+    async fn approval_of(
+        &self,
+        identity: &Identity,
+        tenant: &Tenant,
+        decision: &Decision,
+    ) -> Result<(Option<String>, Option<Record>), EngineError> {
+        let Some(opened_by_it) = decision.opened else { return Ok((None, None)) };
+        let budget = self.store.budget(&identity.tenant, opened_by_it).await?;
+        let Some(document) = budget.and_then(|budget| budget.document) else { return Ok((None, None)) };
+        let record: MandateRecord = serde_json::from_str(&self.document_text(identity, document).await?)
+            .map_err(|error| EngineError::Broken(format!("a mandate cannot be read: {error}")))?;
+        let Some(approval) = record.approval else { return Ok((None, None)) };
+        let text = self.document_text(identity, approval).await?;
+        let answered = match record.answered {
+            Some(seq) => self.store.records(&identity.tenant, seq, 1).await?.into_iter().next(),
+            None => None,
+        };
+        Ok((Some(text), answered.map(|(entry, _)| opened(tenant, entry))))
     }
 
     async fn text_named(
@@ -200,7 +226,7 @@ impl Engine {
 
     async fn payload_again(
         &self,
-        tenant: &crate::tenant::Tenant,
+        tenant: &Tenant,
         offered: &Offered,
         spend: &Spend,
     ) -> Result<PaymentPayload, EngineError> {
@@ -211,5 +237,15 @@ impl Engine {
         let expected = book::expected_of_spend(spend)?;
         let unsigned = offer.authorize(expected.key.payer, expected.key.nonce, 0, expected.valid_before)?;
         Ok(wallet.sign(spend, &unsigned).await?)
+    }
+}
+
+/// A record with the salt that opens its leaf.
+fn opened(tenant: &Tenant, entry: JournalEntry) -> Record {
+    Record {
+        seq: entry.seq,
+        bytes: base64url::encode(&entry.bytes),
+        salt: hex::encode(tenant.salt.salt(entry.seq)),
+        leaf: entry.leaf,
     }
 }

@@ -5,12 +5,13 @@
 //! chain shows. Each use case sequences the ports and holds no rule: rules are in `mandates`, `x402` and `ledger`.
 //!
 //! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`closing`] (the same for verifiers other than us), [`vault`] (the same for merchants who redeem a token), [`reconcile`] (what
-//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`checkout`] (a merchant's checkouts), [`order`] (what is sold once), [`consent`] (how a mandate comes to be), [`delegate`] (how it is handed on).
+//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`checkout`] (a merchant's checkouts), [`order`] (what is sold once), [`consent`] (how a mandate comes to be), [`approver`] (who sits before its page), [`delegate`] (how it is handed on).
 //!
 //! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
 //! library.
 
 mod accept;
+pub mod approver;
 pub mod attest;
 pub mod audit;
 pub mod authorize;
@@ -63,6 +64,7 @@ use mandates::verify::RootMemory;
 use x402::chain::Chain;
 use x402::network::{AssetTable, Network};
 
+use crate::approver::Pages;
 pub use crate::book::service;
 use crate::checkout::Tokens;
 use crate::desk::Desk;
@@ -100,6 +102,8 @@ pub struct Engine {
     pub sessions: OnceLock<Arc<dyn Sessions>>,
     /// Set by a service whose shop takes tokens of payment handlers.
     pub checkout_tokens: OnceLock<Arc<dyn Tokens>>,
+    /// Set by a service that shows people pages.
+    pub pages: OnceLock<Pages>,
     /// Roots that were verified before.
     remembered: RootMemory,
     tenants: RwLock<Tenants>,
@@ -136,6 +140,7 @@ impl Engine {
             screening: OnceLock::new(),
             sessions: OnceLock::new(),
             checkout_tokens: OnceLock::new(),
+            pages: OnceLock::new(),
             remembered: RootMemory::default(),
             tenants,
             confirmations: NonZeroU64::MIN,

@@ -86,6 +86,9 @@ impl Engine {
             return Ok(());
         }
         subject.documents.insert(digest, document);
+        if let Some(approval) = record.approval {
+            self.collect(tenant, approval, subject).await?;
+        }
         if budget.state != BudgetState::Revoked && record.expires_at > self.clock.now().seconds() {
             subject.in_use.push(format!("mandate {} is {}", budget.id, budget.state));
         }

@@ -9,6 +9,7 @@ use ledger::budget::Caps;
 use ledger::id::{PayeeId, PrincipalId, TenantId, TenantSecret};
 use ledger::journal::SaltKey;
 use ledger::money::Amount;
+use ledger::origin::Build;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use x402::chain::Relayer;
@@ -39,6 +40,8 @@ pub struct Tenant {
     pub trust: Option<Arc<dyn TrustSource>>,
     /// What this tenant's receipts verify with, those of former keys too.
     pub receipt_keys: KeySet,
+    /// What an approval takes.
+    pub approval: ApprovalRule,
     pub people: BTreeMap<PrincipalId, Person>,
     pub agents: BTreeMap<PrincipalId, Agent>,
     pub merchants: BTreeMap<PrincipalId, MerchantRole>,
@@ -58,6 +61,16 @@ pub struct Tenant {
     pub vault: Option<Vault>,
 }
 
+/// With what a person approves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApprovalRule {
+    /// A token of theirs is enough, and a passkey is taken.
+    #[default]
+    Token,
+    /// Their passkey signs exactly what they were shown.
+    Passkey,
+}
+
 /// A human who answers for agents.
 pub struct Person {
     /// What all of this person's mandates may spend together, in units of authority.
@@ -72,6 +85,8 @@ pub struct Agent {
     pub retired: Vec<Arc<dyn MandateSigner>>,
     /// The human who answers for it.
     pub sponsor: PrincipalId,
+    /// What its software is registered as.
+    pub build: Option<Build>,
     /// Of the mandates that it asks for, where it says none.
     pub cost_centre: Option<String>,
 }
@@ -114,6 +129,8 @@ pub struct Limits {
     pub closing_seconds: i64,
     /// How long a question to a human stands.
     pub decision_seconds: i64,
+    /// How many are put to one of them within an hour; any number where nothing is said.
+    pub prompts_per_hour: Option<u32>,
     /// How many payments of one agent may be open at once.
     pub open_payments: u32,
     /// How many refusals that the journal keeps an agent may cause at once; one a second comes back.
@@ -141,6 +158,7 @@ impl Default for Limits {
             payment_seconds: 60,
             closing_seconds: 300,
             decision_seconds: 900,
+            prompts_per_hour: None,
             open_payments: 10_000,
             refusals_burst: 200,
             delegations_burst: 100,

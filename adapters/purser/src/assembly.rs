@@ -10,6 +10,7 @@ use alloy_primitives::{Address, B256};
 use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
+use engine::approver::Pages;
 use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
@@ -108,8 +109,10 @@ pub fn engine(
     // One time for what is judged before the book and in it.
     let (clock, entropy) = (Arc::new(BookClock(store.clock())), Arc::new(OsEntropy));
     let sessions = Arc::new(store.clone());
+    let pages = Pages { approvers: Arc::new(store.clone()), party: config.relying_party() };
     let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
     let _ = engine.sessions.set(sessions);
+    let _ = engine.pages.set(pages);
     let lists = Fetcher::new(config.reach()).map(PublishedLists::new).map_err(AssemblyError::Fetcher)?;
     let _ = engine.status_lists.set(Arc::new(lists));
     if let Some(screening) = &config.screening {
@@ -156,6 +159,8 @@ fn assemble(
     times.closing_seconds = tenant.closing_seconds.unwrap_or(times.closing_seconds);
     times.open_payments = tenant.open_payments.unwrap_or(times.open_payments);
     times.refusals_burst = tenant.refusals_burst.unwrap_or(times.refusals_burst);
+    times.decision_seconds = tenant.decision_seconds.unwrap_or(times.decision_seconds);
+    times.prompts_per_hour = tenant.prompts_per_hour;
     times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);
     times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
     times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
@@ -178,6 +183,7 @@ fn assemble(
         trust: trust(config, tenant, set(Purpose::Provider)?)?,
         roots: set(Purpose::Provider)?,
         receipt_keys: set(Purpose::Receipts)?,
+        approval: tenant.approval.into(),
         people: people.collect::<Result<_, AssemblyError>>()?,
         agents: agents(tenant, ring)?,
         merchants: merchants(tenant, ring)?,
@@ -221,7 +227,10 @@ fn agents(tenant: &TenantConfig, ring: &Ring) -> Result<BTreeMap<ledger::id::Pri
         let refused =
             |error| AssemblyError::Tenant { tenant: tenant.id.clone(), why: format!("agent {}: {error}", agent.id) };
         cost_centre.as_deref().map_or(Ok(()), check_cost_centre).map_err(refused)?;
-        Ok((principal(&agent.id)?, Agent { signer, retired, sponsor: principal(&agent.sponsor)?, cost_centre }))
+        Ok((
+            principal(&agent.id)?,
+            Agent { signer, retired, sponsor: principal(&agent.sponsor)?, build: agent.build, cost_centre },
+        ))
     };
     tenant.agents.iter().map(agent).collect()
 }

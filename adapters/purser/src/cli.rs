@@ -1,6 +1,7 @@
 //! The command line. Stable: scripts and other people's test suites call it.
 
 mod books;
+mod people;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ pub use self::books::{
     BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, Outcome, ReceivablesArgs, ReconcileArgs, ResolveArgs,
     SpendsArgs,
 };
+pub use self::people::PrincipalInvite;
 use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
 use crate::mcp::McpArgs;
@@ -167,6 +169,8 @@ pub enum PrincipalAction {
     Add(Box<PrincipalAdd>),
     /// Draw a key: the private JWK into FILE, the public one on standard output.
     NewKey(PrincipalKey),
+    /// Let a person register a passkey: prints the page's address with a code that is good once.
+    Invite(PrincipalInvite),
 }
 
 #[derive(Debug, Args)]

@@ -6,9 +6,9 @@ use crate::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
-    acquirer, approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init, keys,
-    mcp, operate, pay, principal, proxy, receivables, reconcile, resolve, restore, serve, stop, subject, telemetry,
-    verify,
+    acquirer, approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init,
+    invitation, keys, mcp, operate, pay, principal, proxy, receivables, reconcile, resolve, restore, serve, stop,
+    subject, telemetry, verify,
 };
 use clap::Parser;
 
@@ -65,6 +65,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Principal(args) => match &args.action {
             PrincipalAction::Add(add) => principal::add(add).map(|()| ExitCode::SUCCESS),
             PrincipalAction::NewKey(key) => principal::new_key(key).map(|()| ExitCode::SUCCESS),
+            PrincipalAction::Invite(invite) => invitation::run(invite).await.map(|()| ExitCode::SUCCESS),
         },
         Command::Approve(args) => approve::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => {

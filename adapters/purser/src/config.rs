@@ -1,6 +1,7 @@
 //! The configuration of a service: one TOML file, every field named here. `dev` and `demo` build the same value in
 //! memory.
 
+mod approval;
 mod facilitate;
 mod limits;
 mod payees;
@@ -22,8 +23,9 @@ use ledger::origin::Build;
 use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
+pub use approval::{ApprovalConfig, BearerConfig};
 pub use facilitate::FacilitateConfig;
-pub use limits::{HotWalletMax, LimitsConfig, RateConfig};
+pub use limits::{HotWalletMax, LimitsConfig, RateConfig, WalletConfig};
 pub use payees::{AcpConfig, PayeeConfig, VaultConfig};
 pub use release::{BeyondExposure, ReleaseConfig, ReleaseWhen};
 use safety::DEVNET_CHAIN_ID;
@@ -76,14 +78,6 @@ pub struct Config {
     pub sweep_millis: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BearerConfig {
-    #[default]
-    Reading,
-    Everything,
-}
-
 const fn sweep_millis() -> u64 {
     1_000
 }
@@ -131,6 +125,14 @@ pub struct AssetConfig {
 #[serde(deny_unknown_fields)]
 pub struct TenantConfig {
     pub id: String,
+    /// What an approval takes: `token` or `passkey`.
+    #[serde(default)]
+    pub approval: ApprovalConfig,
+    /// How long a question to a person stands, and how many are put to one within an hour.
+    #[serde(default)]
+    pub decision_seconds: Option<i64>,
+    #[serde(default)]
+    pub prompts_per_hour: Option<u32>,
     pub currency: String,
     /// The cap of the whole tenant in major units; none where nothing is said.
     #[serde(default)]
@@ -199,11 +201,6 @@ pub struct TenantConfig {
     #[serde(default)]
     pub refusals_burst: Option<u32>,
 }
-
-/// Nothing to say yet: that it stands there makes the tenant pay.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WalletConfig {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -327,6 +324,9 @@ impl Config {
         let mut fixed = self.clone();
         for tenant in &mut fixed.tenants {
             *tenant = TenantConfig {
+                approval: ApprovalConfig::Token,
+                decision_seconds: None,
+                prompts_per_hour: None,
                 cap: None,
                 limits: Vec::new(),
                 hours: None,

@@ -2,6 +2,7 @@
 
 mod a2a;
 pub mod acp;
+mod approvals;
 pub(crate) mod exports;
 pub(crate) mod home;
 mod mcp;
@@ -250,6 +251,7 @@ impl DevService {
             "agent": { "id": AGENT, "token": agent, "client_id": client_name(HOME, AGENT), "key": agent_key },
             "mandate": mandate,
             "user": { "id": USER, "token": user },
+            "approvals": self.approvals().await?,
             "merchant": {
                 "id": MERCHANT,
                 "token": self.token(SHOP, MERCHANT, CallerKind::Merchant)?,
@@ -345,6 +347,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
     } else {
         if !args.json {
             eprintln!("Purser is running at {} until you stop it; the line below is for machines.", service.url());
+            eprintln!("Answer its agents in a browser: {}", line["approvals"]["register_url"].as_str().unwrap_or("-"));
         }
         println!("{line}");
     }

@@ -91,6 +91,7 @@ fn text(args: &InitArgs, known: &Known, folder: &Path, till: &str) -> Result<Str
         ("{rpc_url}", rpc_url.to_owned()),
         ("{chain_id}", chain_id.to_string()),
         ("{allow}", allow.to_owned()),
+        ("{approval}", if chain_id == 31_337 { "token" } else { "passkey" }.to_owned()),
         ("{row}", row),
         ("{asset_id}", asset_id),
         ("{asset}", asset),

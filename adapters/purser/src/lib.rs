@@ -28,6 +28,7 @@ pub mod export;
 pub mod fence;
 pub mod fetch;
 pub mod init;
+mod invitation;
 pub mod issuers;
 pub mod keys;
 pub mod ledger;

@@ -149,6 +149,7 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Call
     let metrics = if config.open_metrics { MetricsReaders::Everyone } else { MetricsReaders::Operators };
     let mut settings =
         Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, metrics, ..Settings::default() };
+    settings.page_url = config.page_url();
     settings.names = names(&config.chain).map_err(|error| error.to_string())?;
     let (mut paid, mut shop, mut agent) = (Router::new(), Shop::default(), a2a::sold::Shop::default());
     let since = jiff::Timestamp::now().to_string();

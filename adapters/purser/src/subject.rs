@@ -4,12 +4,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use engine::subject::Subject;
+use ledger::approver::Approvers as _;
 use ledger::id::TenantId;
 use serde_json::{Value, json};
 use store::Schema;
 
 use crate::assembly::open_store;
 use crate::checkpoint::LedgerTenant;
+use crate::config::Config;
 use crate::operate::{connected, ring};
 
 #[derive(Debug, Args)]
@@ -22,7 +24,7 @@ pub struct SubjectArgs {
 }
 
 struct Looked {
-    config: crate::config::Config,
+    config: Config,
     tenant: TenantId,
     subject: Subject,
 }
@@ -60,6 +62,23 @@ pub async fn erase(args: &SubjectArgs) -> Result<(), String> {
     }
     let digests: Vec<_> = subject.documents.keys().copied().collect();
     let erased = store::erase(&config.database, &tenant, &digests).await.map_err(|error| error.to_string())?;
+    let passkeys = end_passkeys(&config, &tenant, &args.subject).await?;
     println!("{erased} documents of {} were erased; the journal and its proofs stand", args.subject);
+    if passkeys > 0 {
+        println!("{passkeys} passkeys, and what they began, were taken out");
+    }
     Ok(())
+}
+
+async fn end_passkeys(config: &Config, tenant: &TenantId, person: &str) -> Result<usize, String> {
+    let said = |error: ledger::store::StoreError| error.to_string();
+    let person = person.parse().map_err(|_| format!("{person} is no principal"))?;
+    let ring = ring(config, Schema::Refuse).await?;
+    let store = open_store(config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
+    let passkeys = store.passkeys_of(tenant, &person).await.map_err(said)?;
+    for passkey in &passkeys {
+        store.end_passkey(&passkey.credential).await.map_err(said)?;
+    }
+    store.close().await.map_err(said)?;
+    Ok(passkeys.len())
 }

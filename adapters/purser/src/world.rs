@@ -158,6 +158,9 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
 fn tenant(id: &str) -> TenantConfig {
     TenantConfig {
         id: id.into(),
+        approval: Default::default(),
+        decision_seconds: None,
+        prompts_per_hour: None,
         currency: "USD".into(),
         cap: None,
         limits: Vec::new(),

@@ -5,6 +5,7 @@
 mod book;
 mod mandate;
 mod ours;
+mod passkey;
 mod payment;
 mod vault;
 
@@ -13,6 +14,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use ledger::rejection::RejectionCode;
 use mandates::rejection::Code;
+use mandates::webauthn::PasskeyCode;
 use serde_json::{Value, json};
 use x402::reason::Reason;
 
@@ -40,7 +42,8 @@ fn all() -> Vec<(&'static str, About)> {
     let mandates = Code::ALL.iter().map(|code| (code.as_str(), mandate::about(*code)));
     let payments = Reason::ALL.iter().map(|reason| (reason.as_str(), payment::about(*reason)));
     let ours = ours::OURS.iter().chain(vault::VAULT).map(|(code, cause, mend)| (*code, About { cause, mend }));
-    let mut all: Vec<_> = book.chain(ours).chain(payments).chain(mandates).collect();
+    let passkeys = PasskeyCode::ALL.iter().map(|code| (code.as_str(), passkey::about(*code)));
+    let mut all: Vec<_> = book.chain(ours).chain(payments).chain(mandates).chain(passkeys).collect();
     all.sort_by_key(|(code, _)| *code);
     all.dedup_by_key(|(code, _)| *code);
     all

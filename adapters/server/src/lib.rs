@@ -10,6 +10,7 @@
 
 pub mod a2a;
 mod acp;
+mod approve;
 mod books;
 pub mod call;
 mod carrier;
@@ -78,6 +79,8 @@ pub struct App {
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub public_url: String,
+    /// Where browsers find the pages: the same, or `localhost` where that is a number of this machine.
+    pub page_url: String,
     /// Whose book the facilitator routes post in.
     pub facilitator: Option<TenantId>,
     /// Whose roots a caller without a token verifies under; `None` where verifying takes a token.
@@ -154,6 +157,7 @@ pub fn router(app: App, paid: Router, mcp: mcp::door::Setup, agent: Arc<a2a::sol
     let api = table(app.clone()).layer(middleware::from_fn(explain));
     table(app.clone())
         .merge(paid)
+        .merge(approve::routes(app.clone()))
         .merge(mcp::door::routes(app.clone(), api, mcp))
         .merge(a2a::door::routes(app.clone(), agent))
         .merge(acp::routes(app))

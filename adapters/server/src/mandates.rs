@@ -28,7 +28,8 @@ pub async fn ask(
     Body(request): Body<IntentRequest>,
 ) -> Result<Response, Problem> {
     let approval = app.engine.propose_intent(&identity, request).await?;
-    let mut response = ok(json!({ "approval": approval_json(&app, &approval) }));
+    let url = crate::approve::address(&app, approval.decision.id);
+    let mut response = ok(json!({ "approval": approval_json(&app, &approval), "approval_url": url }));
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
 }
@@ -107,7 +108,7 @@ fn approval_json(app: &App, approval: &Approval) -> Value {
     let decision = &approval.decision;
     json!({
         "id": decision.id,
-        "url": format!("{}/v1/approvals/{}", app.settings.public_url, decision.id),
+        "url": crate::approve::address(app, decision.id),
         "state": decision.state.as_str(),
         "digest": decision.subject,
         "approver": decision.approver,

@@ -84,7 +84,8 @@ impl From<EngineError> for Problem {
                 Ok(Value::Object(values)) => values,
                 _ => Map::new(),
             },
-            EngineError::QuotaExceeded { limit, found, retry_after, .. } => Map::from_iter([
+            EngineError::QuotaExceeded { limit, found, retry_after, .. }
+            | EngineError::PromptBudget { limit, found, retry_after, .. } => Map::from_iter([
                 ("limit".to_owned(), (*limit).into()),
                 ("found".to_owned(), (*found).into()),
                 ("retry_after".to_owned(), (*retry_after).into()),

@@ -6,6 +6,7 @@ use ledger::codec::decode;
 use ledger::id::{Digest, TenantId};
 use ledger::store::StoreError;
 
+use crate::approvers::copy_passkeys;
 use crate::cell::{Cell, Cells};
 use crate::connection::{Connection, Opener, Schema};
 use crate::failure::Failure;
@@ -133,6 +134,7 @@ async fn rows_of(source: &mut Connection, target: &mut Connection) -> Result<Vec
         return Err(Failure::Unavailable(format!("an empty database was expected, {taken} tenants or keys are there")));
     }
     keys(source, target).await?;
+    copy_passkeys(source, target).await?;
     let mut copied = Vec::new();
     for row in source.fetch("SELECT tenant FROM head WHERE size > 0 ORDER BY tenant", []).await? {
         let tenant: TenantId = row.parsed(0)?;

@@ -8,12 +8,13 @@
 //!
 //! Read in this order: `migrations/*/0001_book.sql`, [`SqlStore`] here, `lane` (queue and writer), `unit` (one unit of
 //! work), `load` and `write` (what goes in and out), `rows` and `table` (how things lie in tables), `cell` and
-//! `connection` (where the engines differ), `read`, `verify`; `keys` and `checkouts` beside them.
+//! `connection` (where the engines differ), `read`, `verify`; `keys`, `checkouts` and `approvers` beside them.
 //!
 //! What it never does: no money rule, no check of a signature, no opening of a sealed key, no decision what a document
 //! means. It never updates or deletes a journal row, never answers before COMMIT, never takes a failed COMMIT for a
 //! failed command, and never a COMMIT with a warning for a done one.
 
+mod approvers;
 mod cell;
 mod checkouts;
 mod connection;
@@ -135,6 +136,8 @@ struct Shared {
     lanes: Mutex<Lanes>,
     /// What checkouts are written over; opened at the first write.
     checkouts: tokio::sync::Mutex<Option<Connection>>,
+    /// For what is written beside the books.
+    approvers: tokio::sync::Mutex<Option<connection::Connection>>,
 }
 
 #[derive(Default)]
@@ -180,6 +183,7 @@ impl SqlStore {
             options,
             lanes: Mutex::default(),
             checkouts: Default::default(),
+            approvers: Default::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -200,6 +204,9 @@ impl SqlStore {
             if let Err(error) = task.await {
                 tracing::error!(reason = %error, "a lane ended badly");
             }
+        }
+        if let Some(connection) = self.shared.approvers.lock().await.take() {
+            connection.close().await?;
         }
         self.shared.readers.close().await;
         if let Some(connection) = self.shared.checkouts.lock().await.take() {

@@ -1,6 +1,7 @@
 //! The store against the book in memory, against many callers, against the engines' own shells, and against a flipped
 //! byte. What is the store's contract is asked of both engines.
 
+mod approvers;
 mod cancelled;
 mod cluster;
 mod concurrency;

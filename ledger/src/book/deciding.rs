@@ -4,7 +4,7 @@ use super::{Draft, Outcome, done, unknown_budget};
 use crate::budget::{Budget, BudgetKind, BudgetState, Caps, PATH_NODES_MAX};
 use crate::command::{OpenBudget, Propose};
 use crate::decision::{Answer, Decision, DecisionState};
-use crate::effects::{BudgetStateChange, CapsChange, Operation};
+use crate::effects::{BudgetStateChange, CapsChange, Fact, Operation};
 use crate::id::{BudgetId, CallerKind, DecisionId, Digest};
 use crate::money::Amount;
 use crate::rejection::{Refusal, Rejection};
@@ -35,7 +35,13 @@ impl Draft<'_> {
     }
 
     /// No agent, merchant or operator decides, whatever else they may do.
-    pub(super) fn decide(&self, id: DecisionId, subject: Digest, answer: Answer) -> Result<Outcome, Refusal> {
+    pub(super) fn decide(
+        &self,
+        id: DecisionId,
+        subject: Digest,
+        answer: Answer,
+        evidence: Option<Digest>,
+    ) -> Result<Outcome, Refusal> {
         let caller = &self.request.caller;
         if caller.kind != CallerKind::User {
             return Err(Rejection::OnlyAUserDecides { found: caller.kind.to_string() }.into());
@@ -66,6 +72,7 @@ impl Draft<'_> {
         }
         let mut effects = self.effects(Operation::Decide);
         effects.decision = Some(Decision { state, ..found.clone() });
+        effects.fact = evidence.map(Fact::Reference);
         done(effects)
     }
 

@@ -1,5 +1,6 @@
 //! Checking an evidence file offline, with the keys that the verifier trusts.
 
+mod approval;
 mod presented;
 mod redeemed;
 
@@ -66,6 +67,9 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
     find("spend", check_spend(file, &spend));
     find("origin", check_origin(&records, &spend));
     find("decision", check_decision(file, &bundle));
+    if let Some(text) = &file.approval {
+        find("approval", approval::check(file, text));
+    }
     find("mandate_chain", check_chain(&bundle, &spend, &records, trusted));
     match &bundle.rail {
         Rail::X402(offered) => {
@@ -87,7 +91,10 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
 /// What a file does not prove, however well it verifies: each with where the proof would come from.
 pub fn not_proved(file: &EvidenceFile) -> Vec<&'static str> {
     let mut left = vec![
-        "that the person decided: the decision's text is bound, who answered it is the issuer's word",
+        match file.approval {
+            Some(_) => "that the passkey is the person's: the issuer registered it for them",
+            None => "that the person decided: the decision's text is bound, who answered it is the issuer's word",
+        },
         "that these are all records of the payment, or that this journal is the one that others saw: \
             ask for `purser ledger prove`, and compare its checkpoint with one that was kept elsewhere",
         "that the mandate was not revoked when it was used: the issuer's status list says that of now",
@@ -107,25 +114,26 @@ fn open_records(file: &EvidenceFile) -> Result<Vec<Effects>, String> {
     if file.records.is_empty() {
         return Err("the file has no journal records".into());
     }
-    let open = |record: &Record| {
-        let bytes = base64url::decode(&record.bytes).ok_or("a record is not base64url")?;
-        let salt = hex::decode(&record.salt).ok().and_then(|salt| <[u8; 32]>::try_from(salt).ok());
-        let salt = salt.ok_or("a salt is not 32 bytes of hexadecimal")?;
-        if leaf(&salt, &bytes) != record.leaf {
-            return Err(format!(
-                "record {} and its salt give leaf {}, the file says {}",
-                record.seq,
-                leaf(&salt, &bytes),
-                record.leaf
-            ));
-        }
-        let effects = Effects::from_bytes(&bytes).map_err(|error| error.to_string())?;
-        match effects.seq == record.seq {
-            true => Ok(effects),
-            false => Err(format!("record {} says that it is {}", record.seq, effects.seq)),
-        }
-    };
     file.records.iter().map(open).collect()
+}
+
+fn open(record: &Record) -> Result<Effects, String> {
+    let bytes = base64url::decode(&record.bytes).ok_or("a record is not base64url")?;
+    let salt = hex::decode(&record.salt).ok().and_then(|salt| <[u8; 32]>::try_from(salt).ok());
+    let salt = salt.ok_or("a salt is not 32 bytes of hexadecimal")?;
+    if leaf(&salt, &bytes) != record.leaf {
+        return Err(format!(
+            "record {} and its salt give leaf {}, the file says {}",
+            record.seq,
+            leaf(&salt, &bytes),
+            record.leaf
+        ));
+    }
+    let effects = Effects::from_bytes(&bytes).map_err(|error| error.to_string())?;
+    match effects.seq == record.seq {
+        true => Ok(effects),
+        false => Err(format!("record {} says that it is {}", record.seq, effects.seq)),
+    }
 }
 
 fn same<T: PartialEq + fmt::Display>(what: &str, expected: T, found: T) -> Result<(), String> {

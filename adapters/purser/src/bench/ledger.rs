@@ -106,7 +106,7 @@ impl Bench {
         let (approver, expires_at) = (user.principal.clone(), Micros(i64::MAX));
         let propose = Propose { decision, subject, approver, expires_at };
         run(&self.store, &self.tenant, caller(CallerKind::Agent, "agent")?, Command::Propose(propose)).await?;
-        let decide = Command::Decide { decision, subject, answer: Answer::Approve };
+        let decide = Command::Decide { decision, subject, answer: Answer::Approve, evidence: None };
         run(&self.store, &self.tenant, user, decide).await?;
         self.open_node(id, parent, BudgetKind::Mandate, Some(decision)).await
     }

@@ -47,3 +47,8 @@ pub struct HotWalletMax {
     /// Atomic units.
     pub amount: ledger::money::Amount,
 }
+
+/// Nothing to say yet: that it stands there makes the tenant pay.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalletConfig {}

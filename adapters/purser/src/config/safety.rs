@@ -40,6 +40,7 @@ impl Config {
                 return Err(ConfigError::AnyoneOffDevnet { field, tenant, chain_id });
             }
         }
+        self.check_approval()?;
         if is_test_chain(self.chain.chain_id) || self.chain.allow_mainnet {
             return Ok(());
         }

@@ -4,6 +4,39 @@
 /// that it meets.
 pub(super) const OURS: &[(&str, &str, &str)] = &[
     (
+        "passkey_required",
+        "The tenant takes approvals that a passkey signed, and a token alone came.",
+        "Open the approval's `url`, or say no: that takes no passkey.",
+    ),
+    (
+        "passkey_unknown",
+        "The passkey is not registered for the person who is signed in.",
+        "The operator invites the person: `purser principal invite`.",
+    ),
+    (
+        "invitation_unknown",
+        "The code was used, is over, or never was.",
+        "The operator makes another: `purser principal invite`.",
+    ),
+    ("sign_in_expired", "The challenge of the sign-in was answered before, or is over.", "Sign in again."),
+    ("not_signed_in", "Nobody is signed in in this browser.", "Load the page and sign in."),
+    ("csrf_token_wrong", "The request does not come from a page of this session.", "Load the page again."),
+    (
+        "page_origin_wrong",
+        "`Origin` is not the address of this service's pages.",
+        "Open the page at the address that the approval names.",
+    ),
+    (
+        "prompt_budget",
+        "The person was asked as often within an hour as the tenant lets anybody be (`prompts_per_hour`).",
+        "Ask for one mandate that covers what comes, or wait as long as `Retry-After` says.",
+    ),
+    (
+        "question_changed",
+        "The agent's build or the record of a payee is not what the question says any more.",
+        "The agent asks again; the person is shown how it is now.",
+    ),
+    (
         "amount_malformed",
         "An amount is no decimal with as many places as its currency has.",
         "Write it like \"12.50\".",

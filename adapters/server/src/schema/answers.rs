@@ -178,6 +178,7 @@ pub struct MandateSpends {
 #[derive(ToSchema)]
 pub struct Approval {
     id: String,
+    /// The page on which the person answers.
     url: String,
     /// pending, approved or denied
     state: String,
@@ -195,6 +196,8 @@ pub struct Approval {
 #[derive(ToSchema)]
 pub struct Asked {
     approval: Approval,
+    /// Where the person is to be sent.
+    approval_url: String,
 }
 
 #[derive(ToSchema)]

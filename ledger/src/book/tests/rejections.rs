@@ -137,7 +137,7 @@ fn budget_cases() -> Vec<Case> {
 fn decision_cases() -> Vec<Case> {
     let answer = |who, subject: &[u8]| {
         let (decision, subject) = (DecisionId([8; 32]), Digest::of(subject));
-        by(who, Command::Decide { decision, subject, answer: Answer::Approve })
+        by(who, Command::Decide { decision, subject, answer: Answer::Approve, evidence: None })
     };
     let again = Command::Propose(Propose {
         decision: DecisionId([8; 32]),

@@ -81,7 +81,8 @@ pub fn propose(number: u8) -> Request {
 }
 
 pub fn decide(number: u8, answer: Answer) -> Request {
-    by(user(), Command::Decide { decision: DecisionId([number; 32]), subject: Digest::of(&[number]), answer })
+    let (decision, subject) = (DecisionId([number; 32]), Digest::of(&[number]));
+    by(user(), Command::Decide { decision, subject, answer, evidence: None })
 }
 
 pub fn open(id: BudgetId, parent: Option<BudgetId>, kind: BudgetKind, caps: Caps, decision: Option<u8>) -> Request {

@@ -1,0 +1,204 @@
+//! The answer of a person: by their token, or signed by their passkey over exactly what they were shown.
+
+use ledger::budget::BudgetKind;
+use ledger::command::{Command, OpenBudget};
+use ledger::decision::{Answer, Decision, DecisionState};
+use ledger::id::{CallerKind, DecisionId, Digest};
+use ledger::rejection::Rejection;
+use ledger::store::Document;
+use mandates::webauthn::{self, Assertion, Expected, PasskeyCode, PasskeyKey};
+
+use super::record::check_unchanged;
+use super::signed::{SignedApproval, user_handle};
+use super::{Approval, IntentDocument, MANDATE_TYPE, MandateRecord, caps, fiat, forbidden, to_document};
+use crate::error::EngineError;
+use crate::tenant::ApprovalRule;
+use crate::token::Token;
+use crate::{Engine, Identity};
+
+/// How a question stands for the person who looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Open,
+    /// What it says of agent or payees is not so any more.
+    Changed,
+    Expired,
+    /// Approved, and the process ended before the mandate was opened.
+    Unopened,
+    Approved,
+    Denied,
+}
+
+impl Engine {
+    pub fn standing_of(&self, identity: &Identity, approval: &Approval) -> Result<Standing, EngineError> {
+        let decision = &approval.decision;
+        Ok(match decision.state {
+            DecisionState::Denied => Standing::Denied,
+            DecisionState::Approved if decision.opened.is_some() => Standing::Approved,
+            DecisionState::Approved => Standing::Unopened,
+            DecisionState::Pending if self.clock.now() >= decision.expires_at => Standing::Expired,
+            DecisionState::Pending => match check_unchanged(&*self.tenant(&identity.tenant)?, &approval.document) {
+                Ok(()) => Standing::Open,
+                Err(EngineError::QuestionChanged { .. } | EngineError::NotFound { .. }) => Standing::Changed,
+                Err(error) => return Err(error),
+            },
+        })
+    }
+
+    /// The answer of the person. What they saw is named by its digest; any other is refused. To refuse takes no passkey,
+    /// whatever the tenant demands.
+    pub async fn decide(
+        &self,
+        identity: &Identity,
+        id: DecisionId,
+        subject: Digest,
+        answer: Answer,
+    ) -> Result<Approval, EngineError> {
+        // Whoever may not decide at all hears that first.
+        let is_person = identity.caller.kind == CallerKind::User;
+        if is_person && answer == Answer::Approve && self.tenant(&identity.tenant)?.approval == ApprovalRule::Passkey {
+            return Err(EngineError::PasskeyRequired { tenant: identity.tenant.to_string() });
+        }
+        self.answer(identity, id, subject, answer, None).await
+    }
+
+    /// An approval whose challenge was the digest of the document. The assertion is used up by it: the question is
+    /// answered once, and the key's counter has moved.
+    pub async fn approve_signed(
+        &self,
+        identity: &Identity,
+        id: DecisionId,
+        subject: Digest,
+        given: &Assertion,
+    ) -> Result<Approval, EngineError> {
+        if identity.caller.kind != CallerKind::User {
+            return Err(forbidden("a person", identity));
+        }
+        let pages = self.pages()?;
+        let approval = self.approval(identity, id).await?;
+        self.check_approvable(identity, &approval, subject)?;
+        let party = pages.party()?;
+        let found = pages.approvers.passkey(&given.credential).await?;
+        let principal = &identity.caller.principal;
+        let passkey = found.filter(|found| found.tenant == identity.tenant && found.principal == *principal);
+        let passkey = passkey.ok_or_else(|| EngineError::PasskeyUnknown { principal: principal.to_string() })?;
+        let key = PasskeyKey::from_cose(&passkey.key)?;
+        let handle = user_handle(identity.tenant.as_str(), principal);
+        let expected =
+            Expected { party, challenge: subject.0, key: &key, sign_count: passkey.sign_count, user_handle: &handle.0 };
+        let asserted = webauthn::assertion(&expected, given)?;
+        if !pages.approvers.count(&passkey.credential, passkey.sign_count, asserted.sign_count()).await? {
+            let detail = "an assertion that came once was expected, this one came twice".to_owned();
+            return Err(webauthn::Refused { code: PasskeyCode::CountStale, detail }.into());
+        }
+        let signed = SignedApproval::new(id, party, &key, passkey.sign_count, given);
+        let signed = to_document("approval", &signed)?;
+        self.answer(identity, id, subject, Answer::Approve, Some(signed)).await
+    }
+
+    /// Before anything of a key is used up: whether it could be approved at all.
+    pub fn check_approvable(
+        &self,
+        identity: &Identity,
+        approval: &Approval,
+        subject: Digest,
+    ) -> Result<(), EngineError> {
+        let decision = &approval.decision;
+        if decision.approver != identity.caller.principal {
+            let (expected, found) = (decision.approver.to_string(), identity.caller.principal.to_string());
+            return Err(EngineError::Book(Rejection::NotYourDecision { expected, found }));
+        }
+        if decision.subject != subject {
+            let (expected, found) = (decision.subject, subject);
+            return Err(EngineError::Book(Rejection::DecisionSubjectWrong { expected, found }));
+        }
+        // An approval whose mandate was not opened is given again: the process ended in between.
+        if decision.state == DecisionState::Denied || decision.opened.is_some() {
+            let (expected, found) = (DecisionState::Pending.to_string(), decision.state.to_string());
+            return Err(EngineError::Book(Rejection::DecisionStateWrong { decision: decision.id, expected, found }));
+        }
+        if decision.state != DecisionState::Pending {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        if now >= decision.expires_at {
+            let (expires_at, now) = (decision.expires_at.seconds(), now.seconds());
+            return Err(EngineError::Book(Rejection::DecisionExpired { decision: decision.id, expires_at, now }));
+        }
+        check_unchanged(&*self.tenant(&identity.tenant)?, &approval.document)
+    }
+
+    async fn answer(
+        &self,
+        identity: &Identity,
+        id: DecisionId,
+        subject: Digest,
+        answer: Answer,
+        signed: Option<Document>,
+    ) -> Result<Approval, EngineError> {
+        if answer == Answer::Approve
+            && let Some(asked) = self.store.decision(&identity.tenant, id).await?
+            && asked.state == DecisionState::Pending
+            && asked.subject == subject
+        {
+            check_unchanged(&*self.tenant(&identity.tenant)?, &self.intent(identity, subject).await?)?;
+        }
+        let evidence = signed.as_ref().map(Document::digest);
+        let command = Command::Decide { decision: id, subject, answer, evidence };
+        let answered = self.run(identity, command, signed.iter().cloned().collect()).await?;
+        let decision = answered.decision.ok_or_else(|| EngineError::Broken("an answer without a row".into()))?;
+        if decision.state == DecisionState::Approved && decision.opened.is_none() {
+            let document = self.intent(identity, decision.subject).await?;
+            self.open_mandate(identity, &document, &decision, signed.map(|signed| (signed, answered.seq))).await?;
+        }
+        let found = self.store.decision(&identity.tenant, id).await?;
+        self.show(identity, found.unwrap_or(decision)).await
+    }
+
+    /// Signs both mandates and opens the node; the approval is used up in the same unit.
+    async fn open_mandate(
+        &self,
+        identity: &Identity,
+        document: &IntentDocument,
+        decision: &Decision,
+        signed: Option<(Document, Option<u64>)>,
+    ) -> Result<(), EngineError> {
+        let tenant = self.tenant(&identity.tenant)?;
+        let tenant = tenant.as_ref();
+        let parent = self.open_person(tenant, &document.user, &document.currency).await?;
+        let minted = self.mint(tenant, document, decision.asked).await?;
+        let record = MandateRecord {
+            r#type: MANDATE_TYPE.into(),
+            decision: document.decision,
+            user: document.user.clone(),
+            agent: document.agent.clone(),
+            agent_key: document.agent_key.clone(),
+            currency: document.currency.clone(),
+            cart: document.cart,
+            payment: Token::Signed(minted.payment),
+            checkout: Token::Signed(minted.checkout),
+            expires_at: document.expires_at,
+            line: Vec::new(),
+            cost_centre: document.cost_centre.clone(),
+            approval: signed.as_ref().map(|(signed, _)| signed.digest()),
+            answered: signed.as_ref().and_then(|(_, answered)| *answered),
+        };
+        let stored = to_document("mandate", &record)?;
+        let open = OpenBudget {
+            id: minted.identity,
+            parent: Some(parent),
+            kind: BudgetKind::Mandate,
+            holder: document.agent.clone(),
+            asset: fiat(&document.currency)?,
+            caps: caps(document)?,
+            decision: Some(document.decision),
+            document: Some(stored.digest()),
+        };
+        let documents = signed.map(|(signed, _)| signed).into_iter().chain([stored]).collect();
+        match self.run(identity, Command::OpenBudget(open), documents).await {
+            // Answered twice at once: the other one has opened it.
+            Err(EngineError::Book(Rejection::ApprovalRequired { .. })) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

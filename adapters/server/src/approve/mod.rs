@@ -1,0 +1,165 @@
+//! The pages of those who answer for agents: sign-in, what waits, and the question itself, rendered from the document
+//! whose digest is decided on and from nothing else.
+//!
+//! A session alone reads and refuses; an approval is signed by a passkey over the digest of what the page showed. Every
+//! POST comes from a page of ours (Origin) and, in a session, with that session's own token. Nothing is inline, nothing is
+//! of third parties, nobody frames it.
+
+mod asset;
+mod door;
+mod forms;
+mod texts;
+mod view;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use engine::consent::Approval;
+use engine::error::EngineError;
+use http::StatusCode;
+use ledger::decision::{Answer, DecisionState};
+use ledger::id::{DecisionId, Digest};
+use serde_json::json;
+
+use self::door::{Page, Post, Visitor};
+use self::forms::{AssertionBody, CodeBody, RegistrationBody};
+use crate::App;
+use crate::call::parse;
+use crate::problem::{Problem, ok};
+
+/// Questions that one page lists.
+const LISTED: u32 = 100;
+
+pub(crate) fn routes(app: App) -> Router {
+    Router::new()
+        .route("/approve", get(list))
+        .route("/approve/register", get(register_page))
+        .route("/approve/register/begin", post(begin_registration))
+        .route("/approve/register/finish", post(register))
+        .route("/approve/sign-in/begin", post(begin_sign_in))
+        .route("/approve/sign-in/finish", post(sign_in))
+        .route("/approve/sign-out", post(sign_out))
+        .route("/approve/assets/{name}", get(asset::show))
+        .route("/approve/{id}", get(question))
+        .route("/approve/{id}/begin", post(begin_approval))
+        .route("/approve/{id}/approve", post(approve))
+        .route("/approve/{id}/deny", post(deny))
+        .with_state(app)
+}
+
+/// Where a person answers this question.
+pub(crate) fn address(app: &App, id: DecisionId) -> String {
+    format!("{}/approve/{id}", app.settings.page_url)
+}
+
+async fn list(State(app): State<App>, visitor: Visitor) -> Result<Response, Page> {
+    let Some(identity) = &visitor.identity else { return Ok(visitor.page(StatusCode::OK, view::sign_in(&visitor))) };
+    let waiting = app.engine.approvals(identity, DecisionState::Pending, 0..u64::MAX, LISTED).await;
+    let waiting = waiting.map_err(|error| visitor.refused(error))?;
+    let now = app.engine.clock.now().seconds();
+    let waiting: Vec<Approval> =
+        waiting.into_iter().filter(|approval| approval.decision.expires_at.seconds() > now).collect();
+    Ok(visitor.page(StatusCode::OK, view::list(&visitor, identity, &waiting)))
+}
+
+async fn question(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Result<Response, Page> {
+    let Some(identity) = &visitor.identity else { return Ok(visitor.page(StatusCode::OK, view::sign_in(&visitor))) };
+    let unknown = || visitor.not_found();
+    let id: DecisionId = id.parse().map_err(|_| unknown())?;
+    let approval = match app.engine.approval(identity, id).await {
+        // A question to somebody else is none of theirs, and does not say that it is there.
+        Ok(approval) if approval.decision.approver == identity.caller.principal => approval,
+        Ok(_) | Err(EngineError::NotFound { .. }) => return Err(unknown()),
+        Err(error) => return Err(visitor.refused(error)),
+    };
+    let standing = app.engine.standing_of(identity, &approval).map_err(|error| visitor.refused(error))?;
+    Ok(visitor.page(StatusCode::OK, view::question(&visitor, identity, &approval, standing)))
+}
+
+async fn register_page(visitor: Visitor) -> Response {
+    visitor.page(StatusCode::OK, view::register(&visitor))
+}
+
+async fn begin_registration(State(app): State<App>, post: Post) -> Result<Response, Page> {
+    let body: CodeBody = parse(&post.body).map_err(|problem| post.problem(problem))?;
+    let asked = app.engine.begin_registration(&body.code).await.map_err(|error| post.refused(error))?;
+    let party = app.engine.pages().and_then(engine::approver::Pages::party).map_err(|error| post.refused(error))?;
+    Ok(ok(forms::creation(party, &asked)))
+}
+
+async fn register(State(app): State<App>, post: Post) -> Result<Response, Page> {
+    let body: RegistrationBody = parse(&post.body).map_err(|problem| post.problem(problem))?;
+    let made = body.made().map_err(|problem| post.problem(problem))?;
+    let token = app.engine.register(&body.code, &made).await.map_err(|error| post.refused(error))?;
+    Ok(post.signed_in(&token))
+}
+
+async fn begin_sign_in(State(app): State<App>, post: Post) -> Result<Response, Page> {
+    let challenge = app.engine.begin_sign_in().await.map_err(|error| post.refused(error))?;
+    let party = app.engine.pages().and_then(engine::approver::Pages::party).map_err(|error| post.refused(error))?;
+    Ok(ok(forms::request(party, &challenge, &[])))
+}
+
+async fn sign_in(State(app): State<App>, post: Post) -> Result<Response, Page> {
+    let body: AssertionBody = parse(&post.body).map_err(|problem| post.problem(problem))?;
+    let given = body.assertion().map_err(|problem| post.problem(problem))?;
+    let token = app.engine.sign_in(&given).await.map_err(|error| post.refused(error))?;
+    Ok(post.signed_in(&token))
+}
+
+async fn sign_out(State(app): State<App>, post: Post) -> Result<Response, Page> {
+    let form = forms::read(&post.body, ["csrf"]).map_err(|problem| post.problem(problem))?;
+    let [csrf] = form;
+    let (_, token) = post.in_session(&csrf)?;
+    app.engine.sign_out(token).await.map_err(|error| post.refused(error))?;
+    Ok(post.signed_out())
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BeginBody {
+    csrf: String,
+    digest: Digest,
+}
+
+/// What the passkey is to sign: the digest that the page showed, where it is the question's.
+async fn begin_approval(State(app): State<App>, Path(id): Path<String>, post: Post) -> Result<Response, Page> {
+    let body: BeginBody = parse(&post.body).map_err(|problem| post.problem(problem))?;
+    let (identity, _) = post.in_session(&body.csrf)?;
+    let id: DecisionId = id.parse().map_err(|_| post.not_found())?;
+    let approval = app.engine.approval(identity, id).await.map_err(|error| post.refused(error))?;
+    app.engine.check_approvable(identity, &approval, body.digest).map_err(|error| post.refused(error))?;
+    let keys = app.engine.passkeys(identity).await.map_err(|error| post.refused(error))?;
+    let party = app.engine.pages().and_then(engine::approver::Pages::party).map_err(|error| post.refused(error))?;
+    let keys: Vec<Vec<u8>> = keys.into_iter().map(|key| key.credential).collect();
+    Ok(ok(forms::request(party, &body.digest.0, &keys)))
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApproveBody {
+    csrf: String,
+    digest: Digest,
+    assertion: AssertionBody,
+}
+
+async fn approve(State(app): State<App>, Path(id): Path<String>, post: Post) -> Result<Response, Page> {
+    let body: ApproveBody = parse(&post.body).map_err(|problem| post.problem(problem))?;
+    let (identity, _) = post.in_session(&body.csrf)?;
+    let id: DecisionId = id.parse().map_err(|_| post.not_found())?;
+    let given = body.assertion.assertion().map_err(|problem| post.problem(problem))?;
+    let approved = app.engine.approve_signed(identity, id, body.digest, &given).await;
+    approved.map_err(|error| post.refused(error))?;
+    Ok(ok(json!({ "to": format!("/approve/{id}") })))
+}
+
+/// By a form, so that it works where no script does.
+async fn deny(State(app): State<App>, Path(id): Path<String>, post: Post) -> Result<Response, Page> {
+    let [csrf, digest] = forms::read(&post.body, ["csrf", "digest"]).map_err(|problem| post.problem(problem))?;
+    let (identity, _) = post.in_session(&csrf)?;
+    let id: DecisionId = id.parse().map_err(|_| post.not_found())?;
+    let digest = digest.parse().map_err(|_| post.problem(Problem::invalid("digest", "64 digits were expected")))?;
+    app.engine.decide(identity, id, digest, Answer::Deny).await.map_err(|error| post.refused(error))?;
+    Ok((StatusCode::SEE_OTHER, [(http::header::LOCATION, format!("/approve/{id}"))]).into_response())
+}
