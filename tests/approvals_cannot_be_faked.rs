@@ -183,7 +183,7 @@ async fn forged(stage: &Stage) {
     refused(good.clone(), digest, &elsewhere, (403, "passkey_challenge_mismatch")).await;
     let free = assertion(browser, &"00".repeat(32)).await;
     refused(good.clone(), digest, &free, (403, "passkey_challenge_mismatch")).await;
-    refused(good.clone(), &other["digest"], &elsewhere, (409, "decision_subject_wrong")).await;
+    refused(good.clone(), &other["digest"], &elsewhere, (409, "decision_subject")).await;
     // Parts of two good ones, and what is none.
     let mut mixed = given.clone();
     mixed["signature"] = elsewhere["signature"].clone();
@@ -199,7 +199,7 @@ async fn forged(stage: &Stage) {
     let fresh = assertion(browser, text(&one, "digest")).await;
     assert_eq!(raw.approve(&one, &good, digest, &fresh).await.0, 200);
     assert_eq!(state(shop, &one).await, "approved");
-    assert_eq!(raw.approve(&one, &good, digest, &fresh).await, (409, "decision_state_wrong".into()));
+    assert_eq!(raw.approve(&one, &good, digest, &fresh).await, (409, "decision_state".into()));
     assert_eq!(raw.approve(&other, &good, &other["digest"], &fresh).await.1, "passkey_challenge_mismatch");
     assert_eq!(raw.approve(&other, &good, &other["digest"], &elsewhere).await.1, "passkey_count_stale");
     assert_eq!(state(shop, &other).await, "pending");
@@ -231,11 +231,11 @@ async fn framed(stage: &Stage) {
         "This did not come from a page of this service. Nothing was changed."
     );
     assert_eq!(state(shop, &approval).await, "pending");
-    served.abort();
     // A link of others leads to the page, and the person is known there.
     browser.go(&format!("http://{address}/")).await;
     browser.click("a").await;
     browser.until(".answers").await;
+    served.abort();
     browser.console().await;
 }
 

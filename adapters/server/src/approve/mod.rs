@@ -60,7 +60,7 @@ async fn list(State(app): State<App>, visitor: Visitor) -> Result<Response, Page
     let now = app.engine.clock.now().seconds();
     let waiting: Vec<Approval> =
         waiting.into_iter().filter(|approval| approval.decision.expires_at.seconds() > now).collect();
-    Ok(visitor.page(StatusCode::OK, view::list(&visitor, identity, &waiting)))
+    Ok(visitor.page(StatusCode::OK, view::list(&visitor, &waiting)))
 }
 
 async fn question(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Result<Response, Page> {
@@ -74,7 +74,7 @@ async fn question(State(app): State<App>, visitor: Visitor, Path(id): Path<Strin
         Err(error) => return Err(visitor.refused(error)),
     };
     let standing = app.engine.standing_of(identity, &approval).map_err(|error| visitor.refused(error))?;
-    Ok(visitor.page(StatusCode::OK, view::question(&visitor, identity, &approval, standing)))
+    Ok(visitor.page(StatusCode::OK, view::question(&visitor, &approval, standing)))
 }
 
 async fn register_page(visitor: Visitor) -> Response {

@@ -29,6 +29,7 @@ pub(super) struct Texts {
     /// Agent, amount.
     pub question: &'static str,
     pub what_you_allow: &'static str,
+    pub what_was_asked: &'static str,
     pub in_all: &'static str,
     pub each_payment: &'static str,
     pub each_payment_none: &'static str,
@@ -178,6 +179,9 @@ mod tests {
         assert_eq!(codes(&de::TEXTS), codes(&en::TEXTS));
         for code in mandates::webauthn::PasskeyCode::ALL {
             assert!(codes(&en::TEXTS).contains(&code.as_str()), "{}", code.as_str());
+        }
+        for code in codes(&en::TEXTS) {
+            assert_ne!(crate::errors::type_of(code), "about:blank", "{code}");
         }
     }
 

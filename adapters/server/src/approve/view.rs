@@ -2,7 +2,6 @@
 
 mod facts;
 
-use engine::Identity;
 use engine::consent::answer::Standing;
 use engine::consent::{Approval, IntentDocument};
 use maud::{DOCTYPE, Markup, html};
@@ -92,7 +91,7 @@ pub(super) fn register(visitor: &Visitor) -> Markup {
     layout(visitor, texts.register, body)
 }
 
-pub(super) fn list(visitor: &Visitor, identity: &Identity, waiting: &[Approval]) -> Markup {
+pub(super) fn list(visitor: &Visitor, waiting: &[Approval]) -> Markup {
     let texts = visitor.texts;
     let body = html! {
         h1 { (texts.waiting) }
@@ -109,7 +108,6 @@ pub(super) fn list(visitor: &Visitor, identity: &Identity, waiting: &[Approval])
             }
         }
     };
-    let _ = identity;
     layout(visitor, texts.waiting, body)
 }
 
@@ -118,15 +116,16 @@ fn title(texts: &Texts, document: &IntentDocument) -> String {
     fill(texts.question, &[document.agent.as_str(), &amount])
 }
 
-pub(super) fn question(visitor: &Visitor, identity: &Identity, approval: &Approval, standing: Standing) -> Markup {
+pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standing) -> Markup {
     let texts = visitor.texts;
     let (document, decision) = (&approval.document, &approval.decision);
     let title = title(texts, document);
+    let is_open = matches!(standing, Standing::Open | Standing::Unopened);
     let body = html! {
         (outcome(texts, approval, standing))
         h1 { (title) }
         section aria-labelledby="allowed" {
-            h2 #allowed { (texts.what_you_allow) }
+            h2 #allowed { @if is_open { (texts.what_you_allow) } @else { (texts.what_was_asked) } }
             (allowed(texts, document))
         }
         section .quote aria-labelledby="words" {
@@ -136,7 +135,7 @@ pub(super) fn question(visitor: &Visitor, identity: &Identity, approval: &Approv
                 @if document.quoted_from_agent.is_empty() { (texts.no_words) } @else { (document.quoted_from_agent) }
             }
         }
-        @if matches!(standing, Standing::Open | Standing::Unopened) {
+        @if is_open {
             (answers(visitor, approval, standing))
         }
         details {
@@ -150,7 +149,6 @@ pub(super) fn question(visitor: &Visitor, identity: &Identity, approval: &Approv
         }
         p { a href="/approve" { (texts.all_waiting) } }
     };
-    let _ = identity;
     layout(visitor, &title, body)
 }
 
