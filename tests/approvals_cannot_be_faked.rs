@@ -359,6 +359,43 @@ async fn signed_out(stage: &Stage) {
     assert_eq!(raw.send(finish, &with, given).await, (403, "sign_in_expired".into()), "shown again");
 }
 
+/// Who is asked often enough says yes to anything: a person is asked so often an hour, and the same thing once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_not_worn_down() {
+    let mut shop = Shop::open().await;
+    let most = |config: &mut purser::config::Config| {
+        config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap().prompts_per_hour = Some(3);
+    };
+    shop.service.change(most).unwrap();
+    let first = shop.ask(plain("1.00")).await;
+    let mut asked = 1;
+    let refused = loop {
+        let next = plain(&format!("2.{asked:02}"));
+        match shop.call(Method::POST, "/v1/mandates/intents", &shop.agent, Some(next)).await {
+            Ok(_) => asked += 1,
+            Err(error) => break error,
+        }
+        assert!(asked <= 3, "nobody is kept from asking");
+    };
+    assert_eq!(refused.code(), Some("prompt_budget"), "{refused}");
+    for _ in 0..3 {
+        assert_eq!(shop.ask(plain("1.00")).await["id"], first["id"], "what waits is asked once, and counts once");
+    }
+    let mut longer = plain("1.00");
+    longer["expires_in_seconds"] = 7_200.into();
+    let other = shop.call(Method::POST, "/v1/mandates/intents", &shop.agent, Some(longer)).await;
+    assert_eq!(code(other), "prompt_budget", "another life is another question");
+    let mut to_another = plain("1.00");
+    to_another["user"] = NEIGHBOUR.into();
+    assert_ne!(shop.ask(to_another).await["id"], first["id"], "another person has an hour of their own");
+    shop.answer(&first, "deny").await.unwrap();
+    assert_eq!(
+        code(shop.call(Method::POST, "/v1/mandates/intents", &shop.agent, Some(plain("1.00"))).await),
+        "prompt_budget",
+        "what was denied is no longer waiting, and was asked all the same"
+    );
+}
+
 /// By the question, by the answer, by a tool: what an agent says of the user is a quote.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_says_the_user_confirmed_is_not_believed() {
