@@ -56,6 +56,7 @@ mod purchases_have_names;
 mod relayers_share_the_work;
 mod releases_stand_side_by_side;
 mod roots_are_trusted_for_something;
+mod settlements_share_a_transaction;
 mod the_chain_reorganises;
 mod the_document_is_true;
 mod tidy;

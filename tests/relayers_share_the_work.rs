@@ -1,148 +1,19 @@
 //! Promise 3 where several accounts send settlements: each goes out once, and one that is stuck holds up nobody else.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{B256, U256};
-use chain::accounts::{ACCOUNTS, TestAccount};
+use chain::accounts::ACCOUNTS;
 use ledger::command::{ClaimSettlement, Command, Request};
 use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
-use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
+use ledger::settlement::SettlementState;
 use ledger::store::{Store as _, Work};
 use ledger::transfer::Money;
-use purser::config::FacilitateConfig;
-use purser::dev::DevOptions;
 use purser::world::CARRIER;
-use serde_json::{Value, json};
-use x402::exact::{Authorization, Terms, WalletKey};
+use serde_json::json;
 
-use crate::harness::shop::Shop;
+use crate::harness::relayed::{GAS, PRICE, Relayed, key_of};
 use crate::harness::text;
-
-const PRICE: u128 = 10_000;
-const GAS: &str = "0x8ac7230489e80000";
-
-/// The account that pays.
-const PAYER: TestAccount = ACCOUNTS[8];
-
-struct Relayed {
-    shop: Shop,
-    relayers: Vec<String>,
-}
-
-impl Relayed {
-    async fn open(signers: u32, raise_seconds: u32) -> Self {
-        let relayed = Self::open_in(None, signers, raise_seconds).await;
-        for relayer in &relayed.relayers {
-            relayed.shop.rpc("anvil_setBalance", json!([relayer, GAS]));
-        }
-        relayed
-    }
-
-    /// Nobody has gas.
-
-    async fn open_in(data: Option<PathBuf>, signers: u32, raise_seconds: u32) -> Self {
-        let [signers, raise_seconds] = [signers, raise_seconds].map(|number| NonZeroU32::new(number).unwrap());
-        let facilitate = FacilitateConfig { anyone: true, signers, raise_seconds, ..FacilitateConfig::default() };
-        let options = DevOptions { facilitate: Some(facilitate), data, ..DevOptions::default() };
-        let shop = Shop::open_with(options).await;
-        let supported: Value = reqwest::get(shop.url("/supported")).await.unwrap().json().await.unwrap();
-        let signers = supported["signers"]["eip155:*"].as_array().unwrap();
-        let relayers: Vec<_> = signers.iter().map(|signer| signer.as_str().unwrap().to_owned()).collect();
-        for relayer in &relayers {
-            shop.rpc("anvil_setBalance", json!([relayer, "0x0"]));
-        }
-        shop.service.devnet().mint(PAYER.address, U256::from(100 * PRICE)).unwrap();
-        Self { shop, relayers }
-    }
-
-    fn request(&self, nonce: u8) -> Value {
-        self.request_for(nonce, 50)
-    }
-
-    fn request_for(&self, nonce: u8, seconds: u64) -> Value {
-        let mut requirements = self.shop.offer("/paid/any", PRICE).accepts.remove(0);
-        requirements.max_timeout_seconds = seconds;
-        let terms = Terms::read(&requirements).unwrap();
-        let key = WalletKey::from_bytes(&PAYER.private_key.0).unwrap();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let authorization = Authorization {
-            from: key.address(),
-            to: terms.pay_to,
-            value: terms.value(),
-            valid_after: U256::ZERO,
-            valid_before: U256::from(now + seconds),
-            nonce: B256::repeat_byte(nonce),
-        };
-        let signature = key.sign(authorization.digest(&terms.domain)).unwrap().to_text();
-        let payload = json!({ "signature": signature, "authorization": {
-            "from": authorization.from.to_string(), "to": authorization.to.to_string(), "value": PRICE.to_string(),
-            "validAfter": "0", "validBefore": authorization.valid_before.to_string(),
-            "nonce": authorization.nonce.to_string(),
-        } });
-        let payment = json!({ "x402Version": 2, "accepted": requirements, "payload": payload });
-        json!({ "x402Version": 2, "paymentPayload": payment, "paymentRequirements": requirements })
-    }
-
-    fn settle(&self, request: Value) -> tokio::task::JoinHandle<Value> {
-        let url = self.shop.url("/settle");
-        tokio::spawn(async move {
-            reqwest::Client::new().post(url).json(&request).send().await.unwrap().json().await.unwrap()
-        })
-    }
-
-    /// Many at once, and what came of each.
-    async fn settle_all(&self, nonces: std::ops::Range<u8>) -> Vec<Value> {
-        let tasks: Vec<_> = nonces.map(|nonce| self.settle(self.request(nonce))).collect();
-        let mut answers = Vec::new();
-        for task in tasks {
-            answers.push(task.await.unwrap());
-        }
-        answers
-    }
-
-    async fn row(&self, nonce: u8) -> Option<Settlement> {
-        let service = &self.shop.service;
-        service.store().settlement(&service.tenant(CARRIER).unwrap(), &key_of(nonce)).await.unwrap()
-    }
-
-    async fn until(&self, nonce: u8, state: SettlementState) -> Settlement {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            match self.row(nonce).await {
-                Some(row) if row.state == state => return row,
-                row => assert!(Instant::now() < deadline, "{nonce} is not {state}: {row:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn give_gas(&self, wei: &str) {
-        self.shop.rpc("anvil_setBalance", json!([self.relayers[0], wei]));
-    }
-
-    fn sender(&self, transaction: &str) -> String {
-        let found = self.shop.rpc("eth_getTransactionByHash", json!([transaction]));
-        text(&found, "from").to_ascii_lowercase()
-    }
-
-    fn moved(&self) -> usize {
-        let (from, to) = (format!("{:#x}", PAYER.address), format!("{:#x}", purser::world::shop_address()));
-        self.shop.transfers(&from, &to).len()
-    }
-}
-
-fn key_of(nonce: u8) -> SettlementKey {
-    let authorization = ledger::spend::Authorization {
-        network: "eip155:31337".into(),
-        asset: format!("eip155:31337/erc20:{:#x}", chain::token::ADDRESS).parse().unwrap(),
-        payer: format!("{:#x}", PAYER.address),
-        nonce: [nonce; 32],
-    };
-    SettlementKey { role: Role::Facilitator, authorization }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_without_gas_holds_up_nobody_else_and_goes_on_when_it_has_some() {
@@ -274,7 +145,7 @@ async fn a_restart_gives_no_nonce_out_twice_and_looks_behind_whatever_waits() {
 fn claim_until(number: u16, valid_before: i64) -> ClaimSettlement {
     let mut key = key_of(0);
     key.authorization.nonce[..2].copy_from_slice(&number.to_be_bytes());
-    key.authorization.payer = format!("{:#x}", ACCOUNTS[7].address);
+    key.authorization.payer = format!("{:#x}", ACCOUNTS[6].address);
     let pay_to = format!("{:#x}", purser::world::shop_address());
     ClaimSettlement {
         money: Money { asset: key.authorization.asset.clone(), amount: ledger::money::Amount::new(PRICE) },

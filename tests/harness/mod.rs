@@ -9,6 +9,7 @@ pub mod front;
 pub mod issuer;
 pub mod process;
 pub mod proxied;
+pub mod relayed;
 pub mod rpc_proxy;
 pub mod shop;
 pub mod vault;

@@ -5,6 +5,7 @@
 //! Money is lost if an implementation turns "I could not find out" into "it did not happen":
 //! whatever is not known is [`ChainError::Unavailable`].
 
+mod batch;
 mod findings;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -15,6 +16,7 @@ use crate::permit2::Permit;
 use crate::permit2::sponsor::Sponsored;
 use crate::settlement::NonceSpace;
 
+pub use batch::Batch;
 pub use findings::{AuthorizedCall, Findings, find_each};
 
 /// A block as seen by the node, identified by number and hash (a number alone survives no reorg).
@@ -60,7 +62,8 @@ pub struct AuthorizationUse {
     pub block: Block,
     /// `AuthorizationCanceled` instead of `AuthorizationUsed`: consumed, and nobody was paid.
     pub canceled: bool,
-    /// Every `Transfer` log of the asset in that transaction, in log order.
+    /// The `Transfer` logs of the asset in that transaction, in log order; where it used several authorizations, those that
+    /// follow this one's log and come before the next.
     pub transfers: Vec<TransferLog>,
 }
 
@@ -85,6 +88,17 @@ pub struct Receipt {
     /// Wei a unit of gas, as charged.
     pub effective_gas_price: u128,
     /// Every ERC-20 `Transfer` log of the transaction, in log order, of whichever contract.
+    pub transfers: Vec<TransferLog>,
+    /// Every EIP-3009 authorization that it used, in log order.
+    pub used: Vec<UsedNonce>,
+}
+
+/// An `AuthorizationUsed` log, and what its token moved for it: one transaction may carry the payments of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedNonce {
+    pub asset: Address,
+    pub payer: Address,
+    pub nonce: B256,
     pub transfers: Vec<TransferLog>,
 }
 
@@ -266,6 +280,11 @@ pub trait Chain: Send + Sync {
     async fn findings(&self, call: AuthorizedCall<'_>, caller: Address) -> Result<Findings, ChainError> {
         find_each(self, call, caller).await
     }
+    /// What each of several transfers by a key is checked against before all of them are simulated together: without a
+    /// simulation of its own. In one exchange, or not at all.
+    async fn findings_of(&self, calls: &[TransferCall]) -> Result<Vec<Findings>, ChainError> {
+        Err(ChainError::Unavailable(format!("{} transfers are not looked at together here", calls.len())))
+    }
     /// `eth_call` of the transfer as `caller`; `Ok` means that it would not revert now.
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError>;
     /// What a contract wallet says of a signature over `digest`, with the gas of a settlement at most. Where it is not there
@@ -319,6 +338,16 @@ pub trait Relayer: Send + Sync {
     }
     /// Prices and signs the settlement as a transaction with `account_nonce`, and sends nothing.
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError>;
+    /// Whether several transfers can go in one transaction on this chain.
+    async fn batches(&self) -> bool {
+        false
+    }
+    /// The same of several transfers in one transaction, each of which succeeds or fails for itself. Simulated together
+    /// before: those that would fail there are named, and then nothing is signed.
+    async fn prepare_batch(&self, calls: &[TransferCall], account_nonce: u64) -> Result<Batch, ChainError> {
+        let count = calls.len();
+        Err(ChainError::Unavailable(format!("{count} transfers with nonce {account_nonce} cannot go together here")))
+    }
     /// The same of a transfer from a contract wallet, which is made first where it is not there.
     async fn prepare_wallet(&self, call: &WalletCall, account_nonce: u64) -> Result<Prepared, ChainError> {
         let payer = call.authorization.from;

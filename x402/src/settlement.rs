@@ -8,7 +8,7 @@ use std::fmt;
 
 use alloy_primitives::{Address, B256, U256};
 
-use crate::chain::{At, AuthorizationUse, Block, Chain, ChainError, Receipt, TransferLog};
+use crate::chain::{At, AuthorizationUse, Block, Chain, ChainError, Receipt, TransferLog, UsedNonce};
 use crate::network::Network;
 
 /// Who counts a nonce. The same 32 bytes in two spaces are two nonces.
@@ -44,6 +44,14 @@ impl ClaimKey {
             NonceSpace::Permit2 => 1,
         };
         bytes
+    }
+}
+
+impl ClaimKey {
+    /// The log that says that this transaction used it, in the token's space.
+    pub fn used_in(self, receipt: &Receipt) -> Option<&UsedNonce> {
+        let own = |used: &&UsedNonce| (used.asset, used.payer, used.nonce) == (self.token, self.payer, self.nonce);
+        receipt.used.iter().find(own).filter(|_| self.space == NonceSpace::Eip3009)
     }
 }
 
@@ -157,9 +165,15 @@ pub fn judge(expected: &Expected, evidence: &Evidence) -> Outcome {
 }
 
 /// A reverted transaction, and one that succeeded without the transfer, prove nothing: somebody else may have
-/// submitted the same authorization first, and then the payee was paid by another transaction.
+/// submitted the same authorization first, and then the payee was paid by another transaction. Of a transaction that carries
+/// several payments only what followed this authorization's own log counts.
 fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
-    match expected.moved_once(&receipt.transfers) {
+    let transfers = match expected.key.space {
+        NonceSpace::Eip3009 => expected.key.used_in(receipt).map_or(&[][..], |used| &used.transfers),
+        // Never more than one in a transaction of ours.
+        NonceSpace::Permit2 => &receipt.transfers,
+    };
+    match expected.moved_once(transfers) {
         Some(value) if receipt.success => {
             Outcome::Settled { transaction: receipt.transaction, block: receipt.block, value }
         }

@@ -33,6 +33,11 @@ pub const BLOCK_GAS_MAX: u64 = 30_000_000;
 /// How far clocks may be pushed ahead by one call: a hundred years.
 pub const TIME_LEAP_SECONDS_MAX: u64 = 100 * 366 * 24 * 60 * 60;
 
+/// Gas of several settlements in one transaction: a sixth of the smallest block that a public chain has.
+pub const BATCH_GAS_MAX: u64 = 5_000_000;
+/// How long a chain is believed to have no Multicall3.
+pub const NO_MULTICALL_FOR: Duration = Duration::from_secs(60);
+
 /// Bytes of a node's answer to us. Receipts and narrow log queries are some kilobytes.
 pub const NODE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Characters of a node's own words that we repeat in an error.

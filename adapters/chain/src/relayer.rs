@@ -1,6 +1,8 @@
 //! The account that carries authorizations to the chain, and pays the gas for it.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use alloy::consensus::transaction::SignerRecoverable as _;
 use alloy::consensus::{SignableTransaction, Transaction as _, TxEip1559, TxEnvelope};
@@ -10,10 +12,13 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::signers::local::PrivateKeySigner;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
-use x402::chain::{Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
+use x402::chain::{Batch, Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
 
+use crate::limits::NO_MULTICALL_FOR;
+use crate::multicall;
 use crate::permit2::settle_input;
 use crate::rpc::RpcChain;
+use crate::rpc::batch::{Failure, together};
 use crate::token::transfer_input;
 
 /// What a settlement may cost at most. Gas is bounded by [`crate::rpc::RpcConfig::settlement_gas_max`].
@@ -77,17 +82,23 @@ pub struct LocalRelayer {
     signer: PrivateKeySigner,
     caps: FeeCaps,
     chain_id: OnceCell<u64>,
+    /// Whether the chain has it, and since when that is known.
+    multicall: Mutex<Option<(bool, Instant)>>,
 }
 
 impl LocalRelayer {
     pub fn new(chain: RpcChain, private_key: &B256, caps: FeeCaps) -> Result<Self, RelayerError> {
         let signer = PrivateKeySigner::from_bytes(private_key).map_err(|_| RelayerError::KeyInvalid)?;
-        Ok(Self { chain, signer, caps, chain_id: OnceCell::new() })
+        Ok(Self { chain, signer, caps, chain_id: OnceCell::new(), multicall: Mutex::default() })
     }
 
     /// Twice the base fee leaves room for six full blocks in a row (each raises it by an eighth, EIP-1559).
     async fn fees(&self) -> Result<(u128, u128), ChainError> {
         let (base, price) = tokio::try_join!(self.chain.base_fee(), self.chain.gas_price())?;
+        self.fees_at(base, price)
+    }
+
+    fn fees_at(&self, base: U256, price: U256) -> Result<(u128, u128), ChainError> {
         let cap = U256::from(self.caps.max_fee_per_gas);
         let tip = price.saturating_sub(base).min(U256::from(self.caps.max_priority_fee_per_gas)).min(cap);
         if base.saturating_add(tip) > cap {
@@ -108,9 +119,19 @@ impl LocalRelayer {
 
     /// Priced and signed, and not sent.
     async fn call(&self, to: Address, input: Bytes, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let (gas_limit, fees) = tokio::try_join!(self.gas_limit(to, &input), self.fees())?;
+        self.priced(to, input, account_nonce, gas_limit, fees).await
+    }
+
+    async fn priced(
+        &self,
+        to: Address,
+        input: Bytes,
+        account_nonce: u64,
+        gas_limit: u64,
+        (max_fee_per_gas, max_priority_fee_per_gas): (u128, u128),
+    ) -> Result<Prepared, ChainError> {
         let chain_id = *self.chain_id.get_or_try_init(|| self.chain.chain_id()).await?;
-        let (gas_limit, (max_fee_per_gas, max_priority_fee_per_gas)) =
-            tokio::try_join!(self.gas_limit(to, &input), self.fees())?;
         let mut transaction = TxEip1559 {
             chain_id,
             nonce: account_nonce,
@@ -176,6 +197,31 @@ impl Relayer for LocalRelayer {
 
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError> {
         self.call(call.asset, transfer_input(call), account_nonce).await
+    }
+
+    async fn batches(&self) -> bool {
+        {
+            let found = self.multicall.lock().unwrap_or_else(PoisonError::into_inner);
+            match *found {
+                Some((is_there, since)) if is_there || since.elapsed() < NO_MULTICALL_FOR => return is_there,
+                _ => {}
+            }
+        }
+        let Ok(code) = self.chain.code(multicall::ADDRESS).await else { return false };
+        *self.multicall.lock().unwrap_or_else(PoisonError::into_inner) = Some((!code.is_empty(), Instant::now()));
+        !code.is_empty()
+    }
+
+    async fn prepare_batch(&self, calls: &[TransferCall], account_nonce: u64) -> Result<Batch, ChainError> {
+        let measured = self.chain.measure(calls, self.address()).await?;
+        let Ok(estimate) = measured.gas else {
+            return Ok(Batch::Failing(self.chain.failing(calls, self.address()).await?));
+        };
+        let cap = self.chain.batch_gas_max(calls.len());
+        let gas_limit = estimate.saturating_add(estimate / 4).min(cap);
+        let fees = self.fees_at(measured.base_fee, measured.gas_price)?;
+        let (to, input) = together(calls, Failure::OfOne);
+        self.priced(to, input, account_nonce, gas_limit, fees).await.map(Batch::Prepared)
     }
 
     async fn prepare_wallet(&self, call: &WalletCall, account_nonce: u64) -> Result<Prepared, ChainError> {

@@ -1,8 +1,9 @@
 //! What this process has in its hands. All of it can be lost: the book says what is open.
 
 pub mod lane;
+mod shared;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,10 @@ use x402::release::Manner;
 use x402::wire::{PaymentPayload, PaymentRequirements};
 
 use lane::SharedLane;
+pub use shared::Seen;
+use shared::Shared;
+
+use crate::facilitate::Waiting;
 
 type Key = (TenantId, SettlementKey);
 type Pen = Arc<tokio::sync::Mutex<()>>;
@@ -33,6 +38,11 @@ pub struct Desk {
     lanes: Mutex<BTreeMap<(TenantId, Address), SharedLane>>,
     /// Nonces that nothing stood at when it was last looked, below some that are taken.
     holes: Mutex<BTreeMap<(TenantId, Address), BTreeSet<u64>>>,
+    /// Those who wait for a relayer's pen, in the order in which they came.
+    queues: Mutex<BTreeMap<(TenantId, Address), VecDeque<Waiting>>>,
+    /// What failed among others, and is tried by itself the next time.
+    loners: Mutex<BTreeSet<Key>>,
+    shared: Shared,
     /// Who signs with a relayer's account now.
     pens: Mutex<BTreeMap<(TenantId, Address), Pen>>,
     /// How many settlements each relayer has in hand.
@@ -45,6 +55,9 @@ pub struct Desk {
 
 /// Settlements whose waiting is timed. Beyond, their fees are raised later.
 const WAITING_MAX: usize = 100_000;
+
+/// Settlements that go alone for once. Beyond, one is tried among others again.
+const LONERS_MAX: usize = 10_000;
 
 /// How long a contract that wasted a transaction is not carried for, and how many such are remembered.
 const WASTEFUL_FOR: Duration = Duration::from_secs(3_600);
@@ -230,6 +243,30 @@ impl Desk {
     pub async fn pen(&self, tenant: &TenantId, relayer: Address) -> tokio::sync::OwnedMutexGuard<()> {
         let pen = locked(&self.pens).entry((tenant.clone(), relayer)).or_default().clone();
         pen.lock_owned().await
+    }
+
+    pub fn queue(&self, tenant: &TenantId, relayer: Address, waiting: Waiting) {
+        locked(&self.queues).entry((tenant.clone(), relayer)).or_default().push_back(waiting);
+    }
+
+    /// Takes along at most so many of those who still wait.
+    pub fn unqueue(&self, tenant: &TenantId, relayer: Address, most: usize) -> Vec<Waiting> {
+        let mut queues = locked(&self.queues);
+        let Some(queue) = queues.get_mut(&(tenant.clone(), relayer)) else { return Vec::new() };
+        queue.retain(Waiting::is_waiting);
+        queue.drain(..most.min(queue.len())).collect()
+    }
+
+    pub fn failed_among_others(&self, tenant: &TenantId, key: &SettlementKey) {
+        let mut loners = locked(&self.loners);
+        if loners.len() >= LONERS_MAX {
+            loners.pop_first();
+        }
+        loners.insert((tenant.clone(), key.clone()));
+    }
+
+    pub fn goes_alone(&self, tenant: &TenantId, key: &SettlementKey) -> bool {
+        locked(&self.loners).contains(&(tenant.clone(), key.clone()))
     }
 
     pub fn lane(&self, tenant: &TenantId, relayer: Address) -> SharedLane {

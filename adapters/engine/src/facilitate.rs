@@ -9,6 +9,7 @@ mod ladder;
 mod lanes;
 mod outcome;
 mod supported;
+mod together;
 mod waiting;
 
 use std::time::Duration;
@@ -36,6 +37,8 @@ use crate::wallets::Presentation;
 pub use carriage::Repeater;
 use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, claimed_payer, denied, settler};
 use claims::{charged_nothing, spent};
+use together::Turned;
+pub(crate) use together::Waiting;
 
 impl Engine {
     pub async fn facilitator_verify(
@@ -141,7 +144,7 @@ impl Engine {
         place: Option<(Named, Document)>,
     ) -> Result<(Freshness, Settlement), EngineError> {
         let (named, document) = place.unzip();
-        let since_block = self.chain.block(At::Finalized).await?.number;
+        let since_block = self.finalized_lately().await?;
         let claim = carriage.claim(since_block, named)?;
         let documents = document.into_iter().collect();
         let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), documents).await?;
@@ -153,10 +156,20 @@ impl Engine {
     /// Claimed by us, nothing sent.
     async fn carry(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
         let tenant = &carriage.identity.tenant;
-        let claimed = self.claimed_elsewhere(tenant, &carriage.payment).await?;
         let able = able_to_settle(carriage.role, &carriage.payment);
         let turn = self.desk.turn(tenant, able.iter().map(|relayer| relayer.address()));
         let relayer = able.get(turn.place()).copied().unwrap_or(&carriage.role.relayer);
+        match self.take_turn(carriage, relayer.as_ref()).await {
+            Turned::Sent => {
+                return self.await_receipt(carriage).await.map(|response| self.delivered(carriage, response));
+            }
+            Turned::GivenUp => {
+                self.abandon(carriage).await?;
+                return Ok(carriage.given_up());
+            }
+            Turned::Alone => {}
+        }
+        let claimed = self.claimed_elsewhere(tenant, &carriage.payment).await?;
         match exact::verify_on_chain(self.chain.as_ref(), &carriage.payment, relayer.address(), claimed).await {
             Ok(()) => {}
             Err(exact::OnChainError::Refused(refusal)) => return self.give_up(carriage, &refusal).await,
@@ -221,7 +234,12 @@ impl Engine {
                 return Err(error);
             }
         };
-        held.used();
+        // Known by another transaction: this one stands nowhere.
+        if answer.freshness == Freshness::New {
+            held.used()
+        } else {
+            held.doubted()
+        }
         answer.settlement.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))
     }
 
@@ -251,6 +269,7 @@ impl Engine {
                     let message = "the transaction is mined and reverted";
                     return Ok(carriage.failed(Reason::TransactionFailed, message, transaction));
                 }
+                SettlementState::Abandoned => return Ok(carriage.given_up()),
                 _ if tokio::time::Instant::now() + pause >= deadline => {
                     self.desk.owe_answer(&carriage.identity.tenant, &carriage.key);
                     return Ok(carriage.pending(&settlement));
@@ -295,8 +314,7 @@ impl Engine {
                     return Err(EngineError::Broken("a carriage in the state of a sale".into()));
                 }
                 SettlementState::Abandoned => {
-                    let message = "the first settle of this payment gave up before anything was sent; present it again";
-                    return Ok(carriage.failed(Reason::UnexpectedSettleError, message, ""));
+                    return Ok(carriage.given_up());
                 }
                 // It was settled once, and that was told: nobody else is told so because the chain took it back.
                 SettlementState::Submitted if settlement.taken_back.is_some() && repeater != Repeater::Recognized => {

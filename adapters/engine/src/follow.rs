@@ -139,7 +139,12 @@ impl Engine {
         }
         let receipt = self.chain.receipt(hash_of(&seen.transaction)?).await?;
         match receipt.filter(|receipt| receipt.block.hash.0 == seen.block_hash) {
-            Some(receipt) => self.gas(identity, &receipt),
+            Some(receipt) => {
+                let (amount, valid_before) = (settlement.money.amount, settlement.valid_before);
+                let authorization = &settlement.key.authorization;
+                let expected = book::expected(authorization, &settlement.pay_to, amount, valid_before)?;
+                self.gas(identity, expected.key, &receipt)
+            }
             None => {
                 let missing = format!("no receipt of {} in block {}", seen.transaction, seen.block());
                 Err(ChainError::Unavailable(missing).into())

@@ -1,6 +1,7 @@
 //! What a tenant is configured with. One tenant is one legal entity; nothing here is shared between two.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,6 +182,8 @@ pub struct FacilitatorRole {
     pub others: Vec<Arc<dyn Relayer>>,
     /// When a settlement that is in no block is sent again at a higher fee, and again.
     pub raise_after: Duration,
+    /// How many settlements go in one transaction at most, where several wait for the same relayer; one switches it off.
+    pub batch_max: NonZeroUsize,
     /// The longest `maxTimeoutSeconds` that is taken: so long at most does a claim stay open where nothing comes of it.
     pub timeout_seconds_max: u64,
     /// Accounts that relayed before it: what they sent may still be mined, and costs their gas.

@@ -3,6 +3,7 @@
 mod cards;
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -309,9 +310,14 @@ fn facilitator(tenant: &TenantConfig, ring: &Ring, rpc: &RpcChain) -> Result<Opt
     let former = slots.iter().flat_map(|slot| ring.retired(slot)).map(|key| Ok(key.wallet()?.address()));
     let former = former.collect::<Result<_, KeyError>>()?;
     let raise_after = Duration::from_secs(config.raise_seconds.get().into());
-    let timeout_seconds_max = config.timeout_seconds_max;
-    Ok(Some(FacilitatorRole { relayer, others, raise_after, timeout_seconds_max, former, payees }))
+    let (batch_max, timeout_seconds_max) = (config.batch_max.get(), config.timeout_seconds_max);
+    let most = usize::try_from(batch_max).ok().and_then(NonZeroUsize::new).filter(|most| most.get() <= BATCH_MAX);
+    let most = most.ok_or_else(|| value("facilitate.batch_max", &format!("1 to {BATCH_MAX}"), batch_max.to_string()));
+    Ok(Some(FacilitatorRole { relayer, others, raise_after, batch_max: most?, timeout_seconds_max, former, payees }))
 }
+
+/// Settlements in one transaction: a node is asked about each payer in one batch of calls, and takes a hundred.
+const BATCH_MAX: usize = 64;
 
 /// Keys that everybody knows sign for nobody's money.
 pub fn refuse_test_keys(config: &Config, ring: &Ring) -> Result<(), KeyError> {

@@ -17,7 +17,7 @@ mod wallet;
 
 pub use authorization::{Authorization, EvmSignature, SignatureError, TokenDomain, nonce};
 pub use key::{KeyError, WalletKey};
-pub use onchain::{ClaimedElsewhere, OnChainError, verify_on_chain};
+pub use onchain::{ClaimedElsewhere, OnChainError, check_findings, verify_on_chain};
 pub(crate) use payment::Unsigned;
 pub use payment::{
     VerifiedPayment, check, check_accepted, claim_key, is_signed_for, read_payload, read_signed, verify,

@@ -5,7 +5,7 @@ use ledger::money::Amount;
 
 use super::wallet::keeps_its_key;
 use super::{PayerSignature, Signed, Terms, VerifiedPayment};
-use crate::chain::{AuthorizedCall, Chain, ChainError, SettlementCall};
+use crate::chain::{AuthorizedCall, Chain, ChainError, Findings, SettlementCall};
 use crate::permit2;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -79,12 +79,7 @@ pub async fn verify_on_chain(
         SettlementCall::Transfer(call) => chain.findings(AuthorizedCall::Key(&call), relayer).await?,
         SettlementCall::Wallet(call) => chain.findings(AuthorizedCall::Wallet(&call), relayer).await?,
     };
-    check_accounts(payment, found.chain_id, &found.token_code, &found.payer_code)?;
-    if found.consumed {
-        let (field, nonce) = ("payload.authorization.nonce", payment.claim_key().nonce);
-        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", nonce).into());
-    }
-    check_balance(payment.expected().value, found.balance, elsewhere.in_all)?;
+    check_findings(payment, &found, elsewhere)?;
     let simulated = found.simulated;
     match simulated {
         Ok(()) => Ok(()),
@@ -100,6 +95,16 @@ pub async fn verify_on_chain(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Everything that was found, save for what came of the simulation.
+pub fn check_findings(payment: &VerifiedPayment, found: &Findings, elsewhere: ClaimedElsewhere) -> Result<(), Refusal> {
+    check_accounts(payment, found.chain_id, &found.token_code, &found.payer_code)?;
+    if found.consumed {
+        let (field, nonce) = ("payload.authorization.nonce", payment.claim_key().nonce);
+        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", nonce));
+    }
+    check_balance(payment.expected().value, found.balance, elsewhere.in_all)
 }
 
 fn check_accounts(

@@ -27,8 +27,42 @@ fn receipt(success: bool, transfers: Vec<TransferLog>) -> Receipt {
         success,
         gas_used: 74_001,
         effective_gas_price: 1,
+        used: vec![own(transfers.clone())],
         transfers,
     }
+}
+
+fn own(transfers: Vec<TransferLog>) -> UsedNonce {
+    let ClaimKey { token, payer, nonce, .. } = expected().key;
+    UsedNonce { asset: token, payer, nonce, transfers }
+}
+
+/// The transfer is there, and it is another authorization's.
+#[test]
+fn in_a_transaction_of_several_only_its_own_log_counts() {
+    let good = || vec![transfer()];
+    let told = |used: Vec<UsedNonce>| {
+        let transfers = used.iter().flat_map(|used| used.transfers.clone()).collect();
+        judge(&expected(), &Evidence::Mined(Receipt { used, ..receipt(true, transfers) }))
+    };
+    let wrong: Vec<(&str, Vec<UsedNonce>)> = vec![
+        ("another nonce", vec![UsedNonce { nonce: B256::repeat_byte(0x77), ..own(good()) }]),
+        ("another payer", vec![UsedNonce { payer: OTHER, ..own(good()) }]),
+        ("another token", vec![UsedNonce { asset: OTHER, ..own(good()) }]),
+        ("a neighbour's transfer", vec![own(vec![]), UsedNonce { payer: OTHER, ..own(good()) }]),
+        ("twice for it", vec![own(vec![transfer(), transfer()])]),
+    ];
+    for (name, used) in wrong {
+        assert_eq!(told(used), Outcome::Unknown, "{name}");
+    }
+    let twin = UsedNonce { nonce: B256::repeat_byte(0x77), ..own(good()) };
+    let settled = told(vec![twin, own(good())]);
+    assert!(
+        matches!(settled, Outcome::Settled { .. }),
+        "the same payer paid the same payee the same twice: {settled:?}"
+    );
+    let none = Receipt { used: vec![], ..receipt(true, good()) };
+    assert_eq!(judge(&expected(), &Evidence::Mined(none)), Outcome::Unknown, "no log of it");
 }
 
 fn used(transfers: Vec<TransferLog>) -> AuthorizationUse {

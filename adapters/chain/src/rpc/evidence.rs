@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Log, TransactionReceipt};
 use alloy::sol_types::SolEvent;
-use x402::chain::{AuthorizationUse, Block, ChainError, Receipt, TransferLog};
+use x402::chain::{AuthorizationUse, Block, ChainError, Receipt, TransferLog, UsedNonce};
 
 use crate::token::Token;
 
@@ -44,11 +44,16 @@ pub(super) fn authorization_use(
         return Err(ChainError::Unavailable(message));
     }
     let asset = log.address();
+    let own = Token::AuthorizationUsed::decode_log_validate(&log.inner).ok();
+    let used = used_in(receipt).into_iter().find(|used| {
+        own.as_ref().is_some_and(|own| (own.authorizer, own.nonce) == (used.payer, used.nonce) && used.asset == asset)
+    });
+    let in_all = || transfers(receipt).filter(|transfer| transfer.asset == asset).collect();
     Ok(AuthorizationUse {
         transaction: receipt.transaction_hash,
         block,
         canceled: log.topics().first() == Some(&Token::AuthorizationCanceled::SIGNATURE_HASH),
-        transfers: transfers(receipt).filter(|transfer| transfer.asset == asset).collect(),
+        transfers: used.map_or_else(in_all, |used| used.transfers),
     })
 }
 
@@ -61,13 +66,39 @@ pub(super) fn receipt_of(receipt: &TransactionReceipt, block: Block) -> Receipt 
         gas_used: receipt.gas_used,
         effective_gas_price: receipt.effective_gas_price,
         transfers: transfers(receipt).collect(),
+        used: used_in(receipt),
     }
+}
+
+/// EIP-3009 marks, then moves; so a transfer is that of the authorization whose log stands before it. Of a token that used
+/// one alone all transfers are, in whatever order they come.
+fn used_in(receipt: &TransactionReceipt) -> Vec<UsedNonce> {
+    let mut used: Vec<UsedNonce> = Vec::new();
+    for log in receipt.logs() {
+        if let Ok(own) = Token::AuthorizationUsed::decode_log_validate(&log.inner) {
+            let (asset, payer, nonce) = (own.address, own.authorizer, own.nonce);
+            used.push(UsedNonce { asset, payer, nonce, transfers: Vec::new() });
+        } else if let Some(transfer) = transfer_in(log)
+            && let Some(last) = used.iter_mut().rfind(|used| used.asset == transfer.asset)
+        {
+            last.transfers.push(transfer);
+        }
+    }
+    let assets: Vec<Address> = used.iter().map(|used| used.asset).collect();
+    for alone in &mut used {
+        if assets.iter().filter(|asset| **asset == alone.asset).count() == 1 {
+            alone.transfers = transfers(receipt).filter(|transfer| transfer.asset == alone.asset).collect();
+        }
+    }
+    used
 }
 
 /// ERC-20 transfers only: ERC-721 uses the same event with the value as a fourth topic.
 fn transfers(receipt: &TransactionReceipt) -> impl Iterator<Item = TransferLog> {
-    receipt.logs().iter().filter_map(|log| {
-        let transfer = Token::Transfer::decode_log_validate(&log.inner).ok()?;
-        Some(TransferLog { asset: transfer.address, from: transfer.from, to: transfer.to, value: transfer.value })
-    })
+    receipt.logs().iter().filter_map(transfer_in)
+}
+
+fn transfer_in(log: &Log) -> Option<TransferLog> {
+    let transfer = Token::Transfer::decode_log_validate(&log.inner).ok()?;
+    Some(TransferLog { asset: transfer.address, from: transfer.from, to: transfer.to, value: transfer.value })
 }

@@ -4,6 +4,7 @@
 //! topics, a receipt must be of the asked transaction and agree with the log that led to it, a block must have the
 //! asked number or hash. What does not fit is [`ChainError::Unavailable`]: the node told us nothing.
 
+pub(crate) mod batch;
 mod client;
 mod evidence;
 mod findings;
@@ -277,6 +278,10 @@ impl Chain for RpcChain {
 
     async fn findings(&self, call: AuthorizedCall<'_>, caller: Address) -> Result<Findings, ChainError> {
         self.find(call, caller).await
+    }
+
+    async fn findings_of(&self, calls: &[TransferCall]) -> Result<Vec<Findings>, ChainError> {
+        self.find_of(calls).await
     }
 
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError> {

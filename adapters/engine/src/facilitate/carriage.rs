@@ -95,6 +95,11 @@ impl Carriage<'_> {
         self.failed(Reason::SettlementPending, message, transaction)
     }
 
+    pub fn given_up(&self) -> SettleResponse {
+        let message = "the first settle of this payment gave up before anything moved; present it again";
+        self.failed(Reason::UnexpectedSettleError, message, "")
+    }
+
     pub fn used(&self, transaction: &str) -> SettleResponse {
         let message = format!("expected an authorization that was not used; this one was, in {transaction}");
         let reason = match self.payment.signed() {

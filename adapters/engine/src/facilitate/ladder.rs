@@ -17,22 +17,32 @@ const ONE: &str = "settlement-transaction";
 /// Several with one account nonce, in the order in which they are sent: the length of each in four bytes, big-endian, and
 /// the bytes.
 const SEVERAL: &str = "settlement-transactions";
+/// The same of a transaction that carries several settlements, each of which has this document.
+const TOGETHER: &str = "settlement-transactions-of-several";
 
 pub(super) fn document(prepared: &Prepared) -> Document {
     if prepared.replacements.is_empty() {
         return Document { kind: ONE.into(), bytes: prepared.raw.to_vec() };
     }
+    Document { kind: SEVERAL.into(), bytes: written(prepared) }
+}
+
+pub(super) fn document_of_several(prepared: &Prepared) -> Document {
+    Document { kind: TOGETHER.into(), bytes: written(prepared) }
+}
+
+fn written(prepared: &Prepared) -> Vec<u8> {
     let mut bytes = Vec::new();
     for raw in std::iter::once(&prepared.raw).chain(&prepared.replacements) {
         bytes.extend(u32::try_from(raw.len()).unwrap_or(u32::MAX).to_be_bytes());
         bytes.extend_from_slice(raw);
     }
-    Document { kind: SEVERAL.into(), bytes }
+    bytes
 }
 
 /// `None` where it is no ladder.
 fn rungs(document: &Document) -> Option<Vec<Bytes>> {
-    if document.kind != SEVERAL {
+    if ![SEVERAL, TOGETHER].contains(&document.kind.as_str()) {
         return (document.kind == ONE).then(|| vec![Bytes::copy_from_slice(&document.bytes)]);
     }
     let (mut rest, mut found) = (document.bytes.as_slice(), Vec::new());
@@ -81,10 +91,32 @@ impl Engine {
             Ok(ladder) => ladder,
             Err(error) => return tracing::warn!("a settlement's transaction cannot be sent: {error}"),
         };
-        let Some(raw) = ladder.get(rung).or(ladder.last()) else { return };
-        if let Err(error) = self.chain.broadcast(raw).await {
-            tracing::warn!("the node did not take a settlement: {error}");
+        if let Some(raw) = ladder.get(rung).or(ladder.last()) {
+            self.send_bytes(raw).await;
         }
+    }
+
+    /// Those who share a transaction send it once.
+    pub(super) async fn send_bytes(&self, raw: &Bytes) {
+        let hash = keccak256(raw);
+        if self.desk.was_sent(hash) {
+            return;
+        }
+        match self.chain.broadcast(raw).await {
+            Ok(()) => self.desk.sent(hash),
+            Err(error) => tracing::warn!("the node did not take a settlement: {error}"),
+        }
+    }
+
+    /// Whether its transaction carries others too.
+    pub(super) async fn goes_together(
+        &self,
+        identity: &Identity,
+        settlement: &Settlement,
+    ) -> Result<bool, EngineError> {
+        let Some(digest) = settlement.document else { return Ok(false) };
+        let document = self.store.document(&identity.tenant, digest).await?;
+        Ok(document.is_some_and(|document| document.kind == TOGETHER))
     }
 
     /// Every transaction that may carry it, the one on record first.
@@ -125,6 +157,9 @@ mod tests {
         assert_eq!(rungs(&alone).unwrap().len(), 1);
         let higher = vec![Bytes::from_static(&[3]), Bytes::from(vec![4; 300])];
         let written = document(&prepared(higher.clone()));
-        assert_eq!(rungs(&written).unwrap(), [vec![Bytes::from_static(&[2, 1])], higher].concat());
+        assert_eq!(rungs(&written).unwrap(), [vec![Bytes::from_static(&[2, 1])], higher.clone()].concat());
+        let shared = document_of_several(&prepared(higher));
+        assert_eq!((rungs(&shared), shared.bytes == written.bytes), (rungs(&written), true));
+        assert_ne!(shared.kind, written.kind);
     }
 }

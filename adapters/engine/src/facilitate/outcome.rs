@@ -1,11 +1,16 @@
 //! What became of a transaction that was sent, and the same bytes again where nothing did yet.
 
+use std::time::Instant;
+
+use alloy_primitives::B256;
 use ledger::command::{Command, FailureProof, Gas};
+use ledger::money::Amount;
 use ledger::settlement::{Settlement, SettlementState};
-use x402::chain::Receipt;
-use x402::settlement::{Outcome, observe_after};
+use x402::chain::{Receipt, UsedNonce};
+use x402::settlement::{ClaimKey, Outcome, observe_after};
 
 use super::claims::charged_nothing;
+use crate::desk::Seen;
 use crate::error::EngineError;
 use crate::{Engine, Identity, book};
 
@@ -45,24 +50,11 @@ impl Engine {
         let (key, amount) = (&settlement.key, settlement.money.amount);
         let expected = book::expected(&key.authorization, &settlement.pay_to, amount, settlement.valid_before)?;
         let ours = settlement.transaction.as_ref().and_then(book::transaction);
-        let receipt = async {
-            match ours {
-                Some(transaction) => Ok::<_, EngineError>(self.chain.receipt(transaction).await?),
-                None => Ok(None),
-            }
-        };
-        let (finalized, mut receipt) = tokio::try_join!(self.finalized(), receipt)?;
-        let mut sent: Vec<_> = ours.into_iter().collect();
-        if receipt.is_none() {
-            // One of those that replace it may be in a block.
-            sent = self.sent(identity, settlement).await?;
-            for transaction in sent.iter().skip(1) {
-                receipt = receipt.or(self.chain.receipt(*transaction).await?);
-            }
-        }
+        let (finalized, receipt, sent) = self.mined(identity, settlement, ours).await?;
         let ours = receipt.as_ref().map(|receipt| receipt.transaction).or(ours);
         let last = receipt.as_ref().filter(|receipt| receipt.block.number <= finalized);
-        let gas = last.map(|receipt| self.gas(identity, receipt)).transpose()?.flatten();
+        let gas = last.map(|receipt| self.gas(identity, expected.key, receipt)).transpose()?.flatten();
+        let is_mined = last.is_some();
         // In a block that can be taken back it may yet move the money, where it comes before whatever made it revert.
         let reverted = last.is_some_and(|receipt| !receipt.success);
         let has_reverted = receipt.as_ref().is_some_and(|receipt| !receipt.success);
@@ -82,6 +74,11 @@ impl Engine {
                 }
                 let seen = book::observation(&expected, transaction, &block)?;
                 Command::Receive { settlement: key, seen, finalized, gas }
+            }
+            // In its final block, and not among what moved there: others did, or it reverted as a whole. It can be tried again.
+            (Outcome::Pending, Some(_)) if is_mined && self.goes_together(identity, settlement).await? => {
+                self.desk.failed_among_others(&identity.tenant, &key);
+                Command::Abandon { settlement: key }
             }
             (Outcome::ProvedUnused { finalized }, _) => {
                 let proof = FailureProof::Unused(book::proof(&finalized));
@@ -106,8 +103,87 @@ impl Engine {
         Ok(state)
     }
 
-    pub(crate) fn gas(&self, identity: &Identity, receipt: &Receipt) -> Result<Option<Gas>, EngineError> {
-        let role = self.tenant(&identity.tenant)?.facilitator.clone();
-        role.map(|role| book::gas(&role, self.network, receipt)).transpose()
+    /// The receipt of whichever of its transactions is in a block, the last final block as it was before, and those that may
+    /// carry it, as far as that had to be asked.
+    async fn mined(
+        &self,
+        identity: &Identity,
+        settlement: &Settlement,
+        ours: Option<B256>,
+    ) -> Result<(u64, Option<Receipt>, Vec<B256>), EngineError> {
+        let Some(transaction) = ours else { return Ok((self.finalized().await?, None, Vec::new())) };
+        let (finalized, mut receipt) = self.seen(transaction).await?;
+        if receipt.is_some() {
+            return Ok((finalized, receipt, vec![transaction]));
+        }
+        // One of those that replace it may be in a block.
+        let sent = self.sent(identity, settlement).await?;
+        for transaction in sent.iter().skip(1) {
+            if receipt.is_none() {
+                receipt = self.seen(*transaction).await?.1;
+            }
+        }
+        Ok((finalized, receipt, sent))
+    }
+
+    /// A transaction's receipt, and the last final block as it was before. Those who share it look once.
+    async fn seen(&self, transaction: B256) -> Result<(u64, Option<Receipt>), EngineError> {
+        let look = self.desk.look(transaction);
+        let mut last = look.lock().await;
+        if let Some(seen) = last.as_ref().filter(|seen| seen.is_fresh()) {
+            return Ok((seen.finalized, seen.receipt.clone()));
+        }
+        let receipt = async { Ok::<_, EngineError>(self.chain.receipt(transaction).await?) };
+        let (finalized, receipt) = tokio::try_join!(self.finalized(), receipt)?;
+        *last = Some(Seen { at: Instant::now(), finalized, receipt: receipt.clone() });
+        Ok((finalized, receipt))
+    }
+
+    /// The last final block as this process knows it. A search that begins there begins early enough.
+    pub(super) async fn finalized_lately(&self) -> Result<u64, EngineError> {
+        if let Some(number) = self.desk.finalized_lately() {
+            return Ok(number);
+        }
+        let number = self.finalized().await?;
+        self.desk.is_final(number);
+        Ok(number)
+    }
+
+    /// What carrying it took. Those whose payments moved in one transaction bear it together, to the last unit.
+    pub(crate) fn gas(
+        &self,
+        identity: &Identity,
+        key: ClaimKey,
+        receipt: &Receipt,
+    ) -> Result<Option<Gas>, EngineError> {
+        let Some(role) = self.tenant(&identity.tenant)?.facilitator.clone() else { return Ok(None) };
+        let mut gas = book::gas(&role, self.network, receipt)?;
+        if receipt.used.len() > 1 {
+            let is_own = |used: &UsedNonce| key.used_in(receipt) == Some(used);
+            let Some(place) = receipt.used.iter().position(is_own) else { return Ok(None) };
+            gas.money.amount = share(gas.money.amount, place, receipt.used.len());
+        }
+        Ok(Some(gas))
+    }
+}
+
+/// One part of so many; what does not divide falls to the later ones.
+fn share(whole: Amount, place: usize, parts: usize) -> Amount {
+    let [place, parts] = [place, parts].map(|number| u128::try_from(number).unwrap_or(u128::MAX));
+    let (each, rest) = (whole.get() / parts.max(1), whole.get() % parts.max(1));
+    Amount::new(each.saturating_add(u128::from(place >= parts.saturating_sub(rest))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_of_a_transaction_are_all_of_it() {
+        for (whole, parts) in [(0, 1), (0, 5), (1, 2), (7, 3), (100, 16), (u128::MAX, 7), (5, 1)] {
+            let shares = (0..parts).map(|place| share(Amount::new(whole), place, parts).get());
+            assert_eq!(shares.clone().sum::<u128>(), whole, "{whole} in {parts}");
+            assert!(shares.clone().max().unwrap() - shares.min().unwrap() <= 1);
+        }
     }
 }

@@ -239,6 +239,7 @@ pub fn start(shared: &Shared, process: usize, grant: Grant) -> Arc<Engine> {
         relayer,
         others: Vec::new(),
         raise_after: std::time::Duration::MAX,
+        batch_max: std::num::NonZeroUsize::MIN,
         timeout_seconds_max: u64::MAX,
         former: Vec::new(),
         payees: AllowedPayees::Anyone,

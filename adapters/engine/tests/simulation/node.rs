@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 use x402::chain::{
     At, AuthorizationUse, Block, Chain, ChainError, Pool, Prepared, Receipt, Relayer, TokenFacts, TransferCall,
-    TransferLog,
+    TransferLog, UsedNonce,
 };
 
 use super::chain::{Call, FINALITY, GAS_PRICE, GAS_USED, Mined, ModelChain, TOKEN};
@@ -151,6 +151,7 @@ impl Chain for SimNode {
                 gas_used: GAS_USED,
                 effective_gas_price: GAS_PRICE,
                 transfers: found.transfers(),
+                used: used_nonce(found).into_iter().collect(),
             }))
         })
         .await
@@ -202,6 +203,14 @@ fn used(state: &State, found: &Mined) -> AuthorizationUse {
         canceled: canceled && !believed,
         transfers: if believed { promised(state, found) } else { found.transfers() },
     }
+}
+
+fn used_nonce(found: &Mined) -> Option<UsedNonce> {
+    let (payer, nonce) = match &found.tx.call {
+        Call::Transfer(call) if found.success => (call.from, call.nonce),
+        _ => return None,
+    };
+    Some(UsedNonce { asset: TOKEN, payer, nonce, transfers: found.transfers() })
 }
 
 /// What the authorization said that would be moved.

@@ -20,9 +20,19 @@ pub struct FacilitateConfig {
     /// After how many seconds a settlement that is in no block is sent again at twice the fee, and once more; within the caps.
     #[serde(default = "raise_seconds")]
     pub raise_seconds: NonZeroU32,
+    /// How many settlements that wait for the same account go in one transaction at most; 1 sends each by itself.
+    #[serde(default = "batch_max")]
+    pub batch_max: NonZeroU32,
     /// The longest `maxTimeoutSeconds` of a payment that it carries; no wallet of ours signs a longer one.
     #[serde(default = "timeout_seconds_max")]
     pub timeout_seconds_max: u64,
+}
+
+const fn batch_max() -> NonZeroU32 {
+    match NonZeroU32::new(16) {
+        Some(most) => most,
+        None => NonZeroU32::MIN,
+    }
 }
 
 const fn timeout_seconds_max() -> u64 {
@@ -39,8 +49,8 @@ const fn raise_seconds() -> NonZeroU32 {
 impl Default for FacilitateConfig {
     fn default() -> Self {
         let (signers, raise_seconds) = (one_signer(), raise_seconds());
-        let timeout_seconds_max = timeout_seconds_max();
-        Self { payees: Vec::new(), anyone: false, signers, raise_seconds, timeout_seconds_max }
+        let (batch_max, timeout_seconds_max) = (batch_max(), timeout_seconds_max());
+        Self { payees: Vec::new(), anyone: false, signers, raise_seconds, batch_max, timeout_seconds_max }
     }
 }
 
