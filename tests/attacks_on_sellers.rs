@@ -9,9 +9,11 @@
 //! | denial of settlement: the balance is moved, the authorization expires, the facilitator withholds | arXiv 2605.30998 | [`denials::whoever_does_not_pay_owes_and_is_served_on_credit_no_more`], [`denials::what_was_served_is_collected_after_a_restart`], [`denials::what_is_paid_first_is_not_worked_for_before`] |
 //! | signing in for another route, with another's or an old text (npm `@x402/extensions` 2.27.0: the unsigned `resource.url` is what counts as paid) | seen with the official SDK | [`returns::who_paid_for_this_comes_back_for_this_and_once_a_text`] |
 //!
+//! Of several facilitators one is asked: [`carriers::a_payment_is_carried_by_one_of_several`].
 //! One payment at two replicas at once: [`replicas::two_replicas_do_the_work_of_one_payment_once_and_charge_it_once`].
 //! And whoever may not be dealt with: [`screening::whoever_is_barred_is_barred_everywhere_and_silence_bars_all`].
 
+mod carriers;
 mod denials;
 mod grants;
 mod observers;
@@ -29,7 +31,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, post};
+use axum::routing::{any, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::relayer::{FeeCaps, LocalRelayer};
@@ -247,6 +249,8 @@ fn verify_books(world: &World) {
 struct Carrier {
     url: String,
     silent: Arc<AtomicBool>,
+    /// It does not even say what it carries.
+    deaf: Arc<AtomicBool>,
     refuses: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
 }
@@ -255,13 +259,26 @@ impl Carrier {
     async fn start(world: &World) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let carrier = Self { url, silent: Arc::default(), refuses: Arc::default(), asked: Arc::default() };
+        let carrier =
+            Self { url, silent: Arc::default(), deaf: Arc::default(), refuses: Arc::default(), asked: Arc::default() };
         let (own, real) = (carrier.clone(), world.config.public_url());
         let settle = move |body: Bytes| {
             let (own, real) = (own.clone(), real.clone());
             async move { own.settle(&real, body).await }
         };
-        let router = Router::new().route("/settle", post(settle));
+        let (deaf, real) = (carrier.deaf.clone(), world.config.public_url());
+        let supported = move || {
+            let (deaf, real) = (deaf.load(Ordering::SeqCst), real.clone());
+            async move {
+                match deaf {
+                    true => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                    false => {
+                        reqwest::get(format!("{real}/supported")).await.unwrap().text().await.unwrap().into_response()
+                    }
+                }
+            }
+        };
+        let router = Router::new().route("/settle", post(settle)).route("/supported", get(supported));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         carrier
     }

@@ -15,6 +15,8 @@ use crate::harness::world::World;
 
 /// Blocks after which nothing is taken back; five a second.
 const LAG: u32 = 25;
+/// The same where a test takes its time.
+const FAR: u32 = 8 * LAG;
 
 fn number(value: &Value) -> u64 {
     let digits = value.as_str().and_then(|text| text.strip_prefix("0x")).expect("a quantity");
@@ -157,9 +159,9 @@ async fn paid_and_not_given(world: &World, mandate: &str) {
 /// Nobody looked while it happened; and it never comes again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_gone_for_good_is_released_by_proof_after_a_restart() {
-    let mut world = World::lagging(60, 2 * LAG).await;
+    let mut world = World::lagging(60, FAR).await;
     let deep =
-        json!({ "path": "/deep", "amount": "10000", "description": "deep", "body": "deep", "confirmations": 2 * LAG });
+        json!({ "path": "/deep", "amount": "10000", "description": "deep", "body": "deep", "confirmations": FAR });
     let sell = world.config.tenants.iter_mut().find_map(|tenant| tenant.sell.as_mut()).expect("who sells");
     sell.routes.push(serde_json::from_value(deep).unwrap());
     std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
@@ -171,13 +173,14 @@ async fn what_is_gone_for_good_is_released_by_proof_after_a_restart() {
     world.kill();
     take_back(&world, &transaction).await;
     // Long gone: the other block of that number is final, too.
-    world.rpc("anvil_mine", json!([4 * LAG])).await;
+    world.rpc("anvil_mine", json!([2 * FAR])).await;
     world.restart();
     world.until(&id, "submitted").await;
     assert_eq!(figures(&world, &mandate).await, ["0.01", "0.00"], "no word of a counterparty, no absence, releases it");
     agree(&world, "shop", "receivable", "10000").await;
 
     world.rpc("evm_increaseTime", json!([120])).await;
+    world.rpc("anvil_mine", json!([2 * FAR])).await;
     world.until(&id, "released").await;
     assert_eq!(figures(&world, &mandate).await, ["0.00", "0.00"]);
     assert_eq!(world.pay(&mandate, "gone").await.unwrap_err().code(), Some("spend_released"));

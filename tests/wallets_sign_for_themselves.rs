@@ -249,7 +249,7 @@ async fn a_wallet_that_takes_its_word_back_is_no_word_on_what_is_on_its_way() {
     let (sold, carried) = (street.pay(sold_to, 1), street.pay(carried_for, 2));
     street.shop.rpc("evm_setAutomine", json!([false]));
     let (status, said) = street.buy(&sold).await;
-    assert_eq!(status, 503, "not in a block yet: {said}");
+    assert!([502, 503].contains(&status), "not in a block yet: {status} {said}");
     let settled = street.ask("/settle", &carried).await;
     assert_eq!(settled["errorReason"], "settlement_pending", "{settled}");
     let owner_of = |wallet: Address, owner: Address| {

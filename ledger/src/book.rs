@@ -88,13 +88,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Release { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Accept(accept) => accepting::wants(view, accept, &mut keys),
-        Command::Claim(claim) => {
-            crediting::wants_claim(view, claim, &mut keys);
-            naming::wants(view, claim, &mut keys);
-            if let Some(order) = &claim.order {
-                keys.claim(view, &ClaimKey::order(&request.caller.principal, &order.key));
-            }
-        }
+        Command::Claim(claim) => crediting::wants_claim(view, claim, &request.caller.principal, &mut keys),
         Command::Abandon { settlement }
         | Command::Dispatch { settlement, .. }
         | Command::Serve { settlement, .. }

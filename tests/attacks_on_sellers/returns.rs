@@ -11,7 +11,7 @@ use crate::harness::cluster::{Cluster, QUICK};
 const PAID: &str = "/back/report";
 
 /// Blocks after which nothing is taken back; five a second.
-const LAG: u32 = 25;
+const LAG: u32 = 500;
 
 fn decoded(header: &str) -> Value {
     serde_json::from_slice(&STANDARD.decode(header).unwrap()).unwrap()

@@ -78,6 +78,8 @@ pub struct Goods {
     pub manner: Manner,
     /// In how many blocks it must be before what waits for it is given.
     pub confirmations: NonZeroU64,
+    /// The facilitator that was asked to carry it, or is about to be.
+    pub carrier: Option<String>,
 }
 
 /// A settlement in a relayer's hand.

@@ -90,6 +90,8 @@ pub enum EngineError {
     ScreeningUnavailable(String),
     #[error(transparent)]
     Vault(VaultError),
+    #[error("one facilitator that carries this was expected to answer, of {0} none does")]
+    FacilitatorsUnavailable(String),
     #[error("the signer: {0}")]
     Signer(#[from] SignError),
     #[error(transparent)]
@@ -144,6 +146,7 @@ impl EngineError {
             Self::ScreeningDenied(_) => "screening_denied",
             Self::ScreeningUnavailable(_) => "screening_unavailable",
             Self::Vault(error) => error.code(),
+            Self::FacilitatorsUnavailable(_) => "facilitators_unavailable",
             Self::Signer(_) => "signer_unavailable",
             Self::Passkey(refused) => refused.code.as_str(),
             Self::PasskeyRequired { .. } => "passkey_required",
@@ -186,6 +189,7 @@ impl EngineError {
             | Self::StoreUnavailable(_)
             | Self::OutcomeUnknown(_)
             | Self::ScreeningUnavailable(_)
+            | Self::FacilitatorsUnavailable(_)
             | Self::Signer(_) => Kind::Unavailable,
             Self::NotConfigured(_) => Kind::NotFound,
             Self::Broken(_) => Kind::Internal,

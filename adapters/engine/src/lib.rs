@@ -16,6 +16,7 @@ pub mod attest;
 pub mod audit;
 pub mod authorize;
 mod book;
+pub mod carriers;
 pub mod cart;
 pub mod checkout;
 pub mod closing;

@@ -54,7 +54,11 @@ pub trait WalletSigner: Send + Sync {
 pub trait Facilitator: Send + Sync {
     async fn verify(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<VerifyResponse>;
     async fn settle(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse>;
-    /// The same, for one who waits for the broadcast and not for a block: pending is answered where it can be.
+    /// Whether it says that it carries payments of this scheme on this network.
+    async fn carries(&self, _requirements: &PaymentRequirements) -> Relayed<bool> {
+        Relayed::Answer(true)
+    }
+    /// The same as `settle`, for one who waits for the broadcast and not for a block: pending is answered where it can be.
     async fn submit(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
         self.settle(payload, requirements).await
     }

@@ -127,6 +127,7 @@ impl Engine {
         }
         self.screen_payment(&payment).await?;
         self.check_thrift(&payment)?;
+        seller.carriers.check(requirements).await?;
         let payable = self.check_payable(tenant, &payment).await?;
         let expected = payment.expected();
         let paid_by = order::document(&key);
@@ -340,9 +341,14 @@ fn denied(presented: &Presented, known: &Settlement) -> Result<SaleClaim, Engine
 /// The hand stays on it until the handler has ended. What was bought, and whatever else the payer wrote beside the payment,
 /// is no facilitator's to know and not signed.
 fn won(hand: InHand<'_>, presented: Presented, manner: Manner) -> SaleClaim {
+    won_again(hand, presented, manner, None)
+}
+
+/// Whoever was asked to carry it before is asked again.
+fn won_again(hand: InHand<'_>, presented: Presented, manner: Manner, carrier: Option<String>) -> SaleClaim {
     let Presented { payload, requirements, release, .. } = presented;
     let payload = PaymentPayload { resource: None, accepted: requirements.clone(), unknown: Map::new(), ..payload };
-    hand.keep(Goods { payload, requirements, manner, confirmations: release.confirmations });
+    hand.keep(Goods { payload, requirements, manner, confirmations: release.confirmations, carrier });
     SaleClaim::Won(manner)
 }
 

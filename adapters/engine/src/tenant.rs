@@ -16,9 +16,10 @@ use mandates::party::Merchant;
 use x402::chain::Relayer;
 use x402::network::Network;
 
+use crate::carriers::Carriers;
 use crate::checkout::ShopRole;
 use crate::error::EngineError;
-use crate::ports::{Facilitator, MandateSigner, SignError, TrustSource, WalletSigner};
+use crate::ports::{MandateSigner, SignError, TrustSource, WalletSigner};
 use crate::rate::Peg;
 use crate::vault::{AcpPayee, Vault};
 
@@ -171,7 +172,7 @@ impl Default for Limits {
 
 #[derive(Clone)]
 pub struct Seller {
-    pub facilitator: Arc<dyn Facilitator>,
+    pub carriers: Arc<Carriers>,
     pub payee: PayeeId,
 }
 

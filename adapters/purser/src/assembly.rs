@@ -12,6 +12,7 @@ use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
 use engine::approver::Pages;
+use engine::carriers::{Carrier, Carriers};
 use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
@@ -290,7 +291,12 @@ fn verifiers(tenant: &TenantConfig) -> Result<Verifiers, AssemblyError> {
 fn seller(tenant: &TenantConfig, facilitators: FacilitatorMaker<'_>) -> Result<Option<Seller>, AssemblyError> {
     let Some(sell) = &tenant.sell else { return Ok(None) };
     let payee = sell.payee.parse().map_err(|_| value("sell.payee", "printable ASCII without spaces", &sell.payee))?;
-    Ok(Some(Seller { facilitator: facilitators(&sell.facilitator)?, payee }))
+    let carrier = |name: &String| Ok::<_, AssemblyError>(Carrier::new(name, facilitators(name)?));
+    let mut carriers = sell.carriers().map(carrier);
+    let expected = "a facilitator, in sell.facilitator or sell.facilitators";
+    let first = carriers.next().ok_or_else(|| value("sell.facilitator", expected, "none"))??;
+    let carriers = Arc::new(Carriers::new(first, carriers.collect::<Result<_, _>>()?));
+    Ok(Some(Seller { carriers, payee }))
 }
 
 fn facilitator(tenant: &TenantConfig, ring: &Ring, rpc: &RpcChain) -> Result<Option<FacilitatorRole>, AssemblyError> {

@@ -26,6 +26,7 @@ use server::limits::{Limiter, Rate, RateLimits};
 use server::mcp::door::Setup;
 use server::mcp::sold::Shop;
 use server::metrics::MetricsReaders;
+use server::paid::PaidRoute;
 use server::paid::Selling;
 use server::till::Books;
 use server::{App, Settings};
@@ -163,6 +164,7 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Call
         let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain, ring));
         let sold = sold.transpose()?.unwrap_or_default();
         settings.listing.extend(sold.iter().filter_map(|route| route.listing(&public_url, &since)));
+        ask_carriers(engine, &id, &sold);
         let books = Books::new(engine.clone(), id, &public_url);
         let till: Arc<dyn paywall::Till> = Arc::new(books.clone());
         let selling =
@@ -180,6 +182,17 @@ fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Call
     }
     let mcp = Setup { outside: Arc::new(Outward::new(config.reach())?), shop: Arc::new(shop) };
     Ok(server::router(app, paid, mcp, Arc::new(agent)))
+}
+
+/// Who says that they do not carry what is sold is named in the log when the service begins.
+fn ask_carriers(engine: &Arc<Engine>, tenant: &TenantId, sold: &[PaidRoute]) {
+    let carriers = engine.tenant(tenant).ok().and_then(|tenant| tenant.seller.clone()).map(|seller| seller.carriers);
+    let mut offers = sold.iter().flat_map(|route| &route.offers);
+    // A price by usage goes to the one account that its payer permits.
+    let offer = offers.find(|offer| offer.scheme == x402::exact::SCHEME).cloned();
+    if let Some((carriers, offer)) = carriers.zip(offer) {
+        tokio::spawn(async move { carriers.look(&offer).await });
+    }
 }
 
 fn rates(config: &LimitsConfig) -> RateLimits {

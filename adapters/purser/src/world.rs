@@ -316,6 +316,7 @@ fn shop(options: &WorldOptions, chain: &ChainConfig) -> Result<TenantConfig, Ass
             pay_to: format!("{:#x}", shop_address()),
             asset: format!("{:#x}", chain::token::ADDRESS),
             facilitator: options.facilitator.clone(),
+            facilitators: Vec::new(),
             facilitator_address: None,
             upstream_key_file: None,
             routes: routes.collect(),

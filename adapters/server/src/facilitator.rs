@@ -15,7 +15,10 @@ use x402::limit::MESSAGE_BYTES_MAX;
 use x402::reason::Reason;
 use x402::reason::spelling::{self, Asked};
 use x402::scheme;
-use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
+use x402::wire::{
+    FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, SupportedResponse, VerifyResponse,
+    X402_VERSION,
+};
 
 /// Our own facilitator. The engine holds it and it calls the engine, so it is given the engine once that exists.
 pub struct Local {
@@ -147,6 +150,20 @@ impl Facilitator for Remote {
                 ..response
             }),
             silence => silence,
+        }
+    }
+
+    async fn carries(&self, requirements: &PaymentRequirements) -> Relayed<bool> {
+        match read(self.http.get(format!("{}/supported", self.url))).await {
+            Ok((200, bytes)) => match serde_json::from_slice::<SupportedResponse>(&bytes) {
+                Ok(supported) => Relayed::Answer(supported.kinds.iter().any(|kind| {
+                    let is_version = kind.x402_version == X402_VERSION;
+                    is_version && (&kind.scheme, &kind.network) == (&requirements.scheme, &requirements.network)
+                })),
+                Err(_) => Relayed::Silence("what it carries is no answer of the protocol".to_owned()),
+            },
+            Ok((status, _)) => Relayed::Silence(format!("it answered {status} to what it carries")),
+            Err(error) => Relayed::Silence(error),
         }
     }
 

@@ -144,13 +144,8 @@ impl Store for SqlStore {
         Ok(self.paid_for_good(tenant, payer).await?)
     }
 
-    async fn paid_for(
-        &self,
-        tenant: &TenantId,
-        payer: &PayerKey,
-        subject: Digest,
-    ) -> Result<Vec<Settlement>, StoreError> {
-        Ok(self.settled_for(tenant, payer, subject).await?)
+    async fn paid_for(&self, tenant: &TenantId, by: &PayerKey, subject: Digest) -> Result<Vec<Settlement>, StoreError> {
+        Ok(self.settled_for(tenant, by, subject).await?)
     }
 
     async fn owed_settlements(&self, tenant: &TenantId, limit: u32) -> Result<Vec<Settlement>, StoreError> {

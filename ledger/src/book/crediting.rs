@@ -2,12 +2,12 @@
 //! was given and never paid, or paid and never given. Judged in the unit of the claim, so that it holds for every replica.
 
 use super::settling::{given_up, sale};
-use super::{Draft, Outcome, done};
+use super::{Draft, Outcome, done, naming};
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
 use crate::command::{ClaimSettlement, Cover};
 use crate::effects::{Fact, Operation};
 use crate::gate::Scope;
-use crate::id::Digest;
+use crate::id::{Digest, PrincipalId};
 use crate::money::Amount;
 use crate::rejection::{Fault, Refusal, Rejection};
 use crate::settlement::{Goods, PayerKey, Role, Settlement, SettlementKey, SettlementState};
@@ -17,8 +17,12 @@ use crate::view::{Keys, View};
 /// Payments of one payer in one asset under way with one seller; each claim reads them all.
 pub(super) const PAYER_OPEN_MAX: usize = 1_000;
 
-pub(super) fn wants_claim(view: &View, claim: &ClaimSettlement, keys: &mut Keys) {
+pub(super) fn wants_claim(view: &View, claim: &ClaimSettlement, seller: &PrincipalId, keys: &mut Keys) {
     keys.settlement(view, &claim.key);
+    naming::wants(view, claim, keys);
+    if let Some(order) = &claim.order {
+        keys.claim(view, &ClaimKey::order(seller, &order.key));
+    }
     keys.gates(view, [Scope::Fence, Scope::Everything]);
     let payer = PayerKey::of(&claim.key);
     if claim.credit.is_some_and(|credit| credit.total_max.is_some()) {

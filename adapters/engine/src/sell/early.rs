@@ -7,7 +7,7 @@
 use ledger::command::Command;
 use ledger::id::{Digest, TenantId};
 use ledger::rejection::Rejection;
-use ledger::settlement::{Goods, Role, Settlement, SettlementKey, SettlementState};
+use ledger::settlement::{Goods as Give, Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness, Place};
 use x402::reason::Reason;
 use x402::release::Manner;
@@ -16,9 +16,9 @@ use x402::wire::SettleResponse;
 
 use super::goods::{self, Content, Payment};
 use super::settle::is_pending;
-use super::{Presented, Rerun, SELLER, SaleClaim, SaleSettled, failed, sale_key, settled, won};
+use super::{Presented, Rerun, SELLER, SaleClaim, SaleSettled, failed, sale_key, settled, won, won_again};
 use crate::book::service;
-use crate::desk::InHand;
+use crate::desk::{Goods, InHand};
 use crate::error::EngineError;
 use crate::ports::Relayed;
 use crate::{Engine, Identity};
@@ -51,7 +51,9 @@ impl Engine {
         let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
-        let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        let (hand, mut goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        let carrier = seller.carriers.name_for(&goods.requirements).await;
+        goods.carrier = Some(carrier.clone());
         let document = goods::served(&goods, answer)?;
         if goods.manner == Manner::Verified {
             let served = self.post_served(&identity, &key, document).await?;
@@ -68,14 +70,14 @@ impl Engine {
             self.hand_over(&identity, &sale).await?;
             return Ok(SaleServed::Paid(settled(&sale)));
         }
-        let relayed = seller.facilitator.submit(&goods.payload, &goods.requirements).await;
+        let relayed = seller.carriers.submit(&carrier, &goods.payload, &goods.requirements).await;
         match &relayed {
             Relayed::Answer(response) if response.success || is_pending(response) => {
                 return self.post_served(&identity, &key, document).await;
             }
             Relayed::Answer(_) | Relayed::Silence(_) => {}
         }
-        match self.sale_outcome(&identity, &sale, relayed, self.confirmations, Goods::Given).await? {
+        match self.sale_outcome(&identity, &sale, relayed, self.confirmations, Give::Given).await? {
             SaleSettled::Settled(response) => Ok(SaleServed::Paid(response)),
             SaleSettled::Failed(response) => Ok(SaleServed::Failed(response)),
             // Somebody else had it broadcast.
@@ -101,7 +103,9 @@ impl Engine {
         let seller = self.seller(tenant)?;
         let identity = service(tenant, SELLER)?;
         let (_hand, payment) = match self.desk.resume(tenant, key) {
-            Some((hand, goods)) => (hand, Payment { payload: goods.payload, requirements: goods.requirements }),
+            Some((hand, Goods { payload, requirements, carrier, .. })) => {
+                (hand, Payment { payload, requirements, carrier })
+            }
             None => {
                 let found = self.store.settlement(tenant, key).await?;
                 let Some(hand) = self.desk.take(tenant, key) else {
@@ -122,7 +126,9 @@ impl Engine {
             return Ok(sale.state);
         }
         if self.clock.now().seconds() < sale.valid_before {
-            let relayed = seller.facilitator.settle(&payment.payload, &payment.requirements).await;
+            let Payment { payload, requirements, carrier } = payment;
+            let carrier = carrier.unwrap_or_else(|| seller.carriers.former());
+            let relayed = seller.carriers.settle(&carrier, &payload, &requirements).await;
             if let Relayed::Silence(why) = relayed {
                 tracing::warn!(
                     payer = sale.key.authorization.payer,
@@ -131,7 +137,7 @@ impl Engine {
             }
         }
         let wait = std::time::Duration::from_millis(self.tenant(tenant)?.limits.settle_wait_millis);
-        self.await_sale(&identity, &sale, wait, self.confirmations, Goods::Kept).await
+        self.await_sale(&identity, &sale, wait, self.confirmations, Give::Kept).await
     }
 
     /// Sales that nobody in this process is having carried, and that were given or are about to be; at most `most`, in turn:
@@ -160,23 +166,29 @@ impl Engine {
         let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
-        let (hand, goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        let (hand, mut goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
         let found = self.store.settlement(tenant, &key).await?;
         let found = found.ok_or_else(|| EngineError::Broken("a claimed sale is gone".into()))?;
-        let outcome = if found.state.is_open() {
+        let (outcome, before) = if found.state.is_open() {
+            let carrier = match goods.carrier.clone() {
+                Some(carrier) => carrier,
+                None => seller.carriers.name_for(&goods.requirements).await,
+            };
+            goods.carrier = Some(carrier.clone());
             let document = goods::prepaid(&goods)?;
             let (settlement, digest) = (key.clone(), document.digest());
             let command = Command::Dispatch { settlement, document: digest, transaction: None, account_nonce: None };
             let stored = self.run(&identity, command, vec![document]).await?.settlement;
             let sale = stored.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))?;
-            let relayed = seller.facilitator.settle(&goods.payload, &goods.requirements).await;
-            self.sale_outcome(&identity, &sale, relayed, goods.confirmations, Goods::Kept).await?
+            let relayed = seller.carriers.settle(&carrier, &goods.payload, &goods.requirements).await;
+            let outcome = self.sale_outcome(&identity, &sale, relayed, goods.confirmations, Give::Kept).await?;
+            // As it was when it was taken up, not as it is by now: another process may have begun.
+            (outcome, found.document.or(Some(digest)))
         } else {
-            SaleSettled::Settled(settled(&found))
+            (SaleSettled::Settled(settled(&found)), found.document)
         };
         if matches!(outcome, SaleSettled::Settled(_)) {
             // From here on nobody knows whether it was delivered, until the handler has ended.
-            let before = if found.state.is_open() { Some(goods::prepaid(&goods)?.digest()) } else { found.document };
             if !self.begin(&identity, &key, before).await? {
                 let message = "another process has begun the work that this payment buys".to_owned();
                 return Ok(SaleSettled::Unknown { message });
@@ -298,7 +310,7 @@ impl Engine {
                 self.hand_over(identity, sale).await?;
                 Ok(SaleClaim::Answered { answer, response: Some(settled(sale)) })
             }
-            Some(Content::Prepaid) => Ok(won(hand, presented, Manner::PaidFirst)),
+            Some(Content::Prepaid { .. }) => Ok(won(hand, presented, Manner::PaidFirst)),
             None | Some(Content::Begun) if presented.rerun == Rerun::Harmless => {
                 Ok(won(hand, presented, Manner::PaidFirst))
             }
@@ -356,7 +368,10 @@ impl Engine {
                 Ok(SaleClaim::Answered { answer, response: None })
             }
             // The handler has not run: whoever carries it is asked again, about the same payment.
-            Some(Content::Prepaid) => Ok(won(hand, presented, Manner::PaidFirst)),
+            Some(Content::Prepaid { carrier }) => {
+                let former = self.seller(&identity.tenant)?.carriers.former();
+                Ok(won_again(hand, presented, Manner::PaidFirst, Some(carrier.unwrap_or(former))))
+            }
             _ => Ok(SaleClaim::OutcomeUnknown),
         }
     }

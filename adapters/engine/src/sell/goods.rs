@@ -21,6 +21,9 @@ const UNDELIVERED: &str = "sale-undelivered";
 pub(crate) struct Payment {
     pub payload: PaymentPayload,
     pub requirements: PaymentRequirements,
+    /// Who was asked to carry it; the first where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,7 +40,7 @@ pub(crate) enum Content {
     /// What was given, or is about to be, before it is paid.
     Served { payment: Box<Payment>, answer: Vec<u8> },
     /// To be paid before the handler runs.
-    Prepaid,
+    Prepaid { carrier: Option<String> },
     /// Paid, and the handler runs.
     Begun,
     /// The handler ended, and nothing was given.
@@ -72,7 +75,8 @@ fn named(key: &SettlementKey) -> String {
 }
 
 fn payment(goods: &Goods) -> Payment {
-    Payment { payload: goods.payload.clone(), requirements: goods.requirements.clone() }
+    let Goods { payload, requirements, carrier, .. } = goods.clone();
+    Payment { payload, requirements, carrier }
 }
 
 fn written<T: Serialize>(kind: &str, value: &T) -> Result<Document, EngineError> {
@@ -90,7 +94,11 @@ pub(super) fn read(document: Document) -> Result<Content, EngineError> {
             let answer = STANDARD.decode(answer).map_err(|error| broken(error.to_string()))?;
             Ok(Content::Served { payment: Box::new(payment), answer })
         }
-        PREPAID => Ok(Content::Prepaid),
+        PREPAID => {
+            let payment: Payment =
+                serde_json::from_slice(&document.bytes).map_err(|error| broken(error.to_string()))?;
+            Ok(Content::Prepaid { carrier: payment.carrier })
+        }
         BEGUN => Ok(Content::Begun),
         UNDELIVERED => Ok(Content::Undelivered),
         other => Err(broken(format!("a document of kind {other}"))),

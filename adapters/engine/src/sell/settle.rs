@@ -35,6 +35,7 @@ impl Engine {
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
         let (hand, mut goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        let carrier = seller.carriers.name_for(&goods.requirements).await;
         let document = goods::answer(answer);
         let (settlement, digest) = (key.clone(), document.digest());
         let command = match charged {
@@ -55,7 +56,7 @@ impl Engine {
             self.hand_over(&identity, &sale).await?;
             return Ok(SaleSettled::Settled(settled(&sale)));
         }
-        let relayed = seller.facilitator.settle(&goods.payload, &goods.requirements).await;
+        let relayed = seller.carriers.settle(&carrier, &goods.payload, &goods.requirements).await;
         let settled = match &relayed {
             // Whoever carries was told that the permit is used up.
             Relayed::Silence(why) if is_over => {

@@ -4,11 +4,12 @@
 //! settled and given, and not longer ago than the route allows. There is no other record of it. That a text is answered
 //! once is a claim in the same book, so it holds for every replica and over restarts.
 
+use std::num::NonZeroU64;
+
 use ledger::command::Command;
 use ledger::id::{Digest, TenantId};
 use ledger::rejection::Rejection;
 use ledger::settlement::{PayerKey, Role, Settlement};
-use std::num::NonZeroU64;
 use x402::chain::WalletAnswer;
 use x402::exact::WalletSignature;
 use x402::network::Network;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use alloy_primitives::Address;
 use async_trait::async_trait;
 use engine::Engine;
+use engine::carriers::{Carrier, Carriers};
 use engine::facilitate::Repeater;
 use engine::ports::{Facilitator, MandateSigner, Relayed, SignError, WalletSigner};
 use engine::rate::Peg;
@@ -233,7 +234,8 @@ pub fn home(grant: Grant) -> Tenant {
 /// A process: an engine, and the wire from its seller to a facilitator.
 pub fn start(shared: &Shared, process: usize, grant: Grant) -> Arc<Engine> {
     let wire = Arc::new(Wire { shared: shared.clone(), engine: OnceLock::new() });
-    let seller = Seller { facilitator: wire.clone(), payee: "till".parse().unwrap() };
+    let carriers = Arc::new(Carriers::new(Carrier::new("wire", wire.clone()), Vec::new()));
+    let seller = Seller { carriers, payee: "till".parse().unwrap() };
     let relayer = Arc::new(SimRelayer { shared: shared.clone(), address: RELAYER });
     let facilitator = FacilitatorRole {
         relayer,

@@ -309,7 +309,9 @@ impl Store for SimStore {
     }
 
     async fn has_paid(&self, tenant: &TenantId, payer: &PayerKey) -> Result<bool, StoreError> {
-        let paid = |row: &&Settlement| row.state == SettlementState::Settled && row.young.is_none();
+        let paid = |row: &&Settlement| {
+            row.state == SettlementState::Settled && row.young.is_none() && !row.money.amount.is_zero()
+        };
         let look = |tables: &Tables| tables.settlements.values().filter(paid).any(|row| payer.has(&row.key));
         self.read(tenant, look).await
     }

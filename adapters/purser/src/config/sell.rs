@@ -31,7 +31,11 @@ pub struct SellConfig {
     /// The address of a token of the built-in table or of `chain.assets`.
     pub asset: String,
     /// `local:TENANT` or the URL of an x402 facilitator.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub facilitator: String,
+    /// More of them: each is asked where none before it speaks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facilitators: Vec<String>,
     /// The account that a foreign facilitator settles from, as its `/supported` says; our own is known. Needed where a route
     /// takes `upto`: payers permit this account alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -211,6 +215,11 @@ pub(super) const fn max_timeout_seconds() -> u64 {
 }
 
 impl SellConfig {
+    /// Who carries, in order.
+    pub fn carriers(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.facilitator).filter(|first| !first.is_empty()).chain(&self.facilitators)
+    }
+
     /// What every price of the tenant has in common: its token, and who is paid.
     pub fn offer(&self, chain: &ChainConfig) -> Result<Offer, String> {
         let (table, network) = (assets(chain), network(chain));
@@ -241,7 +250,8 @@ impl SellConfig {
             let address = text.parse().map_err(|_| format!("sell.facilitator_address: `{text}` is no address"));
             return address.map(Some);
         }
-        let Some(tenant) = self.facilitator.strip_prefix("local:") else { return Ok(None) };
+        let first = self.carriers().next().and_then(|first| first.strip_prefix("local:"));
+        let Some(tenant) = first else { return Ok(None) };
         ring.address(&Slot::new(tenant, Purpose::Relayer)).map(Some).map_err(|error| error.to_string())
     }
 

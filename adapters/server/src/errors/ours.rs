@@ -108,6 +108,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "Payments are screened here, and the list cannot be read or whoever is asked gives no answer. Nothing was done.",
         "Try again with the same key; the operator looks at `[screening]`.",
     ),
+    (
+        "facilitators_unavailable",
+        "No facilitator that the seller settles through says that it carries this payment. Nothing was done for it.",
+        "Present the same payment again; the operator looks at `sell.facilitators`.",
+    ),
     ("store_unavailable", "The database cannot be used now. Nothing was written.", "Try again with the same key."),
     (
         "outcome_unknown",

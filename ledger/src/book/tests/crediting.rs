@@ -155,6 +155,7 @@ pub(super) fn cases() -> Vec<Case> {
             Code::ExposureExceeded,
         ),
         (vec![one()], 0, claims(huge), Code::PayerOverdrawn),
+        (vec![one(), serve(1), receive(1, 6), revisit(1, "n")], 0, revisit(1, "n"), Code::SignInAnswered),
         // All of them together: each within its own limit.
         (
             vec![promised(1, 10), claims(of_other(promise(2, 10, 10, PLENTY)))],

@@ -2,7 +2,7 @@
 
 use super::memory::{Memory, Told};
 use super::opened;
-use super::rejections::on;
+use super::rejections::{Case, on};
 use super::stream::{START, claim, settlement};
 use crate::command::{ClaimSettlement, Command, Order, Request};
 use crate::id::Digest;
@@ -16,6 +16,10 @@ fn pays(number: u8, order: &str) -> Request {
 
 fn gives_back(number: u8) -> Request {
     on(Command::Abandon { settlement: settlement(number, Role::Seller) })
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![(vec![pays(1, "one")], 0, pays(2, "one"), Code::OrderHasPayment)]
 }
 
 fn told(memory: &mut Memory, request: &Request) -> Told {

@@ -17,6 +17,7 @@ use crate::exact::{self, Terms};
 use crate::fixture;
 use crate::network::{AssetTable, NetworkNames};
 use crate::scheme;
+use crate::sign_in::{Challenge, Proof};
 
 fn runs(unless_said: usize) -> usize {
     std::env::var("PURSER_FUZZ_RUNS").map_or(unless_said, |text| text.parse().unwrap())
@@ -159,6 +160,7 @@ fn read_all(bytes: &[u8]) {
     let _ = read_message::<VerifyResponse>(bytes);
     let _ = read_message::<SupportedResponse>(bytes);
     let _ = v1::read_request(bytes, &NetworkNames::trusted());
+    let _ = Proof::read(bytes).map(|proof| proof.is_by_key());
 }
 
 /// Headers: damaged outside, within, and in the spelling of their base64.
@@ -179,6 +181,41 @@ fn a_damaged_header_is_read_or_refused() {
             && let Ok(written) = write_header(&read)
         {
             assert_eq!(read_header::<PaymentPayload>(written.as_bytes()).as_ref(), Ok(&read), "{written}");
+        }
+    });
+}
+
+/// What an account answers to a text, and what is read of it.
+static SIGNED_IN: LazyLock<(Value, Proof)> = LazyLock::new(|| {
+    let key = exact::WalletKey::from_bytes(&[7; 32]).unwrap();
+    let (domain, uri) = ("api.example.com".to_owned(), "https://api.example.com/paid".to_owned());
+    let challenge = Challenge { domain, uri, nonce: "0a".repeat(16), issued_at: 1_795_490_600 };
+    let mut said = challenge.declaration(["eip155:8453"].into_iter()).unwrap()["info"].clone();
+    said["address"] = key.address().to_string().into();
+    said["chainId"] = "eip155:8453".into();
+    said["type"] = "eip191".into();
+    said["signature"] = "0x".into();
+    let read = |said: &Value| Proof::read(STANDARD.encode(said.to_string()).as_bytes()).unwrap();
+    said["signature"] = key.sign(read(&said).digest().unwrap()).unwrap().to_text().into();
+    let proof = read(&said);
+    assert_eq!(proof.is_by_key(), Ok(true));
+    (said, proof)
+});
+
+/// What somebody signed to come back is read as that, or not at all.
+#[test]
+fn a_damaged_sign_in_is_read_or_refused() {
+    bolero::check!().with_iterations(runs(20_000)).with_max_len(64).for_each(|input: &[u8]| {
+        let mut choices = Choices(input.iter());
+        let (mut said, signed) = SIGNED_IN.clone();
+        for _ in 0..=choices.below(3) {
+            damage_value(&mut said, &mut choices);
+        }
+        if let Ok(read) = Proof::read(STANDARD.encode(said.to_string()).as_bytes())
+            && read.is_by_key() == Ok(true)
+        {
+            let of = |proof: &Proof| (proof.challenge.clone(), proof.network, proof.address);
+            assert_eq!(of(&read), of(&signed), "{said}");
         }
     });
 }

@@ -1,0 +1,171 @@
+//! The facilitators that a seller settles through, in its order.
+//!
+//! A payment is carried by one of them. Which one is decided before anybody is asked to carry it, and written down with what
+//! is asked again after a restart. What that one answers is final, and where it says nothing the payment is followed on the
+//! chain: no other is asked for it, because nobody knows that the first one has not sent it. The next payment goes to
+//! whoever speaks.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
+
+use crate::error::EngineError;
+use crate::ports::{Facilitator, Relayed};
+
+/// How long one that said nothing, or that it does not carry this, is left alone.
+const LEFT_ALONE: Duration = Duration::from_secs(5);
+
+pub struct Carriers {
+    first: Carrier,
+    others: Vec<Carrier>,
+}
+
+pub struct Carrier {
+    /// As the configuration names it.
+    name: String,
+    port: Arc<dyn Facilitator>,
+    heard: Mutex<Heard>,
+}
+
+/// The last that was heard of one.
+#[derive(Clone, Copy, Debug)]
+enum Heard {
+    NotAsked,
+    Speaks,
+    /// It said nothing, or that it does not carry what is sold here.
+    Silent {
+        since: Instant,
+    },
+}
+
+impl Carriers {
+    pub fn new(first: Carrier, others: Vec<Carrier>) -> Self {
+        Self { first, others }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Carrier> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    fn named(&self, name: &str) -> Option<&Carrier> {
+        self.all().find(|carrier| carrier.name == name)
+    }
+
+    /// The first who speaks and says that it carries payments like this. Whoever sells through one alone asks that one. A
+    /// price by usage is settled by the one account that its payer permits, which is the first one's.
+    async fn choose(&self, requirements: &PaymentRequirements) -> Option<&Carrier> {
+        if self.others.is_empty() || requirements.scheme == x402::upto::SCHEME {
+            return Some(&self.first);
+        }
+        for carrier in self.all() {
+            if carrier.speaks(requirements).await {
+                return Some(carrier);
+            }
+        }
+        None
+    }
+
+    /// Before anything is claimed: with nobody to carry it no work is begun.
+    pub(crate) async fn check(&self, requirements: &PaymentRequirements) -> Result<(), EngineError> {
+        match self.choose(requirements).await {
+            Some(_) => Ok(()),
+            None => {
+                let names: Vec<&str> = self.all().map(|carrier| carrier.name.as_str()).collect();
+                Err(EngineError::FacilitatorsUnavailable(names.join(", ")))
+            }
+        }
+    }
+
+    /// Asks each what it carries, and says in the log who does not carry this.
+    pub async fn look(&self, requirements: &PaymentRequirements) {
+        for carrier in self.all() {
+            carrier.ask(requirements).await;
+        }
+    }
+
+    /// Who carries a payment that nobody was asked to carry yet.
+    pub(crate) async fn name_for(&self, requirements: &PaymentRequirements) -> String {
+        self.choose(requirements).await.unwrap_or(&self.first).name.clone()
+    }
+
+    /// Who has a payment in hand of which that was not written down: there was one, then.
+    pub(crate) fn former(&self) -> String {
+        self.first.name.clone()
+    }
+
+    /// Nobody but whoever has it in hand is asked, also where the configuration does not name them any more.
+    pub(crate) async fn settle(
+        &self,
+        name: &str,
+        payload: &PaymentPayload,
+        requirements: &PaymentRequirements,
+    ) -> Relayed<SettleResponse> {
+        match self.named(name) {
+            Some(carrier) => carrier.took(carrier.port.settle(payload, requirements).await),
+            None => missing(name),
+        }
+    }
+
+    pub(crate) async fn submit(
+        &self,
+        name: &str,
+        payload: &PaymentPayload,
+        requirements: &PaymentRequirements,
+    ) -> Relayed<SettleResponse> {
+        match self.named(name) {
+            Some(carrier) => carrier.took(carrier.port.submit(payload, requirements).await),
+            None => missing(name),
+        }
+    }
+}
+
+fn missing<T>(name: &str) -> Relayed<T> {
+    Relayed::Silence(format!("{name}, which has this payment in hand, is not configured any more"))
+}
+
+impl Carrier {
+    pub fn new(name: impl Into<String>, port: Arc<dyn Facilitator>) -> Self {
+        Self { name: name.into(), port, heard: Mutex::new(Heard::NotAsked) }
+    }
+
+    async fn speaks(&self, requirements: &PaymentRequirements) -> bool {
+        let heard = *self.heard();
+        match heard {
+            Heard::Speaks => true,
+            Heard::Silent { since } if since.elapsed() < LEFT_ALONE => false,
+            Heard::Silent { .. } | Heard::NotAsked => self.ask(requirements).await,
+        }
+    }
+
+    async fn ask(&self, requirements: &PaymentRequirements) -> bool {
+        let carries = match self.port.carries(requirements).await {
+            Relayed::Answer(true) => true,
+            Relayed::Answer(false) => {
+                let (scheme, network) = (&requirements.scheme, &requirements.network);
+                tracing::error!(facilitator = self.name, scheme, network, "says that it does not carry this");
+                false
+            }
+            Relayed::Silence(why) => {
+                tracing::warn!(facilitator = self.name, "does not say what it carries: {why}");
+                false
+            }
+        };
+        *self.heard() = if carries { Heard::Speaks } else { Heard::Silent { since: Instant::now() } };
+        carries
+    }
+
+    /// One that said nothing is asked what it carries before the next payment goes to it.
+    fn took<T>(&self, relayed: Relayed<T>) -> Relayed<T> {
+        *self.heard() = match &relayed {
+            Relayed::Answer(_) => Heard::Speaks,
+            Relayed::Silence(_) => Heard::Silent { since: Instant::now() },
+        };
+        relayed
+    }
+
+    /// It stays whole whatever a holder of the lock died of.
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
