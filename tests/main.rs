@@ -57,6 +57,7 @@ mod relayers_share_the_work;
 mod releases_stand_side_by_side;
 mod roots_are_trusted_for_something;
 mod settlements_share_a_transaction;
+mod shops_are_bought_from;
 mod the_chain_reorganises;
 mod the_document_is_true;
 mod tidy;

@@ -72,17 +72,22 @@ pub fn required(of: &Object, name: &str, path: &str) -> Result<String, Refusal> 
     })
 }
 
-/// One where nothing is said. `2.0` is refused: a quantity that needs a fraction is none.
+/// One where nothing is said. `2.0` is two, as JSON Schema counts.
 pub fn quantity(of: &Object, path: &str) -> Result<u64, Refusal> {
+    let whole = |text: String| match text.split_once('.') {
+        Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole.parse().ok(),
+        Some(_) => None,
+        None => text.parse::<u64>().ok(),
+    };
     match of.get("quantity") {
         None | Some(Value::Null) => Ok(1),
-        Some(Value::Number(number)) if number.as_u64().is_some_and(|count| count > 0) => {
-            Ok(number.as_u64().unwrap_or(1))
-        }
         Some(other) => {
-            let path = format!("{path}.quantity");
-            let message = format!("{path} is a whole number of 1 or more; {other} came");
-            Err(Refusal::new(Code::Invalid, path, message))
+            let count = other.as_number().and_then(|number| whole(number.to_string())).filter(|count| *count > 0);
+            count.ok_or_else(|| {
+                let path = format!("{path}.quantity");
+                let message = format!("{path} is a whole number of 1 or more; {other} came");
+                Refusal::new(Code::Invalid, path, message)
+            })
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests stand on: the real binary as a process, the real service in this process, and a client.
 
 pub mod browser;
+pub mod checkout;
 pub mod closing;
 #[allow(dead_code, reason = "the store's tests need more of it")]
 #[path = "../../adapters/store/src/tests/cluster.rs"]

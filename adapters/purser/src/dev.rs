@@ -108,10 +108,7 @@ impl DevService {
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
         let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
         let roots = KeySet::new(provider).map_err(|error| say(&error))?;
-        let trust = shop::trust(&home, &roots, &options.shop_roots)?;
-        for tenant in config.tenants.iter_mut().filter(|tenant| tenant.shop.is_some()) {
-            tenant.trust = Some(trust.clone());
-        }
+        shop::furnish(&mut config, &home, &roots, &options.shop_roots)?;
         config.bearer = options.bearer.unwrap_or(config.bearer);
         config.limits = options.limits.unwrap_or(config.limits);
         let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| say(&error))?;
@@ -264,6 +261,7 @@ impl DevService {
             "mcp": mcp,
             "acp": acp,
             "a2a": self.a2a(&agent),
+            "ucp": self.ucp()?,
             "tenants": [HOME, SHOP, CARRIER],
         }))
     }

@@ -1,6 +1,6 @@
 //! A tenant's shop from its configuration, and the profiles of platforms that buy there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,12 @@ use engine::checkout::ShopRole;
 use mandates::currency::Currency;
 use mandates::json::Object;
 use mandates::party::Merchant;
+use server::checkout::sandbox::Sandbox;
 use server::checkout::{NoProfile, Profiles, Setup};
 
 use crate::assembly::AssemblyError;
 use crate::config::{Config, ShopConfig, TenantConfig};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, Reach};
 
 /// The shop of a tenant that has one.
 pub fn role(config: &Config, tenant: &TenantConfig) -> Result<Option<ShopRole>, AssemblyError> {
@@ -78,8 +79,11 @@ pub(crate) fn setup(config: &Config) -> Result<Option<Setup>, String> {
         return Err(format!("one tenant has the shop's routes; {} and {} were given", tenant.id, other.id));
     }
     let id = tenant.id.parse().map_err(|_| format!("`{}` is no tenant", tenant.id))?;
-    let profiles = Arc::new(PublishedProfiles::new(Fetcher::new(config.reach())?));
-    Ok(Some(Setup { tenant: id, profiles }))
+    // Anybody names these addresses, so the operator's own network is not among them.
+    let reach = Reach { internal_hosts: BTreeSet::new(), ..config.reach() };
+    let profiles = Arc::new(PublishedProfiles::new(Fetcher::new(reach)?));
+    let secret = tenant.shop.as_ref().and_then(|shop| shop.sandbox_secret.clone());
+    Ok(Some(Setup { tenant: id, profiles, sandbox: secret.map(Sandbox::new) }))
 }
 
 /// Profiles that are kept at once.

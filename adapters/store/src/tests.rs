@@ -3,7 +3,8 @@
 
 mod approvers;
 mod cancelled;
-mod cluster;
+mod checkouts;
+pub(crate) mod cluster;
 mod concurrency;
 mod copies;
 mod cut;

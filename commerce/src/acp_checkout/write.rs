@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{AP2_EXTENSION, AP2_HANDLER, VERSION, VERSIONS};
 use crate::checkout::price::line_amount;
-use crate::checkout::{Line, Refusal, Session, Shop, Status, Totals};
+use crate::checkout::{Line, Session, Shop, Status, Totals};
 use crate::ucp::write::{minor, moment};
 
 /// How a session is secured.
@@ -163,13 +163,4 @@ pub fn discovery(shop: &Shop) -> Value {
             "supported_currencies": [shop.currency.as_str().to_ascii_lowercase()],
         },
     })
-}
-
-/// A flat `Error` of a refused request.
-pub fn refusal(refusal: &Refusal) -> Value {
-    let mut error = json!({ "type": "invalid_request", "code": refusal.code.as_str(), "message": refusal.message });
-    if let (Value::Object(error), false) = (&mut error, refusal.path.is_empty()) {
-        error.insert("param".to_owned(), refusal.path.as_str().into());
-    }
-    error
 }

@@ -272,11 +272,15 @@ impl Session {
             }
         }
         if ships && self.fulfilment.destination.is_none() {
-            say("missing", "$.fulfillment".into(), "Where it is sent to has to be said.".into());
+            say("missing", "$.fulfillment".into(), "Fulfillment address and option must be selected.".into());
         } else if ships && self.options.is_empty() {
             say("region_restricted", "$.fulfillment".into(), "It is not sent there.".into());
         } else if ships && !is_chosen {
-            say("missing", "$.fulfillment".into(), "One of the ways to send it has to be chosen.".into());
+            say(
+                "missing",
+                "$.fulfillment".into(),
+                "Fulfillment address and option must be selected: one of the options is missing.".into(),
+            );
         }
         messages
     }

@@ -14,7 +14,10 @@ use commerce::checkout::{Order, Protocol, Status};
 use commerce::store::Written;
 use commerce::ucp::mandate::MandateError;
 use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
+use mandates::jws::Jws;
+use mandates::mandate::Family;
 use mandates::rejection::Rejection;
+use mandates::sd_jwt::SdJwt;
 use mandates::verify::{Closed, Facts};
 
 use super::document::{Document, Receipts, Signed};
@@ -185,10 +188,19 @@ impl Engine {
         if let Err(refused) = looked {
             return Ok(Err(refused));
         }
-        for mandate in [checkout, payment] {
+        for (mandate, family) in [(checkout, Family::Checkout), (payment, Family::Payment)] {
             let request = bound(document, signed, mandate, None);
-            if let Err(rejection) = self.verify(&merchant(shopping), request).await?.verdict.outcome {
-                return Ok(Err(of(&rejection)));
+            match self.verify(&merchant(shopping), request).await?.verdict.outcome {
+                Ok(facts) if facts.family == family && facts.closed.is_some() => {}
+                Ok(facts) => {
+                    let message = format!(
+                        "a closed {} mandate was expected, another of a {} came",
+                        family.as_str(),
+                        facts.family.as_str()
+                    );
+                    return Ok(Err(Refused::Mandate(MandateError::ScopeMismatch, message)));
+                }
+                Err(rejection) => return Ok(Err(of(&rejection))),
             }
         }
         Ok(Ok(means))
@@ -206,6 +218,11 @@ impl Engine {
         let request = VerifyRequest { checkout_jwt: None, ..bound(document, signed, mandate, None) };
         let facts: Facts = match self.verify(&merchant(shopping), request).await?.verdict.outcome {
             Ok(facts) => facts,
+            // Of a checkout that we did not sign anything may be wrong; that it is not ours is said first.
+            Err(rejection) if MandateError::from(rejection.code) == MandateError::ScopeMismatch => {
+                let foreign = embedded(mandate).and_then(|jwt| self.foreign(shopping, &jwt));
+                return Ok(Err(foreign.unwrap_or_else(|| of(&rejection))));
+            }
             Err(rejection) => return Ok(Err(of(&rejection))),
         };
         let Some(Closed::Checkout { mandate: closed, .. }) = facts.closed.map(|closed| closed.mandate) else {
@@ -215,15 +232,16 @@ impl Engine {
         if closed.checkout_jwt == signed.checkout_jwt {
             return Ok(Ok(()));
         }
-        let own = mandates::jws::Jws::parse(&closed.checkout_jwt)
-            .and_then(|jws| jws.verify(shopping.merchant.signer.public()));
-        Ok(Err(match own {
-            Err(refused) => Refused::Mandate(MandateError::AuthorizationInvalid, refused.to_string()),
-            Ok(()) => {
-                let message = "the checkout as it was signed last was expected, the mandate is closed over another";
-                Refused::Mandate(MandateError::ScopeMismatch, message.to_owned())
-            }
-        }))
+        Ok(Err(self.foreign(shopping, &closed.checkout_jwt).unwrap_or_else(|| {
+            let message = "the checkout as it was signed last was expected, the mandate is closed over another";
+            Refused::Mandate(MandateError::ScopeMismatch, message.to_owned())
+        })))
+    }
+
+    /// Why the signature under a checkout is not ours; nothing where it is.
+    fn foreign(&self, shopping: &Shopping<'_>, checkout_jwt: &str) -> Option<Refused> {
+        let own = Jws::parse(checkout_jwt).and_then(|jws| jws.verify(shopping.merchant.signer.public()));
+        own.err().map(|refused| Refused::Mandate(MandateError::AuthorizationInvalid, refused.to_string()))
     }
 
     /// A handler's token, where the session is not one of mandates.
@@ -362,6 +380,14 @@ fn bound(document: &Document, signed: &Signed, mandate: &str, accept: Option<Acc
         trust: None,
         accept,
     }
+}
+
+/// The checkout that a mandate shows, whatever the mandate is worth.
+fn embedded(mandate: &str) -> Option<String> {
+    let leaf = mandate.rsplit("~~").next()?;
+    let resolved = SdJwt::parse(leaf).ok()?.resolve().ok()?;
+    let shown = resolved.delegates?.into_iter().find_map(|delegate| delegate.value.get("checkout_jwt").cloned());
+    shown?.as_str().map(str::to_owned)
 }
 
 fn of(rejection: &Rejection) -> Refused {

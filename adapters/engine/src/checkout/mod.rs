@@ -56,11 +56,26 @@ pub struct Key {
 
 #[derive(Clone, Debug)]
 pub enum Operation {
-    Open { change: Change, active: Active },
-    Show { id: String },
-    Change { id: String, change: Change },
-    Cancel { id: String },
-    Complete { id: String, presented: Presented },
+    Open {
+        change: Change,
+        active: Active,
+    },
+    Show {
+        id: String,
+    },
+    Change {
+        id: String,
+        change: Change,
+    },
+    Cancel {
+        id: String,
+    },
+    Complete {
+        id: String,
+        presented: Presented,
+    },
+    /// A request that could not be read: that is answered under its key, too.
+    Unread(Refusal),
 }
 
 /// Why nothing came of a request, for good: the same request would get the same answer.
@@ -149,6 +164,7 @@ impl Engine {
         let (shop, now, protocol) = (&shopping.role.shop, shopping.now, shopping.call.protocol);
         let (id, changed): (_, Box<dyn Fn(&Session) -> Result<Session, Refusal> + Send + Sync>) = match operation {
             Operation::Open { change, active } => return self.open(shopping, change, active).await,
+            Operation::Unread(refusal) => return Ok(Err(refusal.clone().into())),
             Operation::Complete { id, .. } | Operation::Show { id } => (id, Box::new(|session| Ok(session.at(now)))),
             Operation::Change { id, change } => (id, Box::new(|session| session.changed(shop, now, change))),
             Operation::Cancel { id } => (id, Box::new(|session| session.cancelled(now))),

@@ -24,6 +24,9 @@ pub struct ShopConfig {
     /// `terms_of_service`, `privacy_policy`, `refund_policy`, …: addresses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, String>,
+    /// With it, play money is taken: never read from a file, `dev` alone sets it.
+    #[serde(skip)]
+    pub sandbox_secret: Option<String>,
 }
 
 const fn half_an_hour() -> i64 {

@@ -3,15 +3,15 @@
 //! that need not be sent.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use commerce::checkout::Off;
 use mandates::json::Object;
 use mandates::keys::KeySet;
 use serde_json::{Value, json};
 
-use super::Home;
-use crate::config::{CodeConfig, ProductConfig, RateOfShop, ShopConfig};
+use super::{DevService, Home};
+use crate::config::{CodeConfig, Config, ProductConfig, RateOfShop, ShopConfig};
+use crate::keys::random_bytes;
 use crate::world::MERCHANT;
 
 /// In ACP's examples, for 300.
@@ -62,17 +62,41 @@ pub(crate) fn catalogue() -> ShopConfig {
         ],
         tax_basis_points: 0,
         session_seconds: 3_600,
+        sandbox_secret: None,
         links: BTreeMap::from([("terms_of_service".to_owned(), "https://shop.example/terms".to_owned())]),
     }
 }
 
-/// The shop takes mandates of this service's people, as a shop elsewhere would: by a trust file.
-pub(super) fn trust(home: &Home, roots: &KeySet, others: &[Object]) -> Result<PathBuf, String> {
+/// The shop takes mandates of this service's people, as a shop elsewhere would, by a trust file; and play money.
+pub(super) fn furnish(config: &mut Config, home: &Home, roots: &KeySet, others: &[Object]) -> Result<(), String> {
     let of = |name: &str, jwks: Value| json!({ "name": name, "for": ["payment", "checkout"], "jwks": jwks });
     let mut entries = vec![of("home", Value::Object(roots.to_jwks()))];
     if !others.is_empty() {
         entries.push(of("others", json!({ "keys": others })));
     }
-    let file = json!({ "roots": entries });
-    home.write("shop-trust.json", file.to_string().as_bytes())
+    let file = home.write("shop-trust.json", json!({ "roots": entries }).to_string().as_bytes())?;
+    for tenant in &mut config.tenants {
+        let Some(shop) = &mut tenant.shop else { continue };
+        shop.sandbox_secret = Some(hex::encode(random_bytes().map_err(|error| error.to_string())?));
+        tenant.trust = Some(file.clone());
+    }
+    Ok(())
+}
+
+impl DevService {
+    /// Where UCP's conformance suite is pointed at, with what it asks for on its command line; and the shop's own face.
+    pub(super) fn ucp(&self) -> Result<Value, String> {
+        let item = |id: &str, title: &str| json!({ "id": id, "title": title });
+        let input = json!({
+            "currency": "USD",
+            "items": [{ "id": "bouquet_roses", "title": "Red Rose", "price": 3_500 }],
+            "out_of_stock_item": item("gardenias", "Gardenias"),
+            "non_existent_item": item("pink_wumpus", "Pink Wumpus"),
+        });
+        let file = self.home.write("conformance_input.json", input.to_string().as_bytes())?;
+        let shops = self.config.tenants.iter().filter_map(|tenant| tenant.shop.as_ref());
+        let secret = shops.filter_map(|shop| shop.sandbox_secret.as_deref()).next();
+        Ok(json!({ "url": format!("{}{}", self.url(), server::checkout::sandbox::PATH), "config": file,
+            "simulation_secret": secret, "shop_url": self.url() }))
+    }
 }

@@ -42,10 +42,6 @@ fn of_problem(problem: &Problem) -> Reply {
     error(problem.status.as_u16(), &problem.code, &problem.detail, None)
 }
 
-fn of_refusal(refusal: &Refusal) -> Reply {
-    said(400, write::refusal(refusal))
-}
-
 /// One of the dates that are understood.
 fn check_version(parts: &Parts) -> Result<(), Reply> {
     let supported = |code: &str, message: String| {
@@ -109,13 +105,9 @@ async fn serve(
         Ok(received) => received,
         Err((parts, reply)) => return answer(&parts.headers, reply),
     };
-    let reply = match operation(object) {
-        Ok(operation) => match doors.app.engine.checkout(&call, &operation).await {
-            Ok(reply) => reply,
-            Err(error) => of_problem(&error.into()),
-        },
-        Err(refusal) => of_refusal(&refusal),
-    };
+    let operation = operation(object).unwrap_or_else(Operation::Unread);
+    let reply = doors.app.engine.checkout(&call, &operation).await;
+    let reply = reply.unwrap_or_else(|error| of_problem(&error.into()));
     answer(&parts.headers, reply)
 }
 

@@ -5,6 +5,7 @@
 //! and that is bound to its audience and nonce.
 
 mod acp;
+pub mod sandbox;
 mod ucp;
 
 use std::sync::Arc;
@@ -35,6 +36,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 pub struct Setup {
     pub tenant: TenantId,
     pub profiles: Arc<dyn Profiles>,
+    /// In a dev service only.
+    pub sandbox: Option<sandbox::Sandbox>,
 }
 
 /// Profiles of platforms, at addresses that anybody may name: whoever fetches them guards against that.
@@ -57,7 +60,8 @@ struct Doors {
 }
 
 pub fn routes(app: App, setup: Setup) -> Router {
-    Router::new()
+    let doors = Doors { app, setup };
+    let router = Router::new()
         .route("/checkout_sessions", post(acp::open))
         .route("/checkout_sessions/{id}", get(acp::show).post(acp::change))
         .route("/checkout_sessions/{id}/complete", post(acp::complete))
@@ -69,7 +73,11 @@ pub fn routes(app: App, setup: Setup) -> Router {
         .route("/checkout-sessions/{id}/complete", post(ucp::complete))
         .route("/checkout-sessions/{id}/cancel", post(ucp::cancel))
         .route("/.well-known/ucp", get(ucp::profile))
-        .with_state(Doors { app, setup })
+        .with_state(doors.clone());
+    match doors.setup.sandbox.clone() {
+        Some(sandbox) => router.merge(sandbox::routes(doors, sandbox)),
+        None => router,
+    }
 }
 
 impl Doors {

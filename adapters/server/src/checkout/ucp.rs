@@ -78,13 +78,9 @@ async fn negotiated(doors: &Doors, profile: &str) -> Result<Active, Reply> {
 }
 
 async fn serve(doors: &Doors, received: Received, operation: Result<Operation, Refusal>) -> Response {
-    let reply = match operation {
-        Ok(operation) => match doors.app.engine.checkout(&received.call, &operation).await {
-            Ok(reply) => reply,
-            Err(error) => of_problem(&error.into()),
-        },
-        Err(refusal) => error(400, refusal.code.as_str(), &refusal.message, &refusal.path),
-    };
+    let operation = operation.unwrap_or_else(Operation::Unread);
+    let reply = doors.app.engine.checkout(&received.call, &operation).await;
+    let reply = reply.unwrap_or_else(|error| of_problem(&error.into()));
     answer(&received.parts.headers, reply)
 }
 
