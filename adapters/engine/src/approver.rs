@@ -130,7 +130,7 @@ impl Engine {
     }
 
     /// Whoever holds a passkey is signed in as whom it is registered for. Returns the session's token.
-    pub async fn sign_in(&self, given: &Assertion) -> Result<String, EngineError> {
+    pub async fn sign_in_approver(&self, given: &Assertion) -> Result<String, EngineError> {
         let pages = self.pages()?;
         let now = self.seconds();
         // The challenge is one that was drawn here, and not answered before: it is taken before anything is looked at.

@@ -105,7 +105,7 @@ impl Engine {
         let records = self.store.records_of_spend(&found.identity.tenant, found.spend.id).await?;
         let found = match standing(records.iter().map(|(_, record)| record), attempt.document) {
             Standing::Answered(digest) => {
-                let answer = Some(self.answer(&found.identity, digest).await?);
+                let answer = Some(self.kept_answer(&found.identity, digest).await?);
                 return Ok(Redeemed { view: view(&found)?, answer, is_replay: true });
             }
             Standing::UnderWay => found,
@@ -196,7 +196,7 @@ impl Engine {
         serde_json::from_slice(&plain).map_err(|_| EngineError::Broken("a sealed card cannot be read".into()))
     }
 
-    pub(super) async fn answer(&self, identity: &Identity, digest: Digest) -> Result<KeptAnswer, EngineError> {
+    pub(super) async fn kept_answer(&self, identity: &Identity, digest: Digest) -> Result<KeptAnswer, EngineError> {
         let text = self.document_text(identity, digest).await?;
         serde_json::from_str(&text).map_err(|error| EngineError::Broken(format!("an answer cannot be read: {error}")))
     }
@@ -204,7 +204,7 @@ impl Engine {
     async fn last_answer(&self, found: &Found) -> Result<Option<KeptAnswer>, EngineError> {
         let operations = [Operation::Settle, Operation::Decline];
         match self.reference(&found.identity, found.spend.id, &operations).await? {
-            Some(digest) => Ok(Some(self.answer(&found.identity, digest).await?)),
+            Some(digest) => Ok(Some(self.kept_answer(&found.identity, digest).await?)),
             None => Ok(None),
         }
     }

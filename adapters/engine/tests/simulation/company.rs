@@ -194,6 +194,7 @@ fn bare(name: &str) -> Tenant {
             settle_wait_millis: 0,
             ..Limits::default()
         },
+        approval: Default::default(),
         seller: None,
         facilitator: None,
         shop: None,
@@ -207,8 +208,13 @@ pub fn home(grant: Grant) -> Tenant {
         (name.parse::<PrincipalId>().unwrap(), Person { caps: caps(grant.person, grant.day, refunds) })
     };
     let agent = |((name, sponsor), signer): (&(&str, &str), &Arc<dyn MandateSigner>)| {
-        let agent =
-            Agent { signer: signer.clone(), retired: Vec::new(), sponsor: sponsor.parse().unwrap(), cost_centre: None };
+        let agent = Agent {
+            signer: signer.clone(),
+            retired: Vec::new(),
+            sponsor: sponsor.parse().unwrap(),
+            cost_centre: None,
+            build: None,
+        };
         (name.parse::<PrincipalId>().unwrap(), agent)
     };
     let shop = Payee {

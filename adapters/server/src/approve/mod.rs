@@ -104,7 +104,7 @@ async fn begin_sign_in(State(app): State<App>, post: Post) -> Result<Response, P
 async fn sign_in(State(app): State<App>, post: Post) -> Result<Response, Page> {
     let body: AssertionBody = parse(&post.body).map_err(|problem| post.problem(problem))?;
     let given = body.assertion().map_err(|problem| post.problem(problem))?;
-    let token = app.engine.sign_in(&given).await.map_err(|error| post.refused(error))?;
+    let token = app.engine.sign_in_approver(&given).await.map_err(|error| post.refused(error))?;
     Ok(post.signed_in(&token))
 }
 
