@@ -1,4 +1,5 @@
-//! `purser approve`: an operator with the master key answers in a person's place, until there is a page for them.
+//! `purser approve`: an operator with the master key answers in a person's place, where the tenant takes a token for an
+//! answer.
 //!
 //! It goes through the front door: a token for the person, bound to a key that is drawn for this one answer.
 

@@ -28,7 +28,8 @@ pub async fn run(args: &AskArgs) -> Result<bool, String> {
     let asked = asked.map_err(|error| error.to_string())?;
     let id = asked["approval"]["id"].as_str().ok_or("the service gave the question no id")?.to_owned();
     println!("{id}");
-    eprintln!("{} is asked; purser approve {id}, or POST /v1/approvals/{id}/decision as that user", args.user);
+    let page = asked["approval_url"].as_str().unwrap_or_default();
+    eprintln!("{} is asked, and answers at {page}; or purser approve {id} where a token is enough", args.user);
     let Some(seconds) = args.wait else { return Ok(true) };
     let deadline = Instant::now() + Duration::from_secs(seconds);
     loop {

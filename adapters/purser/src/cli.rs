@@ -12,7 +12,7 @@ pub use self::books::{
     BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, Outcome, ReceivablesArgs, ReconcileArgs, ResolveArgs,
     SpendsArgs,
 };
-pub use self::people::PrincipalInvite;
+pub use self::people::{PrincipalInvite, PrincipalPasskeys};
 use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
 use crate::mcp::McpArgs;
@@ -171,6 +171,8 @@ pub enum PrincipalAction {
     NewKey(PrincipalKey),
     /// Let a person register a passkey: prints the page's address with a code that is good once.
     Invite(PrincipalInvite),
+    /// A line a passkey of a person; or take one out, with every session that it began.
+    Passkeys(PrincipalPasskeys),
 }
 
 #[derive(Debug, Args)]

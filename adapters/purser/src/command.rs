@@ -65,6 +65,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Principal(args) => match &args.action {
             PrincipalAction::Add(add) => principal::add(add).map(|()| ExitCode::SUCCESS),
             PrincipalAction::NewKey(key) => principal::new_key(key).map(|()| ExitCode::SUCCESS),
+            PrincipalAction::Passkeys(passkeys) => invitation::passkeys(passkeys).await.map(|()| ExitCode::SUCCESS),
             PrincipalAction::Invite(invite) => invitation::run(invite).await.map(|()| ExitCode::SUCCESS),
         },
         Command::Approve(args) => approve::run(&args).await.map(|()| ExitCode::SUCCESS),
