@@ -163,10 +163,7 @@ impl Engine {
             Turned::Sent => {
                 return self.await_receipt(carriage).await.map(|response| self.delivered(carriage, response));
             }
-            Turned::GivenUp => {
-                self.abandon(carriage).await?;
-                return Ok(carriage.given_up());
-            }
+            Turned::GivenUp => return Ok(carriage.given_up()),
             Turned::Alone => {}
         }
         let claimed = self.claimed_elsewhere(tenant, &carriage.payment).await?;

@@ -10,13 +10,15 @@ use std::task::Poll;
 
 use ledger::command::Command;
 use ledger::id::TenantId;
-use ledger::settlement::SettlementKey;
+use ledger::settlement::{SettlementKey, SettlementState};
+use ledger::store::Answer;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use x402::chain::{Batch, Pool, Prepared, Relayer, SettlementCall, TransferCall};
 use x402::exact::{VerifiedPayment, check_findings};
 
 use super::carriage::Carriage;
 use super::ladder;
+use crate::error::EngineError;
 use crate::{Engine, Identity, book};
 
 /// One that waits for its relayer.
@@ -31,11 +33,11 @@ pub struct Waiting {
 /// What its turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turned {
-    /// Written down, and sent together with others.
+    /// Written down, and sent together with others; or in the book for what another process does with it.
     Sent,
     /// Nothing was written or sent: it goes by itself.
     Alone,
-    /// Whether it was written down is not known; nothing was sent, and it is given up.
+    /// It was written down and not sent, and is given up.
     GivenUp,
 }
 
@@ -69,16 +71,29 @@ impl Engine {
         loop {
             let pen = tokio::select! {
                 biased;
-                told = &mut turned => return told.unwrap_or(Turned::GivenUp),
+                told = &mut turned => return self.told(carriage, told.ok()).await,
                 pen = self.desk.pen(tenant, address) => pen,
             };
             let waiting = self.desk.unqueue(tenant, address, most);
             if waiting.is_empty() {
                 drop(pen);
-                return turned.await.unwrap_or(Turned::GivenUp);
+                let told = turned.await.ok();
+                return self.told(carriage, told).await;
             }
             self.take_along(&carriage.identity, relayer, waiting, pen).await;
         }
+    }
+
+    /// Whoever took it along may be gone: then what is written down may have been sent, and what is not was not.
+    async fn told(&self, carriage: &Carriage<'_>, told: Option<Turned>) -> Turned {
+        if let Some(told) = told {
+            return told;
+        }
+        let is_claimed = match self.settlement(carriage).await {
+            Ok(settlement) => settlement.state == SettlementState::Claimed,
+            Err(_) => false,
+        };
+        if is_claimed && self.abandon(carriage).await.is_ok() { Turned::GivenUp } else { Turned::Sent }
     }
 
     async fn take_along(
@@ -158,27 +173,31 @@ impl Engine {
                 return None;
             }
         };
-        if self.dispatch_together(identity, &members, &prepared).await {
+        let written = self.dispatch_together(identity, &members, &prepared).await;
+        if written.iter().all(|is_written| *is_written) {
             held.used();
             return Some((members, prepared));
         }
         held.doubted();
-        for member in &members {
+        for (member, is_written) in members.into_iter().zip(written) {
+            if !is_written {
+                member.tell(Turned::Sent);
+                continue;
+            }
             let command = Command::Abandon { settlement: member.key.clone() };
             if let Err(error) = self.run(identity, command, Vec::new()).await {
                 tracing::warn!(code = error.code(), "a settlement that was not sent is not given up: {error}");
             }
+            member.tell(Turned::GivenUp);
         }
-        tell_all(members, Turned::GivenUp);
         None
     }
 
-    /// Whether all of them are written down as carried by it. Where one is not, none is sent: it would move, and stand
-    /// nowhere.
-    async fn dispatch_together(&self, identity: &Identity, members: &[Waiting], prepared: &Prepared) -> bool {
+    /// Which of them are written down as carried by it. Where one is not, none is sent: it would move, and stand nowhere.
+    async fn dispatch_together(&self, identity: &Identity, members: &[Waiting], prepared: &Prepared) -> Vec<bool> {
         let document = ladder::document_of_several(prepared);
         let digest = document.digest();
-        let Ok(transaction) = book::reference(prepared.transaction) else { return false };
+        let Ok(transaction) = book::reference(prepared.transaction) else { return vec![false; members.len()] };
         let runs = members.iter().map(|member| {
             let command = Command::Dispatch {
                 settlement: member.key.clone(),
@@ -188,17 +207,14 @@ impl Engine {
             };
             self.run(identity, command, vec![document.clone()])
         });
-        let mut all = true;
-        for answer in together(runs).await {
-            match answer {
-                Ok(answer) => all &= answer.settlement.is_some_and(|settlement| settlement.document == Some(digest)),
-                Err(error) => {
-                    tracing::warn!(code = error.code(), "a settlement is not written down: {error}");
-                    all = false;
-                }
+        let is_written = |answer: Result<Answer, EngineError>| match answer {
+            Ok(answer) => answer.settlement.is_some_and(|settlement| settlement.document == Some(digest)),
+            Err(error) => {
+                tracing::warn!(code = error.code(), "a settlement is not written down: {error}");
+                false
             }
-        }
-        all
+        };
+        together(runs).await.into_iter().map(is_written).collect()
     }
 }
 
