@@ -40,7 +40,7 @@ async fn two_replicas_do_the_work_of_one_payment_once_and_charge_it_once() {
     let mut world = World::on(60, Cluster::start(QUICK)).await;
     let (upstream, metered) = (Upstream::start().await, Meter::default());
     let first = json!({ "upstream": format!("{}/first", upstream.url), "settle_first_above": "1" });
-    let metered_url = metered.start().await;
+    let metered_url = format!("{}/usage", metered.start().await);
     let usage = json!({ "upstream": metered_url, "pay_by": ["upto"], "idempotent": true });
     sell(&mut world, vec![route("/shared/first", first), route("/shared/usage", usage)], None);
     let (replica, _client) = world.replica(1);

@@ -168,9 +168,9 @@ async fn who_paid_for_this_comes_back_for_this_and_once_a_text() {
 
     // The payer, by either replica; each text once, however many show it at once, also after a restart.
     let mut good = signed(&asked(&url).await, &buyer.key, |_| ());
-    for number in 0..3 {
+    for number in 0..2 {
         let mut at_once = JoinSet::new();
-        for place in 0..8 {
+        for place in 0..6 {
             let (url, said) = ([&url, &elsewhere][place % 2].clone(), good.clone());
             at_once.spawn(async move { show(&url, &said).await });
         }
@@ -179,13 +179,13 @@ async fn who_paid_for_this_comes_back_for_this_and_once_a_text() {
         assert_eq!((served.len(), &served[0].2), (1, &json!({ "run": runs + number + 1 })), "{answers:?}");
         assert!(answers.iter().all(|answer| answer.0 == 200 || answer.1 == "invalid_siwx_nonce"), "{answers:?}");
         refused(&elsewhere, &good, "invalid_siwx_nonce").await;
-        if number == 1 {
+        if number == 0 {
             world.restart();
             refused(&url, &good, "invalid_siwx_nonce").await;
         }
         good = signed(&asked(&elsewhere).await, &buyer.key, |_| ());
     }
-    assert_eq!((upstream.runs(), paid(&world).await), (runs + 3, before), "made thrice, and paid for no more");
+    assert_eq!((upstream.runs(), paid(&world).await), (runs + 2, before), "made twice, and paid for no more");
 
     let private_key = format!("0x{}", hex::encode([81; 32]));
     let signs = async |key: String, url: String| {
