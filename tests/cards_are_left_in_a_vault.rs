@@ -296,6 +296,7 @@ async fn a_token_is_redeemed_once_by_its_merchant_within_its_allowance() {
     }
     assert_eq!(vault.vault("void", &shop, None, json!({ "token": given.token })).await.status, 409);
     assert_eq!(vault.figures(&mandate).await, ("0.00".into(), "30.00".into()), "five came back");
+    gives_back(&vault, &given, &mandate).await;
     // A session is paid once, whichever token pays it.
     let second = vault.token_of(&mandate, 500, json!({ "allowance": { "checkout_session_id": given.session } })).await;
     assert_eq!(vault.capture(&second, &new_key(), 500).await.code(), "purchase_unresolved");
@@ -303,6 +304,25 @@ async fn a_token_is_redeemed_once_by_its_merchant_within_its_allowance() {
     receipts_verify(&vault, won.body.clone()).await;
     vault.sound().await;
     vault.shop.service.stop().await;
+}
+
+/// Never more than was captured, and once for a key; the mandate does not get it back.
+async fn gives_back(vault: &Vault, given: &Given, mandate: &str) {
+    let refund = async |merchant: &str, key: &str, cents: u64| {
+        vault.vault("refund", merchant, Some(key), json!({ "token": given.token, "amount": cents })).await
+    };
+    let (shop, key) = (vault.shop.merchant.clone(), new_key());
+    assert_eq!(refund(&vault.other_merchant, &key, 1).await.code(), "token_unknown");
+    assert_eq!(refund(&vault.shop.agent, &key, 1).await.code(), "forbidden");
+    assert_eq!(refund(&shop, &key, 0).await.code(), "amount_zero");
+    assert_eq!(refund(&shop, &new_key(), 3_001).await.code(), "refund_declined");
+    for _ in 0..2 {
+        let back = refund(&shop, &key, 1_000).await;
+        assert_eq!((back.status, back.body["spend"]["refunded"].as_str()), (200, Some("1000000000")), "{back:?}");
+    }
+    assert_eq!(refund(&shop, &new_key(), 2_001).await.code(), "refund_declined");
+    assert_eq!(refund(&shop, &new_key(), 2_000).await.status, 200);
+    assert_eq!(vault.figures(mandate).await, ("0.00".into(), "30.00".into()));
 }
 
 /// Voided, revoked, expired, killed: such a token takes nothing.

@@ -174,7 +174,7 @@ async fn killed_while_the_processor_works_nothing_is_captured_twice_and_no_card_
             files_with(folder.path(), needle)
         );
     }
-    assert!(!files_with(folder.path(), b"delegate_payment").is_empty(), "the search finds what is there");
+    assert!(!files_with(folder.path(), b"purser.spend-evidence").is_empty(), "the search finds what is there");
     child.kill().unwrap();
     child.wait().unwrap();
 }

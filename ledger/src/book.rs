@@ -22,7 +22,7 @@ mod tests;
 
 use crate::budget::BudgetState;
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
-use crate::command::{Command, Hold, Request};
+use crate::command::{Command, Hold, OpenBudget, Request};
 use crate::effects::{Effects, Operation};
 use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, Digest, Micros, SpendId};
@@ -50,15 +50,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
     match &request.command {
         Command::Propose(propose) => keys.decision(view, propose.decision),
         Command::Decide { decision, .. } => keys.decision(view, *decision),
-        Command::OpenBudget(open) => {
-            keys.budget(view, open.id);
-            if let Some(parent) = open.parent {
-                keys.budget(view, parent);
-            }
-            if let Some(decision) = open.decision {
-                keys.decision(view, decision);
-            }
-        }
+        Command::OpenBudget(open) => open_wants(view, open, &mut keys),
         Command::Delegate(delegate) => delegating::wants(view, request, delegate, &mut keys),
         Command::ChangeBudget { budget, .. } | Command::ChangeCaps { budget, .. } => keys.budget(view, *budget),
         Command::Hold(hold) => hold_wants(view, at, request, hold, &mut keys)?,
@@ -110,6 +102,16 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Fund { .. } => {}
     }
     Ok(keys)
+}
+
+fn open_wants(view: &View, open: &OpenBudget, keys: &mut Keys) {
+    keys.budget(view, open.id);
+    if let Some(parent) = open.parent {
+        keys.budget(view, parent);
+    }
+    if let Some(decision) = open.decision {
+        keys.decision(view, decision);
+    }
 }
 
 /// What somebody decides or lets go on: barred where they come by an issuer that is stopped. Holds and signatures name

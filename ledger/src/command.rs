@@ -9,6 +9,7 @@ use crate::id::{
 };
 use crate::money::{Amount, AssetId};
 use crate::settlement::{Named, Settlement, SettlementKey};
+pub use crate::spend::Attempt;
 use crate::spend::{Authorization, Observation, TakenBack, UnusedProof};
 use crate::transfer::Money;
 
@@ -315,13 +316,6 @@ pub struct Acknowledgement {
 pub enum Answered {
     Paid,
     NotPaid,
-}
-
-/// What a merchant asks to be captured of a vault token, stored with it. One is under way at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    pub document: Digest,
-    pub amount: Amount,
 }
 
 #[derive(Clone, Debug)]

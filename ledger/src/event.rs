@@ -164,11 +164,13 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Deliver => settlement(effects, EventType::SettlementDelivered),
         Operation::Undeliver => settlement(effects, EventType::SettlementUndelivered),
         Operation::WriteOff => settlement(effects, EventType::SettlementWrittenOff),
-        Operation::Fund => {
-            let funded = effects.transfers.iter();
-            funded.map(|transfer| (EventType::WalletFunded, transfer.debit.to_string(), None)).collect()
-        }
+        Operation::Fund => funded(effects),
     }
+}
+
+fn funded(effects: &Effects) -> Vec<Told> {
+    let funded = effects.transfers.iter();
+    funded.map(|transfer| (EventType::WalletFunded, transfer.debit.to_string(), None)).collect()
 }
 
 fn approval(effects: &Effects, kind: EventType) -> Vec<Told> {

@@ -225,6 +225,13 @@ impl Spend {
     }
 }
 
+/// What a merchant asks to be captured of a vault token, stored with it. One is under way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub document: Digest,
+    pub amount: Amount,
+}
+
 /// A block, by number and hash: a number alone survives no reorganisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRef {

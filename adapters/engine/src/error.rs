@@ -236,7 +236,8 @@ fn kind_of_vault(error: &VaultError) -> Kind {
         | VaultError::MerchantUnknown { .. }
         | VaultError::SessionMismatch { .. }
         | VaultError::CurrencyMismatch { .. }
-        | VaultError::AmountExceedsAllowance { .. } => Kind::Refused,
+        | VaultError::AmountExceedsAllowance { .. }
+        | VaultError::RefundDeclined { .. } => Kind::Refused,
         VaultError::NoticeUnsigned => Kind::Forbidden,
         VaultError::TokenUnknown => Kind::NotFound,
         VaultError::InFlight

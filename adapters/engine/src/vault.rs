@@ -19,6 +19,7 @@ mod answer;
 mod busy;
 mod delegate;
 mod redeem;
+mod refund;
 mod settle;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use self::answer::KeptAnswer;
 pub(crate) use self::busy::Busy;
 pub use self::delegate::{Delegated, Delegation};
 pub use self::redeem::{Redeemed, Redemption, TokenView};
+pub use self::refund::Refunding;
 pub use self::settle::Notice;
 use crate::consent::fiat;
 use crate::error::EngineError;
@@ -154,6 +156,8 @@ pub enum VaultError {
     AttemptsExhausted { limit: usize },
     #[error("a token that is {expected} was expected, it is {found}")]
     TokenState { expected: &'static str, found: String },
+    #[error("a refund that the processor makes was expected, it said {code}")]
+    RefundDeclined { code: String },
     #[error("a notice that the payment processor signed was expected, another one came")]
     NoticeUnsigned,
     #[error("an answer about an attempt that is under way was expected; of {payment} the book says {found}")]
@@ -174,6 +178,7 @@ impl VaultError {
             Self::TokenUsed { .. } => "token_used",
             Self::AttemptsExhausted { .. } => "attempts_exhausted",
             Self::TokenState { .. } => "token_state",
+            Self::RefundDeclined { .. } => "refund_declined",
             Self::NoticeUnsigned => "notice_unsigned",
             Self::NoticeContradicts { .. } => "notice_contradicts",
         }

@@ -10,6 +10,8 @@ mod card;
 mod refusal;
 mod request;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 pub use self::allowance::Allowance;
 pub use self::card::{Card, CardFace};

@@ -1,6 +1,6 @@
 //! What is put right afterwards: money that comes back, and payments that a restored book does not know.
 
-use super::presenting::on_rail;
+use super::presenting::off_rail;
 use super::spending::leg;
 use super::{Draft, Outcome, claimant, done, unknown_budget};
 use crate::account::Account;
@@ -31,7 +31,7 @@ impl Draft<'_> {
             };
         }
         let Some(found) = self.spend_in(spend, &[SpendState::Settled], &[])? else { return Ok(Outcome::Known) };
-        on_rail(found, Rail::Chain)?;
+        off_rail(found, Rail::Mandate)?;
         // So a payment that gave something back is never taken back itself.
         if let Some(block) = found.young {
             return Err(Rejection::SettlementYoung { spend, block: block.number }.into());

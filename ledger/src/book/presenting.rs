@@ -197,6 +197,7 @@ pub(super) fn off_rail(found: &Spend, other: Rail) -> Result<(), Rejection> {
     if rail != other {
         return Ok(());
     }
-    let expected = format!("{} or {}", Rail::Chain, Rail::Mandate);
+    let others = [Rail::Chain, Rail::Mandate, Rail::Vault].into_iter().filter(|rail| *rail != other);
+    let expected = others.map(|rail| rail.to_string()).collect::<Vec<_>>().join(" or ");
     Err(Rejection::RailMismatch { spend: found.id, expected, found: rail.to_string() })
 }

@@ -6,7 +6,7 @@
 //! | redeem | held -> committed | as they were: the hold is pending, and no expiry and no void touches it any more |
 //! | capture | -> settled | what was captured is posted, the rest of the hold comes back at every node and window |
 //! | decline | -> held | as they were: a token is used up by a capture, not by a refusal |
-//! | nobody knows | -> unknown | as they were |
+//! | nobody knows | -> unknown | as they were: nothing is issued, so nothing is in suspense |
 //!
 //! One attempt is under way at a time; its document and amount stand in the spend, and only an answer to that very attempt
 //! is taken.
@@ -68,6 +68,15 @@ impl Draft<'_> {
         effects.spend = Some(Spend { state: SpendState::Committed, transaction: Some(reference), ..found.clone() });
         effects.fact = Some(Fact::Reference(attempt.document));
         done(effects)
+    }
+
+    /// At the moment itself it is over.
+    pub(super) fn check_unexpired(&self, found: &Spend) -> Result<(), Rejection> {
+        if self.at < found.expires_at {
+            return Ok(());
+        }
+        let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
+        Err(Rejection::HoldExpired { spend: found.id, expires_at, now })
     }
 
     /// What is bought is paid once, whichever token pays it: agents ask for new ones when they retry.

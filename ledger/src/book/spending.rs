@@ -156,14 +156,6 @@ impl Draft<'_> {
         done(effects)
     }
 
-    pub(super) fn check_unexpired(&self, found: &Spend) -> Result<(), Rejection> {
-        if self.at < found.expires_at {
-            return Ok(());
-        }
-        let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
-        Err(Rejection::HoldExpired { spend: found.id, expires_at, now })
-    }
-
     /// Every node of its path stands, and no stop covers it.
     pub(super) fn check_may_be_signed(&self, found: &Spend) -> Result<(), Refusal> {
         for node in self.path(found)? {
@@ -194,7 +186,6 @@ impl Draft<'_> {
         let open = [SpendState::Committed, SpendState::Submitted];
         let Some(found) = self.spend_in(spend, &open, &[SpendState::Unknown])? else { return Ok(Outcome::Known) };
         let mut effects = self.effects(Operation::Doubt);
-        // Of a vault token nothing is issued yet: what it holds is pending, and stays so.
         if found.authorization.rail() != Rail::Vault {
             effects.transfers = vec![leg(found, TransferCode::Doubt, Account::Issued, Account::Suspense)];
         }

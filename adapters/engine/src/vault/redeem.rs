@@ -201,7 +201,7 @@ impl Engine {
         serde_json::from_str(&text).map_err(|error| EngineError::Broken(format!("an answer cannot be read: {error}")))
     }
 
-    async fn last_answer(&self, found: &Found) -> Result<Option<KeptAnswer>, EngineError> {
+    pub(super) async fn last_answer(&self, found: &Found) -> Result<Option<KeptAnswer>, EngineError> {
         let operations = [Operation::Settle, Operation::Decline];
         match self.reference(&found.identity, found.spend.id, &operations).await? {
             Some(digest) => Ok(Some(self.kept_answer(&found.identity, digest).await?)),
@@ -227,7 +227,7 @@ impl Found {
     }
 }
 
-fn view(found: &Found) -> Result<TokenView, EngineError> {
+pub(super) fn view(found: &Found) -> Result<TokenView, EngineError> {
     Ok(TokenView { spend: found.spend.clone(), allowed: found.allowed()?.clone() })
 }
 

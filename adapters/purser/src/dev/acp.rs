@@ -80,6 +80,7 @@ impl DevService {
             "verify_url": format!("{url}/v1/vault/verify"),
             "capture_url": format!("{url}/v1/vault/capture"),
             "void_url": format!("{url}/v1/vault/void"),
+            "refund_url": format!("{url}/v1/vault/refund"),
             "merchant_id": SHOP,
             "merchant_token": self.token(SHOP, MERCHANT, CallerKind::Merchant)?,
             "other_merchant_id": OTHER_IDS[1],

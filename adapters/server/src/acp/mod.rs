@@ -4,7 +4,7 @@
 
 mod delegate;
 mod error;
-mod redeem;
+pub mod redeem;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::post;
@@ -24,6 +24,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/v1/vault/verify", post(redeem::verify))
         .route("/v1/vault/capture", post(redeem::capture))
         .route("/v1/vault/void", post(redeem::void))
+        .route("/v1/vault/refund", post(redeem::refund))
         .route("/v1/vault/notices/{tenant}", post(redeem::notice))
         .with_state(app)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

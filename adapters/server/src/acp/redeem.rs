@@ -4,7 +4,7 @@
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use engine::vault::{KeptAnswer, ProcessorAnswer, Redeemed, Redemption};
+use engine::vault::{KeptAnswer, ProcessorAnswer, Redeemed, Redemption, Refunding};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use ledger::money::Amount;
 use ledger::spend::SpendState;
@@ -22,13 +22,13 @@ const SIGNATURE: &str = "acquirer-signature";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TokenBody {
+pub struct TokenBody {
     token: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CaptureBody {
+pub struct CaptureBody {
     token: String,
     /// Minor units.
     amount: u64,
@@ -37,8 +37,10 @@ pub(super) struct CaptureBody {
     checkout_session_id: String,
 }
 
-/// What a token is good for, and what became of it; for its merchant, and for the agent that asked for it.
-pub(super) async fn verify(
+#[utoipa::path(post, path = "/v1/vault/verify", tag = "vault", request_body = crate::schema::vault::VaultToken,
+    description = "What a vault token (ACP) is good for, and what became of it; for its merchant, and for the agent that asked for it.",
+    responses((status = 200, body = crate::schema::vault::VaultView), (status = 400), (status = 401), (status = 404), (status = 410)))]
+pub async fn verify(
     State(app): State<App>,
     Caller(identity): Caller,
     Body(body): Body<TokenBody>,
@@ -47,9 +49,12 @@ pub(super) async fn verify(
     Ok(ok(view_json(&redeemed, app.engine.clock.now().0)))
 }
 
-/// At most what the token holds, once. The rest is given back. 202 where the processor did not answer: the same call again
-/// asks it again, and so does the service.
-pub(super) async fn capture(
+#[utoipa::path(post, path = "/v1/vault/capture", tag = "vault", request_body = crate::schema::vault::VaultCapture,
+    params(("Idempotency-Key" = String, Header, description = "The same attempt, the same key: the same answer again.")),
+    description = "At most what the token holds, once; the rest is given back. 202 where the processor did not answer: the same call again asks it again, and so does the service.",
+    responses((status = 200, body = crate::schema::vault::VaultView), (status = 202, body = crate::schema::vault::VaultView), (status = 400), (status = 401), (status = 403),
+        (status = 404), (status = 409), (status = 410), (status = 422)))]
+pub async fn capture(
     State(app): State<App>,
     Actor(identity): Actor,
     headers: HeaderMap,
@@ -79,8 +84,10 @@ pub(super) async fn capture(
     Ok(response)
 }
 
-/// The token is not needed any more: what it holds is given back.
-pub(super) async fn void(
+#[utoipa::path(post, path = "/v1/vault/void", tag = "vault", request_body = crate::schema::vault::VaultToken,
+    description = "The token is not needed any more: what it holds is given back.",
+    responses((status = 200, body = crate::schema::vault::VaultView), (status = 400), (status = 401), (status = 404), (status = 409), (status = 410)))]
+pub async fn void(
     State(app): State<App>,
     Actor(identity): Actor,
     Body(body): Body<TokenBody>,
@@ -89,8 +96,31 @@ pub(super) async fn void(
     Ok(ok(view_json(&redeemed, app.engine.clock.now().0)))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefundBody {
+    token: String,
+    /// Minor units.
+    amount: u64,
+}
+
+#[utoipa::path(post, path = "/v1/vault/refund", tag = "vault", request_body = crate::schema::vault::VaultRefund,
+    params(("Idempotency-Key" = String, Header, description = "The same attempt, the same key: the same answer again.")),
+    description = "Gives back what was captured, or a part of it, once for a key.",
+    responses((status = 200, body = crate::schema::vault::VaultView), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409), (status = 410), (status = 422)))]
+pub async fn refund(
+    State(app): State<App>,
+    Actor(identity): Actor,
+    headers: HeaderMap,
+    Body(body): Body<RefundBody>,
+) -> Result<Response, Problem> {
+    let (token, amount, key) = (body.token.as_str(), Amount::new(body.amount.into()), key(&headers)?);
+    let refunded = app.engine.refund_capture(&identity, &Refunding { token, amount, key }).await?;
+    Ok(ok(view_json(&refunded, app.engine.clock.now().0)))
+}
+
 /// What a tenant's processor tells by itself. Its signature says that it is the processor.
-pub(super) async fn notice(
+pub async fn notice(
     State(app): State<App>,
     Path(tenant): Path<String>,
     headers: HeaderMap,

@@ -69,6 +69,11 @@ pub(super) const VAULT: &[(&str, &str, &str)] = &[
         "Try again under a new key while the token lives, or let the agent get one with another card.",
     ),
     (
+        "refund_declined",
+        "The processor gives nothing back: more than was captured, or what it does not know.",
+        "Ask for at most what is left of the capture.",
+    ),
+    (
         "notice_unsigned",
         "A notice has no signature of the tenant's processor, or an old one.",
         "The processor signs with the secret that both have.",

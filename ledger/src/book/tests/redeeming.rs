@@ -117,7 +117,8 @@ pub(super) fn cases() -> Vec<Case> {
         (redeemed(), 0, on(Command::Misspend { spend: one, transaction: transaction() }), Code::RailMismatch),
         (redeemed(), 0, on(Command::Present { spend: one, document: Digest::of(b"d") }), Code::RailMismatch),
         (redeemed(), VALID_BEFORE - START.seconds(), on(Command::Lapse { spend: one }), Code::RailMismatch),
-        (settled(), 0, on(Command::Refund { spend: one, refund: refund(1, 10) }), Code::RailMismatch),
+        (settled(), 0, on(Command::Refund { spend: one, refund: refund(1, 61) }), Code::RefundExceedsPayment),
+        (redeemed(), 0, on(Command::Refund { spend: one, refund: refund(1, 1) }), Code::SpendStateWrong),
     ]
 }
 
@@ -170,6 +171,8 @@ fn what_is_captured_is_posted_and_the_rest_comes_back() {
     let card = Account::Wallet(format!("{VAULT_NETWORK}:{}", authorization(1).payer));
     assert_eq!(balance(&memory, &card).0, Net::Negative(Amount::new(150)));
     assert_eq!(balance(&memory, &Account::Spend(mandate(0))).0, Net::Positive(Amount::new(150)));
+    done(&mut memory, [on(Command::Refund { spend: spend(1), refund: refund(1, 50) })]);
+    assert_eq!(balance(&memory, &card).0, Net::Negative(Amount::new(100)), "what its merchant gave back");
     // What came back can be held again, to the unit.
     done(&mut memory, [token(2, 350)]);
     assert!(matches!(memory.run(at(1), &token(3, 1)), Told::Rejected(_)));
