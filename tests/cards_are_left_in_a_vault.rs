@@ -115,7 +115,7 @@ async fn what_is_no_allowance_within_a_mandate_is_refused_and_holds_nothing() {
     for (headers, status, code) in [
         (vec![("API-Version", VERSION)], 400, "idempotency_key_required"),
         (vec![("API-Version", VERSION), ("Idempotency-Key", "")], 400, "idempotency_key_required"),
-        (vec![("API-Version", VERSION), ("Idempotency-Key", &long)], 400, "idempotency_key_required"),
+        (vec![("API-Version", VERSION), ("Idempotency-Key", long.as_str())], 400, "idempotency_key_required"),
         (
             vec![("API-Version", VERSION), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")],
             400,
@@ -133,9 +133,13 @@ async fn what_is_no_allowance_within_a_mandate_is_refused_and_holds_nothing() {
         assert_eq!(answer.body["supported_versions"], versions);
     }
     let bystander = vault.shop.service.token(HOME, BYSTANDER, CallerKind::Agent).unwrap();
-    for (token, status) in
-        [("", 401), ("nonsense", 401), (&vault.shop.user, 422), (&vault.shop.merchant, 422), (&bystander, 422)]
-    {
+    for (token, status) in [
+        ("", 401),
+        ("nonsense", 401),
+        (vault.shop.user.as_str(), 422),
+        (vault.shop.merchant.as_str(), 422),
+        (bystander.as_str(), 422),
+    ] {
         let answer = vault.delegate_as(token, &new_key(), &request(&mandate, 500, json!({}))).await;
         assert_eq!(answer.status, status, "{answer:?}");
     }

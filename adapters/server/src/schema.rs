@@ -4,7 +4,6 @@
 #![allow(dead_code, reason = "documentation only: nothing is ever read into these")]
 
 pub mod answers;
-pub mod vault;
 
 use serde_json::{Map, Value};
 use utoipa::ToSchema;

@@ -4,7 +4,7 @@
 
 mod delegate;
 mod error;
-pub mod redeem;
+mod redeem;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::post;

@@ -22,13 +22,13 @@ const SIGNATURE: &str = "acquirer-signature";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TokenBody {
+pub(super) struct TokenBody {
     token: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CaptureBody {
+pub(super) struct CaptureBody {
     token: String,
     /// Minor units.
     amount: u64,
@@ -37,10 +37,8 @@ pub struct CaptureBody {
     checkout_session_id: String,
 }
 
-#[utoipa::path(post, path = "/v1/vault/verify", tag = "vault", request_body = crate::schema::vault::VaultToken,
-    description = "What a vault token (ACP) is good for, and what became of it; for its merchant, and for the agent that asked for it.",
-    responses((status = 200, body = crate::schema::vault::VaultView), (status = 400), (status = 401), (status = 404), (status = 410)))]
-pub async fn verify(
+/// What a token is good for, and what became of it; for its merchant, and for the agent that asked for it.
+pub(super) async fn verify(
     State(app): State<App>,
     Caller(identity): Caller,
     Body(body): Body<TokenBody>,
@@ -49,12 +47,9 @@ pub async fn verify(
     Ok(ok(view_json(&redeemed, app.engine.clock.now().0)))
 }
 
-#[utoipa::path(post, path = "/v1/vault/capture", tag = "vault", request_body = crate::schema::vault::VaultCapture,
-    params(("Idempotency-Key" = String, Header, description = "The same attempt, the same key: the same answer again.")),
-    description = "At most what the token holds, once; the rest is given back. 202 where the processor did not answer: the same call again asks it again, and so does the service.",
-    responses((status = 200, body = crate::schema::vault::VaultView), (status = 202, body = crate::schema::vault::VaultView), (status = 400), (status = 401), (status = 403),
-        (status = 404), (status = 409), (status = 410), (status = 422)))]
-pub async fn capture(
+/// At most what the token holds, once. The rest is given back. 202 where the processor did not answer: the same call again
+/// asks it again, and so does the service.
+pub(super) async fn capture(
     State(app): State<App>,
     Actor(identity): Actor,
     headers: HeaderMap,
@@ -84,10 +79,8 @@ pub async fn capture(
     Ok(response)
 }
 
-#[utoipa::path(post, path = "/v1/vault/void", tag = "vault", request_body = crate::schema::vault::VaultToken,
-    description = "The token is not needed any more: what it holds is given back.",
-    responses((status = 200, body = crate::schema::vault::VaultView), (status = 400), (status = 401), (status = 404), (status = 409), (status = 410)))]
-pub async fn void(
+/// The token is not needed any more: what it holds is given back.
+pub(super) async fn void(
     State(app): State<App>,
     Actor(identity): Actor,
     Body(body): Body<TokenBody>,
@@ -98,17 +91,14 @@ pub async fn void(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RefundBody {
+pub(super) struct RefundBody {
     token: String,
     /// Minor units.
     amount: u64,
 }
 
-#[utoipa::path(post, path = "/v1/vault/refund", tag = "vault", request_body = crate::schema::vault::VaultRefund,
-    params(("Idempotency-Key" = String, Header, description = "The same attempt, the same key: the same answer again.")),
-    description = "Gives back what was captured, or a part of it, once for a key.",
-    responses((status = 200, body = crate::schema::vault::VaultView), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409), (status = 410), (status = 422)))]
-pub async fn refund(
+/// Gives back what was captured, or a part of it, once for a key.
+pub(super) async fn refund(
     State(app): State<App>,
     Actor(identity): Actor,
     headers: HeaderMap,
@@ -120,7 +110,7 @@ pub async fn refund(
 }
 
 /// What a tenant's processor tells by itself. Its signature says that it is the processor.
-pub async fn notice(
+pub(super) async fn notice(
     State(app): State<App>,
     Path(tenant): Path<String>,
     headers: HeaderMap,
