@@ -8,6 +8,7 @@ mod other_doors;
 mod permit2;
 mod restart;
 mod settlement;
+mod together;
 mod transactions;
 mod wallets;
 
