@@ -125,25 +125,34 @@ async fn write_session(connection: &mut Connection, tenant: &TenantId, write: Se
 
 async fn write_key(connection: &mut Connection, tenant: &TenantId, write: KeyWrite) -> Result<u64, Failure> {
     let now = write.now;
-    let (status, body) = match now.answer {
-        Some((status, body)) => (Cell::Integer(status.into()), Cell::Blob(body)),
-        None => (Cell::Null, Cell::Null),
-    };
     let (tenant, key) = (Cell::text(tenant), Cell::blob(write.key.0));
-    let (fingerprint, at) = (Cell::blob(now.fingerprint.0), Cell::Integer(now.at));
-    match write.from {
+    let mut cells = vec![tenant.clone(), key, Cell::blob(now.fingerprint.0), Cell::Integer(now.at)];
+    // PostgreSQL wants to know of what type nothing is: it stands in the text.
+    let mut named = |cell: Cell| {
+        cells.push(cell);
+        format!("${}", cells.len())
+    };
+    let (status, body) = match now.answer {
+        Some((status, body)) => (named(Cell::Integer(status.into())), named(Cell::Blob(body))),
+        None => ("NULL".to_owned(), "NULL".to_owned()),
+    };
+    let text = match write.from {
         None => {
             let old = Cell::Integer(now.at.saturating_sub(ANSWER_SECONDS));
             let text = "DELETE FROM checkout_key WHERE tenant = $1 AND at < $2 AND status IS NOT NULL";
-            connection.execute(text, [tenant.clone(), old]).await?;
-            let text = "INSERT INTO checkout_key (tenant, key, fingerprint, at, status, body)
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, key) DO NOTHING";
-            connection.execute(text, [tenant, key, fingerprint, at, status, body]).await
+            connection.execute(text, [tenant, old]).await?;
+            format!(
+                "INSERT INTO checkout_key (tenant, key, fingerprint, at, status, body)
+                 VALUES ($1, $2, $3, $4, {status}, {body}) ON CONFLICT (tenant, key) DO NOTHING"
+            )
         }
         Some(from) => {
-            let text = "UPDATE checkout_key SET at = $3, status = $4, body = $5
-                 WHERE tenant = $1 AND key = $2 AND fingerprint = $6 AND at = $7 AND status IS NULL";
-            connection.execute(text, [tenant, key, at, status, body, fingerprint, Cell::Integer(from)]).await
+            let from = named(Cell::Integer(from));
+            format!(
+                "UPDATE checkout_key SET at = $4, status = {status}, body = {body}
+                 WHERE tenant = $1 AND key = $2 AND fingerprint = $3 AND at = {from} AND status IS NULL"
+            )
         }
-    }
+    };
+    connection.execute(text, cells).await
 }

@@ -101,6 +101,9 @@ struct Done {
     session: Option<SessionWrite>,
 }
 
+/// What becomes of a session.
+type Changing<'a> = Box<dyn Fn(&Session) -> Result<Session, Refusal> + Send + Sync + 'a>;
+
 /// How long a request may be under way before another one takes its place: far longer than any is.
 const LEASE_SECONDS: i64 = 30;
 /// How often two who race try again.
@@ -162,7 +165,7 @@ impl Engine {
         operation: &Operation,
     ) -> Result<Result<Done, Refused>, EngineError> {
         let (shop, now, protocol) = (&shopping.role.shop, shopping.now, shopping.call.protocol);
-        let (id, changed): (_, Box<dyn Fn(&Session) -> Result<Session, Refusal> + Send + Sync>) = match operation {
+        let (id, changed): (_, Changing<'_>) = match operation {
             Operation::Open { change, active } => return self.open(shopping, change, active).await,
             Operation::Unread(refusal) => return Ok(Err(refusal.clone().into())),
             Operation::Complete { id, .. } | Operation::Show { id } => (id, Box::new(|session| Ok(session.at(now)))),
