@@ -44,7 +44,7 @@ async fn two_replicas_do_the_work_of_one_payment_once_and_charge_it_once() {
     let usage = json!({ "upstream": metered_url, "pay_by": ["upto"], "idempotent": true });
     sell(&mut world, vec![route("/shared/first", first), route("/shared/usage", usage)], None);
     let (replica, _client) = world.replica(1);
-    let origins = [world.config.public_url(), replica.url().to_owned()];
+    let origins = [world.config.public_url(), world.replica_origin(1)];
 
     let buyer = Buyer::new(&world, 91, 10 * PRICE).await;
     for round in 1..=3 {

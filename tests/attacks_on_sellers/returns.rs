@@ -143,7 +143,7 @@ async fn who_paid_for_this_comes_back_for_this_and_once_a_text() {
     );
     let (replica, _client) = world.replica(1);
     let origin = world.config.public_url();
-    let (url, elsewhere) = (format!("{origin}{PAID}"), format!("{}{PAID}", replica.url()));
+    let (url, elsewhere) = (format!("{origin}{PAID}"), format!("{}{PAID}", world.replica_origin(1)));
     let [buyer, other] = [Buyer::new(&world, 81, 100 * PRICE).await, Buyer::new(&world, 82, 100 * PRICE).await];
 
     let brief = buyer.sign(&world, "/back/short", 8).await;

@@ -177,6 +177,13 @@ impl World {
         (service, client)
     }
 
+    /// Where another process listens; all of them are one service, whose address is the first one's.
+    pub fn replica_origin(&self, number: usize) -> String {
+        let text = std::fs::read_to_string(self.folder.path().join(format!("replica-{number}.toml"))).unwrap();
+        let config: Config = toml::from_str(&text).unwrap();
+        format!("http://{}", config.listen)
+    }
+
     pub fn kill(&mut self) {
         self.serve.as_mut().expect("a running service").kill();
     }
