@@ -91,10 +91,13 @@ async fn what_is_no_allowance_within_a_mandate_is_refused_and_holds_nothing() {
     let past = vault.mandate("1.00").await;
     vault.shop.call(Method::POST, &format!("/v1/mandates/{past}/revoke"), &vault.shop.user, None).await.unwrap();
     let mut cart = crate::harness::shop::intent();
-    merge(&mut cart, &json!({ "cart": "required" }));
+    merge(&mut cart, &json!({ "cart": "required", "per_payment": null, "total": "50.00" }));
     let cart = vault.shop.mandate(cart).await;
     let mut elsewhere = crate::harness::shop::intent();
-    merge(&mut elsewhere, &json!({ "payees": [{ "id": "acme", "name": "Acme Store" }] }));
+    merge(
+        &mut elsewhere,
+        &json!({ "per_payment": null, "total": "50.00", "payees": [{ "id": "acme", "name": "Acme Store" }] }),
+    );
     let elsewhere = vault.shop.mandate(elsewhere).await;
     for (mandate, differing, code) in [
         ("00".repeat(32), json!({}), "not_found"),

@@ -187,7 +187,7 @@ async fn a_settlement_file_ends_what_nobody_answered_and_a_backup_has_no_card() 
     world.ring.provide(&Slot::all(&world.config)).await.unwrap();
     std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
     world.restart();
-    let mandate = world.mandate_of("50.00", 10).await;
+    let mandate = world.mandate_with(json!({ "total": "50.00", "per_payment": "5.00", "payments": 10 })).await;
     let minter = purser::service::minter(&world.config, &world.ring).unwrap();
     let kind = ledger::id::CallerKind::Merchant;
     let merchant = purser::service::mint(&minter, "shop", "merchant", kind, 600).unwrap();

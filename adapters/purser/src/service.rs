@@ -1,12 +1,12 @@
 //! The service: engine, routes, sweeper, from a configuration. `serve`, `dev`, `demo` and the tests all run this.
 
 mod collecting;
+mod minting;
 mod selling;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,7 +17,6 @@ use engine::{Engine, Identity};
 use identity::callers::{BearerPolicy, Callers, Client, Register, client_name};
 use identity::issuer::Subject;
 use identity::svid;
-use identity::token::{Binding, Minter};
 use ledger::id::{AuthMethod, Caller, CallerKind, PrincipalId, TenantId};
 use mandates::keys::PublicKey;
 use server::a2a;
@@ -41,6 +40,8 @@ use crate::fetch::{Fetcher, Outward};
 use crate::issuers;
 use crate::keys::{Ring, Slot};
 use crate::trust::file::TrustFile;
+
+pub use minting::{is_known, mint, mint_under, minter};
 
 /// How long a foreign facilitator may take to answer; FACILITATOR_TIMEOUT (seconds) in the environment says otherwise.
 const FACILITATOR_SECONDS: u64 = 90;
@@ -357,56 +358,4 @@ async fn take_up_caps(engine: &Engine, tenants: &[Arc<Tenant>]) -> bool {
         }
     }
     all
-}
-
-/// Signs tokens for this service.
-pub fn minter(config: &Config, ring: &Ring) -> Result<Minter, String> {
-    let key = ring.p256(&Slot::tokens()).map_err(|error| error.to_string())?;
-    Ok(Minter::new(key, config.public_url()))
-}
-
-/// A token for a principal of a tenant.
-pub fn mint(minter: &Minter, tenant: &str, principal: &str, kind: CallerKind, seconds: u32) -> Result<String, String> {
-    mint_with(minter, tenant, principal, kind, seconds, None)
-}
-
-/// The same, naming the mandate that is meant where a call names none.
-pub fn mint_under(
-    minter: &Minter,
-    tenant: &str,
-    principal: &str,
-    kind: CallerKind,
-    seconds: u32,
-    mandate: &str,
-) -> Result<String, String> {
-    mint_with(minter, tenant, principal, kind, seconds, Some(mandate))
-}
-
-fn mint_with(
-    minter: &Minter,
-    tenant: &str,
-    principal: &str,
-    kind: CallerKind,
-    seconds: u32,
-    mandate: Option<&str>,
-) -> Result<String, String> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let identity = identity(tenant, principal, kind, AuthMethod::Bearer)?;
-    let now = store::wall_clock()();
-    let id = format!("{:x}-{:x}-{}", now.0, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let seconds = seconds.min(24 * 3_600);
-    minter
-        .mint_for(&identity, Binding::Bearer, &id, (now.seconds(), seconds), mandate)
-        .ok_or_else(|| "the token could not be signed".to_owned())
-}
-
-/// Whether the configuration names this principal in this role.
-pub fn is_known(tenant: &TenantConfig, principal: &str, kind: CallerKind) -> bool {
-    match kind {
-        CallerKind::User => tenant.people.iter().any(|person| person.id == principal),
-        CallerKind::Agent => tenant.agents.iter().any(|agent| agent.id == principal),
-        CallerKind::Merchant => tenant.merchants.iter().any(|merchant| merchant.id == principal),
-        CallerKind::Operator => tenant.operators.iter().any(|operator| operator.id == principal),
-        CallerKind::Service => false,
-    }
 }

@@ -147,7 +147,7 @@ fn passes_luhn(number: &str) -> bool {
         |digit: u32| if digit > 4 { digit.saturating_mul(2).saturating_sub(9) } else { digit.saturating_mul(2) };
     let digits = number.chars().rev().filter_map(|digit| digit.to_digit(10)).enumerate();
     let sum: u32 = digits.map(|(place, digit)| if place % 2 == 1 { doubled(digit) } else { digit }).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn invalid(member: &str, message: String) -> Refusal {

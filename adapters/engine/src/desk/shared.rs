@@ -9,10 +9,8 @@ use x402::chain::Receipt;
 
 use super::{Desk, locked};
 
-/// How long a look that found nothing is shared: less than the shortest pause between two looks of one who waits.
-const NOTHING_FOR: Duration = Duration::from_millis(4);
-/// And one that found a receipt. What it is compared with was read before it, so it only becomes more true.
-const FOUND_FOR: Duration = Duration::from_millis(100);
+/// How long a transaction is remembered that nobody looks at any more.
+const LOOKED_AT_FOR: Duration = Duration::from_secs(1);
 /// The last final block is a lower bound for whoever searches from it, and only rises.
 const FINAL_FOR: Duration = Duration::from_secs(1);
 /// The same bytes are not sent more often. Shorter than the pause between two sweeps, which send what the node lost.
@@ -23,16 +21,11 @@ const REMEMBERED_MAX: usize = 1_000;
 /// What a look at a transaction showed.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub at: Instant,
+    /// When it was begun. Only who wanted to know before that shares it: to anybody else it may be old.
+    pub begun: Instant,
     /// Read with it, and not after it.
     pub finalized: u64,
     pub receipt: Option<Receipt>,
-}
-
-impl Seen {
-    pub fn is_fresh(&self) -> bool {
-        self.at.elapsed() < if self.receipt.is_some() { FOUND_FOR } else { NOTHING_FOR }
-    }
 }
 
 /// Whoever looks first has it locked meanwhile; the others wait, and share.
@@ -49,7 +42,7 @@ impl Desk {
     pub fn look(&self, transaction: B256) -> Look {
         let mut looks = locked(&self.shared.looks);
         if looks.len() >= REMEMBERED_MAX {
-            looks.retain(|_, (since, _)| since.elapsed() < FOUND_FOR);
+            looks.retain(|_, (since, _)| since.elapsed() < LOOKED_AT_FOR);
         }
         let look = looks.entry(transaction).or_insert_with(|| (Instant::now(), Look::default()));
         look.0 = Instant::now();

@@ -128,14 +128,16 @@ impl Engine {
 
     /// A transaction's receipt, and the last final block as it was before. Those who share it look once.
     async fn seen(&self, transaction: B256) -> Result<(u64, Option<Receipt>), EngineError> {
+        let asked = Instant::now();
         let look = self.desk.look(transaction);
         let mut last = look.lock().await;
-        if let Some(seen) = last.as_ref().filter(|seen| seen.is_fresh()) {
+        if let Some(seen) = last.as_ref().filter(|seen| seen.begun >= asked) {
             return Ok((seen.finalized, seen.receipt.clone()));
         }
+        let begun = Instant::now();
         let receipt = async { Ok::<_, EngineError>(self.chain.receipt(transaction).await?) };
         let (finalized, receipt) = tokio::try_join!(self.finalized(), receipt)?;
-        *last = Some(Seen { at: Instant::now(), finalized, receipt: receipt.clone() });
+        *last = Some(Seen { begun, finalized, receipt: receipt.clone() });
         Ok((finalized, receipt))
     }
 

@@ -52,6 +52,7 @@ impl Simulator {
             .route("/v1/authorizations/{id}/void", post(routes::void))
             .route("/v1/payments/{payment}", get(routes::payment))
             .route("/v1/settlement.csv", get(routes::settlement))
+            .route("/v1/cards", get(async || axum::Json(cards())))
             .with_state(self);
         axum::serve(listener, router).with_graceful_shutdown(stop).await.map_err(|error| error.to_string())
     }

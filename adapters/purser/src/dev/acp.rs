@@ -85,7 +85,7 @@ impl DevService {
             "merchant_token": self.token(SHOP, MERCHANT, CallerKind::Merchant)?,
             "other_merchant_id": OTHER_IDS[1],
             "other_merchant_token": self.token(SHOP, OTHER, CallerKind::Merchant)?,
-            "acquirer": { "url": vault.acquirer, "secret": DEVNET_SECRET, "cards": simulator::cards() },
+            "acquirer": { "url": vault.acquirer, "secret": DEVNET_SECRET, "cards_url": format!("{}/v1/cards", vault.acquirer) },
         }))
     }
 

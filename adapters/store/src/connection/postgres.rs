@@ -260,14 +260,9 @@ pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(
         may("_sqlx_migrations", "SELECT"),
         may("release", "SELECT"),
         may("unit", "SELECT, INSERT"),
-        may("head", "SELECT, INSERT, UPDATE"),
-        may("home", "SELECT, INSERT, UPDATE"),
-        may("sealed_key", "SELECT, INSERT, UPDATE"),
-        may("checkout", "SELECT, INSERT, UPDATE"),
-        may("checkout_key", "SELECT, INSERT, UPDATE, DELETE"),
-        may("passkey", "SELECT, INSERT, UPDATE, DELETE"),
-        may("one_time_code", "SELECT, INSERT, DELETE"),
-        may("page_session", "SELECT, INSERT, DELETE"),
+        may("head, home, sealed_key, checkout", "SELECT, INSERT, UPDATE"),
+        may("checkout_key, passkey", "SELECT, INSERT, UPDATE, DELETE"),
+        may("one_time_code, page_session", "SELECT, INSERT, DELETE"),
     ];
     statements.extend(crate::rows::ALL.iter().map(|table| match table.growth {
         Growth::Append => may(table.name, "SELECT, INSERT"),

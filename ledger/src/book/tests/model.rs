@@ -17,6 +17,7 @@ use crate::id::{BudgetId, Digest, Micros, SpendId};
 use crate::money::{Amount, AssetId};
 use crate::rejection::Rejection;
 use crate::settlement::SettlementState;
+use crate::spend::Rail;
 use crate::transfer::{Layer, TransferId};
 use crate::view::View;
 use crate::window::Limit;
@@ -354,8 +355,11 @@ impl Model {
         for (asset, sum) in sums {
             assert_eq!((sum[0], sum[2]), (sum[1], sum[3]), "{asset} does not balance");
         }
-        // Promises: a pending transfer for each hold that is neither signed nor given back, and for each open sale.
-        let held = self.spends.iter().filter(|(_, bought)| bought.life == Life::Held);
+        // Promises: a pending transfer for each hold that is neither signed nor given back, and for each open sale. What a
+        // vault token holds stays promised while its processor is asked.
+        let of_vault = |id| view.spends.find(id).unwrap().unwrap().authorization.rail() == Rail::Vault;
+        let is_promised = |id, life| life == Life::Held || life == Life::Signed && of_vault(id);
+        let held = self.spends.iter().filter(|(id, bought)| is_promised(*id, bought.life));
         let holds = held.map(|(id, _)| view.spends.find(id).unwrap().unwrap().hold);
         let sales = view.settlements.changed().filter(|(_, sale)| sale.state.is_open());
         let promised: BTreeSet<_> = holds.chain(sales.filter_map(|(_, sale)| sale.pending)).collect();
