@@ -190,7 +190,9 @@ async fn pages_join_to_the_whole() {
     let begun = store::wall_clock()().seconds();
     for number in 0..7 {
         shop.pay(&mandate, &shop.offer(&format!("/paged/{number}"), 10_000), &new_key()).await.expect("a payment");
-        shop.ask(intent()).await;
+        let mut asked = intent();
+        asked["description"] = format!("question {number}").into();
+        shop.ask(asked).await;
     }
     let get = async |path: &str, query: String| {
         shop.call(Method::GET, &format!("{path}?{query}"), &shop.user, None).await.map_err(|error| error.to_string())

@@ -2,6 +2,7 @@
 //! completed that was not paid.
 
 mod acp;
+mod cards;
 mod schemas;
 
 use mandates::keys::{KeySet, LocalKey};

@@ -11,7 +11,7 @@ use crate::id::{
     BudgetId, Caller, DecisionId, Digest, IdempotencyKey, Micros, PayeeId, PrincipalId, RailReference, SpendId,
 };
 use crate::money::{Amount, AssetId};
-use crate::settlement::{Named, Settlement, SettlementKey};
+use crate::settlement::SettlementKey;
 pub use crate::spend::Attempt;
 use crate::spend::{Authorization, Observation, TakenBack, UnusedProof};
 use crate::transfer::Money;

@@ -135,13 +135,10 @@ impl Vault {
     }
 
     /// A token for so many cents under this mandate, and the session that it is for.
-    #[track_caller]
-    pub fn token_of<'a>(&'a self, mandate: &'a str, cents: u64, differing: Value) -> impl Future<Output = Given> + 'a {
-        async move {
-            let body = request(mandate, cents, differing);
-            let token = self.delegate(&new_key(), &body).await.token();
-            Given { token, session: text(&body["allowance"], "checkout_session_id").to_owned() }
-        }
+    pub async fn token_of(&self, mandate: &str, cents: u64, differing: Value) -> Given {
+        let body = request(mandate, cents, differing);
+        let token = self.delegate(&new_key(), &body).await.token();
+        Given { token, session: text(&body["allowance"], "checkout_session_id").to_owned() }
     }
 
     pub async fn vault(&self, verb: &str, token: &str, key: Option<&str>, body: Value) -> Answer {

@@ -35,10 +35,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::assembly::{AssemblyError, engine, names, principal, tenants};
-use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig, TenantConfig};
+use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig};
 use crate::fetch::{Fetcher, Outward};
 use crate::issuers;
-use crate::keys::{Ring, Slot};
+use crate::keys::Ring;
 use crate::trust::file::TrustFile;
 
 pub use minting::{is_known, mint, mint_under, minter};

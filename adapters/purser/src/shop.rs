@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use commerce::checkout::{Discount, Product, Rate, Shop};
+use commerce::checkout::{Cards, Discount, Product, Rate, Shop};
 use engine::checkout::ShopRole;
 use mandates::currency::Currency;
 use mandates::json::Object;
@@ -29,9 +29,21 @@ pub fn role(config: &Config, tenant: &TenantConfig) -> Result<Option<ShopRole>, 
     let party =
         Merchant { id: merchant.merchant_id.clone(), name: merchant.name.clone(), website: merchant.website.clone() };
     let currency = Currency::new(&tenant.currency).map_err(|error| wrong(format!("currency: {error}")))?;
-    let shop = catalogue(shop, party, currency, config.public_url()).map_err(wrong)?;
+    let mut shop = catalogue(shop, party, currency, config.public_url()).map_err(wrong)?;
+    shop.cards = cards(config, &format!("{}:{}", tenant.id, merchant.id));
     shop.check().map_err(|error| wrong(error.to_string()))?;
     Ok(Some(ShopRole { shop, merchant: principal }))
+}
+
+/// The vault of this service whose tokens the merchant redeems, where there is one.
+fn cards(config: &Config, redeemer: &str) -> Option<Cards> {
+    let vaults = config.tenants.iter().filter(|tenant| tenant.vault.is_some());
+    let mut payees = vaults.flat_map(|tenant| &tenant.payees);
+    payees.find_map(|payee| {
+        let acp = payee.acp.as_ref().filter(|acp| acp.redeemed_by == redeemer)?;
+        let merchant_id = acp.ids.first().unwrap_or(&payee.merchant_id).clone();
+        Some(Cards { merchant_id, psp: config.public_url() })
+    })
 }
 
 fn catalogue(config: &ShopConfig, merchant: Merchant, currency: Currency, url: String) -> Result<Shop, String> {
@@ -68,6 +80,7 @@ fn catalogue(config: &ShopConfig, merchant: Merchant, currency: Currency, url: S
         session_seconds: config.session_seconds,
         links: config.links.iter().map(|(kind, url)| (kind.clone(), url.clone())).collect(),
         url,
+        cards: None,
     })
 }
 

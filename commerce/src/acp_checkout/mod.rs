@@ -18,6 +18,9 @@ pub const AP2_EXTENSION: &str = "dev.purser.ap2@2026-04-17";
 
 /// Its payment handler: an AP2 payment mandate that is closed for this merchant.
 pub const AP2_HANDLER: &str = "dev.purser.ap2_mandate";
+/// ACP's handler of cards that are left in a vault, and what a session calls it.
+pub const CARD_HANDLER: &str = "dev.acp.tokenized.card";
+pub const CARD_HANDLER_ID: &str = "card_tokenized";
 
 /// Whether an agent names the extension, in any version of it.
 pub fn is_ap2(extension: &str) -> bool {

@@ -3,9 +3,9 @@
 use mandates::json::Object;
 use serde_json::{Value, json};
 
-use super::{AP2_EXTENSION, AP2_HANDLER, VERSION, VERSIONS};
+use super::{AP2_EXTENSION, AP2_HANDLER, CARD_HANDLER, CARD_HANDLER_ID, VERSION, VERSIONS};
 use crate::checkout::price::line_amount;
-use crate::checkout::{Line, Session, Shop, Status, Totals};
+use crate::checkout::{Cards, Line, Session, Shop, Status, Totals};
 use crate::ucp::write::{minor, moment};
 
 /// How a session is secured.
@@ -72,7 +72,8 @@ pub fn session(session: &Session, shop: &Shop, security: Security) -> Object {
 fn capabilities(shop: &Shop, security: Security) -> Value {
     let interventions = json!({ "supported": [], "required": [], "enforcement": "conditional" });
     if security == Security::Plain {
-        return json!({ "payment": { "handlers": [] }, "interventions": interventions });
+        let handlers: Vec<Value> = shop.cards.iter().map(card_handler).collect();
+        return json!({ "payment": { "handlers": handlers }, "interventions": interventions });
     }
     let description = format!("{}/acp/ap2.json", shop.url);
     json!({
@@ -85,6 +86,17 @@ fn capabilities(shop: &Shop, security: Security) -> Value {
         "interventions": interventions,
         "extensions": [{ "name": AP2_EXTENSION, "schema": description, "spec": description,
             "extends": ["$.CheckoutSession.ap2", "$.CheckoutSessionCompleteRequest.ap2"] }],
+    })
+}
+
+fn card_handler(cards: &Cards) -> Value {
+    json!({
+        "id": CARD_HANDLER_ID, "name": CARD_HANDLER, "display_name": "Card", "version": "2026-01-22",
+        "spec": "https://acp.dev/handlers/tokenized.card", "requires_delegate_payment": true,
+        "requires_pci_compliance": false, "psp": cards.psp,
+        "config_schema": "https://acp.dev/schemas/handlers/tokenized.card/config.json",
+        "instrument_schemas": ["https://acp.dev/schemas/handlers/tokenized.card/instrument.json"],
+        "config": { "merchant_id": cards.merchant_id, "psp": cards.psp },
     })
 }
 

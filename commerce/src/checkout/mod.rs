@@ -10,7 +10,7 @@ pub mod status;
 
 pub use price::{AMOUNT_MAX, Totals};
 pub use session::{Change, Fulfilment, Line, Message, Order, Protocol, Session, Wanted};
-pub use shop::{Discount, Off, Product, Rate, Shop, ShopError};
+pub use shop::{Cards, Discount, Off, Product, Rate, Shop, ShopError};
 pub use status::{Event, Status};
 
 /// Why a request changed nothing.

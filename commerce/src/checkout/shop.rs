@@ -24,6 +24,17 @@ pub struct Shop {
     pub links: Vec<(String, String)>,
     /// Where the shop is reached, without a slash at its end.
     pub url: String,
+    /// Whose tokens for cards it takes.
+    pub cards: Option<Cards>,
+}
+
+/// A vault that agents leave cards in (ACP, delegate payment), and that this shop redeems tokens of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cards {
+    /// What the vault calls the shop: `allowance.merchant_id`.
+    pub merchant_id: String,
+    /// The vault's base address.
+    pub psp: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

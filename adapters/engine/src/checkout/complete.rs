@@ -49,7 +49,7 @@ pub struct Redemption<'a> {
     pub currency: &'a str,
 }
 
-/// Tokens of payment handlers other than `ap2`: a vault's. Taking the same token for the same order again is the same.
+/// Tokens of payment handlers other than `ap2` and this service's vault. Taking one again for its order is the same.
 #[async_trait]
 pub trait Tokens: Send + Sync {
     /// Whether there is such a handler.
@@ -75,7 +75,7 @@ enum Means<'a> {
 }
 
 /// What came of it: receipts where mandates paid.
-enum Outcome {
+pub(super) enum Outcome {
     Paid(Option<Receipts>),
     Declined(String),
 }
@@ -166,7 +166,7 @@ impl Engine {
             return Ok(Err(refused.into()));
         }
         let Some(signed) = document.signed.as_ref().filter(|_| document.is_locked()) else {
-            return Ok(self.token_of(presented));
+            return Ok(self.token_of(shopping, presented));
         };
         let required = |what: &str| Err(Refused::Mandate(MandateError::Required, format!("{what}; none came")));
         let Some(checkout) = presented.checkout_mandate.as_deref() else {
@@ -245,9 +245,10 @@ impl Engine {
     }
 
     /// A handler's token, where the session is not one of mandates.
-    fn token_of<'a>(&self, presented: &'a Presented) -> Result<Means<'a>, Refused> {
+    fn token_of<'a>(&self, shopping: &Shopping<'_>, presented: &'a Presented) -> Result<Means<'a>, Refused> {
         let handler = presented.handler.as_deref().unwrap_or_default();
-        let known = self.checkout_tokens.get().is_some_and(|tokens| tokens.knows(handler));
+        let others = self.checkout_tokens.get().is_some_and(|tokens| tokens.knows(handler));
+        let known = others || shopping.takes_cards(handler);
         let refused = |path: &str, message: String| {
             commerce::checkout::Refusal::new(commerce::checkout::Code::Invalid, path, message)
         };
@@ -271,6 +272,9 @@ impl Engine {
         let order = document.session.order.as_ref();
         let order = &order.ok_or_else(|| EngineError::Broken("a claimed checkout without its order".into()))?.id;
         match means {
+            Means::Token { handler, token } if shopping.takes_cards(handler) => {
+                self.paid_by_card(shopping, document, order, token).await
+            }
             Means::Token { handler, token } => {
                 let (amount, currency) = (document.session.totals.total, document.session.currency.as_str());
                 let session = &document.session.id;
@@ -363,7 +367,7 @@ fn order(shopping: &Shopping<'_>, document: &Document) -> Order {
     Order { url: format!("{}/orders/{id}", shopping.role.shop.url), id }
 }
 
-fn merchant(shopping: &Shopping<'_>) -> Identity {
+pub(super) fn merchant(shopping: &Shopping<'_>) -> Identity {
     let caller = Caller::new(shopping.role.merchant.clone(), CallerKind::Merchant, AuthMethod::Internal);
     Identity { tenant: shopping.call.tenant.clone(), caller }
 }

@@ -5,8 +5,10 @@
 //! anything is accepted, and what is accepted for it is accepted once, so that a retry after a crash goes on where it was;
 //! and a session is completed by a proof that it is paid, never by a request.
 //!
-//! Read in this order: here, [`document`] (what lies in the database), [`complete`] (how it is paid), [`reply`].
+//! Read in this order: here, [`document`] (what lies in the database), [`complete`] (how it is paid), [`card`] (by a vault
+//! token), [`reply`].
 
+mod card;
 mod complete;
 mod document;
 mod reply;

@@ -5,7 +5,7 @@ use ledger::id::CallerKind;
 use serde_json::{Value, json};
 
 use super::{DevService, TOKEN_SECONDS};
-use crate::acquirer::simulator::{self, Running, Simulator};
+use crate::acquirer::simulator::{Running, Simulator};
 use crate::acquirer::{DEVNET_SECRET, secret};
 use crate::config::{AcpConfig, Config, MerchantConfig, PayeeConfig, VaultConfig};
 use crate::service::{mint_under, minter};

@@ -23,11 +23,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// An answer that is no success: already in the shape that whoever asked can read.
-pub(super) struct Page(Response);
+pub(super) struct Page(Box<Response>);
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
-        self.0
+        *self.0
     }
 }
 
@@ -57,8 +57,8 @@ impl FromRequestParts<App> for Visitor {
         let path = parts.uri.path_and_query().map_or("/approve", |path| path.as_str());
         if let Some(place) = elsewhere(&parts.headers, &app.settings.page_url) {
             let location = HeaderValue::from_str(&format!("{place}{path}"))
-                .map_err(|_| Page(StatusCode::BAD_REQUEST.into_response()))?;
-            return Err(Page((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()));
+                .map_err(|_| Page(Box::new(StatusCode::BAD_REQUEST.into_response())))?;
+            return Err(Page(Box::new((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())));
         }
         let visitor = Self::of(parts, app).await?;
         // A strict cookie does not come along a link of others: the page is asked for once more, by itself.
@@ -67,7 +67,7 @@ impl FromRequestParts<App> for Visitor {
             && came_by_link
             && parts.headers.get("sec-fetch-dest").is_some_and(|to| to == "document")
         {
-            return Err(Page(visitor.page(StatusCode::OK, view::once_more(&visitor, path))));
+            return Err(Page(Box::new(visitor.page(StatusCode::OK, view::once_more(&visitor, path)))));
         }
         Ok(visitor)
     }
@@ -117,7 +117,7 @@ impl Visitor {
     }
 
     pub fn not_found(&self) -> Page {
-        Page(self.page(StatusCode::NOT_FOUND, view::not_yours(self)))
+        Page(Box::new(self.page(StatusCode::NOT_FOUND, view::not_yours(self))))
     }
 
     pub fn refused(&self, error: EngineError) -> Page {
@@ -125,7 +125,7 @@ impl Visitor {
     }
 
     fn shown(&self, problem: &Problem) -> Page {
-        Page(self.page(problem.status, view::failed(self, problem)))
+        Page(Box::new(self.page(problem.status, view::failed(self, problem))))
     }
 }
 
@@ -179,7 +179,7 @@ impl Post {
         }
         let mut problem = problem;
         problem.values.insert("message".into(), self.visitor.texts.of_code(&problem.code).into());
-        Page(problem.into_response())
+        Page(Box::new(problem.into_response()))
     }
 
     pub fn signed_in(&self, token: &str) -> Response {

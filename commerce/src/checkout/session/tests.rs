@@ -38,6 +38,7 @@ pub(crate) fn shop() -> Shop {
         session_seconds: 3_600,
         links: Vec::new(),
         url: "http://shop.example".into(),
+        cards: None,
     }
 }
 

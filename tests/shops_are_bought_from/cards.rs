@@ -1,0 +1,74 @@
+//! The flow that ACP is for: a session, an allowance for it in a vault, and the session completed with the vault's token.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::checkout::{Answer, Platform};
+use crate::harness::closing::figures;
+use crate::harness::shop::{intent, new_key};
+use crate::harness::text;
+use crate::harness::vault::{DELEGATE, VERSION, merge, post, request, with_card};
+
+async fn session(platform: &Platform, items: u64) -> Value {
+    let body =
+        json!({ "line_items": [{ "id": "gift_card", "quantity": items }], "currency": "usd", "capabilities": {} });
+    let answer = platform.acp(Method::POST, "", Some(body)).await;
+    assert_eq!((answer.status, text(&answer.body, "status")), (201, "ready_for_payment"), "{}", answer.body);
+    answer.body
+}
+
+async fn token(platform: &Platform, mandate: &str, session: &Value, cents: u64, differing: Value) -> String {
+    let handler = &session["capabilities"]["payment"]["handlers"][0];
+    let mut body = request(mandate, cents, differing);
+    let allowance = json!({ "merchant_id": handler["config"]["merchant_id"], "checkout_session_id": session["id"] });
+    merge(&mut body["allowance"], &allowance);
+    let headers = [("API-Version", VERSION), ("Idempotency-Key", &*new_key())];
+    let url = format!("{}{DELEGATE}", text(handler, "psp"));
+    post(&url, &platform.shop.agent, &headers, body.to_string().into_bytes()).await.token()
+}
+
+async fn complete(platform: &Platform, session: &Value, token: &str, key: &str) -> Answer {
+    let instrument = json!({ "type": "card", "credential": { "type": "spt", "token": token } });
+    let body = json!({ "payment_data": { "handler_id": "card_tokenized", "instrument": instrument } });
+    let path = format!("/{}/complete", text(session, "id"));
+    platform.acp_as(&platform.shop.agent, Method::POST, &path, key, Some(&body)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_completed_by_a_token_for_its_card_and_by_no_other() {
+    let platform = Platform::open().await;
+    let mandate = platform.shop.mandate(intent()).await;
+    let bought = session(&platform, 1).await;
+    let handler = &bought["capabilities"]["payment"]["handlers"][0];
+    assert_eq!((text(handler, "id"), text(handler, "name")), ("card_tokenized", "dev.acp.tokenized.card"));
+
+    // Not for this session, not for as much, not one at all: declined, and open as before.
+    let other = session(&platform, 1).await;
+    let elsewhere = token(&platform, &mandate, &other, 100, json!({})).await;
+    let scant = token(&platform, &mandate, &bought, 99, json!({})).await;
+    let declines = purser::acquirer::simulator::cards();
+    let declined = token(&platform, &mandate, &bought, 100, with_card(text(&declines, "declined"))).await;
+    for wrong in [elsewhere.as_str(), scant.as_str(), declined.as_str(), "vt_none", ""] {
+        let answer = complete(&platform, &bought, wrong, &new_key()).await;
+        assert_eq!(text(&answer.body, "status"), "ready_for_payment", "{wrong}: {}", answer.body);
+        assert_eq!(answer.code(), "payment_declined", "{wrong}: {}", answer.body);
+    }
+    assert_eq!(figures(&platform.shop, &mandate).await, ("2.99".into(), "0.00".into()));
+
+    let good = token(&platform, &mandate, &bought, 150, json!({})).await;
+    let key = new_key();
+    let done = complete(&platform, &bought, &good, &key).await;
+    assert_eq!((done.status, text(&done.body, "status")), (200, "completed"), "{}", done.body);
+    assert!(done.body["order"]["id"].is_string());
+    // What was not asked for came back.
+    assert_eq!(figures(&platform.shop, &mandate).await, ("2.99".into(), "1.00".into()));
+    let again = complete(&platform, &bought, &good, &key).await;
+    assert_eq!((&again.body, again.header("idempotent-replayed")), (&done.body, Some("true")));
+    // The other session has a token of its own still; the one that paid pays for nothing else.
+    let replayed = complete(&platform, &other, &good, &new_key()).await;
+    assert_eq!(replayed.code(), "payment_declined", "{}", replayed.body);
+    let second = complete(&platform, &other, &elsewhere, &new_key()).await;
+    assert_eq!(text(&second.body, "status"), "completed", "{}", second.body);
+    assert_eq!(figures(&platform.shop, &mandate).await, ("1.99".into(), "2.00".into()));
+    platform.shop.service.stop().await;
+}
