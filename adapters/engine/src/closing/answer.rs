@@ -96,7 +96,8 @@ impl Engine {
             let expected = format!("1 to {BECAUSE_BYTES_MAX} bytes without control characters");
             return Err(EngineError::invalid("because", expected, because));
         }
-        if self.spend(identity, id).await?.authorization.rail() == PaidOver::Vault {
+        let known = self.store.spend(&identity.tenant, id).await?;
+        if known.is_some_and(|spend| spend.authorization.rail() == PaidOver::Vault) {
             return self.resolve_capture(identity, id, answer, because).await;
         }
         let resolution =

@@ -25,7 +25,8 @@ impl Busy {
     /// Nothing where somebody in this process works on it.
     pub fn take(&self, payment: SpendId) -> Option<Held<'_>> {
         let mut in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
-        in_hand.insert(payment).then_some(Held { busy: self, payment })
+        // Made only where it was taken: letting go of one that was not would lock again, and let go of somebody else's.
+        in_hand.insert(payment).then(|| Held { busy: self, payment })
     }
 
     /// Whether it is time to ask about this payment again; from now on it is not, for a while.
