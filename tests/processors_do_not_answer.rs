@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use purser::dev::DevOptions;
 use purser::dev::acp::with_vault;
 use purser::keys::Slot;
+use purser::world::{HOME, USER};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -91,6 +93,42 @@ async fn declines_and_lost_answers_end_as_the_processor_says() {
         let answer = post(&url, "", &[("Acquirer-Signature", signature)], forged.to_string().into()).await;
         assert_eq!(answer.status, status, "{answer:?}");
     }
+    vault.sound().await;
+    vault.shop.service.stop().await;
+}
+
+/// Takes out every sealed card, as an erasure that runs beside does.
+async fn erase_cards(vault: &Vault) {
+    let (service, home) = (&vault.shop.service, HOME.parse().unwrap());
+    let kept = service.engine().subject(&home, &USER.parse().unwrap()).await.unwrap().documents;
+    let cards: Vec<_> = kept.iter().filter(|(_, kept)| kept.kind == "sealed-card").map(|(digest, _)| *digest).collect();
+    assert!(!cards.is_empty());
+    store::erase(service.database(), &home, &cards).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_is_not_begun_without_its_card_and_an_unknown_one_stays_unknown() {
+    // Nobody listens at the discard port.
+    let options = DevOptions { acquirer: Some("http://127.0.0.1:9".into()), ..DevOptions::default() };
+    let vault = Vault::open_with(options).await;
+    let mandate = vault.mandate("100.00").await;
+    let (begun, left) =
+        (vault.token_of(&mandate, 500, json!({})).await, vault.token_of(&mandate, 700, json!({})).await);
+    let key = new_key();
+    let unknown = vault.capture(&begun, &key, 500).await;
+    assert_eq!((unknown.status, text(&unknown.body, "state")), (202, "unknown"), "{unknown:?}");
+    erase_cards(&vault).await;
+    let refused = vault.capture(&left, &new_key(), 700).await;
+    assert_eq!(refused.code(), "erased", "{refused:?}");
+    assert_eq!(vault.view(&left).await["state"], "held", "nobody was asked");
+    let voided = vault.vault("void", &vault.shop.merchant, None, json!({ "token": left.token })).await;
+    assert_eq!((voided.status, text(&voided.body, "state")), (200, "voided"));
+    // Whether the processor took it nobody can ask any more: what it holds stays held until the settlement file tells.
+    for _ in 0..2 {
+        let again = vault.capture(&begun, &key, 500).await;
+        assert_eq!((again.status, text(&again.body, "state")), (202, "unknown"), "{again:?}");
+    }
+    assert_eq!(vault.figures(&mandate).await, ("5.00".into(), "0.00".into()));
     vault.sound().await;
     vault.shop.service.stop().await;
 }

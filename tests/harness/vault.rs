@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ledger::id::CallerKind;
+use purser::dev::DevOptions;
 use purser::world::{HOME, SHOP};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -107,7 +108,11 @@ pub struct Vault {
 
 impl Vault {
     pub async fn open() -> Self {
-        let shop = Shop::open().await;
+        Self::open_with(DevOptions::default()).await
+    }
+
+    pub async fn open_with(options: DevOptions) -> Self {
+        let shop = Shop::open_with(options).await;
         let other_merchant = shop.service.token(SHOP, "acme", CallerKind::Merchant).unwrap();
         Self { shop, other_merchant, answers: Mutex::default() }
     }

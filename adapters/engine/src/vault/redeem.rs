@@ -103,34 +103,54 @@ impl Engine {
         let attempt = Attempt { document: document.digest(), amount: authority_from_minor(redemption.amount)? };
         let _in_hand = self.busy.take(found.spend.id).ok_or(VaultError::InFlight)?;
         let records = self.store.records_of_spend(&found.identity.tenant, found.spend.id).await?;
-        let found = match standing(records.iter().map(|(_, record)| record), attempt.document) {
+        let (found, card) = match standing(records.iter().map(|(_, record)| record), attempt.document) {
             Standing::Answered(digest) => {
                 let answer = Some(self.kept_answer(&found.identity, digest).await?);
                 return Ok(Redeemed { view: view(&found)?, answer, is_replay: true });
             }
-            Standing::UnderWay => found,
+            Standing::UnderWay => return self.ask_again(found, attempt, &kept).await,
             Standing::New { before } if before >= ATTEMPTS_MAX => {
                 return Err(VaultError::AttemptsExhausted { limit: ATTEMPTS_MAX }.into());
             }
             Standing::New { .. } => {
                 check_state(&found, redemption)?;
+                // Before it is written down: an attempt whose person was erased could be asked of nobody, and hold for ever.
+                let card = self.open_card(&found).await?;
                 let cart = session(&found)?;
                 let redeem = Command::Redeem { spend: found.spend.id, attempt, cart };
                 let after = self.run(&found.identity, redeem, vec![document]).await?.spend;
-                found.after(after)?
+                (found.after(after)?, card)
             }
         };
-        self.ask(found, attempt, &kept).await
+        self.ask(found, attempt, &kept, &card).await
     }
 
-    /// Asks the processor, under the key of the attempt, and takes down what it says. Where it says nothing, nobody knows.
-    pub(super) async fn ask(
+    /// Asks about an attempt that was written down before. Without its card nobody can ask: it waits for the processor's
+    /// notice or its settlement file.
+    pub(super) async fn ask_again(
         &self,
         found: Found,
         attempt: Attempt,
         kept: &KeptRedemption,
     ) -> Result<Redeemed, EngineError> {
-        let card = self.open_card(&found).await?;
+        match self.open_card(&found).await {
+            Ok(card) => self.ask(found, attempt, kept, &card).await,
+            Err(EngineError::Erased { .. }) => {
+                tracing::warn!(payment = %found.spend.id, "an attempt cannot be asked about again: its card is erased");
+                self.doubt_capture(found).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the processor, under the key of the attempt, and takes down what it says. Where it says nothing, nobody knows.
+    async fn ask(
+        &self,
+        found: Found,
+        attempt: Attempt,
+        kept: &KeptRedemption,
+        card: &SealedCard,
+    ) -> Result<Redeemed, EngineError> {
         let key = order_key(&found, &attempt.document);
         let order = CaptureOrder {
             key: &key,

@@ -44,7 +44,7 @@ impl Engine {
         let Some((attempt, kept)) = self.last_attempt(&found).await? else {
             return Err(EngineError::Broken(format!("spend {} is redeemed without an attempt", spend.id)));
         };
-        let after = self.ask(found, attempt, &kept).await?.view.spend.state;
+        let after = self.ask_again(found, attempt, &kept).await?.view.spend.state;
         if after != spend.state {
             tracing::info!(spend = %spend.id, from = %spend.state, to = %after, "spend reconciled");
         }
