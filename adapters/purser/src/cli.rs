@@ -1,6 +1,7 @@
 //! The command line. Stable: scripts and other people's test suites call it.
 
 mod books;
+mod events;
 mod people;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ pub use self::books::{
     BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, Outcome, ReceivablesArgs, ReconcileArgs, ResolveArgs,
     SpendsArgs,
 };
+pub use self::events::{ListenArgs, TriggerArgs, WebhookAction, WebhookArgs, WebhookPlace};
 pub use self::people::{AskArgs, PrincipalInvite, PrincipalPasskeys};
 use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
@@ -83,6 +85,12 @@ pub enum Command {
     Erase(SubjectArgs),
     /// The sealed keys. Needs the master key, and shows no secret.
     Keys(KeysArgs),
+    /// Receivers of events: how far each was told, its secret, and telling it again. Needs the master key.
+    Webhook(WebhookArgs),
+    /// Tell a receiver on this machine what happens in a service, as a webhook would.
+    Listen(ListenArgs),
+    /// Tell a receiver of an event that did not happen, for its developer.
+    Trigger(TriggerArgs),
     /// A short-lived bearer token for a principal of the configuration.
     Token(TokenArgs),
     /// Ask a person for a mandate, as an agent.

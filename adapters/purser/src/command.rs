@@ -8,7 +8,7 @@ use crate::verify::Judged;
 use crate::{
     acquirer, approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init,
     invitation, keys, mcp, operate, pay, principal, proxy, receivables, reconcile, resolve, restore, serve, stop,
-    subject, telemetry, verify,
+    subject, telemetry, verify, webhook,
 };
 use clap::Parser;
 
@@ -87,6 +87,9 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Export(args) => subject::export(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Erase(args) => subject::erase(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Keys(args) => keys::command::run(&args.action).await.map(|()| ExitCode::SUCCESS),
+        Command::Webhook(args) => webhook::operate(&args.action).await.map(|()| ExitCode::SUCCESS),
+        Command::Listen(args) => webhook::listen(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Trigger(args) => webhook::trigger(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,
         Command::Ask(args) => Ok(if ask::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),

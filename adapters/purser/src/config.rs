@@ -10,6 +10,7 @@ mod safety;
 mod sell;
 mod shop;
 mod tools;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -33,6 +34,7 @@ pub use safety::{ConfigError, is_test_chain};
 pub use sell::{CatalogueConfig, Identified, Offer, PayBy, RouteConfig, SellConfig};
 pub use shop::{CodeConfig, ProductConfig, RateOfShop, ShopConfig};
 pub use tools::ToolConfig;
+pub use webhooks::{WebhookConfig, check_pattern, matches};
 
 use crate::fetch::{Loopback, Reach};
 use crate::screening::ScreeningConfig;
@@ -186,6 +188,9 @@ pub struct TenantConfig {
     /// That its agents may leave cards here, for vault tokens (ACP).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultConfig>,
+    /// Who is told what happens here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookConfig>,
     /// Seconds a signed payment lives at most.
     #[serde(default)]
     pub payment_seconds: Option<u64>,
@@ -340,6 +345,7 @@ impl Config {
                 verifiers: Vec::new(),
                 any_verifier: false,
                 pegs: Vec::new(),
+                webhooks: Vec::new(),
                 payment_seconds: None,
                 closing_seconds: None,
                 hold_seconds: None,

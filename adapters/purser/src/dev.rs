@@ -104,6 +104,9 @@ impl DevService {
         for tenant in config.tenants.iter_mut().filter(|tenant| tenant.facilitate.is_some()) {
             tenant.facilitate = options.facilitate.clone().or(tenant.facilitate.take());
         }
+        for tenant in config.tenants.iter_mut().filter(|tenant| tenant.id == HOME) {
+            tenant.webhooks = options.webhooks.clone();
+        }
         let acquirer = acp::prepare(&mut config, options.acquirer.as_deref(), &home).await?;
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
         let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
@@ -331,6 +334,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         wallet_factories: Vec::new(),
         acquirer: args.acquirer.clone(),
         shop_roots: Vec::new(),
+        webhooks: Vec::new(),
         facilitate: None,
     };
     let mut service = match DevService::start(options).await {

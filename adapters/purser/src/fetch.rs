@@ -17,6 +17,7 @@ use mandates::json::{self, Object};
 use mandates::limits::TOKEN_BYTES_MAX;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use server::mcp::agent::SELLER_PATIENCE;
 use server::mcp::door::Outside;
@@ -25,6 +26,8 @@ use url::Host;
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 /// From the first byte to the last.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// For a receiver of events, as Standard Webhooks 1.0.0 has it: 15 to 30 seconds.
+const RECEIVER_PATIENCE: Duration = Duration::from_secs(15);
 const ADDRESS_BYTES_MAX: usize = 2048;
 
 /// Whom we may ask beside the public network.
@@ -196,6 +199,32 @@ impl Fetcher {
             }
         }
         Ok(body)
+    }
+}
+
+/// Posts to receivers of events, behind the same guard.
+#[derive(Clone)]
+pub struct Poster {
+    http: reqwest::Client,
+    reach: Arc<Reach>,
+}
+
+impl Poster {
+    pub fn new(reach: Reach) -> Result<Self, String> {
+        let reach = Arc::new(reach);
+        let client = reqwest::Client::builder().timeout(RECEIVER_PATIENCE);
+        Ok(Self { http: guarded(&reach, Arc::new(SystemNames), client)?, reach })
+    }
+
+    /// Taken where it answers 2xx. What else it says is not read.
+    pub async fn post(&self, address: &str, headers: HeaderMap, body: String) -> Result<(), String> {
+        let url = self.reach.check(address)?;
+        let answer = self.http.post(url).headers(headers).body(body).send().await;
+        let answer = answer.map_err(|error| format!("{address}: {}", causes(&error.without_url())))?;
+        match answer.status().is_success() {
+            true => Ok(()),
+            false => Err(format!("{address} answers 2xx; {} came", answer.status())),
+        }
     }
 }
 

@@ -54,4 +54,5 @@ pub mod telemetry;
 pub mod trust;
 pub mod vectors;
 pub mod verify;
+pub mod webhook;
 pub mod world;

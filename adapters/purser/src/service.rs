@@ -36,10 +36,11 @@ use tokio::task::JoinHandle;
 
 use crate::assembly::{AssemblyError, engine, names, principal, tenants};
 use crate::config::{BearerConfig, Config, IssuerConfig, LimitsConfig, RateConfig};
-use crate::fetch::{Fetcher, Outward};
+use crate::fetch::{Fetcher, Outward, Poster};
 use crate::issuers;
 use crate::keys::Ring;
 use crate::trust::file::TrustFile;
+use crate::webhook::{self, Webhooks};
 
 pub use minting::{is_known, mint, mint_under, minter};
 
@@ -54,6 +55,7 @@ pub struct Running {
     engine: Arc<Engine>,
     callers: Arc<Callers>,
     rpc: RpcChain,
+    webhooks: Webhooks,
     /// What was started with, as far as it cannot change.
     fixed: Config,
     stop: watch::Sender<bool>,
@@ -69,20 +71,23 @@ impl Running {
         listener: TcpListener,
     ) -> Result<Self, String> {
         let locals = Locals::default();
-        let made = engine(config, ring, store, rpc.clone(), &|text| locals.make(text));
+        let made = engine(config, ring, store.clone(), rpc.clone(), &|text| locals.make(text));
         let engine = Arc::new(made.map_err(|error| error.to_string())?);
         locals.connect(&engine);
         let callers = Arc::new(Callers::new(register(config, ring, Unvouched::Refused)?));
         let fetcher = Fetcher::new(config.reach())?;
-        let router = routes(config, ring, &engine, &callers)?;
+        let webhooks = Webhooks::new(config, ring)?;
+        let poster = Poster::new(config.reach())?;
         let (stop, stopped) = watch::channel(false);
+        let router = routes(config, ring, &engine, &callers, stopped.clone())?;
         let tasks = vec![
             tokio::spawn(server::listen::serve(listener, router, until(stopped.clone()))),
             tokio::spawn(sweep(engine.clone(), Duration::from_millis(config.sweep_millis.max(50)), stopped.clone())),
             tokio::spawn(collecting::collect(engine.clone(), stopped.clone())),
+            tokio::spawn(webhook::deliver(webhooks.clone(), engine.clone(), store, poster, stopped.clone())),
             tokio::spawn(issuers::keep_fresh(callers.clone(), fetcher, stopped)),
         ];
-        Ok(Self { url: config.public_url(), engine, callers, rpc, fixed: config.fixed(), stop, tasks })
+        Ok(Self { url: config.public_url(), engine, callers, rpc, webhooks, fixed: config.fixed(), stop, tasks })
     }
 
     /// Takes up principals, payees, rates, caps, limits and keys; what is under way ends under what it began with.
@@ -96,6 +101,7 @@ impl Running {
         let locals = Locals::default();
         let tenants = tenants(config, ring, &self.rpc, &|text| locals.make(text)).map_err(|error| error.to_string())?;
         locals.connect(&self.engine);
+        self.webhooks.replace(config, ring)?;
         self.engine.replace_tenants(tenants);
         self.callers.replace(register);
         Ok(())
@@ -145,12 +151,19 @@ impl Locals {
     }
 }
 
-fn routes(config: &Config, ring: &Ring, engine: &Arc<Engine>, callers: &Arc<Callers>) -> Result<Router, String> {
+fn routes(
+    config: &Config,
+    ring: &Ring,
+    engine: &Arc<Engine>,
+    callers: &Arc<Callers>,
+    stopped: watch::Receiver<bool>,
+) -> Result<Router, String> {
     let public_url = config.public_url();
     let verifier = config.open_verifier.as_ref().map(|id| id.parse().map_err(|_| format!("`{id}` is no tenant")));
     let metrics = if config.open_metrics { MetricsReaders::Everyone } else { MetricsReaders::Operators };
     let mut settings =
         Settings { public_url: public_url.clone(), verifier: verifier.transpose()?, metrics, ..Settings::default() };
+    settings.stopped = Some(stopped);
     settings.page_url = config.page_url();
     settings.names = names(&config.chain).map_err(|error| error.to_string())?;
     let (mut paid, mut shop, mut agent) = (Router::new(), Shop::default(), a2a::sold::Shop::default());

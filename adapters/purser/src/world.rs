@@ -183,6 +183,7 @@ fn tenant(id: &str) -> TenantConfig {
         facilitate: None,
         shop: None,
         vault: None,
+        webhooks: Vec::new(),
         payment_seconds: None,
         closing_seconds: None,
         hold_seconds: None,

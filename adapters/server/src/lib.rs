@@ -20,7 +20,7 @@ mod delegation;
 mod discovery;
 mod docs;
 mod errors;
-mod events;
+pub mod events;
 pub mod facilitator;
 pub mod hop;
 mod intake;
@@ -90,6 +90,8 @@ pub struct Settings {
     pub listing: Vec<Value>,
     /// What x402 version 1 calls networks.
     pub names: NetworkNames,
+    /// Streams end when it says so: they would never by themselves.
+    pub stopped: Option<tokio::sync::watch::Receiver<bool>>,
 }
 
 #[derive(OpenApi)]

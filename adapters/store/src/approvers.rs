@@ -93,14 +93,14 @@ pub(crate) async fn copy_passkeys(source: &mut Connection, target: &mut Connecti
 }
 
 /// What a unit answers, and whether it is written.
-enum Unit<T> {
+pub(crate) enum Unit<T> {
     Write(T),
     Leave(T),
 }
 
 impl SqlStore {
     /// One unit over a connection that is kept for the next one; one that failed is not.
-    async fn unit<T>(
+    pub(crate) async fn unit<T>(
         &self,
         work: impl AsyncFnOnce(&mut Connection) -> Result<Unit<T>, Failure>,
     ) -> Result<T, StoreError> {

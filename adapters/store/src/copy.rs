@@ -159,6 +159,9 @@ async fn rows_of(source: &mut Connection, target: &mut Connection) -> Result<Vec
             pages(source, target, &tenant, table).await?;
         }
     }
+    for row in source.fetch("SELECT DISTINCT tenant FROM webhook ORDER BY tenant", []).await? {
+        pages(source, target, &row.parsed(0)?, &crate::webhooks::TABLE).await?;
+    }
     Ok(copied)
 }
 

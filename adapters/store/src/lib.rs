@@ -8,7 +8,8 @@
 //!
 //! Read in this order: `migrations/*/0001_book.sql`, [`SqlStore`] here, `lane` (queue and writer), `unit` (one unit of
 //! work), `load` and `write` (what goes in and out), `rows` and `table` (how things lie in tables), `cell` and
-//! `connection` (where the engines differ), `read`, `verify`; `keys`, `checkouts` and `approvers` beside them.
+//! `connection` (where the engines differ), `read`, `verify`; `keys`, `checkouts`, `approvers` and `webhooks`
+//! beside them.
 //!
 //! What it never does: no money rule, no check of a signature, no opening of a sealed key, no decision what a document
 //! means. It never updates or deletes a journal row, never answers before COMMIT, never takes a failed COMMIT for a
@@ -34,6 +35,7 @@ mod table;
 mod tests;
 mod unit;
 mod verify;
+mod webhooks;
 mod write;
 
 use std::collections::HashMap;
@@ -53,6 +55,7 @@ pub use crate::connection::{LaterMigration, become_later};
 pub use crate::copy::{Copied, Home, Purpose, copy, erase};
 use crate::lane::{Lane, Waiting, Writer};
 pub use crate::location::{Location, LocationError};
+pub use crate::webhooks::Bookmark;
 
 /// What time it is. Asked after the tenant's lock is taken.
 pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;

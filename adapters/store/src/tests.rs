@@ -21,6 +21,7 @@ mod releases;
 mod standby;
 #[path = "../../../ledger/src/book/tests/stream.rs"]
 pub(crate) mod stream;
+mod webhooks;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -41,6 +41,7 @@ impl Config {
             }
         }
         self.check_approval()?;
+        self.check_webhooks()?;
         if is_test_chain(self.chain.chain_id) || self.chain.allow_mainnet {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use store::Location;
 
-use crate::config::{BearerConfig, FacilitateConfig, LimitsConfig};
+use crate::config::{BearerConfig, FacilitateConfig, LimitsConfig, WebhookConfig};
 
 #[derive(Clone, Debug, Default)]
 pub struct DevOptions {
@@ -28,6 +28,8 @@ pub struct DevOptions {
     pub acquirer: Option<String>,
     /// Roots that the shop trusts beside this service's own, as JWKs.
     pub shop_roots: Vec<mandates::json::Object>,
+    /// Who is told what happens at home.
+    pub webhooks: Vec<WebhookConfig>,
     /// How payments are carried.
     pub facilitate: Option<FacilitateConfig>,
 }

@@ -97,7 +97,7 @@ fn parse(text: &str, slot: &Slot) -> Result<Zeroizing<[u8; 32]>, KeyError> {
             let key = LocalKey::from_jwk(&jwk).map_err(|error| malformed(expected, error.code().to_owned()))?;
             key.expose_scalar().map(Zeroizing::new).map_err(|error| malformed(expected, error.code().to_owned()))
         }
-        Material::Secp256k1 | Material::Ed25519 | Material::Sealing => {
+        Material::Secp256k1 | Material::Ed25519 | Material::Sealing | Material::Shared => {
             let text = text.trim();
             let expected = "64 hexadecimal digits";
             let digits = text.strip_prefix("0x").unwrap_or(text);
@@ -140,6 +140,9 @@ const fn after_rotation(purpose: &Purpose) -> &'static str {
         Purpose::Vault => {
             "Restart serve, or send it SIGHUP. New cards are sealed with it; the old key opens those that it sealed, until it is revoked."
         }
+        Purpose::Webhook(_) => {
+            "Restart serve, or send it SIGHUP. Messages carry a signature of each secret: give the receiver the new one (`purser webhook secret`), then revoke the old one."
+        }
         Purpose::Client(_) | Purpose::TenantSecret | Purpose::JournalSalt => "Restart serve, or send it SIGHUP.",
     }
 }
@@ -153,7 +156,7 @@ fn line(key: &Key) -> String {
 fn address(key: &Key) -> Option<String> {
     match key.slot.purpose.material() {
         Material::Secp256k1 => key.wallet().ok().map(|key| key.address().to_string()),
-        Material::P256 | Material::Ed25519 | Material::Mac | Material::Sealing => None,
+        Material::P256 | Material::Ed25519 | Material::Mac | Material::Sealing | Material::Shared => None,
     }
 }
 
@@ -176,7 +179,7 @@ fn to_json(key: &Key) -> Value {
     let (slot, sealed) = (&key.slot, &key.sealed);
     let jwk = match slot.purpose.material() {
         Material::P256 => key.p256().ok().map(|key| Value::Object(key.public().to_jwk())),
-        Material::Secp256k1 | Material::Ed25519 | Material::Mac | Material::Sealing => None,
+        Material::Secp256k1 | Material::Ed25519 | Material::Mac | Material::Sealing | Material::Shared => None,
     };
     json!({
         "tenant": slot.tenant, "purpose": slot.purpose.to_string(), "kid": sealed.kid, "state": sealed.state.as_str(),

@@ -263,7 +263,7 @@ fn kid(slot: &Slot, secret: &[u8; 32]) -> Option<String> {
             let x = base64url::encode(&ed25519_public(secret)?);
             Some(base64url::encode(&Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes())))
         }
-        Material::Mac | Material::Sealing => {
+        Material::Mac | Material::Sealing | Material::Shared => {
             let hash = Sha256::new().chain_update(b"purser/mac-key-id/1").chain_update(secret).finalize();
             Some(base64url::encode(hash.get(..16)?))
         }

@@ -31,6 +31,8 @@ pub enum Purpose {
     Journal,
     /// Seals the cards of the vault.
     Vault,
+    /// Signs what a receiver of events is told; the receiver has it too.
+    Webhook(String),
 }
 
 /// What a key of a purpose is made of.
@@ -43,6 +45,8 @@ pub enum Material {
     Mac,
     /// 32 bytes that seal.
     Sealing,
+    /// 32 bytes for a MAC that another party checks.
+    Shared,
 }
 
 impl Purpose {
@@ -57,6 +61,7 @@ impl Purpose {
             Self::TenantSecret | Self::JournalSalt => Material::Mac,
             Self::Journal => Material::Ed25519,
             Self::Vault => Material::Sealing,
+            Self::Webhook(_) => Material::Shared,
             Self::Provider | Self::Receipts | Self::Tokens => Material::P256,
             Self::Agent(_) | Self::Merchant(_) | Self::Client(_) => Material::P256,
         }
@@ -79,6 +84,7 @@ impl fmt::Display for Purpose {
             Self::JournalSalt => f.write_str("journal-salt"),
             Self::Journal => f.write_str("journal"),
             Self::Vault => f.write_str("vault"),
+            Self::Webhook(name) => write!(f, "webhook/{name}"),
         }
     }
 }
@@ -91,6 +97,7 @@ impl FromStr for Purpose {
             Some(("agent", name)) if !name.is_empty() => Self::Agent(name.to_owned()),
             Some(("merchant", name)) if !name.is_empty() => Self::Merchant(name.to_owned()),
             Some(("client", name)) if !name.is_empty() => Self::Client(name.to_owned()),
+            Some(("webhook", name)) if !name.is_empty() => Self::Webhook(name.to_owned()),
             Some(("relayer", number)) => further_relayer(number).ok_or_else(|| unknown(text))?,
             None => match text {
                 "provider" => Self::Provider,
@@ -116,7 +123,7 @@ fn further_relayer(number: &str) -> Option<Purpose> {
 }
 
 fn unknown(text: &str) -> String {
-    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, relayer/2, tenant-secret, journal-salt, journal or vault";
+    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, relayer/2, tenant-secret, journal-salt, journal, vault or webhook/NAME";
     format!("a purpose is {known}; `{text}` was given")
 }
 
@@ -156,6 +163,7 @@ impl Slot {
             if tenant.vault.is_some() {
                 add(Purpose::Vault);
             }
+            tenant.webhooks.iter().for_each(|webhook| add(Purpose::Webhook(webhook.name.clone())));
             if let Some(facilitate) = &tenant.facilitate {
                 Purpose::relayers(facilitate).for_each(add);
             }

@@ -32,6 +32,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "Ask for one mandate that covers what comes, or wait as long as `Retry-After` says.",
     ),
     (
+        "too_many_streams",
+        "As many streams of events are open as one caller, or all together, may have.",
+        "Close those that nobody reads, or poll `/v1/events`.",
+    ),
+    (
         "question_changed",
         "The agent's build or the record of a payee is not what the question says any more.",
         "The agent asks again; the person is shown how it is now.",

@@ -321,6 +321,8 @@ pub struct Event {
     id: String,
     source: String,
     r#type: String,
+    /// Of this shape.
+    apiversion: String,
     subject: String,
     time: Option<String>,
     data: EventData,

@@ -260,7 +260,7 @@ pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(
         may("_sqlx_migrations", "SELECT"),
         may("release", "SELECT"),
         may("unit", "SELECT, INSERT"),
-        may("head, home, sealed_key, checkout", "SELECT, INSERT, UPDATE"),
+        may("head, home, sealed_key, checkout, webhook", "SELECT, INSERT, UPDATE"),
         may("checkout_key, passkey", "SELECT, INSERT, UPDATE, DELETE"),
         may("one_time_code, page_session", "SELECT, INSERT, DELETE"),
     ];

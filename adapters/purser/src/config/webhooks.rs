@@ -1,0 +1,131 @@
+//! Who is told what happens in a tenant's book.
+
+use std::collections::BTreeSet;
+
+use ledger::event::EventType;
+use serde::{Deserialize, Serialize};
+
+use super::{Config, ConfigError};
+
+const NAME_CHARS_MAX: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Of lower-case letters, digits and `-`; its secret is `webhook/NAME` among the keys.
+    pub name: String,
+    /// https, on the devnet this machine too.
+    pub url: String,
+    /// `payment.settled`, or `payment.*`; everything where nothing is said.
+    #[serde(default)]
+    pub events: Vec<String>,
+}
+
+impl WebhookConfig {
+    pub fn wants(&self, kind: EventType) -> bool {
+        self.events.is_empty() || self.events.iter().any(|pattern| matches(pattern, kind))
+    }
+}
+
+pub fn matches(pattern: &str, kind: EventType) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(family) => family.ends_with('.') && kind.as_str().starts_with(family),
+        None => pattern == kind.as_str(),
+    }
+}
+
+/// What is no event is refused: nobody would ever be told of it.
+pub fn check_pattern(pattern: &str) -> Result<(), String> {
+    if EventType::ALL.iter().any(|kind| matches(pattern, *kind)) {
+        return Ok(());
+    }
+    let known: Vec<&str> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
+    Err(format!("one of {}, or a family as `payment.*`", known.join(", ")))
+}
+
+impl Config {
+    pub(crate) fn check_webhooks(&self) -> Result<(), ConfigError> {
+        let reach = self.reach();
+        for tenant in &self.tenants {
+            let mut names = BTreeSet::new();
+            for webhook in &tenant.webhooks {
+                let wrong = |member: &str, expected: String, found: &str| ConfigError::Value {
+                    field: format!("{member} of a webhook of tenant {}", tenant.id),
+                    expected,
+                    found: found.to_owned(),
+                };
+                let is_name = (1..=NAME_CHARS_MAX).contains(&webhook.name.len())
+                    && webhook.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+                if !is_name {
+                    let expected = format!("1 to {NAME_CHARS_MAX} lower-case letters, digits and `-`");
+                    return Err(wrong("name", expected, &webhook.name));
+                }
+                if !names.insert(&webhook.name) {
+                    return Err(wrong("name", "a name of its own".to_owned(), &webhook.name));
+                }
+                reach.check(&webhook.url).map_err(|why| wrong("url", why, &webhook.url))?;
+                for pattern in &webhook.events {
+                    check_pattern(pattern).map_err(|expected| wrong("events", expected, pattern))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use figment::Figment;
+    use figment::providers::{Format, Toml};
+
+    use super::*;
+
+    fn checked(webhooks: &str, chain_id: u64) -> Result<(), String> {
+        let text = format!(
+            "listen = \"127.0.0.1:4020\"\ndatabase = \"x.sqlite\"\n[chain]\nrpc_url = \"http://127.0.0.1:1\"\n\
+             chain_id = {chain_id}\n[[tenants]]\nid = \"main\"\ncurrency = \"USD\"\n{webhooks}"
+        );
+        let config: Config = Figment::new().merge(Toml::string(&text)).extract().map_err(|error| error.to_string())?;
+        config.check_webhooks().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_webhook_that_nobody_could_be_told_by_is_refused() {
+        let one = |name: &str, url: &str, events: &str| {
+            format!("[[tenants.webhooks]]\nname = \"{name}\"\nurl = \"{url}\"\nevents = [{events}]\n")
+        };
+        let good = one("shop-1", "https://shop.example/hook", "\"payment.settled\", \"mandate.*\"");
+        for (webhooks, chain_id, says) in [
+            (one("", "https://shop.example", ""), 8_453, "name"),
+            (one("Shop", "https://shop.example", ""), 8_453, "`Shop`"),
+            (one("a/b", "https://shop.example", ""), 8_453, "`a/b`"),
+            (one(&"n".repeat(65), "https://shop.example", ""), 8_453, "64"),
+            (one("shop-1", "https://other.example", "") + &good, 8_453, "a name of its own"),
+            (one("shop", "http://shop.example", ""), 8_453, "https"),
+            (one("shop", "https://user:word@shop.example", ""), 8_453, "neither user"),
+            (one("shop", "https://169.254.169.254/latest", ""), 8_453, "public"),
+            (one("shop", "http://127.0.0.1:9/", ""), 8_453, "https"),
+            (one("shop", "shop.example", ""), 8_453, "url"),
+            (one("shop", "https://shop.example", "\"payment\""), 8_453, "payment.settled"),
+            (one("shop", "https://shop.example", "\"pay*\""), 8_453, "`pay*`"),
+            (one("shop", "https://shop.example", "\"*\""), 8_453, "`*`"),
+            (one("shop", "https://shop.example", "\"payment.paid\""), 8_453, "`payment.paid`"),
+            (one("shop", "https://shop.example", "") + "secret = \"x\"\n", 8_453, "secret"),
+        ] {
+            let said = checked(&webhooks, chain_id).unwrap_err();
+            assert!(said.contains(says), "{webhooks}: {said}");
+        }
+        checked(&good, 8_453).unwrap();
+        checked(&one("shop", "http://127.0.0.1:9/", ""), 31_337).unwrap();
+    }
+
+    #[test]
+    fn a_family_is_what_begins_with_it() {
+        assert!(
+            matches("payment.*", EventType::PaymentSettled) && matches("payment.settled", EventType::PaymentSettled)
+        );
+        assert!(
+            !matches("mandate.*", EventType::PaymentSettled) && !matches("payment.held", EventType::PaymentSettled)
+        );
+    }
+}

@@ -1,0 +1,15 @@
+-- additive
+-- How far each receiver of events was told. What happened is in the journal; this is a place in it.
+
+CREATE TABLE webhook (
+    tenant      TEXT    NOT NULL,
+    name        TEXT    NOT NULL,
+    -- The next event: its record, and its place among that record's events.
+    next_seq    INTEGER NOT NULL CHECK (next_seq >= 0),
+    next_number INTEGER NOT NULL CHECK (next_number BETWEEN 0 AND 65535),
+    -- Attempts in a row that failed.
+    failures    INTEGER NOT NULL CHECK (failures BETWEEN 0 AND 4294967295),
+    -- Unix microseconds. Not before; whoever delivers puts it off meanwhile.
+    due_at      INTEGER NOT NULL,
+    PRIMARY KEY (tenant, name)
+) STRICT;
