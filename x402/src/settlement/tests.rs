@@ -29,6 +29,7 @@ fn receipt(success: bool, transfers: Vec<TransferLog>) -> Receipt {
         effective_gas_price: 1,
         used: vec![own(transfers.clone())],
         transfers,
+        channels: vec![],
     }
 }
 

@@ -5,6 +5,7 @@
 //! asked number or hash. What does not fit is [`ChainError::Unavailable`]: the node told us nothing.
 
 pub(crate) mod batch;
+mod channels;
 mod client;
 mod evidence;
 mod findings;
@@ -24,6 +25,7 @@ use alloy::sol_types::SolCall;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use x402::batch_settlement::{ChannelCall, ChannelState, ReceiverState};
 use x402::chain::{
     At, AuthorizationUse, AuthorizedCall, Block, Chain, ChainError, ConsumedNonce, Findings, PermitCall, Pool, Receipt,
     TokenFacts, TokenTransfer, TransferCall, WalletAnswer, WalletCall,
@@ -105,9 +107,15 @@ impl RpcChain {
         self.client.call("eth_gasPrice", json!([])).await
     }
 
-    /// Gas that the settlement would need if it ran now, sent by `caller`.
-    pub(crate) async fn estimate(&self, to: Address, input: &Bytes, caller: Address) -> Result<u64, ChainError> {
-        let gas = U64::from(self.config.settlement_gas_max);
+    /// Gas that the settlement would need if it ran now, sent by `caller`; at most `cap`.
+    pub(crate) async fn estimate(
+        &self,
+        to: Address,
+        input: &Bytes,
+        caller: Address,
+        cap: u64,
+    ) -> Result<u64, ChainError> {
+        let gas = U64::from(cap);
         let request = json!([{ "from": caller, "to": to, "data": input, "gas": gas }]);
         let gas: U64 = self.client.call("eth_estimateGas", request).await?;
         Ok(gas.to::<u64>())
@@ -325,6 +333,20 @@ impl Chain for RpcChain {
         let request = json!([self.permit_request(call, caller), "latest"]);
         let _output: Bytes = self.client.call("eth_call", request).await?;
         Ok(())
+    }
+
+    async fn simulate_channel(&self, call: &ChannelCall, caller: Address) -> Result<(), ChainError> {
+        let request = json!([self.channel_request(call, caller), "latest"]);
+        let _output: Bytes = self.client.call("eth_call", request).await?;
+        Ok(())
+    }
+
+    async fn channel(&self, channel: B256, at: At) -> Result<ChannelState, ChainError> {
+        self.channel_state(channel, at).await
+    }
+
+    async fn receiver(&self, receiver: Address, token: Address) -> Result<ReceiverState, ChainError> {
+        self.receiver_state(receiver, token).await
     }
 
     async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>, ChainError> {
