@@ -327,6 +327,14 @@ pub trait Chain: Send + Sync {
     async fn channel(&self, channel: B256, at: At) -> Result<ChannelState, ChainError> {
         Err(ChainError::Unavailable(format!("channel {channel} at {at:?} cannot be read here")))
     }
+    /// Balances and claims of several, in their order.
+    async fn channels(&self, channels: &[B256]) -> Result<Vec<ChannelState>, ChainError> {
+        let mut found = Vec::with_capacity(channels.len());
+        for channel in channels {
+            found.push(self.channel(*channel, At::Latest).await?);
+        }
+        Ok(found)
+    }
     /// What a receiver's channels in a token came to.
     async fn receiver(&self, receiver: Address, token: Address) -> Result<ReceiverState, ChainError> {
         Err(ChainError::Unavailable(format!("what {receiver} has in channels of {token} cannot be read here")))

@@ -72,8 +72,11 @@ fn claim_input(claims: &[Claim], signature: &Bytes) -> Vec<u8> {
         signature: claim.signature.clone(),
         totalClaimed: claim.total_claimed.get(),
     };
-    let voucherClaims = claims.iter().map(row).collect();
-    Escrow::claimWithSignatureCall { voucherClaims, authorizerSignature: signature.clone() }.abi_encode()
+    Escrow::claimWithSignatureCall {
+        voucherClaims: claims.iter().map(row).collect(),
+        authorizerSignature: signature.clone(),
+    }
+    .abi_encode()
 }
 
 /// What the escrow is called with.

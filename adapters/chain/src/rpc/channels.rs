@@ -1,12 +1,14 @@
 //! Channels as the escrow has them, and calls of it.
 
 use alloy::primitives::{Address, B256, Bytes, U64};
+use alloy::sol_types::SolCall as _;
 use serde_json::{Value, json};
 use x402::batch_settlement::{ChannelCall, ChannelState, ESCROW, ReceiverState};
 use x402::chain::{At, Chain as _, ChainError};
 use x402::value::Amount;
 
 use super::RpcChain;
+use super::findings::returned;
 use crate::channels::{Escrow, input};
 use crate::limits::BATCH_GAS_MAX;
 
@@ -28,6 +30,21 @@ impl RpcChain {
             withdraw_requested_at: withdrawal.initiatedAt.to::<u64>(),
             refund_nonce,
         })
+    }
+
+    /// In one exchange. When their payers asked for their money, and refund nonces, are not among it.
+    pub(super) async fn channel_states(&self, channels: &[B256]) -> Result<Vec<ChannelState>, ChainError> {
+        let read = |channel: &B256| {
+            let input = Escrow::channelsCall { channelId: *channel }.abi_encode();
+            ("eth_call", json!([{ "to": ESCROW, "data": Bytes::from(input) }, "latest"]))
+        };
+        let calls: Vec<_> = channels.iter().map(read).collect();
+        let state = |answer: Result<Value, ChainError>| {
+            let held = returned::<Escrow::channelsCall>(ESCROW, answer?)?;
+            let [balance, total_claimed] = [held.balance, held.totalClaimed].map(Amount::new);
+            Ok(ChannelState { balance, total_claimed, ..ChannelState::default() })
+        };
+        self.client.batch(&calls).await?.into_iter().map(state).collect()
     }
 
     pub(super) async fn receiver_state(&self, receiver: Address, token: Address) -> Result<ReceiverState, ChainError> {

@@ -345,6 +345,10 @@ impl Chain for RpcChain {
         self.channel_state(channel, at).await
     }
 
+    async fn channels(&self, channels: &[B256]) -> Result<Vec<ChannelState>, ChainError> {
+        self.channel_states(channels).await
+    }
+
     async fn receiver(&self, receiver: Address, token: Address) -> Result<ReceiverState, ChainError> {
         self.receiver_state(receiver, token).await
     }
