@@ -287,7 +287,9 @@ async fn each_is_made_once_whoever_asks_and_how_often() {
     assert_eq!(text(&claimed, "amount"), "", "a claim moves nothing");
     assert_eq!(channel.verified(&channel.by_payer("voucher", PRICE)).await, "cumulative_below_claimed");
     let again = channel.settled(&claim).await;
-    assert_eq!(again["transaction"], "", "it is so already, and nothing is sent: {again}");
+    assert_eq!(again["transaction"], claimed["transaction"], "a lost answer is given again");
+    let less = channel.settled(&channel.claim(PRICE - 1)).await;
+    assert_eq!(less["transaction"], "", "it is so already, and nothing is sent: {less}");
     assert!(channel.moved(ESCROW, shop_address()).is_empty());
 
     let swept = channel.by_eight(&channel.sweep()).await;

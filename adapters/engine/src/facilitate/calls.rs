@@ -43,6 +43,10 @@ impl Work<'_> {
         SettleResponse::failed(reason, message, self.plan.payer(), transaction, self.network.to_string())
     }
 
+    fn reverts(&self, reason: &str) -> SettleResponse {
+        self.failed(self.plan.reasons().0, format!("the escrow refuses it: {reason}"), "")
+    }
+
     fn claim(&self, since_block: u64) -> Result<ClaimSettlement, EngineError> {
         let pay_to = book::text(self.plan.to);
         Ok(ClaimSettlement {
@@ -95,6 +99,14 @@ impl Engine {
         };
         let identity = service(tenant, "facilitator")?;
         let work = Work { identity, role: &role, plan: &plan, key, network: self.network, wait };
+        // The escrow judges the signatures. What it refuses is written down nowhere: strangers would fill the book.
+        if !self.is_begun(tenant, &plan).await? {
+            match self.chain.simulate_channel(&plan.call, role.relayer.address()).await {
+                Ok(()) => {}
+                Err(ChainError::Reverted { reason, .. }) => return Ok(work.reverts(&reason)),
+                Err(error) => return Err(error.into()),
+            }
+        }
         self.make(&work).await
     }
 
@@ -131,24 +143,16 @@ impl Engine {
             let command = Command::Abandon { settlement: work.key.clone() };
             self.run(&work.identity, command, Vec::new())
         };
-        match self.chain.simulate_channel(&work.plan.call, relayer.address()).await {
-            Ok(()) => {}
-            Err(ChainError::Reverted { reason, .. }) => {
-                abandon().await?;
-                let message = format!("the escrow refuses it: {reason}");
-                return Ok(Some(work.failed(work.plan.reasons().0, message, "")));
-            }
-            Err(error) => {
-                abandon().await?;
-                return Err(error.into());
-            }
-        }
         let call = SettlementCall::Channel(Box::new(work.plan.call.clone()));
         match self.prepare(&work.identity, &work.key, call, relayer.as_ref()).await {
             Ok(settlement) => self.send(&work.identity, &settlement, 0).await,
             Err(error) => {
                 abandon().await?;
-                return Err(error);
+                return match error {
+                    // It reverts, or costs more than it may: either way nothing was sent.
+                    EngineError::ChainRefused(why) => Ok(Some(work.reverts(&why))),
+                    other => Err(other),
+                };
             }
         }
         Ok(None)

@@ -167,21 +167,22 @@ impl Engine {
                     .map(|(claim, state)| claim.total_claimed.checked_sub(state.total_claimed).unwrap_or(Amount::ZERO));
                 let amount = moved.fold(0_u128, |sum, more| sum.saturating_add(more.get()));
                 let first = claims.first().map(|claim| (claim.channel.token, claim.channel.receiver));
-                let Some((token, to)) = first.filter(|_| amount > 0) else { return Ok(Ok(Planned::Done)) };
+                let Some((token, to)) = first else { return Ok(Ok(Planned::Done)) };
                 let identity = named(Amount::ZERO)?;
-                Plan { kind: CallKind::Claim, token, to, amount: Amount::new(amount), identity, call }
+                let is_done = amount == 0;
+                let amount = Amount::new(amount.max(1));
+                let plan = Plan { kind: CallKind::Claim, token, to, amount, identity, call: call.clone() };
+                if is_done && !self.is_begun(tenant, &plan).await? {
+                    return Ok(Ok(Planned::Done));
+                }
+                plan
             }
             ChannelCall::Refund(refund) => {
                 let identity = named(Amount::ZERO)?;
                 let (token, to) = (refund.channel.token, refund.channel.payer);
                 let mut plan =
                     Plan { kind: CallKind::Refund, token, to, amount: refund.amount, identity, call: call.clone() };
-                // What is under way, or over, is not judged by what the escrow has now.
-                let begun = match self.place_of_call(tenant, &plan).await? {
-                    Some(key) => self.store.settlement(tenant, &key).await?,
-                    None => None,
-                };
-                if begun.is_none_or(|begun| begun.state == SettlementState::Abandoned) {
+                if !self.is_begun(tenant, &plan).await? {
                     match self.refundable(refund).await? {
                         Ok(amount) => plan.amount = amount,
                         Err(refusal) => return Ok(Err(refusal)),
@@ -192,6 +193,13 @@ impl Engine {
             ChannelCall::Deposit(_) => return Err(EngineError::Broken("a deposit is no call of a payee's".into())),
         };
         Ok(Ok(Planned::Call(Box::new(planned))))
+    }
+
+    /// What is under way, or over, is not judged by what the escrow has now.
+    pub(super) async fn is_begun(&self, tenant: &TenantId, plan: &Plan) -> Result<bool, EngineError> {
+        let Some(key) = self.place_of_call(tenant, plan).await? else { return Ok(false) };
+        let begun = self.store.settlement(tenant, &key).await?;
+        Ok(begun.is_some_and(|begun| begun.state != SettlementState::Abandoned))
     }
 
     async fn refundable(&self, refund: &RefundCall) -> Result<Result<Amount, Refusal>, EngineError> {
