@@ -79,6 +79,10 @@ pub const VAULT_NETWORK: &str = "acp:vault";
 /// Behind the name of a chain: nonces that Permit2 counts. No CAIP-2 name has a slash.
 pub const PERMIT2: &str = "permit2";
 
+/// The same of a call of the escrow of channels (x402, `batch-settlement`): its nonce is our own name for the call, and what is
+/// called stands behind it. The payer is the escrow.
+pub const ESCROW_CALL: &str = "escrow";
+
 /// Behind who counts the nonce: what is signed is the most that may move.
 pub const UPTO: &str = "upto";
 
@@ -122,9 +126,14 @@ impl Authorization {
         self.network.split('/').nth(1)
     }
 
+    /// What stands behind who counts the nonces.
+    pub fn nonce_kind(&self) -> Option<&str> {
+        self.network.split('/').nth(2)
+    }
+
     /// Whether less than what was signed may move: how much, the rail alone says.
     pub fn is_at_most(&self) -> bool {
-        self.network.split('/').nth(2) == Some(UPTO)
+        self.nonce_kind() == Some(UPTO)
     }
 
     /// The same right, of which less may be taken.

@@ -11,6 +11,7 @@ mod findings;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 
+use crate::batch_settlement::{ChannelCall, ChannelLog, ChannelState, ReceiverState};
 use crate::exact::{Authorization, WalletSignature};
 use crate::permit2::Permit;
 use crate::permit2::sponsor::Sponsored;
@@ -91,6 +92,8 @@ pub struct Receipt {
     pub transfers: Vec<TransferLog>,
     /// Every EIP-3009 authorization that it used, in log order.
     pub used: Vec<UsedNonce>,
+    /// What the escrow of `batch-settlement` says that happened in it, in log order.
+    pub channels: Vec<ChannelLog>,
 }
 
 /// An `AuthorizationUsed` log, and what its token moved for it: one transaction may carry the payments of several.
@@ -169,6 +172,7 @@ pub enum SettlementCall {
     Transfer(Box<TransferCall>),
     Wallet(Box<WalletCall>),
     Permit(Box<PermitCall>),
+    Channel(Box<ChannelCall>),
 }
 
 impl SettlementCall {
@@ -178,6 +182,12 @@ impl SettlementCall {
             Self::Transfer(call) => &call.signature,
             Self::Wallet(call) => &call.signature.inner,
             Self::Permit(call) => &call.signature,
+            Self::Channel(call) => match call.as_ref() {
+                ChannelCall::Deposit(call) => &call.signature,
+                ChannelCall::Claim { signature, .. } => signature,
+                ChannelCall::Refund(call) => &call.signature,
+                ChannelCall::Settle(_) => &[],
+            },
         }
     }
 }
@@ -308,6 +318,27 @@ pub trait Chain: Send + Sync {
         let spender = call.permit.spender;
         Err(ChainError::Unavailable(format!("a call of {spender} as {caller} cannot be simulated here")))
     }
+    /// The same of a call of the escrow.
+    async fn simulate_channel(&self, call: &ChannelCall, caller: Address) -> Result<(), ChainError> {
+        let claims = call.claims().len();
+        Err(ChainError::Unavailable(format!("a call of the escrow with {claims} claims as {caller} is not tried here")))
+    }
+    /// What the escrow has of a channel, all of it in one block.
+    async fn channel(&self, channel: B256, at: At) -> Result<ChannelState, ChainError> {
+        Err(ChainError::Unavailable(format!("channel {channel} at {at:?} cannot be read here")))
+    }
+    /// Balances and claims of several, in their order.
+    async fn channels(&self, channels: &[B256]) -> Result<Vec<ChannelState>, ChainError> {
+        let mut found = Vec::with_capacity(channels.len());
+        for channel in channels {
+            found.push(self.channel(*channel, At::Latest).await?);
+        }
+        Ok(found)
+    }
+    /// What a receiver's channels in a token came to.
+    async fn receiver(&self, receiver: Address, token: Address) -> Result<ReceiverState, ChainError> {
+        Err(ChainError::Unavailable(format!("what {receiver} has in channels of {token} cannot be read here")))
+    }
     /// `None` while the transaction is not mined (or unknown to the node: that is not a proof of anything).
     async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>, ChainError>;
     /// Whether the node has the transaction, mined or waiting.
@@ -357,5 +388,12 @@ pub trait Relayer: Send + Sync {
     async fn prepare_permit(&self, call: &PermitCall, account_nonce: u64) -> Result<Prepared, ChainError> {
         let spender = call.permit.spender;
         Err(ChainError::Unavailable(format!("a call of {spender} with nonce {account_nonce} cannot be made here")))
+    }
+    /// The same of a call of the escrow.
+    async fn prepare_channel(&self, call: &ChannelCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let claims = call.claims().len();
+        let message =
+            format!("a call of the escrow with {claims} claims and nonce {account_nonce} cannot be made here");
+        Err(ChainError::Unavailable(message))
     }
 }

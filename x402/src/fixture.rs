@@ -28,6 +28,10 @@ pub fn permits() -> Value {
     parse(include_str!("../../fixtures/x402/permit2_upto.json"))
 }
 
+pub fn channels() -> Value {
+    parse(include_str!("../../fixtures/x402/batch_settlement.json"))
+}
+
 pub fn payload() -> PaymentPayload {
     serde_json::from_value(exact()["paymentPayload"].clone()).unwrap()
 }

@@ -141,6 +141,47 @@ reasons! {
     UptoExceedsAmount = "invalid_upto_evm_payload_settlement_exceeds_amount" | "upto_amount_exceeds_permitted", Never;
     UptoFacilitator = "upto_facilitator_mismatch" | "upto_unauthorized_facilitator", Never;
 
+    BatchScheme = "invalid_batch_settlement_evm_scheme", Never;
+    BatchNetworkMismatch = "invalid_batch_settlement_evm_network_mismatch", Never;
+    BatchMissingDomain = "invalid_batch_settlement_evm_missing_eip712_domain", Never;
+    BatchPayloadType = "invalid_batch_settlement_evm_payload_type", Never;
+    BatchDepositPayload = "invalid_batch_settlement_evm_deposit_payload", Never;
+    BatchVoucherPayload = "invalid_batch_settlement_evm_voucher_payload", Never;
+    BatchRefundPayload = "invalid_batch_settlement_evm_refund_payload", Never;
+    BatchClaimPayload = "invalid_batch_settlement_evm_claim_payload", Never;
+    BatchSettlePayload = "invalid_batch_settlement_evm_settle_payload", Never;
+    BatchErc3009Required = "invalid_batch_settlement_evm_erc3009_authorization_required", Never;
+    BatchChannelIdInvalid = "invalid_batch_settlement_evm_channel_id_invalid", Never;
+    BatchChannelIdMismatch = "invalid_batch_settlement_evm_channel_id_mismatch", Never;
+    BatchReceiverMismatch = "invalid_batch_settlement_evm_receiver_mismatch", Never;
+    BatchReceiverAuthorizerMismatch = "invalid_batch_settlement_evm_receiver_authorizer_mismatch", Never;
+    BatchTokenMismatch = "invalid_batch_settlement_evm_token_mismatch", Never;
+    BatchWithdrawDelayMismatch = "invalid_batch_settlement_evm_withdraw_delay_mismatch", Never;
+    BatchWithdrawDelayOutOfRange = "invalid_batch_settlement_evm_withdraw_delay_out_of_range", Never;
+    BatchVoucherSignature = "invalid_batch_settlement_evm_voucher_signature", Never;
+    BatchReceiveSignature = "invalid_batch_settlement_evm_receive_authorization_signature", Never;
+    BatchValidBefore = "invalid_batch_settlement_evm_payload_authorization_valid_before", Never;
+    BatchValidAfter = "invalid_batch_settlement_evm_payload_authorization_valid_after", Later;
+    BatchFactoryNotAllowed = "invalid_batch_settlement_evm_eip6492_factory_not_allowed", Never;
+    BatchWalletDeployment = "invalid_batch_settlement_evm_smart_wallet_deployment_failed", Never;
+    BatchChannelNotFound = "invalid_batch_settlement_evm_channel_not_found", Later;
+    BatchExceedsBalance = "invalid_batch_settlement_evm_cumulative_exceeds_balance", Later;
+    BatchBelowClaimed = "invalid_batch_settlement_evm_cumulative_below_claimed", Never;
+    BatchInsufficientBalance = "invalid_batch_settlement_evm_insufficient_balance", Later;
+    /// Claims and refunds are not signed here for anybody: whoever is paid brings the signature.
+    BatchAuthorizerNotConfigured = "invalid_batch_settlement_evm_authorizer_not_configured", Never;
+    BatchDepositSimulation = "invalid_batch_settlement_evm_deposit_simulation_failed", Later;
+    BatchClaimSimulation = "invalid_batch_settlement_evm_claim_simulation_failed", Later;
+    BatchSettleSimulation = "invalid_batch_settlement_evm_settle_simulation_failed", Later;
+    BatchRefundSimulation = "invalid_batch_settlement_evm_refund_simulation_failed", Later;
+    BatchDepositFailed = "invalid_batch_settlement_evm_deposit_transaction_failed", Later;
+    BatchClaimFailed = "invalid_batch_settlement_evm_claim_transaction_failed", Later;
+    BatchSettleFailed = "invalid_batch_settlement_evm_settle_transaction_failed", Later;
+    BatchRefundFailed = "invalid_batch_settlement_evm_refund_transaction_failed", Later;
+    BatchNothingToSettle = "invalid_batch_settlement_evm_nothing_to_settle", Later;
+    BatchRefundAmount = "invalid_batch_settlement_evm_refund_amount_invalid", Never;
+    BatchRefundNoBalance = "invalid_batch_settlement_evm_refund_no_balance", Later;
+
     TransactionFailed = "invalid_exact_evm_transaction_failed" | "transaction_failed"
         | "invalid_exact_evm_failed_to_execute_transfer" | "invalid_upto_evm_transaction_failed", Later;
     TransferEventMismatch = "invalid_exact_evm_transfer_event_mismatch", Never;

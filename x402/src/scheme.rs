@@ -2,6 +2,7 @@
 
 use alloy_primitives::Address;
 
+use crate::batch_settlement;
 use crate::exact::{self, Checked, Signed, Terms, VerifiedPayment};
 use crate::network::AssetTable;
 use crate::refusal::Refusal;
@@ -9,7 +10,8 @@ use crate::settlement::ClaimKey;
 use crate::upto;
 use crate::wire::{PaymentPayload, PaymentRequirements};
 
-/// The terms of a requirement, of the scheme that it names.
+/// The terms of a requirement, of the scheme that it names. Those of `batch-settlement` are no terms of one payment: wallets
+/// and sellers of ours do not take them.
 pub fn terms(requirements: &PaymentRequirements) -> Result<Terms, Refusal> {
     if requirements.scheme == upto::SCHEME { upto::terms(requirements) } else { Terms::read(requirements) }
 }
@@ -21,10 +23,10 @@ pub fn check(
     assets: &AssetTable,
     now: u64,
 ) -> Result<Checked, Refusal> {
-    if requirements.scheme == upto::SCHEME {
-        upto::check(payload, requirements, assets, now)
-    } else {
-        exact::check(payload, requirements, assets, now)
+    match requirements.scheme.as_str() {
+        upto::SCHEME => upto::check(payload, requirements, assets, now),
+        batch_settlement::SCHEME => batch_settlement::check_deposit(payload, requirements, assets, now),
+        _ => exact::check(payload, requirements, assets, now),
     }
 }
 
@@ -45,10 +47,9 @@ pub fn check_charge(
     assets: &AssetTable,
     now: u64,
 ) -> Result<Checked, Refusal> {
-    if requirements.scheme == upto::SCHEME {
-        upto::check_charge(payload, requirements, assets, now)
-    } else {
-        exact::check(payload, requirements, assets, now)
+    match requirements.scheme.as_str() {
+        upto::SCHEME => upto::check_charge(payload, requirements, assets, now),
+        _ => check(payload, requirements, assets, now),
     }
 }
 
@@ -62,6 +63,7 @@ pub fn claim_key(payload: &PaymentPayload, requirements: &PaymentRequirements) -
 pub fn claimed(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<(Signed, ClaimKey), Refusal> {
     let terms = match upto::with_accepted_amount(payload, requirements) {
         Some(most) => upto::terms(&most)?,
+        None if requirements.scheme == batch_settlement::SCHEME => batch_settlement::terms(requirements)?,
         None => Terms::read(requirements)?,
     };
     let signed = exact::read_signed(payload, &terms)?;

@@ -8,6 +8,7 @@ use std::fmt;
 
 use alloy_primitives::{Address, B256, U256};
 
+use crate::batch_settlement::{CallKind, ChannelLog};
 use crate::chain::{At, AuthorizationUse, Block, Chain, ChainError, Receipt, TransferLog, UsedNonce};
 use crate::network::Network;
 
@@ -18,6 +19,9 @@ pub enum NonceSpace {
     Eip3009,
     /// Permit2: unique by payer, whatever the token.
     Permit2,
+    /// Nobody but whoever sends it: a call of the escrow of `batch-settlement`, by the name that the sender gave it. The payer
+    /// is the escrow, and it is over when a transaction of the sender's own is in a block, never by time.
+    Escrow(CallKind),
 }
 
 /// The identity of one authorization. Encodings, key order, the spelling of addresses and the signature's bytes do not
@@ -42,6 +46,9 @@ impl ClaimKey {
         bytes[80] = match self.space {
             NonceSpace::Eip3009 => 0,
             NonceSpace::Permit2 => 1,
+            NonceSpace::Escrow(CallKind::Claim) => 2,
+            NonceSpace::Escrow(CallKind::Settle) => 3,
+            NonceSpace::Escrow(CallKind::Refund) => 4,
         };
         bytes
     }
@@ -62,6 +69,7 @@ impl fmt::Display for ClaimKey {
         match self.space {
             NonceSpace::Eip3009 => Ok(()),
             NonceSpace::Permit2 => f.write_str("/permit2"),
+            NonceSpace::Escrow(kind) => write!(f, "/escrow/{}", kind.as_str()),
         }
     }
 }
@@ -172,12 +180,36 @@ fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
         NonceSpace::Eip3009 => expected.key.used_in(receipt).map_or(&[][..], |used| &used.transfers),
         // Never more than one in a transaction of ours.
         NonceSpace::Permit2 => &receipt.transfers,
+        NonceSpace::Escrow(kind) => return judge_call(kind, expected, receipt),
     };
     match expected.moved_once(transfers) {
         Some(value) if receipt.success => {
             Outcome::Settled { transaction: receipt.transaction, block: receipt.block, value }
         }
         _ => Outcome::Unknown,
+    }
+}
+
+/// A call of the escrow did what it is for where the escrow says so, and the token too where something moves. How much that
+/// was the logs say: others may have claimed or swept meanwhile.
+fn judge_call(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outcome {
+    let moved = |amount: U256| {
+        let (asset, from, to, value) = (expected.key.token, expected.key.payer, expected.to, amount);
+        receipt.transfers.contains(&TransferLog { asset, from, to, value })
+    };
+    let done = receipt.channels.iter().find_map(|log| match (kind, *log) {
+        (CallKind::Claim, ChannelLog::Claimed { .. }) => Some(expected.value),
+        (CallKind::Settle, ChannelLog::Settled { receiver, token, amount })
+            if (receiver, token) == (expected.to, expected.key.token) && moved(amount) =>
+        {
+            Some(amount)
+        }
+        (CallKind::Refund, ChannelLog::Refunded { amount, .. }) if moved(amount) => Some(amount),
+        _ => None,
+    });
+    match done.filter(|_| receipt.success) {
+        Some(value) => Outcome::Settled { transaction: receipt.transaction, block: receipt.block, value },
+        None => Outcome::Unknown,
     }
 }
 
@@ -240,6 +272,7 @@ pub async fn is_consumed(chain: &dyn Chain, key: ClaimKey, at: At) -> Result<boo
     match key.space {
         NonceSpace::Eip3009 => chain.authorization_consumed(key.token, key.payer, key.nonce, at).await,
         NonceSpace::Permit2 => chain.permit_consumed(key.payer, key.nonce, at).await,
+        NonceSpace::Escrow(_) => Ok(false),
     }
 }
 
@@ -247,6 +280,7 @@ async fn find_use(chain: &dyn Chain, key: ClaimKey, from: u64) -> Result<Option<
     match key.space {
         NonceSpace::Eip3009 => chain.find_authorization(key.token, key.payer, key.nonce, from).await,
         NonceSpace::Permit2 => chain.find_permit(key.token, key.payer, key.nonce, from).await,
+        NonceSpace::Escrow(_) => Ok(None),
     }
 }
 

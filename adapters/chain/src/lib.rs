@@ -14,6 +14,7 @@
 //! a mandate, a claim or a balance, and never logs a key, a signature or an RPC URL (which may hold a secret).
 
 pub mod accounts;
+mod channels;
 pub mod devnet;
 pub mod limits;
 mod multicall;

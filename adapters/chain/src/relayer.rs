@@ -12,8 +12,10 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::signers::local::PrivateKeySigner;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
+use x402::batch_settlement::{ChannelCall, ESCROW};
 use x402::chain::{Batch, Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
 
+use crate::channels;
 use crate::limits::NO_MULTICALL_FOR;
 use crate::multicall;
 use crate::permit2::settle_input;
@@ -109,8 +111,8 @@ impl LocalRelayer {
     }
 
     /// A quarter more than the estimate: other settlements may change which slots are fresh in the meantime.
-    async fn gas_limit(&self, to: Address, input: &Bytes) -> Result<u64, ChainError> {
-        let (estimate, cap) = (self.chain.estimate(to, input, self.address()).await?, self.chain.settlement_gas_max());
+    async fn gas_limit(&self, to: Address, input: &Bytes, cap: u64) -> Result<u64, ChainError> {
+        let estimate = self.chain.estimate(to, input, self.address(), cap).await?;
         if estimate > cap {
             return Err(too_dear(format!("the settlement takes {estimate} gas, at most {cap} are allowed")));
         }
@@ -119,7 +121,8 @@ impl LocalRelayer {
 
     /// Priced and signed, and not sent.
     async fn call(&self, to: Address, input: Bytes, account_nonce: u64) -> Result<Prepared, ChainError> {
-        let (gas_limit, fees) = tokio::try_join!(self.gas_limit(to, &input), self.fees())?;
+        let (gas_limit, fees) =
+            tokio::try_join!(self.gas_limit(to, &input, self.chain.settlement_gas_max()), self.fees())?;
         self.priced(to, input, account_nonce, gas_limit, fees).await
     }
 
@@ -227,6 +230,12 @@ impl Relayer for LocalRelayer {
     async fn prepare_wallet(&self, call: &WalletCall, account_nonce: u64) -> Result<Prepared, ChainError> {
         let (to, input) = crate::wallet::settle_input(call);
         self.call(to, input, account_nonce).await
+    }
+
+    async fn prepare_channel(&self, call: &ChannelCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let (input, cap) = (channels::input(call), self.chain.channel_gas_max(call));
+        let (gas_limit, fees) = tokio::try_join!(self.gas_limit(ESCROW, &input, cap), self.fees())?;
+        self.priced(ESCROW, input, account_nonce, gas_limit, fees).await
     }
 
     async fn prepare_permit(&self, call: &PermitCall, account_nonce: u64) -> Result<Prepared, ChainError> {

@@ -4,9 +4,10 @@ use ledger::command::{Command, Gas, Request};
 use ledger::id::{AuthMethod, Caller, CallerKind, RailReference, TenantId};
 use ledger::money::Amount;
 use ledger::settlement::Settlement;
-use ledger::spend::{Authorization, Observation, PERMIT2, Spend, UnusedProof};
+use ledger::spend::{Authorization, ESCROW_CALL, Observation, PERMIT2, Spend, UnusedProof};
 use ledger::store::{Answer, Document, Work};
 use ledger::transfer::Money;
+use x402::batch_settlement::CallKind;
 use x402::chain::{Block, Receipt};
 use x402::exact::ClaimedElsewhere;
 use x402::network::Network;
@@ -45,6 +46,7 @@ pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
     let network = match key.space {
         NonceSpace::Eip3009 => key.network.to_string(),
         NonceSpace::Permit2 => format!("{}/{PERMIT2}", key.network),
+        NonceSpace::Escrow(kind) => format!("{}/{ESCROW_CALL}/{}", key.network, kind.as_str()),
     };
     Ok(Authorization { network, asset: asset_id(key.network, key.token)?, payer: text(key.payer), nonce: key.nonce.0 })
 }
@@ -111,6 +113,10 @@ pub fn expected(
     let space = match authorization.nonce_space() {
         None => NonceSpace::Eip3009,
         Some(PERMIT2) => NonceSpace::Permit2,
+        Some(ESCROW_CALL) => {
+            let kind = CallKind::ALL.into_iter().find(|kind| Some(kind.as_str()) == authorization.nonce_kind());
+            NonceSpace::Escrow(kind.ok_or_else(|| broken("a call of the escrow"))?)
+        }
         Some(_) => return Err(broken("who counts a nonce")),
     };
     let token = authorization.asset.as_str().rsplit(':').next().unwrap_or_default();

@@ -3,11 +3,14 @@
 //! Claim, then look, then persist the signed transaction, then send it: the same bytes, always. A settle that cannot
 //! be told yet is pending, never failed.
 
+mod calls;
 mod carriage;
+mod channels;
 mod claims;
 mod ladder;
 mod lanes;
 mod outcome;
+mod plans;
 mod supported;
 mod together;
 mod waiting;
@@ -19,6 +22,7 @@ use ledger::id::TenantId;
 use ledger::rejection::Rejection;
 use ledger::settlement::{Named, Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
+use x402::batch_settlement;
 use x402::chain::{At, Pool, Relayer, SettlementCall};
 use x402::exact;
 use x402::identifier;
@@ -28,12 +32,12 @@ use x402::scheme;
 use x402::settlement::{Outcome, observe};
 use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse};
 
-use crate::Engine;
 use crate::book::{self, service};
 use crate::error::EngineError;
 use crate::named::conflict;
 use crate::tenant::FacilitatorRole;
 use crate::wallets::Presentation;
+use crate::{Engine, Identity};
 pub use carriage::Repeater;
 use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, claimed_payer, denied, settler};
 use claims::{charged_nothing, spent};
@@ -42,6 +46,17 @@ pub(crate) use together::Waiting;
 
 impl Engine {
     pub async fn facilitator_verify(
+        &self,
+        tenant: &TenantId,
+        request: &FacilitatorRequest,
+    ) -> Result<VerifyResponse, EngineError> {
+        match request.payment_requirements.scheme.as_str() {
+            batch_settlement::SCHEME => self.verify_channel(tenant, request).await,
+            _ => self.verify_payment(tenant, request).await,
+        }
+    }
+
+    async fn verify_payment(
         &self,
         tenant: &TenantId,
         request: &FacilitatorRequest,
@@ -75,6 +90,19 @@ impl Engine {
 
     /// What is on its way when `wait` is over is answered as pending.
     async fn settle_within(
+        &self,
+        tenant: &TenantId,
+        request: &FacilitatorRequest,
+        repeater: Repeater,
+        wait: Duration,
+    ) -> Result<SettleResponse, EngineError> {
+        match request.payment_requirements.scheme.as_str() {
+            batch_settlement::SCHEME => self.settle_channel(tenant, request, repeater, wait).await,
+            _ => self.settle_payment(tenant, request, repeater, wait).await,
+        }
+    }
+
+    async fn settle_payment(
         &self,
         tenant: &TenantId,
         request: &FacilitatorRequest,
@@ -175,7 +203,8 @@ impl Engine {
                 return Err(error.into());
             }
         }
-        let settlement = match self.prepare(carriage, relayer.as_ref()).await {
+        let call = carriage.payment.call();
+        let settlement = match self.prepare(&carriage.identity, &carriage.key, call, relayer.as_ref()).await {
             Ok(settlement) => settlement,
             Err(error) => {
                 self.abandon(carriage).await?;
@@ -207,24 +236,31 @@ impl Engine {
     }
 
     /// Signs the transaction and makes it durable. Nothing is sent.
-    async fn prepare(&self, carriage: &Carriage<'_>, relayer: &dyn Relayer) -> Result<Settlement, EngineError> {
-        let _pen = self.desk.pen(&carriage.identity.tenant, relayer.address()).await;
+    async fn prepare(
+        &self,
+        identity: &Identity,
+        key: &SettlementKey,
+        call: SettlementCall,
+        relayer: &dyn Relayer,
+    ) -> Result<Settlement, EngineError> {
+        let _pen = self.desk.pen(&identity.tenant, relayer.address()).await;
         let pending = self.chain.account_nonce(relayer.address(), Pool::Pending).await?;
-        let held = self.next_nonce(&carriage.identity, relayer, pending).await?;
+        let held = self.next_nonce(identity, relayer, pending).await?;
         let nonce = held.number();
-        let prepared = match carriage.payment.call() {
+        let prepared = match call {
             SettlementCall::Transfer(call) => relayer.prepare(&call, nonce).await?,
             SettlementCall::Wallet(call) => relayer.prepare_wallet(&call, nonce).await?,
             SettlementCall::Permit(call) => relayer.prepare_permit(&call, nonce).await?,
+            SettlementCall::Channel(call) => relayer.prepare_channel(&call, nonce).await?,
         };
         let document = ladder::document(&prepared);
         let command = Command::Dispatch {
-            settlement: carriage.key.clone(),
+            settlement: key.clone(),
             document: document.digest(),
             transaction: Some(book::reference(prepared.transaction)?),
             account_nonce: Some(prepared.account_nonce),
         };
-        let answer = match self.run(&carriage.identity, command, vec![document]).await {
+        let answer = match self.run(identity, command, vec![document]).await {
             Ok(answer) => answer,
             Err(error) => {
                 held.doubted();
@@ -241,44 +277,53 @@ impl Engine {
     }
 
     async fn await_receipt(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
-        let deadline = tokio::time::Instant::now() + carriage.wait;
+        let settlement = self.watch(&carriage.identity, &carriage.key, carriage.wait).await?;
+        let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
+        Ok(match settlement.state {
+            SettlementState::Settled => carriage.settled(&settlement),
+            SettlementState::Failed => {
+                let message = "the transaction is mined and reverted";
+                carriage.failed(Reason::TransactionFailed, message, transaction)
+            }
+            SettlementState::Abandoned => carriage.given_up(),
+            _ => carriage.pending(&settlement),
+        })
+    }
+
+    /// Until it is over or `wait` is; then it is still open, and its answer is owed.
+    async fn watch(&self, identity: &Identity, key: &SettlementKey, wait: Duration) -> Result<Settlement, EngineError> {
+        let deadline = tokio::time::Instant::now() + wait;
         let (mut pause, mut rung) = (Duration::from_millis(5), 0);
         loop {
-            let settlement = self.settlement(carriage).await?;
-            let due = self.due(&carriage.identity.tenant, &settlement.key);
+            let settlement = self.carried(&identity.tenant, key).await?;
+            let due = self.due(&identity.tenant, key);
             if due > rung {
-                self.send(&carriage.identity, &settlement, due).await;
+                self.send(identity, &settlement, due).await;
                 rung = due;
             }
             // An outage while waiting says nothing about the payment.
-            let state = match self.look(&carriage.identity, &settlement).await {
-                Ok(state) => state,
-                Err(error) => {
-                    tracing::warn!(code = error.code(), "waiting for a receipt: {error}");
-                    settlement.state
-                }
-            };
-            let settlement = self.settlement(carriage).await?;
-            let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
-            match state {
-                SettlementState::Settled => return Ok(carriage.settled(&settlement)),
-                SettlementState::Failed => {
-                    let message = "the transaction is mined and reverted";
-                    return Ok(carriage.failed(Reason::TransactionFailed, message, transaction));
-                }
-                SettlementState::Abandoned => return Ok(carriage.given_up()),
-                _ if tokio::time::Instant::now() + pause >= deadline => {
-                    self.desk.owe_answer(&carriage.identity.tenant, &carriage.key);
-                    return Ok(carriage.pending(&settlement));
-                }
-                _ => tokio::time::sleep(pause).await,
+            if let Err(error) = self.look(identity, &settlement).await {
+                tracing::warn!(code = error.code(), "waiting for a receipt: {error}");
             }
+            let settlement = self.carried(&identity.tenant, key).await?;
+            if !settlement.state.is_open() {
+                return Ok(settlement);
+            }
+            if tokio::time::Instant::now() + pause >= deadline {
+                self.desk.owe_answer(&identity.tenant, key);
+                return Ok(settlement);
+            }
+            tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(250));
         }
     }
 
     async fn settlement(&self, carriage: &Carriage<'_>) -> Result<Settlement, EngineError> {
-        let found = self.store.settlement(&carriage.identity.tenant, &carriage.key).await?;
+        self.carried(&carriage.identity.tenant, &carriage.key).await
+    }
+
+    async fn carried(&self, tenant: &TenantId, key: &SettlementKey) -> Result<Settlement, EngineError> {
+        let found = self.store.settlement(tenant, key).await?;
         found.ok_or_else(|| EngineError::Broken("a claimed settlement is gone".into()))
     }
 

@@ -1,9 +1,12 @@
 //! Whom money may come from and go to, beyond every rule of a book: asked before a payment is signed, before one is called
 //! valid, and before one is claimed. What cannot be asked is not allowed.
 
+use alloy_primitives::Address;
 use async_trait::async_trait;
 use ledger::id::TenantId;
+use ledger::money::Amount;
 use ledger::settlement::{Role, SettlementKey, SettlementState};
+use x402::batch_settlement::Channel;
 use x402::exact::VerifiedPayment;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
@@ -92,13 +95,43 @@ impl Engine {
         if begun.is_some_and(|begun| begun.state != SettlementState::Abandoned) {
             return Ok(Ok(()));
         }
-        match self.screen_payment(payment).await {
-            Ok(()) => Ok(Ok(())),
-            Err(EngineError::ScreeningDenied(why)) => {
-                let expected = "payer and payee that are not on a deny list";
-                Ok(Err(Refusal::new(Reason::InvalidPaymentRequirements, "payTo", expected, why)))
-            }
-            Err(error) => Err(error),
+        said(self.screen_payment(payment).await)
+    }
+
+    /// The same of what moves through a channel.
+    pub(crate) async fn screen_channel(
+        &self,
+        channel: &Channel,
+        amount: Amount,
+    ) -> Result<Result<(), Refusal>, EngineError> {
+        self.screen_between(channel.payer, channel.receiver, channel.token, amount).await
+    }
+
+    pub(crate) async fn screen_between(
+        &self,
+        payer: Address,
+        payee: Address,
+        token: Address,
+        amount: Amount,
+    ) -> Result<Result<(), Refusal>, EngineError> {
+        let movement = Movement {
+            network: self.network.to_string(),
+            asset: book::asset_id(self.network, token)?.to_string(),
+            payer: book::text(payer),
+            payee: book::text(payee),
+            amount: amount.to_string(),
+        };
+        said(self.screen(&movement).await)
+    }
+}
+
+fn said(answer: Result<(), EngineError>) -> Result<Result<(), Refusal>, EngineError> {
+    match answer {
+        Ok(()) => Ok(Ok(())),
+        Err(EngineError::ScreeningDenied(why)) => {
+            let expected = "payer and payee that are not on a deny list";
+            Ok(Err(Refusal::new(Reason::InvalidPaymentRequirements, "payTo", expected, why)))
         }
+        Err(error) => Err(error),
     }
 }

@@ -297,7 +297,7 @@ impl Engine {
         // The proxy of `upto` takes nobody else.
         let caller = match terms.transfer {
             Transfer::Upto { facilitator } => facilitator,
-            Transfer::Eip3009 | Transfer::Permit2 => terms.pay_to,
+            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => terms.pay_to,
         };
         match exact::verify_on_chain(self.chain.as_ref(), payment, caller, sum).await {
             Ok(()) => {
@@ -306,7 +306,10 @@ impl Engine {
                     SettlementCall::Permit(call) if call.sponsored.is_none() => {
                         Some(self.chain.allowance(terms.token, claimed.payer, PERMIT2).await?)
                     }
-                    SettlementCall::Permit(_) | SettlementCall::Transfer(_) | SettlementCall::Wallet(_) => None,
+                    SettlementCall::Permit(_)
+                    | SettlementCall::Transfer(_)
+                    | SettlementCall::Wallet(_)
+                    | SettlementCall::Channel(_) => None,
                 };
                 let (balance, allowance) = (at_most(balance), allowance.map(at_most));
                 Ok(Payable { since_block: head, cover: Some(Cover { balance, allowance, beside }) })

@@ -5,7 +5,8 @@ use ledger::money::Amount;
 
 use super::wallet::keeps_its_key;
 use super::{PayerSignature, Signed, Terms, VerifiedPayment};
-use crate::chain::{AuthorizedCall, Chain, ChainError, Findings, SettlementCall};
+use crate::batch_settlement::{ChannelCall, VoucherKind};
+use crate::chain::{At, AuthorizedCall, Chain, ChainError, Findings, SettlementCall};
 use crate::permit2;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -55,6 +56,7 @@ impl ClaimedElsewhere {
         let by_permit = match space {
             NonceSpace::Eip3009 => self.by_permit,
             NonceSpace::Permit2 => self.by_permit.checked_add(amount)?,
+            NonceSpace::Escrow(_) => self.by_permit,
         };
         Some(Self { in_all, by_permit })
     }
@@ -76,6 +78,7 @@ pub async fn verify_on_chain(
             check_accounts(payment, chain.chain_id().await?, &chain.code(payment.terms().token).await?, &code)?;
             return permit2::verify_on_chain(chain, &call, relayer, elsewhere).await;
         }
+        SettlementCall::Channel(call) => return verify_deposit(chain, payment, &call, relayer, elsewhere).await,
         SettlementCall::Transfer(call) => chain.findings(AuthorizedCall::Key(&call), relayer).await?,
         SettlementCall::Wallet(call) => chain.findings(AuthorizedCall::Wallet(&call), relayer).await?,
     };
@@ -93,6 +96,41 @@ pub async fn verify_on_chain(
             };
             Err(if is_missing { missing(diagnosed.found) } else { diagnosed }.into())
         }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same of a deposit: the token's side as ever, and what the escrow has of the channel.
+async fn verify_deposit(
+    chain: &dyn Chain,
+    payment: &VerifiedPayment,
+    call: &ChannelCall,
+    relayer: Address,
+    elsewhere: ClaimedElsewhere,
+) -> Result<(), OnChainError> {
+    let Signed::Deposit(deposit) = payment.signed() else {
+        let expected = "a deposit into a channel";
+        return Err(Refusal::new(Reason::BatchPayloadType, "payload.type", expected, "another").into());
+    };
+    let (terms, payer, key) = (payment.terms(), payment.payer(), payment.claim_key());
+    let code = chain.code(payer).await?;
+    check_accounts(payment, chain.chain_id().await?, &chain.code(terms.token).await?, &code)?;
+    if deposit.channel.payer_authorizer.is_zero() && !code.is_empty() {
+        let field = "payload.channelConfig.payerAuthorizer";
+        let expected = "the key that signs vouchers, where the payer has code";
+        return Err(Refusal::new(Reason::BatchVoucherSignature, field, expected, "none").into());
+    }
+    if chain.authorization_consumed(key.token, payer, key.nonce, At::Latest).await? {
+        let field = "payload.deposit.authorization.erc3009Authorization.salt";
+        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a deposit not made before", key.nonce).into());
+    }
+    check_balance(payment.expected().value, chain.balance_of(key.token, payer, At::Latest).await?, elsewhere.in_all)?;
+    let state = chain.channel(deposit.channel.id(terms.network), At::Latest).await?;
+    let amount = Amount::new(deposit.authorization.value.saturating_to());
+    state.check(VoucherKind::Opening, deposit.max_claimable, amount)?;
+    match chain.simulate_channel(call, relayer).await {
+        Ok(()) => Ok(()),
+        Err(ChainError::Reverted { reason, .. }) => Err(diagnose(chain, terms, &reason).await.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -127,6 +165,7 @@ fn check_accounts(
         let field = match payment.signed() {
             Signed::Eip3009(_) => "payload.authorization.from",
             Signed::Permit2(_) => "payload.permit2Authorization.from",
+            Signed::Deposit(_) => "payload.channelConfig.payer",
         };
         let found = format!("code at {payer}, and the signature of a key");
         return Err(Refusal::new(Reason::UnsupportedPayloadType, field, "an account without code", found));

@@ -7,6 +7,7 @@ use super::{
     Authorization, Checked, EvmSignature, PayerSignature, SCHEME, SignatureError, Signed, Terms, Transfer, Unproved,
     WalletSignature,
 };
+use crate::batch_settlement::{self, ChannelCall, DepositCall};
 use crate::chain::{PermitCall, SettlementCall, TransferCall, WalletCall};
 use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
 use crate::network::AssetTable;
@@ -15,7 +16,7 @@ use crate::permit2::sponsor::Sponsored;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::settlement::{Charge, ClaimKey, Expected};
-use crate::value;
+use crate::value::{self, Amount};
 use crate::wire::{ExactEvmPayload, PaymentPayload, PaymentRequirements, WireAuthorization, X402_VERSION};
 
 /// A payment that meets its terms and is signed by its payer. Only [`check`] and [`super::prove`] make one, and the like for
@@ -88,6 +89,17 @@ impl VerifiedPayment {
                 let (amount, sponsored) = (self.charged, self.sponsored);
                 let signature = signature.shown();
                 SettlementCall::Permit(Box::new(PermitCall { permit, amount, signature, sponsored }))
+            }
+            (Signed::Deposit(deposit), signature) => {
+                SettlementCall::Channel(Box::new(ChannelCall::Deposit(DepositCall {
+                    channel: deposit.channel,
+                    // Read as an amount.
+                    amount: Amount::new(deposit.authorization.value.saturating_to()),
+                    valid_after: deposit.authorization.valid_after,
+                    valid_before: deposit.authorization.valid_before,
+                    salt: deposit.salt,
+                    signature: signature.shown(),
+                })))
             }
         }
     }
@@ -188,6 +200,7 @@ pub fn read_signed(payload: &PaymentPayload, terms: &Terms) -> Result<Signed, Re
     match terms.transfer {
         Transfer::Eip3009 => Ok(Signed::Eip3009(read_payload(payload)?.0)),
         Transfer::Permit2 | Transfer::Upto { .. } => Ok(Signed::Permit2(permit2::read_payload(payload)?.0)),
+        Transfer::Channel { .. } => Ok(Signed::Deposit(batch_settlement::read_deposit(payload)?.0)),
     }
 }
 

@@ -3,6 +3,7 @@
 use alloy_primitives::{Address, B256, U256};
 
 use super::{Authorization, Terms};
+use crate::batch_settlement::{self, Deposit};
 use crate::permit2::Permit;
 use crate::settlement::{ClaimKey, NonceSpace};
 
@@ -10,6 +11,8 @@ use crate::settlement::{ClaimKey, NonceSpace};
 pub enum Signed {
     Eip3009(Authorization),
     Permit2(Permit),
+    /// Into a channel (scheme `batch-settlement`).
+    Deposit(Deposit),
 }
 
 impl Signed {
@@ -17,6 +20,7 @@ impl Signed {
         match self {
             Self::Eip3009(authorization) => authorization.from,
             Self::Permit2(permit) => permit.from,
+            Self::Deposit(deposit) => deposit.authorization.from,
         }
     }
 
@@ -24,6 +28,7 @@ impl Signed {
         match self {
             Self::Eip3009(authorization) => authorization.to,
             Self::Permit2(permit) => permit.witness.to(),
+            Self::Deposit(deposit) => deposit.authorization.to,
         }
     }
 
@@ -32,6 +37,7 @@ impl Signed {
         match self {
             Self::Eip3009(authorization) => authorization.value,
             Self::Permit2(permit) => permit.amount,
+            Self::Deposit(deposit) => deposit.authorization.value,
         }
     }
 
@@ -41,6 +47,7 @@ impl Signed {
         match self {
             Self::Eip3009(authorization) => authorization.valid_before,
             Self::Permit2(permit) => permit.deadline.saturating_add(U256::from(1)),
+            Self::Deposit(deposit) => deposit.authorization.valid_before,
         }
     }
 
@@ -49,6 +56,7 @@ impl Signed {
         match self {
             Self::Eip3009(authorization) => authorization.digest(&terms.domain),
             Self::Permit2(permit) => permit.digest(terms.network),
+            Self::Deposit(deposit) => batch_settlement::deposit_digest(&terms.domain, &deposit.authorization),
         }
     }
 
@@ -57,6 +65,7 @@ impl Signed {
         let (space, nonce) = match self {
             Self::Eip3009(authorization) => (NonceSpace::Eip3009, authorization.nonce),
             Self::Permit2(permit) => (NonceSpace::Permit2, B256::from(permit.nonce)),
+            Self::Deposit(deposit) => (NonceSpace::Eip3009, deposit.authorization.nonce),
         };
         ClaimKey { space, network: terms.network, token: terms.token, payer: self.payer(), nonce }
     }

@@ -23,6 +23,22 @@ pub enum Transfer {
     Upto {
         facilitator: Address,
     },
+    /// Scheme `batch-settlement`: into the escrow, by EIP-3009.
+    Channel {
+        receiver_authorizer: Address,
+        /// Seconds.
+        withdraw_delay: u64,
+    },
+}
+
+impl Transfer {
+    /// What moves only tokens that have it, and is signed in the token's own domain.
+    const fn is_by_eip3009(self) -> bool {
+        match self {
+            Self::Eip3009 | Self::Channel { .. } => true,
+            Self::Permit2 | Self::Upto { .. } => false,
+        }
+    }
 }
 
 /// The values of one requirement. Not yet trusted: see [`Terms::trusted_asset`].
@@ -81,7 +97,7 @@ impl Terms {
             let found = format!("{} on {}", self.token, self.network);
             Refusal::new(Reason::AssetUnknown, "asset", "an asset of the trusted table", found)
         })?;
-        let stated = |text: &str| self.transfer == Transfer::Eip3009 || !text.is_empty();
+        let stated = |text: &str| self.transfer.is_by_eip3009() || !text.is_empty();
         if stated(&self.domain.name) && asset.name != self.domain.name {
             return Err(Refusal::new(Reason::TokenNameMismatch, "extra.name", &asset.name, &self.domain.name));
         }
@@ -89,7 +105,7 @@ impl Terms {
             let (expected, found) = (&asset.version, &self.domain.version);
             return Err(Refusal::new(Reason::TokenVersionMismatch, "extra.version", expected, found));
         }
-        if self.transfer == Transfer::Eip3009 && asset.transfer != TransferMethod::Eip3009 {
+        if self.transfer.is_by_eip3009() && asset.transfer != TransferMethod::Eip3009 {
             let found = format!("{} moves by Permit2 only", self.token);
             return Err(Refusal::new(Reason::Eip3009NotSupported, "asset", "a token with EIP-3009", found));
         }
@@ -120,7 +136,7 @@ fn domain_text(
     field: &'static str,
 ) -> Result<String, Refusal> {
     match requirements.extra_field(name) {
-        None if transfer != Transfer::Eip3009 => Ok(String::new()),
+        None if !transfer.is_by_eip3009() => Ok(String::new()),
         Some(Value::String(text)) if !text.is_empty() && text.len() <= DOMAIN_TEXT_BYTES_MAX => Ok(text.clone()),
         found => {
             let found = found.map_or_else(|| "none".to_owned(), Value::to_string);

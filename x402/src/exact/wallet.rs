@@ -56,7 +56,7 @@ impl PayerSignature {
 }
 
 impl WalletSignature {
-    pub(super) fn read(text: &str) -> Result<Self, Refusal> {
+    pub(crate) fn read(text: &str) -> Result<Self, Refusal> {
         let malformed = |expected: &str| Refusal::new(Reason::SignatureFormat, FIELD, expected, text);
         let bytes = value::bytes(text, SIGNATURE_BYTES_MAX)
             .map_err(|error| Refusal::new(Reason::SignatureFormat, FIELD, error, text))?;
@@ -130,8 +130,8 @@ pub async fn prove(
         signature.deployment = None;
     } else {
         let Some(deployment) = &signature.deployment else { return Err(no_key.into()) };
-        if matches!(signed, Signed::Permit2(_)) {
-            let expected = "a wallet that is there (Permit2)";
+        if matches!(signed, Signed::Permit2(_) | Signed::Deposit(_)) {
+            let expected = "a wallet that is there";
             return Err(Refusal::new(Reason::UndeployedWallet, FIELD, expected, "an ERC-6492 wrapper").into());
         }
         if !factories.contains(&deployment.factory) {
@@ -146,6 +146,7 @@ pub async fn prove(
     let not_its_own = match signed {
         Signed::Eip3009(_) => Reason::Signature,
         Signed::Permit2(_) => Reason::Permit2Signature,
+        Signed::Deposit(_) => Reason::BatchReceiveSignature,
     };
     match chain.wallet_answer(payer, digest, &signature).await? {
         WalletAnswer::Signed => {}

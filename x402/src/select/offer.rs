@@ -5,6 +5,7 @@ use ledger::money::{Amount, AssetId};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::batch_settlement;
 use crate::exact::{
     Authorization, EvmSignature, KeyError, SignatureError, Signed, Terms, TokenDomain, Transfer, WalletKey,
 };
@@ -153,6 +154,7 @@ impl Offer {
                 let witness = Witness::Upto { to, facilitator, valid_after };
                 self.permit(payer, nonce, valid_before, UPTO_PROXY, witness)
             }
+            Transfer::Channel { .. } => return Err(AuthorizeError::Scheme(batch_settlement::SCHEME)),
         };
         Ok(Unsigned { offer: self, signed, valid_before })
     }
@@ -185,6 +187,8 @@ pub enum AuthorizeError {
     Signature(#[from] SignatureError),
     #[error("the payload could not be written: {0}")]
     Payload(String),
+    #[error("scheme: expected exact or upto, found {0}")]
+    Scheme(&'static str),
 }
 
 impl AuthorizeError {
@@ -196,6 +200,7 @@ impl AuthorizeError {
             Self::Key(error) => error.code(),
             Self::Signature(_) => "authorization_signature_invalid",
             Self::Payload(_) => "authorization_unwritable",
+            Self::Scheme(_) => "authorization_scheme_unsupported",
         }
     }
 }
@@ -229,7 +234,7 @@ impl Unsigned<'_> {
     /// What a settlement of it must show. Store it before the signature exists.
     pub fn expected(&self) -> Expected {
         let charge = match self.offer.terms.transfer {
-            Transfer::Eip3009 | Transfer::Permit2 => Charge::Whole,
+            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => Charge::Whole,
             Transfer::Upto { .. } => Charge::AtMost,
         };
         Expected {
@@ -272,6 +277,7 @@ impl Unsigned<'_> {
                 },
             }),
             Signed::Permit2(permit) => serde_json::to_value(PermitWire::new(permit, signature.to_text())),
+            Signed::Deposit(_) => return Err(AuthorizeError::Scheme(batch_settlement::SCHEME)),
         };
         let Ok(Value::Object(payload)) = scheme else {
             return Err(AuthorizeError::Payload("it is no JSON object".to_owned()));

@@ -29,6 +29,7 @@ fn receipt(success: bool, transfers: Vec<TransferLog>) -> Receipt {
         effective_gas_price: 1,
         used: vec![own(transfers.clone())],
         transfers,
+        channels: vec![],
     }
 }
 
@@ -190,4 +191,63 @@ fn a_claim_key_tells_payments_apart_and_nothing_else() {
         "eip155:31337/erc20:0x5fbdb2315678afecb367f032d93f642f64180aa3/0x70997970c51812dc3a010c7d01b50e0d17dc79c8/\
          0x85a4c86dcf6a78511de8a91558fcd601d55c806d4f938d90ec42b438a8ccce6f"
     );
+}
+
+/// A call of the escrow is done where its own log says so, and the token's where something moves.
+#[test]
+fn a_call_of_the_escrow_is_done_by_its_own_log_alone() {
+    use crate::batch_settlement::{CallKind, ChannelLog, ESCROW};
+    let of = |kind| {
+        let key = ClaimKey { space: NonceSpace::Escrow(kind), payer: ESCROW, ..expected().key };
+        Expected { key, ..expected() }
+    };
+    let (token, to, amount) = (expected().key.token, expected().to, U256::from(7));
+    let moved = TransferLog { asset: token, from: ESCROW, to, value: amount };
+    let (channel, other) = (B256::repeat_byte(3), Address::repeat_byte(9));
+    let swept = ChannelLog::Settled { receiver: to, token, amount };
+    let refunded = ChannelLog::Refunded { channel, amount };
+    let claimed = ChannelLog::Claimed { channel, total: amount };
+    let done = |kind, success, transfers: Vec<TransferLog>, channels: Vec<ChannelLog>| {
+        let evidence = Evidence::Mined(Receipt { channels, ..receipt(success, transfers) });
+        matches!(judge(&of(kind), &evidence), Outcome::Settled { .. })
+    };
+    for (kind, success, transfers, channels) in [
+        (CallKind::Settle, false, vec![moved], vec![swept]),
+        (CallKind::Settle, true, vec![], vec![swept]),
+        (CallKind::Settle, true, vec![moved], vec![]),
+        (CallKind::Settle, true, vec![moved], vec![claimed, refunded]),
+        (CallKind::Settle, true, vec![TransferLog { value: U256::from(6), ..moved }], vec![swept]),
+        (CallKind::Settle, true, vec![TransferLog { from: other, ..moved }], vec![swept]),
+        (CallKind::Settle, true, vec![TransferLog { asset: other, ..moved }], vec![swept]),
+        (CallKind::Settle, true, vec![moved], vec![ChannelLog::Settled { receiver: other, token, amount }]),
+        (CallKind::Settle, true, vec![moved], vec![ChannelLog::Settled { receiver: to, token: other, amount }]),
+        (CallKind::Refund, false, vec![moved], vec![refunded]),
+        (CallKind::Refund, true, vec![], vec![refunded]),
+        (CallKind::Refund, true, vec![moved], vec![swept, claimed]),
+        (CallKind::Refund, true, vec![TransferLog { to: other, ..moved }], vec![refunded]),
+        (CallKind::Claim, false, vec![], vec![claimed]),
+        (CallKind::Claim, true, vec![moved], vec![]),
+        (CallKind::Claim, true, vec![moved], vec![swept, refunded]),
+    ] {
+        assert!(
+            !done(kind, success, transfers.clone(), channels.clone()),
+            "{kind:?} {success} {transfers:?} {channels:?}"
+        );
+    }
+    assert!(done(CallKind::Settle, true, vec![moved], vec![swept]));
+    assert!(done(CallKind::Refund, true, vec![moved], vec![claimed, refunded]));
+    assert!(done(CallKind::Claim, true, vec![], vec![claimed]));
+}
+
+/// No time ends it, and nobody else's transaction is one.
+#[test]
+fn a_name_of_a_call_is_nobody_elses() {
+    use crate::batch_settlement::CallKind;
+    let spaces = [NonceSpace::Eip3009, NonceSpace::Permit2].into_iter().chain(CallKind::ALL.map(NonceSpace::Escrow));
+    let keys: Vec<ClaimKey> = spaces.map(|space| ClaimKey { space, ..expected().key }).collect();
+    for (place, key) in keys.iter().enumerate() {
+        for other in &keys[..place] {
+            assert!(key.to_bytes() != other.to_bytes() && key.to_string() != other.to_string());
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What the chain begins with: ether for the test accounts, the test dollar, Permit2 and the proxies of x402.
+//! What the chain begins with: ether for the test accounts, the test dollar, Permit2, and the proxies and the escrow of x402.
 
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use revm::bytecode::Bytecode;
@@ -8,6 +8,7 @@ use super::DevnetError;
 use super::execution::{Call, Environment, run_call};
 use super::state::{State, View};
 use crate::accounts::{ACCOUNTS, DEPLOYER};
+use crate::channels;
 use crate::limits::BLOCK_GAS_MAX;
 use crate::multicall;
 use crate::permit2;
@@ -27,7 +28,7 @@ pub(super) fn state(chain_id: u64, timestamp: u64) -> Result<State, DevnetError>
     Ok(state)
 }
 
-/// Permit2, Multicall3 and the CREATE2 deployer as they stand on public chains; then the proxies, each made by that deployer, so that
+/// Permit2, Multicall3 and the CREATE2 deployer as they stand on public chains; then the proxies and the escrow, each made by that deployer, so that
 /// an address that comes out right is the proof of the bytes.
 fn deploy_permit2(state: &mut State, environment: Environment) -> Result<(), DevnetError> {
     let contracts = permit2::contracts().map_err(DevnetError::ContractNotDeployed)?;
@@ -36,7 +37,9 @@ fn deploy_permit2(state: &mut State, environment: Environment) -> Result<(), Dev
     for contract in [contracts.deployer, contracts.permit2, multicall] {
         state.write_code(0, contract.address, Bytecode::new_raw(contract.deployed));
     }
-    for proxy in [contracts.exact, contracts.upto] {
+    let escrow = channels::contracts().map_err(DevnetError::ContractNotDeployed)?;
+    // The escrow first: its collector is made with its address.
+    for proxy in [contracts.exact, contracts.upto, escrow.escrow, escrow.eip3009_collector] {
         let call = Call {
             from: Address::ZERO,
             kind: TxKind::Call(deployer),

@@ -7,6 +7,7 @@ use alloy::rpc::types::{Log, TransactionReceipt};
 use alloy::sol_types::SolEvent;
 use x402::chain::{AuthorizationUse, Block, ChainError, Receipt, TransferLog, UsedNonce};
 
+use crate::channels;
 use crate::token::Token;
 
 /// The log must be what the filter asked for: nodes and the proxies before them have been seen to ignore filters.
@@ -67,6 +68,7 @@ pub(super) fn receipt_of(receipt: &TransactionReceipt, block: Block) -> Receipt 
         effective_gas_price: receipt.effective_gas_price,
         transfers: transfers(receipt).collect(),
         used: used_in(receipt),
+        channels: receipt.logs().iter().filter_map(channels::log_of).collect(),
     }
 }
 

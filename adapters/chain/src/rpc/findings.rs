@@ -114,7 +114,7 @@ pub(super) fn value<T: DeserializeOwned>(answer: Value) -> Result<T, ChainError>
     serde_json::from_value(answer).map_err(unreadable)
 }
 
-fn returned<C: SolCall>(asset: Address, answer: Value) -> Result<C::Return, ChainError> {
+pub(super) fn returned<C: SolCall>(asset: Address, answer: Value) -> Result<C::Return, ChainError> {
     decoded::<C>(asset, &value::<Bytes>(answer)?)
 }
 

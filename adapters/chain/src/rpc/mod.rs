@@ -5,11 +5,13 @@
 //! asked number or hash. What does not fit is [`ChainError::Unavailable`]: the node told us nothing.
 
 pub(crate) mod batch;
+mod channels;
 mod client;
 mod evidence;
 mod findings;
 mod logs;
 mod permit2;
+mod reading;
 mod transport;
 mod wallet;
 
@@ -19,11 +21,10 @@ use std::time::Duration;
 use alloy::consensus::Transaction as _;
 use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
-use alloy::rpc::types::TransactionReceipt;
-use alloy::sol_types::SolCall;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use x402::batch_settlement::{ChannelCall, ChannelState, ReceiverState};
 use x402::chain::{
     At, AuthorizationUse, AuthorizedCall, Block, Chain, ChainError, ConsumedNonce, Findings, PermitCall, Pool, Receipt,
     TokenFacts, TokenTransfer, TransferCall, WalletAnswer, WalletCall,
@@ -33,9 +34,9 @@ use x402::exact::WalletSignature;
 use x402::settlement::NonceSpace;
 
 use crate::devnet::Devnet;
-use crate::limits::{TOKEN_TEXT_CHARS_MAX, TRANSACTION_BYTES_MAX};
+use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::token::{Token, transfer_input};
-use client::{Client, printable};
+use client::Client;
 use evidence::receipt_of;
 use transport::Transport;
 
@@ -105,9 +106,15 @@ impl RpcChain {
         self.client.call("eth_gasPrice", json!([])).await
     }
 
-    /// Gas that the settlement would need if it ran now, sent by `caller`.
-    pub(crate) async fn estimate(&self, to: Address, input: &Bytes, caller: Address) -> Result<u64, ChainError> {
-        let gas = U64::from(self.config.settlement_gas_max);
+    /// Gas that the settlement would need if it ran now, sent by `caller`; at most `cap`.
+    pub(crate) async fn estimate(
+        &self,
+        to: Address,
+        input: &Bytes,
+        caller: Address,
+        cap: u64,
+    ) -> Result<u64, ChainError> {
+        let gas = U64::from(cap);
         let request = json!([{ "from": caller, "to": to, "data": input, "gas": gas }]);
         let gas: U64 = self.client.call("eth_estimateGas", request).await?;
         Ok(gas.to::<u64>())
@@ -124,60 +131,6 @@ impl RpcChain {
             "data": transfer_input(call),
             "gas": U64::from(self.config.settlement_gas_max),
         })
-    }
-
-    async fn head(&self, id: Value) -> Result<BlockHead, ChainError> {
-        let found: Option<BlockHead> = self.client.call("eth_getBlockByNumber", json!([id, false])).await?;
-        found.ok_or_else(|| ChainError::Unavailable(format!("the node has no block {id}")))
-    }
-
-    async fn block_by_hash(&self, hash: B256, number: u64) -> Result<Block, ChainError> {
-        let found: Option<BlockHead> = self.client.call("eth_getBlockByHash", json!([hash, false])).await?;
-        let head = found.ok_or_else(|| {
-            ChainError::Unavailable(format!("the node names block {hash} and does not have it: taken back meanwhile?"))
-        })?;
-        let block = block_of(&head);
-        if block.hash != hash || block.number != number {
-            let message = format!("asked for block {number} {hash}, answered {} {}", block.number, block.hash);
-            return Err(ChainError::Unavailable(message));
-        }
-        Ok(block)
-    }
-
-    async fn read<C: SolCall>(&self, asset: Address, call: C, at: At) -> Result<C::Return, ChainError> {
-        let request = json!([{ "to": asset, "data": Bytes::from(call.abi_encode()) }, tag(at)]);
-        let output: Bytes = self.client.call("eth_call", request).await?;
-        C::abi_decode_returns_validate(&output).map_err(|error| {
-            let error = printable(&error.to_string());
-            ChainError::Unavailable(format!("{asset} does not answer {} as a token would: {error}", C::SIGNATURE))
-        })
-    }
-
-    async fn read_text<C: SolCall<Return = String>>(&self, asset: Address, call: C) -> Result<String, ChainError> {
-        let text = self.read(asset, call, At::Latest).await?;
-        let chars = text.chars().count();
-        if chars > TOKEN_TEXT_CHARS_MAX {
-            let message = format!("{} of {asset} has {chars} characters, at most {TOKEN_TEXT_CHARS_MAX}", C::SIGNATURE);
-            return Err(ChainError::Unavailable(message));
-        }
-        Ok(text)
-    }
-
-    async fn receipt_with_block(&self, transaction: B256) -> Result<Option<(TransactionReceipt, Block)>, ChainError> {
-        let asked = json!([transaction]);
-        let Some(receipt): Option<TransactionReceipt> = self.client.call("eth_getTransactionReceipt", asked).await?
-        else {
-            return Ok(None);
-        };
-        if receipt.transaction_hash != transaction {
-            let message =
-                format!("asked for the receipt of {transaction}, answered that of {}", receipt.transaction_hash);
-            return Err(ChainError::Unavailable(message));
-        }
-        // Some nodes answer with a receipt without a block while the transaction waits.
-        let (Some(hash), Some(number)) = (receipt.block_hash, receipt.block_number) else { return Ok(None) };
-        let block = self.block_by_hash(hash, number).await?;
-        Ok(Some((receipt, block)))
     }
 }
 
@@ -325,6 +278,24 @@ impl Chain for RpcChain {
         let request = json!([self.permit_request(call, caller), "latest"]);
         let _output: Bytes = self.client.call("eth_call", request).await?;
         Ok(())
+    }
+
+    async fn simulate_channel(&self, call: &ChannelCall, caller: Address) -> Result<(), ChainError> {
+        let request = json!([self.channel_request(call, caller), "latest"]);
+        let _output: Bytes = self.client.call("eth_call", request).await?;
+        Ok(())
+    }
+
+    async fn channel(&self, channel: B256, at: At) -> Result<ChannelState, ChainError> {
+        self.channel_state(channel, at).await
+    }
+
+    async fn channels(&self, channels: &[B256]) -> Result<Vec<ChannelState>, ChainError> {
+        self.channel_states(channels).await
+    }
+
+    async fn receiver(&self, receiver: Address, token: Address) -> Result<ReceiverState, ChainError> {
+        self.receiver_state(receiver, token).await
     }
 
     async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>, ChainError> {

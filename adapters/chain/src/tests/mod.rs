@@ -1,5 +1,6 @@
 //! The port and the devnet, each tried through the other. Files are named after what they try to break.
 
+mod channels;
 mod findings;
 mod json_rpc;
 mod lying_nodes;

@@ -71,6 +71,7 @@ impl Draft<'_> {
             Transfer::Eip3009 => None,
             Transfer::Permit2 => Some(("assetTransferMethod", x402::permit2::METHOD.to_owned())),
             Transfer::Upto { .. } => Some(("scheme", x402::upto::SCHEME.to_owned())),
+            Transfer::Channel { .. } => Some(("scheme", x402::batch_settlement::SCHEME.to_owned())),
         };
         Ok(ClosedPayment {
             transaction_id,

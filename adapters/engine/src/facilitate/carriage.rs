@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use ledger::command::ClaimSettlement;
 use ledger::id::{Digest, TenantId};
 use ledger::settlement::{Named, Settlement, SettlementKey};
@@ -103,7 +104,7 @@ impl Carriage<'_> {
     pub fn used(&self, transaction: &str) -> SettleResponse {
         let message = format!("expected an authorization that was not used; this one was, in {transaction}");
         let reason = match self.payment.signed() {
-            Signed::Eip3009(_) => Reason::NonceAlreadyUsed,
+            Signed::Eip3009(_) | Signed::Deposit(_) => Reason::NonceAlreadyUsed,
             Signed::Permit2(_) => Reason::Permit2NonceUsed,
         };
         let mut response = self.failed(reason, message, "");
@@ -140,7 +141,7 @@ pub(super) fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
 pub(super) fn able_to_settle<'a>(role: &'a FacilitatorRole, payment: &VerifiedPayment) -> Vec<&'a Arc<dyn Relayer>> {
     let named = match payment.terms().transfer {
         Transfer::Upto { facilitator } => Some(facilitator),
-        Transfer::Eip3009 | Transfer::Permit2 => None,
+        Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => None,
     };
     role.relayers().filter(|relayer| named.is_none_or(|named| relayer.address() == named)).collect()
 }
@@ -163,7 +164,12 @@ fn check_terms(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), 
         let expected = format!("at most {most} seconds");
         return Err(Refusal::new(Reason::InvalidPaymentRequirements, "maxTimeoutSeconds", expected, found));
     }
-    let pay_to = book::text(payment.terms().pay_to);
+    check_payee(role, payment.terms().pay_to)
+}
+
+/// An open relay would pay gas for anyone.
+pub(super) fn check_payee(role: &FacilitatorRole, pay_to: Address) -> Result<(), Refusal> {
+    let pay_to = book::text(pay_to);
     match &role.payees {
         AllowedPayees::Anyone => Ok(()),
         AllowedPayees::Listed(listed) if listed.contains(&pay_to) => Ok(()),

@@ -7,7 +7,7 @@ use ledger::command::{Command, FailureProof, Gas};
 use ledger::money::Amount;
 use ledger::settlement::{Settlement, SettlementState};
 use x402::chain::{Receipt, UsedNonce};
-use x402::settlement::{ClaimKey, Outcome, observe_after};
+use x402::settlement::{ClaimKey, NonceSpace, Outcome, observe_after};
 
 use super::claims::charged_nothing;
 use crate::desk::Seen;
@@ -56,7 +56,9 @@ impl Engine {
         let gas = last.map(|receipt| self.gas(identity, expected.key, receipt)).transpose()?.flatten();
         let is_mined = last.is_some();
         // In a block that can be taken back it may yet move the money, where it comes before whatever made it revert.
-        let reverted = last.is_some_and(|receipt| !receipt.success);
+        // A call of the escrow has no other way than ours: where it is final without its log, it came to nothing.
+        let is_call = matches!(expected.key.space, NonceSpace::Escrow(_));
+        let reverted = last.is_some_and(|receipt| !receipt.success || is_call);
         let has_reverted = receipt.as_ref().is_some_and(|receipt| !receipt.success);
         let key = key.clone();
         let outcome = observe_after(self.chain.as_ref(), &expected, receipt, settlement.since_block).await?;

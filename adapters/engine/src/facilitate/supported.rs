@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ledger::id::TenantId;
 use serde_json::{Map, json};
+use x402::batch_settlement;
 use x402::exact;
 use x402::identifier;
 use x402::permit2::sponsor;
@@ -26,7 +27,9 @@ impl Engine {
         // Sellers copy it into their terms, and payers sign it: nobody else can settle then.
         let facilitator = json!(role.relayer.address().to_string());
         let upto = Map::from_iter([(upto::FACILITATOR.to_owned(), facilitator)]);
-        let kinds = vec![kind(exact::SCHEME, None), kind(upto::SCHEME, Some(upto))];
+        // No `receiverAuthorizer`: whoever asked for it could give a seller's unclaimed money back to its payer. Sellers sign.
+        let channels = kind(batch_settlement::SCHEME, None);
+        let kinds = vec![kind(exact::SCHEME, None), kind(upto::SCHEME, Some(upto)), channels];
         let signers = BTreeMap::from([(
             "eip155:*".to_owned(),
             role.relayers().map(|relayer| relayer.address().to_string()).collect(),

@@ -152,6 +152,7 @@ impl Chain for SimNode {
                 effective_gas_price: GAS_PRICE,
                 transfers: found.transfers(),
                 used: used_nonce(found).into_iter().collect(),
+                channels: Vec::new(),
             }))
         })
         .await

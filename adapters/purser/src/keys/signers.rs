@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use engine::ports::{MandateSigner, SignError, WalletSigner};
-use ledger::spend::{PERMIT2, Spend, SpendState};
+use ledger::spend::{ESCROW_CALL, PERMIT2, Spend, SpendState};
 use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
@@ -77,6 +77,7 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
     let space = match key.space {
         NonceSpace::Eip3009 => None,
         NonceSpace::Permit2 => Some(PERMIT2),
+        NonceSpace::Escrow(_) => Some(ESCROW_CALL),
     };
     let at_most = expected.charge == Charge::AtMost;
     // What a settled charge took says no more what was signed for; the offer does, which the spend names.

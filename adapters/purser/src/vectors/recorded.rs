@@ -2,6 +2,7 @@
 //! verifies, at a time within its window, and its recorded header reads as the same payment.
 
 use serde_json::Value;
+use x402::batch_settlement;
 use x402::exact::Checked;
 use x402::network::{Asset, AssetTable, NetworkNames, TransferMethod};
 use x402::scheme;
@@ -10,12 +11,13 @@ use x402::wire::{PaymentPayload, PaymentRequirements, read_header, v1};
 use super::{Line, Passed};
 
 /// Name, payload, requirements, and the header where one was recorded.
-const PAYMENTS: [(&str, &str, &str, &str); 5] = [
+const PAYMENTS: [(&str, &str, &str, &str); 6] = [
     ("exact", "/paymentPayload", "/paymentRequirements", "/PAYMENT-SIGNATURE"),
     ("settled", "/settledExample/paymentPayload", "/settledExample/paymentPayload/accepted", ""),
     ("permit2", "/exact_permit2_py/p", "/exact_permit2_py/rq", ""),
     ("upto", "/upto_py/p", "/upto_py/uq", ""),
     ("permit2", "/permit2", "/permit2Requirements", ""),
+    ("batch-settlement", "/deposit", "/requirements", ""),
 ];
 const AUTH_CAPTURE: &str = "/authCapturePayload";
 
@@ -76,7 +78,11 @@ fn verify(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Resul
 
 /// The trusted table, and the local chain's token as the requirements state it.
 fn assets(requirements: &PaymentRequirements) -> Result<AssetTable, String> {
-    let terms = scheme::terms(requirements).map_err(|refusal| refusal.code().to_owned())?;
+    let terms = match requirements.scheme.as_str() {
+        batch_settlement::SCHEME => batch_settlement::terms(requirements),
+        _ => scheme::terms(requirements),
+    };
+    let terms = terms.map_err(|refusal| refusal.code().to_owned())?;
     let mut table = AssetTable::trusted();
     if table.find(terms.network, terms.token).is_none() {
         let (name, version) = (terms.domain.name, terms.domain.version);

@@ -198,6 +198,123 @@ super::abouts! { Reason,
     SimulationFailed =>
         "Tried on the chain's present state, the transfer would fail.",
         "Look at the message; then try again, or sign anew.";
+    BatchScheme =>
+        "This is no payment through a channel.",
+        "Pay by an offer of scheme `batch-settlement`.";
+    BatchNetworkMismatch =>
+        "The channel is on another chain.",
+        "Use the chain of the offer.";
+    BatchMissingDomain =>
+        "The offer leaves out the token's EIP-712 name or version.",
+        "State both under `extra`.";
+    BatchPayloadType =>
+        "Messages of this type are not taken here.",
+        "Verify deposits, vouchers and refunds; settle deposits, claims, sweeps and completed refunds.";
+    BatchDepositPayload =>
+        "A part of the deposit is missing or cannot be read.",
+        "Send channel, voucher and deposit as the scheme has them.";
+    BatchVoucherPayload =>
+        "A part of the voucher is missing or cannot be read.",
+        "Send channel and voucher as the scheme has them.";
+    BatchRefundPayload =>
+        "A part of the refund is missing or cannot be read.",
+        "Send channel and voucher, and whoever is paid the rest.";
+    BatchClaimPayload =>
+        "A part of the claim is missing or cannot be read, or it claims more than its vouchers say.",
+        "Send 1 to 100 vouchers, each with a total within it.";
+    BatchSettlePayload =>
+        "A sweep has a receiver and a token.",
+        "Send both as addresses.";
+    BatchErc3009Required =>
+        "A deposit is moved by EIP-3009 here, and by nothing else.",
+        "Sign `receiveWithAuthorization` to the collector.";
+    BatchChannelIdInvalid =>
+        "The channel's name is none.",
+        "Send `0x` and 64 hexadecimal digits.";
+    BatchChannelIdMismatch =>
+        "These parameters are another channel.",
+        "Name the channel by the hash of its own parameters on this chain.";
+    BatchReceiverMismatch =>
+        "The channel pays somebody else.",
+        "Open one to the `payTo` of the offer.";
+    BatchReceiverAuthorizerMismatch =>
+        "Somebody else authorizes claims of this channel, or the offer names nobody.",
+        "Use the `extra.receiverAuthorizer` of the offer.";
+    BatchTokenMismatch =>
+        "The channel holds another token.",
+        "Open one for the asset of the offer.";
+    BatchWithdrawDelayMismatch =>
+        "The payer could withdraw after another time, or the offer names none.",
+        "Use the `extra.withdrawDelay` of the offer.";
+    BatchWithdrawDelayOutOfRange =>
+        "The escrow takes no such delay.",
+        "Use 900 to 2,592,000 seconds.";
+    BatchVoucherSignature =>
+        "The voucher is not signed by whoever the channel names.",
+        "Sign it with the payer authorizer's key.";
+    BatchReceiveSignature =>
+        "The deposit is not signed by its payer.",
+        "Sign exactly what is sent, in the token's domain.";
+    BatchValidBefore =>
+        "The deposit's time is over, or too far away.",
+        "Sign one that ends within `maxTimeoutSeconds`.";
+    BatchValidAfter =>
+        "The deposit's time has not come.",
+        "Present it later.";
+    BatchFactoryNotAllowed =>
+        "The payer's wallet is not there, and its factory is not called here.",
+        "Deploy the wallet first.";
+    BatchWalletDeployment =>
+        "The payer's wallet is not there, and its factory does not make it.",
+        "Deploy the wallet first.";
+    BatchChannelNotFound =>
+        "The channel has no money.",
+        "Deposit into it first.";
+    BatchExceedsBalance =>
+        "The voucher is over more than the channel has.",
+        "Deposit more, or sign for less.";
+    BatchBelowClaimed =>
+        "That much is claimed from the channel already.",
+        "Sign for more than what is claimed.";
+    BatchInsufficientBalance =>
+        "The payer does not have that much.",
+        "Fund the payer, or deposit less.";
+    BatchAuthorizerNotConfigured =>
+        "Claims and refunds are signed for nobody here.",
+        "Send the signature of the receiver's authorizer.";
+    BatchDepositSimulation =>
+        "The deposit would fail now, or was made already.",
+        "Read the message; look for the deposit on the chain before another is signed.";
+    BatchClaimSimulation =>
+        "The escrow would refuse this claim now.",
+        "Check vouchers, balances and the authorizer's signature.";
+    BatchSettleSimulation =>
+        "The escrow would refuse this sweep now.",
+        "Look whether the token can move to the receiver.";
+    BatchRefundSimulation =>
+        "The escrow would refuse this refund now.",
+        "Sign with the channel's refund nonce of now, and the amount that is sent.";
+    BatchDepositFailed =>
+        "The deposit is in a block and failed.",
+        "Sign another one.";
+    BatchClaimFailed =>
+        "The claim is in a block and claimed nothing.",
+        "Look at the channel's state, and claim again.";
+    BatchSettleFailed =>
+        "The sweep is in a block and moved nothing.",
+        "Look what is due, and sweep again.";
+    BatchRefundFailed =>
+        "The refund is in a block and gave nothing back.",
+        "Look at the channel's state, and sign another one.";
+    BatchNothingToSettle =>
+        "Everything that was claimed has been swept.",
+        "Claim vouchers first.";
+    BatchRefundAmount =>
+        "A refund is of more than zero, in digits.",
+        "State the amount in atomic units, or leave it out.";
+    BatchRefundNoBalance =>
+        "Nothing is left in the channel to give back.",
+        "Nothing needs to be done.";
     TransactionFailed =>
         "The settlement was mined and moved no money.",
         "Present the payment again while it is valid, or sign a new one.";
