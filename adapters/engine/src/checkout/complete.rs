@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use commerce::checkout::{Order, Protocol, Status};
 use commerce::store::Written;
 use commerce::ucp::mandate::MandateError;
-use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
+use ledger::id::{AuthMethod, BudgetId, Caller, CallerKind, Digest};
+use mandates::chain;
 use mandates::jws::Jws;
 use mandates::mandate::Family;
 use mandates::rejection::Rejection;
@@ -56,6 +57,8 @@ pub trait Tokens: Send + Sync {
     fn knows(&self, handler: &str) -> bool;
     /// Paid, or the reason why not. Silence is neither.
     async fn redeem(&self, redemption: &Redemption<'_>) -> Relayed<Result<(), String>>;
+    /// Whether an order was paid by any of them: asked by whoever finds one that nobody finished.
+    async fn has_paid(&self, order: &str) -> Relayed<bool>;
 }
 
 const AP2_HANDLER_ID: &str = "ap2";
@@ -72,6 +75,19 @@ impl Presented {
 enum Means<'a> {
     Mandates { checkout: &'a str, payment: &'a str, signed: &'a Signed },
     Token { handler: &'a str, token: &'a str },
+}
+
+impl Means<'_> {
+    /// What is written down before anything is used up, so that whoever finds it finds what became of it.
+    fn claim(&self, presented: &Presented) -> String {
+        let digest = presented.digest();
+        let Self::Mandates { checkout, payment, .. } = self else { return digest };
+        let under = |mandate: &str| chain::claimed(mandate).ok().map(|names| BudgetId(*names.under.as_bytes()));
+        match (under(checkout), under(payment)) {
+            (Some(checkout), Some(payment)) => format!("{digest} {checkout} {payment}"),
+            _ => digest,
+        }
+    }
 }
 
 /// What came of it: receipts where mandates paid.
@@ -105,11 +121,11 @@ impl Engine {
                     Ok(session) => session,
                     Err(refused) => return self.turned_away(shopping, &refused.into(), from).await,
                 };
-                next.claim = Some(presented.digest());
-                let (write, key) = (next.write(revision)?, shopping.key_write(from, None));
+                next.claim = Some(means.claim(presented));
+                let (write, key) = (next.write(revision, shopping)?, shopping.key_write(from, None));
                 match shopping.sessions.write(&shopping.call.tenant, Some(write), key).await? {
                     Written::Done => (next, revision.saturating_add(1)),
-                    Written::SessionMoved | Written::KeyTaken => return Ok(None),
+                    Written::SessionMoved | Written::KeyTaken | Written::TooMany => return Ok(None),
                 }
             }
         };
@@ -132,7 +148,7 @@ impl Engine {
         from: Option<i64>,
     ) -> Result<Option<Reply>, EngineError> {
         let reply = reply::refused(shopping.call.protocol, refused);
-        match shopping.key_write(from, Some(&reply)) {
+        match shopping.refusal_write(from, &reply) {
             Some(key) => {
                 let written = shopping.sessions.write(&shopping.call.tenant, None, Some(key)).await?;
                 Ok((written == Written::Done).then_some(reply))
@@ -144,7 +160,7 @@ impl Engine {
     /// What is not known is worked on by whoever comes next, at once. Where this cannot be said, the lease runs out.
     async fn let_go(&self, shopping: &Shopping<'_>, taken: Option<i64>) {
         let Some(mut key) = shopping.key_write(taken, None) else { return };
-        key.now.at = 0;
+        key.now.at = shopping.now.saturating_sub(super::LEASE_SECONDS);
         if let Err(error) = shopping.sessions.write(&shopping.call.tenant, None, Some(key)).await {
             tracing::warn!(tenant = %shopping.call.tenant, "the key of a checkout was not let go: {error}");
         }
@@ -159,7 +175,7 @@ impl Engine {
     ) -> Result<Result<Means<'a>, Refused>, EngineError> {
         let session = document.session.at(shopping.now);
         let is_claimed = session.status == Status::CompleteInProgress;
-        if is_claimed && document.claim.as_ref() != Some(&presented.digest()) {
+        if is_claimed && !document.is_claimed_with(&presented.digest()) {
             return Ok(Err(Refused::Busy));
         }
         if !is_claimed && let Err(refused) = session.claimed(shopping.now, order(shopping, document)) {
@@ -354,7 +370,8 @@ impl Engine {
         let next = self.signed(shopping, next).await?;
         let reply = reply::session(status, protocol, &next, shop);
         let key = shopping.key_write(taken, Some(&reply));
-        let written = shopping.sessions.write(&shopping.call.tenant, Some(next.write(revision)?), key).await?;
+        let session = next.write(revision, shopping)?;
+        let written = shopping.sessions.write(&shopping.call.tenant, Some(session), key).await?;
         // Somebody with the same went on with it meanwhile: what they wrote is shown.
         Ok((written == Written::Done).then_some(reply))
     }

@@ -28,6 +28,8 @@ pub struct DevOptions {
     pub acquirer: Option<String>,
     /// Roots that the shop trusts beside this service's own, as JWKs.
     pub shop_roots: Vec<mandates::json::Object>,
+    /// How many unbought checkouts a caller or an address may have; as many as in any shop where nothing is said.
+    pub shop_sessions_max: Option<u64>,
     /// How payments are carried.
     pub facilitate: Option<FacilitateConfig>,
 }

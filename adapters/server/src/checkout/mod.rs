@@ -4,9 +4,9 @@
 //! A bearer token is enough to open a checkout, and UCP asks for none: nothing is bought by it. What pays is a mandate,
 //! and that is bound to its audience and nonce.
 
-mod acp;
+pub(crate) mod acp;
 pub mod sandbox;
-mod ucp;
+pub(crate) mod ucp;
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use mandates::json::Object;
 use serde_json::Value;
 
 use crate::App;
+use crate::limits::Peer;
 use crate::problem::Problem;
 
 /// Longest `Idempotency-Key` and `Request-Id`, in bytes.
@@ -54,7 +55,7 @@ pub enum NoProfile {
 }
 
 #[derive(Clone)]
-struct Doors {
+pub(crate) struct Doors {
     app: App,
     setup: Setup,
 }
@@ -107,6 +108,11 @@ fn name(headers: &HeaderMap, header: &HeaderName) -> Result<Option<String>, Stri
         Ok(text) if is_name => Ok(Some(text.to_owned())),
         _ => Err(format!("{header} has 1 to {NAME_BYTES_MAX} printable characters; {} bytes came", bytes.len())),
     }
+}
+
+/// Where somebody calls from who does not prove who they are. Whoever is in this process has no address.
+fn address(parts: &Parts) -> String {
+    parts.extensions.get::<Peer>().map_or_else(|| "address:none".to_owned(), |peer| format!("address:{peer}"))
 }
 
 fn key(parts: &Parts, text: String, fingerprint: Digest) -> Key {
