@@ -9,7 +9,7 @@ use crate::harness::shop::{intent, new_key};
 use crate::harness::text;
 use crate::harness::vault::{DELEGATE, VERSION, merge, post, request, with_card};
 
-async fn session(platform: &Platform, items: u64) -> Value {
+pub(super) async fn session(platform: &Platform, items: u64) -> Value {
     let body =
         json!({ "line_items": [{ "id": "gift_card", "quantity": items }], "currency": "usd", "capabilities": {} });
     let answer = platform.acp(Method::POST, "", Some(body)).await;
@@ -17,7 +17,7 @@ async fn session(platform: &Platform, items: u64) -> Value {
     answer.body
 }
 
-async fn token(platform: &Platform, mandate: &str, session: &Value, cents: u64, differing: Value) -> String {
+pub(super) async fn token(platform: &Platform, mandate: &str, session: &Value, cents: u64, differing: Value) -> String {
     let handler = &session["capabilities"]["payment"]["handlers"][0];
     let mut body = request(mandate, cents, differing);
     let allowance = json!({ "merchant_id": handler["config"]["merchant_id"], "checkout_session_id": session["id"] });
@@ -27,7 +27,7 @@ async fn token(platform: &Platform, mandate: &str, session: &Value, cents: u64, 
     post(&url, &platform.shop.agent, &headers, body.to_string().into_bytes()).await.token()
 }
 
-async fn complete(platform: &Platform, session: &Value, token: &str, key: &str) -> Answer {
+pub(super) async fn complete(platform: &Platform, session: &Value, token: &str, key: &str) -> Answer {
     let instrument = json!({ "type": "card", "credential": { "type": "spt", "token": token } });
     let body = json!({ "payment_data": { "handler_id": "card_tokenized", "instrument": instrument } });
     let path = format!("/{}/complete", text(session, "id"));

@@ -108,7 +108,8 @@ impl DevService {
         ring.provide(&Slot::all(&config)).await.map_err(|error| say(&error))?;
         let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
         let roots = KeySet::new(provider).map_err(|error| say(&error))?;
-        shop::furnish(&mut config, &home, &roots, &options)?;
+        shop::furnish(&mut config, &home, &roots, &options.shop_roots)?;
+        shop::limit(&mut config, options.shop_sessions_max);
         config.bearer = options.bearer.unwrap_or(config.bearer);
         config.limits = options.limits.unwrap_or(config.limits);
         let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| say(&error))?;

@@ -9,12 +9,10 @@
 //!
 //! What is refused in step 3 is over: the session is open again. What is not known stays claimed.
 
-use async_trait::async_trait;
 use commerce::checkout::{Order, Protocol, Status};
 use commerce::store::Written;
 use commerce::ucp::mandate::MandateError;
-use ledger::id::{AuthMethod, BudgetId, Caller, CallerKind, Digest};
-use mandates::chain;
+use ledger::id::{AuthMethod, Caller, CallerKind};
 use mandates::jws::Jws;
 use mandates::mandate::Family;
 use mandates::rejection::Rejection;
@@ -22,73 +20,14 @@ use mandates::sd_jwt::SdJwt;
 use mandates::verify::{Closed, Facts};
 
 use super::document::{Document, Receipts, Signed};
+use super::means::{Means, Presented, Redemption};
 use super::{Refused, Reply, Shopping, reply};
 use crate::error::EngineError;
 use crate::ports::Relayed;
 use crate::verify::{Acceptance, VerifyRequest};
 use crate::{Engine, Identity};
 
-/// What a request to complete brings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Presented {
-    /// The payment handler's id.
-    pub handler: Option<String>,
-    /// What pays: with handler `ap2`, the closed payment mandate.
-    pub token: Option<String>,
-    pub checkout_mandate: Option<String>,
-}
-
-/// What a token is taken for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redemption<'a> {
-    pub handler: &'a str,
-    pub token: &'a str,
-    pub session: &'a str,
-    pub order: &'a str,
-    /// In minor units.
-    pub amount: u64,
-    pub currency: &'a str,
-}
-
-/// Tokens of payment handlers other than `ap2` and this service's vault. Taking one again for its order is the same.
-#[async_trait]
-pub trait Tokens: Send + Sync {
-    /// Whether there is such a handler.
-    fn knows(&self, handler: &str) -> bool;
-    /// Paid, or the reason why not. Silence is neither.
-    async fn redeem(&self, redemption: &Redemption<'_>) -> Relayed<Result<(), String>>;
-    /// Whether an order was paid by any of them: asked by whoever finds one that nobody finished.
-    async fn has_paid(&self, order: &str) -> Relayed<bool>;
-}
-
 const AP2_HANDLER_ID: &str = "ap2";
-
-impl Presented {
-    fn digest(&self) -> String {
-        let parts =
-            [&self.handler, &self.token, &self.checkout_mandate].map(|part| part.as_deref().unwrap_or_default());
-        Digest::of_parts("purser/checkout-presented/1", &parts.map(str::as_bytes)).to_string()
-    }
-}
-
-/// How it is going to be paid, once it was looked at.
-enum Means<'a> {
-    Mandates { checkout: &'a str, payment: &'a str, signed: &'a Signed },
-    Token { handler: &'a str, token: &'a str },
-}
-
-impl Means<'_> {
-    /// What is written down before anything is used up, so that whoever finds it finds what became of it.
-    fn claim(&self, presented: &Presented) -> String {
-        let digest = presented.digest();
-        let Self::Mandates { checkout, payment, .. } = self else { return digest };
-        let under = |mandate: &str| chain::claimed(mandate).ok().map(|names| BudgetId(*names.under.as_bytes()));
-        match (under(checkout), under(payment)) {
-            (Some(checkout), Some(payment)) => format!("{digest} {checkout} {payment}"),
-            _ => digest,
-        }
-    }
-}
 
 /// What came of it: receipts where mandates paid.
 pub(super) enum Outcome {

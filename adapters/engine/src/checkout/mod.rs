@@ -8,12 +8,13 @@
 //! What nobody touches is looked at all the same: a session that was being paid for when a process died ends by what the
 //! book says of it, and what is over is taken out.
 //!
-//! Read in this order: here, [`document`] (what lies in the database), [`complete`] (how it is paid), [`card`] (by a vault
+//! Read in this order: here, [`document`] (what lies in the database), [`complete`] (how it is paid), [`means`] (with what), [`card`] (by a vault
 //! token), [`sweep`], [`reply`].
 
 mod card;
 mod complete;
 mod document;
+mod means;
 mod reply;
 mod sweep;
 
@@ -25,8 +26,8 @@ use commerce::ucp::negotiate::Active;
 use ledger::id::{Digest, PrincipalId, TenantId};
 use std::sync::Arc;
 
-pub use self::complete::{Presented, Redemption, Tokens};
 use self::document::Document;
+pub use self::means::{Presented, Redemption, Tokens};
 pub use self::reply::Reply;
 use crate::Engine;
 use crate::error::EngineError;

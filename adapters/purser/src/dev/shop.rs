@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use commerce::checkout::Off;
+use mandates::json::Object;
 use mandates::keys::KeySet;
 use serde_json::{Value, json};
 
-use super::{DevOptions, DevService, Home};
+use super::{DevService, Home};
 use crate::config::{CodeConfig, Config, ProductConfig, RateOfShop, ShopConfig, thirty_days, two_thousand};
 use crate::keys::random_bytes;
 use crate::world::MERCHANT;
@@ -69,20 +70,26 @@ pub(crate) fn catalogue() -> ShopConfig {
 }
 
 /// The shop takes mandates of this service's people, as a shop elsewhere would, by a trust file; and play money.
-pub(super) fn furnish(config: &mut Config, home: &Home, roots: &KeySet, options: &DevOptions) -> Result<(), String> {
+pub(super) fn furnish(config: &mut Config, home: &Home, roots: &KeySet, others: &[Object]) -> Result<(), String> {
     let of = |name: &str, jwks: Value| json!({ "name": name, "for": ["payment", "checkout"], "jwks": jwks });
     let mut entries = vec![of("home", Value::Object(roots.to_jwks()))];
-    if !options.shop_roots.is_empty() {
-        entries.push(of("others", json!({ "keys": options.shop_roots })));
+    if !others.is_empty() {
+        entries.push(of("others", json!({ "keys": others })));
     }
     let file = home.write("shop-trust.json", json!({ "roots": entries }).to_string().as_bytes())?;
     for tenant in &mut config.tenants {
         let Some(shop) = &mut tenant.shop else { continue };
-        shop.sessions_max = options.shop_sessions_max.unwrap_or(shop.sessions_max);
         shop.sandbox_secret = Some(hex::encode(random_bytes().map_err(|error| error.to_string())?));
         tenant.trust = Some(file.clone());
     }
     Ok(())
+}
+
+/// How many checkouts one caller or address may have in it.
+pub(super) fn limit(config: &mut Config, sessions_max: Option<u64>) {
+    for shop in config.tenants.iter_mut().filter_map(|tenant| tenant.shop.as_mut()) {
+        shop.sessions_max = sessions_max.unwrap_or(shop.sessions_max);
+    }
 }
 
 impl DevService {
