@@ -234,7 +234,7 @@ async fn nobody_fills_the_shop_and_what_is_over_is_taken_out() {
     let path = format!("/{}", text(&ours[2], "id"));
     let mut written = 0;
     let refused = loop {
-        let answer = platform.ucp(Method::PUT, &path, Some(ucp_items("gift_card", 1 + written % 2))).await;
+        let answer = platform.ucp(Method::PUT, &path, Some(ucp_items("gift_card", 2 - written % 2))).await;
         if answer.status != 200 {
             break answer;
         }
