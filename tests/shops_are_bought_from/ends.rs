@@ -167,8 +167,9 @@ async fn by_mandate(platform: &Platform, now: i64) {
         if claim.is_some() {
             let (checkout, payment) =
                 (platform.single(&shown, &Default::default()), platform.single_payment(&shown, "c"));
-            let done = platform.ucp(Method::POST, &format!("/{id}/complete"), Some(ucp_mandates(&checkout, &payment)));
-            assert_eq!(text(&done.await.body, "status"), "completed");
+            let body = Some(ucp_mandates(&checkout, &payment));
+            let done = platform.ucp(Method::POST, &format!("/{id}/complete"), body).await;
+            assert_eq!(text(&done.body, "status"), "completed", "{}", done.body);
         }
     }
 }
