@@ -38,7 +38,7 @@ pub(crate) async fn delegate(
     let version = only(&headers, VERSION).map_err(|()| several("API-Version"))?;
     negotiate(version).map_err(|refusal| Problem::from(EngineError::from(refusal)))?;
     timestamp(&headers).map_err(|why| Problem::invalid("Timestamp", why))?;
-    let key = key(&headers)?.to_owned();
+    let key = key(&headers)?;
     let kind = only(&headers, header::CONTENT_TYPE.as_str()).map_err(|()| several("Content-Type"))?;
     let is_json = kind.is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim() == "application/json");
     if !is_json {
@@ -54,15 +54,15 @@ pub(crate) async fn delegate(
     read.check_apart_from("the header Idempotency-Key", &key).map_err(|refusal| refused(refusal.into()))?;
     let delegation = Delegation { request: &read, key: &key, mandate };
     let delegated = app.engine.delegate_payment(&identity, &delegation).await.map_err(refused)?;
-    Ok(said(&delegated, &key))
+    Ok(said(&delegated, headers.get(KEY)))
 }
 
-fn said(delegated: &Delegated, key: &str) -> Response {
+fn said(delegated: &Delegated, key: Option<&HeaderValue>) -> Response {
     let body = json!({ "id": delegated.token, "created": delegated.created, "metadata": delegated.metadata });
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
     let headers = response.headers_mut();
-    if let Ok(key) = HeaderValue::from_str(key) {
-        headers.insert(KEY, key);
+    if let Some(key) = key {
+        headers.insert(KEY, key.clone());
     }
     if delegated.is_replay {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
@@ -80,21 +80,24 @@ pub(crate) fn timestamp(headers: &HeaderMap) -> Result<(), String> {
     }
 }
 
-/// One key of 1 to 255 characters.
-pub(super) fn key(headers: &HeaderMap) -> Result<&str, Problem> {
+/// One key of 1 to 255 characters. It is opaque: bytes beyond ASCII are characters of their own.
+pub(super) fn key(headers: &HeaderMap) -> Result<String, Problem> {
     let required = |detail: String| {
         let mut problem = Problem::new(StatusCode::BAD_REQUEST, "idempotency_key_required", detail);
         problem.field = Some("Idempotency-Key".into());
         problem
     };
-    match only(headers, KEY) {
-        Ok(Some(key)) if !key.is_empty() && key.chars().count() <= KEY_CHARS_MAX => Ok(key),
-        Ok(found) => {
-            let found = found.map_or(0, |key| key.chars().count());
-            Err(required(format!("an Idempotency-Key of 1 to {KEY_CHARS_MAX} characters was expected, {found} came")))
-        }
-        Err(()) => Err(required("one Idempotency-Key was expected, several came, or one that is no text".into())),
+    let mut values = headers.get_all(KEY).iter();
+    let (found, None) = (values.next().map_or(&[][..], HeaderValue::as_bytes), values.next()) else {
+        return Err(required("one Idempotency-Key was expected, several came".into()));
+    };
+    if (1..=KEY_CHARS_MAX).contains(&found.len()) && !found.iter().any(u8::is_ascii_control) {
+        return Ok(found.iter().copied().map(char::from).collect());
     }
+    let found = found.len();
+    Err(required(format!(
+        "an Idempotency-Key of 1 to {KEY_CHARS_MAX} characters, no controls among them, was expected, {found} came"
+    )))
 }
 
 /// The header's text, where it stands once.

@@ -66,7 +66,7 @@ pub(crate) async fn capture(
         amount: Amount::new(body.amount.into()),
         currency: &body.currency.to_ascii_uppercase(),
         checkout_session_id: &body.checkout_session_id,
-        key: key(&headers)?,
+        key: &key(&headers)?,
     };
     let redeemed = app.engine.redeem(&identity, &redemption).await?;
     let mut response = match &redeemed.answer {
@@ -116,7 +116,7 @@ pub(crate) async fn refund(
     headers: HeaderMap,
     Body(body): Body<RefundBody>,
 ) -> Result<Response, Problem> {
-    let (token, amount, key) = (body.token.as_str(), Amount::new(body.amount.into()), key(&headers)?);
+    let (token, amount, key) = (body.token.as_str(), Amount::new(body.amount.into()), &*key(&headers)?);
     let refunded = app.engine.refund_capture(&identity, &Refunding { token, amount, key }).await?;
     Ok(ok(view_json(&refunded, app.engine.clock.now().0)))
 }
