@@ -59,6 +59,14 @@ fn malformed() -> Vec<(Value, u16, &'static str, &'static str)> {
         (allowed(json!({ "max_amount": 20.5 })), 400, "invalid_request", "$.allowance.max_amount"),
         (allowed(json!({ "max_amount": 0 })), 422, "amount_zero", "$.allowance.max_amount"),
         (allowed(json!({ "max_amount": -1 })), 422, "amount_zero", "$.allowance.max_amount"),
+        // Integers without end are the schema's; what it has is never malformed.
+        (allowed(json!({ "max_amount": u64::MAX })), 422, "invalid_request", "$.allowance.max_amount"),
+        (
+            json!({ "risk_signals": [{ "type": "card_testing", "score": u64::MAX, "action": "authorized" }] }),
+            422,
+            "invalid_request",
+            "$",
+        ),
         (allowed(json!({ "currency": "USD" })), 400, "invalid_request", "$.allowance.currency"),
         (allowed(json!({ "merchant_id": "m".repeat(257) })), 400, "invalid_request", "$.allowance.merchant_id"),
         (allowed(json!({ "expires_at": "tomorrow" })), 400, "invalid_request", "$.allowance.expires_at"),
@@ -125,6 +133,7 @@ async fn what_is_no_allowance_within_a_mandate_is_refused_and_holds_nothing() {
             "idempotency_key_required",
         ),
         (vec![("API-Version", VERSION), ("Idempotency-Key", PAN)], 422, "card_number_misplaced"),
+        (vec![("API-Version", VERSION), ("Idempotency-Key", "a"), ("Timestamp", "yesterday")], 400, "invalid_request"),
         (vec![("Idempotency-Key", "a")], 400, "missing_api_version"),
         (vec![("API-Version", "2025-09-29"), ("Idempotency-Key", "a")], 400, "unsupported_api_version"),
     ] {

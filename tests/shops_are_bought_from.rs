@@ -3,6 +3,8 @@
 
 mod acp;
 mod cards;
+mod ends;
+mod one_budget;
 mod schemas;
 
 use mandates::keys::{KeySet, LocalKey};

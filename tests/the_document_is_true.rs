@@ -1,10 +1,16 @@
 //! The OpenAPI document against the running service, by an unmodified foreign fuzzer: no server error, no status, media
-//! type or body that the document does not name, whoever calls; and nothing is held afterwards.
+//! type or body that the document does not name, whoever calls; and nothing is held afterwards. And the official documents of
+//! ACP against the same: there a request that its schema has is not called malformed either, and one that it has not is
+//! never taken.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
 
 use crate::harness::process::{Service, run};
-use crate::harness::{foreign, text};
+use crate::harness::vault::in_seconds;
+use crate::harness::{foreign, root, text};
 
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
                       unsupported_method";
@@ -36,6 +42,14 @@ fn spends(dev: &Service) -> serde_json::Value {
     })
 }
 
+/// How many operations were tried, where nothing was found.
+fn tested(output: &Output, of: &str) -> usize {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{of}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    let tested = said.lines().find_map(|line| line.trim().strip_prefix("Tested: "));
+    tested.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{said}"))
+}
+
 #[test]
 fn a_foreign_fuzzer_finds_nothing_that_the_document_does_not_say() {
     let dev = Service::dev();
@@ -45,24 +59,83 @@ fn a_foreign_fuzzer_finds_nothing_that_the_document_does_not_say() {
     let before = spends(&dev);
     // The user comes last: it may revoke what the others try.
     for role in ["agent", "merchant", "admin", "user"] {
+        let bearer = format!("Authorization: Bearer {}", text(&dev.line[role], "token"));
         let output = Command::new(foreign("schemathesis"))
             .arg("--config-file")
             .arg(&config)
             .args(["run", text(&dev.line, "openapi_url"), "--checks", CHECKS, "--no-color", "--continue-on-failure"])
-            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "30", "--seed", "1"])
-            .args(["-H", &format!("Authorization: Bearer {}", text(&dev.line[role], "token"))])
-            .args(["-H", "Idempotency-Key: fuzz-key"])
+            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "30", "--seed", "1", "--workers", "2"])
+            .args(["-H", &bearer, "-H", "Idempotency-Key: fuzz-key", "-H", "API-Version: 2026-04-17"])
             .current_dir(folder.path())
             .output()
             .expect("schemathesis runs");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "as {role}: {said}{}", String::from_utf8_lossy(&output.stderr));
-        let tested = said.lines().find_map(|line| line.trim().strip_prefix("Tested: "));
-        let tested: usize = tested.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{said}"));
-        assert!(tested >= 30, "as {role}, {tested} operations were tried: {said}");
+        assert!(tested(&output, role) >= 50, "as {role}");
         let after = spends(&dev);
         for figure in ["held", "posted", "payments"] {
             assert_eq!(before[figure], after[figure], "as {role}: nothing is spent or held");
         }
+    }
+}
+
+/// What a request that fits its schema may be answered with: everything but 400. A budget, a price, a card's digits and a
+/// session that is over are beyond any schema.
+const ACCEPTED: &str = r#"["2xx", "401", "403", "404", "405", "409", "422"]"#;
+
+/// A session that is there, so that what is done with one is tried beyond the door.
+fn opened(acp: &Value) -> String {
+    let body = json!({ "line_items": [{ "id": "gift_card" }], "currency": "usd", "capabilities": {} });
+    let request = reqwest::Client::new()
+        .post(format!("{}/checkout_sessions", text(acp, "url")))
+        .bearer_auth(text(acp, "token"))
+        .header("API-Version", "2026-04-17")
+        .header("Idempotency-Key", "opened-first")
+        .json(&body);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let opened: Value = runtime.block_on(async { request.send().await.unwrap().json().await.unwrap() });
+    text(&opened, "id").to_owned()
+}
+
+/// All checks that there are; what of the documents is mended and narrowed for it, and why, is in
+/// `tests/foreign/acp_document.py`.
+#[test]
+fn a_foreign_fuzzer_finds_nothing_that_the_official_documents_of_acp_do_not_say() {
+    let dev = Service::dev();
+    let acp = &dev.line["acp"];
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("schemathesis.toml");
+    let known = format!(
+        "[checks]\npositive_data_acceptance.expected-statuses = {ACCEPTED}\n[[operations]]\n\
+         include-path-regex = \"^/checkout_sessions/.checkout_session_id.\"\n\
+         parameters = {{ \"path.checkout_session_id\" = \"{}\" }}\n",
+        opened(acp)
+    );
+    let there = json!({ "products": ["gift_card", "item_123", "bouquet_roses", "gardenias"], "currency": "usd",
+        "merchants": ["shop", "acme"], "until": in_seconds(3_600) });
+    for (name, operations) in [("delegate_payment", 1), ("agentic_checkout", 5)] {
+        // A filter that matches no operation is a warning.
+        std::fs::write(&config, if operations > 1 { known.as_str() } else { known.split("[[").next().unwrap() })
+            .unwrap();
+        let document = folder.path().join(format!("{name}.json"));
+        let mut mending = Command::new(foreign("python"))
+            .arg(root().join("tests/foreign/acp_document.py"))
+            .arg(root().join(format!("fixtures/acp/openapi.{name}.yaml")))
+            .arg(&document)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("python runs");
+        mending.stdin.take().unwrap().write_all(there.to_string().as_bytes()).unwrap();
+        assert!(mending.wait().unwrap().success());
+        let output = Command::new(foreign("schemathesis"))
+            .arg("--config-file")
+            .arg(&config)
+            .arg("run")
+            .arg(&document)
+            .args(["--url", text(acp, "url"), "--checks", "all", "--no-color", "--continue-on-failure"])
+            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--workers", "2"])
+            .args(["-H", &format!("Authorization: Bearer {}", text(acp, "token")), "-H", "API-Version: 2026-04-17"])
+            .current_dir(folder.path())
+            .output()
+            .expect("schemathesis runs");
+        assert_eq!(tested(&output, name), operations);
     }
 }

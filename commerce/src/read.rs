@@ -72,6 +72,11 @@ pub fn required(of: &Object, name: &str, path: &str) -> Result<String, Refusal> 
     })
 }
 
+/// A date and time of RFC 3339.
+pub fn is_moment(text: &str) -> bool {
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).is_ok()
+}
+
 /// One where nothing is said. `2.0` is two, as JSON Schema counts.
 pub fn quantity(of: &Object, path: &str) -> Result<u64, Refusal> {
     let whole = |text: String| match text.split_once('.') {

@@ -29,6 +29,22 @@ pub struct SessionWrite {
     /// The revision that it was read at; zero for a new one.
     pub from: u64,
     pub document: Vec<u8>,
+    /// Unix seconds: when it is looked at, where nobody touches it before. What is done then is said by the document alone.
+    pub due: i64,
+    pub counts: Counts,
+}
+
+/// Whether a session takes one of the places that whoever opened it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// A new one: of at most so many that lie here and were not bought.
+    Against {
+        opener: Digest,
+        most: u64,
+    },
+    AsBefore,
+    /// It was bought.
+    NoMore,
 }
 
 /// What a key stands for from now on.
@@ -49,6 +65,8 @@ pub enum Written {
     SessionMoved,
     /// Somebody else took the key. Nothing was written.
     KeyTaken,
+    /// Whoever opens has all their places taken. Nothing was written.
+    TooMany,
 }
 
 /// How long an answer is kept, in seconds: twice what ACP asks for.
@@ -68,4 +86,13 @@ pub trait Sessions: Send + Sync {
         session: Option<SessionWrite>,
         key: Option<KeyWrite>,
     ) -> Result<Written, StoreError>;
+
+    /// Sessions to be looked at, by id, those that are due longest first; at most `limit`.
+    async fn due(&self, tenant: &TenantId, now: i64, limit: u32) -> Result<Vec<(String, Kept)>, StoreError>;
+
+    /// Takes a session out for good, where it still is as it was read.
+    async fn remove(&self, tenant: &TenantId, id: &str, revision: u64) -> Result<Written, StoreError>;
+
+    /// Takes out every key that is older than [`ANSWER_SECONDS`], answered or given up; how many there were.
+    async fn forget_answers(&self, tenant: &TenantId, now: i64) -> Result<u64, StoreError>;
 }

@@ -67,8 +67,12 @@ fn profile(capabilities: &[&str], key: &LocalKey) -> Value {
 
 impl Platform {
     pub async fn open() -> Self {
+        Self::open_with(DevOptions::default()).await
+    }
+
+    pub async fn open_with(options: DevOptions) -> Self {
         let root = LocalKey::from_random(&[41; 32]).unwrap();
-        let options = DevOptions { shop_roots: vec![root.public().to_jwk()], ..DevOptions::default() };
+        let options = DevOptions { shop_roots: vec![root.public().to_jwk()], ..options };
         let shop = Shop::open_with(options).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

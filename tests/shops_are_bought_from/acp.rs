@@ -28,6 +28,9 @@ async fn what_is_asked_wrongly_is_refused_in_acps_words() {
         (vec![auth, ("api-version", "latest"), key], 400, "unsupported_api_version"),
         (vec![auth, version], 400, "idempotency_key_required"),
         (vec![auth, version, ("idempotency-key", &long)], 400, "idempotency_key_invalid"),
+        (vec![auth, version, key, ("timestamp", "yesterday")], 400, "invalid"),
+        (vec![auth, version, key, ("timestamp", "2026-11-30T10:30:00")], 400, "invalid"),
+        (vec![auth, version, key, ("timestamp", "")], 400, "invalid"),
     ] {
         let answer = platform.send(Method::POST, "/checkout_sessions", &headers, Some(&items("gift_card"))).await;
         assert_eq!(answer.status, status, "{headers:?}: {}", answer.body);
@@ -109,6 +112,20 @@ async fn one_key_is_one_request() {
     for other in [without, two, json!({})] {
         let answer = opened(&platform, &key, other.clone()).await;
         assert_eq!(answer.said(), (422, "idempotency_conflict"), "null is not nothing: {other}");
+    }
+    // A number that no double is: the same where its bytes are.
+    let beyond = |digits: &str| {
+        let mut body = body.clone();
+        body["metadata"] = serde_json::from_str(&format!("{{ \"n\": {digits} }}")).unwrap();
+        body
+    };
+    let (key, first) = (new_key(), opened(&platform, &new_key(), beyond("9007199254740993")).await);
+    assert_eq!(first.status, 201, "{}", first.body);
+    let first = opened(&platform, &key, beyond("9007199254740993")).await;
+    let again = opened(&platform, &key, beyond("9007199254740993")).await;
+    assert_eq!((again.header("idempotent-replayed"), &again.body), (Some("true"), &first.body));
+    for other in ["9007199254740992", "9007199254740994", "9007199254740993.0"] {
+        assert_eq!(opened(&platform, &key, beyond(other)).await.said(), (422, "idempotency_conflict"), "{other}");
     }
     // What was refused is refused again under its key, also where it would be good by now.
     let refused = new_key();

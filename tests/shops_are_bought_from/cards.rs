@@ -9,7 +9,7 @@ use crate::harness::shop::{intent, new_key};
 use crate::harness::text;
 use crate::harness::vault::{DELEGATE, VERSION, merge, post, request, with_card};
 
-async fn session(platform: &Platform, items: u64) -> Value {
+pub(super) async fn session(platform: &Platform, items: u64) -> Value {
     let body =
         json!({ "line_items": [{ "id": "gift_card", "quantity": items }], "currency": "usd", "capabilities": {} });
     let answer = platform.acp(Method::POST, "", Some(body)).await;
@@ -17,7 +17,7 @@ async fn session(platform: &Platform, items: u64) -> Value {
     answer.body
 }
 
-async fn token(platform: &Platform, mandate: &str, session: &Value, cents: u64, differing: Value) -> String {
+pub(super) async fn token(platform: &Platform, mandate: &str, session: &Value, cents: u64, differing: Value) -> String {
     let handler = &session["capabilities"]["payment"]["handlers"][0];
     let mut body = request(mandate, cents, differing);
     let allowance = json!({ "merchant_id": handler["config"]["merchant_id"], "checkout_session_id": session["id"] });
@@ -27,7 +27,7 @@ async fn token(platform: &Platform, mandate: &str, session: &Value, cents: u64, 
     post(&url, &platform.shop.agent, &headers, body.to_string().into_bytes()).await.token()
 }
 
-async fn complete(platform: &Platform, session: &Value, token: &str, key: &str) -> Answer {
+pub(super) async fn complete(platform: &Platform, session: &Value, token: &str, key: &str) -> Answer {
     let instrument = json!({ "type": "card", "credential": { "type": "spt", "token": token } });
     let body = json!({ "payment_data": { "handler_id": "card_tokenized", "instrument": instrument } });
     let path = format!("/{}/complete", text(session, "id"));
@@ -71,4 +71,38 @@ async fn a_session_is_completed_by_a_token_for_its_card_and_by_no_other() {
     assert_eq!(text(&second.body, "status"), "completed", "{}", second.body);
     assert_eq!(figures(&platform.shop, &mandate).await, ("1.99".into(), "2.00".into()));
     platform.shop.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_gave_is_not_kept_under_its_key() {
+    let platform = Platform::open().await;
+    let mandate = platform.shop.mandate(intent()).await;
+    let bought = session(&platform, 1).await;
+    let cards = purser::acquirer::simulator::cards();
+    let lost = token(&platform, &mandate, &bought, 100, with_card(text(&cards, "lost_answer"))).await;
+    let key = new_key();
+    let unknown = complete_once(&platform, &bought, &lost, &key).await;
+    assert_eq!((unknown.0, unknown.1["code"].as_str()), (503, Some("outcome_unknown")), "{}", unknown.1);
+    let started = std::time::Instant::now();
+    let done = loop {
+        let (status, body) = complete_once(&platform, &bought, &lost, &key).await;
+        if status == 200 {
+            break body;
+        }
+        assert!([409, 503].contains(&status) && started.elapsed().as_secs() < 20, "{status}: {body}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    assert_eq!(text(&done, "status"), "completed", "{done}");
+    assert_eq!(figures(&platform.shop, &mandate).await, ("0.00".into(), "1.00".into()), "captured once");
+    platform.shop.service.stop().await;
+}
+
+/// The same without the platform's belief that nothing breaks.
+async fn complete_once(platform: &Platform, session: &Value, token: &str, key: &str) -> (u16, Value) {
+    let instrument = json!({ "type": "card", "credential": { "type": "spt", "token": token } });
+    let body = json!({ "payment_data": { "handler_id": "card_tokenized", "instrument": instrument } });
+    let path = format!("/checkout_sessions/{}/complete", text(session, "id"));
+    let headers = [("API-Version", VERSION), ("Idempotency-Key", key)];
+    let answer = post(&platform.shop.url(&path), &platform.shop.agent, &headers, body.to_string().into_bytes()).await;
+    (answer.status, answer.body)
 }

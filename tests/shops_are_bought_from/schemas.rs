@@ -4,6 +4,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::checkout::{Platform, ucp_items, validated};
+use crate::harness::shop::new_key;
+use crate::harness::vault::{DELEGATE, VERSION, post};
 use crate::harness::{root, text};
 
 const ACP: &str = "json-schema/schema.agentic_checkout.json#/$defs/";
@@ -115,4 +117,54 @@ async fn official_examples_are_read_and_answers_are_valid() {
     // The validator does find what is wrong.
     let broken = json!({ "id": "x", "status": "paid" });
     assert!(!validated("acp/2026-04-17", &[(format!("{ACP}CheckoutSession"), &broken)])[0].is_empty());
+}
+
+/// What an agent asked for in a document of the lenient reader's corpus: the body itself, or the arguments of a tool.
+fn asked(document: &Value) -> &Value {
+    match &document["params"]["arguments"]["payload"] {
+        Value::Null => document,
+        payload => payload,
+    }
+}
+
+/// Every official example that is not valid by its own schema (`VALIDATION.txt`), whatever it is of, at every door: read, or
+/// refused in the door's own words.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_official_example_that_is_none_breaks_a_door() {
+    let platform = Platform::open().await;
+    let listed = std::fs::read_to_string(root().join("fixtures/acp/2026-04-17/VALIDATION.txt")).unwrap();
+    let failing: Vec<(&str, &str)> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("FAIL "))
+        .map(|line| line.split_once(" -> ").unwrap().0.split_once(' ').unwrap())
+        .collect();
+    assert_eq!(failing.len(), 27, "as many as the list says");
+    let session =
+        platform.acp(Method::POST, "", Some(json!({ "line_items": [{ "id": "item_123" }], "currency": "usd" })));
+    let session = text(&session.await.body, "id").to_owned();
+    let mut opened = Vec::new();
+    for (file, name) in failing {
+        let document = example(file);
+        let document = asked(&document[name]);
+        assert!(document.is_object(), "{file} {name}");
+        for path in ["", &format!("/{session}"), &format!("/{session}/complete")] {
+            let answer = platform.acp(Method::POST, path, Some(document.clone())).await;
+            let is_read = [200, 201].contains(&answer.status) && answer.body["status"].is_string();
+            let is_told = [400, 405].contains(&answer.status)
+                && ["code", "message"]
+                    .iter()
+                    .all(|member| answer.body[*member].as_str().is_some_and(|said| !said.is_empty()));
+            assert!(is_read || is_told, "{file} {name} at {path}: {} {}", answer.status, answer.body);
+            if answer.status == 201 {
+                opened.push((name, answer.body["line_items"].as_array().map(Vec::len)));
+            }
+        }
+        let body = document.to_string().into_bytes();
+        let headers = [("API-Version", VERSION), ("Idempotency-Key", &*new_key())];
+        let answer = post(&platform.shop.url(DELEGATE), &platform.shop.agent, &headers, body).await;
+        assert_eq!((answer.status, answer.code()), (400, "invalid_request"), "{file} {name}: {answer:?}");
+        assert!(answer.body["message"].as_str().is_some_and(|said| said.contains("expected")), "{answer:?}");
+    }
+    println!("{opened:?}");
+    platform.shop.service.stop().await;
 }

@@ -229,6 +229,34 @@ impl Engine {
         serde_json::from_str(&text).map_err(|error| EngineError::Broken(format!("a receipt cannot be read: {error}")))
     }
 
+    /// The receipt by which a mandate was accepted for this audience and nonce, and what it says.
+    pub(crate) async fn answered_under(
+        &self,
+        identity: &Identity,
+        mandate: BudgetId,
+        audience: &str,
+        nonce: &str,
+    ) -> Result<Option<(String, Answer)>, EngineError> {
+        let key = ClaimKey::Leaf { mandate, nonce: claimed(audience, nonce) };
+        let found = self.accepted_at(identity, &key).await?;
+        Ok(found.map(|(_, kept, receipt)| (kept.receipt, receipt.answer)))
+    }
+
+    /// Digest of what was accepted, and the receipt, as it is kept and as it reads.
+    async fn accepted_at(
+        &self,
+        identity: &Identity,
+        key: &ClaimKey,
+    ) -> Result<Option<(Digest, KeptReceipt, Receipt)>, EngineError> {
+        let Some(claim) = self.store.claim(&identity.tenant, key).await? else { return Ok(None) };
+        let ClaimOutcome::Accepted(digest) = claim.outcome else { return Ok(None) };
+        let kept = self.kept_receipt(identity, digest).await?;
+        let (keys, clock) = (KeySet::from_jwks(&kept.keys)?, self.mandate_clock(SKEW_SECONDS));
+        let read = |kind| receipt::verify(&kept.receipt, kind, &keys, &clock, References::OnItsOwn);
+        let receipt = read(ReceiptKind::Payment).or_else(|_| read(ReceiptKind::Checkout))?;
+        Ok(Some((claim.request, kept, receipt)))
+    }
+
     /// What this tenant answered before for what calls itself so; nothing where it has no such names, or was never accepted.
     pub(crate) async fn former(&self, identity: &Identity, presented: &str) -> Result<Option<Former>, EngineError> {
         let Ok(names) = chain::claimed(presented) else { return Ok(None) };
@@ -236,13 +264,8 @@ impl Engine {
             mandate: BudgetId(*names.under.as_bytes()),
             nonce: claimed(&names.audience, &names.nonce),
         };
-        let Some(claim) = self.store.claim(&identity.tenant, &key).await? else { return Ok(None) };
-        let ClaimOutcome::Accepted(digest) = claim.outcome else { return Ok(None) };
-        let kept = self.kept_receipt(identity, digest).await?;
-        let (keys, clock) = (KeySet::from_jwks(&kept.keys)?, self.mandate_clock(SKEW_SECONDS));
-        let read = |kind| receipt::verify(&kept.receipt, kind, &keys, &clock, References::OnItsOwn);
-        let receipt = read(ReceiptKind::Payment).or_else(|_| read(ReceiptKind::Checkout))?;
-        Ok(Some(Former { names, request: claim.request, kept, receipt }))
+        let found = self.accepted_at(identity, &key).await?;
+        Ok(found.map(|(request, kept, receipt)| Former { names, request, kept, receipt }))
     }
 
     /// The same acceptance again gets the same receipt, whatever has become of the mandate since; another one is a second

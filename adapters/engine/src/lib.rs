@@ -35,6 +35,7 @@ mod nodes;
 pub mod order;
 pub mod ports;
 mod quota;
+pub mod rails;
 pub mod rate;
 pub mod reconcile;
 pub mod recurrence;

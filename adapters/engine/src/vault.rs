@@ -20,6 +20,7 @@ mod busy;
 mod delegate;
 mod redeem;
 mod refund;
+mod sessions;
 mod settle;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub(crate) use self::busy::Busy;
 pub use self::delegate::{Delegated, Delegation};
 pub use self::redeem::{Redeemed, Redemption, TokenView};
 pub use self::refund::Refunding;
+pub(crate) use self::sessions::Taken;
 pub use self::settle::Notice;
 use crate::consent::fiat;
 use crate::error::EngineError;

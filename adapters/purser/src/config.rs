@@ -33,6 +33,7 @@ use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
 pub use sell::{CatalogueConfig, Identified, Offer, PayBy, RouteConfig, SellConfig};
 pub use shop::{CodeConfig, ProductConfig, RateOfShop, ShopConfig};
+pub(crate) use shop::{thirty_days, two_thousand};
 pub use tools::ToolConfig;
 pub use webhooks::{WebhookConfig, check_pattern, matches};
 

@@ -349,6 +349,9 @@ async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receive
                 Ok(_) => {}
                 Err(error) => tracing::warn!(tenant = %tenant.id, code = error.code(), "sweep: {error}"),
             }
+            if let Err(error) = engine.sweep_checkouts(&tenant.id).await {
+                tracing::warn!(tenant = %tenant.id, code = error.code(), "sweep of checkouts: {error}");
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(every) => {}

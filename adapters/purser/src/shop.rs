@@ -78,6 +78,8 @@ fn catalogue(config: &ShopConfig, merchant: Merchant, currency: Currency, url: S
         discounts: config.discounts.iter().map(code).collect(),
         tax_basis_points: config.tax_basis_points,
         session_seconds: config.session_seconds,
+        kept_seconds: config.kept_seconds,
+        sessions_max: config.sessions_max,
         links: config.links.iter().map(|(kind, url)| (kind.clone(), url.clone())).collect(),
         url,
         cards: None,

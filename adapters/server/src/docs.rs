@@ -143,9 +143,13 @@ mod tests {
     fn every_route_of_the_table_is_documented() {
         let document = document().unwrap();
         let documented: Vec<&str> = members(&document["paths"]).map(|(path, _)| path.as_str()).collect();
-        let table = include_str!("lib.rs");
-        let routes: Vec<&str> =
-            table.split(".route(\"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(path, _)| path).collect();
+        let tables = [include_str!("lib.rs"), include_str!("acp/mod.rs"), include_str!("checkout/mod.rs")];
+        let routes: Vec<&str> = tables
+            .iter()
+            .flat_map(|table| table.split(".route(\"").skip(1))
+            .filter_map(|rest| rest.split_once('"'))
+            .map(|(path, _)| path)
+            .collect();
         assert!(routes.len() > 25, "the table is found");
         for route in &routes {
             assert!(documented.contains(route), "{route} is served and not documented");

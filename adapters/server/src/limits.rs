@@ -93,6 +93,12 @@ fn limited(wait: Duration) -> Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer([u8; 8]);
 
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl Peer {
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {

@@ -4,11 +4,13 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use engine::consent::{Approval, IntentRequest, MandateState, MandateView, shown};
 use engine::limits::LimitState;
+use engine::rails::{ByRail, RailFigures};
 use engine::verify::VerifyRequest;
 use http::StatusCode;
 use ledger::budget::{Budget, BudgetState};
 use ledger::decision::{Answer, DecisionState};
 use ledger::id::{BudgetId, CallerKind, DecisionId, Digest};
+use ledger::money::Amount;
 use mandates::json::Object;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -184,7 +186,9 @@ pub async fn spend(
     let mut spends = spends.map_err(engine::error::EngineError::from)?;
     let more = cut(&mut spends, paging.limit);
     let next = spends.last().filter(|_| more).map(|last| paging.cursor(last.hold.seq));
+    let rails = app.engine.by_rail(&identity.tenant, &state.view.budget).await?;
     let mut json = mandate_json(&state);
+    json["rails"] = rails.map(|rails| rails_json(&rails, &state.view.record.currency)).into();
     json["spends"] = spends.iter().map(crate::payments::spend_json).collect();
     json["next"] = next.into();
     Ok(ok(json))
@@ -223,6 +227,12 @@ fn recurrence_json(budget: &Budget) -> Option<Value> {
     let last = budget.last_use.map(|last| last.at.seconds());
     let due = last.and_then(|last| frequency.due_after_seconds(last));
     Some(json!({ "frequency": frequency.as_str(), "last_use": last, "due_at": due }))
+}
+
+fn rails_json(rails: &ByRail, currency: &str) -> Value {
+    let figure = |amount: Amount| json!({ "amount": shown(amount, currency), "units": amount.to_string() });
+    let rail = |of: RailFigures| json!({ "held": figure(of.held), "posted": figure(of.posted) });
+    json!({ "x402": rail(rails.x402), "mandate": rail(rails.mandate), "vault": rail(rails.vault) })
 }
 
 /// Amounts for people in major units, and beside them the units that the book counts in.

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "documentation only: nothing is ever read into these")]
 
 pub mod answers;
+pub mod commerce;
 
 use serde_json::{Map, Value};
 use utoipa::ToSchema;

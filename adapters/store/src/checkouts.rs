@@ -4,7 +4,7 @@
 //! locked while somebody thinks.
 
 use async_trait::async_trait;
-use commerce::store::{ANSWER_SECONDS, Answered, Kept, KeyWrite, SessionWrite, Sessions, Written};
+use commerce::store::{ANSWER_SECONDS, Answered, Counts, Kept, KeyWrite, SessionWrite, Sessions, Written};
 use ledger::id::{Digest, TenantId};
 use ledger::store::StoreError;
 
@@ -19,7 +19,7 @@ use crate::table::{Growth, Table};
 pub(crate) const TABLES: [Table; 2] = [
     Table {
         name: "checkout",
-        columns: &[("id", Text), ("revision", Integer), ("document", Blob)],
+        columns: &[("id", Text), ("revision", Integer), ("document", Blob), ("due", Integer), ("opener", Blob)],
         key_columns: 1,
         growth: Growth::Replace,
     },
@@ -69,10 +69,57 @@ impl Sessions for SqlStore {
         let written = unit(&mut connection, tenant, session, key).await?;
         match written {
             Written::Done => connection.commit().await?,
-            Written::SessionMoved | Written::KeyTaken => connection.roll_back().await?,
+            Written::SessionMoved | Written::KeyTaken | Written::TooMany => connection.roll_back().await?,
         }
         *place = Some(connection);
         Ok(written)
+    }
+
+    async fn due(&self, tenant: &TenantId, now: i64, limit: u32) -> Result<Vec<(String, Kept)>, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        // What a release wrote that knows no `due` is looked at once.
+        let text = "SELECT id, revision, document FROM checkout WHERE tenant = $1 AND (due IS NULL OR due <= $2)
+             ORDER BY due LIMIT $3";
+        let cells = [Cell::text(tenant), Cell::Integer(now), Cell::Integer(limit.into())];
+        let read = |row: Row| {
+            let kept = Kept { revision: row.number(1)?, document: row.blob(2)?.to_vec() };
+            Ok::<_, Failure>((row.text(0)?.to_owned(), kept))
+        };
+        let rows = connection.fetch(text, cells).await?;
+        Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    async fn remove(&self, tenant: &TenantId, id: &str, revision: u64) -> Result<Written, StoreError> {
+        let text = "DELETE FROM checkout WHERE tenant = $1 AND id = $2 AND revision = $3";
+        let removed = self.take_out(text, [Cell::text(tenant), Cell::text(id), Cell::number(revision)]).await?;
+        Ok(if removed == 0 { Written::SessionMoved } else { Written::Done })
+    }
+
+    async fn forget_answers(&self, tenant: &TenantId, now: i64) -> Result<u64, StoreError> {
+        let cells = || [Cell::text(tenant), Cell::Integer(now.saturating_sub(ANSWER_SECONDS))];
+        let mut connection = self.shared.readers.acquire().await?;
+        let text = "SELECT at FROM checkout_key WHERE tenant = $1 AND at < $2 LIMIT 1";
+        if connection.fetch_one(text, cells()).await?.is_none() {
+            return Ok(0);
+        }
+        drop(connection);
+        self.take_out("DELETE FROM checkout_key WHERE tenant = $1 AND at < $2", cells()).await
+    }
+}
+
+impl SqlStore {
+    /// One statement in a unit of its own; how many rows there were.
+    async fn take_out(&self, text: &'static str, cells: impl IntoIterator<Item = Cell>) -> Result<u64, StoreError> {
+        let mut place = self.shared.checkouts.lock().await;
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => self.shared.opener.reopen().await?,
+        };
+        connection.begin().await?;
+        let removed = connection.execute(text, cells.into_iter().collect::<Vec<_>>()).await?;
+        connection.commit().await?;
+        *place = Some(connection);
+        Ok(removed)
     }
 }
 
@@ -102,25 +149,50 @@ async fn unit(
     {
         return Ok(Written::KeyTaken);
     }
-    if let Some(session) = session
-        && write_session(connection, tenant, session).await? == 0
+    let Some(session) = session else { return Ok(Written::Done) };
+    if let Counts::Against { opener, most } = session.counts
+        && opened(connection, tenant, opener).await? >= most
     {
-        return Ok(Written::SessionMoved);
+        return Ok(Written::TooMany);
     }
-    Ok(Written::Done)
+    let written = write_session(connection, tenant, session).await?;
+    Ok(if written == 0 { Written::SessionMoved } else { Written::Done })
+}
+
+/// Counted in the unit that adds one. Units of one process come one after another here; processes that share a database
+/// may each add one more.
+async fn opened(connection: &mut Connection, tenant: &TenantId, opener: Digest) -> Result<u64, Failure> {
+    let text = "SELECT count(*) FROM checkout WHERE tenant = $1 AND opener = $2";
+    let row = connection.fetch_one(text, [Cell::text(tenant), Cell::blob(opener.0)]).await?;
+    row.ok_or_else(|| Failure::Broken("a count without a row".to_owned()))?.number(0)
 }
 
 async fn write_session(connection: &mut Connection, tenant: &TenantId, write: SessionWrite) -> Result<u64, Failure> {
     let (tenant, id) = (Cell::text(tenant), Cell::Text(write.id));
     let (from, next) = (Cell::number(write.from), Cell::number(write.from.saturating_add(1)));
-    let document = Cell::Blob(write.document);
+    let (document, due) = (Cell::Blob(write.document), Cell::Integer(write.due));
     if write.from == 0 {
-        let text = "INSERT INTO checkout (tenant, id, revision, document) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (tenant, id) DO NOTHING";
-        return connection.execute(text, [tenant, id, next, document]).await;
+        // PostgreSQL wants to know of what type nothing is: it stands in the text.
+        let mut cells = vec![tenant, id, next, document, due];
+        let opener = match write.counts {
+            Counts::Against { opener, .. } => {
+                cells.push(Cell::blob(opener.0));
+                "$6"
+            }
+            Counts::AsBefore | Counts::NoMore => "NULL",
+        };
+        let text = format!(
+            "INSERT INTO checkout (tenant, id, revision, document, due, opener) VALUES ($1, $2, $3, $4, $5, {opener})
+             ON CONFLICT (tenant, id) DO NOTHING"
+        );
+        return connection.execute(text, cells).await;
     }
-    let text = "UPDATE checkout SET revision = $3, document = $4 WHERE tenant = $1 AND id = $2 AND revision = $5";
-    connection.execute(text, [tenant, id, next, document, from]).await
+    let opener = if write.counts == Counts::NoMore { ", opener = NULL" } else { "" };
+    let text = format!(
+        "UPDATE checkout SET revision = $3, document = $4, due = $6{opener}
+         WHERE tenant = $1 AND id = $2 AND revision = $5"
+    );
+    connection.execute(text, [tenant, id, next, document, from, due]).await
 }
 
 async fn write_key(connection: &mut Connection, tenant: &TenantId, write: KeyWrite) -> Result<u64, Failure> {

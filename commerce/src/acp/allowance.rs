@@ -30,10 +30,12 @@ impl Allowance {
     pub(super) fn read(allowance: &Object) -> Result<Self, Refusal> {
         let owned = |name: &str| text(allowance, name).unwrap_or_default().to_owned();
         let amount = match allowance.get("max_amount") {
-            Some(Value::Number(number)) => whole(number),
-            _ => None,
+            Some(Value::Number(number)) => whole(number).ok_or_else(|| {
+                let message = format!("an amount of at most {} was expected, one beyond came", i64::MAX);
+                Refusal::unacceptable("invalid_request", "$.allowance.max_amount", message)
+            })?,
+            _ => 0,
         };
-        let amount = amount.unwrap_or_default();
         let max_amount = u128::try_from(amount).ok().filter(|amount| *amount > 0).map(Amount::new);
         let max_amount = max_amount.ok_or_else(|| {
             let message = format!("an amount above zero was expected, {amount} came");

@@ -17,6 +17,7 @@ pub use self::allowance::Allowance;
 pub use self::card::{Card, CardFace};
 pub use self::refusal::{Refusal, RefusalKind, wire};
 pub use self::request::DelegateRequest;
+pub use crate::read::is_moment;
 
 /// The one version that is spoken.
 pub const VERSION: &str = "2026-04-17";

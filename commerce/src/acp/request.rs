@@ -106,8 +106,10 @@ impl DelegateRequest {
         let metadata = request.get("metadata").and_then(Value::as_object).into_iter().flatten();
         let metadata = metadata.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
         // Its sentence would repeat the number that no double is.
-        let canonical =
-            canonical(&value).map_err(|_| malformed("numbers that a double can be were expected".into()))?;
+        let canonical = canonical(&value).map_err(|_| {
+            let message = "numbers that a double can be were expected, another one came".to_owned();
+            Refusal::unacceptable("invalid_request", "$", message)
+        })?;
         let canonical = Zeroizing::new(canonical);
         let face = card.face(text(method, "display_card_funding_type").unwrap_or_default());
         Ok(Self { card, face, allowance, billing_address: address, metadata: metadata.collect(), canonical })

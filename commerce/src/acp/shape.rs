@@ -85,8 +85,8 @@ fn fits(value: &Value, path: &str, shape: Shape) -> Result<(), Refusal> {
             text("four digits".into(), &|text| text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit()))
         }
         Shape::Integer => match value {
-            Value::Number(number) if whole(number).is_some() => Ok(()),
-            Value::Number(_) => Err(wrong(path, "a whole number that an amount can be", "another number")),
+            Value::Number(number) if is_whole(number) => Ok(()),
+            Value::Number(_) => Err(wrong(path, "a whole number", "another number")),
             other => Err(wrong(path, "a whole number", kind(other))),
         },
         Shape::Flag => match value {
@@ -115,7 +115,15 @@ fn fits(value: &Value, path: &str, shape: Shape) -> Result<(), Refusal> {
     }
 }
 
-/// A number without a fraction, however it is written: JSON Schema calls `2000.0` an integer.
+/// JSON Schema has integers without end.
+fn is_whole(number: &Number) -> bool {
+    let text = number.to_string();
+    let digits = text.strip_prefix('-').unwrap_or(&text);
+    whole(number).is_some() || digits.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+/// A number without a fraction, however it is written: JSON Schema calls `2000.0` an integer. Nothing where none of ours
+/// holds it.
 pub(super) fn whole(number: &Number) -> Option<i64> {
     let text = number.to_string();
     let decimal = Decimal::from_str_exact(&text).ok().or_else(|| Decimal::from_scientific(&text).ok())?;

@@ -9,6 +9,11 @@ use super::status::{Event, Status};
 use super::{Code, Refusal};
 use crate::read::{Given, LIST_MAX};
 
+/// How long whoever completes a session is left alone with it: longer than any request is under way.
+pub const CLAIM_SECONDS: i64 = 120;
+/// How long a session is shown that came to nothing.
+pub const ENDED_SECONDS: i64 = 24 * 3_600;
+
 /// Which protocol a session was opened by; no other one shows or changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -283,6 +288,16 @@ impl Session {
             );
         }
         messages
+    }
+
+    /// When somebody has to look at it though nobody asks: while it is paid for, soon; else when it is kept no longer.
+    pub fn due(&self, shop: &Shop) -> i64 {
+        match self.status {
+            Status::CompleteInProgress | Status::InProgress => self.updated_at.saturating_add(CLAIM_SECONDS),
+            Status::Completed => self.updated_at.saturating_add(shop.kept_seconds),
+            Status::Canceled => self.updated_at.saturating_add(ENDED_SECONDS),
+            _ => self.expires_at.saturating_add(ENDED_SECONDS),
+        }
     }
 
     /// As it is at this time.

@@ -20,6 +20,10 @@ pub struct Shop {
     pub tax_basis_points: u32,
     /// How long a session is open.
     pub session_seconds: i64,
+    /// How long one that was bought is kept.
+    pub kept_seconds: i64,
+    /// How many that were not bought one caller (ACP) or one address (UCP) may have lying here.
+    pub sessions_max: u64,
     /// Terms, privacy, …: UCP's type of a link, and its address.
     pub links: Vec<(String, String)>,
     /// Where the shop is reached, without a slash at its end.
@@ -27,6 +31,11 @@ pub struct Shop {
     /// Whose tokens for cards it takes.
     pub cards: Option<Cards>,
 }
+
+/// No answer to a key outlives the session that it is about.
+const KEPT_SECONDS_MIN: i64 = crate::store::ANSWER_SECONDS;
+/// Ten years.
+const KEPT_SECONDS_MAX: i64 = 3_650 * 24 * 3_600;
 
 /// A vault that agents leave cards in (ACP, delegate payment), and that this shop redeems tokens of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +137,13 @@ impl Shop {
         }
         if !(60..=30 * 24 * 3_600).contains(&self.session_seconds) {
             return wrong("session_seconds".into(), "60 to 2592000", self.session_seconds.to_string());
+        }
+        if !(KEPT_SECONDS_MIN..=KEPT_SECONDS_MAX).contains(&self.kept_seconds) {
+            let expected = format!("{KEPT_SECONDS_MIN} to {KEPT_SECONDS_MAX}");
+            return wrong("kept_seconds".into(), &expected, self.kept_seconds.to_string());
+        }
+        if self.sessions_max == 0 {
+            return wrong("sessions_max".into(), "1 or more", "0".into());
         }
         Ok(())
     }

@@ -3,14 +3,13 @@
 
 use commerce::acp_checkout::CARD_HANDLER_ID;
 use ledger::money::Amount;
-use ledger::spend::SpendState;
 
 use super::Shopping;
 use super::complete::{Outcome, merchant};
 use super::document::Document;
 use crate::Engine;
 use crate::error::EngineError;
-use crate::vault::{ProcessorAnswer, Redemption, VaultError};
+use crate::vault::{ProcessorAnswer, Redemption, Taken, VaultError};
 
 impl Shopping<'_> {
     pub(super) fn takes_cards(&self, handler: &str) -> bool {
@@ -43,15 +42,12 @@ impl Engine {
         };
         match &error {
             EngineError::Vault(VaultError::InFlight) => Err(EngineError::OutcomeUnknown(error.to_string())),
-            EngineError::Vault(_) => Ok(Outcome::Declined(error.to_string())),
-            // What the book refused is over only where it says that nothing of the token is under way.
-            EngineError::Book(_) => {
-                let found = self.token_view(&merchant(shopping), token).await?;
-                match found.view.spend.state {
-                    SpendState::Held | SpendState::Voided | SpendState::Expired => {
-                        Ok(Outcome::Declined(error.to_string()))
-                    }
-                    _ => Err(EngineError::OutcomeUnknown(error.to_string())),
+            // What was taken for this session, by whichever token and under whichever key, is the truth of it.
+            EngineError::Vault(_) | EngineError::Book(_) => {
+                match self.taken_for(&merchant(shopping), &session.id).await? {
+                    Taken::Captured(captured) if captured.covers(session)? => Ok(Outcome::Paid(None)),
+                    Taken::UnderWay => Err(EngineError::OutcomeUnknown(error.to_string())),
+                    Taken::Captured(_) | Taken::Nothing => Ok(Outcome::Declined(error.to_string())),
                 }
             }
             _ => Err(error),

@@ -9,11 +9,10 @@
 //!
 //! What is refused in step 3 is over: the session is open again. What is not known stays claimed.
 
-use async_trait::async_trait;
 use commerce::checkout::{Order, Protocol, Status};
 use commerce::store::Written;
 use commerce::ucp::mandate::MandateError;
-use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
+use ledger::id::{AuthMethod, Caller, CallerKind};
 use mandates::jws::Jws;
 use mandates::mandate::Family;
 use mandates::rejection::Rejection;
@@ -21,58 +20,14 @@ use mandates::sd_jwt::SdJwt;
 use mandates::verify::{Closed, Facts};
 
 use super::document::{Document, Receipts, Signed};
+use super::means::{Means, Presented, Redemption};
 use super::{Refused, Reply, Shopping, reply};
 use crate::error::EngineError;
 use crate::ports::Relayed;
 use crate::verify::{Acceptance, VerifyRequest};
 use crate::{Engine, Identity};
 
-/// What a request to complete brings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Presented {
-    /// The payment handler's id.
-    pub handler: Option<String>,
-    /// What pays: with handler `ap2`, the closed payment mandate.
-    pub token: Option<String>,
-    pub checkout_mandate: Option<String>,
-}
-
-/// What a token is taken for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redemption<'a> {
-    pub handler: &'a str,
-    pub token: &'a str,
-    pub session: &'a str,
-    pub order: &'a str,
-    /// In minor units.
-    pub amount: u64,
-    pub currency: &'a str,
-}
-
-/// Tokens of payment handlers other than `ap2` and this service's vault. Taking one again for its order is the same.
-#[async_trait]
-pub trait Tokens: Send + Sync {
-    /// Whether there is such a handler.
-    fn knows(&self, handler: &str) -> bool;
-    /// Paid, or the reason why not. Silence is neither.
-    async fn redeem(&self, redemption: &Redemption<'_>) -> Relayed<Result<(), String>>;
-}
-
 const AP2_HANDLER_ID: &str = "ap2";
-
-impl Presented {
-    fn digest(&self) -> String {
-        let parts =
-            [&self.handler, &self.token, &self.checkout_mandate].map(|part| part.as_deref().unwrap_or_default());
-        Digest::of_parts("purser/checkout-presented/1", &parts.map(str::as_bytes)).to_string()
-    }
-}
-
-/// How it is going to be paid, once it was looked at.
-enum Means<'a> {
-    Mandates { checkout: &'a str, payment: &'a str, signed: &'a Signed },
-    Token { handler: &'a str, token: &'a str },
-}
 
 /// What came of it: receipts where mandates paid.
 pub(super) enum Outcome {
@@ -105,11 +60,11 @@ impl Engine {
                     Ok(session) => session,
                     Err(refused) => return self.turned_away(shopping, &refused.into(), from).await,
                 };
-                next.claim = Some(presented.digest());
-                let (write, key) = (next.write(revision)?, shopping.key_write(from, None));
+                next.claim = Some(means.claim(presented));
+                let (write, key) = (next.write(revision, shopping)?, shopping.key_write(from, None));
                 match shopping.sessions.write(&shopping.call.tenant, Some(write), key).await? {
                     Written::Done => (next, revision.saturating_add(1)),
-                    Written::SessionMoved | Written::KeyTaken => return Ok(None),
+                    Written::SessionMoved | Written::KeyTaken | Written::TooMany => return Ok(None),
                 }
             }
         };
@@ -132,7 +87,7 @@ impl Engine {
         from: Option<i64>,
     ) -> Result<Option<Reply>, EngineError> {
         let reply = reply::refused(shopping.call.protocol, refused);
-        match shopping.key_write(from, Some(&reply)) {
+        match shopping.refusal_write(from, &reply) {
             Some(key) => {
                 let written = shopping.sessions.write(&shopping.call.tenant, None, Some(key)).await?;
                 Ok((written == Written::Done).then_some(reply))
@@ -144,7 +99,7 @@ impl Engine {
     /// What is not known is worked on by whoever comes next, at once. Where this cannot be said, the lease runs out.
     async fn let_go(&self, shopping: &Shopping<'_>, taken: Option<i64>) {
         let Some(mut key) = shopping.key_write(taken, None) else { return };
-        key.now.at = 0;
+        key.now.at = shopping.now.saturating_sub(super::LEASE_SECONDS);
         if let Err(error) = shopping.sessions.write(&shopping.call.tenant, None, Some(key)).await {
             tracing::warn!(tenant = %shopping.call.tenant, "the key of a checkout was not let go: {error}");
         }
@@ -159,7 +114,7 @@ impl Engine {
     ) -> Result<Result<Means<'a>, Refused>, EngineError> {
         let session = document.session.at(shopping.now);
         let is_claimed = session.status == Status::CompleteInProgress;
-        if is_claimed && document.claim.as_ref() != Some(&presented.digest()) {
+        if is_claimed && !document.is_claimed_with(&presented.digest()) {
             return Ok(Err(Refused::Busy));
         }
         if !is_claimed && let Err(refused) = session.claimed(shopping.now, order(shopping, document)) {
@@ -354,7 +309,8 @@ impl Engine {
         let next = self.signed(shopping, next).await?;
         let reply = reply::session(status, protocol, &next, shop);
         let key = shopping.key_write(taken, Some(&reply));
-        let written = shopping.sessions.write(&shopping.call.tenant, Some(next.write(revision)?), key).await?;
+        let session = next.write(revision, shopping)?;
+        let written = shopping.sessions.write(&shopping.call.tenant, Some(session), key).await?;
         // Somebody with the same went on with it meanwhile: what they wrote is shown.
         Ok((written == Written::Done).then_some(reply))
     }

@@ -4,10 +4,12 @@
 //! here.
 
 use commerce::acp_checkout::write as acp;
+use commerce::checkout::Status;
 use commerce::checkout::{Protocol, Session};
-use commerce::store::SessionWrite;
+use commerce::store::{Counts, SessionWrite};
 use commerce::ucp::negotiate::Active;
 use commerce::ucp::{self, AP2, CHECKOUT, FULFILMENT};
+use ledger::id::{BudgetId, Digest};
 use mandates::json::Object;
 use mandates::ucp::{authorization_of, unsigned};
 use serde::{Deserialize, Serialize};
@@ -26,7 +28,8 @@ pub(super) struct Document {
     /// What mandates for it are bound to.
     pub nonce: String,
     pub signed: Option<Signed>,
-    /// Of what it is being completed with: whoever comes with the same again goes on.
+    /// What it is being completed with: whoever comes with the same again goes on. A digest, and where mandates pay, what
+    /// both are closed under, a space before each: to a release that knows the digest alone it is somebody else's.
     pub claim: Option<String>,
     pub receipts: Option<Receipts>,
 }
@@ -59,9 +62,32 @@ impl Document {
             .map_err(|error| EngineError::Broken(format!("a checkout cannot be read: {error}")))
     }
 
-    pub fn write(&self, from: u64) -> Result<SessionWrite, EngineError> {
+    pub fn write(&self, from: u64, shopping: &Shopping<'_>) -> Result<SessionWrite, EngineError> {
         let document = serde_json::to_vec(self).map_err(|error| EngineError::Broken(error.to_string()))?;
-        Ok(SessionWrite { id: self.session.id.clone(), from, document })
+        let shop = &shopping.role.shop;
+        let counts = match (from, self.session.status) {
+            (0, _) => {
+                let opener = Digest::of_parts("purser/checkout-opener/1", &[shopping.call.opener.as_bytes()]);
+                Counts::Against { opener, most: shop.sessions_max }
+            }
+            (_, Status::Completed) => Counts::NoMore,
+            _ => Counts::AsBefore,
+        };
+        Ok(SessionWrite { id: self.session.id.clone(), from, document, due: self.session.due(shop), counts })
+    }
+
+    pub fn is_claimed(&self) -> bool {
+        matches!(self.session.status, Status::CompleteInProgress | Status::InProgress)
+    }
+
+    pub fn is_claimed_with(&self, presented: &str) -> bool {
+        self.claim.as_ref().and_then(|claim| claim.split(' ').next()) == Some(presented)
+    }
+
+    /// What the mandates that pay for it are closed under: of the checkout, of the payment.
+    pub fn paid_under(&self) -> Option<(BudgetId, BudgetId)> {
+        let mut words = self.claim.as_ref()?.split(' ').skip(1);
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
     }
 
     pub fn is_locked(&self) -> bool {

@@ -5,13 +5,18 @@
 //! anything is accepted, and what is accepted for it is accepted once, so that a retry after a crash goes on where it was;
 //! and a session is completed by a proof that it is paid, never by a request.
 //!
-//! Read in this order: here, [`document`] (what lies in the database), [`complete`] (how it is paid), [`card`] (by a vault
-//! token), [`reply`].
+//! What nobody touches is looked at all the same: a session that was being paid for when a process died ends by what the
+//! book says of it, and what is over is taken out.
+//!
+//! Read in this order: here, [`document`] (what lies in the database), [`complete`] (how it is paid), [`means`] (with what), [`card`] (by a vault
+//! token), [`sweep`], [`reply`].
 
 mod card;
 mod complete;
 mod document;
+mod means;
 mod reply;
+mod sweep;
 
 use commerce::checkout::session::Opening;
 use commerce::checkout::{Change, Protocol, Refusal, Session};
@@ -21,8 +26,8 @@ use commerce::ucp::negotiate::Active;
 use ledger::id::{Digest, PrincipalId, TenantId};
 use std::sync::Arc;
 
-pub use self::complete::{Presented, Redemption, Tokens};
 use self::document::Document;
+pub use self::means::{Presented, Redemption, Tokens};
 pub use self::reply::Reply;
 use crate::Engine;
 use crate::error::EngineError;
@@ -43,6 +48,8 @@ pub struct Call {
     pub protocol: Protocol,
     /// The caller's own name. Sessions of others are not there for them.
     pub owner: String,
+    /// Whose sessions are counted together: a caller that proved who it is, or an address.
+    pub opener: String,
     pub key: Option<Key>,
 }
 
@@ -108,6 +115,8 @@ type Changing<'a> = Box<dyn Fn(&Session) -> Result<Session, Refusal> + Send + Sy
 
 /// How long a request may be under way before another one takes its place: far longer than any is.
 const LEASE_SECONDS: i64 = 30;
+/// How often a session is changed before another one has to be opened: each change is kept under its key.
+const CHANGES_MAX: u64 = 100;
 /// How often two who race try again.
 const ATTEMPTS: u32 = 8;
 
@@ -149,16 +158,25 @@ impl Engine {
         if let Operation::Complete { id, presented } = operation {
             return self.complete_checkout(shopping, id, presented, from).await;
         }
-        let done = match self.perform(shopping, operation).await? {
-            Ok(done) => done,
-            Err(refused) => Done { reply: reply::refused(shopping.call.protocol, &refused), session: None },
+        let (reply, session, key) = match self.perform(shopping, operation).await? {
+            Ok(Done { reply, session }) => {
+                let key = shopping.key_write(from, Some(&reply));
+                (reply, session, key)
+            }
+            Err(refused) => {
+                let reply = reply::refused(shopping.call.protocol, &refused);
+                let key = shopping.refusal_write(from, &reply);
+                (reply, None, key)
+            }
         };
-        let key = shopping.key_write(from, Some(&done.reply));
-        if done.session.is_none() && key.is_none() {
-            return Ok(Some(done.reply));
+        if session.is_none() && key.is_none() {
+            return Ok(Some(reply));
         }
-        let written = shopping.sessions.write(&shopping.call.tenant, done.session, key).await?;
-        Ok((written == Written::Done).then_some(done.reply))
+        Ok(match shopping.sessions.write(&shopping.call.tenant, session, key).await? {
+            Written::Done => Some(reply),
+            Written::TooMany => Some(reply::too_many(shopping.call.protocol, shopping.role.shop.sessions_max)),
+            Written::SessionMoved | Written::KeyTaken => None,
+        })
     }
 
     async fn perform(
@@ -178,6 +196,11 @@ impl Engine {
             Ok(found) => found,
             Err(refused) => return Ok(Err(refused)),
         };
+        if matches!(operation, Operation::Change { .. }) && revision >= CHANGES_MAX {
+            let message =
+                format!("a checkout that was written less than {CHANGES_MAX} times was expected; open another");
+            return Ok(Err(Refusal::new(commerce::checkout::Code::TooMuch, "$", message).into()));
+        }
         let next = match changed(&document.session) {
             Ok(next) => next,
             Err(refused) => return Ok(Err(refused.into())),
@@ -188,7 +211,7 @@ impl Engine {
         }
         let document = self.signed(shopping, Document { session: next, ..document }).await?;
         let reply = reply::session(200, protocol, &document, shop);
-        Ok(Ok(Done { reply, session: Some(document.write(revision)?) }))
+        Ok(Ok(Done { reply, session: Some(document.write(revision, shopping)?) }))
     }
 
     async fn open(
@@ -213,7 +236,7 @@ impl Engine {
         let document = Document::new(session, call.owner.clone(), active.clone(), hex::encode(nonce));
         let document = self.signed(shopping, document).await?;
         let reply = reply::session(201, call.protocol, &document, shop);
-        Ok(Ok(Done { reply, session: Some(document.write(0)?) }))
+        Ok(Ok(Done { reply, session: Some(document.write(0, shopping)?) }))
     }
 
     /// A session of this caller's, opened by this protocol. Others are not there, and not said to be.
@@ -261,5 +284,12 @@ impl Shopping<'_> {
         }
         let answer = reply.map(|reply| (reply.status, reply.body.to_string().into_bytes()));
         Some(KeyWrite { key, from, now: Answered { fingerprint, at: self.now, answer } })
+    }
+
+    /// The same of a request that changed nothing. In UCP nobody proved who they are, so that what they ask in vain takes no
+    /// room here: asked again, it is looked at again.
+    fn refusal_write(&self, from: Option<i64>, reply: &Reply) -> Option<KeyWrite> {
+        let is_anybody = self.call.protocol == Protocol::Ucp && from.is_none();
+        if is_anybody { None } else { self.key_write(from, Some(reply)) }
     }
 }

@@ -99,6 +99,19 @@ pub(super) fn in_flight(protocol: Protocol) -> Reply {
     Reply { retry_after: Some(1), ..reply }
 }
 
+/// Whoever opens sessions has as many here as they may.
+pub(super) fn too_many(protocol: Protocol, most: u64) -> Reply {
+    let message = format!(
+        "less than {most} checkouts that were not bought were expected of one caller or address; those that are over are \
+         taken out within a day"
+    );
+    let reply = error(protocol, 429, "too_many_checkouts", &message, "");
+    Reply { retry_after: Some(TOO_MANY_SECONDS), ..reply }
+}
+
+/// When another try is worth something: places get free as sessions are bought, or taken out.
+const TOO_MANY_SECONDS: u32 = 60;
+
 /// What was answered then.
 pub(super) fn replayed(status: u16, body: &[u8]) -> Reply {
     let body = serde_json::from_slice(body).unwrap_or_default();

@@ -286,8 +286,7 @@ fn check_state(found: &Found, redemption: &Redemption<'_>) -> Result<(), EngineE
 
 /// A merchant's checkout session, whichever token pays it.
 fn session(found: &Found) -> Result<Digest, EngineError> {
-    let session = &found.allowed()?.allowance.checkout_session_id;
-    Ok(Digest::of_parts("purser/acp-session/1", &[found.spend.payee.as_str().as_bytes(), session.as_bytes()]))
+    Ok(super::sessions::cart(&found.spend.payee, &found.allowed()?.allowance.checkout_session_id))
 }
 
 fn agrees(answer: &ProcessorAnswer, kept: &KeptRedemption) -> bool {

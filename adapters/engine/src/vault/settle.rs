@@ -123,7 +123,7 @@ impl Engine {
     }
 
     /// A payment by its id, for parts of the service and operators.
-    async fn found_by(&self, identity: &Identity, id: SpendId) -> Result<Found, EngineError> {
+    pub(super) async fn found_by(&self, identity: &Identity, id: SpendId) -> Result<Found, EngineError> {
         let tenant = self.tenant(&identity.tenant)?;
         let missing = || EngineError::NotFound { what: "payment", id: id.to_string() };
         let spend = self.store.spend(&identity.tenant, id).await?.ok_or_else(missing)?;

@@ -21,6 +21,12 @@ pub struct ShopConfig {
     pub tax_basis_points: u32,
     #[serde(default = "half_an_hour")]
     pub session_seconds: i64,
+    /// How long a checkout that was bought is kept; others are taken out a day after they are over.
+    #[serde(default = "thirty_days")]
+    pub kept_seconds: i64,
+    /// How many that were not bought one caller (ACP) or one address (UCP) may have lying here.
+    #[serde(default = "two_thousand")]
+    pub sessions_max: u64,
     /// `terms_of_service`, `privacy_policy`, `refund_policy`, …: addresses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, String>,
@@ -31,6 +37,14 @@ pub struct ShopConfig {
 
 const fn half_an_hour() -> i64 {
     1_800
+}
+
+pub(crate) const fn thirty_days() -> i64 {
+    30 * 24 * 3_600
+}
+
+pub(crate) const fn two_thousand() -> u64 {
+    2_000
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

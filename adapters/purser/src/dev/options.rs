@@ -30,6 +30,8 @@ pub struct DevOptions {
     pub shop_roots: Vec<mandates::json::Object>,
     /// Who is told what happens at home.
     pub webhooks: Vec<WebhookConfig>,
+    /// How many unbought checkouts a caller or an address may have; as many as in any shop where nothing is said.
+    pub shop_sessions_max: Option<u64>,
     /// How payments are carried.
     pub facilitate: Option<FacilitateConfig>,
 }

@@ -10,7 +10,7 @@ use mandates::keys::KeySet;
 use serde_json::{Value, json};
 
 use super::{DevService, Home};
-use crate::config::{CodeConfig, Config, ProductConfig, RateOfShop, ShopConfig};
+use crate::config::{CodeConfig, Config, ProductConfig, RateOfShop, ShopConfig, thirty_days, two_thousand};
 use crate::keys::random_bytes;
 use crate::world::MERCHANT;
 
@@ -62,6 +62,8 @@ pub(crate) fn catalogue() -> ShopConfig {
         ],
         tax_basis_points: 0,
         session_seconds: 3_600,
+        kept_seconds: thirty_days(),
+        sessions_max: two_thousand(),
         sandbox_secret: None,
         links: BTreeMap::from([("terms_of_service".to_owned(), "https://shop.example/terms".to_owned())]),
     }
@@ -81,6 +83,13 @@ pub(super) fn furnish(config: &mut Config, home: &Home, roots: &KeySet, others: 
         tenant.trust = Some(file.clone());
     }
     Ok(())
+}
+
+/// How many checkouts one caller or address may have in it.
+pub(super) fn limit(config: &mut Config, sessions_max: Option<u64>) {
+    for shop in config.tenants.iter_mut().filter_map(|tenant| tenant.shop.as_mut()) {
+        shop.sessions_max = sessions_max.unwrap_or(shop.sessions_max);
+    }
 }
 
 impl DevService {

@@ -2,14 +2,15 @@
 //! the protocol has it, and beside it what the protocol leaves to the processor: how a merchant looks at a token, redeems it
 //! and gives it up.
 
-mod delegate;
+pub(crate) mod delegate;
 mod error;
-mod redeem;
+pub(crate) mod redeem;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::post;
 use axum::{Router, middleware};
 
+pub(crate) use self::delegate::timestamp;
 pub(crate) use self::error::speak;
 use crate::App;
 

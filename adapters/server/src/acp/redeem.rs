@@ -22,13 +22,13 @@ const SIGNATURE: &str = "acquirer-signature";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TokenBody {
+pub(crate) struct TokenBody {
     token: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CaptureBody {
+pub(crate) struct CaptureBody {
     token: String,
     /// Minor units.
     amount: u64,
@@ -38,7 +38,10 @@ pub(super) struct CaptureBody {
 }
 
 /// What a token is good for, and what became of it; for its merchant, and for the agent that asked for it.
-pub(super) async fn verify(
+#[utoipa::path(post, path = "/v1/vault/verify", tag = "vault", request_body = crate::schema::commerce::TokenOnly, 
+    description = "What a vault token is good for, and what became of it; for its merchant, and for the agent that asked for it.",
+    responses((status = 200, body = crate::schema::commerce::TokenView), (status = 400), (status = 401), (status = 404), (status = 410), (status = 503)))]
+pub(crate) async fn verify(
     State(app): State<App>,
     Caller(identity): Caller,
     Body(body): Body<TokenBody>,
@@ -49,7 +52,10 @@ pub(super) async fn verify(
 
 /// At most what the token holds, once. The rest is given back. 202 where the processor did not answer: the same call again
 /// asks it again, and so does the service.
-pub(super) async fn capture(
+#[utoipa::path(post, path = "/v1/vault/capture", tag = "vault", request_body = crate::schema::commerce::Capture, params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255)),
+    description = "The merchant takes at most what the token holds, once; the rest is given back. 202 where the processor did not answer: the same call again asks it again, and so does the service.",
+    responses((status = 200, body = crate::schema::commerce::TokenView), (status = 202, body = crate::schema::commerce::TokenView), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409), (status = 410), (status = 422), (status = 503)))]
+pub(crate) async fn capture(
     State(app): State<App>,
     Actor(identity): Actor,
     headers: HeaderMap,
@@ -60,7 +66,7 @@ pub(super) async fn capture(
         amount: Amount::new(body.amount.into()),
         currency: &body.currency.to_ascii_uppercase(),
         checkout_session_id: &body.checkout_session_id,
-        key: key(&headers)?,
+        key: &key(&headers)?,
     };
     let redeemed = app.engine.redeem(&identity, &redemption).await?;
     let mut response = match &redeemed.answer {
@@ -80,7 +86,10 @@ pub(super) async fn capture(
 }
 
 /// The token is not needed any more: what it holds is given back.
-pub(super) async fn void(
+#[utoipa::path(post, path = "/v1/vault/void", tag = "vault", request_body = crate::schema::commerce::TokenOnly, 
+    description = "The token is not needed any more: what it holds is given back.",
+    responses((status = 200, body = crate::schema::commerce::TokenView), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409), (status = 410), (status = 422), (status = 503)))]
+pub(crate) async fn void(
     State(app): State<App>,
     Actor(identity): Actor,
     Body(body): Body<TokenBody>,
@@ -91,26 +100,34 @@ pub(super) async fn void(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RefundBody {
+pub(crate) struct RefundBody {
     token: String,
     /// Minor units.
     amount: u64,
 }
 
 /// Gives back what was captured, or a part of it, once for a key.
-pub(super) async fn refund(
+#[utoipa::path(post, path = "/v1/vault/refund", tag = "vault", request_body = crate::schema::commerce::CaptureRefund, params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255)),
+    description = "The merchant gives back what was captured, or a part of it, once for a key.",
+    responses((status = 200, body = crate::schema::commerce::TokenView), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409), (status = 410), (status = 422), (status = 503)))]
+pub(crate) async fn refund(
     State(app): State<App>,
     Actor(identity): Actor,
     headers: HeaderMap,
     Body(body): Body<RefundBody>,
 ) -> Result<Response, Problem> {
-    let (token, amount, key) = (body.token.as_str(), Amount::new(body.amount.into()), key(&headers)?);
+    let (token, amount, key) = (body.token.as_str(), Amount::new(body.amount.into()), &*key(&headers)?);
     let refunded = app.engine.refund_capture(&identity, &Refunding { token, amount, key }).await?;
     Ok(ok(view_json(&refunded, app.engine.clock.now().0)))
 }
 
 /// What a tenant's processor tells by itself. Its signature says that it is the processor.
-pub(super) async fn notice(
+#[utoipa::path(post, path = "/v1/vault/notices/{tenant}", tag = "vault",
+    request_body(content = serde_json::Map<String, serde_json::Value>, description = "As the processor signed it."),
+    params(("tenant" = String, Path), ("Acquirer-Signature" = Option<String>, Header, description = "The processor's, over the body.")),
+    description = "What a tenant's payment processor tells by itself. Its signature says that it is the processor.",
+    responses((status = 200), (status = 403), (status = 404), (status = 409), (status = 503)))]
+pub(crate) async fn notice(
     State(app): State<App>,
     Path(tenant): Path<String>,
     headers: HeaderMap,

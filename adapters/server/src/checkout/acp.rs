@@ -19,6 +19,7 @@ use mandates::json::Object;
 use serde_json::{Value, json};
 
 use super::{Doors, IDEMPOTENCY_KEY, answer, key, name, published, said};
+use crate::acp::timestamp;
 use crate::call::{bytes, identify, parse_object};
 use crate::problem::{Problem, shown};
 
@@ -61,12 +62,21 @@ fn check_version(parts: &Parts) -> Result<(), Reply> {
     }
 }
 
+/// `Timestamp` is of RFC 3339, where it comes. How old it is means nothing: no signature covers it.
+fn check_timestamp(parts: &Parts) -> Result<(), Reply> {
+    match timestamp(&parts.headers) {
+        Ok(()) => Ok(()),
+        Err(why) => Err(error(400, "invalid", &why, None)),
+    }
+}
+
 /// Who calls, and with which key; and the body, if there is one.
 async fn received(doors: &Doors, request: Request) -> Result<(Parts, Call, Option<Object>), (Parts, Reply)> {
     let (parts, body) = request.into_parts();
     let turned_away = |reply: Reply| (parts.clone(), reply);
     let identity = identify(&parts, &doors.app, Door::Reads).map_err(|problem| turned_away(of_problem(&problem)))?;
     check_version(&parts).map_err(&turned_away)?;
+    check_timestamp(&parts).map_err(&turned_away)?;
     let named = match name(&parts.headers, &IDEMPOTENCY_KEY) {
         Ok(None) if parts.method == Method::POST => {
             let message = "a POST has an Idempotency-Key; none came";
@@ -81,15 +91,19 @@ async fn received(doors: &Doors, request: Request) -> Result<(Parts, Call, Optio
         true => None,
         false => Some(parse_object(&body).map_err(|problem| turned_away(of_problem(&problem)))?),
     };
-    // Equal as JSON is equal: 1.0 is 1, the order of members does not count, null is not nothing.
-    let text = object.as_ref().map(canonical_object).transpose();
-    let text = text.map_err(|refused| turned_away(error(400, "invalid", &refused.to_string(), Some("$"))))?;
-    let fingerprint = Digest::of(text.unwrap_or_default().as_bytes());
+    // Equal as JSON is equal: 1.0 is 1, the order of members does not count, null is not nothing. A number that no double
+    // is has no canonical form: such a body is the same where its bytes are.
+    let fingerprint = match object.as_ref().map(canonical_object).transpose() {
+        Ok(text) => Digest::of(text.unwrap_or_default().as_bytes()),
+        Err(_) => Digest::of_parts("purser/acp-body/1", &[&body]),
+    };
     let caller = &identity.caller;
+    let owner = format!("acp:{}/{}/{}", identity.tenant, caller.kind, caller.principal);
     let call = Call {
         tenant: doors.setup.tenant.clone(),
         protocol: Protocol::Acp,
-        owner: format!("acp:{}/{}/{}", identity.tenant, caller.kind, caller.principal),
+        opener: owner.clone(),
+        owner,
         key: named.map(|text| key(&parts, text, fingerprint)),
     };
     Ok((parts, call, object))
@@ -115,6 +129,10 @@ fn given(body: Option<Object>) -> Result<Object, Refusal> {
     body.ok_or_else(|| Refusal::new(commerce::checkout::Code::Missing, "$", "a JSON object was expected; nothing came"))
 }
 
+#[utoipa::path(post, path = "/checkout_sessions", tag = "shop", request_body(content = crate::schema::commerce::AcpCreate, description = "`CheckoutSessionCreateRequest` of ACP 2026-04-17."),
+    params(("API-Version" = String, Header, example = "2026-04-17"), ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255), ("Request-Id" = Option<String>, Header), ("Timestamp" = Option<String>, Header, description = "RFC 3339")),
+    description = "A shop that agents buy from, where the service has one: opens a checkout (Agentic Commerce Protocol).",
+    responses((status = 201, body = crate::schema::commerce::AcpCheckout), (status = 400, body = crate::schema::commerce::AcpError), (status = 401, body = crate::schema::commerce::AcpError), (status = 409, body = crate::schema::commerce::AcpError), (status = 422, body = crate::schema::commerce::AcpError)), security(("bearer" = []), ("dpop" = [])))]
 pub async fn open(State(doors): State<Doors>, request: Request) -> Response {
     serve(&doors, request, |body| {
         let (change, asked) = read::create(&given(body)?)?;
@@ -124,14 +142,26 @@ pub async fn open(State(doors): State<Doors>, request: Request) -> Response {
     .await
 }
 
+#[utoipa::path(get, path = "/checkout_sessions/{id}", tag = "shop", 
+    params(("id" = String, Path), ("API-Version" = String, Header, example = "2026-04-17"), ("Request-Id" = Option<String>, Header), ("Timestamp" = Option<String>, Header, description = "RFC 3339")),
+    description = "A checkout of the caller.",
+    responses((status = 200, body = crate::schema::commerce::AcpCheckout), (status = 400, body = crate::schema::commerce::AcpError), (status = 401, body = crate::schema::commerce::AcpError), (status = 404, body = crate::schema::commerce::AcpError)), security(("bearer" = []), ("dpop" = [])))]
 pub async fn show(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     serve(&doors, request, |_| Ok(Operation::Show { id })).await
 }
 
+#[utoipa::path(post, path = "/checkout_sessions/{id}", tag = "shop", request_body(content = crate::schema::commerce::AcpUpdate, description = "`CheckoutSessionUpdateRequest` of ACP 2026-04-17."),
+    params(("id" = String, Path), ("API-Version" = String, Header, example = "2026-04-17"), ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255), ("Request-Id" = Option<String>, Header), ("Timestamp" = Option<String>, Header, description = "RFC 3339")),
+    description = "Changes a checkout; what is not said is kept.",
+    responses((status = 200, body = crate::schema::commerce::AcpCheckout), (status = 400, body = crate::schema::commerce::AcpError), (status = 401, body = crate::schema::commerce::AcpError), (status = 404, body = crate::schema::commerce::AcpError), (status = 405, body = crate::schema::commerce::AcpError), (status = 409, body = crate::schema::commerce::AcpError), (status = 422, body = crate::schema::commerce::AcpError)), security(("bearer" = []), ("dpop" = [])))]
 pub async fn change(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     serve(&doors, request, |body| Ok(Operation::Change { id, change: read::change(&given(body)?)? })).await
 }
 
+#[utoipa::path(post, path = "/checkout_sessions/{id}/cancel", tag = "shop", request_body(content = crate::schema::commerce::AcpCancel, description = "`CancelSessionRequest` of ACP 2026-04-17."),
+    params(("id" = String, Path), ("API-Version" = String, Header, example = "2026-04-17"), ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255), ("Request-Id" = Option<String>, Header), ("Timestamp" = Option<String>, Header, description = "RFC 3339")),
+    description = "Cancels a checkout.",
+    responses((status = 200, body = crate::schema::commerce::AcpCheckout), (status = 400, body = crate::schema::commerce::AcpError), (status = 401, body = crate::schema::commerce::AcpError), (status = 404, body = crate::schema::commerce::AcpError), (status = 405, body = crate::schema::commerce::AcpError), (status = 409, body = crate::schema::commerce::AcpError), (status = 422, body = crate::schema::commerce::AcpError)), security(("bearer" = []), ("dpop" = [])))]
 pub async fn cancel(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     serve(&doors, request, |body| {
         body.as_ref().map_or(Ok(()), read::cancel)?;
@@ -140,6 +170,10 @@ pub async fn cancel(State(doors): State<Doors>, Path(id): Path<String>, request:
     .await
 }
 
+#[utoipa::path(post, path = "/checkout_sessions/{id}/complete", tag = "shop", request_body(content = crate::schema::commerce::AcpComplete, description = "`CheckoutSessionCompleteRequest` of ACP 2026-04-17, and `ap2` where that was negotiated."),
+    params(("id" = String, Path), ("API-Version" = String, Header, example = "2026-04-17"), ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255), ("Request-Id" = Option<String>, Header), ("Timestamp" = Option<String>, Header, description = "RFC 3339")),
+    description = "Pays for a checkout, with a vault token or with mandates. A payment that is declined is a checkout that is ready again.",
+    responses((status = 200, body = crate::schema::commerce::AcpCheckout), (status = 400, body = crate::schema::commerce::AcpError), (status = 401, body = crate::schema::commerce::AcpError), (status = 404, body = crate::schema::commerce::AcpError), (status = 405, body = crate::schema::commerce::AcpError), (status = 409, body = crate::schema::commerce::AcpError), (status = 422, body = crate::schema::commerce::AcpError)), security(("bearer" = []), ("dpop" = [])))]
 pub async fn complete(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     serve(&doors, request, |body| {
         let completion = read::complete(&given(body)?)?;
@@ -151,10 +185,15 @@ pub async fn complete(State(doors): State<Doors>, Path(id): Path<String>, reques
 }
 
 /// No key, no token: whoever looks for a shop finds it.
+#[utoipa::path(get, path = "/.well-known/acp.json", tag = "shop", description = "`DiscoveryResponse` of ACP 2026-04-17.",
+    responses((status = 200), (status = 404)))]
 pub async fn discovery(State(doors): State<Doors>) -> Response {
     of_shop(&doors, |shop| write::discovery(&shop))
 }
 
+#[utoipa::path(get, path = "/acp/ap2.json", tag = "shop",
+    description = "The extension of ACP by which checkouts are signed and paid for with AP2 mandates.",
+    responses((status = 200), (status = 404)))]
 pub async fn ap2(State(doors): State<Doors>) -> Response {
     of_shop(&doors, |shop| write::ap2_description(&shop.url))
 }

@@ -4,9 +4,9 @@
 //! A bearer token is enough to open a checkout, and UCP asks for none: nothing is bought by it. What pays is a mandate,
 //! and that is bound to its audience and nonce.
 
-mod acp;
+pub(crate) mod acp;
 pub mod sandbox;
-mod ucp;
+pub(crate) mod ucp;
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use mandates::json::Object;
 use serde_json::Value;
 
 use crate::App;
+use crate::limits::Peer;
 use crate::problem::Problem;
 
 /// Longest `Idempotency-Key` and `Request-Id`, in bytes.
@@ -54,7 +55,7 @@ pub enum NoProfile {
 }
 
 #[derive(Clone)]
-struct Doors {
+pub(crate) struct Doors {
     app: App,
     setup: Setup,
 }
@@ -91,7 +92,7 @@ impl Doors {
     }
 }
 
-/// A header that names something: once, printable, not too long.
+/// A header that names something: once, not too long. It is opaque: bytes beyond ASCII are characters of their own.
 fn name(headers: &HeaderMap, header: &HeaderName) -> Result<Option<String>, String> {
     let mut values = headers.get_all(header).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -101,12 +102,16 @@ fn name(headers: &HeaderMap, header: &HeaderName) -> Result<Option<String>, Stri
         };
     };
     let bytes = value.as_bytes();
-    let is_name =
-        !bytes.is_empty() && bytes.len() <= NAME_BYTES_MAX && bytes.iter().all(|byte| (b'!'..=b'~').contains(byte));
-    match std::str::from_utf8(bytes) {
-        Ok(text) if is_name => Ok(Some(text.to_owned())),
-        _ => Err(format!("{header} has 1 to {NAME_BYTES_MAX} printable characters; {} bytes came", bytes.len())),
+    let is_name = (1..=NAME_BYTES_MAX).contains(&bytes.len()) && !bytes.iter().any(u8::is_ascii_control);
+    match is_name {
+        true => Ok(Some(bytes.iter().copied().map(char::from).collect())),
+        false => Err(format!("{header} has 1 to {NAME_BYTES_MAX} characters, no controls; {} bytes came", bytes.len())),
     }
+}
+
+/// Where somebody calls from who does not prove who they are. Whoever is in this process has no address.
+fn address(parts: &Parts) -> String {
+    parts.extensions.get::<Peer>().map_or_else(|| "address:none".to_owned(), |peer| format!("address:{peer}"))
 }
 
 fn key(parts: &Parts, text: String, fingerprint: Digest) -> Key {
@@ -122,10 +127,8 @@ fn answer(headers: &HeaderMap, reply: Reply) -> Response {
     let mut response = (status(reply.status), axum::Json(reply.body)).into_response();
     let answered = response.headers_mut();
     for header in [IDEMPOTENCY_KEY, REQUEST_ID] {
-        if let Ok(Some(text)) = name(headers, &header)
-            && let Ok(value) = HeaderValue::from_str(&text)
-        {
-            answered.insert(header, value);
+        if let (Ok(Some(_)), Some(value)) = (name(headers, &header), headers.get(&header)) {
+            answered.insert(header, value.clone());
         }
     }
     if reply.replayed {

@@ -13,7 +13,7 @@ use http::request::Parts;
 use ledger::id::Digest;
 use mandates::json::Object;
 
-use super::{Doors, IDEMPOTENCY_KEY, NoProfile, answer, key, name, published, said};
+use super::{Doors, IDEMPOTENCY_KEY, NoProfile, address, answer, key, name, published, said};
 use crate::call::{bytes, only, parse_object};
 use crate::problem::{Problem, shown};
 
@@ -59,6 +59,7 @@ async fn received(doors: &Doors, request: Request) -> Result<Received, (Parts, R
         tenant: doors.setup.tenant.clone(),
         protocol: Protocol::Ucp,
         owner: format!("ucp:{profile}"),
+        opener: address(&parts),
         // The bytes as they came: UCP compares those.
         key: named.filter(|_| is_write).map(|text| key(&parts, text, Digest::of(&body))),
     };
@@ -97,6 +98,10 @@ macro_rules! received {
     };
 }
 
+#[utoipa::path(post, path = "/checkout-sessions", tag = "shop", request_body(content = crate::schema::commerce::UcpCheckoutRequest, description = "A checkout of UCP 2026-04-08."),
+    params(("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
+    description = "The same shop by UCP: opens a checkout, by what shop and platform can do together.",
+    responses((status = 201, body = crate::schema::commerce::UcpAnswer), (status = 200, body = crate::schema::commerce::UcpRefusal), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal), (status = 422, body = crate::schema::commerce::UcpRefusal), (status = 424, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn open(State(doors): State<Doors>, request: Request) -> Response {
     let received = received!(&doors, request);
     let active = match negotiated(&doors, &received.profile).await {
@@ -107,22 +112,38 @@ pub async fn open(State(doors): State<Doors>, request: Request) -> Response {
     serve(&doors, received, change.map(|change| Operation::Open { change, active })).await
 }
 
+#[utoipa::path(get, path = "/checkout-sessions/{id}", tag = "shop", 
+    params(("id" = String, Path), ("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
+    description = "A checkout of the platform.",
+    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 404, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn show(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     let received = received!(&doors, request);
     serve(&doors, received, Ok(Operation::Show { id })).await
 }
 
+#[utoipa::path(put, path = "/checkout-sessions/{id}", tag = "shop", request_body(content = crate::schema::commerce::UcpCheckoutRequest, description = "A checkout of UCP 2026-04-08: the whole of it."),
+    params(("id" = String, Path), ("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
+    description = "Changes a checkout. What breaks a rule of UCP is a 200 with `ucp.status` error.",
+    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn change(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     let received = received!(&doors, request);
     let change = given(received.body.as_ref()).and_then(read::change);
     serve(&doors, received, change.map(|change| Operation::Change { id, change })).await
 }
 
+#[utoipa::path(post, path = "/checkout-sessions/{id}/cancel", tag = "shop", 
+    params(("id" = String, Path), ("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
+    description = "Cancels a checkout.",
+    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn cancel(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     let received = received!(&doors, request);
     serve(&doors, received, Ok(Operation::Cancel { id })).await
 }
 
+#[utoipa::path(post, path = "/checkout-sessions/{id}/complete", tag = "shop", request_body(content = crate::schema::commerce::UcpComplete, description = "`payment`, and `ap2` where that was negotiated."),
+    params(("id" = String, Path), ("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
+    description = "Pays for a checkout. What breaks a rule of UCP is a 200 with `ucp.status` error.",
+    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 402, body = crate::schema::commerce::UcpCheckout), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn complete(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     let received = received!(&doors, request);
     let completion = given(received.body.as_ref()).and_then(read::complete);
@@ -133,6 +154,8 @@ pub async fn complete(State(doors): State<Doors>, Path(id): Path<String>, reques
     serve(&doors, received, operation).await
 }
 
+#[utoipa::path(get, path = "/.well-known/ucp", tag = "shop", description = "The shop's profile, with the keys that it signs with.",
+    responses((status = 200), (status = 404)))]
 pub async fn profile(State(doors): State<Doors>) -> Response {
     match doors.shop() {
         Ok((shop, keys)) => published(write::profile(&shop, &keys)),

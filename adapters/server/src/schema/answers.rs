@@ -165,10 +165,30 @@ pub struct Delegator {
     agent: String,
 }
 
+/// What is held and posted under a mandate and all that was handed on from it, by the way it goes. All together it is `held`
+/// and `posted` of the mandate.
+#[derive(ToSchema)]
+pub struct Rails {
+    /// By x402, on a chain.
+    x402: RailFigures,
+    /// By mandates that are closed for their verifiers (AP2, UCP).
+    mandate: RailFigures,
+    /// By tokens of a vault (ACP).
+    vault: RailFigures,
+}
+
+#[derive(ToSchema)]
+pub struct RailFigures {
+    held: Figure,
+    posted: Figure,
+}
+
 #[derive(ToSchema)]
 pub struct MandateSpends {
     #[serde(flatten)]
     mandate: Mandate,
+    /// Nothing where there are more than 5,000 spends.
+    rails: Option<Rails>,
     spends: Vec<Spend>,
     /// The cursor of what follows.
     next: Option<String>,

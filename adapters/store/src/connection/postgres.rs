@@ -251,7 +251,7 @@ pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), Failure> 
 }
 
 /// What the role that serves may do: read everything, add to what is append-only, change what is state; never remove
-/// (save answers to old keys of a shop), never change what was written.
+/// (save a shop's old checkouts and answers), never change what was written.
 pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(), Failure> {
     let role = format!("\"{}\"", role.replace('"', "\"\""));
     let may = |table: &str, rights: &str| format!("GRANT {rights} ON {table} TO {role}");
@@ -260,8 +260,8 @@ pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(
         may("_sqlx_migrations", "SELECT"),
         may("release", "SELECT"),
         may("unit", "SELECT, INSERT"),
-        may("head, home, sealed_key, checkout, webhook", "SELECT, INSERT, UPDATE"),
-        may("checkout_key, passkey", "SELECT, INSERT, UPDATE, DELETE"),
+        may("head, home, sealed_key, webhook", "SELECT, INSERT, UPDATE"),
+        may("checkout, checkout_key, passkey", "SELECT, INSERT, UPDATE, DELETE"),
         may("one_time_code, page_session", "SELECT, INSERT, DELETE"),
     ];
     statements.extend(crate::rows::ALL.iter().map(|table| match table.growth {

@@ -1,10 +1,11 @@
 //! A shop's checkouts: of two who write the same thing one is told, a key and what is under it are one unit, and a copy of
 //! the database has them.
 
-use commerce::store::{ANSWER_SECONDS, Answered, KeyWrite, SessionWrite, Sessions as _, Written};
+use commerce::store::{ANSWER_SECONDS, Answered, Counts, KeyWrite, SessionWrite, Sessions as _, Written};
 use ledger::id::Digest;
 
 use super::{Place, on_both_engines, tenant};
+use crate::cell::Cell;
 use crate::{Purpose, Schema, copy};
 
 on_both_engines!(
@@ -12,13 +13,26 @@ on_both_engines!(
     what_was_written_meanwhile_is_not_written_over,
     a_key_and_what_is_under_it_are_written_together_or_not_at_all,
     answers_are_forgotten_and_what_is_worked_on_is_not,
+    keys_of_any_kind_end_with_their_time,
+    what_is_due_is_found_and_taken_out_as_it_was_read,
+    nobody_has_more_places_than_they_may,
+    what_an_older_release_wrote_is_due_at_once,
     a_copy_has_the_checkouts,
 );
 
 const NOW: i64 = 1_800_000_000;
 
 fn session(id: &str, from: u64, text: &str) -> Option<SessionWrite> {
-    Some(SessionWrite { id: id.to_owned(), from, document: text.as_bytes().to_vec() })
+    due(id, from, text, NOW)
+}
+
+fn due(id: &str, from: u64, text: &str, due: i64) -> Option<SessionWrite> {
+    Some(SessionWrite { id: id.to_owned(), from, document: text.as_bytes().to_vec(), due, counts: Counts::AsBefore })
+}
+
+fn of(opener: &str, id: &str, most: u64) -> Option<SessionWrite> {
+    let counts = Counts::Against { opener: Digest::of(opener.as_bytes()), most };
+    session(id, 0, "new").map(|write| SessionWrite { counts, ..write })
 }
 
 fn key(name: &str, from: Option<i64>, at: i64, answer: Option<&str>) -> Option<KeyWrite> {
@@ -93,15 +107,112 @@ async fn answers_are_forgotten_and_what_is_worked_on_is_not(place: Place) {
     store.close().await.unwrap();
 }
 
+async fn keys_of_any_kind_end_with_their_time(place: Place) {
+    let store = place.opened().await;
+    for (name, at, answer) in [
+        ("old", NOW, Some("answer")),
+        ("given up", NOW, None),
+        ("young", NOW + 1, Some("answer")),
+        ("under way", NOW + 1, None),
+    ] {
+        store.write(&tenant(), None, key(name, None, at, answer)).await.unwrap();
+    }
+    assert_eq!(store.forget_answers(&tenant(), NOW + ANSWER_SECONDS).await.unwrap(), 0, "not a second too early");
+    assert_eq!(store.forget_answers(&"another".parse().unwrap(), NOW + 2 * ANSWER_SECONDS).await.unwrap(), 0);
+    assert_eq!(store.forget_answers(&tenant(), NOW + ANSWER_SECONDS + 1).await.unwrap(), 2);
+    for (name, is_there) in [("old", false), ("given up", false), ("young", true), ("under way", true)] {
+        let found = store.answered(&tenant(), &Digest::of(name.as_bytes()), NOW + 2).await.unwrap();
+        assert_eq!(found.is_some(), is_there, "{name}");
+    }
+    store.close().await.unwrap();
+}
+
+async fn what_is_due_is_found_and_taken_out_as_it_was_read(place: Place) {
+    let store = place.opened().await;
+    for (id, at) in [("c", NOW + 3), ("a", NOW + 1), ("b", NOW + 2)] {
+        store.write(&tenant(), due(id, 0, id, at), None).await.unwrap();
+    }
+    let found = async |now: i64, limit| {
+        let found = store.due(&tenant(), now, limit).await.unwrap();
+        found.into_iter().map(|(id, kept)| (id, kept.revision)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(NOW, 10).await, []);
+    assert_eq!(found(NOW + 2, 10).await, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+    assert_eq!(found(NOW + 9, 2).await, [("a".to_owned(), 1), ("b".to_owned(), 1)], "those that wait longest first");
+    assert_eq!(store.due(&"another".parse().unwrap(), NOW + 9, 10).await.unwrap(), []);
+    // Written meanwhile: it is another one, and later.
+    store.write(&tenant(), due("a", 1, "again", NOW + 7), None).await.unwrap();
+    assert_eq!(found(NOW + 3, 10).await, [("b".to_owned(), 1), ("c".to_owned(), 1)]);
+    for (id, revision, expected) in [
+        ("a", 1, Written::SessionMoved),
+        ("a", 3, Written::SessionMoved),
+        ("nothing", 1, Written::SessionMoved),
+        ("a", 2, Written::Done),
+        ("a", 2, Written::SessionMoved),
+    ] {
+        assert_eq!(store.remove(&tenant(), id, revision).await.unwrap(), expected, "{id} at {revision}");
+    }
+    assert_eq!(store.session(&tenant(), "a").await.unwrap(), None);
+    assert!(store.session(&tenant(), "b").await.unwrap().is_some());
+    store.close().await.unwrap();
+}
+
+async fn nobody_has_more_places_than_they_may(place: Place) {
+    let store = place.opened().await;
+    let open = async |opener: &str, id: &str| store.write(&tenant(), of(opener, id, 2), None).await.unwrap();
+    assert_eq!((open("a", "1").await, open("a", "2").await), (Written::Done, Written::Done));
+    assert_eq!(open("a", "3").await, Written::TooMany);
+    let refused = store.write(&tenant(), of("a", "3", 2), key("k", None, NOW, Some("answer"))).await.unwrap();
+    assert_eq!(refused, Written::TooMany);
+    assert_eq!(store.answered(&tenant(), &Digest::of(b"k"), NOW).await.unwrap(), None, "nothing of it was written");
+    assert_eq!(open("b", "3").await, Written::Done, "others have places of their own");
+    // What is changed keeps its place; what is bought or taken out gives it back.
+    store.write(&tenant(), session("1", 1, "changed"), None).await.unwrap();
+    assert_eq!(open("a", "4").await, Written::TooMany);
+    let bought = session("1", 2, "bought").map(|write| SessionWrite { counts: Counts::NoMore, ..write });
+    assert_eq!(store.write(&tenant(), bought, None).await.unwrap(), Written::Done);
+    assert_eq!((open("a", "4").await, open("a", "5").await), (Written::Done, Written::TooMany));
+    store.remove(&tenant(), "2", 1).await.unwrap();
+    // At once: one place, one of them.
+    let racing = (0..6).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move { store.write(&tenant(), of("a", &format!("r{number}"), 2), None).await.unwrap() })
+    });
+    let mut done = 0;
+    for one in racing.collect::<Vec<_>>() {
+        done += usize::from(one.await.unwrap() == Written::Done);
+    }
+    assert_eq!(done, 1);
+    store.close().await.unwrap();
+}
+
+async fn what_an_older_release_wrote_is_due_at_once(place: Place) {
+    let store = place.opened().await;
+    let mut connection = store.shared.opener.reopen().await.unwrap();
+    let text = "INSERT INTO checkout (tenant, id, revision, document) VALUES ($1, $2, $3, $4)";
+    let cells = [Cell::text(tenant()), Cell::text("older"), Cell::number(1), Cell::blob(b"document")];
+    connection.begin().await.unwrap();
+    connection.execute(text, cells).await.unwrap();
+    connection.commit().await.unwrap();
+    connection.close().await.unwrap();
+    assert_eq!(store.due(&tenant(), 0, 10).await.unwrap().len(), 1);
+    store.write(&tenant(), due("older", 1, "document", NOW), None).await.unwrap();
+    assert_eq!(store.due(&tenant(), 0, 10).await.unwrap(), []);
+    store.close().await.unwrap();
+}
+
 async fn a_copy_has_the_checkouts(place: Place) {
     let store = place.opened().await;
     store.write(&tenant(), session("cs", 0, "first"), key("k", None, NOW, Some("answer"))).await.unwrap();
+    store.write(&tenant(), of("a", "counted", 1), None).await.unwrap();
     let found = store.session(&tenant(), "cs").await.unwrap();
     let target = Place { dial: place.dial.clone(), ..Place::new() };
     copy(&place.location, &target.location, Purpose::Keep).await.unwrap();
     let copied = target.open(Schema::Refuse).await.unwrap();
     assert_eq!(copied.session(&tenant(), "cs").await.unwrap(), found);
     assert!(copied.answered(&tenant(), &Digest::of(b"k"), NOW).await.unwrap().is_some());
+    assert_eq!(copied.write(&tenant(), of("a", "another", 1), None).await.unwrap(), Written::TooMany);
+    assert_eq!(copied.due(&tenant(), NOW, 10).await.unwrap().len(), 2);
     copied.close().await.unwrap();
     store.close().await.unwrap();
 }

@@ -36,6 +36,8 @@ pub(crate) fn shop() -> Shop {
         discounts: vec![Discount { code: "TEN".into(), title: "Ten".into(), off: Off::Percent(10) }],
         tax_basis_points: 0,
         session_seconds: 3_600,
+        kept_seconds: 30 * 24 * 3_600,
+        sessions_max: 100,
         links: Vec::new(),
         url: "http://shop.example".into(),
         cards: None,
