@@ -19,6 +19,7 @@ use crate::closing::Addressee;
 use crate::consent::MandateRecord;
 use crate::error::EngineError;
 use crate::rate::Peg;
+use crate::ruling::Ruled;
 use crate::tenant::Tenant;
 use crate::token::Delegator;
 use crate::vault::Allowed;
@@ -51,6 +52,9 @@ pub struct Bundle {
     pub rate: Option<Peg>,
     /// The verifier's checks at that time, each as it reported it.
     pub checks: Vec<String>,
+    /// What the tenant's policy said; none where there was no policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Ruled>,
 }
 
 /// What was asked for and agreed to, as its rail has it.
