@@ -7,7 +7,7 @@ mod stage;
 use ledger::id::CallerKind;
 use ledger::store::Store;
 use purser::world::{HOME, NEIGHBOUR};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::stage::{CENT, Stage};
 use crate::harness::passkey::SoftPasskey;
@@ -225,6 +225,7 @@ async fn k_of_n_are_distinct_persons_with_keys_of_their_own() {
     passkeys[1].1.approve(&stage.shop, &of("user")).await.expect("two of two");
     let paid = stage.pay("/thing", CENT, &key).await.expect("both allowed it");
     assert_eq!(stage.ruled(text(&paid, "id")).await["approvals"].as_array().unwrap().len(), 2);
+    forged(&stage, text(&paid, "id")).await;
     // One who says no is enough where all are needed.
     let key = new_key();
     let ids = stage.pay("/other", CENT, &key).await.unwrap_err().ids();
@@ -246,6 +247,28 @@ async fn k_of_n_are_distinct_persons_with_keys_of_their_own() {
     assert_eq!(stage.pay("/late", CENT, &key).await.unwrap_err().code(), "approval_expired");
 }
 
+/// Evidence in which anything of the approvals is another does not hold.
+async fn forged(stage: &Stage, payment: &str) {
+    let file = stage.evidence(payment).await;
+    let question = text(&file["allowed"][0], "question").to_owned();
+    for (what, forge) in [
+        ("the policy", &(|file: &mut Value| file["policy"] = "{}".into()) as &dyn Fn(&mut Value)),
+        ("no policy", &|file: &mut Value| file["policy"] = Value::Null),
+        ("a question of more", &|file| file["allowed"][0]["question"] = question.replace("0.01", "9.01").into()),
+        ("one approval", &|file| _ = file["allowed"].as_array_mut().unwrap().pop()),
+        ("the same twice", &|file| file["allowed"][1] = file["allowed"][0].clone()),
+        ("no signature", &|file| file["allowed"][0]["signed"] = Value::Null),
+        ("another's signature", &|file| file["allowed"][0]["signed"] = file["allowed"][1]["signed"].clone()),
+        ("another's answer", &|file| file["allowed"][0]["answered"] = file["allowed"][1]["answered"].clone()),
+        ("another record", &|file| file["allowed"][0]["answered"] = file["records"][0].clone()),
+    ] {
+        let mut forged = file.clone();
+        forge(&mut forged);
+        let found = stage.finding(&forged);
+        assert!(!found.holds, "{what}: {found}");
+    }
+}
+
 /// As an operator does it: checked, simulated against the books, put into the file of a running service.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draft_is_held_against_the_books_before_it_serves() {
@@ -262,7 +285,7 @@ async fn a_draft_is_held_against_the_books_before_it_serves() {
         "[[rules]]\nname = \"known\"\nverb = \"allow\"\nwhen.first_payment = false\n[[rules]]\nname = \"first\"\nverb = \"deny\"\nwhen.first_payment = true\n",
     );
     let checked = run(&["policy", "check", &file, "--json"], &[]);
-    let checked: serde_json::Value = serde_json::from_str(&stdout(&checked)).unwrap();
+    let checked: Value = serde_json::from_str(&stdout(&checked)).unwrap();
     assert_eq!((&checked["ok"], &checked["rules"]), (&json!(true), &json!(2)));
     let mandate = world.mandate().await;
     let first = world.pay(&mandate, "one").await.unwrap();
@@ -285,7 +308,7 @@ async fn a_draft_is_held_against_the_books_before_it_serves() {
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     assert!(stdout(&told).contains("allow -> deny"), "{}", stdout(&told));
     let replayed = run(&[&simulate[..], &["--json"]].concat(), &world.env());
-    let replayed: serde_json::Value = serde_json::from_str(&stdout(&replayed)).unwrap();
+    let replayed: Value = serde_json::from_str(&stdout(&replayed)).unwrap();
     assert_eq!((&replayed["payments"], &replayed["unchanged"]), (&json!(2), &json!(1)), "{replayed}");
     let [changed] = replayed["changed"].as_array().unwrap().as_slice() else { panic!("{replayed}") };
     assert_eq!(

@@ -1,11 +1,13 @@
 //! A service of `dev` with a policy, and an agent's payments there.
 
+use engine::evidence::{EvidenceFile, Finding, check};
 use purser::client::ClientError;
 use purser::config::{Config, PolicyConfig};
 use purser::world::HOME;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use x402::network::AssetTable;
 use x402::wire::PaymentRequired;
 
 use crate::harness::shop::{Shop, intent, new_key};
@@ -98,12 +100,27 @@ impl Stage {
         post(&url, &self.shop.agent, &headers, body.to_string().into_bytes()).await
     }
 
-    /// What the evidence says of the policy.
-    pub async fn ruled(&self, payment: &str) -> Value {
+    pub async fn evidence(&self, payment: &str) -> Value {
         let path = format!("/v1/payments/{payment}/evidence");
-        let file = self.shop.call(Method::GET, &path, &self.shop.agent, None).await.unwrap();
+        self.shop.call(Method::GET, &path, &self.shop.agent, None).await.unwrap()
+    }
+
+    /// What the evidence says of the policy; where it says anything, it holds offline.
+    pub async fn ruled(&self, payment: &str) -> Value {
+        let file = self.evidence(payment).await;
         let bundle: Value = serde_json::from_str(text(&file, "bundle")).unwrap();
+        if !bundle["policy"].is_null() {
+            let found = self.finding(&file);
+            assert!(found.holds, "{found}");
+        }
         bundle["policy"].clone()
+    }
+
+    /// What `purser verify --evidence` finds of the policy.
+    pub fn finding(&self, file: &Value) -> Finding {
+        let file: EvidenceFile = serde_json::from_value(file.clone()).unwrap();
+        let findings = check(&file, self.shop.service.roots(), &AssetTable::trusted());
+        findings.into_iter().find(|one| one.check == "policy").expect("the policy is checked")
     }
 
     /// Nothing is held, nothing was paid.
