@@ -4,7 +4,7 @@
 mod attacks;
 mod stage;
 
-use ledger::id::CallerKind;
+use ledger::id::{CallerKind, Digest};
 use ledger::store::Store;
 use purser::world::{HOME, NEIGHBOUR};
 use serde_json::{Value, json};
@@ -293,16 +293,7 @@ async fn a_draft_is_held_against_the_books_before_it_serves() {
     let body = json!({ "mandate": mandate, "payment_required": offer });
     world.client.call(reqwest::Method::POST, "/v1/payments", &world.agent, Some("two"), Some(body)).await.unwrap();
     let config = world.config_file().display().to_string();
-    let store = |world: &World| {
-        let (config, ring) = (world.config.clone(), world.ring.clone());
-        async move {
-            let store = purser::assembly::open_store(&config, &ring, store::Schema::Refuse).await.unwrap();
-            let head = store.head(&HOME.parse().unwrap()).await.unwrap();
-            store.close().await.unwrap();
-            head
-        }
-    };
-    let before = store(&world).await;
+    let before = head(&world).await;
     let simulate = ["policy", "simulate", "--draft", &file, "--config", &config, "--tenant", HOME];
     let told = run(&simulate, &world.env());
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
@@ -317,7 +308,7 @@ async fn a_draft_is_held_against_the_books_before_it_serves() {
     );
     assert_eq!((&changed["fired"], &changed["amount"]), (&json!(["first"]), &json!("0.01")));
     assert_eq!(replayed["digest"], checked["digest"]);
-    assert_eq!(store(&world).await, before, "nothing was written");
+    assert_eq!(head(&world).await, before, "nothing was written");
     // Into the running service, by its file alone.
     write("[[rules]]\nname = \"nothing\"\nverb = \"deny\"\n");
     let tenant = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap();
@@ -326,6 +317,13 @@ async fn a_draft_is_held_against_the_books_before_it_serves() {
     until_refused(&world, &mandate, "policy_denied").await;
     write(ASK);
     until_refused(&world, &mandate, "pending_approval").await;
+}
+
+async fn head(world: &World) -> (u64, Digest) {
+    let store = purser::assembly::open_store(&world.config, &world.ring, store::Schema::Refuse).await.unwrap();
+    let head = store.head(&HOME.parse().unwrap()).await.unwrap();
+    store.close().await.unwrap();
+    head
 }
 
 /// Under keys of its own until the service has taken up what was written.

@@ -14,6 +14,9 @@ use crate::rate::authority_to_major;
 use crate::ruling::question::PaymentQuestion;
 use crate::ruling::{Approved, Ruled};
 
+/// Between the look at the answers and the hold.
+const HELD_LATER_SECONDS: i64 = 60;
+
 pub(super) fn check(
     file: &EvidenceFile,
     bundle: &Bundle,
@@ -84,9 +87,14 @@ fn check_answer(
     same("decision of the question", approved.decision, question.decision)?;
     same("subject of the record", approved.question, decision.subject)?;
     same("answer", DecisionState::Approved.as_str(), decision.state.as_str())?;
-    if answer.seq >= held.seq || held.at.seconds() >= question.use_by {
-        let (seq, by) = (held.seq, question.use_by);
-        return Err(format!("an answer before record {seq}, used before {by}, was expected; it is {}", answer.seq));
+    if answer.seq >= held.seq || answer.at.seconds() >= question.answer_by {
+        let (seq, by) = (held.seq, question.answer_by);
+        let found = format!("record {} at {}", answer.seq, answer.at.seconds());
+        return Err(format!("an answer before record {seq} and before {by} was expected, {found} has it"));
+    }
+    // Looked at before the hold, so it may be held a moment later.
+    if held.at.seconds() >= question.use_by.saturating_add(HELD_LATER_SECONDS) {
+        return Err(format!("a hold before {} was expected, it is at {}", question.use_by, held.at.seconds()));
     }
     let Some(text) = &allowed.signed else {
         let demanded = question.payment.passkey;
