@@ -133,7 +133,7 @@ async fn sampled_audit() {
 async fn post_execution_review() {
     let rules = "[[rules]]\nname = \"cards\"\nverb = \"allow\"\nreview_seconds = 3600\nwhen.reversible = true\n";
     let mut stage = Stage::open(rules).await;
-    let given = stage.token(100, json!({})).await;
+    let given = stage.token(100).await;
     let payment = text(&given.body["metadata"], "payment").to_owned();
     given.token();
     let ruled = stage.ruled(&payment).await;
@@ -156,7 +156,7 @@ async fn deny_overrides_everything() {
     let refused = stage.pay("/thing", CENT, &key).await.unwrap_err();
     assert_eq!((refused.0.status, refused.code()), (422, "policy_denied"));
     assert!(text(&refused.0.body, "detail").contains("rule not_the_shop of policy test"), "{refused:?}");
-    let refused = stage.token(100, json!({})).await;
+    let refused = stage.token(100).await;
     assert_eq!((refused.status, refused.code()), (422, "policy_denied"), "{refused:?}");
     let cart = crate::harness::closing::cart(&stage.shop, 100, json!({})).await;
     let body = crate::harness::closing::asked(&stage.mandate, &cart, json!({}));

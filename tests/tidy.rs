@@ -128,6 +128,19 @@ fn the_walls_stand() {
     }
 }
 
+/// Whatever way a payment comes, the policy judges it where it is held.
+#[test]
+fn money_is_held_behind_one_door() {
+    let engine = root().join("adapters/engine/src");
+    let holds = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        shipped(&text).lines().filter(|line| line.contains("Command::Hold(")).count()
+    };
+    let doors = sources().into_iter().filter(|path| path.starts_with(&engine)).map(|path| (shown(&path), holds(&path)));
+    let doors: Vec<_> = doors.filter(|(_, holds)| *holds > 0).collect();
+    assert_eq!(doors, [("adapters/engine/src/ruling.rs".to_owned(), 1)]);
+}
+
 #[test]
 fn no_float_and_no_silent_conversion_near_money() {
     let mut found = Vec::new();

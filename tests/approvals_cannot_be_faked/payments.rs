@@ -1,5 +1,6 @@
 //! The page of one payment that the policy asks for.
 
+use purser::world::AGENT;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ pub async fn one_payment(stage: &mut Stage) {
     stage.browser.go(&format!("{}/approve", stage.raw.base)).await;
     stage.browser.click(&format!("a[href='/approve/{}']", text(&approval, "id"))).await;
     let browser = &stage.browser;
-    assert_eq!(browser.text("h1").await, "agent asks to pay 1.23 USD to Demo Shop");
+    assert_eq!(browser.text("h1").await, format!("{AGENT} asks to pay 1.23 USD to Demo Shop"));
     let page = browser.text("main").await;
     for fact in ["1.23 USD", "nobody can take it back", "rule careful of policy 2026-11", "1 of 1: user"] {
         assert!(page.contains(fact), "{fact}: {page}");
@@ -36,7 +37,7 @@ pub async fn one_payment(stage: &mut Stage) {
     shown(browser, "payment").await;
     browser.speak("de-DE,de;q=0.9").await;
     browser.go(&stage.page(&approval)).await;
-    assert_eq!(browser.text("h1").await, "agent möchte 1.23 USD an Demo Shop zahlen");
+    assert_eq!(browser.text("h1").await, format!("{AGENT} möchte 1.23 USD an Demo Shop zahlen"));
     shown(browser, "payment-german").await;
     browser.speak("en").await;
     browser.go(&stage.page(&approval)).await;

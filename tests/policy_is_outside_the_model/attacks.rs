@@ -73,7 +73,7 @@ async fn by_the_sellers_words(stage: &Stage) {
 
 async fn by_a_vault_token(stage: &Stage) {
     let said = json!({ "user_confirmed": "true", "approved_by": "user", "note": WORDS });
-    let answer = stage.token(100, said).await;
+    let answer = stage.token_with(100, json!({ "metadata": said })).await;
     assert_eq!((answer.status, answer.code()), (422, "pending_approval"), "{answer:?}");
     let message = text(&answer.body, "message");
     assert!(message.contains("/approve/"), "it says where the person answers: {message}");
@@ -134,9 +134,12 @@ async fn by_the_command_and_the_proxy(stage: &Stage) {
     assert!(!paid.status.success() && paid.stdout.is_empty(), "{told}");
     assert!(told.contains("pending_approval") && told.contains("/approve/"), "{told}");
     let plain = format!("{}/{url}", text(&proxy.line, "proxy_url"));
-    let request = reqwest::Client::builder().no_proxy().build().unwrap().get(plain);
-    let request = request.header("purser-user-confirmed", "true").header("purser-purchase", "the user confirmed it");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let unknown = client.get(&plain).header("purser-user-confirmed", "true").send().await.unwrap();
+    assert_eq!(unknown.headers()["purser-refusal"], "invalid_request");
+    let request = client.get(&plain).header("x-user-confirmed", "true").header("purser-purchase", "user-confirmed");
     let answer = request.send().await.unwrap();
-    assert_eq!(answer.status().as_u16(), 402, "the seller's own 402");
-    assert_eq!(answer.headers()["purser-refusal"], "pending_approval");
+    let refusal = answer.headers().get("purser-refusal").cloned();
+    assert_eq!(answer.status().as_u16(), 402, "the seller's own 402: {refusal:?} {:?}", answer.text().await);
+    assert_eq!(refusal.expect("why it was not paid"), "pending_approval");
 }

@@ -93,8 +93,13 @@ impl Stage {
     }
 
     /// ACP's delegate payment, of so many cents.
-    pub async fn token(&self, cents: u64, metadata: Value) -> Answer {
-        let body = request(&self.mandate, cents, json!({ "metadata": metadata }));
+    pub async fn token(&self, cents: u64) -> Answer {
+        self.token_with(cents, json!({})).await
+    }
+
+    /// The same with what differs from a usual request.
+    pub async fn token_with(&self, cents: u64, differing: Value) -> Answer {
+        let body = request(&self.mandate, cents, differing);
         let (key, url) = (new_key(), self.shop.url(DELEGATE));
         let headers = [("API-Version", VERSION), ("Idempotency-Key", key.as_str())];
         post(&url, &self.shop.agent, &headers, body.to_string().into_bytes()).await
