@@ -1,6 +1,7 @@
 //! The human: what a person allows is what their passkey signed, and they signed what the page showed. In a real Chromium,
 //! with a virtual authenticator.
 
+mod payments;
 mod stage;
 
 use axum::Router;
@@ -30,6 +31,7 @@ async fn a_person_allows_with_a_passkey_exactly_what_the_page_showed() {
     changed(&mut stage).await;
     expired(&mut stage).await;
     demanded(&mut stage).await;
+    payments::one_payment(&mut stage).await;
     signed_out(&stage).await;
     assert!(pictures().join("question-narrow-dark.png").is_file());
 }

@@ -50,6 +50,7 @@ mod others_publish_a_status;
 mod others_sell_through_the_paywall;
 mod our_wallet_pays_by_permit2;
 mod permits_are_carried;
+mod policy_is_outside_the_model;
 mod prices_by_usage;
 mod processes_come_and_go;
 mod processors_do_not_answer;

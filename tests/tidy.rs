@@ -9,7 +9,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut folders = ["ledger", "mandates", "x402", "commerce", "adapters"].map(|name| root().join(name)).to_vec();
+    let mut folders =
+        ["ledger", "mandates", "x402", "commerce", "policy", "adapters"].map(|name| root().join(name)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
@@ -106,7 +107,7 @@ fn the_walls_stand() {
     };
     let outside =
         ["tokio", "axum", "sqlx", "reqwest", "alloy", "revm", "engine", "store", "chain", "server", "paywall"];
-    for core in ["ledger", "mandates", "x402", "commerce"] {
+    for core in ["ledger", "mandates", "x402", "commerce", "policy"] {
         let found = names(&manifest(core), &outside);
         assert!(found.is_empty(), "{core} names {found:?}");
     }
@@ -127,11 +128,25 @@ fn the_walls_stand() {
     }
 }
 
+/// Whatever way a payment comes, the policy judges it where it is held.
+#[test]
+fn money_is_held_behind_one_door() {
+    let engine = root().join("adapters/engine/src");
+    let holds = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        shipped(&text).lines().filter(|line| line.contains("Command::Hold(")).count()
+    };
+    let doors = sources().into_iter().filter(|path| path.starts_with(&engine)).map(|path| (shown(&path), holds(&path)));
+    let doors: Vec<_> = doors.filter(|(_, holds)| *holds > 0).collect();
+    assert_eq!(doors, [("adapters/engine/src/ruling.rs".to_owned(), 1)]);
+}
+
 #[test]
 fn no_float_and_no_silent_conversion_near_money() {
     let mut found = Vec::new();
     for path in sources().into_iter().filter(|path| !is_test(path)) {
-        let near = ["ledger", "mandates", "x402", "commerce"].iter().any(|core| path.starts_with(root().join(core)));
+        let near =
+            ["ledger", "mandates", "x402", "commerce", "policy"].iter().any(|core| path.starts_with(root().join(core)));
         if !near {
             continue;
         }

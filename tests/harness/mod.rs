@@ -8,6 +8,7 @@ pub mod closing;
 pub mod cluster;
 pub mod front;
 pub mod issuer;
+pub mod passkey;
 pub mod process;
 pub mod proxied;
 pub mod relayed;

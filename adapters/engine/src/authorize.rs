@@ -37,10 +37,11 @@ use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
 use crate::attest::check_offer;
 use crate::book;
 use crate::closing::{Addressee, cart_identity};
-use crate::consent::{CartDemand, MandateView, agent_of, forbidden, to_document};
+use crate::consent::{CartDemand, MandateView, agent_of, forbidden};
 use crate::error::EngineError;
 use crate::evidence::Bundle;
 use crate::rate::Peg;
+use crate::ruling::{Reservation, UNSET};
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
 pub(crate) use terms::check_obligations;
@@ -199,7 +200,6 @@ impl Engine {
         let nodes: Vec<&Budget> = draft.above.iter().rev().chain([&draft.view.budget]).collect();
         check_obligations(&facts, &nodes, draft.spend)?;
         let bundle = draft.bundle(chain, checks);
-        let document = to_document("spend-evidence", &bundle)?;
         let offer = draft.offer;
         let claim_key = offer.authorize(draft.payer, draft.nonce, 0, draft.valid_before)?.claim_key();
         let lapses = self.clock.now().seconds().saturating_add(draft.tenant.limits.hold_seconds);
@@ -226,10 +226,11 @@ impl Engine {
             since_block: self.chain.block(At::Finalized).await?.number,
             expires_at: Micros::from_seconds(lapses),
             again_after: draft.request.again_after,
-            evidence: document.digest(),
+            evidence: UNSET,
         };
-        let answer = self.run(identity, Command::Hold(Box::new(hold)), vec![document]).await?;
-        answer.spend.ok_or_else(|| EngineError::Broken("a hold without a spend".into()))
+        let (tenant, view) = (draft.tenant, &draft.view);
+        let it = Reservation { tenant, view, hold, bundle, documents: Vec::new() };
+        Ok(self.reserve(identity, it).await?.0)
     }
 
     /// The agent's key closes its mandate over this very offer; then the whole chain is verified as anyone would.

@@ -39,6 +39,7 @@ use crate::authorize::check_obligations;
 use crate::consent::{MandateView, agent_of, forbidden, to_document};
 use crate::error::EngineError;
 use crate::evidence::{Bundle, Presented, Rail};
+use crate::ruling::{Reservation, UNSET};
 use crate::tenant::{Payee, Tenant};
 use crate::{Engine, Identity};
 
@@ -140,7 +141,6 @@ impl Engine {
             self.judge(tenant, &checkout, Family::Checkout, &own, purchase).outcome?;
         }
         let bundle = bundle(request, &view, &terms, tenant, digest, (chain, checks));
-        let document = to_document("spend-evidence", &bundle)?;
         let lapses = self.clock.now().seconds().saturating_add(tenant.limits.hold_seconds);
         let hold = Hold {
             spend,
@@ -162,14 +162,9 @@ impl Engine {
             since_block: 0,
             expires_at: Micros::from_seconds(lapses),
             again_after: request.again_after,
-            evidence: document.digest(),
+            evidence: UNSET,
         };
-        let evidence = hold.evidence;
-        let answer = self.run(identity, Command::Hold(Box::new(hold)), vec![document]).await?;
-        let held = answer.spend.ok_or_else(|| EngineError::Broken("a hold without a spend".into()))?;
-        // Another call with this key came first: what it wrote down is what is signed.
-        let bundle = if held.evidence == evidence { bundle } else { self.bundle(identity, &held).await? };
-        Ok((held, bundle))
+        self.reserve(identity, Reservation { tenant, view: &view, hold, bundle, documents: Vec::new() }).await
     }
 
     /// Signs what is committed, keeps it, and gives it away. What was given once is given again as it was.
@@ -320,5 +315,6 @@ fn bundle(
         currency: record.currency.clone(),
         rate: None,
         checks,
+        policy: None,
     }
 }

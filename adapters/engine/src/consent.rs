@@ -6,6 +6,7 @@
 
 mod again;
 pub mod answer;
+mod question;
 mod record;
 pub mod signed;
 
@@ -21,6 +22,7 @@ use ledger::store::Document;
 use mandates::party::Merchant;
 use serde::{Deserialize, Serialize};
 
+pub use self::question::Question;
 use crate::consent::record::PayeeOnRecord;
 use crate::error::EngineError;
 use crate::limits::{self, HoursText, LimitState, LimitText, RefundsText};
@@ -132,7 +134,7 @@ pub struct IntentDocument {
     pub answer_by: Option<i64>,
 }
 
-const INTENT_TYPE: &str = "purser.intent/1";
+pub(super) const INTENT_TYPE: &str = "purser.intent/1";
 
 /// What an open mandate is kept as, beside its budget node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -168,7 +170,7 @@ pub(crate) const MANDATE_TYPE: &str = "purser.mandate/1";
 #[derive(Clone, Debug)]
 pub struct Approval {
     pub decision: Decision,
-    pub document: IntentDocument,
+    pub document: Question,
 }
 
 /// A mandate and its figures.
@@ -233,7 +235,7 @@ impl Engine {
         if let Some(approval) = self.asked_already(identity, &document).await? {
             return Ok(approval);
         }
-        self.check_prompts(tenant, &document).await?;
+        self.check_prompts(tenant, &document.user).await?;
         let stored = to_canonical_document("intent", &document)?;
         let propose = Propose {
             decision,
@@ -243,7 +245,7 @@ impl Engine {
         };
         let answer = self.run(identity, Command::Propose(propose), vec![stored]).await?;
         let decision = answer.decision.ok_or_else(|| EngineError::Broken("a question without a row".into()))?;
-        Ok(Approval { decision, document })
+        Ok(Approval { decision, document: Question::Intent(Box::new(document)) })
     }
 
     pub async fn approval(&self, identity: &Identity, id: DecisionId) -> Result<Approval, EngineError> {
@@ -275,19 +277,8 @@ impl Engine {
     }
 
     async fn show(&self, identity: &Identity, decision: Decision) -> Result<Approval, EngineError> {
-        let document = self.intent(identity, decision.subject).await?;
+        let document = self.question(&identity.tenant, decision.subject).await?;
         Ok(Approval { decision, document })
-    }
-
-    async fn intent(&self, identity: &Identity, subject: Digest) -> Result<IntentDocument, EngineError> {
-        let found = self.store.document(&identity.tenant, subject).await?;
-        let bytes = found.ok_or(EngineError::Erased { what: "the question", digest: subject })?.bytes;
-        // What is shown is what was asked, or nothing is.
-        if Digest::of(&bytes) != subject {
-            return Err(EngineError::Broken(format!("the question of digest {subject} has another")));
-        }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| EngineError::Broken(format!("a question cannot be read: {error}")))
     }
 }
 

@@ -8,6 +8,7 @@ use x402::select::{AuthorizeError, SelectError};
 
 use crate::ports::SignError;
 use crate::rate::RateError;
+use crate::ruling::asked::Pending;
 use crate::vault::VaultError;
 
 /// What a caller can do about it.
@@ -106,6 +107,16 @@ pub enum EngineError {
     SignInExpired,
     #[error("{what} was {expected} when the question was put, it is {found} now; it is to be asked again")]
     QuestionChanged { what: &'static str, expected: String, found: String },
+    #[error(
+        "a payment was expected that the policy lets through; rule {rule} of policy {version} ({digest}) denies this one"
+    )]
+    PolicyDenied { rule: String, version: String, digest: ledger::id::Digest },
+    #[error("{0}")]
+    PendingApproval(Box<Pending>),
+    #[error("an approval of payment {payment} was expected, {by} denied it")]
+    ApprovalDenied { payment: SpendId, by: String },
+    #[error("an approval of payment {payment} in time was expected, none came; buy it under another key to ask again")]
+    ApprovalExpired { payment: SpendId },
     #[error("this service has no {0}; its configuration would name one")]
     NotConfigured(&'static str),
     #[error("a defect of this service: {0}")]
@@ -154,6 +165,10 @@ impl EngineError {
             Self::InvitationUnknown => "invitation_unknown",
             Self::SignInExpired => "sign_in_expired",
             Self::QuestionChanged { .. } => "question_changed",
+            Self::PolicyDenied { .. } => "policy_denied",
+            Self::PendingApproval(_) => "pending_approval",
+            Self::ApprovalDenied { .. } => "approval_denied",
+            Self::ApprovalExpired { .. } => "approval_expired",
             Self::NotConfigured(_) => "not_configured",
             Self::Broken(_) => "internal_error",
         }
@@ -171,8 +186,12 @@ impl EngineError {
             | Self::OfferSignature { .. }
             | Self::VerifierUnknown { .. }
             | Self::ScreeningDenied(_)
+            | Self::PolicyDenied { .. }
+            | Self::ApprovalDenied { .. }
+            | Self::ApprovalExpired { .. }
             | Self::CartRequired => Kind::Refused,
             Self::Forbidden { .. }
+            | Self::PendingApproval(_)
             | Self::Passkey(_)
             | Self::PasskeyRequired { .. }
             | Self::PasskeyUnknown { .. }
@@ -203,6 +222,7 @@ impl EngineError {
             Self::Book(rejection) => rejection.code().retryable(),
             Self::Payment(refusal) => refusal.retryable(),
             Self::Vault(error) => matches!(error, VaultError::InFlight),
+            Self::PendingApproval(_) => true,
             other => matches!(other.kind(), Kind::Unavailable | Kind::TooMany),
         }
     }

@@ -1,5 +1,6 @@
 //! The evidence of a spend: one file with everything that was signed, decided, seen and written, that verifies offline.
 
+mod allowed;
 mod check;
 
 use ledger::decision::Decision;
@@ -14,14 +15,16 @@ use serde::{Deserialize, Serialize};
 use x402::select::{Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired};
 
+pub use self::allowed::Allowed;
 pub use self::check::{Finding, check, not_proved};
 use crate::closing::Addressee;
 use crate::consent::MandateRecord;
 use crate::error::EngineError;
 use crate::rate::Peg;
+use crate::ruling::Ruled;
 use crate::tenant::Tenant;
 use crate::token::Delegator;
-use crate::vault::Allowed;
+use crate::vault;
 use crate::{Engine, Identity, book};
 
 pub const BUNDLE_TYPE: &str = "purser.spend-evidence/1";
@@ -51,6 +54,9 @@ pub struct Bundle {
     pub rate: Option<Peg>,
     /// The verifier's checks at that time, each as it reported it.
     pub checks: Vec<String>,
+    /// What the tenant's policy said; none where there was no policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Ruled>,
 }
 
 /// What was asked for and agreed to, as its rail has it.
@@ -59,7 +65,7 @@ pub struct Bundle {
 pub enum Rail {
     X402(Offered),
     Mandate(Presented),
-    Vault(Box<Allowed>),
+    Vault(Box<vault::Allowed>),
 }
 
 /// The 402, and which of its offers was taken.
@@ -108,6 +114,11 @@ pub struct EvidenceFile {
     pub approval: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<Record>,
+    /// The policy that judged it, in its canonical form, and who allowed this very payment where it had asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<Allowed>,
     pub payload: Option<PaymentPayload>,
     /// What was given to the verifier of the payment mandate, and what they answered: the stored texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,6 +180,13 @@ impl Engine {
         let found = self.store.records_of_spend(&identity.tenant, id).await?;
         let records = found.into_iter().map(|(entry, _)| opened(&tenant, entry)).collect();
         let (approval, answered) = self.approval_of(identity, &tenant, &decision).await?;
+        let (policy, allowed) = match &bundle.policy {
+            Some(ruled) => (
+                Some(self.document_text(identity, ruled.digest).await?),
+                self.allowed(identity, &tenant, ruled, spend.hold.seq).await?,
+            ),
+            None => (None, Vec::new()),
+        };
         let (journal_entries, journal_root) = self.store.head(&identity.tenant).await?;
         Ok(EvidenceFile {
             r#type: FILE_TYPE.into(),
@@ -180,6 +198,8 @@ impl Engine {
             decision: self.document_text(identity, decision.subject).await?,
             approval,
             answered,
+            policy,
+            allowed,
             payload,
             papers,
             receipt,

@@ -13,6 +13,7 @@ use ledger::money::Amount;
 use ledger::origin::Build;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
+use policy::Policy;
 use x402::chain::Relayer;
 use x402::network::Network;
 
@@ -44,6 +45,8 @@ pub struct Tenant {
     pub receipt_keys: KeySet,
     /// What an approval takes.
     pub approval: ApprovalRule,
+    /// What is done with payments that a mandate allows; where there is none they are paid.
+    pub policy: Option<Arc<Policy>>,
     pub people: BTreeMap<PrincipalId, Person>,
     pub agents: BTreeMap<PrincipalId, Agent>,
     pub merchants: BTreeMap<PrincipalId, MerchantRole>,

@@ -186,6 +186,7 @@ fn assemble(
         roots: set(Purpose::Provider)?,
         receipt_keys: set(Purpose::Receipts)?,
         approval: tenant.approval.into(),
+        policy: tenant.read_policy().map_err(wrong)?,
         people: people.collect::<Result<_, AssemblyError>>()?,
         agents: agents(tenant, ring)?,
         merchants: merchants(tenant, ring)?,

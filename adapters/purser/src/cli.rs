@@ -19,6 +19,7 @@ use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
 use crate::mcp::McpArgs;
 use crate::pay::PayArgs;
+use crate::policies::PolicyArgs;
 use crate::proxy::ProxyArgs;
 use crate::restore::{BackupArgs, RestoreArgs};
 use crate::subject::SubjectArgs;
@@ -93,6 +94,8 @@ pub enum Command {
     Trigger(TriggerArgs),
     /// A short-lived bearer token for a principal of the configuration.
     Token(TokenArgs),
+    /// Whether a policy makes sense, and what it would have said of what was paid.
+    Policy(PolicyArgs),
     /// Ask a person for a mandate, as an agent.
     Ask(AskArgs),
     /// Hand part of a mandate on to another agent, as the agent that holds it.

@@ -7,8 +7,8 @@ use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
     acquirer, approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init,
-    invitation, keys, mcp, operate, pay, principal, proxy, receivables, reconcile, resolve, restore, serve, stop,
-    subject, telemetry, verify, webhook,
+    invitation, keys, mcp, operate, pay, policies, principal, proxy, receivables, reconcile, resolve, restore, serve,
+    stop, subject, telemetry, verify, webhook,
 };
 use clap::Parser;
 
@@ -90,6 +90,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Webhook(args) => webhook::operate(&args.action).await.map(|()| ExitCode::SUCCESS),
         Command::Listen(args) => webhook::listen(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Trigger(args) => webhook::trigger(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Policy(args) => Ok(if policies::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Token(args) => operate::token(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(args) => ledger(args.question).await,
         Command::Ask(args) => Ok(if ask::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),

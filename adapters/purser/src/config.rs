@@ -5,6 +5,7 @@ mod approval;
 mod facilitate;
 mod limits;
 mod payees;
+pub mod policy;
 pub mod release;
 mod safety;
 mod sell;
@@ -28,6 +29,7 @@ pub use approval::{ApprovalConfig, BearerConfig};
 pub use facilitate::FacilitateConfig;
 pub use limits::{HotWalletMax, LimitsConfig, RateConfig, WalletConfig};
 pub use payees::{AcpConfig, PayeeConfig, VaultConfig};
+pub use policy::PolicyConfig;
 pub use release::{BeyondExposure, ReleaseConfig, ReleaseWhen};
 use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
@@ -152,6 +154,9 @@ pub struct TenantConfig {
     /// A trust file: who may be root of what is verified here for others, and whose tokens say who calls.
     #[serde(default)]
     pub trust: Option<PathBuf>,
+    /// What is done with payments that a mandate allows; where nothing is said they are paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyConfig>,
     #[serde(default)]
     pub people: Vec<PersonConfig>,
     #[serde(default)]
@@ -338,6 +343,7 @@ impl Config {
                 hours: None,
                 refunds: RefundsText::Keep,
                 trust: None,
+                policy: None,
                 people: Vec::new(),
                 agents: Vec::new(),
                 merchants: Vec::new(),

@@ -65,6 +65,7 @@ pub async fn run(path: &Path) -> Result<bool, String> {
     database(&mut report, &config, &ring).await;
     for tenant in &config.tenants {
         trust(&mut report, &config, tenant).await;
+        policy(&mut report, tenant);
         sold(&mut report, &config, tenant, &ring).await;
     }
     let Some(rpc) = nodes(&mut report, &config).await else {
@@ -133,6 +134,15 @@ async fn trust(report: &mut Report, config: &Config, tenant: &TenantConfig) {
             }
         }
     }
+}
+
+fn policy(report: &mut Report, tenant: &TenantConfig) {
+    let found = match tenant.read_policy() {
+        Ok(None) => return,
+        Ok(Some(policy)) => Ok(format!("version {}, sha256 {}", policy.version, policy.digest())),
+        Err(why) => Err(why),
+    };
+    report.line(&format!("policy of {}", tenant.id), found);
 }
 
 /// Every priced route as `serve` reads it, and whether each upstream takes a connection. Nothing is asked for.

@@ -36,6 +36,7 @@ pub mod mcp;
 pub mod opening;
 pub mod operate;
 pub mod pay;
+pub mod policies;
 pub mod principal;
 pub mod proxy;
 mod receivables;

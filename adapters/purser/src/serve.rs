@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use x402::chain::Chain;
 
 use crate::assembly::{open_store, refuse_test_keys};
-use crate::config::Config;
+use crate::config::{Config, TenantConfig};
 use crate::fence::{NoteFile, follow, path_of};
 use crate::keys::{Ring, Slot};
 use crate::opening;
@@ -104,7 +104,8 @@ async fn reload(
     Ok(())
 }
 
-/// When to read the configuration again: at SIGHUP, and when its file or a trust file that it names is another one.
+/// When to read the configuration again: at SIGHUP, and when its file or a trust file or policy that it names is another
+/// one.
 struct Changes {
     files: Vec<(PathBuf, Option<Seen>)>,
     asked: Option<Signal>,
@@ -115,10 +116,11 @@ impl Changes {
         Self { files: vec![(path.to_path_buf(), look(path))], asked: listen(SignalKind::hangup()).ok() }
     }
 
-    /// The trust files of this configuration, too. Called before they are read, so that no change falls between.
+    /// The trust files and policies of this configuration, too. Called before they are read, so that no change falls between.
     fn follow(&mut self, config: &Config) {
         self.files.truncate(1);
-        let named = config.tenants.iter().filter_map(|tenant| tenant.trust.clone());
+        let policy = |tenant: &TenantConfig| tenant.policy.as_ref().map(|policy| policy.file.clone());
+        let named = config.tenants.iter().flat_map(|tenant| tenant.trust.clone().into_iter().chain(policy(tenant)));
         self.files.extend(named.map(|path| (path.clone(), look(&path))));
     }
 

@@ -167,6 +167,7 @@ fn tenant(id: &str) -> TenantConfig {
         hours: None,
         refunds: Default::default(),
         trust: None,
+        policy: None,
         people: Vec::new(),
         agents: Vec::new(),
         merchants: Vec::new(),

@@ -3,6 +3,7 @@
 
 use axum::response::{IntoResponse, Response};
 use engine::error::{EngineError, Kind};
+use engine::ruling::asked::Pending;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
@@ -90,6 +91,7 @@ impl From<EngineError> for Problem {
                 ("found".to_owned(), (*found).into()),
                 ("retry_after".to_owned(), (*retry_after).into()),
             ]),
+            EngineError::PendingApproval(pending) => pending_values(pending),
             _ => Map::new(),
         };
         let detail = match kind {
@@ -106,6 +108,16 @@ impl From<EngineError> for Problem {
             values,
         }
     }
+}
+
+/// Who is to answer and where, and beside it the first of them by the names that a question for a mandate has.
+fn pending_values(pending: &Pending) -> Map<String, Value> {
+    let Ok(Value::Object(mut values)) = serde_json::to_value(pending) else { return Map::new() };
+    if let Some(first) = pending.approvals.first() {
+        values.insert("approval".into(), first.id.to_string().into());
+        values.insert("approval_url".into(), first.url.clone().into());
+    }
+    values
 }
 
 impl From<CallerError> for Problem {

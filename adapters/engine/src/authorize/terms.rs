@@ -119,6 +119,7 @@ impl Draft<'_> {
             currency: record.currency.clone(),
             rate: self.rate.clone(),
             checks,
+            policy: None,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What is asked again: the same question twice is one, and a person is not worn down by many.
 
 use ledger::decision::DecisionState;
-use ledger::id::{DecisionId, Micros};
+use ledger::id::{DecisionId, Micros, PrincipalId};
 
 use super::answer::Standing;
-use super::{Approval, IntentDocument, to_canonical_document};
+use super::{Approval, IntentDocument, Question, to_canonical_document};
 use crate::error::EngineError;
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
@@ -29,7 +29,8 @@ impl Engine {
                 Err(EngineError::Erased { .. }) => continue,
                 other => other?,
             };
-            if wish(&approval.document)? == wanted && self.standing_of(identity, &approval)? == Standing::Open {
+            let Question::Intent(asked) = &approval.document else { continue };
+            if wish(asked)? == wanted && self.standing_of(identity, &approval)? == Standing::Open {
                 return Ok(Some(approval));
             }
         }
@@ -37,14 +38,21 @@ impl Engine {
     }
 
     /// Counted from the book, by every process alike: what was put to this person within the last hour.
-    pub(super) async fn check_prompts(&self, tenant: &Tenant, document: &IntentDocument) -> Result<(), EngineError> {
+    pub(crate) async fn check_prompts(&self, tenant: &Tenant, user: &PrincipalId) -> Result<(), EngineError> {
         let Some(limit) = tenant.limits.prompts_per_hour else { return Ok(()) };
         let now = self.clock.now();
         let stood = Micros::from_seconds(tenant.limits.decision_seconds).0;
         let mut asked = Vec::new();
         for state in DecisionState::ALL {
-            let found = self.store.decisions_of(&tenant.id, &document.user, *state, 0..u64::MAX, limit).await?;
-            asked.extend(found.into_iter().map(|decision| decision.expires_at.plus_micros(-stood)));
+            let found = self.store.decisions_of(&tenant.id, user, *state, 0..u64::MAX, limit).await?;
+            for decision in found {
+                asked.push(match self.question(&tenant.id, decision.subject).await {
+                    Ok(question) => Micros::from_seconds(question.issued_at()),
+                    // As far as that can be told without it.
+                    Err(EngineError::Erased { .. }) => decision.expires_at.plus_micros(-stood),
+                    Err(error) => return Err(error),
+                });
+            }
         }
         let since = now.plus_micros(-HOUR.0);
         asked.retain(|at| *at > since);
@@ -55,7 +63,7 @@ impl Engine {
         let oldest = asked.into_iter().min().unwrap_or(now);
         let wait = oldest.plus_micros(HOUR.0).seconds().saturating_sub(now.seconds());
         let retry_after = u32::try_from(wait).unwrap_or(1).max(1);
-        Err(EngineError::PromptBudget { user: document.user.to_string(), limit, found, retry_after })
+        Err(EngineError::PromptBudget { user: user.to_string(), limit, found, retry_after })
     }
 }
 

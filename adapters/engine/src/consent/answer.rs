@@ -8,9 +8,8 @@ use ledger::rejection::Rejection;
 use ledger::store::Document;
 use mandates::webauthn::{self, Assertion, Expected, PasskeyCode, PasskeyKey};
 
-use super::record::check_unchanged;
 use super::signed::{SignedApproval, user_handle};
-use super::{Approval, IntentDocument, MANDATE_TYPE, MandateRecord, caps, fiat, forbidden, to_document};
+use super::{Approval, IntentDocument, MANDATE_TYPE, MandateRecord, Question, caps, fiat, forbidden, to_document};
 use crate::error::EngineError;
 use crate::tenant::ApprovalRule;
 use crate::token::Token;
@@ -35,9 +34,11 @@ impl Engine {
         Ok(match decision.state {
             DecisionState::Denied => Standing::Denied,
             DecisionState::Approved if decision.opened.is_some() => Standing::Approved,
+            // An approval of a payment opens nothing: the payment itself comes through.
+            DecisionState::Approved if matches!(approval.document, Question::Payment(_)) => Standing::Approved,
             DecisionState::Approved => Standing::Unopened,
             DecisionState::Pending if self.clock.now() >= decision.expires_at => Standing::Expired,
-            DecisionState::Pending => match check_unchanged(&*self.tenant(&identity.tenant)?, &approval.document) {
+            DecisionState::Pending => match approval.document.check_unchanged(&*self.tenant(&identity.tenant)?) {
                 Ok(()) => Standing::Open,
                 Err(EngineError::QuestionChanged { .. } | EngineError::NotFound { .. }) => Standing::Changed,
                 Err(error) => return Err(error),
@@ -56,10 +57,21 @@ impl Engine {
     ) -> Result<Approval, EngineError> {
         // Whoever may not decide at all hears that first.
         let is_person = identity.caller.kind == CallerKind::User;
-        if is_person && answer == Answer::Approve && self.tenant(&identity.tenant)?.approval == ApprovalRule::Passkey {
+        if is_person && answer == Answer::Approve && self.demands_passkey(identity, id).await? {
             return Err(EngineError::PasskeyRequired { tenant: identity.tenant.to_string() });
         }
         self.answer(identity, id, subject, answer, None).await
+    }
+
+    /// The tenant does for every question, the policy for some.
+    async fn demands_passkey(&self, identity: &Identity, id: DecisionId) -> Result<bool, EngineError> {
+        if self.tenant(&identity.tenant)?.approval == ApprovalRule::Passkey {
+            return Ok(true);
+        }
+        match self.store.decision(&identity.tenant, id).await? {
+            Some(decision) => Ok(self.question(&identity.tenant, decision.subject).await?.demands_passkey()),
+            None => Ok(false),
+        }
     }
 
     /// An approval whose challenge was the digest of the document. The assertion is used up by it: the question is
@@ -113,7 +125,9 @@ impl Engine {
             return Err(EngineError::Book(Rejection::DecisionSubjectWrong { expected, found }));
         }
         // An approval whose mandate was not opened is given again: the process ended in between.
-        if decision.state == DecisionState::Denied || decision.opened.is_some() {
+        let is_payment = matches!(approval.document, Question::Payment(_));
+        let is_over = decision.state == DecisionState::Denied || decision.opened.is_some();
+        if is_over || is_payment && decision.state != DecisionState::Pending {
             let (expected, found) = (DecisionState::Pending.to_string(), decision.state.to_string());
             return Err(EngineError::Book(Rejection::DecisionStateWrong { decision: decision.id, expected, found }));
         }
@@ -125,7 +139,7 @@ impl Engine {
             let (expires_at, now) = (decision.expires_at.seconds(), now.seconds());
             return Err(EngineError::Book(Rejection::DecisionExpired { decision: decision.id, expires_at, now }));
         }
-        check_unchanged(&*self.tenant(&identity.tenant)?, &approval.document)
+        approval.document.check_unchanged(&*self.tenant(&identity.tenant)?)
     }
 
     async fn answer(
@@ -141,14 +155,17 @@ impl Engine {
             && asked.state == DecisionState::Pending
             && asked.subject == subject
         {
-            check_unchanged(&*self.tenant(&identity.tenant)?, &self.intent(identity, subject).await?)?;
+            let question = self.question(&identity.tenant, subject).await?;
+            question.check_unchanged(&*self.tenant(&identity.tenant)?)?;
         }
         let evidence = signed.as_ref().map(Document::digest);
         let command = Command::Decide { decision: id, subject, answer, evidence };
         let answered = self.run(identity, command, signed.iter().cloned().collect()).await?;
         let decision = answered.decision.ok_or_else(|| EngineError::Broken("an answer without a row".into()))?;
-        if decision.state == DecisionState::Approved && decision.opened.is_none() {
-            let document = self.intent(identity, decision.subject).await?;
+        if decision.state == DecisionState::Approved
+            && decision.opened.is_none()
+            && let Question::Intent(document) = self.question(&identity.tenant, decision.subject).await?
+        {
             self.open_mandate(identity, &document, &decision, signed.map(|signed| (signed, answered.seq))).await?;
         }
         let found = self.store.decision(&identity.tenant, id).await?;

@@ -3,6 +3,7 @@
 mod approval;
 mod presented;
 mod redeemed;
+mod ruled;
 
 use std::fmt;
 
@@ -69,6 +70,9 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
     find("decision", check_decision(file, &bundle));
     if let Some(text) = &file.approval {
         find("approval", approval::check(file, text));
+    }
+    if let Some(policy) = &bundle.policy {
+        find("policy", ruled::check(file, &bundle, policy, &records));
     }
     find("mandate_chain", check_chain(&bundle, &spend, &records, trusted));
     match &bundle.rail {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use commerce::acp::DelegateRequest;
 use ledger::budget::Budget;
-use ledger::command::{Command, Hold};
+use ledger::command::Hold;
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
 use ledger::store::Document;
@@ -22,10 +22,11 @@ use time::format_description::well_known::Rfc3339;
 use super::{Allowed, SealedCard, VaultError, allowed, authorization, token, transaction_id, vault};
 use crate::authorize::check_obligations;
 use crate::closing::Addressee;
-use crate::consent::{CartDemand, MandateView, agent_of, fiat, forbidden, to_document};
+use crate::consent::{CartDemand, MandateView, agent_of, fiat, forbidden};
 use crate::error::EngineError;
 use crate::evidence::{BUNDLE_TYPE, Bundle, Rail};
 use crate::rate::authority_from_minor;
+use crate::ruling::{Reservation, UNSET};
 use crate::tenant::{Payee, Tenant};
 use crate::{Engine, Identity};
 
@@ -108,7 +109,6 @@ impl Engine {
         let draft = self.draft_allowance(identity, tenant, delegation, spend).await?;
         let sealed = seal(tenant, delegation.request, spend)?;
         let bundle = self.judge_allowance(&draft, delegation, digest, sealed.digest()).await?;
-        let document = to_document("spend-evidence", &bundle)?;
         let hold = Hold {
             spend,
             operation: OPERATION.into(),
@@ -130,13 +130,10 @@ impl Engine {
             since_block: 0,
             expires_at: draft.expires_at,
             again_after: None,
-            evidence: document.digest(),
+            evidence: UNSET,
         };
-        let evidence = hold.evidence;
-        let answer = self.run(identity, Command::Hold(Box::new(hold)), vec![sealed, document]).await?;
-        let held = answer.spend.ok_or_else(|| EngineError::Broken("a hold without a spend".into()))?;
-        // Another process took the same key first: what it wrote down is what is answered.
-        if held.evidence == evidence { Ok(bundle) } else { self.bundle(identity, &held).await }
+        let it = Reservation { tenant, view: &draft.view, hold, bundle, documents: vec![sealed] };
+        Ok(self.reserve(identity, it).await?.1)
     }
 
     async fn draft_allowance<'a>(
@@ -235,6 +232,7 @@ impl Engine {
             currency: record.currency.clone(),
             rate: None,
             checks,
+            policy: None,
         })
     }
 }

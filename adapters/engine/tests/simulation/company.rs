@@ -195,6 +195,7 @@ fn bare(name: &str) -> Tenant {
             ..Limits::default()
         },
         approval: Default::default(),
+        policy: None,
         seller: None,
         facilitator: None,
         shop: None,

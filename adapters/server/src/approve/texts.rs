@@ -99,8 +99,37 @@ pub(super) struct Texts {
     /// From, to, zone.
     pub between: &'static str,
     pub months: [&'static str; 12],
+    pub payment: PaymentTexts,
     codes: &'static [(&'static str, &'static str)],
     any_code: &'static str,
+}
+
+/// Of the question about one payment.
+pub(super) struct PaymentTexts {
+    /// Agent, amount, payee.
+    pub question: &'static str,
+    pub amount: &'static str,
+    pub payee: &'static str,
+    pub first: &'static str,
+    pub known: &'static str,
+    pub way: &'static str,
+    /// x402, AP2, ACP.
+    pub rails: [&'static str; 3],
+    pub why: &'static str,
+    /// Rule, policy.
+    pub rule: &'static str,
+    /// Policy.
+    pub no_rule: &'static str,
+    pub asked: &'static str,
+    /// How many, of how many, who.
+    pub quorum: &'static str,
+    pub words: &'static str,
+    pub words_warning: &'static str,
+    pub moves: &'static str,
+    pub pay_to: &'static str,
+    pub policy: &'static str,
+    pub approved_lead: &'static str,
+    pub changed_lead: &'static str,
 }
 
 impl Texts {

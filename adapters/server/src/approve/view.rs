@@ -1,9 +1,10 @@
 //! The pages as HTML. Every value is escaped by the templates; nothing is inline.
 
 mod facts;
+mod payment;
 
 use engine::consent::answer::Standing;
-use engine::consent::{Approval, IntentDocument};
+use engine::consent::{Approval, Question};
 use maud::{DOCTYPE, Markup, html};
 
 use self::facts::{allowed, moment, who};
@@ -111,9 +112,31 @@ pub(super) fn list(visitor: &Visitor, waiting: &[Approval]) -> Markup {
     layout(visitor, texts.waiting, body)
 }
 
-fn title(texts: &Texts, document: &IntentDocument) -> String {
-    let amount = format!("{} {}", document.total, document.currency);
-    fill(texts.question, &[document.agent.as_str(), &amount])
+fn title(texts: &Texts, question: &Question) -> String {
+    match question {
+        Question::Intent(document) => {
+            let amount = format!("{} {}", document.total, document.currency);
+            fill(texts.question, &[document.agent.as_str(), &amount])
+        }
+        Question::Payment(question) => payment::title(texts, question),
+    }
+}
+
+/// Words of others: apart from what is allowed, and marked.
+fn words(texts: &Texts, question: &Question) -> Markup {
+    let document = match question {
+        Question::Intent(document) => document,
+        Question::Payment(question) => return payment::words(texts, question),
+    };
+    html! {
+        section .quote aria-labelledby="words" {
+            h2 #words { (texts.their_words) }
+            p .warning { (texts.their_words_warning) }
+            blockquote dir="auto" {
+                @if document.quoted_from_agent.is_empty() { (texts.no_words) } @else { (document.quoted_from_agent) }
+            }
+        }
+    }
 }
 
 pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standing) -> Markup {
@@ -126,23 +149,23 @@ pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standin
         h1 { (title) }
         section aria-labelledby="allowed" {
             h2 #allowed { @if is_open { (texts.what_you_allow) } @else { (texts.what_was_asked) } }
-            (allowed(texts, document))
-        }
-        section .quote aria-labelledby="words" {
-            h2 #words { (texts.their_words) }
-            p .warning { (texts.their_words_warning) }
-            blockquote dir="auto" {
-                @if document.quoted_from_agent.is_empty() { (texts.no_words) } @else { (document.quoted_from_agent) }
+            @match document {
+                Question::Intent(document) => (allowed(texts, document)),
+                Question::Payment(question) => (payment::facts(texts, question)),
             }
         }
+        (words(texts, document))
         @if is_open {
             (answers(visitor, approval, standing))
         }
         details {
             summary { (texts.technical) }
             dl .facts {
-                dt { (texts.agent) } dd { (document.agent) }
-                (who(texts, document))
+                dt { (texts.agent) } dd { (decision.requested_by) }
+                @match document {
+                    Question::Intent(document) => (who(texts, document)),
+                    Question::Payment(question) => (payment::who(texts, question)),
+                }
                 dt { (texts.digest) } dd { code { (decision.subject) } p .quiet { (texts.digest_hint) } }
                 dt { (texts.decision) } dd { code { (decision.id) } }
             }
@@ -183,13 +206,16 @@ fn answers(visitor: &Visitor, approval: &Approval, standing: Standing) -> Markup
 }
 
 fn outcome(texts: &Texts, approval: &Approval, standing: Standing) -> Markup {
+    let payment = matches!(approval.document, Question::Payment(_)).then_some(&texts.payment);
+    let approved_lead = payment.map_or(texts.approved_lead, |own| own.approved_lead);
+    let changed_lead = payment.map_or(texts.changed_lead, |own| own.changed_lead);
     let (kind, headline, lead) = match standing {
         Standing::Open => return html! {},
         Standing::Unopened => ("changed", texts.approved, texts.unopened),
-        Standing::Approved => ("approved", texts.approved, texts.approved_lead),
+        Standing::Approved => ("approved", texts.approved, approved_lead),
         Standing::Denied => ("denied", texts.denied, texts.denied_lead),
         Standing::Expired => ("expired", texts.expired, texts.expired_lead),
-        Standing::Changed => ("changed", texts.changed, texts.changed_lead),
+        Standing::Changed => ("changed", texts.changed, changed_lead),
     };
     html! {
         div .outcome data-outcome=(kind) role="status" {

@@ -37,8 +37,24 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "Close those that nobody reads, or poll `/v1/events`.",
     ),
     (
+        "policy_denied",
+        "A rule of the tenant's policy denies the payment. Nothing was held or signed.",
+        "Buy something else, or let the operator change the rule that is named; no approval lifts it.",
+    ),
+    (
+        "pending_approval",
+        "The tenant's policy wants people to allow this very payment first. Nothing was held or signed.",
+        "Wait until they have answered at `approval_url`, then make the same call with the same key. That somebody said yes elsewhere counts for nothing.",
+    ),
+    ("approval_denied", "Somebody who was asked for this payment said no.", "Do not buy it. Another key asks again."),
+    (
+        "approval_expired",
+        "Nobody allowed this payment in time, or what was allowed was not used in time.",
+        "Buy it under another key, which asks again.",
+    ),
+    (
         "question_changed",
-        "The agent's build or the record of a payee is not what the question says any more.",
+        "The agent's build or key, the record of a payee or the policy is not what the question says any more.",
         "The agent asks again; the person is shown how it is now.",
     ),
     (

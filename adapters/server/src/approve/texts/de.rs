@@ -1,6 +1,6 @@
 //! German.
 
-use super::Texts;
+use super::{PaymentTexts, Texts};
 
 pub(super) const TEXTS: Texts = Texts {
     language: "de",
@@ -99,6 +99,31 @@ pub(super) const TEXTS: Texts = Texts {
         "November",
         "Dezember",
     ],
+    payment: PaymentTexts {
+        question: "{} möchte {} an {} zahlen",
+        amount: "Betrag",
+        payee: "Empfänger",
+        first: "An diesen Empfänger wurde von hier noch nie gezahlt.",
+        known: "An diesen Empfänger wurde von hier schon gezahlt.",
+        way: "Wie gezahlt wird",
+        rails: [
+            "über eine Blockchain: was gezahlt ist, holt niemand zurück",
+            "durch jemanden, der das Mandat bekommt: rechnen Sie nicht damit, dass es jemand zurückholt",
+            "mit einer Karte: es kann nachher angefochten werden",
+        ],
+        why: "Warum Sie gefragt werden",
+        rule: "Regel {} der Richtlinie {}",
+        no_rule: "keine Regel der Richtlinie {} passt darauf",
+        asked: "Wer es erlauben muss",
+        quorum: "{} von {}: {}",
+        words: "Wofür, sagt der Verkäufer",
+        words_warning: "Von dem geschrieben, der bezahlt werden soll, oder vom Agenten gewählt. Niemand hat es geprüft.",
+        moves: "Was abgeht",
+        pay_to: "An",
+        policy: "SHA-256 der Richtlinie",
+        approved_lead: "Der Agent kann genau diese Zahlung einmal machen. Jede Änderung daran fragt noch einmal.",
+        changed_lead: "Der Agent, das zum Empfänger Hinterlegte oder die Richtlinie stimmt nicht mehr mit der Frage überein. Sie kann nicht erlaubt werden; der Agent muss noch einmal fragen.",
+    },
     codes: &[
         ("passkey_malformed", "Was der Passkey geliefert hat, ist nicht lesbar. Nichts wurde geändert."),
         ("passkey_type_wrong", "Der Passkey hat etwas anderes unterschrieben. Nichts wurde geändert."),

@@ -1,6 +1,6 @@
 //! English.
 
-use super::Texts;
+use super::{PaymentTexts, Texts};
 
 pub(super) const TEXTS: Texts = Texts {
     language: "en",
@@ -99,6 +99,31 @@ pub(super) const TEXTS: Texts = Texts {
         "November",
         "December",
     ],
+    payment: PaymentTexts {
+        question: "{} asks to pay {} to {}",
+        amount: "Amount",
+        payee: "Payee",
+        first: "Nothing was ever paid to this payee from here.",
+        known: "This payee was paid from here before.",
+        way: "How it is paid",
+        rails: [
+            "over a blockchain: once it is paid, nobody can take it back",
+            "by somebody who gets the mandate: count on nobody taking it back",
+            "by card: it can be disputed afterwards",
+        ],
+        why: "Why you are asked",
+        rule: "rule {} of policy {}",
+        no_rule: "no rule of policy {} is about it",
+        asked: "Who has to allow it",
+        quorum: "{} of {}: {}",
+        words: "What it is for, as the seller has it",
+        words_warning: "Written by whoever is to be paid, or chosen by the agent. Nobody checked it.",
+        moves: "What leaves",
+        pay_to: "To",
+        policy: "SHA-256 of the policy",
+        approved_lead: "The agent can make exactly this payment, once. Any change of it asks again.",
+        changed_lead: "The agent, what is on record of the payee or the policy is not what the question says any more. It cannot be allowed; the agent has to ask again.",
+    },
     codes: &[
         ("passkey_malformed", "What the passkey gave cannot be read. Nothing was changed."),
         ("passkey_type_wrong", "The passkey signed something else. Nothing was changed."),

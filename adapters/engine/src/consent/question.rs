@@ -1,0 +1,69 @@
+//! What a person is asked, as it is kept: about a mandate, or about one payment under it.
+
+use ledger::id::{Digest, PrincipalId, TenantId};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{INTENT_TYPE, IntentDocument, record};
+use crate::Engine;
+use crate::error::EngineError;
+use crate::ruling::question::{self, PaymentQuestion, QUESTION_TYPE};
+use crate::tenant::Tenant;
+
+/// As JSON it is the document itself, whose `type` says which it is.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Question {
+    Intent(Box<IntentDocument>),
+    Payment(Box<PaymentQuestion>),
+}
+
+impl Question {
+    /// Who is asked.
+    pub fn user(&self) -> &PrincipalId {
+        match self {
+            Self::Intent(document) => &document.user,
+            Self::Payment(question) => &question.user,
+        }
+    }
+
+    pub(super) fn issued_at(&self) -> i64 {
+        match self {
+            Self::Intent(document) => document.issued_at,
+            Self::Payment(question) => question.issued_at,
+        }
+    }
+
+    /// Whether a token is not enough, whatever the tenant takes otherwise.
+    pub fn demands_passkey(&self) -> bool {
+        match self {
+            Self::Intent(_) => false,
+            Self::Payment(question) => question.payment.passkey,
+        }
+    }
+
+    pub(super) fn check_unchanged(&self, tenant: &Tenant) -> Result<(), EngineError> {
+        match self {
+            Self::Intent(document) => record::check_unchanged(tenant, document),
+            Self::Payment(question) => question::check_unchanged(tenant, question),
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) async fn question(&self, tenant: &TenantId, subject: Digest) -> Result<Question, EngineError> {
+        let found = self.store.document(tenant, subject).await?;
+        let bytes = found.ok_or(EngineError::Erased { what: "the question", digest: subject })?.bytes;
+        // What is shown is what was asked, or nothing is.
+        if Digest::of(&bytes) != subject {
+            return Err(EngineError::Broken(format!("the question of digest {subject} has another")));
+        }
+        let unreadable = |error: serde_json::Error| EngineError::Broken(format!("a question cannot be read: {error}"));
+        let value: Value = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        match value.get("type").and_then(Value::as_str) {
+            Some(INTENT_TYPE) => Ok(Question::Intent(Box::new(serde_json::from_slice(&bytes).map_err(unreadable)?))),
+            Some(QUESTION_TYPE) => Ok(Question::Payment(Box::new(serde_json::from_slice(&bytes).map_err(unreadable)?))),
+            _ => Err(EngineError::Broken(format!("the question of digest {subject} is of no type that is known"))),
+        }
+    }
+}

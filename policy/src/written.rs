@@ -1,0 +1,63 @@
+//! The members of a document, before anybody looks at what they say.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Written {
+    pub purser_policy: Spanned<u32>,
+    pub version: Spanned<String>,
+    #[serde(default)]
+    pub categories: BTreeMap<Spanned<String>, Vec<String>>,
+    #[serde(default)]
+    pub rules: Vec<WrittenRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenRule {
+    pub name: Spanned<String>,
+    pub verb: Spanned<String>,
+    pub sample: Option<Spanned<String>>,
+    pub review_seconds: Option<Spanned<u32>>,
+    pub approvers: Option<Spanned<Vec<String>>>,
+    pub k: Option<Spanned<u16>>,
+    pub ttl_seconds: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub when: WrittenWhen,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenWhen {
+    pub rails: Option<Spanned<Vec<String>>>,
+    pub amounts: Option<Spanned<Vec<WrittenAmount>>>,
+    pub payees: Option<Spanned<Vec<String>>>,
+    pub categories: Option<Spanned<Vec<String>>>,
+    pub agents: Option<Spanned<Vec<String>>>,
+    pub builds: Option<Spanned<Vec<String>>>,
+    pub mandates: Option<Spanned<Vec<String>>>,
+    pub hours: Option<Spanned<WrittenHours>>,
+    pub first_payment: Option<bool>,
+    pub reversible: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenAmount {
+    pub currency: String,
+    pub above: Option<String>,
+    pub up_to: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenHours {
+    pub zone: String,
+    pub from: String,
+    pub to: String,
+    pub days: Option<Vec<String>>,
+}
