@@ -1,7 +1,7 @@
 //! The human: what a person allows is what their passkey signed, and they signed what the page showed. In a real Chromium,
 //! with a virtual authenticator.
 
-mod stage;
+pub mod stage;
 
 use axum::Router;
 use axum::response::Html;

@@ -58,5 +58,6 @@ pub trait Listings: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Budget>, StoreError>;
     /// Everything below these nodes, which are not named again; at most `limit`.
-    async fn budgets_below(&self, tenant: &TenantId, roots: &[BudgetId], limit: u32) -> Result<Vec<Budget>, StoreError>;
+    async fn budgets_below(&self, tenant: &TenantId, roots: &[BudgetId], limit: u32)
+    -> Result<Vec<Budget>, StoreError>;
 }

@@ -27,8 +27,8 @@ use x402::chain::{At, Chain};
 use crate::assembly::{AssemblyError, names, network};
 use crate::config::{
     AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, HotWalletMax, LimitsConfig,
-    MerchantConfig, OperatorConfig, PayeeConfig, PersonConfig, RoleConfig, RouteConfig, SellConfig, TenantConfig, ToolConfig,
-    WalletConfig,
+    MerchantConfig, OperatorConfig, PayeeConfig, PersonConfig, RoleConfig, RouteConfig, SellConfig, TenantConfig,
+    ToolConfig, WalletConfig,
 };
 use crate::keys::{KeyError, MasterKey, Purpose, Ring, Slot};
 

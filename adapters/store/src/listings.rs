@@ -93,6 +93,27 @@ impl SqlStore {
         }
     }
 
+    /// How the engine goes about a list, line by line. Where it has no figures it would take a small table for none.
+    #[cfg(test)]
+    pub(crate) async fn plan_of(&self, tenant: &TenantId, among: &Among) -> Result<String, StoreError> {
+        let (text, cells) = self.list(tenant, among, Cell::Integer(i64::MAX), Cell::Integer(50));
+        let mut connection = self.shared.readers.acquire().await?;
+        let rows = match self.dialect() {
+            Dialect::Sqlite => connection.fetch(format!("EXPLAIN QUERY PLAN {text}"), cells).await?,
+            Dialect::Postgres => {
+                connection.execute("SET enable_seqscan = off", []).await?;
+                let rows = connection.fetch(format!("EXPLAIN {text}"), cells).await?;
+                connection.execute("RESET enable_seqscan", []).await?;
+                rows
+            }
+        };
+        let texts = rows.iter().flat_map(|row| &row.0).filter_map(|cell| match cell {
+            Cell::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        Ok(texts.collect::<Vec<_>>().join("\n"))
+    }
+
     async fn listed(&self, text: String, cells: Cells) -> Result<Vec<Listed>, StoreError> {
         let found = self.fetch(text, cells).await?;
         Ok(found.iter().map(listed).collect::<Result<_, Failure>>()?)
@@ -152,7 +173,12 @@ impl Listings for SqlStore {
         self.budgets(text.to_owned(), vec![Cell::text(tenant), Cell::blob(parent.0), after, limited(limit)]).await
     }
 
-    async fn budgets_below(&self, tenant: &TenantId, roots: &[BudgetId], limit: u32) -> Result<Vec<Budget>, StoreError> {
+    async fn budgets_below(
+        &self,
+        tenant: &TenantId,
+        roots: &[BudgetId],
+        limit: u32,
+    ) -> Result<Vec<Budget>, StoreError> {
         let text = format!(
             "WITH RECURSIVE under (id) AS ({UNDER})
              SELECT b.body FROM under u {} budget b ON b.tenant = $1 AND b.id = u.id WHERE b.id <> $2 LIMIT $3",

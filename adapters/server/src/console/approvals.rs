@@ -17,11 +17,7 @@ use crate::problem::{Problem, shown};
 const PATH: &str = "/console/approvals";
 const PAGE: u32 = 50;
 
-pub(super) async fn show(
-    State(app): State<App>,
-    seated: Seated,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Page> {
+pub(super) async fn show(State(app): State<App>, seated: Seated, RawQuery(query): RawQuery) -> Result<Response, Page> {
     let query = Query::read(query.as_deref(), &["state", "before"]).map_err(|problem| seated.problem(&problem))?;
     let state = state(&query).map_err(|problem| seated.problem(&problem))?;
     let before: Option<u64> =

@@ -28,17 +28,14 @@ const DAY_SECONDS: i64 = 86_400;
 
 type Sums = BTreeMap<String, Amount>;
 
-pub(super) async fn show(
-    State(app): State<App>,
-    seated: Seated,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Page> {
+pub(super) async fn show(State(app): State<App>, seated: Seated, RawQuery(query): RawQuery) -> Result<Response, Page> {
     Query::read(query.as_deref(), &[]).map_err(|problem| seated.problem(&problem))?;
     let settled = Wanted { state: Some(SpendState::Settled), ..Wanted::default() };
     let found = app.engine.look_through(&seated.seat, &settled, None, LOOKED_THROUGH_MAX).await;
     let found = found.map_err(|error| seated.refused(error))?;
     let tenant = app.engine.tenant(&seated.seat.own().tenant).map_err(|error| seated.refused(error))?;
-    let asset = AssetId::fiat(&tenant.currency).map_err(|error| seated.refused(EngineError::Broken(error.to_string())))?;
+    let asset =
+        AssetId::fiat(&tenant.currency).map_err(|error| seated.refused(EngineError::Broken(error.to_string())))?;
     let texts = seated.texts();
     let today = app.engine.clock.now().seconds().div_euclid(DAY_SECONDS);
     let by = |name: &dyn Fn(&Row) -> String| sums(&found.rows, name).map_err(|error| seated.refused(error));
@@ -55,7 +52,11 @@ pub(super) async fn show(
         .collect();
     let shown = |units| amount(&app.engine.assets, &asset, units);
     let largest = |sums| ranked(sums, texts.others).map_err(|error| seated.refused(error));
-    let parts = [("agents", texts.by_agent, largest(agents)?), ("payees", texts.by_payee, largest(payees)?), ("rails", texts.by_rail, largest(rails)?)];
+    let parts = [
+        ("agents", texts.by_agent, largest(agents)?),
+        ("payees", texts.by_payee, largest(payees)?),
+        ("rails", texts.by_rail, largest(rails)?),
+    ];
     let body = html! {
         p { (fill(texts.charts_lead, &[&found.rows.len().to_string(), &found.through.to_string()])) }
         @if found.rows.is_empty() { section { p .empty { (texts.no_spends) } } } @else {

@@ -15,14 +15,9 @@ use crate::problem::Problem;
 
 /// Rows of one file; the list goes on with `before` behind the last one.
 const ROWS_MAX: usize = 5_000;
-const HEADER: &str =
-    "record,changed_at,state,amount,units,asset,authority,payee,pay_to,agent,mandate,rail,network,transaction,spend\r\n";
+const HEADER: &str = "record,changed_at,state,amount,units,asset,authority,payee,pay_to,agent,mandate,rail,network,transaction,spend\r\n";
 
-pub(super) async fn csv(
-    State(app): State<App>,
-    seated: Seated,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Page> {
+pub(super) async fn csv(State(app): State<App>, seated: Seated, RawQuery(query): RawQuery) -> Result<Response, Page> {
     let (_, wanted, mut before) = read(query.as_deref()).map_err(|problem| seated.problem(&problem))?;
     let (mut text, mut rows) = (HEADER.to_owned(), 0);
     while rows < ROWS_MAX {
@@ -73,11 +68,7 @@ fn cell(text: &str) -> String {
 }
 
 /// The same file as `/v1/payments/{id}/evidence`; `purser verify --evidence` checks it offline.
-pub(super) async fn evidence(
-    State(app): State<App>,
-    seated: Seated,
-    Path(id): Path<String>,
-) -> Result<Response, Page> {
+pub(super) async fn evidence(State(app): State<App>, seated: Seated, Path(id): Path<String>) -> Result<Response, Page> {
     let identity = seated.seat.reads();
     let id = seated.id("payment", &id)?;
     let spend = app.engine.own_spend(&identity, id).await.map_err(|error| seated.refused(error))?;

@@ -166,11 +166,7 @@ fn subject(record: &Effects) -> Markup {
     }
 }
 
-pub(super) async fn record(
-    State(app): State<App>,
-    seated: Seated,
-    Path(seq): Path<String>,
-) -> Result<Response, Page> {
+pub(super) async fn record(State(app): State<App>, seated: Seated, Path(seq): Path<String>) -> Result<Response, Page> {
     seated.sees_all("records")?;
     let seq = number(&seated, &seq)?;
     let found = app.engine.store.records(&seated.seat.own().tenant, seq, 1).await;
@@ -220,11 +216,7 @@ fn number(seated: &Seated, text: &str) -> Result<u64, Page> {
 }
 
 /// For the page's script: base64url, so that nothing is lost.
-pub(super) async fn proof(
-    State(app): State<App>,
-    seated: Seated,
-    Path(seq): Path<String>,
-) -> Result<Response, Page> {
+pub(super) async fn proof(State(app): State<App>, seated: Seated, Path(seq): Path<String>) -> Result<Response, Page> {
     seated.sees_all("records")?;
     let seq = number(&seated, &seq)?;
     let found = app.engine.prove_record(&seated.seat, seq).await.map_err(|error| seated.refused(error))?;

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use engine::console::{Forest, Wanted};
 use engine::consent::MandateView;
-use ledger::budget::{Budget, BudgetState};
-use ledger::gate::Scope;
-use ledger::id::{BudgetId, PrincipalId};
+use engine::console::{Forest, Wanted};
 use http::{StatusCode, header};
+use ledger::budget::{Budget, BudgetState};
+use ledger::id::{BudgetId, PrincipalId};
 use maud::{Markup, html};
 
 use super::Seated;
@@ -33,11 +32,7 @@ const LATEST: usize = 20;
 /// The longest line that a mandate is handed on in.
 const DEPTH_MAX: usize = 16;
 
-pub(super) async fn tree(
-    State(app): State<App>,
-    seated: Seated,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Page> {
+pub(super) async fn tree(State(app): State<App>, seated: Seated, RawQuery(query): RawQuery) -> Result<Response, Page> {
     let query = Query::read(query.as_deref(), &["person", "after"]).map_err(|problem| seated.problem(&problem))?;
     let person: Option<PrincipalId> =
         query.parsed("person", "the name of a person").map_err(|problem| seated.problem(&problem))?;
@@ -117,7 +112,7 @@ fn branch(
 pub(super) async fn show(State(app): State<App>, seated: Seated, Path(id): Path<String>) -> Result<Response, Page> {
     let id: BudgetId = seated.id("mandate", &id)?;
     let (engine, seat) = (&app.engine, &seated.seat);
-    let refused = |error| seated.refused::<engine::error::EngineError>(error);
+    let refused = |error: engine::error::EngineError| seated.refused(error);
     let (view, limits) = engine.mandate_figures(seat, id).await.map_err(refused)?;
     let below = engine.handed_on(seat, id, BELOW).await.map_err(refused)?;
     let wanted = Wanted { mandate: Some(id), ..Wanted::default() };
@@ -247,9 +242,4 @@ pub(super) async fn change(State(app): State<App>, Path(id): Path<String>, post:
     let acts = app.engine.seat(identity).and_then(|seat| seat.acts()).map_err(|error| post.refused(error))?;
     app.engine.change_mandate(&acts, id, to).await.map_err(|error| post.refused(error))?;
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("{PATH}/{id}"))]).into_response())
-}
-
-/// What a stop of a mandate would be.
-pub(super) const fn scope_of(id: BudgetId) -> Scope {
-    Scope::Mandate(id)
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use engine::console::{Looked, Wanted};
 use engine::consent::Approval;
+use engine::console::{Looked, Wanted};
 use engine::error::EngineError;
 use engine::limits::LimitState;
 use ledger::budget::Budget;
@@ -42,11 +42,7 @@ struct Overview {
     chain: Option<(Block, Option<Block>)>,
 }
 
-pub(super) async fn show(
-    State(app): State<App>,
-    seated: Seated,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Page> {
+pub(super) async fn show(State(app): State<App>, seated: Seated, RawQuery(query): RawQuery) -> Result<Response, Page> {
     Query::read(query.as_deref(), &[]).map_err(|problem| seated.problem(&problem))?;
     let (found, chain) = tokio::join!(look(&app, &seated), chain(&app));
     let overview = Overview { chain, ..found.map_err(|error| seated.refused(error))? };

@@ -39,11 +39,7 @@ pub(super) async fn show(State(app): State<App>, seated: Seated, Path(id): Path<
 }
 
 /// To be printed: the same facts on white, and nothing to click.
-pub(super) async fn receipt(
-    State(app): State<App>,
-    seated: Seated,
-    Path(id): Path<String>,
-) -> Result<Response, Page> {
+pub(super) async fn receipt(State(app): State<App>, seated: Seated, Path(id): Path<String>) -> Result<Response, Page> {
     let found = found(&app, &seated, &id).await?;
     let (texts, spend) = (seated.texts(), &found.spend);
     let body = html! {

@@ -57,17 +57,12 @@ fn chosen<T>(
     known: &[&str],
     find: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, Problem> {
-    let wrong = |text: &str| {
-        Problem::invalid(name, format!("one of {} was expected, {} came", known.join(", "), shown(text)))
-    };
+    let wrong =
+        |text: &str| Problem::invalid(name, format!("one of {} was expected, {} came", known.join(", "), shown(text)));
     query.get(name).map(|text| find(text).ok_or_else(|| wrong(text))).transpose()
 }
 
-pub(super) async fn list(
-    State(app): State<App>,
-    seated: Seated,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Page> {
+pub(super) async fn list(State(app): State<App>, seated: Seated, RawQuery(query): RawQuery) -> Result<Response, Page> {
     let (query, wanted, before) = read(query.as_deref()).map_err(|problem| seated.problem(&problem))?;
     let found = app.engine.look_through(&seated.seat, &wanted, before, PAGE).await;
     let found = found.map_err(|error| seated.refused(error))?;

@@ -35,13 +35,9 @@ fn asked(query: &Query) -> Result<Scope, Problem> {
     }
 }
 
-pub(super) async fn list(
-    State(app): State<App>,
-    seated: Seated,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Page> {
+pub(super) async fn list(State(app): State<App>, seated: Seated, RawQuery(query): RawQuery) -> Result<Response, Page> {
     Query::read(query.as_deref(), &[]).map_err(|problem| seated.problem(&problem))?;
-    let refused = |error| seated.refused::<engine::error::EngineError>(error);
+    let refused = |error: engine::error::EngineError| seated.refused(error);
     let mut stops = Vec::new();
     for gate in app.engine.stops_seen(&seated.seat).await.map_err(refused)? {
         let may_lift = app.engine.may_lift_from(&seated.seat, &gate).await.map_err(refused)?;
@@ -132,7 +128,8 @@ pub(super) async fn confirm(
     seated: Seated,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Page> {
-    let query = Query::read(query.as_deref(), &["scope", "kind", "name"]).map_err(|problem| seated.problem(&problem))?;
+    let query =
+        Query::read(query.as_deref(), &["scope", "kind", "name"]).map_err(|problem| seated.problem(&problem))?;
     let scope = asked(&query).map_err(|problem| seated.problem(&problem))?;
     let may = app.engine.may_stop_from(&seated.seat, &scope).await.map_err(|error| seated.refused(error))?;
     if !may {
