@@ -1,27 +1,17 @@
 //! The console: what a newcomer does first, every page in both schemes and widths, what a person sees of another's (nothing),
 //! and what the three kinds of people may do. In a real Chromium, with a virtual authenticator.
 
+mod visitors;
+
 use purser::config::RoleConfig;
 use purser::world::{AGENT, BYSTANDER, HOME, NEIGHBOUR, USER};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::approvals_cannot_be_faked::stage::{COOKIE, Stage, outcome, plain, quiet, shown};
+use self::visitors::{Session, console, get, send, session, signed_in};
+use crate::approvals_cannot_be_faked::stage::{Stage, outcome, plain, quiet, shown};
 use crate::harness::shop::{code, new_key};
 use crate::harness::text;
-
-/// Someone who is signed in, without a browser: cookie, and the token of the pages of that session.
-#[derive(Clone)]
-struct Session {
-    cookie: String,
-    csrf: String,
-}
-
-struct Answer {
-    status: u16,
-    kind: String,
-    body: String,
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_sees_what_agents_spend_and_stops_them() {
@@ -36,60 +26,9 @@ async fn a_person_sees_what_agents_spend_and_stops_them() {
     nonsense(&stage, &own).await;
     others(&stage, &neighbours, &mandate, &spend).await;
     forged(&stage, &own, &neighbours, &mandate).await;
-    stopped(&stage, &mandate).await;
+    stopped(&stage, &neighbours, &mandate).await;
     refreshed(&stage).await;
     audited(&mut stage, &own, &mandate, &spend).await;
-}
-
-fn console(stage: &Stage, path: &str) -> String {
-    format!("{}/console{path}", stage.raw.base)
-}
-
-async fn session(stage: &Stage) -> Session {
-    let with = stage.with().await;
-    Session { cookie: with.cookie.unwrap(), csrf: with.csrf }
-}
-
-/// A passkey of this person's in the same authenticator; the browser forgets them afterwards.
-async fn signed_in(stage: &Stage, person: &str) -> Session {
-    stage.browser.go(&stage.shop.service.invite(person).await.unwrap()).await;
-    stage.browser.click(".answer").await;
-    stage.browser.until("form.who").await;
-    let session = session(stage).await;
-    stage.browser.forget_cookies().await;
-    session
-}
-
-async fn get(stage: &Stage, session: Option<&Session>, path: &str) -> Answer {
-    let mut request = stage.raw.client.get(console(stage, path)).header("accept", "text/html");
-    if let Some(session) = session {
-        request = request.header("cookie", format!("{COOKIE}={}", session.cookie));
-    }
-    let answer = request.send().await.unwrap();
-    let kind = answer.headers().get("content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned();
-    Answer { status: answer.status().as_u16(), kind, body: answer.text().await.unwrap() }
-}
-
-/// A form of the console, as whoever holds the cookie could send it from anywhere. The code of a refusal, or where it leads.
-async fn send(
-    stage: &Stage,
-    session: &Session,
-    origin: Option<&str>,
-    path: &str,
-    fields: &[(&str, &str)],
-) -> (u16, String) {
-    let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
-    let body = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>().join("&");
-    let mut request = stage.raw.client.post(console(stage, path)).header("accept", "application/json");
-    if let Some(origin) = origin {
-        request = request.header("origin", origin);
-    }
-    let request = request.header("cookie", format!("{COOKIE}={}", session.cookie));
-    let answer = request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap();
-    let status = answer.status().as_u16();
-    let to = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned());
-    let said: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default();
-    (status, to.unwrap_or_else(|| said["code"].as_str().unwrap_or_default().to_owned()))
 }
 
 /// Approve the agent's purchase, see it in the books, stop the agent, and its next payment is refused.
@@ -392,7 +331,7 @@ async fn forged(stage: &Stage, own: &Session, neighbours: &Session, mandate: &st
 }
 
 /// One button, a page that says what it stops, and the next payment is refused. Who may lift it does.
-async fn stopped(stage: &Stage, mandate: &str) {
+async fn stopped(stage: &Stage, theirs: &Session, mandate: &str) {
     let (shop, browser) = (&stage.shop, &stage.browser);
     browser.go(&console(stage, &format!("/mandates/{mandate}"))).await;
     browser.click(&format!("a[href='/console/stops/new?scope=agent/{AGENT}']")).await;
@@ -411,20 +350,19 @@ async fn stopped(stage: &Stage, mandate: &str) {
     browser.until(".empty").await;
     shop.pay(mandate, &shop.offer("/lifted", 10_000), &new_key()).await.expect("it goes on");
     // A person stops and lifts their own agent; what an operator stopped stays.
-    let theirs = signed_in_again(stage, NEIGHBOUR).await;
     let origin = Some(stage.raw.base.as_str());
     let scope = format!("agent/{BYSTANDER}");
     let own = |session: &Session| vec![("csrf".to_owned(), session.csrf.clone()), ("scope".to_owned(), scope.clone())];
-    let fields = own(&theirs);
+    let fields = own(theirs);
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(send(stage, &theirs, origin, "/stops", &fields).await, (303, "/console/stops".into()));
-    assert!(get(stage, Some(&theirs), "/stops").await.body.contains("/console/stops/lift"));
-    assert_eq!(send(stage, &theirs, origin, "/stops/lift", &fields).await, (303, "/console/stops".into()));
+    assert_eq!(send(stage, theirs, origin, "/stops", &fields).await, (303, "/console/stops".into()));
+    assert!(get(stage, Some(theirs), "/stops").await.body.contains("/console/stops/lift"));
+    assert_eq!(send(stage, theirs, origin, "/stops/lift", &fields).await, (303, "/console/stops".into()));
     let admin = shop.service.token(HOME, "admin", ledger::id::CallerKind::Operator).unwrap();
     shop.call(Method::POST, "/v1/kill", &admin, Some(json!({ "scope": scope }))).await.unwrap();
-    let page = get(stage, Some(&theirs), "/stops").await.body;
+    let page = get(stage, Some(theirs), "/stops").await.body;
     assert!(page.contains("what an operator stopped") && !page.contains("/console/stops/lift"), "{page}");
-    assert_eq!(send(stage, &theirs, origin, "/stops/lift", &fields).await.1, "not_yours_to_lift");
+    assert_eq!(send(stage, theirs, origin, "/stops/lift", &fields).await.1, "not_yours_to_lift");
     // Suspend, resume, and the way back.
     browser.go(&console(stage, &format!("/mandates/{mandate}"))).await;
     for (to, state) in [("suspended", "suspended"), ("active", "active")] {
@@ -433,14 +371,6 @@ async fn stopped(stage: &Stage, mandate: &str) {
         browser.until(&format!(".state[data-state={state}]")).await;
     }
     quiet(browser, "stopping").await;
-}
-
-/// The same as before, in a browser that stays signed in as whom it was.
-async fn signed_in_again(stage: &Stage, person: &str) -> Session {
-    let before = stage.browser.cookie(COOKIE).await.unwrap();
-    let session = signed_in(stage, person).await;
-    stage.browser.set_cookie(&before).await;
-    session
 }
 
 /// What changes is shown without being asked for.

@@ -173,11 +173,6 @@ impl Browser {
         self.command(Method::DELETE, "/cookie", Value::Null).await.unwrap();
     }
 
-    /// One that was read before.
-    pub async fn set_cookie(&self, cookie: &Value) {
-        self.post("/cookie", json!({ "cookie": cookie })).await;
-    }
-
     /// What the console was told since the last time.
     pub async fn console(&self) -> Vec<String> {
         let lines = self.post("/se/log", json!({ "type": "browser" })).await;

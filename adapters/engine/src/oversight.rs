@@ -60,6 +60,17 @@ impl Engine {
         }
     }
 
+    /// Refuses a person who only reads, however they come: by a page or by a token.
+    pub(crate) fn check_acts(&self, identity: &Identity) -> Result<(), EngineError> {
+        let tenant = self.tenant(&identity.tenant)?;
+        let person = tenant.people.get(&identity.caller.principal);
+        let only_reads = person.is_some_and(|person| person.duty == Duty::Auditor);
+        match only_reads && identity.caller.kind == CallerKind::User {
+            true => Err(forbidden("an approver or an operator", identity)),
+            false => Ok(()),
+        }
+    }
+
     /// The node above all mandates that somebody in this seat sees of a person: their own alone, or anybody's.
     pub(crate) fn node_of(&self, seat: &Seat, person: Option<&PrincipalId>) -> Result<Option<BudgetId>, EngineError> {
         let (tenant, own) = (self.tenant(&seat.own.tenant)?, &seat.own.caller.principal);

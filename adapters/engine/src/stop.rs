@@ -19,6 +19,7 @@ impl Engine {
     }
 
     async fn turn(&self, identity: &Identity, scope: Scope, to: GateState) -> Result<(), EngineError> {
+        self.check_acts(identity)?;
         if !self.may_stop(identity, &scope).await? {
             return Err(forbidden("an operator, or the person whom it concerns,", identity));
         }
