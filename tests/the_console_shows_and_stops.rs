@@ -50,9 +50,9 @@ async fn newcomer(stage: &Stage) -> (String, String) {
     browser.until(&outcome("approved")).await;
     let found = shop.call(Method::GET, &format!("/v1/approvals/{}", text(&approval, "id")), &shop.agent, None).await;
     let mandate = text(&found.unwrap(), "mandate").to_owned();
-    let met = shop.met("/paid/hello").await;
+    let met = shop.met("/paid/report").await;
     let paid = shop.pay(&mandate, &met, &new_key()).await.expect("paid under it");
-    assert_eq!(shop.fetch("/paid/hello", Some(text(&paid, "payment_signature"))).await.status.as_u16(), 200);
+    assert_eq!(shop.fetch("/paid/report", Some(text(&paid, "payment_signature"))).await.status.as_u16(), 200);
     let held = shop.pay(&mandate, &shop.offer("/thing", 1_230_000), &new_key()).await.expect("held");
     let spend = text(&paid, "id").to_owned();
     browser.click("header a[href='/console']:not(.brand)").await;

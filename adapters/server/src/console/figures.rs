@@ -32,10 +32,15 @@ pub(super) fn thousandths(part: Amount, whole: Amount) -> u128 {
     scaled.or_else(coarse).map_or(1_000, |found| found.min(1_000))
 }
 
+/// The same as a width: what is not nothing is seen.
+fn width(part: Amount, whole: Amount) -> u128 {
+    thousandths(part, whole).max(u128::from(!part.is_zero()) * 4)
+}
+
 /// Spent, then held, of a cap.
 pub(super) fn bar(budget: &Budget, label: &str) -> Markup {
     let Some(cap) = budget.caps.total else { return html! {} };
-    let (posted, used) = (thousandths(budget.posted, cap), thousandths(budget.used().unwrap_or(Amount::MAX), cap));
+    let (posted, used) = (width(budget.posted, cap), width(budget.used().unwrap_or(Amount::MAX), cap));
     html! {
         svg .bar-of viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" aria-label=(label) {
             rect .left x="0" y="0" width="1000" height="10" {}

@@ -203,9 +203,11 @@ fn prover(seated: &Seated, seq: u64, leaf: Digest) -> Markup {
             p { (texts.proof_lead) }
             button type="button" { (texts.verify) }
             noscript { p .note { (seated.visitor.texts.needs_script) } }
-            ol role="status" data-told data-leaf-ok=(texts.leaf_ok) data-root-ok=(texts.root_ok)
-                data-signed=(texts.signature_ok) data-wrong=(texts.proof_wrong) data-unchecked=(texts.signature_unchecked)
-                data-unreachable=(seated.visitor.texts.unreachable) {}
+            div role="status" {
+                ol data-told data-leaf-ok=(texts.leaf_ok) data-root-ok=(texts.root_ok)
+                    data-signed=(texts.signature_ok) data-wrong=(texts.proof_wrong) data-unchecked=(texts.signature_unchecked)
+                    data-unreachable=(seated.visitor.texts.unreachable) {}
+            }
         }
     }
 }

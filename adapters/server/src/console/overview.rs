@@ -138,10 +138,10 @@ fn counts(seated: &Seated, found: &Overview) -> Markup {
                     Some((newest, finalized)) => {
                         span { (fill(texts.chain_at, &[&newest.number.to_string()])) }
                         @if let Some(finalized) = finalized {
-                            " " span .quiet { (fill(texts.final_at, &[&finalized.number.to_string()])) }
+                            " · " span .quiet { (fill(texts.final_at, &[&finalized.number.to_string()])) }
                         }
                         @if let Ok(at) = i64::try_from(newest.timestamp) {
-                            " " span .quiet { (crate::approve::view::facts::moment(seconds, at)) }
+                            " · " span .quiet { (crate::approve::view::facts::moment(seconds, at)) }
                         }
                     },
                     None => { strong { (texts.chain_silent) } },

@@ -6,12 +6,15 @@ use engine::console::Explained;
 use ledger::effects::{Effects, Fact};
 use ledger::spend::Spend;
 use maud::{Markup, html};
+use serde_json::{Value, json};
 
 use super::Seated;
 use super::figures::amount;
 use super::view::{Place, layout, rail_name, reason, short, state, state_name};
 use crate::App;
 use crate::approve::door::Page;
+use crate::approve::texts::console::ConsoleTexts;
+use crate::approve::texts::fill;
 
 async fn found(app: &App, seated: &Seated, id: &str) -> Result<Explained, Page> {
     let id = seated.id("payment", id)?;
@@ -94,7 +97,7 @@ fn why(seated: &Seated, found: &Explained) -> Markup {
                 None => { p .note { (texts.erased) } },
                 Some(bundle) => {
                     p { (texts.why_lead) }
-                    ul .checks lang="en" { @for check in &bundle.checks { li { (check) } } }
+                    (checks(texts, &bundle.checks))
                     dl .facts {
                         dt { (texts.decision) }
                         dd { code { (short(bundle.decision)) } }
@@ -107,8 +110,8 @@ fn why(seated: &Seated, found: &Explained) -> Markup {
                             @if let Some(hours) = &budget.caps.hours { li { (hours) } }
                             @if let Some(frequency) = &budget.caps.frequency { li { (frequency) } }
                         } }
-                        @if let Some(rate) = &bundle.rate {
-                            dt { (texts.rate) } dd { code { (serde_json::to_string(rate).unwrap_or_default()) } }
+                        @if let Some(peg) = &bundle.rate {
+                            dt { (texts.rate) } dd { "1 " code { (peg.base) } " = " (peg.rate) " " code { (peg.quote) } }
                         }
                         @if !bundle.line.is_empty() {
                             dt { (texts.line) }
@@ -117,6 +120,40 @@ fn why(seated: &Seated, found: &Explained) -> Markup {
                     }
                 },
             }
+        }
+    }
+}
+
+/// What says something of its own stands in sight; what simply passed is counted, and folded.
+fn checks(texts: &ConsoleTexts, checks: &[String]) -> Markup {
+    let read = |text: &String| serde_json::from_str::<Value>(text).unwrap_or_else(|_| json!({ "name": text }));
+    let (told, passed): (Vec<Value>, Vec<Value>) =
+        checks.iter().map(read).partition(|check| check["outcome"] != "passed" || !check["detail"].is_null());
+    html! {
+        @if !told.is_empty() { (check_table(texts, &told)) }
+        @if !passed.is_empty() {
+            details {
+                summary { (fill(texts.passed, &[&passed.len().to_string()])) }
+                (check_table(texts, &passed))
+            }
+        }
+    }
+}
+
+fn check_table(texts: &ConsoleTexts, checks: &[Value]) -> Markup {
+    let text = |value: &Value| value.as_str().unwrap_or_default().replace('_', " ");
+    html! {
+        table lang="en" {
+            thead { tr { th scope="col" { (texts.check) } th scope="col" { (texts.outcome) } th scope="col" { (texts.detail) } } }
+            tbody { @for check in checks { tr {
+                th scope="row" {
+                    (text(&check["name"]))
+                    @if let Some(segment) = check["segment"].as_u64() { " (" (segment) ")" }
+                    @if let Some(subject) = check["subject"].as_str() { br; code { (subject) } }
+                }
+                td { (text(&check["outcome"])) }
+                td { (check["detail"].as_str().unwrap_or_default()) }
+            } } }
         }
     }
 }

@@ -90,6 +90,11 @@ pub(crate) struct ConsoleTexts {
     pub evidence: &'static str,
     pub why: &'static str,
     pub why_lead: &'static str,
+    pub check: &'static str,
+    pub outcome: &'static str,
+    pub detail: &'static str,
+    /// Number.
+    pub passed: &'static str,
     pub erased: &'static str,
     pub decision: &'static str,
     pub rules: &'static str,
