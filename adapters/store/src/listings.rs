@@ -49,8 +49,8 @@ impl SqlStore {
         let join = self.dialect().join();
         format!(
             "WITH RECURSIVE {nodes} SELECT j.seq, j.bytes FROM (
-                 SELECT s.held_seq, s.seq FROM {newest} ORDER BY s.held_seq DESC LIMIT $4) AS s
-             {join} journal j ON j.tenant = $1 AND j.seq = s.seq ORDER BY s.held_seq DESC"
+                 SELECT s.held_seq, s.seq FROM {newest} ORDER BY s.held_seq DESC LIMIT $4) AS newest
+             {join} journal j ON j.tenant = $1 AND j.seq = newest.seq ORDER BY newest.held_seq DESC"
         )
     }
 
