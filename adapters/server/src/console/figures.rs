@@ -27,6 +27,9 @@ pub(super) fn amount(assets: &AssetTable, asset: &AssetId, amount: Amount) -> St
 
 /// How many thousandths of a whole; all of it where there is no whole.
 pub(super) fn thousandths(part: Amount, whole: Amount) -> u128 {
+    if whole.is_zero() {
+        return 1_000;
+    }
     let scaled = part.get().checked_mul(1_000).and_then(|scaled| scaled.checked_div(whole.get()));
     let coarse = || part.get().checked_div((whole.get() / 1_000).max(1));
     scaled.or_else(coarse).map_or(1_000, |found| found.min(1_000))
