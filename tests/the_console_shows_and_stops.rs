@@ -193,7 +193,6 @@ async fn nonsense(stage: &Stage, own: &Session) {
         (400, "/stops/new?scope=all".into()),
         (400, "/stops/new".into()),
         (403, "/stops/new?scope=fence".into()),
-        (404, format!("/stops/new?scope=mandate/{id}")),
         (404, "/ledger/journal/x".into()),
         (404, "/ledger/journal/007".into()),
         (404, "/ledger/journal/99999".into()),

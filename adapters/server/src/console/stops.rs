@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::Seated;
 use super::query::Query;
-use super::view::{Place, layout, short};
+use super::view::{Place, figures, layout, short};
 use crate::App;
 use crate::approve::door::{Page, Post};
 use crate::approve::forms;
@@ -137,6 +137,13 @@ pub(super) async fn confirm(
         let found = seated.seat.own().caller.principal.to_string();
         return Err(seated.refused(engine::error::EngineError::Forbidden { expected, found }));
     }
+    // A mandate that is named is one that is there.
+    let figures_of = match &scope {
+        Scope::Mandate(id) => {
+            Some(app.engine.mandate_figures(&seated.seat, *id).await.map_err(|error| seated.refused(error))?)
+        }
+        _ => None,
+    };
     let texts = seated.texts();
     let [everything, person, agent, mandate, payee, build, issuer] = texts.scope_leads;
     let lead = match &scope {
@@ -154,6 +161,9 @@ pub(super) async fn confirm(
             p { (lead) }
             p { (texts.stop_signed) }
             p .quiet { @if seated.seat.sees_all() { (texts.lifted_by_operators) } @else { (texts.lifted_by_you) } }
+            @if let Some((view, limits)) = &figures_of {
+                (figures(texts, &app.engine.assets, &view.budget, limits))
+            }
             p .quiet { code { (scope) } }
             form .actions method="post" action=(PATH) {
                 input type="hidden" name="csrf" value=(seated.visitor.csrf);
