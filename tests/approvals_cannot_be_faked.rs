@@ -2,7 +2,7 @@
 //! with a virtual authenticator.
 
 mod payments;
-mod stage;
+pub mod stage;
 
 use axum::Router;
 use axum::response::Html;

@@ -63,6 +63,7 @@ mod roots_are_trusted_for_something;
 mod settlements_share_a_transaction;
 mod shops_are_bought_from;
 mod the_chain_reorganises;
+mod the_console_shows_and_stops;
 mod the_document_is_true;
 mod tidy;
 mod verifiers_contradict_themselves;

@@ -28,6 +28,7 @@ pub mod event;
 pub mod gate;
 pub mod id;
 pub mod journal;
+pub mod listing;
 pub mod money;
 pub mod origin;
 pub mod posting;

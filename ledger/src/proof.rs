@@ -72,6 +72,29 @@ pub fn consistency(old: u64, new: u64) -> Result<Vec<Range<u64>>, ProofError> {
     Ok(hashes)
 }
 
+/// Leaves of one block, whose hash may be kept: an append-only tree never changes a full one.
+pub const BLOCK_LEAVES: u64 = 1_024;
+
+/// The blocks that a subtree of a tree falls into, in their order: full ones, and one at its end that may be shorter.
+pub fn blocks(subtree: &Range<u64>) -> Vec<Range<u64>> {
+    let mut blocks = Vec::new();
+    let mut from = subtree.start;
+    while from < subtree.end {
+        let to = from.saturating_add(BLOCK_LEAVES).min(subtree.end);
+        blocks.push(from..to);
+        from = to;
+    }
+    blocks
+}
+
+/// The hash of a subtree from those of its blocks; `None` where there are none. The blocks of a subtree that is larger than
+/// one begin where blocks of the whole tree begin, because every left subtree is a power of two.
+pub fn join(blocks: &[Digest]) -> Option<Digest> {
+    let mut frontier = Frontier::default();
+    blocks.iter().for_each(|block| frontier.push(*block));
+    (!blocks.is_empty()).then(|| frontier.root())
+}
+
 /// Folds leaves, in their order and each once, into the hashes of the subtrees that were asked for.
 pub struct Folder {
     /// In the order of the proof.
@@ -204,6 +227,26 @@ mod tests {
             }
         }
         all
+    }
+
+    #[test]
+    fn a_subtree_is_the_join_of_its_blocks() {
+        assert_eq!(join(&[]), None);
+        for size in [1, 2, 1_023, 1_024, 1_025, 2_048, 2_049, 3_100, 4_097, 5_120] {
+            let leaves = leaves(size);
+            let place = |at: u64| usize::try_from(at).unwrap();
+            for index in [0, size / 3, size / 2, size - 1] {
+                let wanted = inclusion(index, size).unwrap();
+                for (range, hash) in wanted.iter().zip(fold(wanted.clone(), &leaves)) {
+                    let hashes: Vec<Digest> =
+                        blocks(range).iter().map(|one| root(&leaves[place(one.start)..place(one.end)])).collect();
+                    assert_eq!(join(&hashes), Some(hash), "{range:?} of {size}");
+                    let mut swapped = hashes.clone();
+                    swapped.reverse();
+                    assert!(hashes.len() == 1 || join(&swapped) != Some(hash), "{range:?} of {size}");
+                }
+            }
+        }
     }
 
     #[test]

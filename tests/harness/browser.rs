@@ -169,6 +169,10 @@ impl Browser {
         self.command(Method::GET, &format!("/cookie/{name}"), Value::Null).await.ok()
     }
 
+    pub async fn forget_cookies(&self) {
+        self.command(Method::DELETE, "/cookie", Value::Null).await.unwrap();
+    }
+
     /// What the console was told since the last time.
     pub async fn console(&self) -> Vec<String> {
         let lines = self.post("/se/log", json!({ "type": "browser" })).await;

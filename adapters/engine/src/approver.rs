@@ -214,7 +214,8 @@ fn digest(tag: &str, secret: &str) -> Digest {
     Digest::of_parts(tag, &[secret.as_bytes()])
 }
 
-fn session(token: &str, tenant: &TenantId, principal: &PrincipalId, credential: &[u8], now: i64) -> Session {
+/// What a session is kept as.
+pub fn session(token: &str, tenant: &TenantId, principal: &PrincipalId, credential: &[u8], now: i64) -> Session {
     Session {
         digest: digest(SESSION_TAG, token),
         tenant: tenant.clone(),

@@ -28,7 +28,7 @@ use crate::error::EngineError;
 use crate::limits::{self, HoursText, LimitState, LimitText, RefundsText};
 use crate::rate::{authority_from_major, authority_to_major};
 use crate::recurrence::{self, FrequencyText};
-use crate::tenant::{Tenant, check_cost_centre};
+use crate::tenant::{Duty, Tenant, check_cost_centre};
 use crate::token::{Delegator, Token, Tokens};
 use crate::{Engine, Identity};
 
@@ -197,7 +197,8 @@ impl Engine {
             return Err(forbidden("an agent", identity));
         }
         let agent = agent_of(tenant, &identity.caller.principal)?;
-        if !tenant.people.contains_key(&request.user) {
+        // Whoever only reads is nobody to ask.
+        if tenant.people.get(&request.user).is_none_or(|person| person.duty == Duty::Auditor) {
             return Err(EngineError::NotFound { what: "user", id: request.user.to_string() });
         }
         let now = self.clock.now();

@@ -5,7 +5,7 @@
 //! chain shows. Each use case sequences the ports and holds no rule: rules are in `mandates`, `x402` and `ledger`.
 //!
 //! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`closing`] (the same for verifiers other than us), [`vault`] (the same for merchants who redeem a token), [`reconcile`] (what
-//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`checkout`] (a merchant's checkouts), [`order`] (what is sold once), [`consent`] (how a mandate comes to be), [`ruling`] (what the tenant's policy says of a payment under it), [`approver`] (who sits before its page), [`delegate`] (how it is handed on).
+//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`checkout`] (a merchant's checkouts), [`order`] (what is sold once), [`consent`] (how a mandate comes to be), [`ruling`] (what the tenant's policy says of a payment under it), [`approver`] (who sits before its page), [`oversight`] (what they may see), [`console`] (and look through), [`delegate`] (how it is handed on).
 //!
 //! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
 //! library.
@@ -21,6 +21,7 @@ pub mod cart;
 pub mod checkout;
 pub mod closing;
 pub mod consent;
+pub mod console;
 pub mod delegate;
 mod desk;
 pub mod error;
@@ -33,6 +34,7 @@ mod mint;
 mod named;
 mod nodes;
 pub mod order;
+pub mod oversight;
 pub mod ports;
 mod quota;
 pub mod rails;
@@ -70,6 +72,7 @@ use x402::network::{AssetTable, Network};
 use crate::approver::Pages;
 pub use crate::book::service;
 use crate::checkout::Tokens;
+use crate::console::Console;
 use crate::desk::Desk;
 use crate::error::EngineError;
 use crate::ports::{Clock, Entropy, Outside, StatusLists};
@@ -107,6 +110,8 @@ pub struct Engine {
     pub checkout_tokens: OnceLock<Arc<dyn Tokens>>,
     /// Set by a service that shows people pages.
     pub pages: OnceLock<Pages>,
+    /// Set by a service that shows people its books.
+    pub console: OnceLock<Console>,
     /// Roots that were verified before.
     remembered: RootMemory,
     tenants: RwLock<Tenants>,
@@ -144,6 +149,7 @@ impl Engine {
             sessions: OnceLock::new(),
             checkout_tokens: OnceLock::new(),
             pages: OnceLock::new(),
+            console: OnceLock::new(),
             remembered: RootMemory::default(),
             tenants,
             confirmations: NonZeroU64::MIN,

@@ -46,6 +46,7 @@ impl Engine {
         id: BudgetId,
         to: BudgetState,
     ) -> Result<MandateState, EngineError> {
+        self.check_acts(identity)?;
         let view = self.mandate(identity, id).await?;
         let caller = &identity.caller;
         let may = match caller.kind {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ledger::id::{Micros, SpendId, TenantId};
+use ledger::checkpoint::VerifierKey;
+use ledger::id::{Digest, Micros, SpendId, TenantId};
 use ledger::spend::Spend;
 use mandates::jws::Unsigned;
 use mandates::keys::PublicKey;
@@ -96,4 +97,10 @@ pub fn short(spend: SpendId) -> String {
 pub trait Outside: Send + Sync {
     /// Writes down where a tenant's book stands and what is stopped there, durably.
     async fn note(&self, tenant: &TenantId) -> Result<(), String>;
+}
+
+/// Who signs for the head of a journal.
+pub trait Checkpoints: Send + Sync {
+    /// The signed note (c2sp.org/tlog-checkpoint), and the key that it verifies with.
+    fn sign(&self, tenant: &TenantId, size: u64, root: Digest) -> Result<(String, VerifierKey), SignError>;
 }

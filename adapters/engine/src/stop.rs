@@ -19,7 +19,8 @@ impl Engine {
     }
 
     async fn turn(&self, identity: &Identity, scope: Scope, to: GateState) -> Result<(), EngineError> {
-        if !self.may_turn(identity, &scope).await? {
+        self.check_acts(identity)?;
+        if !self.may_stop(identity, &scope).await? {
             return Err(forbidden("an operator, or the person whom it concerns,", identity));
         }
         self.run(identity, Command::Gate { scope, to }, Vec::new()).await?;
@@ -34,7 +35,7 @@ impl Engine {
 
     /// An operator may stop anything, a person what is theirs: themselves, their agents, their mandates. Builds and issuers
     /// are shared with others.
-    async fn may_turn(&self, identity: &Identity, scope: &Scope) -> Result<bool, EngineError> {
+    pub async fn may_stop(&self, identity: &Identity, scope: &Scope) -> Result<bool, EngineError> {
         let (tenant, caller) = (self.tenant(&identity.tenant)?, &identity.caller);
         match caller.kind {
             CallerKind::Operator | CallerKind::Service => return Ok(true),

@@ -80,6 +80,19 @@ pub enum ApprovalRule {
 pub struct Person {
     /// What all of this person's mandates may spend together, in units of authority.
     pub caps: Caps,
+    pub duty: Duty,
+}
+
+/// What a person does here beside answering for agents of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Duty {
+    /// Nothing: sees what is theirs, and answers for it.
+    #[default]
+    Approver,
+    /// Sees everything of the tenant, and changes nothing: is asked nothing, and stops nothing.
+    Auditor,
+    /// Sees everything of the tenant, and stops and lifts as an operator does.
+    Operator,
 }
 
 /// An agent whose key is held here. It never sees it.

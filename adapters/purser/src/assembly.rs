@@ -13,6 +13,7 @@ use chain::rpc::RpcChain;
 use engine::Engine;
 use engine::approver::Pages;
 use engine::carriers::{Carrier, Carriers};
+use engine::console::Console;
 use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
@@ -37,6 +38,7 @@ use crate::config::{
 use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
 use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
+use crate::notes::Notes;
 use crate::screening::{Loopback, Screens};
 use crate::status_lists::PublishedLists;
 use crate::trust::file::TrustFile;
@@ -112,9 +114,11 @@ pub fn engine(
     let (clock, entropy) = (Arc::new(BookClock(store.clock())), Arc::new(OsEntropy));
     let sessions = Arc::new(store.clone());
     let pages = Pages { approvers: Arc::new(store.clone()), party: config.relying_party() };
+    let console = Console::new(Arc::new(store.clone()), Arc::new(Notes::new(config, ring)?));
     let engine = Engine::new(Arc::new(store), Arc::new(rpc), network, assets, clock, entropy, tenants);
     let _ = engine.sessions.set(sessions);
     let _ = engine.pages.set(pages);
+    let _ = engine.console.set(console);
     let lists = Fetcher::new(config.reach()).map(PublishedLists::new).map_err(AssemblyError::Fetcher)?;
     let _ = engine.status_lists.set(Arc::new(lists));
     if let Some(screening) = &config.screening {
@@ -167,7 +171,8 @@ fn assemble(
     times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
     times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
     let person = |person: &PersonConfig| {
-        Ok((principal(&person.id)?, Person { caps: caps(&person.cap, &person.limits, &person.hours, person.refunds)? }))
+        let caps = caps(&person.cap, &person.limits, &person.hours, person.refunds)?;
+        Ok((principal(&person.id)?, Person { caps, duty: person.role.into() }))
     };
     let people = tenant.people.iter().map(person);
     let wallet = match &tenant.wallet {

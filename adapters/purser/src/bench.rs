@@ -4,6 +4,7 @@
 //! row names what its peer is charged with, and both sides of a row do the same work where they write the same rows.
 
 mod authorize;
+mod console;
 mod facilitator;
 mod ledger;
 mod pure;
@@ -82,6 +83,7 @@ pub async fn run(args: &BenchArgs) -> Result<(), String> {
         }
         BenchName::Ledger => ("ledger", ledger::rows(args).await?),
         BenchName::Authorize => ("authorize", authorize::rows().await?),
+        BenchName::Console => ("console", console::rows(args).await?),
     };
     if args.json {
         let rows: Vec<Value> = rows.iter().map(Row::to_json).collect();

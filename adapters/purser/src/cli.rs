@@ -139,7 +139,7 @@ pub struct BenchArgs {
     /// Of `ledger`, only the rows whose name begins with this.
     #[arg(long, default_value = "")]
     pub only: String,
-    /// How many records the larger book of `ledger` gets: 1000000 takes some minutes.
+    /// How many records the larger book of `ledger` gets, or payments the one of `console`: 1000000 takes some minutes.
     #[arg(long, default_value_t = 50_000)]
     pub entries: u64,
     /// How many other mandates lie beside the one of `ledger` that pays.
@@ -153,6 +153,7 @@ pub enum BenchName {
     X402,
     Ledger,
     Authorize,
+    Console,
 }
 
 #[derive(Debug, Args)]

@@ -25,7 +25,7 @@ use ledger::origin::Build;
 use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
-pub use approval::{ApprovalConfig, BearerConfig};
+pub use approval::{ApprovalConfig, BearerConfig, RoleConfig};
 pub use facilitate::FacilitateConfig;
 pub use limits::{HotWalletMax, LimitsConfig, RateConfig, WalletConfig};
 pub use payees::{AcpConfig, PayeeConfig, VaultConfig};
@@ -217,6 +217,9 @@ pub struct TenantConfig {
 #[serde(deny_unknown_fields)]
 pub struct PersonConfig {
     pub id: String,
+    /// What this person does in the console beside answering for agents of their own.
+    #[serde(default)]
+    pub role: RoleConfig,
     #[serde(default)]
     pub cap: Option<String>,
     /// The same over all of this person's mandates.

@@ -253,6 +253,7 @@ impl DevService {
             "mandate": mandate,
             "user": { "id": USER, "token": user },
             "approvals": self.approvals().await?,
+            "console": { "url": self.console_url() },
             "merchant": {
                 "id": MERCHANT,
                 "token": self.token(SHOP, MERCHANT, CallerKind::Merchant)?,
@@ -352,6 +353,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         if !args.json {
             eprintln!("Purser is running at {} until you stop it; the line below is for machines.", service.url());
             eprintln!("Answer its agents in a browser: {}", line["approvals"]["register_url"].as_str().unwrap_or("-"));
+            eprintln!("Then look at what they spend, and stop them: {}", service.console_url());
         }
         println!("{line}");
     }

@@ -33,6 +33,7 @@ pub mod issuers;
 pub mod keys;
 pub mod ledger;
 pub mod mcp;
+mod notes;
 pub mod opening;
 pub mod operate;
 pub mod pay;

@@ -27,8 +27,8 @@ use x402::chain::{At, Chain};
 use crate::assembly::{AssemblyError, names, network};
 use crate::config::{
     AgentConfig, AssetConfig, BearerConfig, ChainConfig, Config, FacilitateConfig, HotWalletMax, LimitsConfig,
-    MerchantConfig, OperatorConfig, PayeeConfig, PersonConfig, RouteConfig, SellConfig, TenantConfig, ToolConfig,
-    WalletConfig,
+    MerchantConfig, OperatorConfig, PayeeConfig, PersonConfig, RoleConfig, RouteConfig, SellConfig, TenantConfig,
+    ToolConfig, WalletConfig,
 };
 use crate::keys::{KeyError, MasterKey, Purpose, Ring, Slot};
 
@@ -196,6 +196,7 @@ fn tenant(id: &str) -> TenantConfig {
 fn person(id: &str) -> PersonConfig {
     PersonConfig {
         id: id.into(),
+        role: RoleConfig::default(),
         cap: None,
         limits: Vec::new(),
         hours: None,
@@ -215,14 +216,12 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
     Ok(TenantConfig {
         cap: Some("10000".into()),
         people: vec![
+            // One person plays with all of it.
             PersonConfig {
-                id: USER.into(),
                 cap: Some("5000".into()),
-                limits: Vec::new(),
-                hours: None,
-                refunds: Default::default(),
+                role: RoleConfig::Operator,
                 jwk: client_jwk(HOME, USER, ring)?,
-                issuer: None,
+                ..person(USER)
             },
             person(NEIGHBOUR),
         ],

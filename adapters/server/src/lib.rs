@@ -16,6 +16,7 @@ pub mod call;
 mod carrier;
 pub mod checkout;
 mod closing;
+mod console;
 mod delegation;
 mod discovery;
 mod docs;
@@ -179,6 +180,7 @@ pub fn router(app: App, paid: Router, mcp: mcp::door::Setup, agent: Arc<a2a::sol
     table(app.clone())
         .merge(paid)
         .merge(approve::routes(app.clone()))
+        .merge(console::routes(app.clone()))
         .merge(mcp::door::routes(app.clone(), api, mcp))
         .merge(a2a::door::routes(app.clone(), agent))
         .merge(acp::routes(app))

@@ -24,6 +24,7 @@ mod failure;
 pub mod keys;
 mod lane;
 pub mod limits;
+mod listings;
 mod load;
 mod location;
 mod payers;

@@ -11,6 +11,7 @@ mod cut;
 mod damage;
 mod durability;
 mod guards;
+mod listings;
 #[path = "../../../ledger/src/book/tests/memory.rs"]
 pub(crate) mod memory;
 mod parity;

@@ -150,6 +150,7 @@ impl Engine {
         answer: Answer,
         signed: Option<Document>,
     ) -> Result<Approval, EngineError> {
+        self.check_acts(identity)?;
         if answer == Answer::Approve
             && let Some(asked) = self.store.decision(&identity.tenant, id).await?
             && asked.state == DecisionState::Pending

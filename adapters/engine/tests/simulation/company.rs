@@ -11,7 +11,8 @@ use engine::facilitate::Repeater;
 use engine::ports::{Facilitator, MandateSigner, Relayed, SignError, WalletSigner};
 use engine::rate::Peg;
 use engine::tenant::{
-    Agent, AllowedPayees, FacilitatorRole, Limits, OtherVerifiers, Payee, Payees, Person, Seller, Tenant, Verifiers,
+    Agent, AllowedPayees, Duty, FacilitatorRole, Limits, OtherVerifiers, Payee, Payees, Person, Seller, Tenant,
+    Verifiers,
 };
 use ledger::budget::{Caps, Refunds};
 use ledger::id::{PrincipalId, TenantId, TenantSecret};
@@ -206,7 +207,10 @@ fn bare(name: &str) -> Tenant {
 pub fn home(grant: Grant) -> Tenant {
     let person = |name: &&str| {
         let refunds = if *name == "ann" { Refunds::Restore } else { Refunds::Keep };
-        (name.parse::<PrincipalId>().unwrap(), Person { caps: caps(grant.person, grant.day, refunds) })
+        (
+            name.parse::<PrincipalId>().unwrap(),
+            Person { caps: caps(grant.person, grant.day, refunds), duty: Duty::default() },
+        )
     };
     let agent = |((name, sponsor), signer): (&(&str, &str), &Arc<dyn MandateSigner>)| {
         let agent = Agent {

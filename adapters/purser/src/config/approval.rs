@@ -1,6 +1,6 @@
 //! How people approve, and where; and what a token alone is good for.
 
-use engine::tenant::ApprovalRule;
+use engine::tenant::{ApprovalRule, Duty};
 use mandates::webauthn::RelyingParty;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
@@ -23,6 +23,29 @@ pub enum BearerConfig {
     #[default]
     Reading,
     Everything,
+}
+
+/// What a person does in the console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleConfig {
+    /// Sees what is theirs, and answers for it.
+    #[default]
+    Approver,
+    /// Sees everything of the tenant, and changes nothing.
+    Auditor,
+    /// Sees everything of the tenant, and stops and lifts.
+    Operator,
+}
+
+impl From<RoleConfig> for Duty {
+    fn from(config: RoleConfig) -> Self {
+        match config {
+            RoleConfig::Approver => Self::Approver,
+            RoleConfig::Auditor => Self::Auditor,
+            RoleConfig::Operator => Self::Operator,
+        }
+    }
 }
 
 impl From<ApprovalConfig> for ApprovalRule {

@@ -14,6 +14,11 @@ impl DevService {
         Ok(json!({ "url": format!("{}/approve", self.config.page_url()), "register_url": register_url }))
     }
 
+    /// Where its people look at what was spent.
+    pub fn console_url(&self) -> String {
+        format!("{}/console", self.config.page_url())
+    }
+
     /// The address at which this person registers a passkey, once.
     pub async fn invite(&self, person: &str) -> Result<String, String> {
         let person = person.parse().map_err(|_| format!("`{person}` is no principal"))?;

@@ -217,8 +217,7 @@ impl Key {
     /// Ed25519, RFC 8032.
     pub fn sign_note(&self, text: &str) -> Result<[u8; 64], KeyError> {
         let unmade = || KeyError::Unmade(self.slot.clone());
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*self.secret).map_err(|_| unmade())?;
-        pair.sign(text.as_bytes()).as_ref().try_into().map_err(|_| unmade())
+        ed25519_sign(&self.secret, text.as_bytes()).ok_or_else(unmade)
     }
 
     pub fn wallet(&self) -> Result<WalletKey, KeyError> {
@@ -270,7 +269,12 @@ fn kid(slot: &Slot, secret: &[u8; 32]) -> Option<String> {
     }
 }
 
-fn ed25519_public(secret: &[u8; 32]) -> Option<[u8; 32]> {
+/// RFC 8032.
+pub(crate) fn ed25519_sign(secret: &[u8; 32], text: &[u8]) -> Option<[u8; 64]> {
+    Ed25519KeyPair::from_seed_unchecked(secret).ok()?.sign(text).as_ref().try_into().ok()
+}
+
+pub(crate) fn ed25519_public(secret: &[u8; 32]) -> Option<[u8; 32]> {
     Ed25519KeyPair::from_seed_unchecked(secret).ok()?.public_key().as_ref().try_into().ok()
 }
 

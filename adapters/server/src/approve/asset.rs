@@ -15,7 +15,7 @@ struct Asset {
     text: &'static str,
 }
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 5] = [
     Asset {
         stem: "approve",
         extension: "css",
@@ -29,9 +29,21 @@ const ASSETS: [Asset; 3] = [
         text: include_str!("assets/approve.js"),
     },
     Asset { stem: "icon", extension: "svg", kind: "image/svg+xml", text: include_str!("assets/icon.svg") },
+    Asset {
+        stem: "console",
+        extension: "css",
+        kind: "text/css; charset=utf-8",
+        text: include_str!("assets/console.css"),
+    },
+    Asset {
+        stem: "console",
+        extension: "js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("assets/console.js"),
+    },
 ];
 
-static NAMES: LazyLock<[String; 3]> = LazyLock::new(|| {
+static NAMES: LazyLock<[String; 5]> = LazyLock::new(|| {
     ASSETS.map(|asset| {
         let digest: [u8; 32] = Sha256::digest(asset.text.as_bytes()).into();
         let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -39,7 +51,7 @@ static NAMES: LazyLock<[String; 3]> = LazyLock::new(|| {
     })
 });
 
-pub(super) fn style() -> String {
+pub(crate) fn style() -> String {
     format!("/approve/assets/{}", NAMES[0])
 }
 
@@ -47,8 +59,16 @@ pub(super) fn script() -> String {
     format!("/approve/assets/{}", NAMES[1])
 }
 
-pub(super) fn icon() -> String {
+pub(crate) fn icon() -> String {
     format!("/approve/assets/{}", NAMES[2])
+}
+
+pub(crate) fn console_style() -> String {
+    format!("/approve/assets/{}", NAMES[3])
+}
+
+pub(crate) fn console_script() -> String {
+    format!("/approve/assets/{}", NAMES[4])
 }
 
 pub(super) async fn show(Path(name): Path<String>) -> Response {

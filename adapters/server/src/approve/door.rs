@@ -23,7 +23,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// An answer that is no success: already in the shape that whoever asked can read.
-pub(super) struct Page(Box<Response>);
+pub(crate) struct Page(pub Box<Response>);
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
@@ -32,7 +32,7 @@ impl IntoResponse for Page {
 }
 
 /// Whoever looks at a page.
-pub(super) struct Visitor {
+pub(crate) struct Visitor {
     pub identity: Option<Identity>,
     pub texts: &'static Texts,
     /// Whether a passkey can be for this address at all.
@@ -42,7 +42,7 @@ pub(super) struct Visitor {
 }
 
 /// A request that changes something, from a page of ours.
-pub(super) struct Post {
+pub(crate) struct Post {
     visitor: Visitor,
     token: Option<String>,
     is_secure: bool,
@@ -122,6 +122,11 @@ impl Visitor {
 
     pub fn refused(&self, error: EngineError) -> Page {
         self.shown(&error.into())
+    }
+
+    /// For whoever is not signed in, at any address.
+    pub fn sign_in(&self) -> Page {
+        Page(Box::new(self.page(StatusCode::OK, view::sign_in(self))))
     }
 
     fn shown(&self, problem: &Problem) -> Page {

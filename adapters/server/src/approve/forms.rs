@@ -93,7 +93,7 @@ pub(super) fn request(party: &RelyingParty, challenge: &[u8; 32], keys: &[Vec<u8
 }
 
 /// The named fields of a form, each once; others are passed over.
-pub(super) fn read<const N: usize>(body: &[u8], names: [&'static str; N]) -> Result<[String; N], Problem> {
+pub(crate) fn read<const N: usize>(body: &[u8], names: [&'static str; N]) -> Result<[String; N], Problem> {
     let mut found = [const { None }; N];
     for (name, value) in url::form_urlencoded::parse(body) {
         let Some(place) = names.iter().position(|known| *known == name).and_then(|at| found.get_mut(at)) else {

@@ -5,11 +5,11 @@
 //! POST comes from a page of ours (Origin) and, in a session, with that session's own token. Nothing is inline, nothing is
 //! of third parties, nobody frames it.
 
-mod asset;
-mod door;
-mod forms;
-mod texts;
-mod view;
+pub(crate) mod asset;
+pub(crate) mod door;
+pub(crate) mod forms;
+pub(crate) mod texts;
+pub(crate) mod view;
 
 use axum::Router;
 use axum::extract::{Path, State};

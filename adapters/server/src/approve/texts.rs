@@ -1,10 +1,13 @@
 //! What the pages say. One file a language; a text that one of them lacks does not compile.
 
+pub(crate) mod console;
 mod de;
 mod en;
 
+use self::console::ConsoleTexts;
+
 /// Every text. `{}` stands for what a sentence is about, in the order of the doc.
-pub(super) struct Texts {
+pub(crate) struct Texts {
     /// BCP 47.
     pub language: &'static str,
     pub skip: &'static str,
@@ -100,6 +103,7 @@ pub(super) struct Texts {
     pub between: &'static str,
     pub months: [&'static str; 12],
     pub payment: PaymentTexts,
+    pub console: &'static ConsoleTexts,
     codes: &'static [(&'static str, &'static str)],
     any_code: &'static str,
 }
@@ -168,7 +172,7 @@ fn weight(text: &str) -> u32 {
 }
 
 /// Puts what a sentence is about into it.
-pub(super) fn fill(text: &str, values: &[&str]) -> String {
+pub(crate) fn fill(text: &str, values: &[&str]) -> String {
     let mut parts = text.split("{}");
     let mut filled = parts.next().unwrap_or_default().to_owned();
     for (at, part) in parts.enumerate() {

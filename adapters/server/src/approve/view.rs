@@ -1,6 +1,6 @@
 //! The pages as HTML. Every value is escaped by the templates; nothing is inline.
 
-mod facts;
+pub(crate) mod facts;
 mod payment;
 
 use engine::consent::answer::Standing;
@@ -32,6 +32,7 @@ fn layout(visitor: &Visitor, title: &str, body: Markup) -> Markup {
                 header .bar {
                     a .brand href="/approve" { img src=(asset::icon()) alt="" width="24" height="24"; "Purser" }
                     @if let Some(identity) = &visitor.identity {
+                        a href="/console" { (texts.console.title) }
                         form .who method="post" action="/approve/sign-out" {
                             input type="hidden" name="csrf" value=(visitor.csrf);
                             span { (texts.signed_in_as) " " strong { (identity.caller.principal) } }

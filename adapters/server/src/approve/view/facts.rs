@@ -121,7 +121,7 @@ fn hours_text(texts: &Texts, hours: &HoursText) -> String {
 }
 
 /// To the minute, in UTC: the one clock that the service and its people share.
-pub(super) fn moment(texts: &Texts, seconds: i64) -> String {
+pub(crate) fn moment(texts: &Texts, seconds: i64) -> String {
     let Ok(at) = OffsetDateTime::from_unix_timestamp(seconds) else { return seconds.to_string() };
     let month = texts.months.get(usize::from(u8::from(at.month()).saturating_sub(1))).copied().unwrap_or_default();
     let point = if texts.language == "de" { "." } else { "" };

@@ -1,0 +1,114 @@
+//! The lists of the console: what is in them, in which order, whose, and that an index answers each.
+
+use ledger::budget::{BudgetKind, BudgetState};
+use ledger::command::Command;
+use ledger::id::{BudgetId, PrincipalId};
+use ledger::listing::{Among, COME_TO_NOTHING, Listings as _};
+use ledger::spend::SpendState;
+
+use super::stream::{self, PERSON, ROOT, hold, mandate, open, spend, total};
+use super::{Place, holds, on, on_both_engines, run, tenant, work};
+use crate::SqlStore;
+
+on_both_engines!("multi_thread": lists_are_of_what_they_say, every_list_is_answered_by_an_index);
+
+const HANDED_ON: BudgetId = BudgetId([0xc1; 32]);
+
+/// Mandates 0 and 1 under the person, one under 0; spends 1 to 9, newest last.
+async fn filled(place: &Place) -> SqlStore {
+    let store = place.opened().await;
+    run(&store, work(open(HANDED_ON, Some(mandate(0)), BudgetKind::Mandate, total(100), Some(0)))).await.ok();
+    for number in 1..=9_u8 {
+        let budget = if number % 2 == 0 { mandate(1) } else { mandate(0) };
+        run(&store, holds(hold(number, budget, 1))).await.unwrap();
+    }
+    run(&store, on(Command::Void { spend: spend(4) })).await.unwrap();
+    run(&store, on(Command::Commit { spend: spend(5) })).await.unwrap();
+    store
+}
+
+async fn found(store: &SqlStore, among: Among, before: Option<u64>, limit: u32) -> Vec<u8> {
+    let listed = store.spends_before(&tenant(), &among, before, limit).await.unwrap();
+    listed.iter().map(|one| (1..=9).find(|number| spend(*number) == one.spend.id).unwrap()).collect()
+}
+
+async fn lists_are_of_what_they_say(place: Place) {
+    let store = filled(&place).await;
+    let agent: PrincipalId = stream::agent().principal;
+    let stranger: PrincipalId = "stranger".parse().unwrap();
+    for (among, expected) in [
+        (Among::All, vec![9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (Among::Open, vec![9, 8, 7, 6, 5, 3, 2, 1]),
+        (Among::Ended(SpendState::Voided), vec![4]),
+        (Among::Ended(SpendState::Expired), vec![]),
+        (Among::Under(ROOT), vec![9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (Among::Under(PERSON), vec![9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (Among::Under(mandate(0)), vec![9, 7, 5, 3, 1]),
+        (Among::Under(mandate(1)), vec![8, 6, 4, 2]),
+        (Among::Under(mandate(3)), vec![]),
+        (Among::Under(BudgetId([0xdd; 32])), vec![]),
+        (Among::HeldUnder(PERSON, stranger.clone()), vec![]),
+        (Among::HeldUnder(mandate(3), agent.clone()), vec![]),
+        (Among::HeldBy(stranger), vec![]),
+    ] {
+        assert_eq!(found(&store, among.clone(), None, 100).await, expected, "{among:?}");
+        // Page by page it is the same, and no page begins with what it comes before.
+        let (mut paged, mut before) = (Vec::new(), None);
+        loop {
+            let page = store.spends_before(&tenant(), &among, before, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            assert!(page.len() <= 2 && before.is_none_or(|before| page[0].spend.hold.seq < before));
+            before = Some(last.spend.hold.seq);
+            paged.extend(page.iter().map(|one| one.spend.id));
+        }
+        assert_eq!(paged, expected.iter().map(|number| spend(*number)).collect::<Vec<_>>(), "{among:?}");
+    }
+    let holder = store.budgets_named(&tenant(), &[mandate(0)]).await.unwrap()[0].holder.clone();
+    assert_eq!(found(&store, Among::HeldBy(holder.clone()), None, 2).await, [9, 8]);
+    assert_eq!(found(&store, Among::HeldUnder(mandate(1), holder), None, 2).await, [8, 6]);
+    for before in [0, 1] {
+        assert!(found(&store, Among::All, Some(before), 10).await.is_empty());
+    }
+    let other = "other".parse().unwrap();
+    for among in [Among::All, Among::Open, Among::Under(ROOT), Among::Ended(SpendState::Voided)] {
+        assert!(store.spends_before(&other, &among, None, 10).await.unwrap().is_empty(), "another tenant's {among:?}");
+    }
+    assert!(store.spends_named(&other, &spend(1).0[..4], 10).await.unwrap().is_empty());
+    assert_eq!(store.spends_named(&tenant(), &spend(1).0[..4], 10).await.unwrap().len(), 1);
+    assert_eq!(store.spends_named(&tenant(), &[0xfe; 4], 10).await.unwrap().len(), 0);
+    assert_eq!(store.spends_named(&tenant(), &[], 3).await.unwrap().len(), 3);
+    nodes(&store).await;
+}
+
+async fn nodes(store: &SqlStore) {
+    let under = store.budgets_under(&tenant(), PERSON, None, 100).await.unwrap();
+    assert!(under.len() > 3 && under.windows(2).all(|two| two[0].id < two[1].id));
+    let rest = store.budgets_under(&tenant(), PERSON, Some(under[1].id), 100).await.unwrap();
+    assert_eq!(rest.len(), under.len() - 2);
+    let below = store.budgets_below(&tenant(), &[ROOT], 1_000).await.unwrap();
+    assert!(below.iter().all(|budget| budget.id != ROOT) && below.len() > under.len());
+    assert_eq!(store.budgets_below(&tenant(), &[ROOT], 2).await.unwrap().len(), 2);
+    assert!(store.budgets_below(&tenant(), &[], 10).await.unwrap().is_empty());
+    let named = store.budgets_named(&tenant(), &[mandate(0), mandate(0), BudgetId([0xdd; 32])]).await.unwrap();
+    assert_eq!(
+        named.iter().map(|budget| (budget.id, budget.state)).collect::<Vec<_>>(),
+        [(mandate(0), BudgetState::Active)]
+    );
+}
+
+/// No plan reads a table from its beginning.
+async fn every_list_is_answered_by_an_index(place: Place) {
+    let store = filled(&place).await;
+    let agent = stream::agent().principal;
+    let ended = COME_TO_NOTHING.map(Among::Ended);
+    let others =
+        [Among::All, Among::Open, Among::Under(PERSON), Among::HeldUnder(PERSON, agent.clone()), Among::HeldBy(agent)];
+    for among in others.into_iter().chain(ended) {
+        let plan = store.plan_of(&tenant(), &among).await.unwrap();
+        let scans = ["SCAN s", "SCAN j", "SCAN b", "Seq Scan"].iter().any(|word| {
+            // A scan of an index is none of the table; the recursion's own rows are a queue.
+            plan.lines().any(|line| line.contains(word) && !line.contains("USING"))
+        });
+        assert!(!scans, "{among:?}:\n{plan}");
+    }
+}
