@@ -1,4 +1,6 @@
--- additive
+-- A release before this one knows neither calls of an escrow among the settlements nor questions about a payment, and would
+-- follow the first as transfers and answer the second as if it were about a mandate: none of them serves beside it.
+--
 -- How far each receiver of events was told. What happened is in the journal; this is a place in it.
 
 CREATE TABLE webhook (
