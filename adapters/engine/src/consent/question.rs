@@ -27,7 +27,7 @@ impl Question {
         }
     }
 
-    pub(super) fn issued_at(&self) -> i64 {
+    pub fn issued_at(&self) -> i64 {
         match self {
             Self::Intent(document) => document.issued_at,
             Self::Payment(question) => question.issued_at,

@@ -113,7 +113,7 @@ pub(super) fn list(visitor: &Visitor, waiting: &[Approval]) -> Markup {
     layout(visitor, texts.waiting, body)
 }
 
-fn title(texts: &Texts, question: &Question) -> String {
+pub(crate) fn title(texts: &Texts, question: &Question) -> String {
     match question {
         Question::Intent(document) => {
             let amount = format!("{} {}", document.total, document.currency);

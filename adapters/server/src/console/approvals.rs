@@ -11,7 +11,7 @@ use super::query::Query;
 use super::view::{Place, layout};
 use crate::App;
 use crate::approve::door::Page;
-use crate::approve::texts::fill;
+use crate::approve::view::title;
 use crate::problem::{Problem, shown};
 
 const PATH: &str = "/console/approvals";
@@ -58,13 +58,12 @@ fn state(query: &Query) -> Result<DecisionState, Problem> {
 fn item(app: &App, seated: &Seated, approval: &Approval) -> Markup {
     let (texts, common) = (seated.texts(), seated.visitor.texts);
     let (document, decision) = (&approval.document, &approval.decision);
-    let total = format!("{} {}", document.total, document.currency);
     let is_over = decision.state == DecisionState::Pending && app.engine.clock.now() >= decision.expires_at;
     html! {
         li {
-            p { a href={ "/approve/" (decision.id) } { (fill(common.question, &[document.agent.as_str(), &total])) } }
+            p { a href={ "/approve/" (decision.id) } { (title(common, document)) } }
             p .quiet {
-                (seated.when(ledger::id::Micros::from_seconds(document.issued_at)))
+                (seated.when(ledger::id::Micros::from_seconds(document.issued_at())))
                 @if is_over { " · " (common.expired) }
                 @if let Some(mandate) = decision.opened {
                     " · " a href={ "/console/mandates/" (mandate) } { (texts.mandate) }
