@@ -3,6 +3,7 @@
 
 use alloy_primitives::{Address, B256, U256};
 use chain::accounts::{ACCOUNTS, TestAccount};
+use purser::dev::DevOptions;
 use purser::world::shop_address;
 use serde_json::{Value, json};
 use x402::batch_settlement::{
@@ -157,6 +158,18 @@ impl<'a> Channel<'a> {
         let said = self.ask("/settle", payload).await;
         assert_eq!(said["success"], true, "{said}");
         said
+    }
+
+    /// Asked until it is known.
+    async fn settled_at_last(&self, payload: &Value) -> Value {
+        for _ in 0..20 {
+            let said = self.ask("/settle", payload).await;
+            if said["success"] == true {
+                return said;
+            }
+            assert_eq!(said["errorReason"], "settlement_pending", "{said}");
+        }
+        panic!("it is pending for ever")
     }
 
     fn moved(&self, from: Address, to: Address) -> Vec<u128> {
@@ -336,4 +349,43 @@ async fn deposits_together_are_never_more_than_the_payer_has() {
     }
     assert_eq!(channel.into_escrow(), vec![4_000; paid]);
     assert!(paid <= 2, "{paid} of 4,000 out of 10,000");
+}
+
+/// The same bytes, whatever happens meanwhile: a claim outlives the process that sent it, and a block that the chain takes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_outlives_its_process_and_its_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        || DevOptions { data: Some(folder.path().to_owned()), finalized_lag_blocks: 200, ..DevOptions::default() };
+    let shop = Shop::open_with(options()).await;
+    let channel = Channel::of(&shop);
+    channel.settled(&channel.deposit(5_000, 1)).await;
+    shop.rpc("evm_setAutomine", json!([false]));
+    let claim = channel.claim(PRICE);
+    let waits = channel.ask("/settle", &claim).await;
+    assert_eq!(waits["errorReason"], "settlement_pending", "{waits}");
+    let sent = text(&waits, "transaction").to_owned();
+    shop.service.stop().await;
+
+    let shop = Shop::open_with(options()).await;
+    let channel = Channel::of(&shop);
+    shop.rpc("evm_setAutomine", json!([true]));
+    assert_eq!(channel.settled_at_last(&claim).await["transaction"], sent, "by what was written down before");
+
+    shop.rpc("evm_setAutomine", json!([false]));
+    let height = |value: &Value| u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
+    let receipt = || shop.rpc("eth_getTransactionReceipt", json!([sent]));
+    while !receipt().is_null() {
+        let depth = height(&shop.rpc("eth_blockNumber", json!([]))) + 1 - height(&receipt()["blockNumber"]);
+        shop.rpc("anvil_rollback", json!([depth]));
+    }
+    shop.rpc("evm_setAutomine", json!([true]));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while receipt().is_null() {
+        assert!(std::time::Instant::now() < deadline, "what the chain took back is sent again");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(channel.settled_at_last(&claim).await["transaction"], sent);
+    channel.settled(&channel.sweep()).await;
+    assert_eq!(channel.moved(ESCROW, shop_address()), [PRICE], "claimed once");
 }
