@@ -7,7 +7,7 @@ use store::LaterMigration;
 
 /// What a later release may add while this one serves.
 const ADDITIVE: LaterMigration = LaterMigration {
-    version: 12,
+    version: 90,
     description: "later",
     text: "-- additive
 CREATE TABLE later (tenant text NOT NULL, note text, PRIMARY KEY (tenant));
@@ -27,14 +27,14 @@ CREATE INDEX spend_later ON spend (tenant, later);",
 
 /// What could refuse what this release writes.
 const BREAKING: LaterMigration = LaterMigration {
-    version: 13,
+    version: 91,
     description: "latest",
     text: "CREATE UNIQUE INDEX decision_later ON decision (tenant, id, state);",
     catalog: &["index decision.decision_later unique"],
 };
 
 fn main() -> ExitCode {
-    let upto = std::env::var("NEXT_RELEASE").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let upto = std::env::var("NEXT_RELEASE").ok().and_then(|text| text.parse().ok()).unwrap_or(90);
     store::become_later([ADDITIVE, BREAKING].into_iter().filter(|later| later.version <= upto).collect());
     purser::command::main()
 }

@@ -21,8 +21,8 @@ const THINGS: u64 = 1_200;
 const ROOM: u64 = 1_000;
 /// However slow the machine is.
 const PATIENCE: Duration = Duration::from_secs(300);
-const ADDITIVE: [(&str, &str); 1] = [("NEXT_RELEASE", "12")];
-const BREAKING: [(&str, &str); 1] = [("NEXT_RELEASE", "13")];
+const ADDITIVE: [(&str, &str); 1] = [("NEXT_RELEASE", "90")];
+const BREAKING: [(&str, &str); 1] = [("NEXT_RELEASE", "91")];
 
 fn next() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_purser-next"))
@@ -146,7 +146,7 @@ async fn a_release_is_replaced_under_load_and_nothing_is_lost() {
     load.until(&old, 60).await;
 
     let plan = command(&world, next(), &ADDITIVE, &["migrate", "--plan"]).1;
-    assert!(plan.contains("12 later: to be applied; older releases go on beside it"), "{plan}");
+    assert!(plan.contains("90 later: to be applied; older releases go on beside it"), "{plan}");
     let migrate = async |env| tokio::task::block_in_place(|| command(&world, next(), env, &["migrate"]));
     let (migrated, told) = migrate(&ADDITIVE[..]).await;
     assert!(migrated, "{told}");
@@ -202,7 +202,7 @@ async fn a_release_that_may_not_serve_takes_nothing_and_says_why() {
     let mut callers = load.start();
     load.until(std::slice::from_ref(&old), 100).await;
     let plan = command(&world, next(), &BREAKING, &["migrate", "--plan"]).1;
-    assert!(plan.contains("13 latest: to be applied; older releases take no unit of work any more"), "{plan}");
+    assert!(plan.contains("91 latest: to be applied; older releases take no unit of work any more"), "{plan}");
     let (migrated, told) = tokio::task::block_in_place(|| command(&world, next(), &BREAKING, &["migrate"]));
     assert!(migrated, "{told}");
     let cluster = world.cluster.as_ref().unwrap();
@@ -210,7 +210,7 @@ async fn a_release_that_may_not_serve_takes_nothing_and_says_why() {
     let (entries, answered) = (written(), old.answered());
     let refused = load.pay(&old.client, THINGS + 1).await;
     assert!(matches!(&refused, Err(ClientError::Refused { status: 503, .. })), "{refused:?}");
-    let both = "the schema is served by release 13 and later, this program is release 11";
+    let both = "the schema is served by release 91 and later, this program is release 11";
     for args in [&["serve"][..], &["ledger", "verify"], &["migrate"]] {
         let (done, told) = command(&world, &ours(), &[], args);
         assert!(!done && told.contains(both), "{args:?}: {told}");

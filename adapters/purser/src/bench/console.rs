@@ -114,7 +114,9 @@ fn offer(service: &DevService) -> Value {
 }
 
 async fn run(store: &SqlStore, tenant: &TenantId, kind: CallerKind, command: Command) -> Result<(), String> {
-    let principal = "bench".parse().map_err(|_| "a principal")?;
+    // A mandate is its agent's to spend under.
+    let principal = if kind == CallerKind::Agent { AGENT } else { "bench" };
+    let principal = principal.parse().map_err(|_| "a principal")?;
     let request = Request { caller: Caller::new(principal, kind, AuthMethod::Internal), command };
     let work = Work { request, documents: Vec::new() };
     store.run(tenant, work).await.map(|_| ()).map_err(|error| error.to_string())

@@ -264,7 +264,7 @@ const CONSOLE: ConsoleTexts = ConsoleTexts {
     receipt_lead: "Aus den Büchern erstellt. Die Nachweisdatei dieser Zahlung beweist sie offline.",
     evidence: "Nachweis (Datei)",
     why: "Warum",
-    why_lead: "Geprüft, bevor etwas vorgemerkt wurde; jedes musste stimmen:",
+    why_lead: "Geprüft, bevor etwas vorgemerkt wurde; wäre etwas davon nicht erfüllt gewesen, wäre abgelehnt worden. Was dem Zustand überlassen war (left to state), hat das Buch selbst gehalten.",
     check: "Prüfung",
     outcome: "Ergebnis",
     detail: "Einzelheit",

@@ -245,7 +245,7 @@ const CONSOLE: ConsoleTexts = ConsoleTexts {
     receipt_lead: "Made from the books. The evidence file of this payment proves it offline.",
     evidence: "Evidence (file)",
     why: "Why",
-    why_lead: "Looked at before anything was reserved; each had to hold:",
+    why_lead: "Looked at before anything was reserved; had one of these failed, it would have been refused. What was left to the state, the book itself held.",
     check: "Check",
     outcome: "Outcome",
     detail: "Detail",
