@@ -71,7 +71,7 @@ pub async fn operate(action: &WebhookAction) -> Result<(), String> {
             println!("{name} is told again from record {from} on");
         }
     }
-    store.close().await;
+    store.close().await.map_err(|error| say(&error))?;
     Ok(())
 }
 

@@ -109,7 +109,7 @@ pub(crate) struct Texts {
 }
 
 /// Of the question about one payment.
-pub(super) struct PaymentTexts {
+pub(crate) struct PaymentTexts {
     /// Agent, amount, payee.
     pub question: &'static str,
     pub amount: &'static str,
