@@ -177,7 +177,7 @@ impl<'a> Channel<'a> {
         found.into_iter().map(|(_, value)| value).collect()
     }
 
-    fn into_escrow(&self) -> Vec<u128> {
+    fn deposited(&self) -> Vec<u128> {
         self.moved(EIP3009_COLLECTOR, ESCROW)
     }
 
@@ -236,7 +236,7 @@ async fn what_must_not_be_carried_is_refused_by_name() {
         *wrong.pointer_mut(pointer).unwrap() = value;
         assert_eq!(channel.refused(&wrong).await, code, "{pointer}");
     }
-    assert!(channel.into_escrow().is_empty(), "nothing moved");
+    assert!(channel.deposited().is_empty(), "nothing moved");
 
     // What a payee must sign is signed for nobody, and a payer's message is no work for a facilitator.
     channel.settled(&good).await;
@@ -276,7 +276,7 @@ async fn what_must_not_be_carried_is_refused_by_name() {
     let abroad = PaymentRequirements { network: "eip155:1".into(), ..channel.required.clone() };
     let said = channel.ask_for("/settle", &channel.sweep(), &abroad).await;
     assert_eq!(said["errorReason"], format!("{PREFIX}network_mismatch"));
-    assert_eq!(channel.into_escrow(), [5_000], "the one good deposit");
+    assert_eq!(channel.deposited(), [5_000], "the one good deposit");
     assert!(
         channel.moved(ESCROW, shop_address()).is_empty() && channel.moved(ESCROW, channel.payer.address).is_empty()
     );
@@ -289,7 +289,7 @@ async fn each_is_made_once_whoever_asks_and_how_often() {
     let deposit = channel.deposit(5_000, 1);
     let made = channel.by_eight(&deposit).await;
     assert_eq!((text(&made, "amount"), made["extra"]["channelState"]["balance"].as_str()), ("5000", Some("5000")));
-    assert_eq!(channel.into_escrow(), [5_000]);
+    assert_eq!(channel.deposited(), [5_000]);
     assert_eq!(channel.refused(&deposit).await, "deposit_simulation_failed", "the same again");
     assert_eq!(channel.verified(&deposit).await, "deposit_simulation_failed");
 
@@ -347,7 +347,7 @@ async fn deposits_together_are_never_more_than_the_payer_has() {
             false => assert_eq!(answer["errorReason"], format!("{PREFIX}insufficient_balance"), "{answer}"),
         }
     }
-    assert_eq!(channel.into_escrow(), vec![4_000; paid]);
+    assert_eq!(channel.deposited(), vec![4_000; paid]);
     assert!(paid <= 2, "{paid} of 4,000 out of 10,000");
 }
 

@@ -158,9 +158,12 @@ fn the_other_vectors_are_run_by_the_command() {
     assert_eq!(score(&checkout), (Some(0), "1 passed, 0 failed".to_owned()));
     let pulse = fixtures.join("x402/pulse/cases.json");
     assert_eq!(score(&pulse), (Some(0), "40 passed, 0 failed".to_owned()));
-    for (name, passed, failed) in
-        [("exact_eip3009", 2, 0), ("permit2_upto", 2, 0), ("other_versions_and_schemes", 2, 1)]
-    {
+    for (name, passed, failed) in [
+        ("exact_eip3009", 2, 0),
+        ("permit2_upto", 2, 0),
+        ("batch_settlement", 1, 0),
+        ("other_versions_and_schemes", 2, 1),
+    ] {
         let said = format!("{passed} passed, {failed} failed");
         assert_eq!(score(&fixtures.join(format!("x402/{name}.json"))), (Some(failed), said), "{name}");
     }

@@ -94,12 +94,10 @@ impl Message {
             Some("refund") if payload.contains_key("refundNonce") => read_completed_refund(payload),
             Some("refund") => {
                 let reason = Reason::BatchRefundPayload;
-                let amount = payload.get("amount").filter(|amount| !amount.is_null());
-                let amount = amount.map(|amount| amount.as_str().map_or(Err(amount), Ok));
-                let amount = match amount {
+                let amount = match payload.get("amount").filter(|amount| !amount.is_null()) {
                     None => None,
-                    Some(Ok(text)) => Some(some_amount(text, "payload.amount", Reason::BatchRefundAmount)?),
-                    Some(Err(found)) => {
+                    Some(Value::String(text)) => Some(some_amount(text, "payload.amount", Reason::BatchRefundAmount)?),
+                    Some(found) => {
                         let (field, expected) = ("payload.amount", "an amount in digits");
                         return Err(Refusal::new(Reason::BatchRefundAmount, field, expected, found));
                     }
