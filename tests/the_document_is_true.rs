@@ -60,16 +60,22 @@ fn a_foreign_fuzzer_finds_nothing_that_the_document_does_not_say() {
     // The user comes last: it may revoke what the others try.
     for role in ["agent", "merchant", "admin", "user"] {
         let bearer = format!("Authorization: Bearer {}", text(&dev.line[role], "token"));
+        // Vault and shop look at the agent and the merchant alone: whoever else comes is one stranger like another.
+        let (others, least) = match role {
+            "agent" | "merchant" => ("^$", 60),
+            _ => ("^/(v1/vault|agentic_commerce|acp|checkout)", 40),
+        };
         let output = Command::new(foreign("schemathesis"))
             .arg("--config-file")
             .arg(&config)
             .args(["run", text(&dev.line, "openapi_url"), "--checks", CHECKS, "--no-color", "--continue-on-failure"])
-            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "30", "--seed", "1", "--workers", "2"])
+            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "30", "--seed", "1"])
             .args(["-H", &bearer, "-H", "Idempotency-Key: fuzz-key", "-H", "API-Version: 2026-04-17"])
+            .args(["--exclude-path-regex", others])
             .current_dir(folder.path())
             .output()
             .expect("schemathesis runs");
-        assert!(tested(&output, role) >= 50, "as {role}");
+        assert!(tested(&output, role) >= least, "as {role}");
         let after = spends(&dev);
         for figure in ["held", "posted", "payments"] {
             assert_eq!(before[figure], after[figure], "as {role}: nothing is spent or held");
@@ -131,7 +137,7 @@ fn a_foreign_fuzzer_finds_nothing_that_the_official_documents_of_acp_do_not_say(
             .arg("run")
             .arg(&document)
             .args(["--url", text(acp, "url"), "--checks", "all", "--no-color", "--continue-on-failure"])
-            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--workers", "2"])
+            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1"])
             .args(["-H", &format!("Authorization: Bearer {}", text(acp, "token")), "-H", "API-Version: 2026-04-17"])
             .current_dir(folder.path())
             .output()

@@ -2,7 +2,7 @@
 //!
 //! | status | when | what is done |
 //! | --- | --- | --- |
-//! | being paid for | nobody went on for two minutes | the book is asked: it is completed where it was paid, open again where nothing was taken, and left where that is not known |
+//! | being paid for | nobody went on for two minutes | the book is asked: it is completed where it was paid, open again where it was not, and left where that is not known |
 //! | bought | `kept_seconds` of the shop later | taken out |
 //! | anything else | a day after it was over | taken out |
 //!
@@ -87,7 +87,8 @@ impl Engine {
                 Document { session, receipts, ..document }
             }
             Found::NotPaid => {
-                let text = "The payment was not finished, and nothing was taken: it can be paid for again.";
+                let text =
+                    "The payment was not finished, and by the book the checkout is not paid for: it is open again.";
                 let session = document.session.declined(now, text.to_owned()).map_err(moved)?;
                 Document { session, claim: None, ..document }
             }
