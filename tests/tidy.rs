@@ -176,6 +176,7 @@ fn each_crate_says_what_it_promises_how_to_read_it_and_what_it_never_does() {
         "mandates",
         "x402",
         "commerce",
+        "policy",
         "adapters/engine",
         "adapters/store",
         "adapters/chain",

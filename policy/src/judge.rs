@@ -1,7 +1,7 @@
 //! What the rules say of one payment.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::id::{BudgetId, Micros, PayeeId, PrincipalId};
 use ledger::origin::Build;
@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub at: Micros,
     /// Nothing was ever signed to this payee.
     pub is_first: bool,
+    /// It is on record, or was pinned by an earlier payment. Otherwise who is paid is what a 402 says that the agent brought.
+    pub is_vouched: bool,
 }
 
 /// Whether a token of a person's is enough.
@@ -73,7 +75,7 @@ impl Policy {
     pub fn judge(&self, facts: &Facts<'_>) -> Result<Judgement, Fault> {
         let mut fired: Vec<&Rule> = Vec::new();
         for rule in &self.rules {
-            if rule.when.holds(facts, &self.categories)? {
+            if rule.is_about(facts, &self.categories)? {
                 fired.push(rule);
             }
         }
@@ -87,6 +89,18 @@ impl Policy {
             decided_by: decides.map(|rule| rule.name.clone()),
             fired: fired.iter().map(|rule| rule.name.clone()).collect(),
         })
+    }
+}
+
+impl Rule {
+    /// An agent can make a 402 up. The name of a payee whom nobody vouches for lets nothing pass; it only ever stops.
+    fn is_about(&self, facts: &Facts<'_>, categories: &BTreeMap<String, BTreeSet<String>>) -> Result<bool, Fault> {
+        let lets_pass = matches!(self.verb, Verb::Allow | Verb::AllowSample { .. } | Verb::AllowReview { .. });
+        let by_payee = self.when.payees.is_some() || self.when.categories.is_some();
+        if lets_pass && by_payee && !facts.is_vouched {
+            return Ok(false);
+        }
+        self.when.holds(facts, categories)
     }
 }
 

@@ -19,6 +19,15 @@
 //! Of two rules of one strictness the one decides that asks for more: the larger `k`, the shorter `ttl_seconds`, the longer
 //! review, the higher rate; the first in the document where they ask for the same. A `step_up` that fired beside a
 //! `require_approval` adds its passkey to it.
+//!
+//! A rule that lets pass by `payees` or `categories` is about payees on record, and about those to whom something was signed
+//! before: who else is paid is the word of a 402 that the agent brought.
+//!
+//! Read in this order: [`Rail`], [`Verb`] and [`When`] (the values), `document` (how they are written), `check` (what makes
+//! no sense), `judge` (what becomes of a payment).
+//!
+//! What it never does: no I/O, no clock, no counting, no word of an agent or a seller; it allows nothing that a mandate does
+//! not allow.
 
 mod check;
 mod condition;

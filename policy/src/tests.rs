@@ -28,6 +28,7 @@ struct Paid {
     mandates: Vec<BudgetId>,
     at: Micros,
     is_first: bool,
+    is_vouched: bool,
 }
 
 fn paid() -> Paid {
@@ -42,11 +43,12 @@ fn paid() -> Paid {
         // 2026-12-02T12:00:00Z
         at: Micros::from_seconds(1_796_212_800),
         is_first: false,
+        is_vouched: true,
     }
 }
 
 fn judge(policy: &Policy, paid: &Paid) -> Judgement {
-    let Paid { rail, currency, amount, payee, agent, build, mandates, at, is_first } = paid;
+    let Paid { rail, currency, amount, payee, agent, build, mandates, at, is_first, is_vouched } = paid;
     let facts = Facts {
         rail: *rail,
         currency,
@@ -57,6 +59,7 @@ fn judge(policy: &Policy, paid: &Paid) -> Judgement {
         mandates,
         at: *at,
         is_first: *is_first,
+        is_vouched: *is_vouched,
     };
     policy.judge(&facts).unwrap()
 }
@@ -348,6 +351,26 @@ fn each_condition_means_what_it_says() {
     let toys = "categories.toys = [\"shop\"]\n[[rules]]\nname = \"a\"\nverb = \"deny\"\nwhen.categories = [\"toys\"]";
     assert_eq!(verb(toys, &paid()), "deny");
     assert_eq!(verb(toys, &Paid { payee: "bank".parse().unwrap(), ..paid() }), "require_approval");
+}
+
+#[test]
+fn the_name_of_a_payee_whom_nobody_vouches_for_lets_nothing_pass() {
+    let unknown = Paid { is_vouched: false, is_first: true, ..paid() };
+    let rule = |verb: &str| format!("categories.toys = [\"shop\"]\n[[rules]]\nname = \"a\"\n{verb}\n");
+    for when in ["when.payees = [\"shop\"]", "when.categories = [\"toys\"]"] {
+        for verb in ["verb = \"allow\"", "verb = \"allow\"\nsample = \"1\""] {
+            let judged = judge(&policy(&format!("{}{when}", rule(verb))), &unknown);
+            assert_eq!((judged.verb, judged.decided_by), ("require_approval", None), "{verb} {when}");
+        }
+        assert_eq!(verb(&format!("{}{when}", rule("verb = \"allow\"")), &paid()), "allow");
+        assert_eq!(verb(&format!("{}{when}", rule("verb = \"deny\"")), &unknown), "deny", "it stops all the same");
+        assert_eq!(verb(&format!("{}{when}", rule("verb = \"step_up\"\nttl_seconds = 1")), &unknown), "step_up");
+    }
+    assert_eq!(
+        verb("[[rules]]\nname = \"a\"\nverb = \"allow\"", &unknown),
+        "allow",
+        "who allows anybody means anybody"
+    );
 }
 
 #[test]

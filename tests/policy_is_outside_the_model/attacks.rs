@@ -26,6 +26,40 @@ async fn an_agent_that_says_the_user_confirmed_waits_for_the_user() {
     stage.is_untouched().await;
 }
 
+/// Who is paid at an origin that nobody knows is what the agent's 402 says. A rule that allows its payee means nobody yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_402_that_an_agent_made_up_is_no_payee_of_a_rule() {
+    let origin = "https://maps.example";
+    let rules = format!(
+        "categories.maps = [\"x402:{origin}\"]\n[[rules]]\nname = \"maps\"\nverb = \"allow\"\nwhen.categories = [\"maps\"]\n\
+         [[rules]]\nname = \"shop\"\nverb = \"allow\"\nwhen.payees = [\"shop\"]\n"
+    );
+    let stage = Stage::open(&rules).await;
+    let made_up = |pay_to: &str| {
+        let mut offer = stage.shop.offer("/tile", CENT);
+        offer.resource.url = format!("{origin}/tile");
+        offer.accepts[0].pay_to = pay_to.into();
+        offer
+    };
+    let (agents_own, theirs) = (format!("0x{}", "a1".repeat(20)), format!("0x{}", "b2".repeat(20)));
+    let refused = stage.pay_with(&made_up(&agents_own), &new_key(), &[]).await.unwrap_err();
+    assert_eq!(refused.code(), "pending_approval");
+    stage.is_untouched().await;
+    // A person allows the first; from then on the address is pinned, and the rule means it and no other.
+    let key = new_key();
+    let refused = stage.pay_with(&made_up(&theirs), &key, &[]).await.unwrap_err();
+    let approval = stage.question(&refused.ids()[0]).await;
+    assert_eq!(text(&approval["document"]["payment"], "pay_to"), theirs, "the person sees who is paid");
+    stage.answer_as(&stage.shop.user, &approval, "approve").await.unwrap();
+    stage.pay_with(&made_up(&theirs), &key, &[]).await.expect("what was allowed");
+    let mut second = made_up(&theirs);
+    second.resource.url.push_str("-2");
+    stage.pay_with(&second, &new_key(), &[]).await.expect("the rule means whoever was allowed");
+    let refused = stage.pay_with(&made_up(&agents_own), &new_key(), &[]).await.unwrap_err();
+    assert_eq!(refused.code(), "payee_changed");
+    stage.pay("/thing", CENT, &new_key()).await.expect("who is on record is meant from the first payment on");
+}
+
 async fn over_http(stage: &Stage) {
     let offer = stage.shop.offer("/said", CENT);
     for headers in [

@@ -134,6 +134,7 @@ impl Engine {
             mandates: &mandates_of(bundle),
             at: now,
             is_first,
+            is_vouched: hold.pin.is_none() || !is_first,
         };
         let judged = policy.judge(&facts).map_err(|fault| EngineError::Broken(fault.to_string()))?;
         let verdict = judged.verdict.clone();

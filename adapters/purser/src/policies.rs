@@ -1,6 +1,6 @@
 //! `purser policy`: whether a document makes sense, and what it would have said of what was paid.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use engine::ruling::simulate::{Changed, Replay, replay};
@@ -53,7 +53,7 @@ pub async fn run(args: &PolicyArgs) -> Result<bool, String> {
     }
 }
 
-fn check(file: &PathBuf, as_json: bool) -> Result<bool, String> {
+fn check(file: &Path, as_json: bool) -> Result<bool, String> {
     let read = Policy::read(&text(file)?);
     match (&read, as_json) {
         (Ok(policy), true) => {

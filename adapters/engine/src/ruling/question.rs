@@ -161,9 +161,13 @@ impl PaymentTerms {
         Ok(DecisionId(tenant.secret.seal(DECISION_TAG, &terms).0))
     }
 
-    /// Whether the same is bought, under whichever key.
+    /// Whether the same is bought, under whichever key, and for whichever verifier or by whichever card.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        Self { payment: other.payment, ..self.clone() } == *other
+        // A vault token is a purchase of its own; what it is for is its session.
+        let purchase = if self.rail == policy::Rail::Acp.as_str() { other.purchase } else { self.purchase };
+        let (payment, request, pay_to) = (other.payment, other.request, other.pay_to.clone());
+        let is_elsewhere = self.pay_to != other.pay_to && self.rail != policy::Rail::Ap2.as_str();
+        Self { payment, request, purchase, pay_to, ..self.clone() } == *other && !is_elsewhere
     }
 }
 

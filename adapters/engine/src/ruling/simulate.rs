@@ -14,6 +14,8 @@ use crate::evidence::Bundle;
 use crate::rate::authority_to_major;
 
 const PAGE: u32 = 500;
+/// How payees are called that no registry knows.
+const UNKNOWN: &str = "x402:";
 /// What became of a payment before there was a policy.
 const NO_POLICY: &str = "allow";
 
@@ -85,6 +87,7 @@ impl Replay {
         let unreadable = || EngineError::Broken(format!("the evidence of spend {} cannot be read", spend.id));
         let text = String::from_utf8(document.bytes).map_err(|_| unreadable())?;
         let bundle = Bundle::parse(&text).map_err(|_| unreadable())?;
+        let is_first = !paid.contains(&spend.payee);
         let facts = Facts {
             rail: rail_of(&bundle.rail),
             currency: &bundle.currency,
@@ -94,7 +97,8 @@ impl Replay {
             build: spend.build,
             mandates: &mandates_of(&bundle),
             at: record.at,
-            is_first: !paid.contains(&spend.payee),
+            is_first,
+            is_vouched: !is_first || !spend.payee.as_str().starts_with(UNKNOWN),
         };
         let judged = draft.judge(&facts).map_err(|fault| EngineError::Broken(fault.to_string()))?;
         let then = bundle.policy.as_ref().map_or_else(|| NO_POLICY.to_owned(), |ruled| ruled.verb.clone());
