@@ -175,7 +175,7 @@ async fn receivers_are_told_in_order_at_least_once_and_by_nobody_else() {
     let good = messages.len();
     messages.extend([
         (other, last.headers.clone(), last.body.clone()),
-        (secret.clone(), last.headers.clone(), last.body.replace("settled", "Settled")),
+        (secret.clone(), last.headers.clone(), last.body.replace("specversion", "Specversion")),
         (secret.clone(), with("webhook-id", taken.id()), last.body.clone()),
         (secret.clone(), with("webhook-timestamp", &old), last.body.clone()),
         (secret.clone(), taken.headers.clone(), last.body.clone()),

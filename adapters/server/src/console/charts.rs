@@ -95,7 +95,7 @@ fn sums(rows: &[Row], name: &dyn Fn(&Row) -> String) -> Result<Sums, EngineError
 
 fn ranked(sums: Sums, others: &str) -> Result<Vec<Bar>, EngineError> {
     let mut bars: Vec<Bar> = sums.into_iter().map(|(name, amount)| Bar { name, amount }).collect();
-    bars.sort_by(|one, other| other.amount.cmp(&one.amount));
+    bars.sort_by_key(|one| std::cmp::Reverse(one.amount));
     if bars.len() > BARS {
         let rest = bars.split_off(BARS - 1);
         let overflow = || EngineError::Broken("a sum leaves the range of an amount".into());
