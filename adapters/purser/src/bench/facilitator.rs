@@ -29,9 +29,8 @@ use crate::service::Running;
 use crate::world::{WorldOptions, config, local_facilitator, relayer_address, ring, shop_address};
 
 const ROUNDS: usize = 5;
-/// Ours, which takes along what waits. Theirs does less with as many than with eight.
+/// Of each: as many as keep both busy on a quiet machine.
 const CALLERS: usize = 64;
-const PEER_CALLERS: usize = 8;
 const ROUND: Duration = Duration::from_millis(1_000);
 /// Payments signed for the first round of each. A later one gets more than the round before it could settle; verifying
 /// uses none up, and asks about the same ones again.
@@ -197,17 +196,12 @@ impl Bench {
     }
 
     /// Callers one after the other's request, until the time or the requests are over.
-    async fn round(
-        &self,
-        (url, callers): (&str, usize),
-        path: &str,
-        requests: Arc<Vec<Value>>,
-    ) -> Result<Round, String> {
+    async fn round(&self, url: &str, path: &str, requests: Arc<Vec<Value>>) -> Result<Round, String> {
         let uses_up = path == "settle";
         let good = if uses_up { "success" } else { "isValid" };
         let (url, before) = (format!("{url}/{path}"), self.calls().await?);
         let (next, started) = (Arc::new(AtomicUsize::new(0)), Instant::now());
-        let callers = (0..callers).map(|_| {
+        let callers = (0..CALLERS).map(|_| {
             let (http, url, requests, next) = (self.http.clone(), url.clone(), requests.clone(), next.clone());
             tokio::spawn(async move {
                 let (mut done, mut refused) = (0, None);
@@ -249,13 +243,13 @@ impl Bench {
         let mut rounds: [Vec<Round>; 2] = Default::default();
         let mut requests = Arc::new(self.sign(SIGNED)?);
         for _ in 0..=ROUNDS {
-            for ((url, callers), rounds) in urls.iter().zip([CALLERS, PEER_CALLERS]).zip(&mut rounds) {
+            for (url, rounds) in urls.iter().zip(&mut rounds) {
                 let Some(url) = url else { continue };
                 let last = rounds.last().map_or(0, |round: &Round| round.done);
                 if path == "settle" {
                     requests = Arc::new(self.sign(SIGNED.max(last * 2))?);
                 }
-                rounds.push(self.round((url, callers), path, requests.clone()).await?);
+                rounds.push(self.round(url, path, requests.clone()).await?);
             }
         }
         let figure = |rounds: &[Round]| {
@@ -278,7 +272,6 @@ impl Bench {
         let mut more = json!({ "callers": CALLERS, "rpc_calls": calls, "refused": refused });
         let is_there = !theirs.is_empty();
         if is_there {
-            more["peer_callers"] = json!(PEER_CALLERS);
             more["peer_rpc_calls"] = json!(their_calls);
             more["peer_refused"] = json!(their_refused);
         }
