@@ -5,15 +5,38 @@ use alloy_primitives::Address;
 use crate::batch_settlement;
 use crate::exact::{self, Checked, Signed, Terms, VerifiedPayment};
 use crate::network::AssetTable;
+use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::settlement::ClaimKey;
 use crate::upto;
-use crate::wire::{PaymentPayload, PaymentRequirements};
+use crate::wire::{PaymentPayload, PaymentRequirements, X402_VERSION};
 
 /// The terms of a requirement, of the scheme that it names. Those of `batch-settlement` are no terms of one payment: wallets
 /// and sellers of ours do not take them.
 pub fn terms(requirements: &PaymentRequirements) -> Result<Terms, Refusal> {
     if requirements.scheme == upto::SCHEME { upto::terms(requirements) } else { Terms::read(requirements) }
+}
+
+/// What a payload says of itself before it is read: version, scheme, network. The reasons are the scheme's own, for another
+/// scheme and for another network.
+pub fn check_frame(
+    payload: &PaymentPayload,
+    requirements: &PaymentRequirements,
+    scheme: &str,
+    (another_scheme, another_network): (Reason, Reason),
+) -> Result<(), Refusal> {
+    if payload.x402_version != X402_VERSION {
+        let found = payload.x402_version;
+        return Err(Refusal::new(Reason::InvalidX402Version, "x402Version", X402_VERSION, found));
+    }
+    if payload.accepted.scheme != scheme {
+        return Err(Refusal::new(another_scheme, "accepted.scheme", scheme, &payload.accepted.scheme));
+    }
+    if payload.accepted.network != requirements.network {
+        let (expected, found) = (&requirements.network, &payload.accepted.network);
+        return Err(Refusal::new(another_network, "accepted.network", expected, found));
+    }
+    Ok(())
 }
 
 /// Checks a payment for the whole of what is required, at `now` (Unix seconds).

@@ -17,7 +17,8 @@ use crate::network::AssetTable;
 use crate::permit2::{self, check_permit, seal};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::wire::{PaymentPayload, PaymentRequirements, X402_VERSION};
+use crate::scheme::check_frame;
+use crate::wire::{PaymentPayload, PaymentRequirements};
 
 /// The name of the scheme on the wire.
 pub const SCHEME: &str = "upto";
@@ -59,7 +60,7 @@ pub fn check(
     assets: &AssetTable,
     now: u64,
 ) -> Result<Checked, Refusal> {
-    let charged = U256::from(check_frame(payload, requirements)?.get());
+    let charged = U256::from(required(payload, requirements)?.get());
     check_within(payload, requirements, assets, charged, now)
 }
 
@@ -71,7 +72,7 @@ pub fn check_charge(
     assets: &AssetTable,
     now: u64,
 ) -> Result<Checked, Refusal> {
-    let charged = U256::from(check_frame(payload, requirements)?.get());
+    let charged = U256::from(required(payload, requirements)?.get());
     let most = with_accepted_amount(payload, requirements).unwrap_or_else(|| requirements.clone());
     let checked = check_within(payload, &most, assets, charged, now)?;
     let permitted = terms(&most)?.value();
@@ -92,18 +93,8 @@ pub fn with_accepted_amount(
 }
 
 /// The amount that is required. Whoever charges may charge nothing.
-fn check_frame(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<Amount, Refusal> {
-    if payload.x402_version != X402_VERSION {
-        let found = payload.x402_version;
-        return Err(Refusal::new(Reason::InvalidX402Version, "x402Version", X402_VERSION, found));
-    }
-    if payload.accepted.scheme != SCHEME {
-        return Err(Refusal::new(Reason::UptoScheme, "accepted.scheme", SCHEME, &payload.accepted.scheme));
-    }
-    if payload.accepted.network != requirements.network {
-        let (expected, found) = (&requirements.network, &payload.accepted.network);
-        return Err(Refusal::new(Reason::UptoNetworkMismatch, "accepted.network", expected, found));
-    }
+fn required(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<Amount, Refusal> {
+    check_frame(payload, requirements, SCHEME, (Reason::UptoScheme, Reason::UptoNetworkMismatch))?;
     let text = &requirements.amount;
     text.parse().map_err(|error| Refusal::new(Reason::InvalidPaymentRequirements, "amount", error, text))
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::channel::voucher_digest;
 use super::message::{Deposit, Message, Voucher, VoucherKind};
-use super::{SCHEME, WITHDRAW_DELAY_SECONDS};
+use super::{FRAME, SCHEME, WITHDRAW_DELAY_SECONDS};
 use crate::chain::{Chain, WalletAnswer};
 use crate::exact::{
     Checked, EvmSignature, OnChainError, Signed, Terms, Transfer, Unsigned, WalletSignature, check_accepted,
@@ -15,7 +15,8 @@ use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
 use crate::network::AssetTable;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::wire::{PaymentPayload, PaymentRequirements, X402_VERSION};
+use crate::scheme::check_frame;
+use crate::wire::{PaymentPayload, PaymentRequirements};
 
 /// What a payee tells a payer who is out of step, beside its terms: no part of them.
 const CORRECTIVE: [&str; 2] = ["channelState", "voucherState"];
@@ -61,7 +62,7 @@ pub fn check_deposit(
     assets: &AssetTable,
     now: u64,
 ) -> Result<Checked, Refusal> {
-    check_frame(payload, requirements)?;
+    check_frame(payload, requirements, SCHEME, FRAME)?;
     let terms = terms(requirements)?;
     terms.trusted_asset(assets)?;
     let (deposit, voucher, signature) = read_deposit(payload)?;
@@ -101,7 +102,7 @@ pub fn check_voucher(
     requirements: &PaymentRequirements,
     assets: &AssetTable,
 ) -> Result<Bound, Refusal> {
-    check_frame(payload, requirements)?;
+    check_frame(payload, requirements, SCHEME, FRAME)?;
     let terms = terms(requirements)?;
     terms.trusted_asset(assets)?;
     let (voucher, kind) = match Message::read(&payload.payload)? {
@@ -147,21 +148,6 @@ impl Bound {
             }
         }
     }
-}
-
-fn check_frame(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<(), Refusal> {
-    if payload.x402_version != X402_VERSION {
-        let found = payload.x402_version;
-        return Err(Refusal::new(Reason::InvalidX402Version, "x402Version", X402_VERSION, found));
-    }
-    if payload.accepted.scheme != SCHEME {
-        return Err(Refusal::new(Reason::BatchScheme, "accepted.scheme", SCHEME, &payload.accepted.scheme));
-    }
-    if payload.accepted.network != requirements.network {
-        let (expected, found) = (&requirements.network, &payload.accepted.network);
-        return Err(Refusal::new(Reason::BatchNetworkMismatch, "accepted.network", expected, found));
-    }
-    Ok(())
 }
 
 /// The channel is the one that is named, and the one that the payee asks for.

@@ -25,8 +25,12 @@ pub use state::{ChannelState, ReceiverState};
 
 use alloy_primitives::{Address, address};
 
+use crate::reason::Reason;
+
 /// The name of the scheme on the wire.
 pub const SCHEME: &str = "batch-settlement";
+/// Of a payload of another scheme, and of one for another network.
+pub const FRAME: (Reason, Reason) = (Reason::BatchScheme, Reason::BatchNetworkMismatch);
 
 /// `x402BatchSettlement`, at the same address on every chain.
 pub const ESCROW: Address = address!("4020074e9dF2ce1deE5A9C1b5c3f541D02a10003");

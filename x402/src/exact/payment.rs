@@ -15,9 +15,10 @@ use crate::permit2;
 use crate::permit2::sponsor::Sponsored;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::scheme::check_frame;
 use crate::settlement::{Charge, ClaimKey, Expected};
 use crate::value::{self, Amount};
-use crate::wire::{ExactEvmPayload, PaymentPayload, PaymentRequirements, WireAuthorization, X402_VERSION};
+use crate::wire::{ExactEvmPayload, PaymentPayload, PaymentRequirements, WireAuthorization};
 
 /// A payment that meets its terms and is signed by its payer. Only [`check`] and [`super::prove`] make one, and the like for
 /// `upto`.
@@ -128,7 +129,7 @@ pub fn check(
     assets: &AssetTable,
     now: u64,
 ) -> Result<Checked, Refusal> {
-    check_frame(payload, requirements)?;
+    check_frame(payload, requirements, SCHEME, (Reason::ExactScheme, Reason::NetworkMismatch))?;
     let terms = Terms::read(requirements)?;
     terms.trusted_asset(assets)?;
     if terms.transfer == Transfer::Permit2 {
@@ -236,21 +237,6 @@ fn read_authorization(wire: &WireAuthorization) -> Result<Authorization, Refusal
             .map_err(malformed("payload.authorization.validBefore", &wire.valid_before))?,
         nonce: value::bytes32(&wire.nonce).map_err(malformed("payload.authorization.nonce", &wire.nonce))?,
     })
-}
-
-fn check_frame(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<(), Refusal> {
-    if payload.x402_version != X402_VERSION {
-        let found = payload.x402_version;
-        return Err(Refusal::new(Reason::InvalidX402Version, "x402Version", X402_VERSION, found));
-    }
-    if payload.accepted.scheme != SCHEME {
-        return Err(Refusal::new(Reason::ExactScheme, "accepted.scheme", SCHEME, &payload.accepted.scheme));
-    }
-    if payload.accepted.network != requirements.network {
-        let (expected, found) = (&requirements.network, &payload.accepted.network);
-        return Err(Refusal::new(Reason::NetworkMismatch, "accepted.network", expected, found));
-    }
-    Ok(())
 }
 
 fn check_transfer(authorization: &Authorization, terms: &Terms) -> Result<(), Refusal> {

@@ -4,12 +4,13 @@ use alloy_primitives::{Address, B256};
 use ledger::id::TenantId;
 use ledger::money::Amount;
 use ledger::settlement::{Role, SettlementKey, SettlementState};
-use x402::batch_settlement::{CallKind, Channel, ChannelCall, ESCROW, Message, RefundCall, SCHEME, record};
+use x402::batch_settlement::{CallKind, Channel, ChannelCall, ESCROW, FRAME, Message, RefundCall, SCHEME, record};
 use x402::chain::At;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
+use x402::scheme::check_frame;
 use x402::settlement::{ClaimKey, NonceSpace};
-use x402::wire::{FacilitatorRequest, X402_VERSION};
+use x402::wire::FacilitatorRequest;
 
 use super::carriage::check_payee;
 use crate::Engine;
@@ -55,17 +56,7 @@ impl Plan {
 /// What is asked for, with the signatures that the escrow wants.
 pub(super) fn call_of(request: &FacilitatorRequest) -> Result<ChannelCall, Refusal> {
     let (payload, required) = (&request.payment_payload, &request.payment_requirements);
-    if payload.x402_version != X402_VERSION {
-        let found = payload.x402_version;
-        return Err(Refusal::new(Reason::InvalidX402Version, "x402Version", X402_VERSION, found));
-    }
-    if payload.accepted.scheme != SCHEME {
-        return Err(Refusal::new(Reason::BatchScheme, "accepted.scheme", SCHEME, &payload.accepted.scheme));
-    }
-    if payload.accepted.network != required.network {
-        let (expected, found) = (&required.network, &payload.accepted.network);
-        return Err(Refusal::new(Reason::BatchNetworkMismatch, "accepted.network", expected, found));
-    }
+    check_frame(payload, required, SCHEME, FRAME)?;
     let unsigned = |field| {
         let expected = "the signature of the receiver's authorizer, who is nobody here";
         Refusal::new(Reason::BatchAuthorizerNotConfigured, field, expected, "none")
