@@ -216,14 +216,16 @@ impl Poster {
         Ok(Self { http: guarded(&reach, Arc::new(SystemNames), client)?, reach })
     }
 
-    /// Taken where it answers 2xx. What else it says is not read.
+    /// Taken where it answers 2xx. What else it says is not read, and of the address only the host is told: many receivers
+    /// have a secret in the rest of it.
     pub async fn post(&self, address: &str, headers: HeaderMap, body: String) -> Result<(), String> {
         let url = self.reach.check(address)?;
+        let host = url.host_str().unwrap_or_default().to_owned();
         let answer = self.http.post(url).headers(headers).body(body).send().await;
-        let answer = answer.map_err(|error| format!("{address}: {}", causes(&error.without_url())))?;
+        let answer = answer.map_err(|error| format!("{host}: {}", causes(&error.without_url())))?;
         match answer.status().is_success() {
             true => Ok(()),
-            false => Err(format!("{address} answers 2xx; {} came", answer.status())),
+            false => Err(format!("{host} answers 2xx; {} came", answer.status())),
         }
     }
 }

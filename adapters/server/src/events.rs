@@ -18,7 +18,6 @@ use ledger::id::{PrincipalId, TenantId};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::App;
@@ -87,10 +86,10 @@ fn wants_stream(headers: &HeaderMap) -> bool {
 static OPEN: Mutex<BTreeMap<(TenantId, PrincipalId), usize>> = Mutex::new(BTreeMap::new());
 
 /// A place among the streams; given back when the stream goes, however it goes.
-struct Place((TenantId, PrincipalId));
+pub(crate) struct Place((TenantId, PrincipalId));
 
 impl Place {
-    fn take(identity: &Identity) -> Result<Self, Problem> {
+    pub(crate) fn take(identity: &Identity) -> Result<Self, Problem> {
         let caller = (identity.tenant.clone(), identity.caller.principal.clone());
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, own) = (open.values().sum::<usize>(), open.get(&caller).copied().unwrap_or_default());
@@ -125,7 +124,6 @@ struct Following {
     last: Option<(u64, u16)>,
     waiting: VecDeque<Event>,
     until: Instant,
-    stopped: Option<watch::Receiver<bool>>,
     _place: Place,
 }
 
@@ -145,7 +143,6 @@ async fn stream(
         }
     };
     let following = Following {
-        stopped: app.settings.stopped.clone(),
         tenant: identity.tenant.clone(),
         source,
         last,
@@ -190,16 +187,10 @@ impl Following {
             if !self.waiting.is_empty() {
                 continue;
             }
-            let stopped = async {
-                match &mut self.stopped {
-                    Some(stopped) => drop(stopped.wait_for(|stopped| *stopped).await),
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = tokio::time::sleep_until(self.until) => return None,
-                () = stopped => return None,
+                () = self.app.settings.stopping() => return None,
             }
         }
     }

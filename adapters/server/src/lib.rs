@@ -95,6 +95,16 @@ pub struct Settings {
     pub stopped: Option<tokio::sync::watch::Receiver<bool>>,
 }
 
+impl Settings {
+    /// Ends when the service does; never where nothing says so.
+    pub(crate) async fn stopping(&self) {
+        match self.stopped.clone() {
+            Some(mut stopped) => drop(stopped.wait_for(|stopped| *stopped).await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
+use ledger::event::Event;
 use ledger::id::{Micros, TenantId};
 use ledger::store::Store as _;
 use store::{Bookmark, SqlStore};
@@ -65,52 +66,75 @@ fn later(now: Micros, pause: Duration) -> Micros {
 
 async fn round(webhook: &Webhook, engine: &Engine, store: &SqlStore, poster: &Poster) -> Result<(), String> {
     let (tenant, name) = (&webhook.tenant, webhook.config.name.as_str());
-    let say = |error: &dyn std::fmt::Display| error.to_string();
-    let now = || (store::wall_clock())();
-    let Some(read) = store.bookmark(tenant, name).await.map_err(|error| say(&error))? else {
+    let Some(read) = store.bookmark(tenant, name).await.map_err(say)? else {
         // A new one is told of what happens from now on.
-        let (size, _) = store.head(tenant).await.map_err(|error| say(&error))?;
+        let (size, _) = store.head(tenant).await.map_err(say)?;
         let first = Bookmark { next: (size, 0), failures: 0, due_at: now() };
-        return store.open_bookmark(tenant, name, first).await.map_err(|error| say(&error));
+        return store.open_bookmark(tenant, name, first).await.map_err(say);
     };
     if read.due_at > now() {
         return Ok(());
     }
-    let events = store.events(tenant, read.last(), PAGE).await.map_err(|error| say(&error))?;
-    if events.is_empty() {
-        return Ok(());
+    let source = engine.tenant(tenant).map_err(say)?.issuer.clone();
+    let mut place = read;
+    loop {
+        let events = store.events(tenant, place.last(), PAGE).await.map_err(say)?;
+        let is_whole = events.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let Some(after) = page(webhook, (store, poster, &source), place, &events).await? else { return Ok(()) };
+        place = after;
+        if is_whole {
+            return Ok(());
+        }
     }
-    let source = engine.tenant(tenant).map_err(|error| say(&error))?.issuer.clone();
+}
+
+/// Tells a page of them, and returns the place behind it. Nothing where there was nothing to tell, or somebody took over, or
+/// an operator moved the place: theirs counts.
+async fn page(
+    webhook: &Webhook,
+    (store, poster, source): (&SqlStore, &Poster, &str),
+    read: Bookmark,
+    events: &[Event],
+) -> Result<Option<Bookmark>, String> {
+    if events.is_empty() {
+        return Ok(None);
+    }
+    let (tenant, name) = (&webhook.tenant, webhook.config.name.as_str());
+    let step = async |from: Bookmark, to: Bookmark| store.move_bookmark(tenant, name, (from, to)).await.map_err(say);
     let mut place = Bookmark { due_at: later(now(), IN_HAND), ..read };
-    let step = async |from: Bookmark, to: Bookmark| {
-        store.move_bookmark(tenant, name, (from, to)).await.map_err(|error| say(&error))
-    };
     if !step(read, place).await? {
-        return Ok(());
+        return Ok(None);
     }
     let (mut behind, mut failures) = (place.next, place.failures);
-    for event in &events {
+    for event in events {
         let after = (event.seq, event.number.saturating_add(1));
         if !webhook.config.wants(event.kind) {
             behind = after;
             continue;
         }
-        let body = server::events::document(event, &source).to_string();
-        let id = message_id(tenant, event);
-        let headers = webhook.secrets.headers(&id, now().seconds(), body.as_bytes())?;
+        let body = server::events::document(event, source).to_string();
+        let headers = webhook.secrets.headers(&message_id(tenant, event), now().seconds(), body.as_bytes())?;
         if let Err(why) = poster.post(&webhook.config.url, headers, body).await {
             let failures = failures.saturating_add(1);
             let wait = pause(failures);
             step(place, Bookmark { next: behind, failures, due_at: later(now(), wait) }).await?;
-            return Err(format!("{why}; {} attempts failed, the next is in {} s", failures, wait.as_secs()));
+            return Err(format!("{why}; {failures} attempts failed, the next is in {} s", wait.as_secs()));
         }
         (behind, failures) = (after, 0);
         let told = Bookmark { next: behind, failures, due_at: later(now(), IN_HAND) };
-        // Somebody took over, or an operator moved it: theirs counts.
         if !step(place, told).await? {
-            return Ok(());
+            return Ok(None);
         }
         place = told;
     }
-    step(place, Bookmark { next: behind, failures, due_at: now() }).await.map(drop)
+    let end = Bookmark { next: behind, failures, due_at: now() };
+    Ok(step(place, end).await?.then_some(end))
+}
+
+fn say(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn now() -> Micros {
+    (store::wall_clock())()
 }

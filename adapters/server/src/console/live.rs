@@ -16,6 +16,8 @@ use ledger::id::Digest;
 
 use super::Seated;
 use crate::App;
+use crate::events::Place;
+use crate::problem::Problem;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -23,11 +25,12 @@ const EVERY: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 20;
 const WAITING: u32 = 50;
 
-pub(super) async fn stream(State(app): State<App>, seated: Seated) -> Response {
-    let mut response = Sse::new(changes(app, seated.seat)).into_response();
+pub(super) async fn stream(State(app): State<App>, seated: Seated) -> Result<Response, Problem> {
+    let place = Place::take(seated.seat.own())?;
+    let mut response = Sse::new(changes(app, seated.seat, place)).into_response();
     let no_store = http::HeaderValue::from_static("no-store");
     response.headers_mut().insert(http::header::CACHE_CONTROL, no_store);
-    response
+    Ok(response)
 }
 
 struct Watched {
@@ -35,13 +38,17 @@ struct Watched {
     seat: Seat,
     last: Option<Digest>,
     looks: u32,
+    _place: Place,
 }
 
-fn changes(app: App, seat: Seat) -> impl Stream<Item = Result<Event, Infallible>> {
-    let first = Watched { app, seat, last: None, looks: 0 };
+fn changes(app: App, seat: Seat, place: Place) -> impl Stream<Item = Result<Event, Infallible>> {
+    let first = Watched { app, seat, last: None, looks: 0, _place: place };
     unfold(first, |mut watched| async move {
         if watched.looks > 0 {
-            tokio::time::sleep(EVERY).await;
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = watched.app.settings.stopping() => return None,
+            }
         }
         watched.looks += 1;
         if watched.looks > LOOKS {
