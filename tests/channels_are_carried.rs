@@ -3,8 +3,10 @@
 
 use alloy_primitives::{Address, B256, U256};
 use chain::accounts::{ACCOUNTS, TestAccount};
+use ledger::event::EventType;
+use ledger::store::Store as _;
 use purser::dev::DevOptions;
-use purser::world::shop_address;
+use purser::world::{CARRIER, shop_address};
 use serde_json::{Value, json};
 use x402::batch_settlement::{
     Deposit, EIP3009_COLLECTOR, ESCROW, Message, claim_batch_digest, deposit_nonce, refund_digest, terms,
@@ -132,6 +134,12 @@ impl<'a> Channel<'a> {
         payload
     }
 
+    /// How many settlements the facilitator's book has begun.
+    async fn begun(&self) -> usize {
+        let events = self.shop.service.store().events(&CARRIER.parse().unwrap(), None, 500).await.unwrap();
+        events.iter().filter(|event| event.kind == EventType::SettlementClaimed).count()
+    }
+
     async fn ask(&self, path: &str, payload: &Value) -> Value {
         self.ask_for(path, payload, &self.required).await
     }
@@ -257,7 +265,8 @@ async fn what_must_not_be_carried_is_refused_by_name() {
         assert_eq!(channel.verified(&payload).await, "payload_type");
     }
 
-    // Signed by somebody else, or of more than there is.
+    // Signed by somebody else, or of more than there is: and nothing is written of it.
+    let begun = channel.begun().await;
     let other = Channel { authorizer: ACCOUNTS[6], ..channel.salted(0) };
     let mut forged = channel.claim(PRICE);
     forged["claimAuthorizerSignature"] = other.claim(PRICE)["claimAuthorizerSignature"].clone();
@@ -268,6 +277,8 @@ async fn what_must_not_be_carried_is_refused_by_name() {
     forged["amount"] = json!("2");
     assert_eq!(channel.refused(&forged).await, "refund_simulation_failed", "another amount than was signed");
     assert_eq!(channel.verified(&channel.by_payer("voucher", 5_001)).await, "cumulative_exceeds_balance");
+
+    assert_eq!(channel.begun().await, begun, "strangers fill no book");
 
     // Of a token that nobody here vouches for, and on another chain.
     let mut elsewhere = channel.sweep();

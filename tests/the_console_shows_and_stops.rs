@@ -238,6 +238,9 @@ async fn others(stage: &Stage, neighbours: &Session, mandate: &str, spend: &str)
         let found = get(stage, Some(neighbours), &path).await;
         assert_eq!(found.status, 404, "{path}: {}", found.body);
     }
+    // Its own name finds it, and the mandate is not theirs.
+    let found = get(stage, Some(neighbours), &format!("/spends?mandate={mandate}&text={}", &spend[..16])).await;
+    assert!(!found.body.contains(&format!("/console/spends/{spend}")), "{}", found.body);
     for path in [
         "/ledger".to_owned(),
         "/ledger/journal".into(),

@@ -4,7 +4,7 @@
 use commerce::store::{Counts, SessionWrite, Sessions as _, Written};
 use ledger::id::TenantId;
 use purser::dev::DevOptions;
-use purser::world::SHOP;
+use purser::world::{HOME, SHOP};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -95,6 +95,20 @@ async fn what_was_taken_under_another_key_is_the_truth_of_a_session() {
     let answer = complete(&platform, &returned, &again, &new_key()).await;
     assert_eq!(answer.code(), "payment_declined", "{}", answer.body);
     platform.shop.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_fence_nobody_says_that_a_session_is_not_paid_for() {
+    // The vault's book, then the shop's: neither knows what was paid since its backup.
+    for fenced in [HOME, SHOP] {
+        let platform = Platform::open().await;
+        let (unpaid, now) = (session(&platform, 1).await, platform.now());
+        platform.shop.service.engine().fence(&fenced.parse().unwrap()).await.unwrap();
+        rewrite(&platform, text(&unpaid, "id"), |document| left(document, now)).await;
+        assert_eq!(sweep(&platform).await, 0, "{fenced}");
+        assert_eq!(text(&shown(&platform, &unpaid).await.body, "status"), "complete_in_progress", "{fenced}");
+        platform.shop.service.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use commerce::checkout::Session;
 use ledger::claim::{ClaimKey, ClaimOutcome};
+use ledger::gate::Scope;
 use ledger::id::{CallerKind, Digest, PayeeId, SpendId, TenantId};
 use ledger::money::Amount;
 use ledger::spend::SpendState;
@@ -53,7 +54,16 @@ impl Engine {
     pub(crate) async fn taken_for(&self, merchant: &Identity, session: &str) -> Result<Taken, EngineError> {
         let mut found = Taken::Nothing;
         for tenant in self.tenants().into_iter().filter(|tenant| tenant.vault.is_some()) {
-            for payee in tenant.payees.all().filter(|payee| redeems(payee, merchant)) {
+            let payees: Vec<&Payee> = tenant.payees.all().filter(|payee| redeems(payee, merchant)).collect();
+            if payees.is_empty() {
+                continue;
+            }
+            // A book that came back may not know what was captured: that it knows nothing says nothing.
+            let gates = self.store.closed_gates(&tenant.id).await?;
+            if gates.iter().any(|gate| gate.scope == Scope::Fence) {
+                return Ok(Taken::UnderWay);
+            }
+            for payee in payees {
                 let cart = cart(&payee.id, session);
                 for number in 0..=u8::MAX {
                     let claim = self.store.claim(&tenant.id, &ClaimKey::Cart { cart, number }).await?;
