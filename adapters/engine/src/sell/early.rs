@@ -266,8 +266,10 @@ impl Engine {
 
     /// What is owed: by payers for what was given, to payers for what was not.
     pub async fn owed(&self, tenant: &TenantId) -> Result<Vec<Settlement>, EngineError> {
+        // The open ones first: one that becomes owed for good between the two is met twice then, never missed.
+        let mut open = self.open_settlements_that(tenant, None, usize::MAX, Settlement::is_sold_unpaid).await?;
         let mut owed = self.store.owed_settlements(tenant, OWED_MAX).await?;
-        let open = self.open_settlements_that(tenant, None, usize::MAX, Settlement::is_sold_unpaid).await?;
+        open.retain(|(_, sale)| owed.iter().all(|later| later.key != sale.key));
         owed.extend(open.into_iter().map(|(_, sale)| sale));
         Ok(owed)
     }
