@@ -1,6 +1,6 @@
 //! Unmodified packages of others against ours. They are installed by `tests/run`; one that is missing is a failure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::harness::process::{Service, run, stdout};
-use crate::harness::{foreign, root, text};
+use crate::harness::{foreign, node_folder, root, text};
 
 fn script(name: &str) -> PathBuf {
     root().join("tests/foreign").join(name)
@@ -24,8 +24,7 @@ pub fn python_script(name: &str) -> Command {
 
 /// Where modules are looked for: beside them.
 pub fn beside_the_modules(name: &str) -> PathBuf {
-    let folder = std::env::var_os("PURSER_FOREIGN_NODE").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| root().join("target/foreign/node"));
+    let folder = node_folder();
     let part = folder.join("node_modules/@x402/express/package.json");
     assert!(part.is_file(), "{} is not there: tests/run installs it", part.display());
     folder.join(name)
@@ -33,9 +32,13 @@ pub fn beside_the_modules(name: &str) -> PathBuf {
 
 /// A Node script with its interpreter. Modules are looked for from where a script lies, so it is laid beside them.
 pub fn node_script(name: &str) -> Command {
+    node_script_at(&script(name))
+}
+
+pub fn node_script_at(script: &Path) -> Command {
     let mut command = Command::new(foreign("node"));
-    let beside = beside_the_modules(name);
-    std::fs::copy(script(name), &beside).expect("the script can be laid beside its modules");
+    let beside = beside_the_modules(script.file_name().unwrap().to_str().unwrap());
+    std::fs::copy(script, &beside).expect("the script can be laid beside its modules");
     command.arg(beside);
     command
 }

@@ -26,6 +26,7 @@ mod channels_are_carried;
 mod crash;
 mod daily_use;
 mod decisions_can_be_proved;
+mod every_combination_settles;
 mod foreign_channels;
 mod foreign_clients;
 mod foreign_credentials;

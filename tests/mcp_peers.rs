@@ -94,9 +94,7 @@ fn the_conformance_scenarios_pass() {
     let dev = Service::dev();
     // Finds the modules by its presence; the scenarios are started by name.
     node_script("mcp_client.mjs");
-    let folder = std::env::var_os("PURSER_FOREIGN_NODE").map(std::path::PathBuf::from);
-    let folder = folder.unwrap_or_else(|| crate::harness::root().join("target/foreign/node"));
-    let suite = folder.join("node_modules/@modelcontextprotocol/conformance/dist/index.js");
+    let suite = crate::harness::node_folder().join("node_modules/@modelcontextprotocol/conformance/dist/index.js");
     let results = tempfile::tempdir().unwrap();
     for scenario in SCENARIOS {
         let mut command = Command::new(foreign("node"));

@@ -74,9 +74,7 @@ pub async fn assertion(browser: &Browser, challenge: &str) -> Value {
 
 /// No serious violation of WCAG that a machine can find.
 pub async fn accessible(browser: &Browser, page: &str) {
-    let folder = std::env::var_os("PURSER_FOREIGN_NODE").map(std::path::PathBuf::from);
-    let folder = folder.unwrap_or_else(|| crate::harness::root().join("target/foreign/node"));
-    let axe = folder.join("node_modules/axe-core/axe.min.js");
+    let axe = crate::harness::node_folder().join("node_modules/axe-core/axe.min.js");
     let axe = std::fs::read_to_string(&axe).unwrap_or_else(|_| panic!("{}: tests/run installs it", axe.display()));
     browser.run(&format!("{axe}; window.axe = axe;"), json!([])).await;
     let script = "const done = arguments[0]; window.axe.run().then((found) => done(found.violations

@@ -1,5 +1,6 @@
 //! What the tests stand on: the real binary as a process, the real service in this process, and a client.
 
+pub mod anvil;
 pub mod browser;
 pub mod checkout;
 pub mod closing;
@@ -33,6 +34,12 @@ pub fn foreign(name: &str) -> PathBuf {
     let command = python.unwrap_or_else(|| root().join("target/foreign/bin/python")).with_file_name(name);
     assert!(command.is_file(), "{} is not there: tests/run installs it", command.display());
     command
+}
+
+/// Where the packages for Node are, in `node_modules`.
+pub fn node_folder() -> PathBuf {
+    let folder = std::env::var_os("PURSER_FOREIGN_NODE").map(PathBuf::from);
+    folder.unwrap_or_else(|| root().join("target/foreign/node"))
 }
 
 /// An address that nobody listens at, for a program that is told where to listen before it does. Outside the range that

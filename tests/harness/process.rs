@@ -39,6 +39,11 @@ impl Service {
         Self { child, line }
     }
 
+    /// Of somebody else, who prints no line: what is known of it.
+    pub fn of(child: Child, line: Value) -> Self {
+        Self { child, line }
+    }
+
     pub fn dev() -> Self {
         Self::start(&["dev", "--json"], &[])
     }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use store::Schema;
 use tempfile::TempDir;
 
+use super::anvil;
 use super::cluster::Cluster;
 use super::process::{Service, run, stdout};
 use super::rpc_proxy::RpcProxy;
@@ -84,8 +85,13 @@ impl World {
     }
 
     async fn open(payment_seconds: u64, hold_seconds: i64, lag: u32, cluster: Option<Cluster>) -> Self {
-        let lag = lag.to_string();
-        let chain = Service::start(&["chain", "--port", "0", "--finalized-lag", &lag, "--block-millis", "200"], &[]);
+        let chain = match anvil::is_wanted() {
+            true => anvil::start(lag),
+            false => {
+                let lag = lag.to_string();
+                Service::start(&["chain", "--port", "0", "--finalized-lag", &lag, "--block-millis", "200"], &[])
+            }
+        };
         let proxy = RpcProxy::start(text(&chain.line, "rpc_url")).await;
         let folder = tempfile::tempdir().unwrap();
         let listen = super::free_address();
@@ -190,6 +196,10 @@ impl World {
 
     /// Straight to the chain, past the proxy.
     pub async fn rpc(&self, method: &str, params: Value) -> Value {
+        let (method, params) = match anvil::is_wanted() {
+            true => anvil::translated(method, params),
+            false => (method.to_owned(), params),
+        };
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let url = text(&self.chain.line, "rpc_url");
         let answer: Value = reqwest::Client::new().post(url).json(&call).send().await.unwrap().json().await.unwrap();

@@ -78,7 +78,7 @@ pub async fn run(args: &BenchArgs) -> Result<(), String> {
         BenchName::Verify => ("verify", verify::rows()?),
         BenchName::X402 => {
             let mut rows = pure::x402()?;
-            rows.extend(facilitator::rows().await?);
+            rows.extend(facilitator::rows(args.settlements).await?);
             ("x402", rows)
         }
         BenchName::Ledger => ("ledger", ledger::rows(args).await?),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chain::devnet::{Devnet, DevnetConfig};
+use chain::devnet::{self, Devnet, DevnetConfig};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -13,6 +13,10 @@ pub async fn run(args: &ChainArgs, shutdown: impl Future<Output = ()> + Send + '
     let (finalized_lag_blocks, data) = (args.finalized_lag, args.data.clone());
     let config = DevnetConfig { finalized_lag_blocks, block_interval, data, ..DevnetConfig::default() };
     let chain_id = config.chain_id;
+    if args.genesis {
+        println!("{}", devnet::genesis(chain_id).map_err(|error| error.to_string())?);
+        return Ok(());
+    }
     let devnet = Devnet::new(config).map_err(|error| error.to_string())?;
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await.map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;

@@ -145,6 +145,9 @@ pub struct BenchArgs {
     /// How many other mandates lie beside the one of `ledger` that pays.
     #[arg(long, default_value_t = 5_000)]
     pub mandates: u64,
+    /// So many settlements more for `x402`, to see whether time and memory stay what they are.
+    #[arg(long, default_value_t = 0)]
+    pub settlements: usize,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -280,6 +283,9 @@ pub struct ChainArgs {
     /// A file from which the same chain stands again after a restart; made where there is none.
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
+    /// Print what this chain begins with as geth's genesis document, for another node (`anvil --init`), and end.
+    #[arg(long, conflicts_with = "data")]
+    pub genesis: bool,
 }
 
 #[derive(Debug, Args)]

@@ -245,6 +245,7 @@ impl DevService {
                 "pay_to": shop_address().to_string(), "marker": MARKER, "more": more,
             },
             "buyer": { "address": buyer().address.to_string(), "private_key": buyer().private_key },
+            "wallet": { "address": self.wallet.to_string() },
             "pay": {
                 "command": [own, "pay", "{url}", "--mandate", id, "--idempotency-key", "{key}", "--service", service],
             },

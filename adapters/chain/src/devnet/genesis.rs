@@ -3,9 +3,11 @@
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use revm::bytecode::Bytecode;
 use revm::context::result::{ExecutionResult, Output};
+use serde_json::{Value, json};
 
 use super::DevnetError;
 use super::execution::{Call, Environment, run_call};
+use super::node::BASE_FEE_WEI;
 use super::state::{State, View};
 use crate::accounts::{ACCOUNTS, DEPLOYER};
 use crate::channels;
@@ -26,6 +28,23 @@ pub(super) fn state(chain_id: u64, timestamp: u64) -> Result<State, DevnetError>
     deploy_token(&mut state, environment)?;
     deploy_permit2(&mut state, environment)?;
     Ok(state)
+}
+
+/// The same beginning for another node, in the format that geth gave the name (`anvil --init`, `geth init`). Every fork that
+/// has a time is there from the start.
+pub(super) fn document(chain_id: u64, timestamp: u64) -> Result<Value, DevnetError> {
+    let alloc = state(chain_id, timestamp)?.alloc(0);
+    Ok(json!({
+        "config": {
+            "chainId": chain_id, "homesteadBlock": 0, "eip150Block": 0, "eip155Block": 0, "eip158Block": 0,
+            "byzantiumBlock": 0, "constantinopleBlock": 0, "petersburgBlock": 0, "istanbulBlock": 0, "berlinBlock": 0,
+            "londonBlock": 0, "shanghaiTime": 0, "cancunTime": 0, "pragueTime": 0,
+            "terminalTotalDifficulty": 0, "terminalTotalDifficultyPassed": true,
+        },
+        "nonce": "0x0", "timestamp": format!("{timestamp:#x}"), "extraData": "0x",
+        "gasLimit": format!("{BLOCK_GAS_MAX:#x}"), "difficulty": "0x0", "mixHash": B256::ZERO,
+        "coinbase": Address::ZERO, "baseFeePerGas": format!("{BASE_FEE_WEI:#x}"), "alloc": alloc,
+    }))
 }
 
 /// Permit2, Multicall3 and the CREATE2 deployer as they stand on public chains; then the proxies and the escrow, each made by that deployer, so that

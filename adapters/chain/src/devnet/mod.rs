@@ -137,6 +137,11 @@ impl DevnetError {
     }
 }
 
+/// What this chain begins with, as other nodes read it: the same accounts, contracts and addresses.
+pub fn genesis(chain_id: u64) -> Result<serde_json::Value, DevnetError> {
+    genesis::document(chain_id, system_clock())
+}
+
 /// A handle on a chain in memory. Clones share it.
 #[derive(Clone)]
 pub struct Devnet {

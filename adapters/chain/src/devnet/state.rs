@@ -4,7 +4,7 @@
 //! value's history instead of a copy of the whole state per block. Changes older than the kept span are folded into
 //! one value each, which bounds the memory by the size of the state plus the writes of the kept span.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 
 use alloy::primitives::{Address, B256, U256};
@@ -12,6 +12,7 @@ use revm::DatabaseRef;
 use revm::bytecode::Bytecode;
 use revm::primitives::KECCAK_EMPTY;
 use revm::state::{AccountInfo, EvmState};
+use serde_json::{Map, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Cell {
@@ -79,6 +80,33 @@ impl State {
 
     fn code_by_hash(&self, hash: B256) -> Bytecode {
         self.codes.get(&hash).cloned().unwrap_or_default()
+    }
+
+    /// What stands at `block`, as the `alloc` of a genesis document has it.
+    pub(super) fn alloc(&self, block: u64) -> Map<String, Value> {
+        let mut storage: BTreeMap<Address, Map<String, Value>> = BTreeMap::new();
+        for ((address, slot), history) in &self.slots {
+            if let Some(value) = history.at(block).filter(|value| !value.is_zero()) {
+                let slots = storage.entry(*address).or_default();
+                slots.insert(B256::from(*slot).to_string(), B256::from(*value).to_string().into());
+            }
+        }
+        let stands = |address: &Address| self.account(*address, block).map(|account| (*address, account));
+        let account = |(address, account): (Address, &AccountInfo)| {
+            let mut entry = Map::from_iter([
+                ("balance".to_owned(), format!("{:#x}", account.balance).into()),
+                ("nonce".to_owned(), format!("{:#x}", account.nonce).into()),
+            ]);
+            let code = self.code_by_hash(account.code_hash).original_bytes();
+            if !code.is_empty() {
+                entry.insert("code".to_owned(), code.to_string().into());
+            }
+            if let Some(slots) = storage.get(&address) {
+                entry.insert("storage".to_owned(), slots.clone().into());
+            }
+            (address.to_string(), entry.into())
+        };
+        self.accounts.keys().filter_map(stands).map(account).collect()
     }
 
     /// Takes over what a transaction of `block` changed.

@@ -1,6 +1,6 @@
 // The official facilitator of x402 in TypeScript, over HTTP, as its example has it: prints the port it listens at.
 //
-// Arguments: RPC_URL PRIVATE_KEY NETWORK
+// Arguments: PORT RPC_URL PRIVATE_KEY NETWORK; port 0 for any
 
 import express from "express";
 import { x402Facilitator } from "@x402/core/facilitator";
@@ -9,7 +9,7 @@ import { registerExactEvmScheme } from "@x402/evm/exact/facilitator";
 import { createWalletClient, defineChain, http, nonceManager, publicActions } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 
-const [rpc, key, network] = process.argv.slice(-3);
+const [port, rpc, key, network] = process.argv.slice(-4);
 const chain = defineChain({
   id: Number(network.split(":")[1]),
   name: "bench",
@@ -43,7 +43,8 @@ for (const path of ["verify", "settle"]) {
     }
   });
 }
-const server = app.listen(0, "127.0.0.1", () => console.log(server.address().port));
+app.get("/supported", (_, response) => response.json(facilitator.getSupported()));
+const server = app.listen(Number(port), "127.0.0.1", () => console.log(server.address().port));
 
 // Whoever started this holds the other end of standard input.
 process.stdin.on("end", () => process.exit()).resume();

@@ -35,6 +35,8 @@ const ROUND: Duration = Duration::from_millis(1_000);
 /// Payments signed for the first round of each. A later one gets more than the round before it could settle; verifying
 /// uses none up, and asks about the same ones again.
 const SIGNED: usize = 512;
+/// Signed at once where many are settled: what waits is memory, too.
+const GROWTH_SIGNED: usize = 1_000;
 const PRICE: u64 = 100;
 const SCRIPT: &str = include_str!("facilitator.mjs");
 
@@ -238,6 +240,35 @@ impl Bench {
         Ok(Round { each, done, refused, calls: self.calls().await?.saturating_sub(before) })
     }
 
+    /// So many settlements of ours in a row: whether the last tenth takes longer than the first, and more memory. What is
+    /// resident is this process: the facilitator, its database's cache, and the callers.
+    async fn grown(&mut self, settlements: usize) -> Result<Row, String> {
+        let url = self.urls[0].clone().ok_or("no facilitator of ours")?;
+        let (mut resident_mib, mut each, tenth) = (Vec::new(), Vec::new(), settlements.div_ceil(10));
+        for _ in 0..10 {
+            let (mut done, mut spent) = (0, Duration::ZERO);
+            while done < tenth {
+                let requests = Arc::new(self.sign(tenth.saturating_sub(done).min(GROWTH_SIGNED))?);
+                let round = self.round(&url, "settle", requests).await?;
+                done += round.done;
+                spent += round.each * u32::try_from(round.done).map_err(say)?;
+            }
+            each.push(spent / u32::try_from(done).map_err(say)?);
+            resident_mib.push(resident()?);
+        }
+        let (Some(first), Some(last)) = (each.first(), each.last()) else { return Err("no settlement".to_owned()) };
+        Ok(Row {
+            name: "facilitator_growth",
+            ours: *last,
+            peer: Some(*first),
+            peer_is: "the first tenth of the settlements, beside the last",
+            rounds: each.len(),
+            more: json!({ "settlements": settlements, "resident_mib": resident_mib }),
+            rate: true,
+            better: Better::Higher,
+        })
+    }
+
     async fn compared(&mut self, name: &'static str, path: &str) -> Result<Row, String> {
         let urls = self.urls.clone();
         let mut rounds: [Vec<Round>; 2] = Default::default();
@@ -288,6 +319,14 @@ impl Bench {
     }
 }
 
+/// MiB of this process in memory (proc(5), `VmRSS`).
+fn resident() -> Result<u64, String> {
+    let status = std::fs::read_to_string("/proc/self/status").map_err(say)?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().map_err(say)?;
+    Ok(kib / 1_024)
+}
+
 /// The shop and the relayers are others.
 fn payers() -> impl Iterator<Item = &'static TestAccount> {
     ACCOUNTS.iter().skip(4).take(5)
@@ -301,12 +340,12 @@ fn peer(rpc_url: &str) -> Result<Option<Process>, String> {
     }
     let [_, _, _, relayer, ..] = &ACCOUNTS;
     let mut node = Command::new("node");
-    node.current_dir(folder).args(["--input-type=module", "-e", SCRIPT, "--", rpc_url]);
+    node.current_dir(folder).args(["--input-type=module", "-e", SCRIPT, "--", "0", rpc_url]);
     node.arg(relayer.private_key.to_string()).arg("eip155:31337");
     Process::start(&mut node).map(Some)
 }
 
-pub async fn rows() -> Result<Vec<Row>, String> {
+pub async fn rows(settlements: usize) -> Result<Vec<Row>, String> {
     let mut bench = Bench::open().await?;
     let balance = async |bench: &Bench| bench.chain.balance_of(chain::token::ADDRESS, shop_address(), At::Latest).await;
     let verify = bench.compared("facilitator_verify", "verify").await?;
@@ -318,5 +357,9 @@ pub async fn rows() -> Result<Vec<Row>, String> {
     if balance(&bench).await.map_err(say)?.is_zero() {
         return Err("settling moved nothing".to_owned());
     }
-    Ok(vec![verify, settle])
+    let mut rows = vec![verify, settle];
+    if settlements > 0 {
+        rows.push(bench.grown(settlements).await?);
+    }
+    Ok(rows)
 }
