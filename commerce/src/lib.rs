@@ -19,4 +19,5 @@ pub mod checkout;
 mod read;
 pub mod signatures;
 pub mod store;
+pub mod tokenize;
 pub mod ucp;

@@ -207,9 +207,8 @@ impl Reader<'_> {
         if !self.peek().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'*') {
             return Err(self.wrong("a name in lower case"));
         }
-        let is_key = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-' | b'.' | b'*')
-        };
+        let is_key =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-' | b'.' | b'*');
         Ok(self.while_some(is_key).iter().copied().map(char::from).collect())
     }
 
@@ -253,8 +252,7 @@ impl Reader<'_> {
             Some(b'?') => self.flag(),
             Some(byte) if byte == b'-' || byte.is_ascii_digit() => self.integer(),
             Some(byte) if byte == b'*' || byte.is_ascii_alphabetic() => {
-                let is_token =
-                    |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
+                let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
                 Ok(Bare::Token(self.while_some(is_token).iter().copied().map(char::from).collect()))
             }
             _ => Err(self.wrong("an integer, a string, a token, bytes or a boolean")),
@@ -319,9 +317,37 @@ mod tests {
     #[test]
     fn what_is_no_dictionary_of_these_is_refused() {
         for text in [
-            "A=1", "1=a", "a=", "a=1,", "a=1 b=2", "a=1,,b=2", "a=1;", "a=1;B=2", "a=1;b=2;b=2", "a=1, a=2", "a=1.5",
-            "a=1234567890123456", "a=-", "a=\"x", "a=\"\\x\"", "a=\"\u{e9}\"", "a=\"\t\"", "a=:YQ:", "a=:YQ==", "a=:Y-==:",
-            "a=?2", "a=?", "a=(1", "a=(1\t2)", "a=(1,2)", "a=((1))", "a=@1", "a=%\"x\"", "a=(\"x\"\"y\")", "=1", ",a=1",
+            "A=1",
+            "1=a",
+            "a=",
+            "a=1,",
+            "a=1 b=2",
+            "a=1,,b=2",
+            "a=1;",
+            "a=1;B=2",
+            "a=1;b=2;b=2",
+            "a=1, a=2",
+            "a=1.5",
+            "a=1234567890123456",
+            "a=-",
+            "a=\"x",
+            "a=\"\\x\"",
+            "a=\"\u{e9}\"",
+            "a=\"\t\"",
+            "a=:YQ:",
+            "a=:YQ==",
+            "a=:Y-==:",
+            "a=?2",
+            "a=?",
+            "a=(1",
+            "a=(1\t2)",
+            "a=(1,2)",
+            "a=((1))",
+            "a=@1",
+            "a=%\"x\"",
+            "a=(\"x\"\"y\")",
+            "=1",
+            ",a=1",
             "a=:YR==:",
         ] {
             assert!(Dictionary::parse(text).is_err(), "{text}");
@@ -334,7 +360,10 @@ mod tests {
             ("a", vec!["?1"]),
             ("a;b", vec!["?1;b"]),
             ("a=1;  b=-2", vec!["1;b=-2"]),
-            ("a=(\"@method\"   \"x\";key=\"k\" );created=1;keyid=\"k\"", vec!["(\"@method\" \"x\";key=\"k\");created=1;keyid=\"k\""]),
+            (
+                "a=(\"@method\"   \"x\";key=\"k\" );created=1;keyid=\"k\"",
+                vec!["(\"@method\" \"x\";key=\"k\");created=1;keyid=\"k\""],
+            ),
             ("a=(), b=:YQ==:", vec!["()", ":YQ==:"]),
             ("a=tok/en:1;q=?0\t,\tb=\"\\\"\\\\\"", vec!["tok/en:1;q=?0", "\"\\\"\\\\\""]),
             ("", vec![]),

@@ -62,7 +62,9 @@ fn draft(case: &Value) -> Draft {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let request = &case["request"];
     Draft {
-        request: request.is_object().then(|| ["method", "scheme", "authority", "path"].map(|name| text(&request[name]))),
+        request: request
+            .is_object()
+            .then(|| ["method", "scheme", "authority", "path"].map(|name| text(&request[name]))),
         query: request["query"].as_str().map(str::to_owned),
         status: case["status"].as_u64().map_or(0, |status| status.try_into().unwrap()),
         fields: case["fields"].as_array().unwrap().iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
@@ -95,11 +97,13 @@ fn the_signatures_of_others_hold_and_nothing_near_them_does() {
                 continue;
             }
             let mut other = draft.clone();
-            other.fields[place].1 = if value.contains('"') { value.replace("signature", "signing") } else { format!("{value}0") };
+            other.fields[place].1 =
+                if value.contains('"') { value.replace("signature", "signing") } else { format!("{value}0") };
             assert!(other.verified(&profile, &keys, now).is_err(), "{name}: {field}");
         }
         let mut other = draft.clone();
-        other.request = other.request.map(|[_, scheme, authority, path]| ["PUT".into(), scheme, format!("a{authority}"), path]);
+        other.request =
+            other.request.map(|[_, scheme, authority, path]| ["PUT".into(), scheme, format!("a{authority}"), path]);
         other.status = 201;
         assert_eq!(other.verified(&profile, &keys, now).unwrap_err().code(), "signature_invalid", "{name}");
         let mut other = draft.clone();
@@ -196,7 +200,10 @@ fn what_ucp_wants_covered_is_covered_or_the_request_is_not_signed() {
     read.request = Some(["GET", "https", "shop.example", "/checkout-sessions/1"].map(str::to_owned));
     read.fields.retain(|(name, _)| name == "ucp-agent");
     read.body.clear();
-    assert_eq!(signed(read, &["@method", "@authority", "@path", "ucp-agent"], &keyid).code(&UCP_REQUEST, &keys()), "holds");
+    assert_eq!(
+        signed(read, &["@method", "@authority", "@path", "ucp-agent"], &keyid).code(&UCP_REQUEST, &keys()),
+        "holds"
+    );
     // A member of a header is not the header.
     let input = good.get("signature-input").replace("\"ucp-agent\"", "\"ucp-agent\";key=\"profile\"");
     let mut member = good.clone();
@@ -348,7 +355,8 @@ fn a_bots_signature_is_held_to_both_rules() {
 #[test]
 fn a_trusted_agent_signs_for_eight_minutes_with_a_nonce_and_its_key_is_ed25519_too() {
     let pair = Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap();
-    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "a1", "x": base64url::encode(pair.public_key().as_ref()) });
+    let jwk =
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": "a1", "x": base64url::encode(pair.public_key().as_ref()) });
     let keys = Keys::read([&jwk]);
     let sign = |without: &str, seconds: i64, alg: &str, tag: &str| {
         let all = [

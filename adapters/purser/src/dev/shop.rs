@@ -64,6 +64,7 @@ pub(crate) fn catalogue() -> ShopConfig {
         session_seconds: 3_600,
         kept_seconds: thirty_days(),
         sessions_max: two_thousand(),
+        signed_requests_only: false,
         sandbox_secret: None,
         links: BTreeMap::from([("terms_of_service".to_owned(), "https://shop.example/terms".to_owned())]),
     }
