@@ -9,7 +9,7 @@ use commerce::tokenize::{Detokenization, Tokenization, credential};
 use engine::error::EngineError;
 use engine::vault::{Detokenizing, Tokenizing};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::delegate::{REPLAYED, key, named_mandate};
 use crate::App;
@@ -60,7 +60,7 @@ const CAPTURE_KEY: HeaderName = HeaderName::from_static("purser-capture-key");
     request_body(content = crate::schema::commerce::Detokenize, description = "A token, and what it is bound to."),
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
     description = "The merchant of a token is handed the card, once (UCP, tokenization), where the operator configured that it may be: all that the token holds is committed first, and ends by the processor's notice or its settlement file, under `Purser-Payment-Id` and `Purser-Capture-Key`. The same again under the same key is the same card.",
-    responses((status = 200, body = serde_json::Map<String, Value>), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409), (status = 410), (status = 422), (status = 503)), security(("bearer" = []), ("dpop" = [])))]
+    responses((status = 200, body = serde_json::Map<String, serde_json::Value>), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409), (status = 410), (status = 422), (status = 503)), security(("bearer" = []), ("dpop" = [])))]
 pub(crate) async fn detokenize(
     State(app): State<App>,
     Actor(identity): Actor,

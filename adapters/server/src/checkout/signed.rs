@@ -8,20 +8,19 @@
 use axum::body::Body;
 use axum::response::Response;
 use commerce::signatures::{
-    Bare, Finding, Keys, Message, SIGNATURE, SIGNATURE_INPUT, Subject, UCP_REQUEST, Unsigned, Verified, content_digest,
-    is_signed, verify,
+    Bare, CONTENT_DIGEST, Finding, Keys, Message, SIGNATURE, SIGNATURE_INPUT, Subject, UCP_REQUEST, Unsigned, Verified,
+    content_digest, is_signed, verify,
 };
 use commerce::store::ANSWER_SECONDS;
 use engine::error::EngineError;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode};
 use mandates::json::Object;
 use serde_json::Value;
 
 use super::Doors;
 use crate::problem::Problem;
 
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 /// Longer than any checkout.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -103,7 +102,7 @@ pub(super) async fn sign(doors: &Doors, response: Response) -> Response {
         return Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).body(Body::empty()).unwrap_or_default();
     };
     if let Ok(digest) = HeaderValue::from_str(&content_digest(&body)) {
-        parts.headers.insert(CONTENT_DIGEST, digest);
+        parts.headers.insert(HeaderName::from_static(CONTENT_DIGEST), digest);
     }
     match signature(doors, &parts, &body).await {
         Ok(fields) => parts.headers.extend(fields),
@@ -122,7 +121,7 @@ async fn signature(doors: &Doors, parts: &http::response::Parts, body: &[u8]) ->
         ("created".to_owned(), Bare::Integer(doors.app.engine.clock.now().seconds())),
         ("keyid".to_owned(), Bare::Text(signer.public().key_id().as_str().to_owned())),
     ];
-    let covered = ["@status", CONTENT_DIGEST.as_str(), header::CONTENT_TYPE.as_str()];
+    let covered = ["@status", CONTENT_DIGEST, "content-type"];
     let unsigned = Unsigned::over(&message, "sig1", &covered, parameters).map_err(|finding| finding.to_string())?;
     let (input, signature) = signer.sign_message(unsigned).await.map_err(|error| error.to_string())?;
     let value = |text: &str| HeaderValue::from_str(text).map_err(|error| error.to_string());
