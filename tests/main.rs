@@ -20,6 +20,7 @@ mod attacks_on_sellers;
 mod books_are_exported;
 mod books_balance;
 mod callers_are_who_they_say;
+mod cards_are_handed_out;
 mod cards_are_left_in_a_vault;
 mod catalogues_list_what_is_sold;
 mod channels_are_carried;

@@ -6,6 +6,8 @@ mod cards;
 mod ends;
 mod one_budget;
 mod schemas;
+mod signed;
+mod tokens;
 
 use mandates::keys::{KeySet, LocalKey};
 use mandates::ucp::verify;

@@ -253,12 +253,15 @@ fn kind_of_vault(error: &VaultError) -> Kind {
         VaultError::Acp(refusal) if refusal.kind == commerce::acp::RefusalKind::Malformed => Kind::Invalid,
         VaultError::Acp(_)
         | VaultError::MandateMissing
+        | VaultError::BindingIdentityMissing
+        | VaultError::BindingMismatch { .. }
+        | VaultError::AllowanceMissing { .. }
         | VaultError::MerchantUnknown { .. }
         | VaultError::SessionMismatch { .. }
         | VaultError::CurrencyMismatch { .. }
         | VaultError::AmountExceedsAllowance { .. }
         | VaultError::RefundDeclined { .. } => Kind::Refused,
-        VaultError::NoticeUnsigned => Kind::Forbidden,
+        VaultError::NoticeUnsigned | VaultError::CardsNotReceived { .. } => Kind::Forbidden,
         VaultError::TokenUnknown => Kind::NotFound,
         VaultError::InFlight
         | VaultError::TokenUsed { .. }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use commerce::signatures::Unsigned as UnsignedMessage;
 use ledger::checkpoint::VerifierKey;
 use ledger::id::{Digest, Micros, SpendId, TenantId};
 use ledger::spend::Spend;
@@ -39,6 +40,8 @@ pub trait MandateSigner: Send + Sync {
     fn public(&self) -> &PublicKey;
     /// Signs and assembles. The signer sees the whole signing input, not a digest somebody else computed.
     async fn sign(&self, unsigned: Unsigned) -> Result<String, SignError>;
+    /// The same over an HTTP message: the values of `Signature-Input` and `Signature`.
+    async fn sign_message(&self, unsigned: UnsignedMessage) -> Result<(String, String), SignError>;
 }
 
 /// A wallet's key. It takes the spend and the typed intent, and signs only what agrees with the book.

@@ -1,5 +1,5 @@
 //! The vault: an agent leaves a card and an allowance, a merchant gets a token for it and redeems it once (ACP 2026-04-17,
-//! delegate payment; how a token is redeemed ACP leaves to the payment processor).
+//! delegate payment; how a token is redeemed ACP leaves to the payment processor). UCP's way in is [`tokenize`].
 //!
 //! A token is one more right to move money under the same book, so it goes the way of every other:
 //!
@@ -22,6 +22,7 @@ mod redeem;
 mod refund;
 mod sessions;
 mod settle;
+mod tokenize;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub use self::redeem::{Redeemed, Redemption, TokenView};
 pub use self::refund::Refunding;
 pub(crate) use self::sessions::Taken;
 pub use self::settle::Notice;
+pub use self::tokenize::{Detokenized, Detokenizing, Tokenizing};
 use crate::consent::fiat;
 use crate::error::EngineError;
 use crate::evidence::{Bundle, Rail};
@@ -64,6 +66,8 @@ pub struct AcpPayee {
     pub ids: Vec<String>,
     /// A principal of this service, maybe of another tenant: that of the merchant.
     pub redeemer: Option<(TenantId, PrincipalId)>,
+    /// Whether it has taken upon itself to be handed cards (UCP, `/detokenize`).
+    pub receives_cards: bool,
 }
 
 /// Keeps cards. What is sealed for one payment opens for that payment only.
@@ -142,6 +146,16 @@ pub enum VaultError {
     InFlight,
     #[error("metadata.mandate or an access token that names a mandate was expected, neither came")]
     MandateMissing,
+    #[error("binding.identity.access_token was expected to name the merchant that the token is for, nothing came")]
+    BindingIdentityMissing,
+    #[error("the token is bound to {expected}, {found} was named")]
+    BindingMismatch { expected: String, found: String },
+    #[error(
+        "an allowance, or a checkout of that merchant's shop here, was expected; {checkout} is none that costs something"
+    )]
+    AllowanceMissing { checkout: String },
+    #[error("a merchant that is handed cards was expected, {merchant} is not: it captures here")]
+    CardsNotReceived { merchant: String },
     #[error("a merchant of the payee registry was expected, {found} is none")]
     MerchantUnknown { found: String },
     #[error("a vault token of this merchant's was expected, there is none like it")]
@@ -172,6 +186,10 @@ impl VaultError {
             Self::Acp(refusal) => refusal.code,
             Self::InFlight => "idempotency_in_flight",
             Self::MandateMissing => "mandate_missing",
+            Self::BindingIdentityMissing => "binding_identity_missing",
+            Self::BindingMismatch { .. } => "binding_mismatch",
+            Self::AllowanceMissing { .. } => "allowance_missing",
+            Self::CardsNotReceived { .. } => "cards_not_received",
             Self::MerchantUnknown { .. } => "merchant_unknown",
             Self::TokenUnknown => "token_unknown",
             Self::SessionMismatch { .. } => "checkout_session_mismatch",

@@ -112,7 +112,7 @@ impl DevService {
         let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
         let roots = KeySet::new(provider).map_err(|error| say(&error))?;
         shop::furnish(&mut config, &home, &roots, &options.shop_roots)?;
-        shop::limit(&mut config, options.shop_sessions_max);
+        shop::limit(&mut config, options.shop_sessions_max, options.shop_signed_only);
         config.bearer = options.bearer.unwrap_or(config.bearer);
         config.limits = options.limits.unwrap_or(config.limits);
         let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| say(&error))?;
@@ -339,6 +339,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         shop_roots: Vec::new(),
         webhooks: Vec::new(),
         shop_sessions_max: None,
+        shop_signed_only: false,
         facilitate: None,
     };
     let mut service = match DevService::start(options).await {

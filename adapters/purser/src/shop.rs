@@ -98,7 +98,8 @@ pub(crate) fn setup(config: &Config) -> Result<Option<Setup>, String> {
     let reach = Reach { internal_hosts: BTreeSet::new(), ..config.reach() };
     let profiles = Arc::new(PublishedProfiles::new(Fetcher::new(reach)?));
     let secret = tenant.shop.as_ref().and_then(|shop| shop.sandbox_secret.clone());
-    Ok(Some(Setup { tenant: id, profiles, sandbox: secret.map(Sandbox::new) }))
+    let signed_only = tenant.shop.as_ref().is_some_and(|shop| shop.signed_requests_only);
+    Ok(Some(Setup { tenant: id, profiles, signed_only, sandbox: secret.map(Sandbox::new) }))
 }
 
 /// Profiles that are kept at once.

@@ -162,6 +162,8 @@ impl Settings {
         acp::redeem::void,
         acp::redeem::refund,
         acp::redeem::notice,
+        acp::tokenize::tokenize,
+        acp::tokenize::detokenize,
         checkout::acp::open,
         checkout::acp::show,
         checkout::acp::change,

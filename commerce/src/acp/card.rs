@@ -15,8 +15,11 @@ const DIGITS: std::ops::RangeInclusive<usize> = 12..=19;
 /// What an issuer must be shown. Sealed wherever it is kept, and wiped from memory with its owner.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
-    /// `fpan` or `network_token`.
+    /// `fpan`, `network_token` or `dpan`.
     pub number_type: String,
+    /// What UCP calls the credential that it came as; nothing of one that came by ACP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_type: Option<String>,
     /// Digits only.
     pub number: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,7 @@ impl Card {
         let owned = |name: &str| text(method, name).map(str::to_owned);
         let card = Self {
             number_type: owned("card_number_type").unwrap_or_default(),
+            credential_type: None,
             number: digits(text(method, "number").unwrap_or_default()),
             exp_month: owned("exp_month"),
             exp_year: owned("exp_year"),
@@ -83,7 +87,7 @@ impl Card {
     }
 
     /// Whether a card can be like that. Whether it has expired or is good its issuer says, when it is charged.
-    fn check(&self, written: &str) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, written: &str) -> Result<(), Refusal> {
         let is_plain = written.bytes().all(|byte| byte.is_ascii_digit() || byte == b' ' || byte == b'-');
         if !is_plain || !DIGITS.contains(&self.number.len()) || !passes_luhn(&self.number) {
             let message = "12 to 19 digits with the check digit of ISO/IEC 7812-1 were expected, another number came";
@@ -128,12 +132,12 @@ impl Card {
     }
 
     /// Whether a text has the number in it, however it is spaced.
-    pub(super) fn is_in(&self, other: &str) -> bool {
+    pub(crate) fn is_in(&self, other: &str) -> bool {
         digits(other).contains(&self.number)
     }
 }
 
-fn digits(text: &str) -> String {
+pub(crate) fn digits(text: &str) -> String {
     text.chars().filter(char::is_ascii_digit).collect()
 }
 

@@ -9,14 +9,16 @@ mod allowance;
 mod card;
 mod refusal;
 mod request;
-mod shape;
+pub(crate) mod shape;
 #[cfg(test)]
 mod tests;
 
 pub use self::allowance::Allowance;
+pub(crate) use self::card::digits;
 pub use self::card::{Card, CardFace};
 pub use self::refusal::{Refusal, RefusalKind, wire};
 pub use self::request::DelegateRequest;
+pub(crate) use self::request::check_apart;
 pub use crate::read::is_moment;
 
 /// The one version that is spoken.

@@ -102,7 +102,7 @@ impl DelegateRequest {
             let message = "a risk that is not blocked was expected, `blocked` came".to_owned();
             return Err(Refusal::unacceptable("risk_blocked", &format!("$.risk_signals[{place}].action"), message));
         }
-        check_apart(request, &card)?;
+        check_apart(request, &card, "$.payment_method.number")?;
         let metadata = request.get("metadata").and_then(Value::as_object).into_iter().flatten();
         let metadata = metadata.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
         // Its sentence would repeat the number that no double is.
@@ -113,6 +113,11 @@ impl DelegateRequest {
         let canonical = Zeroizing::new(canonical);
         let face = card.face(text(method, "display_card_funding_type").unwrap_or_default());
         Ok(Self { card, face, allowance, billing_address: address, metadata: metadata.collect(), canonical })
+    }
+
+    /// What another protocol's request comes to, which goes by its own canonical text.
+    pub(crate) fn of(card: Card, face: CardFace, allowance: Allowance, canonical: Zeroizing<String>) -> Self {
+        Self { card, face, allowance, billing_address: None, metadata: BTreeMap::new(), canonical }
     }
 
     /// Refuses a text that comes beside the request, will be given back, and has the card's number in it.
@@ -135,13 +140,13 @@ fn member<'a>(request: &'a Object, name: &str, members: &[Member]) -> Result<&'a
 }
 
 /// The number stands where it belongs and nowhere else: everything else may be shown, kept and given back.
-fn check_apart(request: &Object, card: &Card) -> Result<(), Refusal> {
+pub(crate) fn check_apart(request: &Object, card: &Card, at: &str) -> Result<(), Refusal> {
     let mut left: Vec<(String, &Value)> = Vec::new();
     left.extend(request.iter().map(|(name, value)| (format!("$.{name}"), value)));
     while let Some((path, value)) = left.pop() {
         match value {
-            Value::String(text) if path != "$.payment_method.number" && card.is_in(text) => {
-                let message = format!("the card's number was expected in payment_method.number alone, {path} has it");
+            Value::String(text) if path != at && card.is_in(text) => {
+                let message = format!("the card's number was expected at {at} alone, {path} has it");
                 return Err(Refusal::unacceptable("card_number_misplaced", &path, message));
             }
             Value::Object(object) => {

@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 
 /// What a member may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Text,
     /// At most so many characters.
     TextTo(usize),
@@ -33,15 +33,27 @@ pub(super) enum Shape {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
+pub(crate) enum Need {
     Required,
     Optional,
 }
 
-pub(super) type Member = (&'static str, Shape, Need);
+pub(crate) type Member = (&'static str, Shape, Need);
 
 /// The object, where it has all that it needs and nothing that the schema does not name.
-pub(super) fn closed<'a>(value: &'a Value, path: &str, members: &[Member]) -> Result<&'a Object, Refusal> {
+pub(crate) fn closed<'a>(value: &'a Value, path: &str, members: &[Member]) -> Result<&'a Object, Refusal> {
+    let object = open(value, path, members)?;
+    match object.keys().find(|name| !members.iter().any(|(known, ..)| known == name)) {
+        None => Ok(object),
+        Some(name) => {
+            let message = format!("only members of the schema were expected, `{}` came", super::refusal::shown(name));
+            Err(Refusal::malformed("invalid_request", Some(path), message))
+        }
+    }
+}
+
+/// The same of a schema that lets others add members.
+pub(crate) fn open<'a>(value: &'a Value, path: &str, members: &[Member]) -> Result<&'a Object, Refusal> {
     let Value::Object(object) = value else {
         return Err(wrong(path, "an object", kind(value)));
     };
@@ -55,13 +67,7 @@ pub(super) fn closed<'a>(value: &'a Value, path: &str, members: &[Member]) -> Re
             None => {}
         }
     }
-    match object.keys().find(|name| !members.iter().any(|(known, ..)| known == name)) {
-        None => Ok(object),
-        Some(name) => {
-            let message = format!("only members of the schema were expected, `{}` came", super::refusal::shown(name));
-            Err(Refusal::malformed("invalid_request", Some(path), message))
-        }
-    }
+    Ok(object)
 }
 
 fn fits(value: &Value, path: &str, shape: Shape) -> Result<(), Refusal> {
@@ -124,7 +130,7 @@ fn is_whole(number: &Number) -> bool {
 
 /// A number without a fraction, however it is written: JSON Schema calls `2000.0` an integer. Nothing where none of ours
 /// holds it.
-pub(super) fn whole(number: &Number) -> Option<i64> {
+pub(crate) fn whole(number: &Number) -> Option<i64> {
     let text = number.to_string();
     let decimal = Decimal::from_str_exact(&text).ok().or_else(|| Decimal::from_scientific(&text).ok())?;
     if !decimal.is_integer() {
@@ -133,7 +139,7 @@ pub(super) fn whole(number: &Number) -> Option<i64> {
     i64::from_str(&decimal.normalize().to_string()).ok()
 }
 
-pub(super) fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
     object.get(name).and_then(Value::as_str)
 }
 

@@ -23,3 +23,6 @@ pub const CAPABILITIES: [(&str, Option<&str>, &str, &str); 4] = [
 
 /// The handler of payment mandates that are closed for this merchant.
 pub const AP2_HANDLER: &str = "dev.purser.ap2_mandate";
+
+/// The handler of tokens for cards that are left in a vault (`/tokenize`).
+pub const CARD_HANDLER: &str = "dev.purser.tokenized_card";

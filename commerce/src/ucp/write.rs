@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::negotiate::Active;
-use super::{AP2, AP2_HANDLER, CAPABILITIES, DISCOUNT, FULFILMENT, VERSION};
+use super::{AP2, AP2_HANDLER, CAPABILITIES, CARD_HANDLER, DISCOUNT, FULFILMENT, VERSION};
+use crate::acp_checkout::CARD_HANDLER_ID;
 use crate::checkout::price::line_amount;
 use crate::checkout::{Line, Session, Shop, Status, Totals};
 
@@ -34,10 +35,19 @@ pub fn head(shop: &Shop, active: &Active) -> Value {
 
 fn handlers(shop: &Shop, has_ap2: bool) -> Value {
     if !has_ap2 {
-        return json!({});
+        return card_handler(shop).into_iter().collect::<Object>().into();
     }
     json!({ AP2_HANDLER: [{ "id": "ap2", "version": VERSION, "available_instruments": [{ "type": "ap2_mandate" }],
         "config": { "merchant_id": shop.merchant.id } }] })
+}
+
+/// Tokens of a vault: what `/tokenize` is asked for, and under which name of the shop's (`tokenization.md`).
+fn card_handler(shop: &Shop) -> Option<(String, Value)> {
+    let cards = shop.cards.as_ref()?;
+    let handler = json!([{ "id": CARD_HANDLER_ID, "version": VERSION, "spec": format!("{}/docs", cards.psp),
+        "schema": format!("{}/openapi.json", cards.psp), "available_instruments": [{ "type": "card" }],
+        "config": { "merchant_id": cards.merchant_id, "tokenize_url": format!("{}/tokenize", cards.psp) } }]);
+    Some((CARD_HANDLER.to_owned(), handler))
 }
 
 /// Without `ap2`: what the merchant signs. `merchant` is AP2's own member, by which a mandate knows who is paid.
@@ -163,6 +173,10 @@ pub fn profile(shop: &Shop, keys: &KeySet) -> Value {
             ((*name).to_owned(), json!([entry]))
         })
         .collect();
+    let mut payment_handlers = handlers(shop, true);
+    if let (Value::Object(all), Some((name, handler))) = (&mut payment_handlers, card_handler(shop)) {
+        all.insert(name, handler);
+    }
     let jwks = keys.to_jwks().remove("keys").unwrap_or_default();
     json!({
         "ucp": {
@@ -171,7 +185,7 @@ pub fn profile(shop: &Shop, keys: &KeySet) -> Value {
                 "spec": format!("{site}/{VERSION}/specification/overview"),
                 "schema": format!("{site}/{VERSION}/services/shopping/rest.openapi.json") }] },
             "capabilities": capabilities,
-            "payment_handlers": handlers(shop, true),
+            "payment_handlers": payment_handlers,
         },
         "signing_keys": jwks.clone(),
         "keys": jwks,

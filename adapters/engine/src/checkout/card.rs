@@ -2,6 +2,8 @@
 //! session, its total and nothing else. The order's name is the key, so whoever comes with the same again goes on.
 
 use commerce::acp_checkout::CARD_HANDLER_ID;
+use commerce::checkout::Status;
+use ledger::id::{PrincipalId, TenantId};
 use ledger::money::Amount;
 
 use super::Shopping;
@@ -18,6 +20,22 @@ impl Shopping<'_> {
 }
 
 impl Engine {
+    /// What an open checkout of a merchant's shop comes to, in minor units, and its currency.
+    pub(crate) async fn checkout_total(
+        &self,
+        shop: &TenantId,
+        merchant: &PrincipalId,
+        id: &str,
+    ) -> Result<Option<(u64, String)>, EngineError> {
+        let tenant = self.tenant(shop)?;
+        let is_its = tenant.shop.as_ref().is_some_and(|role| role.merchant == *merchant);
+        let Some(sessions) = self.sessions.get().filter(|_| is_its) else { return Ok(None) };
+        let Some(kept) = sessions.session(shop, id).await? else { return Ok(None) };
+        let session = Document::read(&kept.document)?.session.at(self.clock.now().seconds());
+        let is_open = session.status == Status::ReadyForPayment;
+        Ok(is_open.then(|| (session.totals.total, session.currency)))
+    }
+
     pub(super) async fn paid_by_card(
         &self,
         shopping: &Shopping<'_>,

@@ -146,6 +146,15 @@ impl Engine {
         Err(EngineError::StoreUnavailable("others change this checkout all the time; try again".into()))
     }
 
+    /// Whether a signer's nonce is used for the first time. It is remembered among the answers, for as long as those are
+    /// (`ANSWER_SECONDS`), by every process that shares the database.
+    pub async fn first_use(&self, tenant: &TenantId, signer: &str, nonce: &str) -> Result<bool, EngineError> {
+        let sessions = self.sessions.get().ok_or(EngineError::NotConfigured("place for checkouts"))?;
+        let key = Digest::of_parts("purser/signature-nonce/1", &[signer.as_bytes(), nonce.as_bytes()]);
+        let now = Answered { fingerprint: key, at: self.clock.now().seconds(), answer: Some((204, Vec::new())) };
+        Ok(sessions.write(tenant, None, Some(KeyWrite { key, from: None, now })).await? == Written::Done)
+    }
+
     /// Nothing where somebody else came first: then it is looked at again.
     async fn attempt(&self, shopping: &Shopping<'_>, operation: &Operation) -> Result<Option<Reply>, EngineError> {
         let mut from = None;

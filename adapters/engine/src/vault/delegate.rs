@@ -78,23 +78,34 @@ impl Engine {
         }
         let tenant = self.tenant(&identity.tenant)?;
         vault(&tenant)?;
-        // Opaque, and maybe longer than a key of ours.
-        let key: IdempotencyKey = Digest::of(delegation.key.as_bytes()).to_string().parse().map_err(|_| unmade())?;
-        let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &key);
-        let digest = tenant.secret.seal("purser/acp-request/1", delegation.request.expose_canonical());
+        let (key, spend) = purchase(&tenant, identity, delegation.key)?;
+        let digest = request_digest(&tenant, delegation.request.expose_canonical());
         let _in_hand = self.busy.take(spend).ok_or(VaultError::InFlight)?;
-        if let Some(known) = self.store.spend(&identity.tenant, spend).await? {
-            let bundle = self.bundle(identity, &known).await?;
-            if bundle.request != digest {
-                let (first, found) = (bundle.request, digest);
-                return Err(EngineError::Book(Rejection::IdempotencyKeyReused { first, found }));
-            }
-            return Ok(said(&tenant, spend, allowed(&bundle)?, true));
+        let canonical = delegation.request.expose_canonical();
+        if let Some(known) = self.known_token(identity, &tenant, spend, canonical).await? {
+            return Ok(known);
         }
         self.check_quota(identity, &tenant.limits).await?;
         let held = self.hold_allowance(identity, &tenant, delegation, spend, &key, digest).await;
         let bundle = held.inspect_err(|error| self.count_refusal(identity, &tenant.limits, error))?;
         Ok(said(&tenant, spend, allowed(&bundle)?, false))
+    }
+
+    /// What was given for the purchase, if that is the same request.
+    pub(super) async fn known_token(
+        &self,
+        identity: &Identity,
+        tenant: &Tenant,
+        spend: SpendId,
+        canonical: &[u8],
+    ) -> Result<Option<Delegated>, EngineError> {
+        let Some(known) = self.store.spend(&identity.tenant, spend).await? else { return Ok(None) };
+        let bundle = self.bundle(identity, &known).await?;
+        let (first, found) = (bundle.request, request_digest(tenant, canonical));
+        if first != found {
+            return Err(EngineError::Book(Rejection::IdempotencyKeyReused { first, found }));
+        }
+        Ok(Some(said(tenant, spend, allowed(&bundle)?, true)))
     }
 
     async fn hold_allowance(
@@ -235,6 +246,21 @@ impl Engine {
             policy: None,
         })
     }
+}
+
+/// The key of a purchase, and its name. A key is opaque, and maybe longer than one of ours.
+pub(super) fn purchase(
+    tenant: &Tenant,
+    identity: &Identity,
+    key: &str,
+) -> Result<(IdempotencyKey, SpendId), EngineError> {
+    let key: IdempotencyKey = Digest::of(key.as_bytes()).to_string().parse().map_err(|_| unmade())?;
+    let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &key);
+    Ok((key, spend))
+}
+
+fn request_digest(tenant: &Tenant, canonical: &[u8]) -> Digest {
+    tenant.secret.seal("purser/acp-request/1", canonical)
 }
 
 /// Which mandate the allowance is to be within.

@@ -18,6 +18,7 @@ use crate::{Engine, Identity};
 /// Attempts at one token, the refused ones among them: a card is not tried out here.
 const ATTEMPTS_MAX: usize = 8;
 const REDEMPTION_TYPE: &str = "purser.redemption/1";
+pub(super) const RELEASE_TYPE: &str = "purser.card-release/1";
 
 /// What a merchant asks for.
 #[derive(Clone, Debug)]
@@ -35,9 +36,11 @@ pub struct Redemption<'a> {
 /// The same as it is written down before anybody is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptRedemption {
-    r#type: String,
+    pub(super) r#type: String,
     payment: SpendId,
     merchant: String,
+    /// All that the token holds, where its card was handed out.
+    #[serde(alias = "released")]
     pub amount: Amount,
     pub currency: String,
     key: Digest,
@@ -59,7 +62,7 @@ pub struct TokenView {
 }
 
 /// Where an attempt stands, as the records have it.
-enum Standing {
+pub(super) enum Standing {
     New { before: usize },
     UnderWay,
     Answered(Digest),
@@ -109,11 +112,9 @@ impl Engine {
                 return Ok(Redeemed { view: view(&found)?, answer, is_replay: true });
             }
             Standing::UnderWay => return self.ask_again(found, attempt, &kept).await,
-            Standing::New { before } if before >= ATTEMPTS_MAX => {
-                return Err(VaultError::AttemptsExhausted { limit: ATTEMPTS_MAX }.into());
-            }
-            Standing::New { .. } => {
-                check_state(&found, redemption)?;
+            Standing::New { before } => {
+                let asked = || format!("{} {}", redemption.amount, redemption.currency);
+                check_open(&found, before, asked)?;
                 // Before it is written down: an attempt whose person was erased could be asked of nobody, and hold for ever.
                 let card = self.open_card(&found).await?;
                 let cart = session(&found)?;
@@ -133,6 +134,9 @@ impl Engine {
         attempt: Attempt,
         kept: &KeptRedemption,
     ) -> Result<Redeemed, EngineError> {
+        if kept.is_release() {
+            return self.doubt_capture(found).await;
+        }
         match self.open_card(&found).await {
             Ok(card) => self.ask(found, attempt, kept, &card).await,
             Err(EngineError::Erased { .. }) => {
@@ -207,7 +211,7 @@ impl Engine {
         Ok(Redeemed { view: view(&found)?, answer, is_replay: false })
     }
 
-    async fn open_card(&self, found: &Found) -> Result<SealedCard, EngineError> {
+    pub(super) async fn open_card(&self, found: &Found) -> Result<SealedCard, EngineError> {
         let digest = found.allowed()?.sealed;
         let document = self.store.document(&found.identity.tenant, digest).await?;
         let document = document.ok_or(EngineError::Erased { what: "the sealed card", digest })?;
@@ -270,22 +274,23 @@ fn check(allowed: &Allowed, redemption: &Redemption<'_>) -> Result<(), EngineErr
 }
 
 /// The book says the same; this says it in the words of whoever holds a token.
-fn check_state(found: &Found, redemption: &Redemption<'_>) -> Result<(), EngineError> {
+pub(super) fn check_open(found: &Found, before: usize, asked: impl Fn() -> String) -> Result<(), EngineError> {
     match found.spend.state {
+        _ if before >= ATTEMPTS_MAX => Err(VaultError::AttemptsExhausted { limit: ATTEMPTS_MAX }.into()),
         SpendState::Held => Ok(()),
         SpendState::Voided | SpendState::Expired => {
             Err(VaultError::TokenState { expected: "held", found: found.spend.state.to_string() }.into())
         }
         _ => {
             let first = format!("an attempt that is {}", found.spend.state);
-            let found = format!("{} {} under another key", redemption.amount, redemption.currency);
+            let found = format!("{} under another key", asked());
             Err(VaultError::TokenUsed { first, found }.into())
         }
     }
 }
 
 /// A merchant's checkout session, whichever token pays it.
-fn session(found: &Found) -> Result<Digest, EngineError> {
+pub(super) fn session(found: &Found) -> Result<Digest, EngineError> {
     Ok(super::sessions::cart(&found.spend.payee, &found.allowed()?.allowance.checkout_session_id))
 }
 
@@ -297,7 +302,7 @@ fn agrees(answer: &ProcessorAnswer, kept: &KeptRedemption) -> bool {
 }
 
 /// One attempt is under way at a time, so what comes after its record and before the next one's is about it.
-fn standing<'a>(records: impl Iterator<Item = &'a Effects>, attempt: Digest) -> Standing {
+pub(super) fn standing<'a>(records: impl Iterator<Item = &'a Effects>, attempt: Digest) -> Standing {
     let (mut standing, mut before) = (None, 0_usize);
     for record in records {
         match (record.operation, &record.fact) {

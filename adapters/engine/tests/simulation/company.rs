@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
+use commerce::signatures::Unsigned as UnsignedMessage;
 use engine::Engine;
 use engine::carriers::{Carrier, Carriers};
 use engine::facilitate::Repeater;
@@ -89,6 +90,11 @@ impl MandateSigner for Es256 {
     async fn sign(&self, unsigned: Unsigned) -> Result<String, SignError> {
         let signature: p256::ecdsa::Signature = self.key.sign(unsigned.signing_input());
         Ok(unsigned.finish(signature.to_bytes().into()))
+    }
+
+    async fn sign_message(&self, unsigned: UnsignedMessage) -> Result<(String, String), SignError> {
+        let signature: p256::ecdsa::Signature = self.key.sign(unsigned.base());
+        Ok(unsigned.finish(&signature.to_bytes()))
     }
 }
 

@@ -29,5 +29,5 @@ pub(super) fn acp(config: &PayeeConfig) -> Result<AcpPayee, AssemblyError> {
     let named = acp.redeemed_by.split_once(':').and_then(|(of, name)| Some((of.parse().ok()?, name.parse().ok()?)));
     let redeemer = named.ok_or_else(|| value("payees.acp.redeemed_by", "tenant:principal", &acp.redeemed_by))?;
     let ids = if acp.ids.is_empty() { vec![config.merchant_id.clone()] } else { acp.ids.clone() };
-    Ok(AcpPayee { ids, redeemer: Some(redeemer) })
+    Ok(AcpPayee { ids, redeemer: Some(redeemer), receives_cards: acp.receives_cards })
 }

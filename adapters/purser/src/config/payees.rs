@@ -34,6 +34,10 @@ pub struct AcpConfig {
     pub ids: Vec<String>,
     /// The merchant that redeems its tokens, as `tenant:principal` of this service.
     pub redeemed_by: String,
+    /// Whether that merchant is handed the cards themselves (UCP, `/detokenize`). Whoever says so answers for what the
+    /// merchant does with them (PCI DSS).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub receives_cards: bool,
 }
 
 /// That agents of this tenant may leave cards here, and who charges them.

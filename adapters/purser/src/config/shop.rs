@@ -27,6 +27,9 @@ pub struct ShopConfig {
     /// How many that were not bought one caller (ACP) or one address (UCP) may have lying here.
     #[serde(default = "two_thousand")]
     pub sessions_max: u64,
+    /// Whether platforms that speak UCP must sign what they ask (RFC 9421) with a key of their profile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed_requests_only: bool,
     /// `terms_of_service`, `privacy_policy`, `refund_policy`, …: addresses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, String>,

@@ -32,6 +32,8 @@ pub struct DevOptions {
     pub webhooks: Vec<WebhookConfig>,
     /// How many unbought checkouts a caller or an address may have; as many as in any shop where nothing is said.
     pub shop_sessions_max: Option<u64>,
+    /// Whether the shop takes signed requests alone, where UCP is spoken.
+    pub shop_signed_only: bool,
     /// How payments are carried.
     pub facilitate: Option<FacilitateConfig>,
 }

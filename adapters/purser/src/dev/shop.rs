@@ -64,6 +64,7 @@ pub(crate) fn catalogue() -> ShopConfig {
         session_seconds: 3_600,
         kept_seconds: thirty_days(),
         sessions_max: two_thousand(),
+        signed_requests_only: false,
         sandbox_secret: None,
         links: BTreeMap::from([("terms_of_service".to_owned(), "https://shop.example/terms".to_owned())]),
     }
@@ -86,9 +87,10 @@ pub(super) fn furnish(config: &mut Config, home: &Home, roots: &KeySet, others: 
 }
 
 /// How many checkouts one caller or address may have in it.
-pub(super) fn limit(config: &mut Config, sessions_max: Option<u64>) {
+pub(super) fn limit(config: &mut Config, sessions_max: Option<u64>, signed_only: bool) {
     for shop in config.tenants.iter_mut().filter_map(|tenant| tenant.shop.as_mut()) {
         shop.sessions_max = sessions_max.unwrap_or(shop.sessions_max);
+        shop.signed_requests_only = signed_only;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use commerce::signatures::Unsigned as UnsignedMessage;
 use engine::ports::{MandateSigner, SignError, WalletSigner};
 use ledger::spend::{ESCROW_CALL, PERMIT2, Spend, SpendState};
 use mandates::jws::Unsigned;
@@ -25,6 +26,11 @@ impl MandateSigner for LocalSigner {
     async fn sign(&self, unsigned: Unsigned) -> Result<String, SignError> {
         let signature = self.0.sign(unsigned.signing_input()).map_err(|error| SignError::Refused(error.to_string()))?;
         Ok(unsigned.finish(signature))
+    }
+
+    async fn sign_message(&self, unsigned: UnsignedMessage) -> Result<(String, String), SignError> {
+        let signature = self.0.sign(unsigned.base()).map_err(|error| SignError::Refused(error.to_string()))?;
+        Ok(unsigned.finish(&signature))
     }
 }
 

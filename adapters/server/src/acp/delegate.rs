@@ -7,6 +7,7 @@ use commerce::acp::{DelegateRequest, is_moment, negotiate};
 use engine::error::EngineError;
 use engine::vault::{Delegated, Delegation, VaultError};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use ledger::id::BudgetId;
 use serde_json::json;
 
 use super::error::within_protocol;
@@ -44,10 +45,7 @@ pub(crate) async fn delegate(
     if !is_json {
         return Err(Problem::invalid("Content-Type", "Content-Type: application/json was expected, another one came"));
     }
-    let bearer = only(&headers, header::AUTHORIZATION.as_str()).ok().flatten();
-    let named =
-        bearer.and_then(|value| value.split_once(' ')).and_then(|(_, token)| identity::token::named_mandate(token));
-    let mandate = named.and_then(|id| id.parse().ok());
+    let mandate = named_mandate(&headers);
     let body = zeroize::Zeroizing::new(bytes(request, &app).await?.to_vec());
     let refused = |error: EngineError| within_protocol(error.into());
     let read = DelegateRequest::read(&body).map_err(|refusal| refused(VaultError::from(refusal).into()))?;
@@ -55,6 +53,13 @@ pub(crate) async fn delegate(
     let delegation = Delegation { request: &read, key: &key, mandate };
     let delegated = app.engine.delegate_payment(&identity, &delegation).await.map_err(refused)?;
     Ok(said(&delegated, headers.get(KEY)))
+}
+
+/// The mandate that the caller's access token names.
+pub(super) fn named_mandate(headers: &HeaderMap) -> Option<BudgetId> {
+    let bearer = only(headers, header::AUTHORIZATION.as_str()).ok().flatten();
+    let (_, token) = bearer?.split_once(' ')?;
+    identity::token::named_mandate(token)?.parse().ok()
 }
 
 fn said(delegated: &Delegated, key: Option<&HeaderValue>) -> Response {

@@ -1,10 +1,11 @@
 //! ACP, from the side of a payment processor whose vault agents leave cards in: `POST /agentic_commerce/delegate_payment` as
 //! the protocol has it, and beside it what the protocol leaves to the processor: how a merchant looks at a token, redeems it
-//! and gives it up.
+//! and gives it up; and the same vault as UCP has one.
 
 pub(crate) mod delegate;
 mod error;
 pub(crate) mod redeem;
+pub(crate) mod tokenize;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::post;
@@ -27,6 +28,8 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/v1/vault/void", post(redeem::void))
         .route("/v1/vault/refund", post(redeem::refund))
         .route("/v1/vault/notices/{tenant}", post(redeem::notice))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
         .with_state(app)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(error::unlogged))

@@ -6,6 +6,7 @@
 
 pub(crate) mod acp;
 pub mod sandbox;
+mod signed;
 pub(crate) mod ucp;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use engine::checkout::{Key, Reply};
+use engine::error::EngineError;
+use engine::ports::MandateSigner;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ledger::id::{Digest, TenantId};
@@ -37,6 +40,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 pub struct Setup {
     pub tenant: TenantId,
     pub profiles: Arc<dyn Profiles>,
+    /// Whether UCP's platforms must sign what they ask (RFC 9421).
+    pub signed_only: bool,
     /// In a dev service only.
     pub sandbox: Option<sandbox::Sandbox>,
 }
@@ -84,11 +89,18 @@ pub fn routes(app: App, setup: Setup) -> Router {
 impl Doors {
     fn shop(&self) -> Result<(commerce::checkout::Shop, mandates::keys::KeySet), Problem> {
         let tenant = self.app.engine.tenant(&self.setup.tenant)?;
-        let role = tenant.shop.as_ref().ok_or(engine::error::EngineError::NotConfigured("shop"))?;
+        let role = tenant.shop.as_ref().ok_or(EngineError::NotConfigured("shop"))?;
+        let keys = mandates::keys::KeySet::new([self.signer()?.public().clone()]);
+        Ok((role.shop.clone(), keys.map_err(EngineError::from)?))
+    }
+
+    /// What the shop signs with.
+    fn signer(&self) -> Result<Arc<dyn MandateSigner>, Problem> {
+        let tenant = self.app.engine.tenant(&self.setup.tenant)?;
+        let role = tenant.shop.as_ref().ok_or(EngineError::NotConfigured("shop"))?;
         let merchant = tenant.merchants.get(&role.merchant);
-        let merchant = merchant.ok_or(engine::error::EngineError::NotConfigured("merchant of the shop"))?;
-        let keys = mandates::keys::KeySet::new([merchant.signer.public().clone()]);
-        Ok((role.shop.clone(), keys.map_err(engine::error::EngineError::from)?))
+        let merchant = merchant.ok_or(EngineError::NotConfigured("merchant of the shop"))?;
+        Ok(merchant.signer.clone())
     }
 }
 

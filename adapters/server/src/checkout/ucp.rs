@@ -1,11 +1,13 @@
 //! The REST binding of UCP 2026-04-08: `/checkout-sessions…` and `/.well-known/ucp`.
 //!
 //! A platform says who it is by the address of its profile (`UCP-Agent`). The profile is read when a checkout is opened,
-//! and what was negotiated then holds for that checkout.
+//! and what was negotiated then holds for that checkout. A request that is signed (RFC 9421) is so by a key of the profile;
+//! that a checkout is completed is answered signed.
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use commerce::checkout::{Protocol, Refusal};
+use commerce::signatures::{Dictionary, Finding, Member};
 use commerce::ucp::negotiate::{Active, negotiate};
 use commerce::ucp::{read, write};
 use engine::checkout::{Call, Operation, Presented, Reply};
@@ -13,6 +15,7 @@ use http::request::Parts;
 use ledger::id::Digest;
 use mandates::json::Object;
 
+use super::signed::{self, Unproven};
 use super::{Doors, IDEMPOTENCY_KEY, NoProfile, address, answer, key, name, published, said};
 use crate::call::{bytes, only, parse_object};
 use crate::problem::{Problem, shown};
@@ -26,9 +29,11 @@ fn of_problem(problem: &Problem) -> Reply {
 }
 
 /// The member `profile` of `UCP-Agent`, a dictionary of structured fields (RFC 9651).
-pub fn profile_url(header: &str) -> Option<&str> {
-    let members = header.split([';', ',']).map(str::trim);
-    members.filter_map(|member| member.strip_prefix("profile=")).next()?.strip_prefix('"')?.strip_suffix('"')
+pub fn profile_url(header: &str) -> Option<String> {
+    match Dictionary::parse(header).ok()?.get("profile")? {
+        Member::Item(item) => item.text().map(str::to_owned),
+        Member::List(_) => None,
+    }
 }
 
 struct Received {
@@ -42,7 +47,7 @@ async fn received(doors: &Doors, request: Request) -> Result<Received, (Parts, R
     let (parts, body) = request.into_parts();
     let turned_away = |reply: Reply| (parts.clone(), reply);
     let agent = only(&parts, "ucp-agent").ok().flatten().and_then(|bytes| std::str::from_utf8(bytes).ok());
-    let Some(profile) = agent.and_then(profile_url).map(str::to_owned) else {
+    let Some(profile) = agent.and_then(profile_url) else {
         let message = "UCP-Agent: profile=\"https://…\" was expected, none that can be read came";
         return Err(turned_away(error(400, "invalid_profile_url", message, "")));
     };
@@ -54,11 +59,12 @@ async fn received(doors: &Doors, request: Request) -> Result<Received, (Parts, R
         true => None,
         false => Some(parse_object(&body).map_err(|problem| turned_away(of_problem(&problem)))?),
     };
+    let owner = proven(doors, &parts, &body, &profile).await.map_err(turned_away)?;
     let is_write = parts.method != http::Method::GET;
     let call = Call {
         tenant: doors.setup.tenant.clone(),
         protocol: Protocol::Ucp,
-        owner: format!("ucp:{profile}"),
+        owner,
         opener: address(&parts),
         // The bytes as they came: UCP compares those.
         key: named.filter(|_| is_write).map(|text| key(&parts, text, Digest::of(&body))),
@@ -66,12 +72,41 @@ async fn received(doors: &Doors, request: Request) -> Result<Received, (Parts, R
     Ok(Received { parts, call, profile, body: object })
 }
 
-/// What this shop and that platform can do together.
-async fn negotiated(doors: &Doors, profile: &str) -> Result<Active, Reply> {
-    let found = doors.setup.profiles.profile(profile).await.map_err(|failed| match failed {
+async fn fetched(doors: &Doors, profile: &str) -> Result<Object, Reply> {
+    doors.setup.profiles.profile(profile).await.map_err(|failed| match failed {
         NoProfile::Url(why) => error(400, "invalid_profile_url", &shown(&why), ""),
         NoProfile::Unreachable(why) => error(424, "profile_unreachable", &shown(&why), ""),
-    })?;
+    })
+}
+
+/// Whose checkouts this request is about: those of whoever proved to publish the profile, or of anybody who names it.
+async fn proven(doors: &Doors, parts: &Parts, body: &[u8], profile: &str) -> Result<String, Reply> {
+    let found = |finding: &Finding| {
+        let (code, status) = finding.ucp();
+        let said = if code == finding.code() { String::new() } else { format!("{}: ", finding.code()) };
+        error(status, code, &shown(&format!("{said}{finding}")), "")
+    };
+    if !signed::claims(doors, parts) {
+        if doors.setup.signed_only {
+            let (expected, came) = ("the headers Signature and Signature-Input (RFC 9421)", "none came");
+            return Err(found(&Finding::Missing { expected: expected.to_owned(), found: came.to_owned() }));
+        }
+        return Ok(format!("ucp:{profile}"));
+    }
+    let published = fetched(doors, profile).await?;
+    match signed::prove(doors, parts, body, &published).await {
+        Ok(verified) => {
+            tracing::debug!(key = %verified.thumbprint, "a platform signed");
+            Ok(format!("ucp-signed:{profile}"))
+        }
+        Err(Unproven::Finding(finding)) => Err(found(&finding)),
+        Err(Unproven::Failed(problem)) => Err(of_problem(&problem)),
+    }
+}
+
+/// What this shop and that platform can do together.
+async fn negotiated(doors: &Doors, profile: &str) -> Result<Active, Reply> {
+    let found = fetched(doors, profile).await?;
     negotiate(&found).map_err(|unable| {
         let (code, status) = unable.code();
         error(status, code, &shown(&unable.to_string()), "")
@@ -151,7 +186,8 @@ pub async fn complete(State(doors): State<Doors>, Path(id): Path<String>, reques
         let read::Completion { handler, token, checkout_mandate } = completion;
         Operation::Complete { id, presented: Presented { handler, token, checkout_mandate } }
     });
-    serve(&doors, received, operation).await
+    let response = serve(&doors, received, operation).await;
+    if response.status() == http::StatusCode::OK { signed::sign(&doors, response).await } else { response }
 }
 
 #[utoipa::path(get, path = "/.well-known/ucp", tag = "shop", description = "The shop's profile, with the keys that it signs with.",
@@ -176,10 +212,12 @@ mod tests {
             ("profile=https://agent.example", None),
             ("profile=\"https://agent.example", None),
             ("xprofile=\"https://agent.example\"", None),
+            ("x=\"a, profile=\", profile=1", None),
+            ("profile=\"https://a.example\", profile=\"https://b.example\"", None),
             ("profile=\"https://agent.example/profile.json\"", Some(url)),
             ("name=\"x\", profile=\"https://agent.example/profile.json\"; version=\"2026-04-08\"", Some(url)),
         ] {
-            assert_eq!(profile_url(header), expected, "{header}");
+            assert_eq!(profile_url(header).as_deref(), expected, "{header}");
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) const VAULT: &[(&str, &str, &str)] = &[
     ),
     (
         "card_number_misplaced",
-        "The card's number stands outside of payment_method.number.",
+        "The card's number stands outside of payment_method.number or credential.number.",
         "Leave it out there: everything else may be shown, kept and given back.",
     ),
     ("risk_blocked", "A risk signal says that the payment is blocked.", "Do not pay with this card."),
@@ -39,6 +39,26 @@ pub(super) const VAULT: &[(&str, &str, &str)] = &[
         "merchant_unknown",
         "No payee on record goes by this merchant_id.",
         "The operator adds it under acp of a payee, with the merchant that redeems its tokens.",
+    ),
+    (
+        "binding_identity_missing",
+        "An agent leaves a card for a merchant, and the binding does not say for which.",
+        "Name it in binding.identity.access_token.",
+    ),
+    (
+        "binding_mismatch",
+        "The token is bound to another participant.",
+        "Name the merchant that the agent named, or leave binding.identity out.",
+    ),
+    (
+        "allowance_missing",
+        "Nothing says how much the merchant may take: no allowance came, and the checkout is none that this service's shop has.",
+        "Send allowance with max_amount and currency.",
+    ),
+    (
+        "cards_not_received",
+        "This merchant is handed no cards.",
+        "Capture at /v1/vault/capture, or let the operator set acp.receives_cards of the payee.",
     ),
     (
         "token_unknown",

@@ -55,6 +55,52 @@ pub struct AcpError {
     supported_versions: Option<Vec<String>>,
 }
 
+/// A card for a checkout.
+#[derive(ToSchema)]
+pub struct Tokenize {
+    /// `card`, `pan` or `network_token`, with what UCP's schemas have for it.
+    credential: Map<String, Value>,
+    binding: TokenBinding,
+    allowance: Option<Most>,
+    /// The mandate that it is within, where the caller's token names none.
+    mandate: Option<String>,
+}
+
+#[derive(ToSchema)]
+pub struct TokenBinding {
+    #[schema(min_length = 1, max_length = 256)]
+    checkout_id: String,
+    /// Whom the token is for.
+    identity: Option<BindingIdentity>,
+}
+
+#[derive(ToSchema)]
+pub struct BindingIdentity {
+    /// What the vault calls the merchant.
+    #[schema(min_length = 1, max_length = 256)]
+    access_token: String,
+}
+
+/// The most that the merchant may take.
+#[derive(ToSchema)]
+pub struct Most {
+    /// Minor units.
+    max_amount: i64,
+    #[schema(pattern = "^[A-Za-z]{3}$")]
+    currency: String,
+}
+
+#[derive(ToSchema)]
+pub struct Tokenized {
+    token: String,
+}
+
+#[derive(ToSchema)]
+pub struct Detokenize {
+    token: String,
+    binding: TokenBinding,
+}
+
 #[derive(ToSchema)]
 pub struct TokenOnly {
     token: String,

@@ -70,7 +70,7 @@ pub(super) async fn placed(sand: &Sand, checkout: &Value, parts: &Parts) {
 /// Where the platform's profile wants to be told.
 async fn webhook(sand: &Sand, parts: &Parts) -> Option<String> {
     let agent = std::str::from_utf8(only(parts, "ucp-agent").ok()??).ok()?;
-    let profile = sand.doors.setup.profiles.profile(ucp::profile_url(agent)?).await.ok()?;
+    let profile = sand.doors.setup.profiles.profile(&ucp::profile_url(agent)?).await.ok()?;
     let listed = profile.get("ucp")?.get("capabilities")?.as_array()?;
     let order = listed.iter().find(|one| one["name"] == "dev.ucp.shopping.order")?;
     Some(order["config"]["webhook_url"].as_str()?.to_owned())
