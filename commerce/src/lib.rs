@@ -7,12 +7,13 @@
 //! would not want to read in a log has a `Debug` or a `Display`.
 //!
 //! Read in this order: [`checkout`] (the session), [`acp_checkout`] and [`ucp`] (its two faces), [`store`] (the port); [`acp`]
-//! (the vault of a payment processor), then its modules.
+//! (the vault of a payment processor), then its modules; [`acp_buyer`] (the agent that buys from a shop of others).
 //!
 //! What it never does: no I/O, no clock, no random number, no HTTP, no SQL, no float, no decision about money. That a mandate
 //! is good is said by the crate `mandates`, that it is within its limits by the ledger.
 
 pub mod acp;
+pub mod acp_buyer;
 pub mod acp_checkout;
 pub mod checkout;
 mod read;
