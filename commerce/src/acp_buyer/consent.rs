@@ -32,7 +32,8 @@ pub fn minor(currency: &Currency, major: &str) -> Result<u64, Unmet> {
         let message = format!("{expected} was expected, {} came", shown_text(major));
         Unmet::new(UnmetCode::ConsentInvalid, message)
     };
-    let exponent = currency.exponent().ok_or_else(|| wrong(&format!("a currency of ISO 4217 instead of {currency}")))?;
+    let exponent =
+        currency.exponent().ok_or_else(|| wrong(&format!("a currency of ISO 4217 instead of {currency}")))?;
     let amount = Decimal::from_str_exact(major).map_err(|_| wrong("an amount in major units, as 12.50,"))?;
     let scale = Decimal::from(10_u64.saturating_pow(exponent));
     let units = amount.checked_mul(scale).filter(Decimal::is_integer);
@@ -47,14 +48,16 @@ impl Consent {
         let unmet = |code, message: String| Err(Unmet::new(code, message));
         if shown.items != self.items {
             let said = |items: &BTreeMap<String, u64>| {
-                let said: Vec<String> = items.iter().map(|(id, number)| format!("{number} {}", shown_text(id))).collect();
+                let said: Vec<String> =
+                    items.iter().map(|(id, number)| format!("{number} {}", shown_text(id))).collect();
                 said.join(", ")
             };
             let (expected, found) = (said(&self.items), said(&shown.items));
             return unmet(UnmetCode::ItemsMismatch, format!("[{expected}] was expected, [{found}] came"));
         }
         if shown.currency != self.currency.as_str() {
-            let message = format!("{}, the mandate's, was expected, {} came", self.currency, shown_text(&shown.currency));
+            let message =
+                format!("{}, the mandate's, was expected, {} came", self.currency, shown_text(&shown.currency));
             return unmet(UnmetCode::CurrencyMismatch, message);
         }
         if shown.total > self.total_max {
@@ -69,7 +72,8 @@ impl Consent {
             return unmet(UnmetCode::HandlerMissing, message.to_owned());
         };
         if seller.merchant_id != self.merchant_id {
-            let message = format!("merchant {} was expected, {} came", self.merchant_id, shown_text(&seller.merchant_id));
+            let message =
+                format!("merchant {} was expected, {} came", self.merchant_id, shown_text(&seller.merchant_id));
             return unmet(UnmetCode::MerchantMismatch, message);
         }
         if !is_same_origin(&self.vault, &seller.psp) {
@@ -102,7 +106,8 @@ impl Consent {
         }
         let Some((text, at)) = &shown.expires_at else { return Ok(()) };
         if at.saturating_sub(now_seconds) > SESSION_SECONDS_MAX {
-            let message = format!("a session of at most {SESSION_SECONDS_MAX} seconds was expected, it is open until {text}");
+            let message =
+                format!("a session of at most {SESSION_SECONDS_MAX} seconds was expected, it is open until {text}");
             return unmet(UnmetCode::SessionTooLong, message);
         }
         Ok(())

@@ -21,7 +21,10 @@ pub fn api_base(asked: &str, body: &[u8]) -> Result<String, Unmet> {
     let versions: Vec<&str> = versions.into_iter().flatten().filter_map(Value::as_str).take(50).collect();
     if !versions.contains(&VERSION) {
         let came = shown_text(&versions.join(", "));
-        return Err(Unmet::new(UnmetCode::VersionUnsupported, format!("version {VERSION} was expected, [{came}] came")));
+        return Err(Unmet::new(
+            UnmetCode::VersionUnsupported,
+            format!("version {VERSION} was expected, [{came}] came"),
+        ));
     }
     let base = document.get("api_base_url").and_then(Value::as_str).unwrap_or_default();
     if !is_same_origin(asked, base) {

@@ -95,9 +95,10 @@ impl Shown {
             return Err(Unmet::new(UnmetCode::SessionMismatch, message));
         }
         let face = |shown: &Self| {
-            let seller = shown.seller.as_ref().map_or_else(|| "no merchant".to_owned(), |seller| {
-                format!("{} at {}", shown_text(&seller.merchant_id), shown_text(&seller.psp))
-            });
+            let seller = shown.seller.as_ref().map_or_else(
+                || "no merchant".to_owned(),
+                |seller| format!("{} at {}", shown_text(&seller.merchant_id), shown_text(&seller.psp)),
+            );
             let items: Vec<String> =
                 shown.items.iter().map(|(id, quantity)| format!("{quantity} {}", shown_text(id))).collect();
             format!("{} {} to {seller} for {}", shown.total, shown_text(&shown.currency), items.join(", "))
@@ -151,7 +152,8 @@ fn items(lines: &[Value]) -> Result<BTreeMap<String, u64>, Unmet> {
     for (at, line) in lines.iter().enumerate() {
         let path = format!("$.line_items[{at}]");
         let item = line.get("item").and_then(Value::as_object);
-        let item = item.ok_or_else(|| unreadable(format!("{path}.item is an object; {} came", came(line.get("item")))))?;
+        let item =
+            item.ok_or_else(|| unreadable(format!("{path}.item is an object; {} came", came(line.get("item")))))?;
         let id = text(item, "id", &format!("{path}.item"))?;
         let quantity = amount(line.get("quantity"), &format!("{path}.quantity"))?;
         let sum: &mut u64 = items.entry(id.to_owned()).or_default();
@@ -200,7 +202,7 @@ fn option(value: &Value) -> Option<(String, String, u64)> {
 
 fn moment(text: &str) -> Result<(String, i64), Unmet> {
     let parsed = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
-    let parsed = parsed
-        .map_err(|_| unreadable(format!("$.expires_at is a moment of RFC 3339; {} came", shown_text(text))))?;
+    let parsed =
+        parsed.map_err(|_| unreadable(format!("$.expires_at is a moment of RFC 3339; {} came", shown_text(text))))?;
     Ok((text.to_owned(), parsed.unix_timestamp()))
 }

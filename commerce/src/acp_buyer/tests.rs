@@ -1,7 +1,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::checkout::Status;
 use mandates::currency::Currency;
 
 fn session() -> Value {
@@ -68,7 +67,6 @@ fn what_cannot_be_acted_on_is_refused() {
         ("/totals/1/amount", json!(1.5)),
         ("/totals/1/amount", json!("200")),
         ("/totals/1/amount", json!(9_007_199_254_740_992_u64)),
-        ("/totals/1/amount", serde_json::from_str("1e400").unwrap_or(Value::Null)),
         ("/line_items", json!([{ "quantity": 1 }])),
         ("/line_items", json!([{ "item": { "id": "gift_card" } }])),
         ("/line_items/0/quantity", json!(-2)),
@@ -243,5 +241,4 @@ fn one_purchase_has_its_own_keys_for_ever() {
     assert_eq!(step_key("k", "open"), step_key("k", "open"));
     let other = [step_key("k", "pay"), step_key("l", "open"), step_key("ko", "pen"), step_key("", "kopen")];
     assert!(other.iter().all(|key| *key != step_key("k", "open") && key.len() == 64), "{other:?}");
-    assert_eq!(Status::ALL.len(), 11, "what is not known is never paid in");
 }
