@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use clap::{Args, Subcommand};
 use commerce::acp_buyer::{Consent, is_same_origin, minor};
+use commerce::ucp::write::moment;
 use mandates::currency::Currency;
 use mandates::json::{self, Object};
 use payer::shop::{Allowed, Errand, Ordered, Purse, Shopper, Standing, Wanted};
@@ -155,8 +156,7 @@ async fn prepared(args: &ErrandArgs) -> Result<(Shopper<VaultPurse>, Errand), St
     let view = client.call_as(&credential, Method::GET, &path, None, None).await.map_err(|error| say(&error))?;
     let currency = view["currency"].as_str().ok_or("the service says no currency of the mandate")?;
     let currency = Currency::new(currency).map_err(|error| say(&error))?;
-    let mandate_ends_at =
-        view["expires_at"].as_str().ok_or("the service does not say when the mandate ends")?.to_owned();
+    let mandate_ends_at = view["expires_at"].as_i64().ok_or("the service does not say when the mandate ends")?;
     let consent = Consent {
         merchant_id: args.merchant.clone(),
         total_max: minor(&currency, &args.total).map_err(|error| say(&error))?,
@@ -174,7 +174,14 @@ async fn prepared(args: &ErrandArgs) -> Result<(Shopper<VaultPurse>, Errand), St
         key: args.idempotency_key.clone(),
     };
     let card = object(&args.card, "a payment_method")?;
-    let purse = VaultPurse { service: client, credential, shop, mandate: args.mandate.clone(), mandate_ends_at, card };
+    let purse = VaultPurse {
+        service: client,
+        credential,
+        shop,
+        mandate: args.mandate.clone(),
+        mandate_ends_at: moment(mandate_ends_at),
+        card,
+    };
     Ok((Shopper::new(purse, TIMEOUT)?, errand))
 }
 
