@@ -2,6 +2,7 @@
 //! completed that was not paid.
 
 mod acp;
+mod buyers;
 mod cards;
 mod ends;
 mod one_budget;

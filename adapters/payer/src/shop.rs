@@ -250,8 +250,7 @@ impl<P: Purse> Shopper<P> {
         let step = Some(("open", Value::Object(body)));
         let opened = Shown::read(&self.ask(door, Method::POST, "/checkout_sessions", step).await?)?;
         let Some(option) = &errand.option else { return Ok(opened) };
-        let chosen =
-            json!({ "selected_fulfillment_options": [{ "type": "shipping", "option_id": option, "item_ids": [] }] });
+        let chosen = json!({ "selected_fulfillment_options": [{ "type": "shipping", "option_id": option, "item_ids": opened.lines }] });
         let path = format!("/checkout_sessions/{}", opened.id);
         let changed = Shown::read(&self.ask(door, Method::POST, &path, Some(("choose", chosen))).await?)?;
         if changed.id != opened.id {

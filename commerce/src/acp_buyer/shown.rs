@@ -20,6 +20,8 @@ pub struct Shown {
     pub total: u64,
     /// How many of which product, over all lines.
     pub items: BTreeMap<String, u64>,
+    /// The ids of its lines.
+    pub lines: Vec<String>,
     /// Who takes tokens for cards, where anybody does.
     pub seller: Option<Seller>,
     /// RFC 3339, and the same in unix seconds.
@@ -79,6 +81,10 @@ impl Shown {
             currency,
             total: total(list(&session, "totals"), "$.totals")?,
             items: items(list(&session, "line_items"))?,
+            lines: list(&session, "line_items")
+                .iter()
+                .filter_map(|line| Some(line.get("id")?.as_str()?.into()))
+                .collect(),
             seller: seller(&session)?,
             expires_at,
             order: order(&session)?,
