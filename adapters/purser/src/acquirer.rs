@@ -18,7 +18,7 @@
 pub mod client;
 pub mod simulator;
 
-mod signature;
+pub(crate) mod signature;
 
 use std::path::{Path, PathBuf};
 

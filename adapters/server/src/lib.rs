@@ -167,6 +167,8 @@ impl Settings {
         checkout::acp::change,
         checkout::acp::complete,
         checkout::acp::cancel,
+        checkout::orders::show,
+        checkout::orders::change,
         checkout::acp::discovery,
         checkout::acp::ap2,
         checkout::ucp::open,

@@ -146,6 +146,14 @@ impl Sessions for SqlStore {
 }
 
 impl SqlStore {
+    /// The place of the last revision of any order; 0 where there is none.
+    pub async fn last_order(&self, tenant: &TenantId) -> Result<u64, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        let text = "SELECT coalesce(max(seq), 0) FROM shop_order WHERE tenant = $1";
+        let row = connection.fetch_one(text, [Cell::text(tenant)]).await?;
+        Ok(row.map_or(Ok(0), |row| row.number(0))?)
+    }
+
     /// One statement in a unit of its own; how many rows there were.
     async fn take_out(&self, text: &'static str, cells: impl IntoIterator<Item = Cell>) -> Result<u64, StoreError> {
         let mut place = self.shared.checkouts.lock().await;
