@@ -6,6 +6,7 @@ mod buyers;
 mod cards;
 mod ends;
 mod one_budget;
+mod orders;
 mod schemas;
 
 use mandates::keys::{KeySet, LocalKey};
