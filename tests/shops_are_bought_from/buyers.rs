@@ -132,7 +132,7 @@ impl Buyer<'_> {
         Errand { shop: shop.to_owned(), consent, details, option: None, key: key.to_owned() }
     }
 
-    async fn buy(&self, errand: &Errand) -> Result<Ordered, ShopError<ClientError>> {
+    fn shopper(&self, errand: &Errand) -> Shopper<VaultPurse> {
         let url = self.platform.shop.service.url();
         let agent = || Credential::bearer(&self.platform.shop.agent);
         let is_front = !errand.shop.starts_with(url);
@@ -144,7 +144,11 @@ impl Buyer<'_> {
             mandate_ends_at: in_seconds(3_000),
             card: request("", 1, json!({}))["payment_method"].as_object().unwrap().clone(),
         };
-        Shopper::new(purse, Duration::from_secs(20)).unwrap().buy(errand).await
+        Shopper::new(purse, Duration::from_secs(20)).unwrap()
+    }
+
+    async fn buy(&self, errand: &Errand) -> Result<Ordered, ShopError<ClientError>> {
+        self.shopper(errand).buy(errand).await
     }
 
     async fn refused(&self, errand: &Errand) -> (&'static str, String) {
@@ -184,6 +188,14 @@ async fn an_agent_buys_once_for_a_key_and_for_no_more_than_was_agreed_on() {
         assert_eq!(buyer.buy(&errand).await.expect("the same again"), bought);
     }
     assert_eq!(buyer.figures().await, is("0.00", "1.00"), "the same purchase");
+
+    // What is cancelled is not bought under that key, and what is bought is not cancelled.
+    let given_up = buyer.errand(&url, &new_key(), 150);
+    buyer.shopper(&given_up).cancel(&given_up).await.expect("cancelled");
+    assert_eq!(buyer.refused(&given_up).await.0, "session_over");
+    let late = buyer.shopper(&errand).cancel(&errand).await.expect_err("it is bought");
+    assert!(late.code() == "shop_refused" && late.to_string().contains("405"), "{late}");
+    assert_eq!(buyer.figures().await, is("0.00", "1.00"));
 
     // The same key for anything else: nothing.
     let mut more = errand.clone();

@@ -279,19 +279,16 @@ impl<P: Purse> Shopper<P> {
             if let Some(key) = &key {
                 headers.push(("idempotency-key", key.clone()));
             }
-            let answered = self.send(method.clone(), &url, &headers, body.clone()).await;
-            let pause = match &answered {
-                Ok(answer) if answer.status.is_success() => return Ok(answered?.body),
-                Ok(answer) if is_passing(answer.status) => answer.pause,
-                Ok(_) => return Err(refused(&url, answered?)),
-                Err(ShopError::Unreachable { .. }) => Duration::from_secs(1),
-                Err(_) => return Err(answered.err().unwrap_or(unreachable(&url, "no answer".into()))),
+            let (pause, why) = match self.send(method.clone(), &url, &headers, body.clone()).await {
+                Ok(answer) if answer.status.is_success() => return Ok(answer.body),
+                Ok(answer) if is_passing(answer.status) => {
+                    (answer.pause, format!("it answered {} {attempt} times", answer.status.as_u16()))
+                }
+                Ok(answer) => return Err(refused(&url, answer)),
+                Err(ShopError::Unreachable { why, .. }) => (Duration::from_secs(1), why),
+                Err(error) => return Err(error),
             };
             if attempt >= ATTEMPTS {
-                let why = match answered {
-                    Ok(answer) => format!("it answered {} {attempt} times", answer.status.as_u16()),
-                    Err(error) => return Err(error),
-                };
                 return Err(unreachable(&url, why));
             }
             tokio::time::sleep(pause.min(PAUSE_MAX)).await;

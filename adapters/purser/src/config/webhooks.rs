@@ -158,6 +158,46 @@ mod tests {
     }
 
     #[test]
+    fn orders_are_told_to_the_platform_of_those_who_bought() {
+        let webhook = |of: &str, events: &str| {
+            format!(
+                "[[tenants.webhooks]]\nname = \"p\"\nurl = \"https://p.example\"\norders_of = [{of}]\nevents = [{events}]\n"
+            )
+        };
+        let shop = "[tenants.shop]\nmerchant = \"m\"\nproducts = []\n";
+        for (webhooks, says) in [
+            (webhook("\"*\"", ""), "a tenant with a shop"),
+            (webhook("\"*\"", "\"payment.*\"") + shop, "events or orders_of"),
+            (webhook("\"shopper\"", "") + shop, "tenant:agent"),
+            (webhook("\":shopper\"", "") + shop, "tenant:agent"),
+            (webhook("\"home:\"", "") + shop, "tenant:agent"),
+            (webhook("\"home:shopper\", \"\"", "") + shop, "tenant:agent"),
+        ] {
+            let said = checked(&webhooks, 8_453).unwrap_err();
+            assert!(said.contains(says), "{webhooks}: {said}");
+        }
+        checked(&(webhook("\"home:shopper\"", "") + shop), 8_453).unwrap();
+        let of = |buyer: &str| WebhookConfig {
+            name: "p".into(),
+            url: "https://p.example".into(),
+            events: Vec::new(),
+            orders_of: vec![buyer.into()],
+        };
+        for (buyer, owner, is_told) in [
+            ("home:shopper", "acp:home/agent/shopper", true),
+            ("*", "acp:home/agent/other", true),
+            ("home:shopper", "acp:home/agent/shopper2", false),
+            ("home:shopper", "acp:home/user/shopper", false),
+            ("home:shopper", "acp:away/agent/shopper", false),
+            ("home:shop", "acp:home/agent/shopper", false),
+            ("*", "ucp:https://platform.example/profile", false),
+            ("*", "", false),
+        ] {
+            assert_eq!(of(buyer).wants_orders_of(owner), is_told, "{buyer} {owner}");
+        }
+    }
+
+    #[test]
     fn a_family_is_what_begins_with_it() {
         assert!(
             matches("payment.*", EventType::PaymentSettled) && matches("payment.settled", EventType::PaymentSettled)
