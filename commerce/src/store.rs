@@ -67,6 +67,33 @@ pub struct Revised {
     pub document: Vec<u8>,
 }
 
+/// What a shop of others told of an order, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Of the whole message: the same told again is the same.
+    pub digest: Digest,
+    /// The payee that told it.
+    pub payee: String,
+    /// Its checkout session.
+    pub session: String,
+    /// Unix seconds.
+    pub at: i64,
+    pub document: Vec<u8>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    New,
+    /// It was told before. Nothing was written.
+    Known,
+    /// As much as is kept was told of this session. Nothing was written.
+    TooMany,
+}
+
+/// So many messages are kept of one session.
+pub const HEARD_MAX: u64 = 200;
+
 /// What a key stands for from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyWrite {
@@ -115,6 +142,11 @@ pub trait Sessions: Send + Sync {
 
     /// Revisions of all orders after a place, in the order in which they were written.
     async fn orders_after(&self, tenant: &TenantId, seq: u64, limit: u32) -> Result<Vec<Revised>, StoreError>;
+
+    async fn hear(&self, tenant: &TenantId, heard: Heard) -> Result<Hearing, StoreError>;
+
+    /// Everything that a payee told of a session, in the order in which it came: when, and what.
+    async fn heard(&self, tenant: &TenantId, payee: &str, session: &str) -> Result<Vec<(i64, Vec<u8>)>, StoreError>;
 
     /// Sessions to be looked at, by id, those that are due longest first; at most `limit`.
     async fn due(&self, tenant: &TenantId, now: i64, limit: u32) -> Result<Vec<(String, Kept)>, StoreError>;

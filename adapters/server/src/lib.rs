@@ -162,6 +162,8 @@ impl Settings {
         acp::redeem::void,
         acp::redeem::refund,
         acp::redeem::notice,
+        acp::heard::hear,
+        acp::heard::show,
         checkout::acp::open,
         checkout::acp::show,
         checkout::acp::change,

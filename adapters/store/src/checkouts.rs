@@ -5,7 +5,8 @@
 
 use async_trait::async_trait;
 use commerce::store::{
-    ANSWER_SECONDS, Answered, Counts, Kept, KeyWrite, OrderWrite, Revised, SessionWrite, Sessions, Written,
+    ANSWER_SECONDS, Answered, Counts, HEARD_MAX, Heard, Hearing, Kept, KeyWrite, OrderWrite, Revised, SessionWrite,
+    Sessions, Written,
 };
 use ledger::id::{Digest, TenantId};
 use ledger::store::StoreError;
@@ -18,7 +19,7 @@ use crate::table::Kind::{Blob, Integer, Text};
 use crate::table::{Growth, Table};
 
 /// For copies; what is written here is written one by one.
-pub(crate) const TABLES: [Table; 3] = [
+pub(crate) const TABLES: [Table; 4] = [
     Table {
         name: "checkout",
         columns: &[("id", Text), ("revision", Integer), ("document", Blob), ("due", Integer), ("opener", Blob)],
@@ -35,6 +36,19 @@ pub(crate) const TABLES: [Table; 3] = [
         name: "shop_order",
         columns: &[("seq", Integer), ("id", Text), ("revision", Integer), ("document", Blob)],
         key_columns: 1,
+        growth: Growth::Append,
+    },
+    Table {
+        name: "order_heard",
+        columns: &[
+            ("payee", Text),
+            ("session", Text),
+            ("number", Integer),
+            ("digest", Blob),
+            ("at", Integer),
+            ("document", Blob),
+        ],
+        key_columns: 3,
         growth: Growth::Append,
     },
 ];
@@ -94,6 +108,28 @@ impl Sessions for SqlStore {
         connection.commit().await?;
         *place = Some(connection);
         Ok(if written == 0 { Written::SessionMoved } else { Written::Done })
+    }
+
+    async fn hear(&self, tenant: &TenantId, heard: Heard) -> Result<Hearing, StoreError> {
+        let mut place = self.shared.checkouts.lock().await;
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => self.shared.opener.reopen().await?,
+        };
+        connection.begin().await?;
+        let hearing = insert_heard(&mut connection, tenant, heard).await?;
+        connection.commit().await?;
+        *place = Some(connection);
+        Ok(hearing)
+    }
+
+    async fn heard(&self, tenant: &TenantId, payee: &str, session: &str) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        let text = "SELECT at, document FROM order_heard WHERE tenant = $1 AND payee = $2 AND session = $3
+             ORDER BY number";
+        let rows = connection.fetch(text, [Cell::text(tenant), Cell::text(payee), Cell::text(session)]).await?;
+        let read = |row: Row| Ok::<_, Failure>((row.integer(0)?, row.blob(1)?.to_vec()));
+        Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
     }
 
     async fn order(&self, tenant: &TenantId, id: &str) -> Result<Option<Revised>, StoreError> {
@@ -180,6 +216,26 @@ async fn insert_order(connection: &mut Connection, tenant: &TenantId, write: Ord
          ON CONFLICT DO NOTHING";
     let (id, revision) = (Cell::Text(write.id), Cell::number(write.revision));
     connection.execute(text, [Cell::text(tenant), id, revision, Cell::Blob(write.document)]).await
+}
+
+async fn insert_heard(connection: &mut Connection, tenant: &TenantId, heard: Heard) -> Result<Hearing, Failure> {
+    let text = "SELECT number FROM order_heard WHERE tenant = $1 AND digest = $2";
+    let digest = Cell::blob(heard.digest.0);
+    if connection.fetch_one(text, [Cell::text(tenant), digest.clone()]).await?.is_some() {
+        return Ok(Hearing::Known);
+    }
+    let text = "SELECT count(*) FROM order_heard WHERE tenant = $1 AND payee = $2 AND session = $3";
+    let of = || [Cell::text(tenant), Cell::text(&heard.payee), Cell::text(&heard.session)];
+    let count = connection.fetch_one(text, of()).await?.map_or(Ok(0), |row| row.number(0))?;
+    if count >= HEARD_MAX {
+        return Ok(Hearing::TooMany);
+    }
+    // Two processes that hear at once: one is told that the database was busy, and the shop tells it again.
+    let text = "INSERT INTO order_heard (tenant, payee, session, number, digest, at, document)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    let rest = [Cell::number(count.saturating_add(1)), digest, Cell::Integer(heard.at), Cell::Blob(heard.document)];
+    connection.execute(text, of().into_iter().chain(rest).collect::<Vec<_>>()).await?;
+    Ok(Hearing::New)
 }
 
 fn read_answer(row: &Row) -> Result<Answered, Failure> {

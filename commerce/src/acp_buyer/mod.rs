@@ -10,10 +10,12 @@ mod discovery;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use consent::{Consent, Deed, SESSION_SECONDS_MAX, ended, minor};
 pub use discovery::{api_base, is_same_origin};
 pub use shown::{Seller, Shown};
+pub use told::{Said, Told};
 
 use ledger::id::Digest;
 

@@ -34,6 +34,10 @@ pub struct AcpConfig {
     pub ids: Vec<String>,
     /// The merchant that redeems its tokens, as `tenant:principal` of this service.
     pub redeemed_by: String,
+    /// What it signs with what it tells of orders (`Merchant-Signature`): a file of 16 bytes or more. Nothing is taken
+    /// without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orders_secret_file: Option<PathBuf>,
 }
 
 /// That agents of this tenant may leave cards here, and who charges them.

@@ -49,7 +49,7 @@ pub fn with_vault(config: &mut Config, acquirer: &str) {
         tenant.vault = Some(VaultConfig::at(acquirer));
         for payee in tenant.payees.iter_mut().filter(|payee| payee.id == SHOP) {
             let ids = vec![SHOP.to_owned(), MERCHANT.to_owned()];
-            payee.acp = Some(AcpConfig { ids, redeemed_by: redeemed_by(MERCHANT) });
+            payee.acp = Some(AcpConfig { ids, redeemed_by: redeemed_by(MERCHANT), orders_secret_file: None });
         }
         tenant.payees.push(PayeeConfig {
             id: OTHER.into(),
@@ -59,7 +59,11 @@ pub fn with_vault(config: &mut Config, acquirer: &str) {
             origins: Vec::new(),
             pay_to: Default::default(),
             keys: Vec::new(),
-            acp: Some(AcpConfig { ids: OTHER_IDS.map(str::to_owned).to_vec(), redeemed_by: redeemed_by(OTHER) }),
+            acp: Some(AcpConfig {
+                ids: OTHER_IDS.map(str::to_owned).to_vec(),
+                redeemed_by: redeemed_by(OTHER),
+                orders_secret_file: None,
+            }),
         });
     }
 }

@@ -99,4 +99,24 @@ pub(super) const VAULT: &[(&str, &str, &str)] = &[
          order was not paid by a vault token of this service.",
         "Take another amount or a key of its own; what mandates paid is given back where it was taken.",
     ),
+    (
+        "order_event_unsigned",
+        "A message about an order has no Merchant-Signature of this body and of the last five minutes.",
+        "Sign each message, when it is sent, under the secret that both have.",
+    ),
+    (
+        "order_event_unreadable",
+        "A message about an order is not what ACP has it be.",
+        "Send `type` and the whole order as `data`.",
+    ),
+    (
+        "order_event_unknown",
+        "A message is about a checkout session that nothing was paid for here.",
+        "Tell each platform of the orders of its own agents.",
+    ),
+    (
+        "order_events_exhausted",
+        "As much as is kept was told of one checkout session.",
+        "An operator looks at what the shop tells.",
+    ),
 ];

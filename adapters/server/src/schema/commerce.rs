@@ -191,6 +191,24 @@ pub struct ShopOrder {
     totals: Vec<Map<String, Value>>,
 }
 
+/// What a shop told of an order.
+#[derive(ToSchema)]
+pub struct OrderTold {
+    order: String,
+    checkout_session_id: String,
+    /// In the shop's words.
+    status: Option<String>,
+    /// `type`, `status` and `amount` of each.
+    adjustments: Vec<Map<String, Value>>,
+    /// What the shop says that it gave back, in minor units.
+    said_refunded: u64,
+    /// Whether the book has at least as much.
+    refund_in_book: bool,
+    /// Unix seconds.
+    told_at: i64,
+    told_times: u64,
+}
+
 /// One of both.
 #[derive(ToSchema)]
 pub struct OrderChanging {

@@ -14,7 +14,23 @@ CREATE TABLE shop_order (
     UNIQUE (tenant, id, revision)
 );
 
--- Whoever was given the right to serve before may write orders, too.
+-- What shops of others told of what was bought from them. It is what they say, and moves nothing.
+CREATE TABLE order_heard (
+    tenant   text    NOT NULL COLLATE "C",
+    payee    text    NOT NULL COLLATE "C",
+    session  text    NOT NULL COLLATE "C",
+    -- From 1 on, in the order in which it came.
+    number   bigint  NOT NULL CHECK (number > 0),
+    -- Of the message: told again, it is the same.
+    digest   bytea   NOT NULL CHECK (octet_length(digest) = 32),
+    -- Unix seconds.
+    at       bigint  NOT NULL,
+    document bytea   NOT NULL,
+    PRIMARY KEY (tenant, payee, session, number),
+    UNIQUE (tenant, digest)
+);
+
+-- Whoever was given the right to serve before may write both, too.
 DO $$
 DECLARE
     serving record;
@@ -24,6 +40,6 @@ BEGIN
         WHERE table_schema = current_schema() AND table_name = 'checkout' AND privilege_type = 'UPDATE'
           AND grantee <> current_user
     LOOP
-        EXECUTE format('GRANT SELECT, INSERT ON shop_order TO %I', serving.grantee);
+        EXECUTE format('GRANT SELECT, INSERT ON shop_order, order_heard TO %I', serving.grantee);
     END LOOP;
 END $$;

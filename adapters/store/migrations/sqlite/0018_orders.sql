@@ -13,3 +13,19 @@ CREATE TABLE shop_order (
     PRIMARY KEY (tenant, seq),
     UNIQUE (tenant, id, revision)
 ) STRICT;
+
+-- What shops of others told of what was bought from them. It is what they say, and moves nothing.
+CREATE TABLE order_heard (
+    tenant   TEXT    NOT NULL,
+    payee    TEXT    NOT NULL,
+    session  TEXT    NOT NULL,
+    -- From 1 on, in the order in which it came.
+    number   INTEGER NOT NULL CHECK (number > 0),
+    -- Of the message: told again, it is the same.
+    digest   BLOB    NOT NULL CHECK (length(digest) = 32),
+    -- Unix seconds.
+    at       INTEGER NOT NULL,
+    document BLOB    NOT NULL,
+    PRIMARY KEY (tenant, payee, session, number),
+    UNIQUE (tenant, digest)
+) STRICT;
