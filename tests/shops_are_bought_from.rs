@@ -8,6 +8,7 @@ mod ends;
 mod one_budget;
 mod orders;
 mod schemas;
+mod told;
 
 use mandates::keys::{KeySet, LocalKey};
 use mandates::ucp::verify;

@@ -31,10 +31,10 @@ use crate::harness::world::World;
 
 /// One message: its id, its signature, its body, and what it was answered.
 #[derive(Clone, Debug)]
-struct Told {
+pub(super) struct Told {
     id: String,
-    signature: String,
-    body: String,
+    pub signature: String,
+    pub body: String,
     answer: u16,
 }
 
@@ -45,7 +45,7 @@ impl Told {
 }
 
 #[derive(Clone, Default)]
-struct Platform {
+pub(super) struct Platform {
     told: Arc<Mutex<Vec<Told>>>,
     /// Of the next messages; 200 where none is left.
     answers: Arc<Mutex<VecDeque<u16>>>,
@@ -71,7 +71,7 @@ impl Platform {
         self.told.lock().unwrap().iter().filter(|told| told.answer == 200).cloned().collect()
     }
 
-    async fn until(&self, count: usize) -> Vec<Told> {
+    pub async fn until(&self, count: usize) -> Vec<Told> {
         let started = Instant::now();
         while self.taken().len() < count {
             assert!(started.elapsed() < Duration::from_secs(40), "{count} do not come: {:#?}", self.taken());
@@ -82,7 +82,7 @@ impl Platform {
 }
 
 /// RFC 2104, for keys of up to a block.
-fn hmac(key: &[u8], text: &[u8]) -> String {
+pub(super) fn hmac(key: &[u8], text: &[u8]) -> String {
     let pad = |with: u8| {
         let mut block = [with; 64];
         block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
@@ -92,15 +92,15 @@ fn hmac(key: &[u8], text: &[u8]) -> String {
     hex::encode(Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize())
 }
 
-struct Stage {
-    world: World,
+pub(super) struct Stage {
+    pub world: World,
     _acquirer: Service,
-    merchant: String,
-    secret: String,
+    pub merchant: String,
+    pub secret: String,
 }
 
 impl Stage {
-    async fn open(platform: &Platform, other: &Platform) -> Self {
+    pub async fn open(platform: &Platform, other: &Platform) -> Self {
         let acquirer = Service::start(&["acquirer"], &[]);
         let mut world = World::start().await;
         with_vault(&mut world.config, acquirer.url());
@@ -136,7 +136,7 @@ impl Stage {
     }
 
     /// Two gift cards for 2.00; the order, and the payment.
-    async fn bought(&self, mandate: &str) -> (String, String) {
+    pub async fn bought(&self, mandate: &str) -> (String, String) {
         let url = self.world.config.public_url();
         let consent = Consent {
             merchant_id: "shop".into(),
@@ -158,7 +158,7 @@ impl Stage {
         (ordered.order, ordered.payment)
     }
 
-    async fn say(&self, token: &str, order: &str, key: Option<&str>, body: Value) -> Result<Value, ClientError> {
+    pub async fn say(&self, token: &str, order: &str, key: Option<&str>, body: Value) -> Result<Value, ClientError> {
         self.world.client.call(Method::POST, &format!("/orders/{order}"), token, key, Some(body)).await
     }
 
@@ -176,7 +176,7 @@ impl Stage {
     }
 }
 
-fn refund(amount: u64) -> Value {
+pub(super) fn refund(amount: u64) -> Value {
     json!({ "adjustment": { "type": "refund", "amount": amount } })
 }
 

@@ -99,7 +99,12 @@ impl Engine {
     }
 
     /// Every spend that was meant to pay a session.
-    async fn attempts(&self, tenant: &TenantId, payee: &Payee, session: &str) -> Result<Vec<SpendId>, EngineError> {
+    pub(super) async fn attempts(
+        &self,
+        tenant: &TenantId,
+        payee: &Payee,
+        session: &str,
+    ) -> Result<Vec<SpendId>, EngineError> {
         let (cart, mut spends) = (cart(&payee.id, session), Vec::new());
         for number in 0..=u8::MAX {
             let Some(claim) = self.store.claim(tenant, &ClaimKey::Cart { cart, number }).await? else { break };

@@ -1,7 +1,10 @@
 //! A shop's checkouts: of two who write the same thing one is told, a key and what is under it are one unit, and a copy of
 //! the database has them.
 
-use commerce::store::{ANSWER_SECONDS, Answered, Counts, KeyWrite, OrderWrite, SessionWrite, Sessions as _, Written};
+use commerce::store::{
+    ANSWER_SECONDS, Answered, Counts, HEARD_MAX, Heard, Hearing, KeyWrite, OrderWrite, SessionWrite, Sessions as _,
+    Written,
+};
 use ledger::id::Digest;
 
 use super::{Place, on_both_engines, tenant};
@@ -19,6 +22,7 @@ on_both_engines!(
     what_an_older_release_wrote_is_due_at_once,
     a_copy_has_the_checkouts,
     orders_lie_in_one_row_and_come_with_their_session,
+    what_shops_tell_is_kept_once_and_not_without_end,
 );
 
 const NOW: i64 = 1_800_000_000;
@@ -207,6 +211,10 @@ async fn a_copy_has_the_checkouts(place: Place) {
     let store = place.opened().await;
     store.write(&tenant(), session("cs", 0, "first"), key("k", None, NOW, Some("answer"))).await.unwrap();
     store.write(&tenant(), of("a", "counted", 1), None).await.unwrap();
+    for revision in 1..=12 {
+        store.write_order(&tenant(), order("o", revision, "order")).await.unwrap();
+    }
+    store.hear(&tenant(), heard("told", "shop", "cs")).await.unwrap();
     let found = store.session(&tenant(), "cs").await.unwrap();
     let target = Place { dial: place.dial.clone(), ..Place::new() };
     copy(&place.location, &target.location, Purpose::Keep).await.unwrap();
@@ -215,8 +223,21 @@ async fn a_copy_has_the_checkouts(place: Place) {
     assert!(copied.answered(&tenant(), &Digest::of(b"k"), NOW).await.unwrap().is_some());
     assert_eq!(copied.write(&tenant(), of("a", "another", 1), None).await.unwrap(), Written::TooMany);
     assert_eq!(copied.due(&tenant(), NOW, 10).await.unwrap().len(), 2);
+    assert_eq!(copied.orders_after(&tenant(), 0, 20).await, store.orders_after(&tenant(), 0, 20).await);
+    assert_eq!(copied.last_order(&tenant()).await.unwrap(), 12);
+    assert_eq!(copied.heard(&tenant(), "shop", "cs").await.unwrap(), [(NOW, b"told".to_vec())]);
     copied.close().await.unwrap();
     store.close().await.unwrap();
+}
+
+fn heard(text: &str, payee: &str, session: &str) -> Heard {
+    Heard {
+        digest: Digest::of(format!("{text} {payee} {session}").as_bytes()),
+        payee: payee.to_owned(),
+        session: session.to_owned(),
+        at: NOW,
+        document: text.as_bytes().to_vec(),
+    }
 }
 
 fn order(id: &str, revision: u64, text: &str) -> OrderWrite {
@@ -272,4 +293,26 @@ async fn orders_lie_in_one_row_and_come_with_their_session(place: Place) {
     }
     let places: Vec<u64> = after(0, 100).await.into_iter().map(|(seq, _)| seq).collect();
     assert_eq!(places, (1..=12).collect::<Vec<_>>());
+}
+
+async fn what_shops_tell_is_kept_once_and_not_without_end(place: Place) {
+    let store = place.opened().await;
+    let hear = async |text: &str, payee: &str, session: &str| store.hear(&tenant(), heard(text, payee, session)).await;
+    for (text, payee, expected) in
+        [("made", "shop", Hearing::New), ("made", "shop", Hearing::Known), ("made", "other", Hearing::New)]
+    {
+        assert_eq!(hear(text, payee, "cs").await.unwrap(), expected, "{text} {payee}");
+    }
+    for number in 1..HEARD_MAX {
+        assert_eq!(hear(&number.to_string(), "shop", "cs").await.unwrap(), Hearing::New);
+    }
+    assert_eq!(hear("more", "shop", "cs").await.unwrap(), Hearing::TooMany);
+    assert_eq!(hear("made", "shop", "cs").await.unwrap(), Hearing::Known);
+    assert_eq!(hear("more", "shop", "another").await.unwrap(), Hearing::New);
+    let all = store.heard(&tenant(), "shop", "cs").await.unwrap();
+    assert_eq!(
+        (all.len() as u64, all[0].1.as_slice(), all[1].1.as_slice()),
+        (HEARD_MAX, b"made".as_slice(), b"1".as_slice())
+    );
+    assert!(store.heard(&"other".parse().unwrap(), "shop", "cs").await.unwrap().is_empty());
 }
