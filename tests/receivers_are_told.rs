@@ -116,7 +116,7 @@ async fn told_world(receiver: &Receiver) -> World {
     let mut world = World::start().await;
     let events = vec!["payment.*".to_owned(), "mandate.opened".to_owned()];
     let home = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap();
-    home.webhooks = vec![WebhookConfig { name: "books".into(), url, events }];
+    home.webhooks = vec![WebhookConfig { name: "books".into(), url, events, orders_of: Vec::new() }];
     world.ring.provide(&Slot::all(&world.config)).await.unwrap();
     std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
     world.restart();

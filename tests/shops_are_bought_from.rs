@@ -2,11 +2,14 @@
 //! completed that was not paid.
 
 mod acp;
+mod buyers;
 mod cards;
 mod ends;
 mod one_budget;
+mod orders;
 mod schemas;
 mod signed;
+mod told;
 mod tokens;
 
 use mandates::keys::{KeySet, LocalKey};

@@ -32,6 +32,8 @@ pub struct SessionWrite {
     /// Unix seconds: when it is looked at, where nobody touches it before. What is done then is said by the document alone.
     pub due: i64,
     pub counts: Counts,
+    /// Of one that was bought. What is known under its id already stays as it is.
+    pub order: Option<OrderWrite>,
 }
 
 /// Whether a session takes one of the places that whoever opened it has.
@@ -46,6 +48,51 @@ pub enum Counts {
     /// It was bought.
     NoMore,
 }
+
+/// An order as it is from now on: its next revision, where nobody else wrote that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderWrite {
+    pub id: String,
+    /// From 1 on.
+    pub revision: u64,
+    pub document: Vec<u8>,
+}
+
+/// A revision of an order as it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revised {
+    /// Its place among all revisions of the tenant's orders, from 1 on and without a gap.
+    pub seq: u64,
+    pub revision: u64,
+    pub document: Vec<u8>,
+}
+
+/// What a shop of others told of an order, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Of the whole message: the same told again is the same.
+    pub digest: Digest,
+    /// The payee that told it.
+    pub payee: String,
+    /// Its checkout session.
+    pub session: String,
+    /// Unix seconds.
+    pub at: i64,
+    pub document: Vec<u8>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    New,
+    /// It was told before. Nothing was written.
+    Known,
+    /// As much as is kept was told of this session. Nothing was written.
+    TooMany,
+}
+
+/// So many messages are kept of one session.
+pub const HEARD_MAX: u64 = 200;
 
 /// What a key stands for from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,13 +126,27 @@ pub trait Sessions: Send + Sync {
     /// Nothing where the key is older than [`ANSWER_SECONDS`].
     async fn answered(&self, tenant: &TenantId, key: &Digest, now: i64) -> Result<Option<Answered>, StoreError>;
 
-    /// Both or neither, durably.
+    /// Both or neither, durably; with the session the order that it became.
     async fn write(
         &self,
         tenant: &TenantId,
         session: Option<SessionWrite>,
         key: Option<KeyWrite>,
     ) -> Result<Written, StoreError>;
+
+    /// The next revision of an order; [`Written::SessionMoved`] where somebody else wrote one.
+    async fn write_order(&self, tenant: &TenantId, order: OrderWrite) -> Result<Written, StoreError>;
+
+    /// The last revision of an order.
+    async fn order(&self, tenant: &TenantId, id: &str) -> Result<Option<Revised>, StoreError>;
+
+    /// Revisions of all orders after a place, in the order in which they were written.
+    async fn orders_after(&self, tenant: &TenantId, seq: u64, limit: u32) -> Result<Vec<Revised>, StoreError>;
+
+    async fn hear(&self, tenant: &TenantId, heard: Heard) -> Result<Hearing, StoreError>;
+
+    /// Everything that a payee told of a session, in the order in which it came: when, and what.
+    async fn heard(&self, tenant: &TenantId, payee: &str, session: &str) -> Result<Vec<(i64, Vec<u8>)>, StoreError>;
 
     /// Sessions to be looked at, by id, those that are due longest first; at most `limit`.
     async fn due(&self, tenant: &TenantId, now: i64, limit: u32) -> Result<Vec<(String, Kept)>, StoreError>;

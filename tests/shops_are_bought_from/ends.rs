@@ -26,7 +26,8 @@ async fn rewrite(platform: &Platform, id: &str, change: impl Fn(&mut Value)) {
     let mut document: Value = serde_json::from_slice(&kept.document).unwrap();
     change(&mut document);
     let document = document.to_string().into_bytes();
-    let write = SessionWrite { id: id.to_owned(), from: kept.revision, document, due: 0, counts: Counts::AsBefore };
+    let (id, from, counts) = (id.to_owned(), kept.revision, Counts::AsBefore);
+    let write = SessionWrite { id, from, document, due: 0, counts, order: None };
     assert_eq!(store.write(&shop(), Some(write), None).await.unwrap(), Written::Done);
 }
 

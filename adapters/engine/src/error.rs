@@ -260,9 +260,11 @@ fn kind_of_vault(error: &VaultError) -> Kind {
         | VaultError::SessionMismatch { .. }
         | VaultError::CurrencyMismatch { .. }
         | VaultError::AmountExceedsAllowance { .. }
+        | VaultError::OrderTooMany { .. }
         | VaultError::RefundDeclined { .. } => Kind::Refused,
-        VaultError::NoticeUnsigned | VaultError::CardsNotReceived { .. } => Kind::Forbidden,
-        VaultError::TokenUnknown => Kind::NotFound,
+        VaultError::OrderUnreadable(_) => Kind::Invalid,
+        VaultError::NoticeUnsigned | VaultError::CardsNotReceived { .. } | VaultError::OrderUnsigned => Kind::Forbidden,
+        VaultError::TokenUnknown | VaultError::OrderUnknown { .. } => Kind::NotFound,
         VaultError::InFlight
         | VaultError::TokenUsed { .. }
         | VaultError::AttemptsExhausted { .. }

@@ -18,6 +18,7 @@
 mod answer;
 mod busy;
 mod delegate;
+mod heard;
 mod redeem;
 mod refund;
 mod sessions;
@@ -40,6 +41,7 @@ use zeroize::Zeroizing;
 pub use self::answer::KeptAnswer;
 pub(crate) use self::busy::Busy;
 pub use self::delegate::{Delegated, Delegation};
+pub use self::heard::{OrderHeard, OrderSecret};
 pub use self::redeem::{Redeemed, Redemption, TokenView};
 pub use self::refund::Refunding;
 pub(crate) use self::sessions::Taken;
@@ -68,6 +70,8 @@ pub struct AcpPayee {
     pub redeemer: Option<(TenantId, PrincipalId)>,
     /// Whether it has taken upon itself to be handed cards (UCP, `/detokenize`).
     pub receives_cards: bool,
+    /// What it signs with what it tells of orders, where that is taken.
+    pub orders: Option<Arc<dyn OrderSecret>>,
 }
 
 /// Keeps cards. What is sealed for one payment opens for that payment only.
@@ -178,6 +182,14 @@ pub enum VaultError {
     NoticeUnsigned,
     #[error("an answer about an attempt that is under way was expected; of {payment} the book says {found}")]
     NoticeContradicts { payment: SpendId, found: String },
+    #[error("a message that the shop signed within five minutes was expected, another one came")]
+    OrderUnsigned,
+    #[error("{0}")]
+    OrderUnreadable(String),
+    #[error("an order of a session that was paid here was expected, one of {session} came")]
+    OrderUnknown { session: String },
+    #[error("at most {limit} messages about one session were expected, this would be another")]
+    OrderTooMany { limit: u64 },
 }
 
 impl VaultError {
@@ -201,6 +213,10 @@ impl VaultError {
             Self::RefundDeclined { .. } => "refund_declined",
             Self::NoticeUnsigned => "notice_unsigned",
             Self::NoticeContradicts { .. } => "notice_contradicts",
+            Self::OrderUnsigned => "order_event_unsigned",
+            Self::OrderUnreadable(_) => "order_event_unreadable",
+            Self::OrderUnknown { .. } => "order_event_unknown",
+            Self::OrderTooMany { .. } => "order_events_exhausted",
         }
     }
 }

@@ -9,9 +9,12 @@
 //! Read in this order: [`Wallet`] (the port), [`Payer::fetch`]; [`Payer::open`] and [`Payer::present`] are its halves, for
 //! whoever passes answers on as they come.
 //!
+//! A shop of the Agentic Commerce Protocol is bought from in [`shop`].
+//!
 //! Never here: keys, mandates, budgets, a chain, the engine. Others can mount it on any wallet.
 
 mod demand;
+pub mod shop;
 #[cfg(test)]
 mod tests;
 
@@ -279,7 +282,7 @@ pub fn lost<E: std::error::Error + 'static>(url: &str, error: reqwest::Error) ->
 }
 
 /// What an error comes of; the outermost alone says little.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

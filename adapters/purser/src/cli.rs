@@ -22,6 +22,7 @@ use crate::pay::PayArgs;
 use crate::policies::PolicyArgs;
 use crate::proxy::ProxyArgs;
 use crate::restore::{BackupArgs, RestoreArgs};
+use crate::shopper::ShopArgs;
 use crate::subject::SubjectArgs;
 use crate::verify::VerifyArgs;
 
@@ -102,6 +103,8 @@ pub enum Command {
     Delegate(DelegateArgs),
     /// Fetch a URL, settling a 402 under a mandate. Exit 0 only on a 200.
     Pay(PayArgs),
+    /// Buy from a shop that speaks ACP, under a mandate: the card stays in the service's vault.
+    Shop(ShopArgs),
     /// The tools of a coding agent (MCP), over standard input and output.
     Mcp(McpArgs),
     /// A proxy on this machine: a program in any language pays 402s without code. Prints one line, and how to use it.

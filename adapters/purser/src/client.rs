@@ -104,11 +104,13 @@ impl Client {
         body: Option<Value>,
     ) -> Result<Value, ClientError> {
         let url = format!("{}{path}", self.base);
-        let headers = credential.headers(&self.http, &self.base, method.as_str(), &url).await?;
+        let headers = self.introduce(credential, &method, &url).await?;
         let mut request = self.http.request(method, &url);
         for (name, value) in headers {
             request = request.header(name, value);
         }
+        // Of the routes that other protocols define; ours pass it over.
+        request = request.header("API-Version", commerce::acp_checkout::VERSION);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
@@ -122,8 +124,20 @@ impl Client {
         }
         let json = json.unwrap_or_else(|_| json!({}));
         let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
-        let (code, detail) = (text("code"), text("detail").unwrap_or_default());
+        // ACP's flat errors have the nearest code of a closed set; ours is beside it.
+        let honest = fetched.header("purser-code").map(str::to_owned);
+        let (code, detail) = (honest.or(text("code")), text("detail").or(text("message")).unwrap_or_default());
         Err(ClientError::Refused { url, status: fetched.status.as_u16(), code, detail })
+    }
+
+    /// The headers that say who calls an address.
+    pub async fn introduce(
+        &self,
+        credential: &Credential,
+        method: &Method,
+        url: &str,
+    ) -> Result<Vec<(&'static str, String)>, ClientError> {
+        credential.headers(&self.http, &self.base, method.as_str(), url).await
     }
 
     async fn read(&self, url: &str, request: reqwest::RequestBuilder) -> Result<Fetched, ClientError> {

@@ -8,7 +8,7 @@ use crate::verify::Judged;
 use crate::{
     acquirer, approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init,
     invitation, keys, mcp, operate, pay, policies, principal, proxy, receivables, reconcile, resolve, restore, serve,
-    stop, subject, telemetry, verify, webhook,
+    shopper, stop, subject, telemetry, verify, webhook,
 };
 use clap::Parser;
 
@@ -100,6 +100,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             Ended::Refused => ExitCode::FAILURE,
             Ended::Previewed => ExitCode::from(3),
         }),
+        Command::Shop(args) => Ok(if shopper::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Mcp(args) => mcp::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Proxy(args) => proxy::run(&args, stop::signal()).await.map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => Ok(match verify::run(&args).await {

@@ -49,6 +49,7 @@ pub mod serve;
 pub mod service;
 pub mod settlement;
 pub mod shop;
+pub mod shopper;
 mod status_lists;
 pub mod stop;
 pub mod subject;

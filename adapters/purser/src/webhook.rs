@@ -4,6 +4,9 @@
 //! verify it in any language; the body is the event as CloudEvents 1.0. Each receiver is told one event after the other, in
 //! the order of the journal, until it answers 2xx: at least once, so it looks at `webhook-id` before it does anything twice.
 //! While it answers nothing good the later ones wait, and nothing is lost: the events are the journal's.
+//!
+//! The same for what becomes of the orders of a shop, as ACP has it: `order_create` and `order_update` with the whole order,
+//! signed in `Merchant-Signature`, to the platform of those who bought.
 
 mod command;
 mod deliver;
@@ -14,14 +17,18 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use commerce::ucp::write::moment;
 use ledger::event::Event;
 use ledger::id::TenantId;
+use ledger::store::Store as _;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use store::SqlStore;
 use zeroize::Zeroizing;
 
 pub use command::{listen, operate, trigger};
 pub(crate) use deliver::deliver;
 
+use crate::acquirer::signature::sign;
 use crate::config::{Config, WebhookConfig};
 use crate::keys::{Purpose, Ring, Slot};
 
@@ -78,11 +85,38 @@ impl Secrets {
         }
         Ok(headers)
     }
+
+    /// Of an order event (ACP 2026-04-17, webhooks): `Merchant-Signature: t=SECONDS,v1=HEX`, an HMAC-SHA-256 over
+    /// `SECONDS.BODY` under the secret as the receiver has it. It has room for one signature: the active secret's.
+    fn merchant_headers(&self, id: &str, at_seconds: i64, body: &[u8]) -> Result<HeaderMap, String> {
+        let secret = self.texts().next().ok_or("the receiver has no secret")?;
+        let signature = sign(&secret, at_seconds, body).ok_or("the secret is no key")?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("merchant-signature", signature),
+            ("timestamp", moment(at_seconds)),
+            ("request-id", id.to_owned()),
+            ("content-type", "application/json".to_owned()),
+        ] {
+            let value = HeaderValue::from_str(&value).map_err(|_| format!("{name} cannot be sent"))?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(headers)
+    }
 }
 
 /// The name of a message: the same whenever it is told again, and no other's.
 fn message_id(tenant: &TenantId, event: &Event) -> String {
     format!("{tenant}-{}-{}", event.seq, event.number)
+}
+
+/// The place behind everything that happened of what a receiver is told.
+async fn size(store: &SqlStore, tenant: &TenantId, webhook: &WebhookConfig) -> Result<u64, String> {
+    let size = match webhook.tells_orders() {
+        true => store.last_order(tenant).await.map(|last| last.saturating_add(1)),
+        false => store.head(tenant).await.map(|(size, _)| size),
+    };
+    size.map_err(|error| error.to_string())
 }
 
 /// How long a receiver is left alone after so many attempts in a row that failed.
@@ -161,6 +195,33 @@ mod tests {
             assert_ne!(first, signature(&Secrets::one([1; 32]), id, at, body));
         }
         assert!(both.headers("a\nb", 1, b"{}").is_err());
+    }
+
+    /// Computed apart: `printf '1764489600.{"type":"order_create"}' | openssl dgst -sha256 -hmac whsec_AQEB…`.
+    #[test]
+    fn an_order_is_signed_as_its_receiver_verifies_it() {
+        let (secrets, body) = (Secrets::one([1; 32]), br#"{"type":"order_create"}"#);
+        let text = secrets.texts().next().unwrap();
+        let signature = |at: i64, body: &[u8]| {
+            secrets.merchant_headers("shop-order-1", at, body).unwrap()["merchant-signature"]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        let said = signature(1_764_489_600, body);
+        assert_eq!(said, "t=1764489600,v1=89cddf564859f6439c110725c7dec714be07775df9408ed85612bbf80ec036b9");
+        let is_good =
+            |secret: &str, said: &str, body: &[u8], now| crate::acquirer::signature::is_good(secret, said, body, now);
+        assert!(is_good(&text, &said, body, 1_764_489_900));
+        for (secret, said, body, now) in [
+            (text.as_str(), said.as_str(), body.as_slice(), 1_764_489_901),
+            (&text, &said, b"{}", 1_764_489_600),
+            (&text, &signature(1_764_489_601, body), b"{}", 1_764_489_600),
+            ("whsec_", &said, body, 1_764_489_600),
+            (&text[6..], &said, body, 1_764_489_600),
+        ] {
+            assert!(!is_good(secret, said, body, now), "{said} {now}");
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! locked while somebody thinks.
 
 use async_trait::async_trait;
-use commerce::store::{ANSWER_SECONDS, Answered, Counts, Kept, KeyWrite, SessionWrite, Sessions, Written};
+use commerce::store::{
+    ANSWER_SECONDS, Answered, Counts, HEARD_MAX, Heard, Hearing, Kept, KeyWrite, OrderWrite, Revised, SessionWrite,
+    Sessions, Written,
+};
 use ledger::id::{Digest, TenantId};
 use ledger::store::StoreError;
 
@@ -16,7 +19,7 @@ use crate::table::Kind::{Blob, Integer, Text};
 use crate::table::{Growth, Table};
 
 /// For copies; what is written here is written one by one.
-pub(crate) const TABLES: [Table; 2] = [
+pub(crate) const TABLES: [Table; 4] = [
     Table {
         name: "checkout",
         columns: &[("id", Text), ("revision", Integer), ("document", Blob), ("due", Integer), ("opener", Blob)],
@@ -28,6 +31,25 @@ pub(crate) const TABLES: [Table; 2] = [
         columns: &[("key", Blob), ("fingerprint", Blob), ("at", Integer), ("status", Integer), ("body", Blob)],
         key_columns: 1,
         growth: Growth::Replace,
+    },
+    Table {
+        name: "shop_order",
+        columns: &[("seq", Integer), ("id", Text), ("revision", Integer), ("document", Blob)],
+        key_columns: 1,
+        growth: Growth::Append,
+    },
+    Table {
+        name: "order_heard",
+        columns: &[
+            ("payee", Text),
+            ("session", Text),
+            ("number", Integer),
+            ("digest", Blob),
+            ("at", Integer),
+            ("document", Blob),
+        ],
+        key_columns: 3,
+        growth: Growth::Append,
     },
 ];
 
@@ -75,6 +97,58 @@ impl Sessions for SqlStore {
         Ok(written)
     }
 
+    async fn write_order(&self, tenant: &TenantId, order: OrderWrite) -> Result<Written, StoreError> {
+        let mut place = self.shared.checkouts.lock().await;
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => self.shared.opener.reopen().await?,
+        };
+        connection.begin().await?;
+        let written = insert_order(&mut connection, tenant, order).await?;
+        connection.commit().await?;
+        *place = Some(connection);
+        Ok(if written == 0 { Written::SessionMoved } else { Written::Done })
+    }
+
+    async fn hear(&self, tenant: &TenantId, heard: Heard) -> Result<Hearing, StoreError> {
+        let mut place = self.shared.checkouts.lock().await;
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => self.shared.opener.reopen().await?,
+        };
+        connection.begin().await?;
+        let hearing = insert_heard(&mut connection, tenant, heard).await?;
+        connection.commit().await?;
+        *place = Some(connection);
+        Ok(hearing)
+    }
+
+    async fn heard(&self, tenant: &TenantId, payee: &str, session: &str) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        let text = "SELECT at, document FROM order_heard WHERE tenant = $1 AND payee = $2 AND session = $3
+             ORDER BY number";
+        let rows = connection.fetch(text, [Cell::text(tenant), Cell::text(payee), Cell::text(session)]).await?;
+        let read = |row: Row| Ok::<_, Failure>((row.integer(0)?, row.blob(1)?.to_vec()));
+        Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    async fn order(&self, tenant: &TenantId, id: &str) -> Result<Option<Revised>, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        let text = "SELECT seq, revision, document FROM shop_order WHERE tenant = $1 AND id = $2
+             ORDER BY revision DESC LIMIT 1";
+        let row = connection.fetch_one(text, [Cell::text(tenant), Cell::text(id)]).await?;
+        Ok(row.as_ref().map(revised).transpose()?)
+    }
+
+    async fn orders_after(&self, tenant: &TenantId, seq: u64, limit: u32) -> Result<Vec<Revised>, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        let text = "SELECT seq, revision, document FROM shop_order WHERE tenant = $1 AND seq > $2
+             ORDER BY seq LIMIT $3";
+        let cells = [Cell::text(tenant), Cell::number(seq), Cell::Integer(limit.into())];
+        let rows = connection.fetch(text, cells).await?;
+        Ok(rows.iter().map(revised).collect::<Result<_, _>>()?)
+    }
+
     async fn due(&self, tenant: &TenantId, now: i64, limit: u32) -> Result<Vec<(String, Kept)>, StoreError> {
         let mut connection = self.shared.readers.acquire().await?;
         // What a release wrote that knows no `due` is looked at once.
@@ -108,6 +182,14 @@ impl Sessions for SqlStore {
 }
 
 impl SqlStore {
+    /// The place of the last revision of any order; 0 where there is none.
+    pub async fn last_order(&self, tenant: &TenantId) -> Result<u64, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        let text = "SELECT coalesce(max(seq), 0) FROM shop_order WHERE tenant = $1";
+        let row = connection.fetch_one(text, [Cell::text(tenant)]).await?;
+        Ok(row.map_or(Ok(0), |row| row.number(0))?)
+    }
+
     /// One statement in a unit of its own; how many rows there were.
     async fn take_out(&self, text: &'static str, cells: impl IntoIterator<Item = Cell>) -> Result<u64, StoreError> {
         let mut place = self.shared.checkouts.lock().await;
@@ -121,6 +203,39 @@ impl SqlStore {
         *place = Some(connection);
         Ok(removed)
     }
+}
+
+fn revised(row: &Row) -> Result<Revised, Failure> {
+    Ok(Revised { seq: row.number(0)?, revision: row.number(1)?, document: row.blob(2)?.to_vec() })
+}
+
+/// Behind everything that was written: of two who write at once one is told that nothing was, and comes again.
+async fn insert_order(connection: &mut Connection, tenant: &TenantId, write: OrderWrite) -> Result<u64, Failure> {
+    let text = "INSERT INTO shop_order (tenant, seq, id, revision, document)
+         SELECT $1, coalesce(max(seq), 0) + 1, $2, $3, $4 FROM shop_order WHERE tenant = $1
+         ON CONFLICT DO NOTHING";
+    let (id, revision) = (Cell::Text(write.id), Cell::number(write.revision));
+    connection.execute(text, [Cell::text(tenant), id, revision, Cell::Blob(write.document)]).await
+}
+
+async fn insert_heard(connection: &mut Connection, tenant: &TenantId, heard: Heard) -> Result<Hearing, Failure> {
+    let text = "SELECT number FROM order_heard WHERE tenant = $1 AND digest = $2";
+    let digest = Cell::blob(heard.digest.0);
+    if connection.fetch_one(text, [Cell::text(tenant), digest.clone()]).await?.is_some() {
+        return Ok(Hearing::Known);
+    }
+    let text = "SELECT count(*) FROM order_heard WHERE tenant = $1 AND payee = $2 AND session = $3";
+    let of = || [Cell::text(tenant), Cell::text(&heard.payee), Cell::text(&heard.session)];
+    let count = connection.fetch_one(text, of()).await?.map_or(Ok(0), |row| row.number(0))?;
+    if count >= HEARD_MAX {
+        return Ok(Hearing::TooMany);
+    }
+    // Two processes that hear at once: one is told that the database was busy, and the shop tells it again.
+    let text = "INSERT INTO order_heard (tenant, payee, session, number, digest, at, document)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    let rest = [Cell::number(count.saturating_add(1)), digest, Cell::Integer(heard.at), Cell::Blob(heard.document)];
+    connection.execute(text, of().into_iter().chain(rest).collect::<Vec<_>>()).await?;
+    Ok(Hearing::New)
 }
 
 fn read_answer(row: &Row) -> Result<Answered, Failure> {
@@ -149,14 +264,25 @@ async fn unit(
     {
         return Ok(Written::KeyTaken);
     }
-    let Some(session) = session else { return Ok(Written::Done) };
+    let Some(mut session) = session else { return Ok(Written::Done) };
+    let order = session.order.take();
     if let Counts::Against { opener, most } = session.counts
         && opened(connection, tenant, opener).await? >= most
     {
         return Ok(Written::TooMany);
     }
-    let written = write_session(connection, tenant, session).await?;
-    Ok(if written == 0 { Written::SessionMoved } else { Written::Done })
+    if write_session(connection, tenant, session).await? == 0 {
+        return Ok(Written::SessionMoved);
+    }
+    let Some(order) = order else { return Ok(Written::Done) };
+    let id = order.id.clone();
+    let is_there = insert_order(connection, tenant, order).await? > 0 || knows_order(connection, tenant, id).await?;
+    Ok(if is_there { Written::Done } else { Written::SessionMoved })
+}
+
+async fn knows_order(connection: &mut Connection, tenant: &TenantId, id: String) -> Result<bool, Failure> {
+    let text = "SELECT seq FROM shop_order WHERE tenant = $1 AND id = $2 LIMIT 1";
+    Ok(connection.fetch_one(text, [Cell::text(tenant), Cell::Text(id)]).await?.is_some())
 }
 
 /// Counted in the unit that adds one. Units of one process come one after another here; processes that share a database

@@ -153,7 +153,9 @@ async fn rows_of(source: &mut Connection, target: &mut Connection) -> Result<Vec
         copied.push(head(source, target, tenant).await?);
     }
     // Whoever sells has checkouts before the first record.
-    for row in source.fetch("SELECT DISTINCT tenant FROM checkout ORDER BY tenant", []).await? {
+    let shops = "SELECT tenant FROM checkout UNION SELECT tenant FROM shop_order UNION SELECT tenant FROM order_heard
+        ORDER BY tenant";
+    for row in source.fetch(shops, []).await? {
         let tenant: TenantId = row.parsed(0)?;
         for table in &crate::checkouts::TABLES {
             pages(source, target, &tenant, table).await?;

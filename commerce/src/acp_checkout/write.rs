@@ -136,7 +136,7 @@ fn total(kind: &str, text: &str, amount: u64) -> Value {
     json!({ "type": kind, "display_text": text, "amount": minor(amount) })
 }
 
-fn totals(totals: &Totals) -> Value {
+pub(crate) fn totals(totals: &Totals) -> Value {
     let mut entries = vec![total("items_base_amount", "Items", totals.subtotal)];
     if totals.discount > 0 {
         entries.push(total("discount", "Discount", totals.discount));

@@ -6,6 +6,7 @@
 use commerce::acp_checkout::write as acp;
 use commerce::checkout::Status;
 use commerce::checkout::{Protocol, Session};
+use commerce::order::Order;
 use commerce::store::{Counts, SessionWrite};
 use commerce::ucp::negotiate::Active;
 use commerce::ucp::{self, AP2, CHECKOUT, FULFILMENT};
@@ -73,7 +74,8 @@ impl Document {
             (_, Status::Completed) => Counts::NoMore,
             _ => Counts::AsBefore,
         };
-        Ok(SessionWrite { id: self.session.id.clone(), from, document, due: self.session.due(shop), counts })
+        let order = Order::of(&self.session, &self.owner).map(|order| super::orders::written(&order, 1)).transpose()?;
+        Ok(SessionWrite { id: self.session.id.clone(), from, document, due: self.session.due(shop), counts, order })
     }
 
     pub fn is_claimed(&self) -> bool {

@@ -9,12 +9,13 @@
 //! book says of it, and what is over is taken out.
 //!
 //! Read in this order: here, [`document`] (what lies in the database), [`complete`] (how it is paid), [`means`] (with what), [`card`] (by a vault
-//! token), [`sweep`], [`reply`].
+//! token), [`sweep`], [`reply`]; [`orders`] (what was bought).
 
 mod card;
 mod complete;
 mod document;
 mod means;
+pub mod orders;
 mod reply;
 mod sweep;
 
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use self::document::Document;
 pub use self::means::{Presented, Redemption, Tokens};
+pub use self::orders::OrderChange;
 pub use self::reply::Reply;
 use crate::Engine;
 use crate::error::EngineError;

@@ -12,7 +12,7 @@ use ledger::spend::{Observation, SpendState, VAULT_NETWORK};
 
 use super::answer::order_key;
 use super::redeem::view;
-use super::{ProcessorAnswer, Redeemed, RefundOrder, VaultError};
+use super::{Found, ProcessorAnswer, Redeemed, RefundOrder, VaultError};
 use crate::consent::forbidden;
 use crate::error::EngineError;
 use crate::ports::Relayed;
@@ -35,6 +35,10 @@ impl Engine {
         if identity.caller.kind != CallerKind::Merchant {
             return Err(forbidden("the merchant of the token", identity));
         }
+        self.refund_found(found, asked.amount, asked.key).await
+    }
+
+    pub(super) async fn refund_found(&self, found: Found, asked: Amount, key: &str) -> Result<Redeemed, EngineError> {
         let spend = found.spend.id;
         let _in_hand = self.busy.take(spend).ok_or(VaultError::InFlight)?;
         let captured = self.last_answer(&found).await?.map(|answer| answer.processor);
@@ -43,14 +47,14 @@ impl Engine {
         else {
             return Err(VaultError::TokenState { expected: "settled", found: found.spend.state.to_string() }.into());
         };
-        let requested = authority_from_minor(asked.amount)?;
+        let requested = authority_from_minor(asked)?;
         if requested.is_zero() {
             return Err(EngineError::Book(Rejection::AmountZero { found: requested }));
         }
-        let key = order_key(&found, &Digest::of_parts("purser/refund-key/1", &[asked.key.as_bytes()]));
-        let order = RefundOrder { key: &key, capture: &id, amount: asked.amount, currency: &currency };
+        let key = order_key(&found, &Digest::of_parts("purser/refund-key/1", &[key.as_bytes()]));
+        let order = RefundOrder { key: &key, capture: &id, amount: asked, currency: &currency };
         match found.vault()?.processor.refund(&order).await {
-            Relayed::Answer(ProcessorAnswer::Done { id, amount, .. }) if amount == asked.amount => {
+            Relayed::Answer(ProcessorAnswer::Done { id, amount, .. }) if amount == asked => {
                 let broken = || EngineError::Broken("a processor's reference that is none".into());
                 let transaction: ledger::id::RailReference = id.parse().map_err(|_| broken())?;
                 let place = LogPlace { network: VAULT_NETWORK.into(), transaction: transaction.clone(), number: 0 };

@@ -7,7 +7,7 @@ use ledger::id::{CallerKind, Digest, PayeeId, SpendId, TenantId};
 use ledger::money::Amount;
 use ledger::spend::SpendState;
 
-use super::ProcessorAnswer;
+use super::{ProcessorAnswer, Redeemed};
 use crate::book::service;
 use crate::error::EngineError;
 use crate::rate::authority_from_minor;
@@ -64,11 +64,7 @@ impl Engine {
                 return Ok(Taken::UnderWay);
             }
             for payee in payees {
-                let cart = cart(&payee.id, session);
-                for number in 0..=u8::MAX {
-                    let claim = self.store.claim(&tenant.id, &ClaimKey::Cart { cart, number }).await?;
-                    let Some(claim) = claim else { break };
-                    let ClaimOutcome::Spend(spend) = claim.outcome else { continue };
+                for spend in self.attempts(&tenant.id, payee, session).await? {
                     match self.taken_by(&tenant.id, spend).await? {
                         Taken::Nothing => {}
                         // One stands at a time; where one is under way nobody knows what the rest comes to.
@@ -79,6 +75,44 @@ impl Engine {
             }
         }
         Ok(found)
+    }
+
+    /// Gives back a part of what was taken for a session of this merchant's. Nothing where nothing was.
+    pub(crate) async fn refund_session(
+        &self,
+        merchant: &Identity,
+        session: &str,
+        amount: Amount,
+        key: &str,
+    ) -> Result<Option<Redeemed>, EngineError> {
+        for tenant in self.tenants().into_iter().filter(|tenant| tenant.vault.is_some()) {
+            for payee in tenant.payees.all().filter(|payee| redeems(payee, merchant)) {
+                for spend in self.attempts(&tenant.id, payee, session).await? {
+                    let found = self.found(merchant, tenant.clone(), spend).await?;
+                    if found.spend.state == SpendState::Settled {
+                        return self.refund_found(found, amount, key).await.map(Some);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every spend that was meant to pay a session.
+    pub(super) async fn attempts(
+        &self,
+        tenant: &TenantId,
+        payee: &Payee,
+        session: &str,
+    ) -> Result<Vec<SpendId>, EngineError> {
+        let (cart, mut spends) = (cart(&payee.id, session), Vec::new());
+        for number in 0..=u8::MAX {
+            let Some(claim) = self.store.claim(tenant, &ClaimKey::Cart { cart, number }).await? else { break };
+            if let ClaimOutcome::Spend(spend) = claim.outcome {
+                spends.push(spend);
+            }
+        }
+        Ok(spends)
     }
 
     async fn taken_by(&self, tenant: &TenantId, spend: SpendId) -> Result<Taken, EngineError> {

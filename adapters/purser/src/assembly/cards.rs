@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use engine::vault::{AcpPayee, Vault};
+use engine::vault::{AcpPayee, OrderSecret, Vault};
+use zeroize::Zeroizing;
 
 use super::{AssemblyError, value};
 use crate::acquirer::client::HttpProcessor;
+use crate::acquirer::secret;
+use crate::acquirer::signature::is_good;
 use crate::config::{Config, PayeeConfig, TenantConfig};
 use crate::fetch::Loopback;
 use crate::keys::cards::CardKeys;
@@ -29,5 +32,23 @@ pub(super) fn acp(config: &PayeeConfig) -> Result<AcpPayee, AssemblyError> {
     let named = acp.redeemed_by.split_once(':').and_then(|(of, name)| Some((of.parse().ok()?, name.parse().ok()?)));
     let redeemer = named.ok_or_else(|| value("payees.acp.redeemed_by", "tenant:principal", &acp.redeemed_by))?;
     let ids = if acp.ids.is_empty() { vec![config.merchant_id.clone()] } else { acp.ids.clone() };
-    Ok(AcpPayee { ids, redeemer: Some(redeemer), receives_cards: acp.receives_cards })
+    let orders = acp.orders_secret_file.as_deref().map(|path| secret(Some(path))).transpose();
+    let orders = orders.map_err(|why| AssemblyError::Tenant { tenant: format!("payee {}", config.id), why })?;
+    let orders = orders.map(|text| Arc::new(SharedText(Zeroizing::new(text))) as Arc<dyn OrderSecret>);
+    Ok(AcpPayee { ids, redeemer: Some(redeemer), receives_cards: acp.receives_cards, orders })
+}
+
+/// What a shop and we have: never shown.
+struct SharedText(Zeroizing<String>);
+
+impl std::fmt::Debug for SharedText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SharedText")
+    }
+}
+
+impl OrderSecret for SharedText {
+    fn is_signed(&self, signature: &str, body: &[u8], now_seconds: i64) -> bool {
+        is_good(&self.0, signature, body, now_seconds)
+    }
 }

@@ -38,6 +38,10 @@ pub struct AcpConfig {
     /// merchant does with them (PCI DSS).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub receives_cards: bool,
+    /// What it signs with what it tells of orders (`Merchant-Signature`): a file of 16 bytes or more. Nothing is taken
+    /// without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orders_secret_file: Option<PathBuf>,
 }
 
 /// That agents of this tenant may leave cards here, and who charges them.

@@ -19,9 +19,25 @@ pub struct WebhookConfig {
     /// `payment.settled`, or `payment.*`; everything where nothing is said.
     #[serde(default)]
     pub events: Vec<String>,
+    /// Instead of events: what becomes of orders in the tenant's shop, told as ACP has it, of these buyers (`tenant:agent`,
+    /// or `*` for everybody).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders_of: Vec<String>,
 }
 
 impl WebhookConfig {
+    pub fn tells_orders(&self) -> bool {
+        !self.orders_of.is_empty()
+    }
+
+    /// Whether a buyer's orders are told, by what the shop calls the buyer.
+    pub fn wants_orders_of(&self, owner: &str) -> bool {
+        let is_theirs = |buyer: &str| {
+            buyer.split_once(':').is_some_and(|(tenant, agent)| format!("acp:{tenant}/agent/{agent}") == owner)
+        };
+        owner.starts_with("acp:") && self.orders_of.iter().any(|buyer| buyer == "*" || is_theirs(buyer))
+    }
+
     pub fn wants(&self, kind: EventType) -> bool {
         self.events.is_empty() || self.events.iter().any(|pattern| matches(pattern, kind))
     }
@@ -64,12 +80,34 @@ impl Config {
                     return Err(wrong("name", "a name of its own".to_owned(), &webhook.name));
                 }
                 reach.check(&webhook.url).map_err(|why| wrong("url", why, &webhook.url))?;
+                if webhook.tells_orders() {
+                    check_orders(tenant.shop.is_some(), webhook)
+                        .map_err(|(expected, found)| wrong("orders_of", expected, &found))?;
+                }
                 for pattern in &webhook.events {
                     check_pattern(pattern).map_err(|expected| wrong("events", expected, pattern))?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// What was expected, and what was found.
+fn check_orders(has_shop: bool, webhook: &WebhookConfig) -> Result<(), (String, String)> {
+    if !has_shop {
+        return Err(("orders of a tenant with a shop".into(), "a tenant without one".into()));
+    }
+    if !webhook.events.is_empty() {
+        return Err(("events or orders_of".into(), "both".into()));
+    }
+    let is_buyer = |buyer: &&String| {
+        let parts = buyer.split_once(':');
+        buyer.as_str() == "*" || parts.is_some_and(|(tenant, agent)| !tenant.is_empty() && !agent.is_empty())
+    };
+    match webhook.orders_of.iter().find(|buyer| !is_buyer(buyer)) {
+        Some(buyer) => Err(("tenant:agent, or *".into(), buyer.clone())),
+        None => Ok(()),
     }
 }
 
@@ -117,6 +155,46 @@ mod tests {
         }
         checked(&good, 8_453).unwrap();
         checked(&one("shop", "http://127.0.0.1:9/", ""), 31_337).unwrap();
+    }
+
+    #[test]
+    fn orders_are_told_to_the_platform_of_those_who_bought() {
+        let webhook = |of: &str, events: &str| {
+            format!(
+                "[[tenants.webhooks]]\nname = \"p\"\nurl = \"https://p.example\"\norders_of = [{of}]\nevents = [{events}]\n"
+            )
+        };
+        let shop = "[tenants.shop]\nmerchant = \"m\"\nproducts = []\n";
+        for (webhooks, says) in [
+            (webhook("\"*\"", ""), "a tenant with a shop"),
+            (webhook("\"*\"", "\"payment.*\"") + shop, "events or orders_of"),
+            (webhook("\"shopper\"", "") + shop, "tenant:agent"),
+            (webhook("\":shopper\"", "") + shop, "tenant:agent"),
+            (webhook("\"home:\"", "") + shop, "tenant:agent"),
+            (webhook("\"home:shopper\", \"\"", "") + shop, "tenant:agent"),
+        ] {
+            let said = checked(&webhooks, 8_453).unwrap_err();
+            assert!(said.contains(says), "{webhooks}: {said}");
+        }
+        checked(&(webhook("\"home:shopper\"", "") + shop), 8_453).unwrap();
+        let of = |buyer: &str| WebhookConfig {
+            name: "p".into(),
+            url: "https://p.example".into(),
+            events: Vec::new(),
+            orders_of: vec![buyer.into()],
+        };
+        for (buyer, owner, is_told) in [
+            ("home:shopper", "acp:home/agent/shopper", true),
+            ("*", "acp:home/agent/other", true),
+            ("home:shopper", "acp:home/agent/shopper2", false),
+            ("home:shopper", "acp:home/user/shopper", false),
+            ("home:shopper", "acp:away/agent/shopper", false),
+            ("home:shop", "acp:home/agent/shopper", false),
+            ("*", "ucp:https://platform.example/profile", false),
+            ("*", "", false),
+        ] {
+            assert_eq!(of(buyer).wants_orders_of(owner), is_told, "{buyer} {owner}");
+        }
     }
 
     #[test]

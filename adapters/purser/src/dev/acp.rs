@@ -49,7 +49,8 @@ pub fn with_vault(config: &mut Config, acquirer: &str) {
         tenant.vault = Some(VaultConfig::at(acquirer));
         for payee in tenant.payees.iter_mut().filter(|payee| payee.id == SHOP) {
             let ids = vec![SHOP.to_owned(), MERCHANT.to_owned()];
-            payee.acp = Some(AcpConfig { ids, redeemed_by: redeemed_by(MERCHANT), receives_cards: false });
+            let (redeemed_by, receives_cards, orders_secret_file) = (redeemed_by(MERCHANT), false, None);
+            payee.acp = Some(AcpConfig { ids, redeemed_by, receives_cards, orders_secret_file });
         }
         tenant.payees.push(PayeeConfig {
             id: OTHER.into(),
@@ -63,6 +64,7 @@ pub fn with_vault(config: &mut Config, acquirer: &str) {
                 ids: OTHER_IDS.map(str::to_owned).to_vec(),
                 redeemed_by: redeemed_by(OTHER),
                 receives_cards: true,
+                orders_secret_file: None,
             }),
         });
     }

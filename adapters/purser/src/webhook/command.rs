@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::Value;
 use store::{Bookmark, Schema};
 
-use super::{Secrets, message_id};
+use super::{Secrets, message_id, size};
 use crate::assembly::open_store;
 use crate::cli::{ListenArgs, TriggerArgs, WebhookAction, WebhookPlace};
 use crate::client::Client;
@@ -43,8 +43,8 @@ pub async fn operate(action: &WebhookAction) -> Result<(), String> {
     };
     match action {
         WebhookAction::List(_) => {
-            let (size, _) = store.head(&tenant).await.map_err(|error| say(&error))?;
             for webhook in &known {
+                let size = size(&store, &tenant, webhook).await?;
                 let place = store.bookmark(&tenant, &webhook.name).await.map_err(|error| say(&error))?;
                 println!("{} {} {}", webhook.name, webhook.url, standing(place, size));
             }

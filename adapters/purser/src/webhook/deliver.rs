@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use commerce::store::{Revised, Sessions as _};
 use engine::Engine;
 use ledger::event::Event;
 use ledger::id::{Micros, TenantId};
 use ledger::store::Store as _;
+use reqwest::header::HeaderMap;
 use store::{Bookmark, SqlStore};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Webhook, Webhooks, message_id, pause};
+use super::{Webhook, Webhooks, message_id, pause, size};
 use crate::fetch::Poster;
 
 /// Between two looks at the outbox.
@@ -68,8 +70,7 @@ async fn round(webhook: &Webhook, engine: &Engine, store: &SqlStore, poster: &Po
     let (tenant, name) = (&webhook.tenant, webhook.config.name.as_str());
     let Some(read) = store.bookmark(tenant, name).await.map_err(say)? else {
         // A new one is told of what happens from now on.
-        let (size, _) = store.head(tenant).await.map_err(say)?;
-        let first = Bookmark { next: (size, 0), failures: 0, due_at: now() };
+        let first = Bookmark { next: (size(store, tenant, &webhook.config).await?, 0), failures: 0, due_at: now() };
         return store.open_bookmark(tenant, name, first).await.map_err(say);
     };
     if read.due_at > now() {
@@ -78,12 +79,53 @@ async fn round(webhook: &Webhook, engine: &Engine, store: &SqlStore, poster: &Po
     let source = engine.tenant(tenant).map_err(say)?.issuer.clone();
     let mut place = read;
     loop {
-        let events = store.events(tenant, place.last(), PAGE).await.map_err(say)?;
-        let is_whole = events.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-        let Some(after) = page(webhook, (store, poster, &source), place, &events).await? else { return Ok(()) };
+        let letters = webhook.letters(store, &source, place).await?;
+        let is_whole = letters.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let Some(after) = page(webhook, (store, poster), place, &letters).await? else { return Ok(()) };
         place = after;
         if is_whole {
             return Ok(());
+        }
+    }
+}
+
+/// Something that happened, at its place; with what a receiver is told of it, where it wants to know.
+struct Letter {
+    at: (u64, u16),
+    told: Option<(String, String)>,
+}
+
+impl Webhook {
+    async fn letters(&self, store: &SqlStore, source: &str, place: Bookmark) -> Result<Vec<Letter>, String> {
+        if self.config.tells_orders() {
+            let last = place.last().map_or(0, |(seq, _)| seq);
+            let orders = store.orders_after(&self.tenant, last, PAGE).await.map_err(say)?;
+            return orders.iter().map(|order| self.order(order)).collect();
+        }
+        let events = store.events(&self.tenant, place.last(), PAGE).await.map_err(say)?;
+        let letter = |event: &Event| {
+            let is_wanted = self.config.wants(event.kind);
+            let told = || (message_id(&self.tenant, event), server::events::document(event, source).to_string());
+            Letter { at: (event.seq, event.number), told: is_wanted.then(told) }
+        };
+        Ok(events.iter().map(letter).collect())
+    }
+
+    /// Whole each time, and the same whenever it is told again.
+    fn order(&self, revised: &Revised) -> Result<Letter, String> {
+        let order = engine::checkout::orders::read(revised).map_err(say)?;
+        let told = self.config.wants_orders_of(&order.owner).then(|| {
+            let id = format!("{}-order-{}", self.tenant, revised.seq);
+            (id, order.told(revised.revision).to_string())
+        });
+        Ok(Letter { at: (revised.seq, 0), told })
+    }
+
+    fn headers(&self, id: &str, body: &str) -> Result<HeaderMap, String> {
+        let (at, body) = (now().seconds(), body.as_bytes());
+        match self.config.tells_orders() {
+            true => self.secrets.merchant_headers(id, at, body),
+            false => self.secrets.headers(id, at, body),
         }
     }
 }
@@ -92,11 +134,11 @@ async fn round(webhook: &Webhook, engine: &Engine, store: &SqlStore, poster: &Po
 /// an operator moved the place: theirs counts.
 async fn page(
     webhook: &Webhook,
-    (store, poster, source): (&SqlStore, &Poster, &str),
+    (store, poster): (&SqlStore, &Poster),
     read: Bookmark,
-    events: &[Event],
+    letters: &[Letter],
 ) -> Result<Option<Bookmark>, String> {
-    if events.is_empty() {
+    if letters.is_empty() {
         return Ok(None);
     }
     let (tenant, name) = (&webhook.tenant, webhook.config.name.as_str());
@@ -106,15 +148,15 @@ async fn page(
         return Ok(None);
     }
     let (mut behind, mut failures) = (place.next, place.failures);
-    for event in events {
-        let after = (event.seq, event.number.saturating_add(1));
-        if !webhook.config.wants(event.kind) {
+    for letter in letters {
+        let (seq, number) = letter.at;
+        let after = (seq, number.saturating_add(1));
+        let Some((id, body)) = &letter.told else {
             behind = after;
             continue;
-        }
-        let body = server::events::document(event, source).to_string();
-        let headers = webhook.secrets.headers(&message_id(tenant, event), now().seconds(), body.as_bytes())?;
-        if let Err(why) = poster.post(&webhook.config.url, headers, body).await {
+        };
+        let headers = webhook.headers(id, body)?;
+        if let Err(why) = poster.post(&webhook.config.url, headers, body.clone()).await {
             let failures = failures.saturating_add(1);
             let wait = pause(failures);
             step(place, Bookmark { next: behind, failures, due_at: later(now(), wait) }).await?;

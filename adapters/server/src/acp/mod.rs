@@ -4,11 +4,12 @@
 
 pub(crate) mod delegate;
 mod error;
+pub(crate) mod heard;
 pub(crate) mod redeem;
 pub(crate) mod tokenize;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 
 pub(crate) use self::delegate::timestamp;
@@ -30,6 +31,8 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/v1/vault/notices/{tenant}", post(redeem::notice))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
+        .route("/agentic_checkout/webhooks/order_events/{tenant}/{payee}", post(heard::hear))
+        .route("/v1/payments/{id}/order", get(heard::show))
         .with_state(app)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(error::unlogged))

@@ -97,8 +97,7 @@ async fn received(doors: &Doors, request: Request) -> Result<(Parts, Call, Optio
         Ok(text) => Digest::of(text.unwrap_or_default().as_bytes()),
         Err(_) => Digest::of_parts("purser/acp-body/1", &[&body]),
     };
-    let caller = &identity.caller;
-    let owner = format!("acp:{}/{}/{}", identity.tenant, caller.kind, caller.principal);
+    let owner = owner(&identity);
     let call = Call {
         tenant: doors.setup.tenant.clone(),
         protocol: Protocol::Acp,
@@ -107,6 +106,12 @@ async fn received(doors: &Doors, request: Request) -> Result<(Parts, Call, Optio
         key: named.map(|text| key(&parts, text, fingerprint)),
     };
     Ok((parts, call, object))
+}
+
+/// What a caller's checkouts and orders call it.
+pub(super) fn owner(identity: &engine::Identity) -> String {
+    let caller = &identity.caller;
+    format!("acp:{}/{}/{}", identity.tenant, caller.kind, caller.principal)
 }
 
 /// Reads the request as this operation, and does it.

@@ -5,6 +5,7 @@
 //! and that is bound to its audience and nonce.
 
 pub(crate) mod acp;
+pub(crate) mod orders;
 pub mod sandbox;
 mod signed;
 pub(crate) mod ucp;
@@ -74,6 +75,7 @@ pub fn routes(app: App, setup: Setup) -> Router {
         .route("/checkout_sessions/{id}/cancel", post(acp::cancel))
         .route("/.well-known/acp.json", get(acp::discovery))
         .route("/acp/ap2.json", get(acp::ap2))
+        .route("/orders/{id}", get(orders::show).post(orders::change))
         .route("/checkout-sessions", post(ucp::open))
         .route("/checkout-sessions/{id}", get(ucp::show).put(ucp::change))
         .route("/checkout-sessions/{id}/complete", post(ucp::complete))

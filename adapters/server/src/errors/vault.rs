@@ -103,4 +103,40 @@ pub(super) const VAULT: &[(&str, &str, &str)] = &[
         "The processor says something else than it said before, or answers an attempt that is not under way.",
         "An operator asks the processor; its settlement file says what was settled.",
     ),
+    (
+        "order_status",
+        "An order was to become what one of its status does not become.",
+        "Look at the order: confirmed, processing, shipped, completed is the way; canceled ends it where all was given back.",
+    ),
+    (
+        "order_not_refunded",
+        "An order was to be cancelled of which not all of the money was given back.",
+        "Refund the rest of it first, as an adjustment of the order.",
+    ),
+    (
+        "adjustment_invalid",
+        "An adjustment of an order cannot be made: it is more than what is left, another one came under its key, or the \
+         order was not paid by a vault token of this service.",
+        "Take another amount or a key of its own; what mandates paid is given back where it was taken.",
+    ),
+    (
+        "order_event_unsigned",
+        "A message about an order has no Merchant-Signature of this body and of the last five minutes.",
+        "Sign each message, when it is sent, under the secret that both have.",
+    ),
+    (
+        "order_event_unreadable",
+        "A message about an order is not what ACP has it be.",
+        "Send `type` and the whole order as `data`.",
+    ),
+    (
+        "order_event_unknown",
+        "A message is about a checkout session that nothing was paid for here.",
+        "Tell each platform of the orders of its own agents.",
+    ),
+    (
+        "order_events_exhausted",
+        "As much as is kept was told of one checkout session.",
+        "An operator looks at what the shop tells.",
+    ),
 ];

@@ -221,6 +221,58 @@ pub struct AcpCheckout {
     ap2: Option<Ap2>,
 }
 
+/// `Order` of ACP 2026-04-17.
+#[derive(ToSchema)]
+pub struct ShopOrder {
+    /// order
+    r#type: String,
+    id: String,
+    checkout_session_id: String,
+    permalink_url: String,
+    /// confirmed, processing, shipped, completed or canceled
+    status: String,
+    line_items: Vec<Map<String, Value>>,
+    adjustments: Vec<Map<String, Value>>,
+    /// `total` is what was charged; `amount_refunded` what was given back.
+    totals: Vec<Map<String, Value>>,
+}
+
+/// What a shop told of an order.
+#[derive(ToSchema)]
+pub struct OrderTold {
+    order: String,
+    checkout_session_id: String,
+    /// In the shop's words.
+    status: Option<String>,
+    /// `type`, `status` and `amount` of each.
+    adjustments: Vec<Map<String, Value>>,
+    /// What the shop says that it gave back, in minor units.
+    said_refunded: u64,
+    /// Whether the book has at least as much.
+    refund_in_book: bool,
+    /// Unix seconds.
+    told_at: i64,
+    told_times: u64,
+}
+
+/// One of both.
+#[derive(ToSchema)]
+pub struct OrderChanging {
+    /// processing, shipped, completed, or canceled where all was given back
+    status: Option<String>,
+    adjustment: Option<OrderAdjusting>,
+}
+
+#[derive(ToSchema)]
+pub struct OrderAdjusting {
+    /// refund, return or dispute
+    r#type: String,
+    /// Minor units.
+    amount: u64,
+    #[schema(max_length = 500)]
+    description: Option<String>,
+}
+
 /// What mandates are closed over and for, and afterwards their receipts.
 #[derive(ToSchema)]
 pub struct Ap2 {

@@ -259,7 +259,7 @@ pub(super) async fn grant(connection: &mut PgConnection, role: &str) -> Result<(
         format!("DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO {role}', current_schema()); END $$"),
         may("_sqlx_migrations", "SELECT"),
         may("release", "SELECT"),
-        may("unit", "SELECT, INSERT"),
+        may("unit, shop_order, order_heard", "SELECT, INSERT"),
         may("head, home, sealed_key, webhook", "SELECT, INSERT, UPDATE"),
         may("checkout, checkout_key, passkey", "SELECT, INSERT, UPDATE, DELETE"),
         may("one_time_code, page_session", "SELECT, INSERT, DELETE"),

@@ -1,7 +1,10 @@
 //! A shop's checkouts: of two who write the same thing one is told, a key and what is under it are one unit, and a copy of
 //! the database has them.
 
-use commerce::store::{ANSWER_SECONDS, Answered, Counts, KeyWrite, SessionWrite, Sessions as _, Written};
+use commerce::store::{
+    ANSWER_SECONDS, Answered, Counts, HEARD_MAX, Heard, Hearing, KeyWrite, OrderWrite, SessionWrite, Sessions as _,
+    Written,
+};
 use ledger::id::Digest;
 
 use super::{Place, on_both_engines, tenant};
@@ -18,6 +21,8 @@ on_both_engines!(
     nobody_has_more_places_than_they_may,
     what_an_older_release_wrote_is_due_at_once,
     a_copy_has_the_checkouts,
+    orders_lie_in_one_row_and_come_with_their_session,
+    what_shops_tell_is_kept_once_and_not_without_end,
 );
 
 const NOW: i64 = 1_800_000_000;
@@ -27,7 +32,8 @@ fn session(id: &str, from: u64, text: &str) -> Option<SessionWrite> {
 }
 
 fn due(id: &str, from: u64, text: &str, due: i64) -> Option<SessionWrite> {
-    Some(SessionWrite { id: id.to_owned(), from, document: text.as_bytes().to_vec(), due, counts: Counts::AsBefore })
+    let (id, document, counts) = (id.to_owned(), text.as_bytes().to_vec(), Counts::AsBefore);
+    Some(SessionWrite { id, from, document, due, counts, order: None })
 }
 
 fn of(opener: &str, id: &str, most: u64) -> Option<SessionWrite> {
@@ -205,6 +211,10 @@ async fn a_copy_has_the_checkouts(place: Place) {
     let store = place.opened().await;
     store.write(&tenant(), session("cs", 0, "first"), key("k", None, NOW, Some("answer"))).await.unwrap();
     store.write(&tenant(), of("a", "counted", 1), None).await.unwrap();
+    for revision in 1..=12 {
+        store.write_order(&tenant(), order("o", revision, "order")).await.unwrap();
+    }
+    store.hear(&tenant(), heard("told", "shop", "cs")).await.unwrap();
     let found = store.session(&tenant(), "cs").await.unwrap();
     let target = Place { dial: place.dial.clone(), ..Place::new() };
     copy(&place.location, &target.location, Purpose::Keep).await.unwrap();
@@ -213,6 +223,96 @@ async fn a_copy_has_the_checkouts(place: Place) {
     assert!(copied.answered(&tenant(), &Digest::of(b"k"), NOW).await.unwrap().is_some());
     assert_eq!(copied.write(&tenant(), of("a", "another", 1), None).await.unwrap(), Written::TooMany);
     assert_eq!(copied.due(&tenant(), NOW, 10).await.unwrap().len(), 2);
+    assert_eq!(copied.orders_after(&tenant(), 0, 20).await, store.orders_after(&tenant(), 0, 20).await);
+    assert_eq!(copied.last_order(&tenant()).await.unwrap(), 12);
+    assert_eq!(copied.heard(&tenant(), "shop", "cs").await.unwrap(), [(NOW, b"told".to_vec())]);
     copied.close().await.unwrap();
     store.close().await.unwrap();
+}
+
+fn heard(text: &str, payee: &str, session: &str) -> Heard {
+    Heard {
+        digest: Digest::of(format!("{text} {payee} {session}").as_bytes()),
+        payee: payee.to_owned(),
+        session: session.to_owned(),
+        at: NOW,
+        document: text.as_bytes().to_vec(),
+    }
+}
+
+fn order(id: &str, revision: u64, text: &str) -> OrderWrite {
+    OrderWrite { id: id.to_owned(), revision, document: text.as_bytes().to_vec() }
+}
+
+fn bought(id: &str, from: u64, of: &str) -> Option<SessionWrite> {
+    session(id, from, "bought").map(|write| SessionWrite { order: Some(order(of, 1, "made")), ..write })
+}
+
+async fn orders_lie_in_one_row_and_come_with_their_session(place: Place) {
+    let store = place.opened().await;
+    // Neither without the other: of a session that moved there is no order, of a taken key neither.
+    assert_eq!(store.write(&tenant(), bought("cs", 1, "o"), None).await.unwrap(), Written::SessionMoved);
+    store.write(&tenant(), None, key("k", None, NOW, Some("answer"))).await.unwrap();
+    let taken = store.write(&tenant(), bought("cs", 0, "o"), key("k", None, NOW, Some("other"))).await.unwrap();
+    assert_eq!((taken, store.order(&tenant(), "o").await.unwrap()), (Written::KeyTaken, None));
+    for (id, of) in [("cs", "o"), ("ct", "p")] {
+        assert_eq!(store.write(&tenant(), bought(id, 0, of), None).await.unwrap(), Written::Done);
+    }
+    // Known already: the session is written, and the order stays.
+    assert_eq!(store.write(&tenant(), bought("cs", 1, "o"), None).await.unwrap(), Written::Done);
+    for (revision, text, expected) in [
+        (1, "made again", Written::SessionMoved),
+        (2, "sent", Written::Done),
+        (2, "lost", Written::SessionMoved),
+        (3, "received", Written::Done),
+    ] {
+        assert_eq!(store.write_order(&tenant(), order("o", revision, text)).await.unwrap(), expected, "{text}");
+    }
+    let last = store.order(&tenant(), "o").await.unwrap().unwrap();
+    assert_eq!((last.seq, last.revision, last.document.as_slice()), (4, 3, b"received".as_slice()));
+    assert_eq!(store.order(&"other".parse().unwrap(), "o").await.unwrap(), None, "another tenant's");
+    let after = async |seq: u64, limit: u32| {
+        let found = store.orders_after(&tenant(), seq, limit).await.unwrap();
+        found.into_iter().map(|one| (one.seq, String::from_utf8(one.document).unwrap())).collect::<Vec<_>>()
+    };
+    let all = [(1, "made"), (2, "made"), (3, "sent"), (4, "received")].map(|(seq, text)| (seq, text.to_owned()));
+    assert_eq!(
+        (after(0, 10).await, after(2, 1).await, after(4, 10).await),
+        (all.to_vec(), vec![all[2].clone()], vec![])
+    );
+    // Who write at once: each row has its place, and nobody's is lost.
+    let writers = (0..8_u64).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let id = format!("r{number}");
+            while store.write_order(&tenant(), order(&id, 1, "made")).await.unwrap() != Written::Done {}
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let places: Vec<u64> = after(0, 100).await.into_iter().map(|(seq, _)| seq).collect();
+    assert_eq!(places, (1..=12).collect::<Vec<_>>());
+}
+
+async fn what_shops_tell_is_kept_once_and_not_without_end(place: Place) {
+    let store = place.opened().await;
+    let hear = async |text: &str, payee: &str, session: &str| store.hear(&tenant(), heard(text, payee, session)).await;
+    for (text, payee, expected) in
+        [("made", "shop", Hearing::New), ("made", "shop", Hearing::Known), ("made", "other", Hearing::New)]
+    {
+        assert_eq!(hear(text, payee, "cs").await.unwrap(), expected, "{text} {payee}");
+    }
+    for number in 1..HEARD_MAX {
+        assert_eq!(hear(&number.to_string(), "shop", "cs").await.unwrap(), Hearing::New);
+    }
+    assert_eq!(hear("more", "shop", "cs").await.unwrap(), Hearing::TooMany);
+    assert_eq!(hear("made", "shop", "cs").await.unwrap(), Hearing::Known);
+    assert_eq!(hear("more", "shop", "another").await.unwrap(), Hearing::New);
+    let all = store.heard(&tenant(), "shop", "cs").await.unwrap();
+    assert_eq!(
+        (all.len() as u64, all[0].1.as_slice(), all[1].1.as_slice()),
+        (HEARD_MAX, b"made".as_slice(), b"1".as_slice())
+    );
+    assert!(store.heard(&"other".parse().unwrap(), "shop", "cs").await.unwrap().is_empty());
 }
