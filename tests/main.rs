@@ -9,6 +9,7 @@ mod a_backup_comes_back;
 mod a_build_and_an_issuer_are_stopped;
 mod a_human_can_stop_it;
 mod a_person_is_forgotten;
+mod a_stop_ends_what_waits;
 mod a_stranger_sets_it_up;
 mod acceptances_stand;
 mod agents_come_over_mcp;

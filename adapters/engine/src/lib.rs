@@ -24,6 +24,7 @@ pub mod consent;
 pub mod console;
 pub mod delegate;
 mod desk;
+mod ending;
 pub mod error;
 pub mod evidence;
 pub mod facilitate;
@@ -122,6 +123,7 @@ pub struct Engine {
     quotas: Quotas,
     lists: Lists,
     busy: vault::Busy,
+    hurry: tokio::sync::Notify,
 }
 
 impl Engine {
@@ -159,6 +161,7 @@ impl Engine {
             quotas: Quotas::default(),
             lists: Lists::default(),
             busy: vault::Busy::default(),
+            hurry: tokio::sync::Notify::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Stopping: one call, any scope. Effective when it returns: nothing is reserved and nothing is signed within the scope
-//! from then on. What is signed already is an uncleared cheque, stays held, and is followed to its end.
+//! from then on, and what waited is ended ([`crate::ending`]). What is signed already is an uncleared cheque: it is cancelled
+//! where the chain still lets it, stays held until the chain shows what became of it, and is followed to its end.
 
 use ledger::command::Command;
 use ledger::gate::{Gate, GateState, Scope};
@@ -23,7 +24,14 @@ impl Engine {
         if !self.may_stop(identity, &scope).await? {
             return Err(forbidden("an operator, or the person whom it concerns,", identity));
         }
+        // Nothing that it ended comes back with the lift, also where whoever closed it died before they were through.
+        if to == GateState::Open {
+            self.end_stopped(&identity.tenant).await?;
+        }
         self.run(identity, Command::Gate { scope, to }, Vec::new()).await?;
+        if to == GateState::Closed {
+            self.end_at_once(identity).await;
+        }
         // It bites already. That it does after a backup is restored as well is for a note outside of the book.
         if let Some(outside) = self.outside.get()
             && let Err(why) = outside.note(&identity.tenant).await
@@ -31,6 +39,14 @@ impl Engine {
             tracing::error!(tenant = %identity.tenant, "the stops could not be noted outside of the book: {why}");
         }
         Ok(())
+    }
+
+    /// The stop stands whatever comes of this: the sweep ends what is left.
+    pub(crate) async fn end_at_once(&self, identity: &Identity) {
+        if let Err(error) = self.end_stopped(&identity.tenant).await {
+            tracing::warn!(tenant = %identity.tenant, code = error.code(), "stopped and not ended yet: {error}");
+            self.hurry.notify_one();
+        }
     }
 
     /// An operator may stop anything, a person what is theirs: themselves, their agents, their mandates. Builds and issuers

@@ -61,6 +61,8 @@ pub struct Tenant {
     pub limits: Limits,
     pub seller: Option<Seller>,
     pub facilitator: Option<FacilitatorRole>,
+    /// Whose relayers carry cancellations of what the wallet signed; nobody's where there is none.
+    pub cancelled_by: Option<TenantId>,
     /// Whose checkouts are spoken to by ACP and UCP.
     pub shop: Option<ShopRole>,
     pub vault: Option<Vault>,

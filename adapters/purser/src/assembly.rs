@@ -204,6 +204,7 @@ fn assemble(
         limits: times,
         seller: seller(tenant, facilitators)?,
         facilitator: facilitator(tenant, ring, rpc)?,
+        cancelled_by: canceller(config, tenant)?,
         shop: crate::shop::role(config, tenant)?,
         vault: cards::vault(config, tenant, ring)?,
     })
@@ -220,6 +221,17 @@ fn trust(config: &Config, tenant: &TenantConfig, own: KeySet) -> Result<Option<A
     let list = || TrustFile::read(path)?.list(Fetcher::new(config.reach())?);
     let list = list().map_err(|why| AssemblyError::Tenant { tenant: tenant.id.clone(), why })?;
     Ok(Some(Arc::new(list.and_own(own))))
+}
+
+/// Whose relayers carry cancellations of what this tenant's wallet signed.
+fn canceller(config: &Config, tenant: &TenantConfig) -> Result<Option<ledger::id::TenantId>, AssemblyError> {
+    let named = tenant.wallet.as_ref().and_then(|wallet| wallet.cancelled_by.as_ref());
+    let Some(named) = named else {
+        return Ok(if tenant.facilitate.is_some() { Some(tenant_id(tenant)?) } else { None });
+    };
+    let carrier = config.tenant(named).filter(|carrier| carrier.facilitate.is_some());
+    let missing = || value("wallet.cancelled_by", "a tenant with [tenants.facilitate]", named);
+    Ok(Some(tenant_id(carrier.ok_or_else(missing)?)?))
 }
 
 /// This tenant's issuer URL.

@@ -355,6 +355,7 @@ async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receive
         }
         tokio::select! {
             () = tokio::time::sleep(every) => {}
+            () = engine.hurried() => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
     }

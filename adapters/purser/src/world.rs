@@ -248,7 +248,7 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
         }],
         any_verifier: true,
         pegs: vec![dollar(HOME, chain)?],
-        wallet: Some(WalletConfig::default()),
+        wallet: Some(WalletConfig { cancelled_by: Some(CARRIER.into()) }),
         ..tenant(HOME)
     })
 }

@@ -23,7 +23,8 @@ use mandates::jws::Unsigned;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use p256::ecdsa::signature::Signer as _;
-use x402::exact::WalletKey;
+use x402::chain::CancelCall;
+use x402::exact::{TokenDomain, WalletKey};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
 use x402::select::Unsigned as UnsignedPayment;
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
@@ -106,6 +107,10 @@ impl WalletSigner for Purse {
             return Err(SignError::Refused(format!("the spend is {}", spend.state)));
         }
         payment.sign(&self.0).map_err(|error| SignError::Refused(error.to_string()))
+    }
+
+    async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError> {
+        Err(SignError::Refused(format!("nobody here cancels {} on {}", spend.id, domain.verifying_contract)))
     }
 }
 
@@ -199,6 +204,7 @@ fn bare(name: &str) -> Tenant {
         policy: None,
         seller: None,
         facilitator: None,
+        cancelled_by: None,
         shop: None,
         vault: None,
     }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use engine::ports::{MandateSigner, SignError, WalletSigner};
-use ledger::spend::{ESCROW_CALL, PERMIT2, Spend, SpendState};
+use ledger::spend::{CANCELLATION, ESCROW_CALL, PERMIT2, Spend, SpendState};
 use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
-use x402::exact::WalletKey;
+use x402::chain::CancelCall;
+use x402::exact::{TokenDomain, WalletKey, cancellation_digest};
+use x402::network::Network;
 use x402::select::Unsigned as UnsignedPayment;
 use x402::settlement::{Charge, NonceSpace};
 use x402::wire::PaymentPayload;
@@ -63,6 +65,31 @@ impl WalletSigner for LocalWallet {
         }
         payment.sign(key).map_err(|error| SignError::Refused(error.to_string()))
     }
+
+    /// With a revoked key too: it moves nothing.
+    async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError> {
+        check_cancellable(spend, domain)?;
+        let payer = &spend.authorization.payer;
+        let (key, _) = self.keys.get(payer).ok_or_else(|| SignError::NoKey(payer.clone()))?;
+        let (asset, authorizer, nonce) = (domain.verifying_contract, key.address(), spend.authorization.nonce.into());
+        let signed = key.sign(cancellation_digest(authorizer, nonce, domain));
+        let signature = signed.map_err(|error| SignError::Refused(error.to_string()))?.to_bytes();
+        Ok(CancelCall { asset, authorizer, nonce, signature })
+    }
+}
+
+/// A signature may be out, for a nonce of this very token's.
+fn check_cancellable(spend: &Spend, domain: &TokenDomain) -> Result<(), SignError> {
+    if !spend.state.is_signed() {
+        return Err(SignError::Refused(format!("spend {} is {}, committed was expected", spend.id, spend.state)));
+    }
+    let network = Network::new(domain.chain_id);
+    let asset = network.and_then(|network| network.asset_id(domain.verifying_contract).ok());
+    let is_of_chain = network.is_some_and(|network| network.to_string() == spend.authorization.network);
+    if is_of_chain && asset.as_ref() == Some(&spend.authorization.asset) {
+        return Ok(());
+    }
+    Err(SignError::Refused(format!("the token of the cancellation is not the one of spend {}", spend.id)))
 }
 
 /// The book comes first: what is signed is what was committed, to the unit and to the second.
@@ -78,6 +105,7 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
         NonceSpace::Eip3009 => None,
         NonceSpace::Permit2 => Some(PERMIT2),
         NonceSpace::Escrow(_) => Some(ESCROW_CALL),
+        NonceSpace::Cancel => Some(CANCELLATION),
     };
     let at_most = expected.charge == Charge::AtMost;
     // What a settled charge took says no more what was signed for; the offer does, which the spend names.
