@@ -29,6 +29,7 @@ pub mod error;
 pub mod evidence;
 pub mod facilitate;
 pub mod follow;
+pub mod lifecycle;
 pub mod limits;
 mod mandate;
 mod mint;

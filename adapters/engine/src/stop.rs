@@ -3,8 +3,9 @@
 //! where the chain still lets it, stays held until the chain shows what became of it, and is followed to its end.
 
 use ledger::command::Command;
-use ledger::gate::{Gate, GateState, Scope};
+use ledger::gate::{Gate, GateState, Scope, scopes_of_origin};
 use ledger::id::CallerKind;
+use ledger::rejection::Rejection;
 
 use crate::consent::forbidden;
 use crate::error::EngineError;
@@ -64,6 +65,28 @@ impl Engine {
             Scope::Agent(agent) => tenant.agents.get(agent).is_some_and(|agent| agent.sponsor == caller.principal),
             Scope::Mandate(mandate) => self.mandate(identity, *mandate).await?.record.user == caller.principal,
         })
+    }
+
+    /// Whether whoever calls is let in: no agent is that is stopped, whose sponsor is, or that runs or comes by what is. Its
+    /// tokens are good again when the stop is lifted, as long as they live.
+    pub async fn check_stands(&self, identity: &Identity) -> Result<(), EngineError> {
+        let caller = &identity.caller;
+        if caller.kind != CallerKind::Agent {
+            return Ok(());
+        }
+        let tenant = self.tenant(&identity.tenant)?;
+        let sponsor = tenant.agents.get(&caller.principal).map(|agent| Scope::Person(agent.sponsor.clone()));
+        let mut scopes = vec![Scope::Everything, Scope::Agent(caller.principal.clone())];
+        scopes.extend(sponsor);
+        scopes.extend(scopes_of_origin(caller.build, caller.issuer.as_ref()));
+        let closed = self.store.closed_gates(&identity.tenant).await?;
+        match closed.into_iter().find(|gate| scopes.contains(&gate.scope)) {
+            Some(gate) => {
+                let (scope, by) = (gate.scope.to_string(), gate.closed_by.principal.to_string());
+                Err(EngineError::Book(Rejection::Stopped { scope, by, since: gate.since.seconds() }))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What is stopped, for those who may see the books.

@@ -20,6 +20,7 @@ use x402::network::Network;
 use crate::carriers::Carriers;
 use crate::checkout::ShopRole;
 use crate::error::EngineError;
+use crate::lifecycle::Upkeep;
 use crate::ports::{MandateSigner, SignError, TrustSource, WalletSigner};
 use crate::rate::Peg;
 use crate::vault::{AcpPayee, Vault};
@@ -109,6 +110,7 @@ pub struct Agent {
     pub build: Option<Build>,
     /// Of the mandates that it asks for, where it says none.
     pub cost_centre: Option<String>,
+    pub upkeep: Upkeep,
 }
 
 const COST_CENTRE_CHARS_MAX: usize = 64;

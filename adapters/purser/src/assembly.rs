@@ -15,6 +15,7 @@ use engine::approver::Pages;
 use engine::carriers::{Carrier, Carriers};
 use engine::console::Console;
 use engine::limits::{self, HoursText, LimitText, RefundsText};
+use engine::lifecycle::Upkeep;
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
 use engine::tenant::{
@@ -243,16 +244,27 @@ fn agents(tenant: &TenantConfig, ring: &Ring) -> Result<BTreeMap<ledger::id::Pri
     let agent = |agent: &crate::config::AgentConfig| {
         let slot = Slot::new(&tenant.id, Purpose::Agent(agent.id.clone()));
         let (signer, retired) = (ring.signer(&slot)?, ring.retired_signers(&slot)?);
-        let cost_centre = agent.cost_centre.clone();
+        let (cost_centre, upkeep) = (agent.cost_centre.clone(), upkeep(agent)?);
         let refused =
             |error| AssemblyError::Tenant { tenant: tenant.id.clone(), why: format!("agent {}: {error}", agent.id) };
         cost_centre.as_deref().map_or(Ok(()), check_cost_centre).map_err(refused)?;
         Ok((
             principal(&agent.id)?,
-            Agent { signer, retired, sponsor: principal(&agent.sponsor)?, build: agent.build, cost_centre },
+            Agent { signer, retired, sponsor: principal(&agent.sponsor)?, build: agent.build, cost_centre, upkeep },
         ))
     };
     tenant.agents.iter().map(agent).collect()
+}
+
+fn upkeep(agent: &crate::config::AgentConfig) -> Result<Upkeep, AssemblyError> {
+    let day = |text: &String| {
+        let day: Option<jiff::civil::Date> = text.parse().ok().filter(|_| text.len() == "2027-01-31".len());
+        let begins = day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
+        let begins = begins.ok_or_else(|| value("agents.review_by", "a day as 2027-01-31", text))?;
+        Ok::<_, AssemblyError>(Micros::from_seconds(begins.timestamp().as_second()))
+    };
+    let review_by = agent.review_by.as_ref().map(day).transpose()?;
+    Ok(Upkeep { review_by, dormant_after_days: agent.dormant_after_days })
 }
 
 /// Its active key pays; those that paid before it sign again what they signed, and nothing else.

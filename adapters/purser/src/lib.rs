@@ -50,6 +50,7 @@ pub mod service;
 pub mod settlement;
 pub mod shop;
 mod status_lists;
+pub mod standing;
 pub mod stop;
 pub mod subject;
 pub mod telemetry;

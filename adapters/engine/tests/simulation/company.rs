@@ -224,6 +224,7 @@ pub fn home(grant: Grant) -> Tenant {
             retired: Vec::new(),
             sponsor: sponsor.parse().unwrap(),
             cost_centre: None,
+            upkeep: Default::default(),
             build: None,
         };
         (name.parse::<PrincipalId>().unwrap(), agent)
