@@ -13,6 +13,7 @@ mod a_stop_ends_what_waits;
 mod a_stranger_sets_it_up;
 mod acceptances_stand;
 mod agents_come_over_mcp;
+mod agents_have_sponsors;
 mod agents_sell_over_a2a;
 mod approvals_cannot_be_faked;
 mod attacks_on_mandates;

@@ -14,8 +14,8 @@ use engine::Engine;
 use engine::approver::Pages;
 use engine::carriers::{Carrier, Carriers};
 use engine::console::Console;
-use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::lifecycle::Upkeep;
+use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
 use engine::tenant::{

@@ -2,8 +2,8 @@
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
 use engine::lifecycle::{AgentStanding, Finding};
+use http::{StatusCode, header};
 use ledger::gate::{Gate, Scope};
 use maud::{Markup, html};
 
