@@ -29,6 +29,8 @@ use ledger::money::Amount;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use store::{Options, Schema, SqlStore};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use x402::chain::Relayer;
 use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 
@@ -258,10 +260,9 @@ fn agents(tenant: &TenantConfig, ring: &Ring) -> Result<BTreeMap<ledger::id::Pri
 
 fn upkeep(agent: &crate::config::AgentConfig) -> Result<Upkeep, AssemblyError> {
     let day = |text: &String| {
-        let day: Option<jiff::civil::Date> = text.parse().ok().filter(|_| text.len() == "2027-01-31".len());
-        let begins = day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
-        let begins = begins.ok_or_else(|| value("agents.review_by", "a day as 2027-01-31", text))?;
-        Ok::<_, AssemblyError>(Micros::from_seconds(begins.timestamp().as_second()))
+        let begins = OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339);
+        let begins = begins.map_err(|_| value("agents.review_by", "a day as 2027-01-31", text))?;
+        Ok::<_, AssemblyError>(Micros::from_seconds(begins.unix_timestamp()))
     };
     let review_by = agent.review_by.as_ref().map(day).transpose()?;
     Ok(Upkeep { review_by, dormant_after_days: agent.dormant_after_days })
