@@ -86,16 +86,22 @@ async fn whatever_is_stopped_stands_still_until_it_is_lifted() {
         assert_eq!(again, stop, "twice is as once");
         let refused = shop.pay(&mandate, &required, &format!("stopped-{number}")).await;
         assert_eq!(code(refused), "stopped", "{scope}");
+        let read = shop.call(Method::GET, &format!("/v1/mandates/{mandate}"), &shop.agent, None).await;
+        assert_eq!(
+            read.map_or_else(|error| error.code().map(str::to_owned), |_| None).is_some(),
+            number < 3,
+            "{scope}"
+        );
         assert_eq!(
             code(lift(&shop, &shop.user, text(&stop, "id")).await),
             if number == 0 || number == 4 { "forbidden" } else { "not_yours_to_lift" }
         );
         lift(&shop, &operator, text(&stop, "id")).await.unwrap();
-        assert_eq!(
-            code(shop.pay(&mandate, &required, &format!("stopped-{number}")).await),
-            "stopped",
-            "a key keeps its answer"
-        );
+        // What the book refused it refuses for ever under that key; three of the scopes turn the agent away before.
+        if number >= 3 {
+            let again = shop.pay(&mandate, &required, &format!("stopped-{number}")).await;
+            assert_eq!(code(again), "stopped", "a key keeps its answer");
+        }
         let payment = shop.pay(&mandate, &required, &format!("lifted-{number}")).await.expect(scope);
         assert_eq!(shop.fetch("/paid/report", Some(text(&payment, "payment_signature"))).await.status.as_u16(), 200);
         let outcome = format!("/v1/payments/{}/outcome", text(&payment, "id"));

@@ -68,12 +68,29 @@ use crate::harness::root;
 fn the_tests_that_are_named_exist() {
     let table = std::fs::read_to_string(root().join("tests/attacks_on_payments.rs")).unwrap();
     let doc: String = table.lines().filter(|line| line.starts_with("//!")).collect();
-    let named: Vec<(&str, &str)> = doc.split('`').skip(1).step_by(2).filter_map(|word| word.split_once('#')).collect();
+    let named = named_tests(&doc);
     assert!(named.len() > 40, "the table was read: {}", named.len());
-    for (file, test) in named {
-        let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let at = text.find(&format!("fn {test}(")).unwrap_or_else(|| panic!("{file} has no {test}"));
-        let before: Vec<&str> = text[..at].lines().rev().take(3).collect();
-        assert!(before.iter().any(|line| line.contains("test")), "{test} in {file} is no test: {before:?}");
-    }
+    named.into_iter().for_each(|(file, test)| check_exists(file, test));
+}
+
+/// What the README says of oversight, too.
+#[test]
+fn the_tests_that_the_readme_names_exist() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let named: Vec<_> = readme.lines().filter(|line| line.starts_with('|')).flat_map(named_tests).collect();
+    assert!(named.len() >= 19, "the tables were read: {}", named.len());
+    named.into_iter().for_each(|(file, test)| check_exists(file, test));
+}
+
+/// `file.rs#test`, each between backticks.
+fn named_tests(text: &str) -> Vec<(&str, &str)> {
+    let words = text.split('`').skip(1).step_by(2);
+    words.filter_map(|word| word.split_once('#')).filter(|(file, _)| file.ends_with(".rs")).collect()
+}
+
+fn check_exists(file: &str, test: &str) {
+    let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let at = text.find(&format!("fn {test}(")).unwrap_or_else(|| panic!("{file} has no {test}"));
+    let before: Vec<&str> = text[..at].lines().rev().take(3).collect();
+    assert!(before.iter().any(|line| line.contains("test")), "{test} in {file} is no test: {before:?}");
 }

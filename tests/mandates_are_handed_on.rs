@@ -326,6 +326,8 @@ async fn a_chain_of_agents_ends_and_outlives_a_restart() {
             issuer: None,
             build: None,
             cost_centre: None,
+            review_by: None,
+            dormant_after_days: None,
         });
     }
     std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();

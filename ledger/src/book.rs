@@ -49,7 +49,12 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
     }
     match &request.command {
         Command::Propose(propose) => keys.decision(view, propose.decision),
-        Command::Decide { decision, .. } => keys.decision(view, *decision),
+        Command::Decide { decision, .. } => {
+            keys.decision(view, *decision);
+            if let Ok(Some(found)) = view.decisions.find(decision) {
+                keys.gates(view, gating::gates_of_question(found));
+            }
+        }
         Command::OpenBudget(open) => open_wants(view, open, &mut keys),
         Command::Delegate(delegate) => delegating::wants(view, request, delegate, &mut keys),
         Command::ChangeBudget { budget, .. } | Command::ChangeCaps { budget, .. } => keys.budget(view, *budget),

@@ -4,9 +4,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::budget::{Budget, BudgetKind};
 use crate::codec::{Canon, DecodeError, Reader, canon_names, canon_struct};
 use crate::id::{BudgetId, Caller, Digest, Micros, PayeeId, PrincipalId};
 use crate::origin::{Build, Issuer};
+use crate::spend::Spend;
 
 canon_names!(GateState { Open = 1 "open", Closed = 2 "closed" });
 
@@ -37,6 +39,32 @@ impl Scope {
     pub fn id(&self) -> Digest {
         Digest::of_parts("purser/gate/1", &[self.to_string().as_bytes()])
     }
+}
+
+/// What bars everything under these nodes: who handed a mandate on is stopped with all that came of it.
+pub fn scopes_of_path<'a>(path: impl IntoIterator<Item = &'a Budget>) -> Vec<Scope> {
+    let mut scopes = Vec::new();
+    for node in path {
+        match node.kind {
+            BudgetKind::Mandate => scopes.extend([Scope::Agent(node.holder.clone()), Scope::Mandate(node.id)]),
+            BudgetKind::Person => scopes.push(Scope::Person(node.holder.clone())),
+            BudgetKind::Tenant => {}
+        }
+    }
+    scopes
+}
+
+/// What bars the signature of a spend, whoever asks for it.
+pub fn scopes_of_spend<'a>(spend: &Spend, path: impl IntoIterator<Item = &'a Budget>) -> Vec<Scope> {
+    let mut scopes = vec![Scope::Fence, Scope::Everything, Scope::Payee(spend.payee.clone())];
+    scopes.extend(scopes_of_path(path));
+    scopes.extend(scopes_of_origin(spend.build, spend.issuer.as_ref()));
+    scopes
+}
+
+/// What bars whoever runs this software or comes by this issuer.
+pub fn scopes_of_origin(build: Option<Build>, issuer: Option<&Issuer>) -> impl Iterator<Item = Scope> {
+    build.map(Scope::Build).into_iter().chain(issuer.cloned().map(Scope::Issuer))
 }
 
 impl fmt::Display for Scope {

@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 
 use crate::budget::Budget;
+use crate::gate::{Gate, Scope};
 use crate::id::{BudgetId, Micros, PrincipalId, TenantId};
 use crate::spend::{Spend, SpendState};
 use crate::store::StoreError;
@@ -12,8 +13,8 @@ use crate::store::StoreError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Among {
     All,
-    /// On which money may still move, or whose settlement may still be taken back.
-    Open,
+    /// In one state in which money may still move; of a node and of everything below it, where one is named.
+    Open(SpendState, Option<BudgetId>),
     /// Those that came to nothing, in one of the states in [`COME_TO_NOTHING`].
     Ended(SpendState),
     /// Of a node and of everything below it.
@@ -45,6 +46,8 @@ pub trait Listings: Send + Sync {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError>;
+    /// What was turned last at this scope, closed or open; nothing where it never was closed.
+    async fn gate(&self, tenant: &TenantId, scope: &Scope) -> Result<Option<Gate>, StoreError>;
     /// Those whose id begins with these bytes, by id; at most `limit`.
     async fn spends_named(&self, tenant: &TenantId, prefix: &[u8], limit: u32) -> Result<Vec<Listed>, StoreError>;
     /// These nodes, by id; those that are not there are left out.

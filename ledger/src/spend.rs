@@ -83,6 +83,9 @@ pub const PERMIT2: &str = "permit2";
 /// called stands behind it. The payer is the escrow.
 pub const ESCROW_CALL: &str = "escrow";
 
+/// The same of the right to use a nonce of the asset's up without a payment (EIP-3009, `cancelAuthorization`).
+pub const CANCELLATION: &str = "cancel";
+
 /// Behind who counts the nonce: what is signed is the most that may move.
 pub const UPTO: &str = "upto";
 
@@ -129,6 +132,11 @@ impl Authorization {
     /// What stands behind who counts the nonces.
     pub fn nonce_kind(&self) -> Option<&str> {
         self.network.split('/').nth(2)
+    }
+
+    /// Whether it cancels another one, and can move nothing.
+    pub fn is_cancellation(&self) -> bool {
+        self.nonce_space() == Some(CANCELLATION)
     }
 
     /// Whether less than what was signed may move: how much, the rail alone says.

@@ -119,6 +119,8 @@ async fn siblings_widening_depth_and_cycles_pass_no_parent() {
             issuer: None,
             build: None,
             cost_centre: None,
+            review_by: None,
+            dormant_after_days: None,
         });
     }
     std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();

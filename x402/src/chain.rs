@@ -7,6 +7,7 @@
 
 mod batch;
 mod findings;
+mod relay;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use crate::settlement::NonceSpace;
 
 pub use batch::Batch;
 pub use findings::{AuthorizedCall, Findings, find_each};
+pub use relay::Relayer;
 
 /// A block as seen by the node, identified by number and hash (a number alone survives no reorg).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +168,16 @@ pub struct PermitCall {
     pub sponsored: Option<Sponsored>,
 }
 
+/// An EIP-3009 `cancelAuthorization` call, with its 65-byte signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CancelCall {
+    pub asset: Address,
+    pub authorizer: Address,
+    pub nonce: B256,
+    /// r || s || v, v is 27 or 28.
+    pub signature: [u8; 65],
+}
+
 /// What a settlement sends to the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettlementCall {
@@ -173,6 +185,8 @@ pub enum SettlementCall {
     Wallet(Box<WalletCall>),
     Permit(Box<PermitCall>),
     Channel(Box<ChannelCall>),
+    /// So that nothing is ever settled.
+    Cancel(Box<CancelCall>),
 }
 
 impl SettlementCall {
@@ -182,6 +196,7 @@ impl SettlementCall {
             Self::Transfer(call) => &call.signature,
             Self::Wallet(call) => &call.signature.inner,
             Self::Permit(call) => &call.signature,
+            Self::Cancel(call) => &call.signature,
             Self::Channel(call) => match call.as_ref() {
                 ChannelCall::Deposit(call) => &call.signature,
                 ChannelCall::Claim { signature, .. } => signature,
@@ -355,45 +370,4 @@ pub trait Chain: Send + Sync {
 pub enum Pool {
     Mined,
     Pending,
-}
-
-/// An account that pays gas to carry authorizations of others to the chain.
-#[async_trait]
-pub trait Relayer: Send + Sync {
-    fn address(&self) -> Address;
-    /// The account nonce of a signed transaction; `None` where it is another account's, or no transaction.
-    fn nonce_in(&self, raw: &Bytes) -> Option<u64>;
-    /// A transaction that does nothing but take up a nonce, so that what stands behind it can be mined. Sends nothing.
-    async fn fill(&self, account_nonce: u64) -> Result<Prepared, ChainError> {
-        Err(ChainError::Unavailable(format!("nonce {account_nonce} cannot be filled here")))
-    }
-    /// Prices and signs the settlement as a transaction with `account_nonce`, and sends nothing.
-    async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError>;
-    /// Whether several transfers can go in one transaction on this chain.
-    async fn batches(&self) -> bool {
-        false
-    }
-    /// The same of several transfers in one transaction, each of which succeeds or fails for itself. Simulated together
-    /// before: those that would fail there are named, and then nothing is signed.
-    async fn prepare_batch(&self, calls: &[TransferCall], account_nonce: u64) -> Result<Batch, ChainError> {
-        let count = calls.len();
-        Err(ChainError::Unavailable(format!("{count} transfers with nonce {account_nonce} cannot go together here")))
-    }
-    /// The same of a transfer from a contract wallet, which is made first where it is not there.
-    async fn prepare_wallet(&self, call: &WalletCall, account_nonce: u64) -> Result<Prepared, ChainError> {
-        let payer = call.authorization.from;
-        Err(ChainError::Unavailable(format!("a transfer of {payer} with nonce {account_nonce} cannot be made here")))
-    }
-    /// The same of a call that moves by Permit2.
-    async fn prepare_permit(&self, call: &PermitCall, account_nonce: u64) -> Result<Prepared, ChainError> {
-        let spender = call.permit.spender;
-        Err(ChainError::Unavailable(format!("a call of {spender} with nonce {account_nonce} cannot be made here")))
-    }
-    /// The same of a call of the escrow.
-    async fn prepare_channel(&self, call: &ChannelCall, account_nonce: u64) -> Result<Prepared, ChainError> {
-        let claims = call.claims().len();
-        let message =
-            format!("a call of the escrow with {claims} claims and nonce {account_nonce} cannot be made here");
-        Err(ChainError::Unavailable(message))
-    }
 }

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use alloy_primitives::{Address, address};
 use ledger::money::AssetId;
 
+use crate::exact::TokenDomain;
 use crate::limit::DOMAIN_TEXT_BYTES_MAX;
 use crate::refusal::echo;
 
@@ -89,6 +90,15 @@ pub struct Asset {
 impl Asset {
     pub fn id(&self) -> Result<AssetId, ledger::money::ParseAssetIdError> {
         self.network.asset_id(self.address)
+    }
+
+    pub fn domain(&self) -> TokenDomain {
+        TokenDomain {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            chain_id: self.network.chain_id(),
+            verifying_contract: self.address,
+        }
     }
 }
 

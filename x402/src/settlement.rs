@@ -22,6 +22,8 @@ pub enum NonceSpace {
     /// Nobody but whoever sends it: a call of the escrow of `batch-settlement`, by the name that the sender gave it. The payer
     /// is the escrow, and it is over when a transaction of the sender's own is in a block, never by time.
     Escrow(CallKind),
+    /// The token, as [`NonceSpace::Eip3009`]: the right to use the nonce up without a payment (`cancelAuthorization`).
+    Cancel,
 }
 
 /// The identity of one authorization. Encodings, key order, the spelling of addresses and the signature's bytes do not
@@ -49,6 +51,7 @@ impl ClaimKey {
             NonceSpace::Escrow(CallKind::Claim) => 2,
             NonceSpace::Escrow(CallKind::Settle) => 3,
             NonceSpace::Escrow(CallKind::Refund) => 4,
+            NonceSpace::Cancel => 5,
         };
         bytes
     }
@@ -70,6 +73,7 @@ impl fmt::Display for ClaimKey {
             NonceSpace::Eip3009 => Ok(()),
             NonceSpace::Permit2 => f.write_str("/permit2"),
             NonceSpace::Escrow(kind) => write!(f, "/escrow/{}", kind.as_str()),
+            NonceSpace::Cancel => f.write_str("/cancel"),
         }
     }
 }
@@ -181,6 +185,8 @@ fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
         // Never more than one in a transaction of ours.
         NonceSpace::Permit2 => &receipt.transfers,
         NonceSpace::Escrow(kind) => return judge_call(kind, expected, receipt),
+        // The nonce's own logs say it, whoever sent it.
+        NonceSpace::Cancel => return Outcome::Unknown,
     };
     match expected.moved_once(transfers) {
         Some(value) if receipt.success => {
@@ -214,12 +220,19 @@ fn judge_call(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outcome
 }
 
 fn judge_use(expected: &Expected, used: &AuthorizationUse) -> Outcome {
+    let (transaction, block) = (used.transaction, used.block);
+    if expected.key.space == NonceSpace::Cancel {
+        return match used.canceled {
+            true => Outcome::Settled { transaction, block, value: expected.value },
+            false => Outcome::SpentOtherwise { transaction, block, transfers: used.transfers.clone() },
+        };
+    }
     if used.canceled {
-        Outcome::Canceled { transaction: used.transaction, block: used.block }
+        Outcome::Canceled { transaction, block }
     } else if let Some(value) = expected.moved_once(&used.transfers) {
-        Outcome::Settled { transaction: used.transaction, block: used.block, value }
+        Outcome::Settled { transaction, block, value }
     } else {
-        Outcome::SpentOtherwise { transaction: used.transaction, block: used.block, transfers: used.transfers.clone() }
+        Outcome::SpentOtherwise { transaction, block, transfers: used.transfers.clone() }
     }
 }
 
@@ -270,7 +283,9 @@ pub async fn observe_after(
 /// Whether whoever counts this nonce says that it is used up. That is not "paid".
 pub async fn is_consumed(chain: &dyn Chain, key: ClaimKey, at: At) -> Result<bool, ChainError> {
     match key.space {
-        NonceSpace::Eip3009 => chain.authorization_consumed(key.token, key.payer, key.nonce, at).await,
+        NonceSpace::Eip3009 | NonceSpace::Cancel => {
+            chain.authorization_consumed(key.token, key.payer, key.nonce, at).await
+        }
         NonceSpace::Permit2 => chain.permit_consumed(key.payer, key.nonce, at).await,
         NonceSpace::Escrow(_) => Ok(false),
     }
@@ -278,7 +293,9 @@ pub async fn is_consumed(chain: &dyn Chain, key: ClaimKey, at: At) -> Result<boo
 
 async fn find_use(chain: &dyn Chain, key: ClaimKey, from: u64) -> Result<Option<AuthorizationUse>, ChainError> {
     match key.space {
-        NonceSpace::Eip3009 => chain.find_authorization(key.token, key.payer, key.nonce, from).await,
+        NonceSpace::Eip3009 | NonceSpace::Cancel => {
+            chain.find_authorization(key.token, key.payer, key.nonce, from).await
+        }
         NonceSpace::Permit2 => chain.find_permit(key.token, key.payer, key.nonce, from).await,
         NonceSpace::Escrow(_) => Ok(None),
     }

@@ -13,7 +13,7 @@ use alloy::signers::local::PrivateKeySigner;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use x402::batch_settlement::{ChannelCall, ESCROW};
-use x402::chain::{Batch, Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
+use x402::chain::{Batch, CancelCall, Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
 
 use crate::channels;
 use crate::limits::NO_MULTICALL_FOR;
@@ -21,7 +21,7 @@ use crate::multicall;
 use crate::permit2::settle_input;
 use crate::rpc::RpcChain;
 use crate::rpc::batch::{Failure, together};
-use crate::token::transfer_input;
+use crate::token::{cancel_input, transfer_input};
 
 /// What a settlement may cost at most. Gas is bounded by [`crate::rpc::RpcConfig::settlement_gas_max`].
 #[derive(Clone, Copy, Debug)]
@@ -236,6 +236,10 @@ impl Relayer for LocalRelayer {
         let (input, cap) = (channels::input(call), self.chain.channel_gas_max(call));
         let (gas_limit, fees) = tokio::try_join!(self.gas_limit(ESCROW, &input, cap), self.fees())?;
         self.priced(ESCROW, input, account_nonce, gas_limit, fees).await
+    }
+
+    async fn prepare_cancel(&self, call: &CancelCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        self.call(call.asset, cancel_input(call), account_nonce).await
     }
 
     async fn prepare_permit(&self, call: &PermitCall, account_nonce: u64) -> Result<Prepared, ChainError> {

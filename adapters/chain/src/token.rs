@@ -3,7 +3,7 @@
 use alloy::primitives::{Address, B256, Bytes, address, hex};
 use alloy::sol;
 use alloy::sol_types::{SolCall, SolValue};
-use x402::chain::TransferCall;
+use x402::chain::{CancelCall, TransferCall};
 
 /// Where the devnet's token lives: the contract that [`crate::accounts::DEPLOYER`] creates with nonce 0.
 pub const ADDRESS: Address = address!("700b6A60ce7EaaEA56F065753d8dcB9653dbAD35");
@@ -56,8 +56,7 @@ pub(crate) fn creation_code() -> Result<Bytes, String> {
 
 /// `transferWithAuthorization` with (v, r, s): the form that every EIP-3009 token has.
 pub(crate) fn transfer_input(call: &TransferCall) -> Bytes {
-    let (r, rest) = call.signature.split_at(32);
-    let (s, v) = rest.split_at(32);
+    let (v, r, s) = parts(&call.signature);
     let call = Token::transferWithAuthorizationCall {
         from: call.from,
         to: call.to,
@@ -65,9 +64,22 @@ pub(crate) fn transfer_input(call: &TransferCall) -> Bytes {
         validAfter: call.valid_after,
         validBefore: call.valid_before,
         nonce: call.nonce,
-        v: v.first().copied().unwrap_or_default(),
-        r: B256::from_slice(r),
-        s: B256::from_slice(s),
+        v,
+        r,
+        s,
     };
     call.abi_encode().into()
+}
+
+/// `cancelAuthorization` in the same form.
+pub(crate) fn cancel_input(call: &CancelCall) -> Bytes {
+    let (v, r, s) = parts(&call.signature);
+    let call = Token::cancelAuthorizationCall { authorizer: call.authorizer, nonce: call.nonce, v, r, s };
+    call.abi_encode().into()
+}
+
+fn parts(signature: &[u8; 65]) -> (u8, B256, B256) {
+    let (r, rest) = signature.split_at(32);
+    let (s, v) = rest.split_at(32);
+    (v.first().copied().unwrap_or_default(), B256::from_slice(r), B256::from_slice(s))
 }

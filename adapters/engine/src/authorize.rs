@@ -319,6 +319,11 @@ impl Engine {
             let rejection = Rejection::IdempotencyKeyReused { first: bundle.request, found: digest };
             return Err(EngineError::Book(rejection));
         }
+        let tenant = self.tenant(&identity.tenant)?;
+        if spend.state.is_signed() && self.is_called_back(&tenant, spend).await? {
+            let (expected, found) = ("one that is not cancelled".to_owned(), "being cancelled".to_owned());
+            return Err(EngineError::Book(Rejection::SpendStateWrong { spend: spend.id, expected, found }));
+        }
         match spend.state {
             SpendState::Voided | SpendState::Expired | SpendState::Released => {
                 Err(EngineError::Book(Rejection::SpendReleased { spend: spend.id }))

@@ -4,7 +4,7 @@ use ledger::command::{Command, Gas, Request};
 use ledger::id::{AuthMethod, Caller, CallerKind, RailReference, TenantId};
 use ledger::money::Amount;
 use ledger::settlement::Settlement;
-use ledger::spend::{Authorization, ESCROW_CALL, Observation, PERMIT2, Spend, UnusedProof};
+use ledger::spend::{Authorization, CANCELLATION, ESCROW_CALL, Observation, PERMIT2, Spend, UnusedProof};
 use ledger::store::{Answer, Document, Work};
 use ledger::transfer::Money;
 use x402::batch_settlement::CallKind;
@@ -46,6 +46,7 @@ pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
     let network = match key.space {
         NonceSpace::Eip3009 => key.network.to_string(),
         NonceSpace::Permit2 => format!("{}/{PERMIT2}", key.network),
+        NonceSpace::Cancel => format!("{}/{CANCELLATION}", key.network),
         NonceSpace::Escrow(kind) => format!("{}/{ESCROW_CALL}/{}", key.network, kind.as_str()),
     };
     Ok(Authorization { network, asset: asset_id(key.network, key.token)?, payer: text(key.payer), nonce: key.nonce.0 })
@@ -113,6 +114,7 @@ pub fn expected(
     let space = match authorization.nonce_space() {
         None => NonceSpace::Eip3009,
         Some(PERMIT2) => NonceSpace::Permit2,
+        Some(CANCELLATION) => NonceSpace::Cancel,
         Some(ESCROW_CALL) => {
             let kind = CallKind::ALL.into_iter().find(|kind| Some(kind.as_str()) == authorization.nonce_kind());
             NonceSpace::Escrow(kind.ok_or_else(|| broken("a call of the escrow"))?)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ledger::budget::{Budget, BudgetKind};
 use ledger::checkpoint::{RecordProof, VerifierKey};
+use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
 use ledger::id::{BudgetId, Digest, PrincipalId, SpendId, TenantId};
 use ledger::journal::Frontier;
@@ -125,6 +126,10 @@ impl Wanted {
 }
 
 impl Engine {
+    pub(crate) fn listings(&self) -> Result<&dyn Listings, EngineError> {
+        Ok(self.console()?.listings.as_ref())
+    }
+
     fn console(&self) -> Result<&Console, EngineError> {
         self.console.get().ok_or(EngineError::NotConfigured("console"))
     }
@@ -173,9 +178,9 @@ impl Engine {
         };
         Ok(match (node, &wanted.agent, wanted.state) {
             (Some(node), Some(agent), _) => Among::HeldUnder(node, agent.clone()),
+            (node, None, Some(state)) if state.is_open() => Among::Open(state, node),
             (Some(node), None, _) => Among::Under(node),
             (None, Some(agent), _) => Among::HeldBy(agent.clone()),
-            (None, None, Some(state)) if state.is_open() => Among::Open,
             (None, None, Some(state)) if COME_TO_NOTHING.contains(&state) => Among::Ended(state),
             (None, None, _) => Among::All,
         })
@@ -270,6 +275,22 @@ impl Engine {
         let Some(budget) = self.store.budget(tenant, node).await? else { return Ok(None) };
         let limits = self.limit_states(tenant, &budget).await?;
         Ok(Some((budget, limits)))
+    }
+
+    /// Some mandates of whoever looks, without what was handed on under them.
+    pub async fn first_mandates(&self, seat: &Seat, limit: u32) -> Result<Vec<Budget>, EngineError> {
+        let own = &seat.own().caller.principal;
+        let Some(node) = self.node_of(seat, Some(own))? else { return Ok(Vec::new()) };
+        Ok(self.console()?.listings.budgets_under(&seat.own().tenant, node, None, limit).await?)
+    }
+
+    /// The questions that wait for whoever looks, without their documents, newest first; at most `most`.
+    pub async fn waiting(&self, seat: &Seat, most: u32) -> Result<Vec<Decision>, EngineError> {
+        let (own, now) = (seat.own(), self.clock.now());
+        let (tenant, person, pending) = (&own.tenant, &own.caller.principal, DecisionState::Pending);
+        let mut found = self.store.decisions_of(tenant, person, pending, 0..u64::MAX, most).await?;
+        found.retain(|question| question.expires_at > now);
+        Ok(found)
     }
 
     /// The mandates of a person, of whoever looks where none is named.

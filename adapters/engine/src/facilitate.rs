@@ -4,6 +4,7 @@
 //! be told yet is pending, never failed.
 
 mod calls;
+mod cancel;
 mod carriage;
 mod channels;
 mod claims;
@@ -252,6 +253,7 @@ impl Engine {
             SettlementCall::Wallet(call) => relayer.prepare_wallet(&call, nonce).await?,
             SettlementCall::Permit(call) => relayer.prepare_permit(&call, nonce).await?,
             SettlementCall::Channel(call) => relayer.prepare_channel(&call, nonce).await?,
+            SettlementCall::Cancel(call) => relayer.prepare_cancel(&call, nonce).await?,
         };
         let document = ladder::document(&prepared);
         let command = Command::Dispatch {

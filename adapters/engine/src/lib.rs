@@ -24,10 +24,12 @@ pub mod consent;
 pub mod console;
 pub mod delegate;
 mod desk;
+mod ending;
 pub mod error;
 pub mod evidence;
 pub mod facilitate;
 pub mod follow;
+pub mod lifecycle;
 pub mod limits;
 mod mandate;
 mod mint;
@@ -122,6 +124,7 @@ pub struct Engine {
     quotas: Quotas,
     lists: Lists,
     busy: vault::Busy,
+    hurry: tokio::sync::Notify,
 }
 
 impl Engine {
@@ -159,6 +162,7 @@ impl Engine {
             quotas: Quotas::default(),
             lists: Lists::default(),
             busy: vault::Busy::default(),
+            hurry: tokio::sync::Notify::new(),
         }
     }
 

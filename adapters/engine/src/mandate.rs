@@ -39,7 +39,7 @@ impl Engine {
     }
 
     /// Stops or restarts a mandate: its person or an operator. Effective at the next reservation and the next
-    /// signature; what is signed already is an uncleared cheque and stays held.
+    /// signature; what is signed already is an uncleared cheque and stays held. What is revoked is ended as well ([`crate::ending`]).
     pub async fn change_mandate(
         &self,
         identity: &Identity,
@@ -60,6 +60,9 @@ impl Engine {
             return Err(forbidden("the person of the mandate or an operator", identity));
         }
         self.run(identity, Command::ChangeBudget { budget: id, to }, Vec::new()).await?;
+        if to == BudgetState::Revoked {
+            self.end_at_once(identity).await;
+        }
         self.mandate_state(identity, id).await
     }
 }

@@ -10,6 +10,8 @@ use ledger::spend::Spend;
 use mandates::jws::Unsigned;
 use mandates::keys::PublicKey;
 use mandates::trust::Roots;
+use x402::chain::CancelCall;
+use x402::exact::TokenDomain;
 use x402::select::Unsigned as Unsigned402;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
@@ -51,6 +53,9 @@ pub trait WalletSigner: Send + Sync {
     fn address(&self) -> String;
     /// Refuses unless the spend is committed and the authorization is exactly the one that it names.
     async fn sign(&self, spend: &Spend, authorization: &Unsigned402<'_>) -> Result<PaymentPayload, SignError>;
+    /// That what the spend committed moves nothing any more (EIP-3009, `cancelAuthorization`). Refuses where nothing may be
+    /// signed, and where the domain is not that of the token that was signed for.
+    async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError>;
 }
 
 /// A facilitator as a seller sees it: a relay, whose word is checked.

@@ -53,6 +53,12 @@ impl Engine {
     pub async fn sweep(&self, tenant: &TenantId) -> Result<Swept, EngineError> {
         let identity = service(tenant, "reconciler")?;
         let mut swept = Swept::default();
+        let mut stops = self.stops_in_force(tenant).await?;
+        if let Some(stops) = &mut stops
+            && let Err(error) = self.end_questions(&identity, stops).await
+        {
+            tracing::warn!(code = error.code(), "questions that are stopped: {error}");
+        }
         let (mut blocks, mut after) = (Blocks::default(), None);
         // Page by page: those that only wait for their block to be final must not keep others from being looked at.
         loop {
@@ -60,7 +66,13 @@ impl Engine {
             let Some(last) = page.last() else { break };
             after = Some(last.hold.seq);
             for spend in &page {
-                swept.take(self.sweep_spend(&identity, spend, &mut blocks).await);
+                let looked = self.sweep_spend(&identity, spend, &mut blocks).await;
+                if let (Ok(false), Some(stops)) = (&looked, &mut stops)
+                    && let Err(error) = self.end_spend(&identity, spend, stops).await
+                {
+                    tracing::warn!(spend = %spend.id, code = error.code(), "stopped and not ended: {error}");
+                }
+                swept.take(looked);
             }
         }
         let from = self.desk.swept_until(tenant);

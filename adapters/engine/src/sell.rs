@@ -309,6 +309,7 @@ impl Engine {
                     SettlementCall::Permit(_)
                     | SettlementCall::Transfer(_)
                     | SettlementCall::Wallet(_)
+                    | SettlementCall::Cancel(_)
                     | SettlementCall::Channel(_) => None,
                 };
                 let (balance, allowance) = (at_most(balance), allowance.map(at_most));

@@ -1,9 +1,11 @@
 //! Stopping: one call, any scope. Effective when it returns: nothing is reserved and nothing is signed within the scope
-//! from then on. What is signed already is an uncleared cheque, stays held, and is followed to its end.
+//! from then on, and what waited is ended ([`crate::ending`]). What is signed already is an uncleared cheque: it is cancelled
+//! where the chain still lets it, stays held until the chain shows what became of it, and is followed to its end.
 
 use ledger::command::Command;
-use ledger::gate::{Gate, GateState, Scope};
+use ledger::gate::{Gate, GateState, Scope, scopes_of_origin};
 use ledger::id::CallerKind;
+use ledger::rejection::Rejection;
 
 use crate::consent::forbidden;
 use crate::error::EngineError;
@@ -23,7 +25,14 @@ impl Engine {
         if !self.may_stop(identity, &scope).await? {
             return Err(forbidden("an operator, or the person whom it concerns,", identity));
         }
+        // Nothing that it ended comes back with the lift, also where whoever closed it died before they were through.
+        if to == GateState::Open {
+            self.end_stopped(&identity.tenant).await?;
+        }
         self.run(identity, Command::Gate { scope, to }, Vec::new()).await?;
+        if to == GateState::Closed {
+            self.end_at_once(identity).await;
+        }
         // It bites already. That it does after a backup is restored as well is for a note outside of the book.
         if let Some(outside) = self.outside.get()
             && let Err(why) = outside.note(&identity.tenant).await
@@ -31,6 +40,14 @@ impl Engine {
             tracing::error!(tenant = %identity.tenant, "the stops could not be noted outside of the book: {why}");
         }
         Ok(())
+    }
+
+    /// The stop stands whatever comes of this: the sweep ends what is left.
+    pub(crate) async fn end_at_once(&self, identity: &Identity) {
+        if let Err(error) = self.end_stopped(&identity.tenant).await {
+            tracing::warn!(tenant = %identity.tenant, code = error.code(), "stopped and not ended yet: {error}");
+            self.hurry.notify_one();
+        }
     }
 
     /// An operator may stop anything, a person what is theirs: themselves, their agents, their mandates. Builds and issuers
@@ -48,6 +65,28 @@ impl Engine {
             Scope::Agent(agent) => tenant.agents.get(agent).is_some_and(|agent| agent.sponsor == caller.principal),
             Scope::Mandate(mandate) => self.mandate(identity, *mandate).await?.record.user == caller.principal,
         })
+    }
+
+    /// Whether whoever calls is let in: no agent is that is stopped, whose sponsor is, or that runs or comes by what is. Its
+    /// tokens are good again when the stop is lifted, as long as they live.
+    pub async fn check_stands(&self, identity: &Identity) -> Result<(), EngineError> {
+        let caller = &identity.caller;
+        if caller.kind != CallerKind::Agent {
+            return Ok(());
+        }
+        let tenant = self.tenant(&identity.tenant)?;
+        let sponsor = tenant.agents.get(&caller.principal).map(|agent| Scope::Person(agent.sponsor.clone()));
+        let mut scopes = vec![Scope::Everything, Scope::Agent(caller.principal.clone())];
+        scopes.extend(sponsor);
+        scopes.extend(scopes_of_origin(caller.build, caller.issuer.as_ref()));
+        let closed = self.store.closed_gates(&identity.tenant).await?;
+        match closed.into_iter().find(|gate| scopes.contains(&gate.scope)) {
+            Some(gate) => {
+                let (scope, by) = (gate.scope.to_string(), gate.closed_by.principal.to_string());
+                Err(EngineError::Book(Rejection::Stopped { scope, by, since: gate.since.seconds() }))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What is stopped, for those who may see the books.

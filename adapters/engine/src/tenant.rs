@@ -20,6 +20,7 @@ use x402::network::Network;
 use crate::carriers::Carriers;
 use crate::checkout::ShopRole;
 use crate::error::EngineError;
+use crate::lifecycle::Upkeep;
 use crate::ports::{MandateSigner, SignError, TrustSource, WalletSigner};
 use crate::rate::Peg;
 use crate::vault::{AcpPayee, Vault};
@@ -61,6 +62,8 @@ pub struct Tenant {
     pub limits: Limits,
     pub seller: Option<Seller>,
     pub facilitator: Option<FacilitatorRole>,
+    /// Whose relayers carry cancellations of what the wallet signed; nobody's where there is none.
+    pub cancelled_by: Option<TenantId>,
     /// Whose checkouts are spoken to by ACP and UCP.
     pub shop: Option<ShopRole>,
     pub vault: Option<Vault>,
@@ -107,6 +110,7 @@ pub struct Agent {
     pub build: Option<Build>,
     /// Of the mandates that it asks for, where it says none.
     pub cost_centre: Option<String>,
+    pub upkeep: Upkeep,
 }
 
 const COST_CENTRE_CHARS_MAX: usize = 64;

@@ -14,6 +14,7 @@ use engine::Engine;
 use engine::approver::Pages;
 use engine::carriers::{Carrier, Carriers};
 use engine::console::Console;
+use engine::lifecycle::Upkeep;
 use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
@@ -28,6 +29,8 @@ use ledger::money::Amount;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use store::{Options, Schema, SqlStore};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use x402::chain::Relayer;
 use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 
@@ -204,6 +207,7 @@ fn assemble(
         limits: times,
         seller: seller(tenant, facilitators)?,
         facilitator: facilitator(tenant, ring, rpc)?,
+        cancelled_by: canceller(config, tenant)?,
         shop: crate::shop::role(config, tenant)?,
         vault: cards::vault(config, tenant, ring)?,
     })
@@ -222,6 +226,17 @@ fn trust(config: &Config, tenant: &TenantConfig, own: KeySet) -> Result<Option<A
     Ok(Some(Arc::new(list.and_own(own))))
 }
 
+/// Whose relayers carry cancellations of what this tenant's wallet signed.
+fn canceller(config: &Config, tenant: &TenantConfig) -> Result<Option<ledger::id::TenantId>, AssemblyError> {
+    let named = tenant.wallet.as_ref().and_then(|wallet| wallet.cancelled_by.as_ref());
+    let Some(named) = named else {
+        return Ok(if tenant.facilitate.is_some() { Some(tenant_id(tenant)?) } else { None });
+    };
+    let carrier = config.tenant(named).filter(|carrier| carrier.facilitate.is_some());
+    let missing = || value("wallet.cancelled_by", "a tenant with [tenants.facilitate]", named);
+    Ok(Some(tenant_id(carrier.ok_or_else(missing)?)?))
+}
+
 /// This tenant's issuer URL.
 pub fn issuer(config: &Config, tenant: &str) -> String {
     format!("{}/tenants/{tenant}", config.public_url())
@@ -231,16 +246,26 @@ fn agents(tenant: &TenantConfig, ring: &Ring) -> Result<BTreeMap<ledger::id::Pri
     let agent = |agent: &crate::config::AgentConfig| {
         let slot = Slot::new(&tenant.id, Purpose::Agent(agent.id.clone()));
         let (signer, retired) = (ring.signer(&slot)?, ring.retired_signers(&slot)?);
-        let cost_centre = agent.cost_centre.clone();
+        let (cost_centre, upkeep) = (agent.cost_centre.clone(), upkeep(agent)?);
         let refused =
             |error| AssemblyError::Tenant { tenant: tenant.id.clone(), why: format!("agent {}: {error}", agent.id) };
         cost_centre.as_deref().map_or(Ok(()), check_cost_centre).map_err(refused)?;
         Ok((
             principal(&agent.id)?,
-            Agent { signer, retired, sponsor: principal(&agent.sponsor)?, build: agent.build, cost_centre },
+            Agent { signer, retired, sponsor: principal(&agent.sponsor)?, build: agent.build, cost_centre, upkeep },
         ))
     };
     tenant.agents.iter().map(agent).collect()
+}
+
+fn upkeep(agent: &crate::config::AgentConfig) -> Result<Upkeep, AssemblyError> {
+    let day = |text: &String| {
+        let begins = OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339);
+        let begins = begins.map_err(|_| value("agents.review_by", "a day as 2027-01-31", text))?;
+        Ok::<_, AssemblyError>(Micros::from_seconds(begins.unix_timestamp()))
+    };
+    let review_by = agent.review_by.as_ref().map(day).transpose()?;
+    Ok(Upkeep { review_by, dormant_after_days: agent.dormant_after_days })
 }
 
 /// Its active key pays; those that paid before it sign again what they signed, and nothing else.

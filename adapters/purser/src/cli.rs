@@ -14,7 +14,7 @@ pub use self::books::{
     SpendsArgs,
 };
 pub use self::events::{ListenArgs, TriggerArgs, WebhookAction, WebhookArgs, WebhookPlace};
-pub use self::people::{AskArgs, PrincipalInvite, PrincipalPasskeys};
+pub use self::people::{AskArgs, PrincipalInvite, PrincipalPasskeys, PrincipalReport};
 use crate::close::CloseArgs;
 use crate::delegate::DelegateArgs;
 use crate::mcp::McpArgs;
@@ -189,6 +189,8 @@ pub enum PrincipalAction {
     NewKey(PrincipalKey),
     /// Let a person register a passkey: prints the page's address with a code that is good once.
     Invite(PrincipalInvite),
+    /// A line an agent: who answers for it, when it was used last, what is wrong. Exit 1 where something is.
+    Report(PrincipalReport),
     /// A line a passkey of a person; or take one out, with every session that it began.
     Passkeys(PrincipalPasskeys),
 }

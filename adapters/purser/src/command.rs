@@ -8,7 +8,7 @@ use crate::verify::Judged;
 use crate::{
     acquirer, approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init,
     invitation, keys, mcp, operate, pay, policies, principal, proxy, receivables, reconcile, resolve, restore, serve,
-    shopper, stop, subject, telemetry, verify, webhook,
+    shopper, standing, stop, subject, telemetry, verify, webhook,
 };
 use clap::Parser;
 
@@ -64,6 +64,10 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Init(args) => init::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Principal(args) => match &args.action {
             PrincipalAction::Add(add) => principal::add(add).map(|()| ExitCode::SUCCESS),
+            PrincipalAction::Report(report) => Ok(match standing::run(report).await? {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }),
             PrincipalAction::NewKey(key) => principal::new_key(key).map(|()| ExitCode::SUCCESS),
             PrincipalAction::Passkeys(passkeys) => invitation::passkeys(passkeys).await.map(|()| ExitCode::SUCCESS),
             PrincipalAction::Invite(invite) => invitation::run(invite).await.map(|()| ExitCode::SUCCESS),

@@ -14,7 +14,7 @@ mod tools;
 mod webhooks;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use engine::limits::{HoursText, LimitText, RefundsText};
@@ -272,6 +272,12 @@ pub struct AgentConfig {
     /// Whose expense it is where the agent does not say (`cost_centre` of a mandate).
     #[serde(default)]
     pub cost_centre: Option<String>,
+    /// The day (`2027-01-31`, UTC) from which on somebody must have looked at it again: `purser principal report` says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_by: Option<String>,
+    /// Days without a payment after which it is stopped; never where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dormant_after_days: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -50,6 +50,7 @@ pub mod service;
 pub mod settlement;
 pub mod shop;
 pub mod shopper;
+pub mod standing;
 mod status_lists;
 pub mod stop;
 pub mod subject;

@@ -7,7 +7,7 @@ mod selling;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use chain::rpc::RpcChain;
@@ -333,15 +333,26 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
+/// Who answers for agents changes by the configuration, and days pass slowly.
+const AGENTS_EVERY: Duration = Duration::from_secs(60);
+
 /// Holds what is open against the chain: at once, then again and again.
 async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receiver<bool>) {
     let mut known: Vec<Arc<Tenant>> = Vec::new();
+    let mut agents_at: Option<Instant> = None;
     loop {
         let tenants = engine.tenants();
         if !same(&known, &tenants) && take_up_caps(&engine, &tenants).await {
             known = tenants;
         }
+        let looks_at_agents = agents_at.is_none_or(|at| at.elapsed() >= AGENTS_EVERY);
+        if looks_at_agents {
+            agents_at = Some(Instant::now());
+        }
         for tenant in engine.tenants() {
+            if looks_at_agents && let Err(error) = engine.sweep_agents(&tenant.id).await {
+                tracing::warn!(tenant = %tenant.id, code = error.code(), "sweep of agents: {error}");
+            }
             match engine.sweep(&tenant.id).await {
                 Ok(swept) if swept.resolved > 0 => {
                     tracing::info!(tenant = %tenant.id, looked_at = swept.looked_at, resolved = swept.resolved, "swept");
@@ -355,6 +366,7 @@ async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receive
         }
         tokio::select! {
             () = tokio::time::sleep(every) => {}
+            () = engine.hurried() => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
     }

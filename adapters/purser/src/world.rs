@@ -207,7 +207,16 @@ fn person(id: &str) -> PersonConfig {
 }
 
 fn agent(id: &str, sponsor: &str) -> AgentConfig {
-    AgentConfig { id: id.into(), sponsor: sponsor.into(), jwk: None, issuer: None, build: None, cost_centre: None }
+    AgentConfig {
+        id: id.into(),
+        sponsor: sponsor.into(),
+        jwk: None,
+        issuer: None,
+        build: None,
+        cost_centre: None,
+        review_by: None,
+        dormant_after_days: None,
+    }
 }
 
 fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, AssemblyError> {
@@ -226,14 +235,7 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
             person(NEIGHBOUR),
         ],
         agents: vec![
-            AgentConfig {
-                id: AGENT.into(),
-                sponsor: USER.into(),
-                jwk: client_jwk(HOME, AGENT, ring)?,
-                issuer: None,
-                build: None,
-                cost_centre: None,
-            },
+            AgentConfig { jwk: client_jwk(HOME, AGENT, ring)?, ..agent(AGENT, USER) },
             agent(BYSTANDER, NEIGHBOUR),
         ],
         payees: vec![PayeeConfig {
@@ -248,7 +250,7 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
         }],
         any_verifier: true,
         pegs: vec![dollar(HOME, chain)?],
-        wallet: Some(WalletConfig::default()),
+        wallet: Some(WalletConfig { cancelled_by: Some(CARRIER.into()) }),
         ..tenant(HOME)
     })
 }

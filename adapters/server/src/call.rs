@@ -32,7 +32,7 @@ impl FromRequestParts<App> for CallerOrStranger {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        Ok(Self(identify(parts, app, Call::Reads)))
+        Ok(Self(identify(parts, app, Call::Reads).await))
     }
 }
 
@@ -43,7 +43,7 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        identify(parts, app, Call::Reads).map(Self)
+        identify(parts, app, Call::Reads).await.map(Self)
     }
 }
 
@@ -51,7 +51,7 @@ impl FromRequestParts<App> for Actor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        identify(parts, app, Call::Acts).map(Self)
+        identify(parts, app, Call::Acts).await.map(Self)
     }
 }
 
@@ -66,7 +66,7 @@ impl FromRequestParts<App> for Anyone {
             {
                 Ok(Self(engine::service(tenant, "anyone")?))
             }
-            _ => identify(parts, app, Call::Reads).map(Self),
+            _ => identify(parts, app, Call::Reads).await.map(Self),
         }
     }
 }
@@ -88,10 +88,17 @@ impl Admitted {
     }
 }
 
-pub(crate) fn identify(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
+/// Who calls, unless it is an agent that is stopped.
+pub(crate) async fn identify(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
     if let Some(admitted) = parts.extensions.get::<Admitted>() {
         return admitted.of(call);
     }
+    let identity = shown(parts, app, call)?;
+    app.engine.check_stands(&identity).await?;
+    Ok(identity)
+}
+
+fn shown(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
     let authorization = only(parts, header::AUTHORIZATION.as_str())
         .map_err(|Repeated| Problem::invalid("authorization", "one Authorization header was expected, several came"))?;
     let address = format!("{}{}", app.settings.public_url, parts.uri.path());

@@ -24,7 +24,7 @@ const SCOPES: &str = "everything, person/NAME, agent/NAME, mandate/ID, payee/NAM
                       query, fragment or slash at its end)";
 
 #[utoipa::path(post, path = "/v1/kill", tag = "stopping", request_body = crate::schema::Kill,
-    description = "Stops everything, a person, an agent, a mandate, a payee, every agent of a build or whoever comes by an issuer. After it returned nothing is reserved and nothing is signed there; what is signed already goes its way.",
+    description = "Stops everything, a person, an agent, a mandate, a payee, every agent of a build or whoever comes by an issuer. After it returned nothing is reserved and nothing is signed there, questions that wait are answered with a no, vault tokens take nothing and its agents are not let in; what is signed already is cancelled on the chain where that is still possible. Lifting it brings back nothing that it ended.",
     responses((status = 201, body = crate::schema::answers::Stop), (status = 400), (status = 401), (status = 403),
         (status = 404), (status = 413), (status = 503)))]
 pub async fn stop(

@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use ledger::budget::Budget;
+use ledger::gate::{Gate, Scope};
 use ledger::id::{BudgetId, TenantId};
 use ledger::listing::{Among, COME_TO_NOTHING, Listed, Listings};
 use ledger::store::StoreError;
@@ -68,7 +69,18 @@ impl SqlStore {
         let subtree = format!("under (id) AS ({UNDER})");
         match among {
             Among::All => (self.plain("", ""), vec![tenant, before, limit]),
-            Among::Open => (self.plain("spend_open", "s.open = 1 AND"), vec![tenant, before, limit]),
+            Among::Open(state, None) => {
+                let condition = format!("s.open = 1 AND s.state = '{}' AND", state.as_str());
+                (self.plain("spend_open", &condition), vec![tenant, before, limit])
+            }
+            Among::Open(state, Some(node)) => {
+                let condition = format!(
+                    "s.open = 1 AND s.state = '{}' AND s.budget IN (WITH RECURSIVE {} SELECT id FROM under) AND",
+                    state.as_str(),
+                    subtree.replace("$2", "$4")
+                );
+                (self.plain("spend_open", &condition), vec![tenant, before, limit, Cell::blob(node.0)])
+            }
             Among::Ended(state) => {
                 let condition = format!("{} AND s.state = '{}' AND", ended(), state.as_str());
                 (self.plain("spend_ended", &condition), vec![tenant, before, limit])
@@ -137,6 +149,12 @@ impl Listings for SqlStore {
         let before = before.map_or(Cell::Integer(i64::MAX), Cell::number);
         let (text, cells) = self.list(tenant, among, before, limited(limit));
         self.listed(text, cells).await
+    }
+
+    async fn gate(&self, tenant: &TenantId, scope: &Scope) -> Result<Option<Gate>, StoreError> {
+        let text = "SELECT body FROM gate WHERE tenant = $1 AND scope = $2".to_owned();
+        let found = self.fetch(text, vec![Cell::text(tenant), Cell::text(scope)]).await?;
+        Ok(found.first().map(|row| row.decoded(0)).transpose()?)
     }
 
     async fn spends_named(&self, tenant: &TenantId, prefix: &[u8], limit: u32) -> Result<Vec<Listed>, StoreError> {

@@ -1,6 +1,6 @@
 //! The rules of consent and of the budget tree: who may answer, what an answer opens, how caps nest.
 
-use super::{Draft, Outcome, done, unknown_budget};
+use super::{Draft, Outcome, done, gating, unknown_budget};
 use crate::budget::{Budget, BudgetKind, BudgetState, Caps, PATH_NODES_MAX};
 use crate::command::{OpenBudget, Propose};
 use crate::decision::{Answer, Decision, DecisionState};
@@ -34,7 +34,7 @@ impl Draft<'_> {
         done(effects)
     }
 
-    /// No agent, merchant or operator decides, whatever else they may do.
+    /// No agent, merchant or operator decides, whatever else they may do. What a stop ends the service answers with a no.
     pub(super) fn decide(
         &self,
         id: DecisionId,
@@ -43,12 +43,13 @@ impl Draft<'_> {
         evidence: Option<Digest>,
     ) -> Result<Outcome, Refusal> {
         let caller = &self.request.caller;
-        if caller.kind != CallerKind::User {
+        let ends = caller.kind == CallerKind::Service && answer == Answer::Deny;
+        if caller.kind != CallerKind::User && !ends {
             return Err(Rejection::OnlyAUserDecides { found: caller.kind.to_string() }.into());
         }
         self.check_gates_of_caller()?;
         let found = self.view.decisions.find(&id)?.ok_or(Rejection::DecisionUnknown { decision: id })?;
-        if found.approver != caller.principal {
+        if found.approver != caller.principal && !ends {
             let (expected, found) = (found.approver.to_string(), caller.principal.to_string());
             return Err(Rejection::NotYourDecision { expected, found }.into());
         }
@@ -69,6 +70,9 @@ impl Draft<'_> {
         if self.at >= found.expires_at {
             let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
             return Err(Rejection::DecisionExpired { decision: id, expires_at, now }.into());
+        }
+        if answer == Answer::Approve {
+            gating::gates_of_question(found).iter().try_for_each(|scope| self.check_gate(scope))?;
         }
         let mut effects = self.effects(Operation::Decide);
         effects.decision = Some(Decision { state, ..found.clone() });

@@ -1,12 +1,11 @@
 //! What is barred, and by whom.
 
 use super::{Draft, Outcome, done};
-use crate::budget::BudgetKind;
 use crate::command::Hold;
+use crate::decision::Decision;
 use crate::effects::Operation;
-use crate::gate::{Gate, GateState, Scope};
+use crate::gate::{Gate, GateState, Scope, scopes_of_origin, scopes_of_path};
 use crate::id::{BudgetId, Caller, CallerKind, PayeeId, PrincipalId};
-use crate::origin::{Build, Issuer};
 use crate::rejection::{Refusal, Rejection};
 use crate::spend::Spend;
 use crate::view::View;
@@ -21,18 +20,20 @@ pub(super) fn gates_of_hold(view: &View, caller: &Caller, hold: &Hold) -> Vec<Sc
 /// Every gate that the signature of a held one passes: those of what it was reserved by, and of who asks now.
 pub(super) fn gates_of_spend(view: &View, caller: &Caller, spend: &Spend) -> Vec<Scope> {
     let mut scopes = gates(view, spend.budget, &spend.payee);
-    scopes.extend(gates_of_origin(spend.build, spend.issuer.as_ref()));
+    scopes.extend(scopes_of_origin(spend.build, spend.issuer.as_ref()));
     scopes.extend(gates_of_caller(caller));
     scopes
 }
 
 /// Where whoever asks comes from: a person who comes by a stopped issuer decides nothing, and lets nothing go on.
 pub(super) fn gates_of_caller(caller: &Caller) -> impl Iterator<Item = Scope> {
-    gates_of_origin(caller.build, caller.issuer.as_ref())
+    scopes_of_origin(caller.build, caller.issuer.as_ref())
 }
 
-fn gates_of_origin(build: Option<Build>, issuer: Option<&Issuer>) -> impl Iterator<Item = Scope> {
-    build.map(Scope::Build).into_iter().chain(issuer.cloned().map(Scope::Issuer))
+/// Every gate that the approval of a question passes, beside those of who answers.
+pub(super) fn gates_of_question(question: &Decision) -> [Scope; 3] {
+    let (asked, asks) = (question.approver.clone(), question.requested_by.clone());
+    [Scope::Everything, Scope::Person(asked), Scope::Agent(asks)]
 }
 
 /// Every gate that handing a mandate on passes: nobody gets anything from or through whoever is stopped.
@@ -49,18 +50,10 @@ fn gates(view: &View, mandate: BudgetId, payee: &PayeeId) -> Vec<Scope> {
     scopes
 }
 
-/// As far as the path of the mandate is loaded. Who handed a mandate on is stopped with all that came of it.
+/// As far as the path of the mandate is loaded.
 fn gates_of_path(view: &View, mandate: BudgetId) -> Vec<Scope> {
-    let mut scopes = Vec::new();
-    let Ok(Some(leaf)) = view.budgets.find(&mandate) else { return scopes };
-    for node in leaf.path.iter().filter_map(|id| view.budgets.find(id).ok().flatten()) {
-        match node.kind {
-            BudgetKind::Mandate => scopes.extend([Scope::Agent(node.holder.clone()), Scope::Mandate(node.id)]),
-            BudgetKind::Person => scopes.push(Scope::Person(node.holder.clone())),
-            BudgetKind::Tenant => {}
-        }
-    }
-    scopes
+    let Ok(Some(leaf)) = view.budgets.find(&mandate) else { return Vec::new() };
+    scopes_of_path(leaf.path.iter().filter_map(|id| view.budgets.find(id).ok().flatten()))
 }
 
 impl Draft<'_> {

@@ -32,8 +32,9 @@ impl Draft<'_> {
             }
         }
         let name = self.check_name(claim)?;
-        // What was begun before a stop ends; nothing is begun under it.
-        [Scope::Fence, Scope::Everything].iter().try_for_each(|scope| self.check_gate(scope))?;
+        // What was begun before a stop ends; nothing is begun under it, save what takes back.
+        let is_barred = |scope: &&Scope| **scope == Scope::Fence || !claim.key.authorization.is_cancellation();
+        [Scope::Fence, Scope::Everything].iter().filter(is_barred).try_for_each(|scope| self.check_gate(scope))?;
         self.check_cover(claim)?;
         self.check_credit(claim)?;
         let mut effects = self.effects(Operation::Claim);

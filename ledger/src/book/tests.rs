@@ -5,6 +5,7 @@ mod carts;
 mod charging;
 mod crediting;
 mod delegating;
+mod ending;
 mod following;
 pub mod memory;
 mod mending;

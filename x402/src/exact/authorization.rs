@@ -57,7 +57,17 @@ mod typed {
             uint256 validBefore;
             bytes32 nonce;
         }
+
+        struct CancelAuthorization {
+            address authorizer;
+            bytes32 nonce;
+        }
     }
+}
+
+/// What the payer signs so that an authorization of theirs moves nothing any more (EIP-3009, `cancelAuthorization`).
+pub fn cancellation_digest(authorizer: Address, nonce: B256, domain: &TokenDomain) -> B256 {
+    typed::CancelAuthorization { authorizer, nonce }.eip712_signing_hash(&domain.eip712())
 }
 
 /// An EIP-3009 transfer as it is signed.

@@ -15,7 +15,7 @@ mod terms;
 mod tests;
 mod wallet;
 
-pub use authorization::{Authorization, EvmSignature, SignatureError, TokenDomain, nonce};
+pub use authorization::{Authorization, EvmSignature, SignatureError, TokenDomain, cancellation_digest, nonce};
 pub use key::{KeyError, WalletKey};
 pub use onchain::{ClaimedElsewhere, OnChainError, check_findings, verify_on_chain};
 pub(crate) use payment::Unsigned;

@@ -56,7 +56,7 @@ impl ClaimedElsewhere {
         let by_permit = match space {
             NonceSpace::Eip3009 => self.by_permit,
             NonceSpace::Permit2 => self.by_permit.checked_add(amount)?,
-            NonceSpace::Escrow(_) => self.by_permit,
+            NonceSpace::Escrow(_) | NonceSpace::Cancel => self.by_permit,
         };
         Some(Self { in_all, by_permit })
     }
@@ -81,6 +81,8 @@ pub async fn verify_on_chain(
         SettlementCall::Channel(call) => return verify_deposit(chain, payment, &call, relayer, elsewhere).await,
         SettlementCall::Transfer(call) => chain.findings(AuthorizedCall::Key(&call), relayer).await?,
         SettlementCall::Wallet(call) => chain.findings(AuthorizedCall::Wallet(&call), relayer).await?,
+        // No payment is one.
+        SettlementCall::Cancel(_) => return Err(ChainError::Unavailable("a cancellation pays nothing".into()).into()),
     };
     check_findings(payment, &found, elsewhere)?;
     let simulated = found.simulated;

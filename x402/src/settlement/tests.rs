@@ -124,6 +124,21 @@ fn a_charge_is_a_part_of_what_was_permitted_and_never_more() {
     assert!(matches!(judge(&expected(), &Evidence::Used(used(vec![part]))), Outcome::SpentOtherwise { .. }));
 }
 
+/// Cancelled it is done, whoever sent it; used by a payment, even one to our payee, it never will be.
+#[test]
+fn a_cancellation_is_what_the_nonces_own_log_says() {
+    let cancel = Expected { key: ClaimKey { space: NonceSpace::Cancel, ..expected().key }, ..expected() };
+    let mined = judge(&cancel, &Evidence::Mined(receipt(true, vec![transfer()])));
+    assert_eq!(mined, Outcome::Unknown, "a receipt of ours alone says nothing");
+    let paid = judge(&cancel, &Evidence::Used(used(vec![transfer()])));
+    assert!(matches!(paid, Outcome::SpentOtherwise { .. }), "{paid:?}");
+    assert_eq!(judge(&cancel, &Evidence::UsedSomewhere), Outcome::Unknown);
+    let canceled = AuthorizationUse { canceled: true, ..used(Vec::new()) };
+    let done = judge(&cancel, &Evidence::Used(canceled.clone()));
+    assert!(matches!(done, Outcome::Settled { value, .. } if value == cancel.value), "{done:?}");
+    assert!(matches!(judge(&expected(), &Evidence::Used(canceled)), Outcome::Canceled { .. }), "of the payment itself");
+}
+
 #[test]
 fn nothing_but_finality_past_the_deadline_releases() {
     let at = |timestamp, finality| {
@@ -243,7 +258,9 @@ fn a_call_of_the_escrow_is_done_by_its_own_log_alone() {
 #[test]
 fn a_name_of_a_call_is_nobody_elses() {
     use crate::batch_settlement::CallKind;
-    let spaces = [NonceSpace::Eip3009, NonceSpace::Permit2].into_iter().chain(CallKind::ALL.map(NonceSpace::Escrow));
+    let spaces = [NonceSpace::Eip3009, NonceSpace::Permit2, NonceSpace::Cancel]
+        .into_iter()
+        .chain(CallKind::ALL.map(NonceSpace::Escrow));
     let keys: Vec<ClaimKey> = spaces.map(|space| ClaimKey { space, ..expected().key }).collect();
     for (place, key) in keys.iter().enumerate() {
         for other in &keys[..place] {

@@ -71,7 +71,12 @@ impl Engine {
         let own = book::authorization(&payment.claim_key())?;
         let own = SettlementKey { role: Role::Facilitator, authorization: own };
         let mut others = self.store.settlements_of(tenant, &PayerKey::of(&own)).await?;
-        others.retain(|other| other.key != own && other.state.is_open() && !charged_nothing(other));
+        others.retain(|other| {
+            other.key != own
+                && other.state.is_open()
+                && !charged_nothing(other)
+                && !other.key.authorization.is_cancellation()
+        });
         others.iter().try_fold(ClaimedElsewhere::default(), book::claimed_too)
     }
 }

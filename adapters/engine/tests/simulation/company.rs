@@ -24,7 +24,8 @@ use mandates::jws::Unsigned;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use p256::ecdsa::signature::Signer as _;
-use x402::exact::WalletKey;
+use x402::chain::CancelCall;
+use x402::exact::{TokenDomain, WalletKey};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
 use x402::select::Unsigned as UnsignedPayment;
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
@@ -112,6 +113,10 @@ impl WalletSigner for Purse {
             return Err(SignError::Refused(format!("the spend is {}", spend.state)));
         }
         payment.sign(&self.0).map_err(|error| SignError::Refused(error.to_string()))
+    }
+
+    async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError> {
+        Err(SignError::Refused(format!("nobody here cancels {} on {}", spend.id, domain.verifying_contract)))
     }
 }
 
@@ -205,6 +210,7 @@ fn bare(name: &str) -> Tenant {
         policy: None,
         seller: None,
         facilitator: None,
+        cancelled_by: None,
         shop: None,
         vault: None,
     }
@@ -224,6 +230,7 @@ pub fn home(grant: Grant) -> Tenant {
             retired: Vec::new(),
             sponsor: sponsor.parse().unwrap(),
             cost_centre: None,
+            upkeep: Default::default(),
             build: None,
         };
         (name.parse::<PrincipalId>().unwrap(), agent)

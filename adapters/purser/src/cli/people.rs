@@ -20,6 +20,18 @@ pub struct PrincipalInvite {
 }
 
 #[derive(Debug, Args)]
+pub struct PrincipalReport {
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// All of them where nothing is said.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct PrincipalPasskeys {
     /// The person.
     pub name: String,

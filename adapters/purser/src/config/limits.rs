@@ -48,7 +48,12 @@ pub struct HotWalletMax {
     pub amount: ledger::money::Amount,
 }
 
-/// Nothing to say yet: that it stands there makes the tenant pay.
+/// That it stands there makes the tenant pay.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WalletConfig {}
+pub struct WalletConfig {
+    /// The tenant of this configuration whose relayers carry cancellations of what was signed when a stop or a revocation
+    /// finds it unpaid; the tenant itself where it facilitates, and nobody where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<String>,
+}

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use commerce::signatures::Unsigned as UnsignedMessage;
 use engine::ports::{MandateSigner, SignError, WalletSigner};
-use ledger::spend::{ESCROW_CALL, PERMIT2, Spend, SpendState};
+use ledger::spend::{CANCELLATION, ESCROW_CALL, PERMIT2, Spend, SpendState};
 use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
-use x402::exact::WalletKey;
+use x402::chain::CancelCall;
+use x402::exact::{TokenDomain, WalletKey, cancellation_digest};
+use x402::network::Network;
 use x402::select::Unsigned as UnsignedPayment;
 use x402::settlement::{Charge, NonceSpace};
 use x402::wire::PaymentPayload;
@@ -69,6 +71,31 @@ impl WalletSigner for LocalWallet {
         }
         payment.sign(key).map_err(|error| SignError::Refused(error.to_string()))
     }
+
+    /// With a revoked key too: it moves nothing.
+    async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError> {
+        check_cancellable(spend, domain)?;
+        let payer = &spend.authorization.payer;
+        let (key, _) = self.keys.get(payer).ok_or_else(|| SignError::NoKey(payer.clone()))?;
+        let (asset, authorizer, nonce) = (domain.verifying_contract, key.address(), spend.authorization.nonce.into());
+        let signed = key.sign(cancellation_digest(authorizer, nonce, domain));
+        let signature = signed.map_err(|error| SignError::Refused(error.to_string()))?.to_bytes();
+        Ok(CancelCall { asset, authorizer, nonce, signature })
+    }
+}
+
+/// A signature may be out, for a nonce of this very token's.
+fn check_cancellable(spend: &Spend, domain: &TokenDomain) -> Result<(), SignError> {
+    if !spend.state.is_signed() {
+        return Err(SignError::Refused(format!("spend {} is {}, committed was expected", spend.id, spend.state)));
+    }
+    let network = Network::new(domain.chain_id);
+    let asset = network.and_then(|network| network.asset_id(domain.verifying_contract).ok());
+    let is_of_chain = network.is_some_and(|network| network.to_string() == spend.authorization.network);
+    if is_of_chain && asset.as_ref() == Some(&spend.authorization.asset) {
+        return Ok(());
+    }
+    Err(SignError::Refused(format!("the token of the cancellation is not the one of spend {}", spend.id)))
 }
 
 /// The book comes first: what is signed is what was committed, to the unit and to the second.
@@ -84,6 +111,7 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
         NonceSpace::Eip3009 => None,
         NonceSpace::Permit2 => Some(PERMIT2),
         NonceSpace::Escrow(_) => Some(ESCROW_CALL),
+        NonceSpace::Cancel => Some(CANCELLATION),
     };
     let at_most = expected.charge == Charge::AtMost;
     // What a settled charge took says no more what was signed for; the offer does, which the spend names.
@@ -102,5 +130,93 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
         Ok(())
     } else {
         Err(SignError::Refused(format!("the payment to sign is not the one that spend {} committed", spend.id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+    use ledger::id::{BudgetId, Digest, Micros, SpendId};
+    use ledger::money::Amount;
+    use ledger::spend::Authorization;
+    use ledger::transfer::{Money, TransferId};
+
+    use super::*;
+
+    fn domain(chain_id: u64, token: u8) -> TokenDomain {
+        let (name, version) = ("Dollar".to_owned(), "2".to_owned());
+        TokenDomain { name, version, chain_id, verifying_contract: Address::repeat_byte(token) }
+    }
+
+    fn key() -> WalletKey {
+        WalletKey::from_bytes(&[7; 32]).unwrap()
+    }
+
+    fn spend(state: SpendState) -> Spend {
+        let asset = Network::new(8453).unwrap().asset_id(Address::repeat_byte(1)).unwrap();
+        let payer = format!("{:#x}", key().address());
+        let digest = Digest([3; 32]);
+        Spend {
+            id: SpendId([1; 32]),
+            state,
+            young: None,
+            budget: BudgetId([2; 32]),
+            windows: Vec::new(),
+            authority: Amount::new(1),
+            money: Money { asset: asset.clone(), amount: Amount::new(1) },
+            rate: None,
+            payee: "shop".parse().unwrap(),
+            pay_to: "0x02".into(),
+            purchase: digest,
+            authorization: Authorization { network: "eip155:8453".into(), asset, payer, nonce: [9; 32] },
+            valid_before: 1,
+            since_block: 0,
+            expires_at: Micros(0),
+            hold: TransferId { seq: 0, leg: 0 },
+            transaction: None,
+            refunded: Amount::ZERO,
+            build: None,
+            issuer: None,
+            evidence: digest,
+        }
+    }
+
+    async fn cancelled(spend: &Spend, domain: &TokenDomain, state: KeyState) -> Result<CancelCall, SignError> {
+        let others = (WalletKey::from_bytes(&[8; 32]).unwrap(), KeyState::Active);
+        LocalWallet::new([others, (key(), state)]).unwrap().cancel(spend, domain).await
+    }
+
+    #[tokio::test]
+    async fn nothing_is_cancelled_that_was_not_signed_for_this_token() {
+        let signed = spend(SpendState::Committed);
+        let good = domain(8453, 1);
+        for wrong in [domain(1, 1), domain(8453, 2), domain(0, 1)] {
+            assert!(cancelled(&signed, &wrong, KeyState::Retired).await.is_err(), "{wrong:?}");
+        }
+        for state in SpendState::ALL.iter().copied().filter(|state| !state.is_signed()) {
+            assert!(cancelled(&spend(state), &good, KeyState::Retired).await.is_err(), "{state}");
+        }
+        for network in ["eip155:1", "eip155:8453/permit2", "eip155:8453/cancel", "ap2:payment"] {
+            let mut other = signed.clone();
+            other.authorization.network = network.into();
+            assert!(cancelled(&other, &good, KeyState::Retired).await.is_err(), "{network}");
+        }
+        let mut strange = signed.clone();
+        strange.authorization.payer = "0x0000000000000000000000000000000000000001".into();
+        assert!(matches!(cancelled(&strange, &good, KeyState::Retired).await, Err(SignError::NoKey(_))));
+    }
+
+    /// By the key that signed, whatever became of it since.
+    #[tokio::test]
+    async fn what_was_signed_is_cancelled_by_the_key_that_signed_it() {
+        for (state, of_spend) in [(KeyState::Retired, SpendState::Submitted), (KeyState::Revoked, SpendState::Unknown)]
+        {
+            let domain = domain(8453, 1);
+            let call = cancelled(&spend(of_spend), &domain, state).await.unwrap();
+            let digest = cancellation_digest(call.authorizer, call.nonce, &domain);
+            let signature = x402::exact::EvmSignature::new(&call.signature).unwrap();
+            assert_eq!(signature.recover(digest).unwrap(), key().address());
+            assert_eq!((call.asset, call.nonce.0), (domain.verifying_contract, [9; 32]));
+        }
     }
 }

@@ -60,12 +60,13 @@ async fn serve(State(doors): State<Doors>, request: Request) -> Response {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    let owner =
-        match parts.headers.contains_key(header::AUTHORIZATION).then(|| identify(&parts, &doors.app, Door::Reads)) {
-            Some(Ok(identity)) => format!("{}/{}/{}", identity.tenant, identity.caller.kind, identity.caller.principal),
-            Some(Err(problem)) => return problem.into_response(),
-            None => String::new(),
-        };
+    let owner = match parts.headers.contains_key(header::AUTHORIZATION) {
+        true => match identify(&parts, &doors.app, Door::Reads).await {
+            Ok(identity) => format!("{}/{}/{}", identity.tenant, identity.caller.kind, identity.caller.principal),
+            Err(problem) => return problem.into_response(),
+        },
+        false => String::new(),
+    };
     let (id, answer, activated) = match Call::read(&parts.headers, &body) {
         Err((id, fault)) => (id, Err(fault), Activated::default()),
         Ok(call) => {

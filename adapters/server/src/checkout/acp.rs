@@ -74,7 +74,8 @@ fn check_timestamp(parts: &Parts) -> Result<(), Reply> {
 async fn received(doors: &Doors, request: Request) -> Result<(Parts, Call, Option<Object>), (Parts, Reply)> {
     let (parts, body) = request.into_parts();
     let turned_away = |reply: Reply| (parts.clone(), reply);
-    let identity = identify(&parts, &doors.app, Door::Reads).map_err(|problem| turned_away(of_problem(&problem)))?;
+    let identity =
+        identify(&parts, &doors.app, Door::Reads).await.map_err(|problem| turned_away(of_problem(&problem)))?;
     check_version(&parts).map_err(&turned_away)?;
     check_timestamp(&parts).map_err(&turned_away)?;
     let named = match name(&parts.headers, &IDEMPOTENCY_KEY) {

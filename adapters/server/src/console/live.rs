@@ -11,7 +11,6 @@ use engine::error::EngineError;
 use engine::oversight::Seat;
 use futures_util::stream::{Stream, unfold};
 use ledger::codec::encode;
-use ledger::decision::DecisionState;
 use ledger::id::Digest;
 
 use super::Seated;
@@ -75,8 +74,8 @@ async fn mark(app: &App, seat: &Seat) -> Result<Digest, EngineError> {
     for gate in app.engine.stops_seen(seat).await? {
         parts.push(encode(&gate));
     }
-    for approval in app.engine.approvals(seat.own(), DecisionState::Pending, 0..u64::MAX, WAITING).await? {
-        parts.push(encode(&approval.decision));
+    for question in app.engine.waiting(seat, WAITING).await? {
+        parts.push(encode(&question));
     }
     if seat.sees_all() {
         parts.push(app.engine.store.head(&seat.own().tenant).await?.1.0.to_vec());

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use engine::consent::Approval;
 use engine::console::{Looked, Wanted};
 use engine::error::EngineError;
 use engine::limits::LimitState;
 use ledger::budget::Budget;
-use ledger::decision::DecisionState;
 use ledger::gate::Gate;
 use ledger::spend::SpendState;
 use maud::{Markup, html};
@@ -34,7 +32,7 @@ type Node = Option<(Budget, Vec<LimitState>)>;
 struct Overview {
     person: Node,
     tenant: Node,
-    waiting: Vec<Approval>,
+    waiting: usize,
     unknown: Looked,
     latest: Looked,
     mandates: Vec<Budget>,
@@ -55,20 +53,17 @@ async fn look(app: &App, seated: &Seated) -> Result<Overview, EngineError> {
     let unknown = Wanted { state: Some(SpendState::Unknown), ..Wanted::default() };
     let latest = engine.look_through(seat, &Wanted::default(), None, LATEST).await?;
     let mut ids: Vec<_> = latest.rows.iter().map(|row| row.listed.spend.budget).collect();
-    let first = engine.forest(seat, None, None, u32::try_from(LATEST).unwrap_or(u32::MAX)).await?;
-    ids.extend(first.roots.iter().map(|root| root.id));
+    let first = engine.first_mandates(seat, u32::try_from(LATEST).unwrap_or(u32::MAX)).await?;
+    ids.extend(first.iter().map(|root| root.id));
     ids.sort_unstable();
     ids.dedup();
     let mut mandates = engine.mandates_seen(seat, &ids).await?;
     mandates.sort_by_key(|budget| (budget.state, std::cmp::Reverse(budget.used())));
     mandates.truncate(LATEST);
-    let now = engine.clock.now();
-    let mut waiting = engine.approvals(seat.own(), DecisionState::Pending, 0..u64::MAX, WAITING).await?;
-    waiting.retain(|approval| approval.decision.expires_at > now);
     Ok(Overview {
         person: engine.person_figures(seat, None).await?,
         tenant: engine.tenant_figures(seat).await?,
-        waiting,
+        waiting: engine.waiting(seat, WAITING).await?.len(),
         unknown: engine.look_through(seat, &unknown, None, LATEST).await?,
         latest,
         mandates,
@@ -124,7 +119,7 @@ fn counts(seated: &Seated, found: &Overview) -> Markup {
     let seconds = seated.visitor.texts;
     html! {
         ul .counts {
-            li { a href="/console/approvals" { strong { (found.waiting.len()) } " " (texts.waiting) } }
+            li { a href="/console/approvals" { strong { (found.waiting) @if u32::try_from(found.waiting) == Ok(WAITING) { "+" } } " " (texts.waiting) } }
             li data-alarm=[(!found.unknown.rows.is_empty()).then_some("")] {
                 a href="/console/spends?state=unknown" {
                     strong { (found.unknown.rows.len()) (more(&found.unknown)) } " " (texts.unknown_count)

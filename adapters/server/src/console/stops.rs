@@ -2,6 +2,7 @@
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use engine::lifecycle::{AgentStanding, Finding};
 use http::{StatusCode, header};
 use ledger::gate::{Gate, Scope};
 use maud::{Markup, html};
@@ -43,6 +44,7 @@ pub(super) async fn list(State(app): State<App>, seated: Seated, RawQuery(query)
         let may_lift = app.engine.may_lift_from(&seated.seat, &gate).await.map_err(refused)?;
         stops.push((gate, may_lift));
     }
+    let agents = app.engine.agents_seen(&seated.seat).await.map_err(refused)?;
     let texts = seated.texts();
     let body = html! {
         @if seated.seat.acts().is_ok() { (buttons(&app, &seated)?) }
@@ -61,8 +63,43 @@ pub(super) async fn list(State(app): State<App>, seated: Seated, RawQuery(query)
                 } } }
             }
         }
+        (standing(&seated, &agents))
     };
     Ok(seated.page(layout(&seated, Some(Place::Stops), texts.stops, body)))
+}
+
+/// Who answers for each agent, and what is wrong with it.
+fn standing(seated: &Seated, agents: &[AgentStanding]) -> Markup {
+    let texts = seated.texts();
+    let [orphaned, dormant, review_due] = texts.findings;
+    let name = |finding: &Finding| match finding {
+        Finding::Orphaned => orphaned,
+        Finding::Dormant => dormant,
+        Finding::ReviewDue => review_due,
+    };
+    html! {
+        @if !agents.is_empty() {
+            section {
+                h2 { (texts.agents) }
+                div .scroll role="region" aria-label=(texts.agents) tabindex="0" { table {
+                    thead { tr {
+                        th scope="col" { (texts.agent) } th scope="col" { (texts.sponsor) }
+                        th scope="col" { (texts.last_use) } th scope="col" { (texts.review_by) }
+                        th scope="col" { (texts.found) }
+                    } }
+                    tbody { @for one in agents { tr {
+                        th scope="row" { (one.agent) }
+                        td { (one.sponsor) }
+                        td { @if let Some(at) = one.last_use { (seated.when(at)) } @else { (texts.never) } }
+                        td { @if let Some(at) = one.upkeep.review_by { (seated.when(at)) } @else { "–" } }
+                        td { @for (place, finding) in one.findings.iter().enumerate() {
+                            @if place > 0 { ", " } strong { (name(finding)) }
+                        } }
+                    } } }
+                } }
+            }
+        }
+    }
 }
 
 /// Everything that is theirs at one click more, and every other scope by its name.

@@ -155,7 +155,7 @@ async fn serve(State(doors): State<Doors>, request: Request) -> Response {
     };
     let message = mandates::json::parse(&body);
     let call = message.as_ref().map_or(Door::Reads, does);
-    let identity = match identify(&parts, &doors.app, call) {
+    let identity = match identify(&parts, &doors.app, call).await {
         Ok(identity) if identity.caller.kind == CallerKind::Agent => identity,
         Ok(identity) => return doors.insufficient_scope(&identity),
         Err(problem) => return doors.challenge(problem),

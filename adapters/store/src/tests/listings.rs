@@ -2,6 +2,7 @@
 
 use ledger::budget::{BudgetKind, BudgetState};
 use ledger::command::Command;
+use ledger::gate::{GateState, Scope};
 use ledger::id::{BudgetId, PrincipalId};
 use ledger::listing::{Among, COME_TO_NOTHING, Listings as _};
 use ledger::spend::SpendState;
@@ -38,7 +39,13 @@ async fn lists_are_of_what_they_say(place: Place) {
     let stranger: PrincipalId = "stranger".parse().unwrap();
     for (among, expected) in [
         (Among::All, vec![9, 8, 7, 6, 5, 4, 3, 2, 1]),
-        (Among::Open, vec![9, 8, 7, 6, 5, 3, 2, 1]),
+        (Among::Open(SpendState::Held, None), vec![9, 8, 7, 6, 3, 2, 1]),
+        (Among::Open(SpendState::Committed, None), vec![5]),
+        (Among::Open(SpendState::Unknown, None), vec![]),
+        (Among::Open(SpendState::Held, Some(PERSON)), vec![9, 8, 7, 6, 3, 2, 1]),
+        (Among::Open(SpendState::Held, Some(mandate(1))), vec![8, 6, 2]),
+        (Among::Open(SpendState::Committed, Some(mandate(1))), vec![]),
+        (Among::Open(SpendState::Held, Some(BudgetId([0xdd; 32]))), vec![]),
         (Among::Ended(SpendState::Voided), vec![4]),
         (Among::Ended(SpendState::Expired), vec![]),
         (Among::Under(ROOT), vec![9, 8, 7, 6, 5, 4, 3, 2, 1]),
@@ -70,14 +77,28 @@ async fn lists_are_of_what_they_say(place: Place) {
         assert!(found(&store, Among::All, Some(before), 10).await.is_empty());
     }
     let other = "other".parse().unwrap();
-    for among in [Among::All, Among::Open, Among::Under(ROOT), Among::Ended(SpendState::Voided)] {
+    let held = |node| Among::Open(SpendState::Held, node);
+    for among in [Among::All, held(None), held(Some(ROOT)), Among::Under(ROOT), Among::Ended(SpendState::Voided)] {
         assert!(store.spends_before(&other, &among, None, 10).await.unwrap().is_empty(), "another tenant's {among:?}");
     }
     assert!(store.spends_named(&other, &spend(1).0[..4], 10).await.unwrap().is_empty());
     assert_eq!(store.spends_named(&tenant(), &spend(1).0[..4], 10).await.unwrap().len(), 1);
     assert_eq!(store.spends_named(&tenant(), &[0xfe; 4], 10).await.unwrap().len(), 0);
     assert_eq!(store.spends_named(&tenant(), &[], 3).await.unwrap().len(), 3);
+    gates(&store).await;
     nodes(&store).await;
+}
+
+async fn gates(store: &SqlStore) {
+    let (scope, other) = (Scope::Agent(stream::agent().principal), Scope::Everything);
+    assert_eq!(store.gate(&tenant(), &scope).await.unwrap(), None);
+    for to in [GateState::Closed, GateState::Open] {
+        run(store, on(Command::Gate { scope: scope.clone(), to })).await.unwrap();
+        let found = store.gate(&tenant(), &scope).await.unwrap().unwrap();
+        assert_eq!((found.state, found.scope), (to, scope.clone()));
+    }
+    assert_eq!(store.gate(&tenant(), &other).await.unwrap(), None);
+    assert_eq!(store.gate(&"other".parse().unwrap(), &scope).await.unwrap(), None);
 }
 
 async fn nodes(store: &SqlStore) {
@@ -101,8 +122,15 @@ async fn every_list_is_answered_by_an_index(place: Place) {
     let store = filled(&place).await;
     let agent = stream::agent().principal;
     let ended = COME_TO_NOTHING.map(Among::Ended);
-    let others =
-        [Among::All, Among::Open, Among::Under(PERSON), Among::HeldUnder(PERSON, agent.clone()), Among::HeldBy(agent)];
+    let unknown = |node| Among::Open(SpendState::Unknown, node);
+    let others = [
+        Among::All,
+        unknown(None),
+        unknown(Some(PERSON)),
+        Among::Under(PERSON),
+        Among::HeldUnder(PERSON, agent.clone()),
+        Among::HeldBy(agent),
+    ];
     for among in others.into_iter().chain(ended) {
         let plan = store.plan_of(&tenant(), &among).await.unwrap();
         let scans = ["SCAN s", "SCAN j", "SCAN b", "Seq Scan"].iter().any(|word| {

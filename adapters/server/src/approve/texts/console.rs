@@ -146,6 +146,14 @@ pub(crate) struct ConsoleTexts {
     /// Everything, person, agent, mandate, payee, build, issuer.
     pub scope_leads: [&'static str; 7],
     pub stop_signed: &'static str,
+    pub agents: &'static str,
+    pub sponsor: &'static str,
+    pub last_use: &'static str,
+    pub review_by: &'static str,
+    pub found: &'static str,
+    pub never: &'static str,
+    /// Orphaned, dormant, review due.
+    pub findings: [&'static str; 3],
     pub lifted_by_operators: &'static str,
     pub lifted_by_you: &'static str,
     pub stop_now: &'static str,
