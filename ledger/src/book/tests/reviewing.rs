@@ -69,12 +69,7 @@ pub(super) fn cases() -> Vec<Case> {
         (vec![plain(1, 40)], HOUR, overdue(1, true), Code::DecisionUnknown),
         (vec![put(1)], HOUR, by(user(), overdue(1, true).command), Code::OwnerMismatch),
         (vec![put(1)], HOUR, by(agent(), overdue(1, false).command), Code::OwnerMismatch),
-        (
-            vec![put(1), by(service(), gate_of_issuer())],
-            0,
-            found(user(), 1, Finding::Fine),
-            Code::Stopped,
-        ),
+        (vec![put(1), by(service(), gate_of_issuer())], 0, found(user(), 1, Finding::Fine), Code::Stopped),
     ];
     // Whoever paid says nothing of it, not under the name of the person either.
     for kind in [CallerKind::Agent, CallerKind::Merchant, CallerKind::Service] {
