@@ -15,6 +15,7 @@ mod mending;
 pub mod naming;
 mod presenting;
 mod redeeming;
+mod reviewing;
 mod settling;
 mod spending;
 #[cfg(test)]
@@ -54,6 +55,10 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
             if let Ok(Some(found)) = view.decisions.find(decision) {
                 keys.gates(view, gating::gates_of_question(found));
             }
+        }
+        Command::Review { review, spend, .. } | Command::Overdue { review, spend, .. } => {
+            keys.decision(view, *review);
+            keys.spend(view, *spend);
         }
         Command::OpenBudget(open) => open_wants(view, open, &mut keys),
         Command::Delegate(delegate) => delegating::wants(view, request, delegate, &mut keys),
@@ -123,7 +128,7 @@ fn open_wants(view: &View, open: &OpenBudget, keys: &mut Keys) {
 /// their gates themselves.
 const fn is_barred_by_origin(command: &Command) -> bool {
     match command {
-        Command::Decide { .. } | Command::OpenBudget(_) | Command::Delegate(_) => true,
+        Command::Decide { .. } | Command::Review { .. } | Command::OpenBudget(_) | Command::Delegate(_) => true,
         Command::ChangeBudget { to, .. } => matches!(to, BudgetState::Active),
         Command::Gate { to, .. } => matches!(to, GateState::Open),
         _ => false,
@@ -146,6 +151,9 @@ fn hold_wants(view: &View, at: Micros, request: &Request, hold: &Hold, keys: &mu
     }
     keys.gates(view, gating::gates_of_hold(view, &request.caller, hold));
     keys.spend(view, hold.spend);
+    if let Some(review) = &hold.review {
+        keys.decision(view, review.decision);
+    }
     keys.budget(view, hold.budget);
     for counted in spending::windows(view, hold, at)? {
         keys.windows(view, counted.read.into_iter());
@@ -218,6 +226,10 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Decide { decision, subject, answer, evidence } => {
             draft.decide(*decision, *subject, *answer, *evidence)
         }
+        Command::Review { review, subject, spend, finding, because } => {
+            draft.review(*review, *subject, *spend, *finding, *because)
+        }
+        Command::Overdue { review, spend, suspend } => draft.overdue(*review, *spend, *suspend),
         Command::OpenBudget(open) => draft.open_budget(open),
         Command::Delegate(delegate) => draft.delegate(delegate),
         Command::ChangeBudget { budget, to } => draft.change_budget(*budget, *to),

@@ -5,7 +5,7 @@ mod claim;
 pub use self::claim::{ClaimSettlement, Cover, Credit, Order};
 use crate::budget::{BudgetKind, BudgetState, Caps};
 use crate::claim::LogPlace;
-use crate::decision::Answer;
+use crate::decision::{Answer, Finding};
 use crate::gate::{GateState, Scope};
 use crate::id::{
     BudgetId, Caller, DecisionId, Digest, IdempotencyKey, Micros, PayeeId, PrincipalId, RailReference, SpendId,
@@ -32,6 +32,20 @@ pub enum Command {
         answer: Answer,
         /// What it was signed with, where it was: stored with it.
         evidence: Option<Digest>,
+    },
+    /// Somebody looked at a payment that went. The document says why they found so.
+    Review {
+        review: DecisionId,
+        subject: Digest,
+        spend: SpendId,
+        finding: Finding,
+        because: Digest,
+    },
+    /// Nobody looked at it in time; where the policy says so, its mandate waits from now on.
+    Overdue {
+        review: DecisionId,
+        spend: SpendId,
+        suspend: bool,
     },
     OpenBudget(OpenBudget),
     /// The holder of a mandate hands part of it on: a node under its own, once a key.
@@ -292,6 +306,8 @@ pub struct Hold {
     /// The caller knows that the same purchase is under way as this spend, and means another one.
     pub again_after: Option<SpendId>,
     pub evidence: Digest,
+    /// Who is to look at it, and until when: in the queue from the moment that it is held.
+    pub review: Option<Propose>,
 }
 
 #[derive(Clone, Debug)]

@@ -58,6 +58,10 @@ canon_names!(
         Redeem = 34 "redeem",
         /// It captured nothing.
         Decline = 35 "decline",
+        /// A human looked at a payment that went.
+        Review = 36 "review",
+        /// Nobody did in time.
+        Overdue = 37 "overdue",
     }
 );
 

@@ -4,6 +4,7 @@
 
 use crate::budget::{BudgetKind, BudgetState};
 use crate::codec::canon_names;
+use crate::decision::DecisionState;
 use crate::effects::{Effects, Fact, Operation};
 use crate::gate::GateState;
 use crate::id::{BudgetId, Micros};
@@ -70,6 +71,12 @@ canon_names!(
         PaymentRedeemed = 38 "payment.redeemed",
         /// The processor captured nothing; what is reserved stays so.
         PaymentDeclined = 39 "payment.declined",
+        /// A payment that goes is to be looked at.
+        ReviewOpened = 40 "review.opened",
+        ReviewConfirmed = 41 "review.confirmed",
+        ReviewDisputed = 42 "review.disputed",
+        /// Nobody looked at it in time.
+        ReviewOverdue = 43 "review.overdue",
     }
 );
 
@@ -81,7 +88,7 @@ pub struct Event {
     pub number: u16,
     pub at: Micros,
     pub kind: EventType,
-    /// The id of the payment, mandate or approval; the authorization of a settlement; a wallet.
+    /// The id of the payment, mandate, approval or review; the authorization of a settlement; a wallet.
     pub subject: String,
     /// The mandate that it happened under.
     pub mandate: Option<BudgetId>,
@@ -105,15 +112,8 @@ fn told(effects: &Effects) -> Vec<Told> {
             let mandates = effects.opened.iter().filter(|budget| budget.kind == BudgetKind::Mandate);
             mandates.map(|budget| (EventType::MandateOpened, budget.id.to_string(), Some(budget.id))).collect()
         }
-        Operation::ChangeBudget => {
-            let change = |state| match state {
-                BudgetState::Active => EventType::MandateResumed,
-                BudgetState::Suspended => EventType::MandateSuspended,
-                BudgetState::Revoked => EventType::MandateRevoked,
-            };
-            let states = effects.states.iter();
-            states.map(|state| (change(state.to), state.budget.to_string(), Some(state.budget))).collect()
-        }
+        Operation::ChangeBudget => mandates(effects),
+        Operation::Review | Operation::Overdue => [reviews(effects), mandates(effects)].concat(),
         Operation::ChangeCaps => {
             let changes = effects.caps.iter();
             changes.map(|change| (EventType::BudgetChanged, change.budget.to_string(), None)).collect()
@@ -125,7 +125,7 @@ fn told(effects: &Effects) -> Vec<Told> {
             };
             effects.gate.iter().map(|gate| (kind(gate.state), gate.scope.to_string(), None)).collect()
         }
-        Operation::Hold => payment(effects, EventType::PaymentHeld),
+        Operation::Hold => [payment(effects, EventType::PaymentHeld), reviews(effects)].concat(),
         Operation::Void => payment(effects, EventType::PaymentVoided),
         Operation::Expire => payment(effects, EventType::PaymentExpired),
         Operation::Commit => payment(effects, EventType::PaymentCommitted),
@@ -171,6 +171,31 @@ fn told(effects: &Effects) -> Vec<Told> {
 fn funded(effects: &Effects) -> Vec<Told> {
     let funded = effects.transfers.iter();
     funded.map(|transfer| (EventType::WalletFunded, transfer.debit.to_string(), None)).collect()
+}
+
+fn mandates(effects: &Effects) -> Vec<Told> {
+    let change = |state| match state {
+        BudgetState::Active => EventType::MandateResumed,
+        BudgetState::Suspended => EventType::MandateSuspended,
+        BudgetState::Revoked => EventType::MandateRevoked,
+    };
+    let states = effects.states.iter();
+    states.map(|state| (change(state.to), state.budget.to_string(), Some(state.budget))).collect()
+}
+
+fn reviews(effects: &Effects) -> Vec<Told> {
+    let mandate = effects.spend.as_ref().map(|spend| spend.budget);
+    let told = effects.decision.iter().filter_map(|review| {
+        let kind = match review.state {
+            DecisionState::InReview => EventType::ReviewOpened,
+            DecisionState::Confirmed => EventType::ReviewConfirmed,
+            DecisionState::Disputed => EventType::ReviewDisputed,
+            DecisionState::Overdue => EventType::ReviewOverdue,
+            DecisionState::Pending | DecisionState::Approved | DecisionState::Denied => return None,
+        };
+        Some((kind, review.id.to_string(), mandate))
+    });
+    told.collect()
 }
 
 fn approval(effects: &Effects, kind: EventType) -> Vec<Told> {

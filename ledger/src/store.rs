@@ -181,6 +181,17 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Decision>, StoreError>;
 
+    /// Reviews in one state, of payments that were held by one of these records, newest first; at most `limit`.
+    async fn reviews_in(
+        &self,
+        tenant: &TenantId,
+        state: DecisionState,
+        records: Range<u64>,
+        limit: u32,
+    ) -> Result<Vec<Decision>, StoreError>;
+    /// Reviews that nobody answered and whose time is over then, the longest first; at most `limit`.
+    async fn reviews_due(&self, tenant: &TenantId, at: Micros, limit: u32) -> Result<Vec<Decision>, StoreError>;
+
     /// What is stopped, by scope.
     async fn closed_gates(&self, tenant: &TenantId) -> Result<Vec<Gate>, StoreError>;
 

@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use crate::check;
 use crate::written::{Written, WrittenAmount, WrittenHours, WrittenRule, WrittenWhen};
-use crate::{Finding, Policy, Rail, Range, Rate, Rule, Verb, When};
+use crate::{Finding, Look, Overdue, Policy, Rail, Range, Rate, Rule, Verb, When};
 
 /// Of the document; it is read at every start.
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
@@ -137,7 +137,9 @@ impl Reading<'_> {
         let (at, verb) = (rule.verb.span().start, rule.verb.get_ref().as_str());
         let idle = [
             (rule.sample.as_ref().map(Spanned::span), "sample", ["allow", ""]),
+            (rule.sample_seconds.as_ref().map(Spanned::span), "sample_seconds", ["allow", ""]),
             (rule.review_seconds.as_ref().map(Spanned::span), "review_seconds", ["allow", ""]),
+            (rule.overdue.as_ref().map(Spanned::span), "overdue", ["allow", ""]),
             (rule.approvers.as_ref().map(Spanned::span), "approvers", ["require_approval", ""]),
             (rule.k.as_ref().map(Spanned::span), "k", ["require_approval", ""]),
             (rule.ttl_seconds.as_ref().map(Spanned::span), "ttl_seconds", ["require_approval", "step_up"]),
@@ -148,16 +150,19 @@ impl Reading<'_> {
                 self.find(span.start, "member_without_effect", message);
             }
         }
+        self.looked_at(rule);
         match (verb, &rule.sample, &rule.review_seconds) {
             ("allow", Some(sample), Some(_)) => {
                 let message = "sample or review_seconds was expected, both are there".to_owned();
                 self.find(sample.span().start, "member_without_effect", message);
                 Verb::Allow
             }
-            ("allow", Some(sample), None) => Verb::AllowSample { per_million: self.rate(sample) },
-            ("allow", None, Some(seconds)) => {
-                let seconds = self.seconds(seconds, "review_seconds", REVIEW_SECONDS_MAX);
-                Verb::AllowReview { seconds }
+            ("allow", Some(sample), None) => {
+                let look = self.look(rule, &rule.sample_seconds, "sample_seconds");
+                Verb::AllowSample { per_million: self.rate(sample), look }
+            }
+            ("allow", None, Some(_)) => {
+                Verb::AllowReview { look: self.look(rule, &rule.review_seconds, "review_seconds") }
             }
             ("allow", None, None) => Verb::Allow,
             ("step_up", ..) => Verb::StepUp { ttl_seconds: self.ttl(at, rule) },
@@ -169,6 +174,34 @@ impl Reading<'_> {
                 Verb::Deny
             }
         }
+    }
+
+    /// What says how somebody looks is without effect where nobody looks.
+    fn looked_at(&mut self, rule: &WrittenRule) {
+        if let Some(seconds) = rule.sample_seconds.as_ref().filter(|_| rule.sample.is_none()) {
+            let message = "sample_seconds belongs to sample, which is not there".to_owned();
+            self.find(seconds.span().start, "member_without_effect", message);
+        }
+        let nobody_looks = rule.sample.is_none() && rule.review_seconds.is_none();
+        if let Some(overdue) = rule.overdue.as_ref().filter(|_| nobody_looks && rule.verb.get_ref() == "allow") {
+            let message = "overdue belongs to sample or review_seconds, neither is there".to_owned();
+            self.find(overdue.span().start, "member_without_effect", message);
+        }
+    }
+
+    fn look(&mut self, rule: &WrittenRule, seconds: &Option<Spanned<u32>>, name: &str) -> Look {
+        let usual = Look::SAMPLED;
+        let read = seconds.as_ref().map(|seconds| self.seconds(seconds, name, REVIEW_SECONDS_MAX));
+        let overdue = rule.overdue.as_ref().map(|written| match written.get_ref().as_str() {
+            "notify" => Overdue::Notify,
+            "suspend" => Overdue::Suspend,
+            other => {
+                let message = format!("overdue: notify or suspend was expected, {other:?} is there");
+                self.find(written.span().start, "overdue_unknown", message);
+                Overdue::Suspend
+            }
+        });
+        Look { seconds: read.unwrap_or(usual.seconds), overdue: overdue.unwrap_or(usual.overdue) }
     }
 
     fn ttl(&mut self, at: usize, rule: &WrittenRule) -> u32 {

@@ -8,7 +8,7 @@ use ledger::origin::Build;
 use ledger::rejection::Fault;
 use rust_decimal::Decimal;
 
-use crate::{Policy, Rail, Rate, Rule, Verb};
+use crate::{Look, Policy, Rail, Rate, Rule, Verb};
 
 /// What is about to be signed, as it is known without asking whoever wants it signed.
 #[derive(Clone, Debug)]
@@ -53,8 +53,8 @@ pub struct Asking {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Allow,
-    Sample(Rate),
-    Review { seconds: u32 },
+    Sample(Rate, Look),
+    Review(Look),
     Ask(Asking),
     Deny,
 }
@@ -108,8 +108,8 @@ impl Rule {
 fn demand(verb: &Verb) -> (u8, u32, Reverse<u32>) {
     let (more, ttl) = match verb {
         Verb::Allow | Verb::Deny => (0, 0),
-        Verb::AllowSample { per_million } => (per_million.0, 0),
-        Verb::AllowReview { seconds } => (*seconds, 0),
+        Verb::AllowSample { per_million, .. } => (per_million.0, 0),
+        Verb::AllowReview { look } => (look.seconds, 0),
         Verb::StepUp { ttl_seconds } => (0, *ttl_seconds),
         Verb::RequireApproval { k, ttl_seconds, .. } => (u32::from(*k), *ttl_seconds),
     };
@@ -123,8 +123,8 @@ fn unmatched() -> Verdict {
 fn verdict(verb: &Verb, stepped_up: bool) -> Verdict {
     match verb {
         Verb::Allow => Verdict::Allow,
-        Verb::AllowSample { per_million } => Verdict::Sample(*per_million),
-        Verb::AllowReview { seconds } => Verdict::Review { seconds: *seconds },
+        Verb::AllowSample { per_million, look } => Verdict::Sample(*per_million, *look),
+        Verb::AllowReview { look } => Verdict::Review(*look),
         Verb::StepUp { ttl_seconds } => Verdict::Ask(Asking {
             approvers: BTreeSet::new(),
             needed: 1,

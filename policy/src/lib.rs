@@ -11,14 +11,17 @@
 //! | 5          | `deny`                                     | refused, whatever else fired                              |
 //! | 4          | `require_approval` (`approvers`, `k`, `ttl_seconds`) | waits for k distinct persons                    |
 //! | 3          | `step_up` (`ttl_seconds`)                  | waits for the passkey of the person who gave the mandate  |
-//! | 2          | `allow` with `review_seconds`              | goes, and may be disputed within that time                |
-//! | 1          | `allow` with `sample`                      | goes, and so many of them are looked at                   |
+//! | 2          | `allow` with `review_seconds`              | goes, and somebody is to look at it within that time      |
+//! | 1          | `allow` with `sample`                      | goes, and so many of them are looked at, within a week    |
 //! | 0          | `allow`                                    | goes                                                      |
 //! | 4          | no rule at all                             | waits for the person who gave the mandate                 |
 //!
 //! Of two rules of one strictness the one decides that asks for more: the larger `k`, the shorter `ttl_seconds`, the longer
 //! review, the higher rate; the first in the document where they ask for the same. A `step_up` that fired beside a
 //! `require_approval` adds its passkey to it.
+//!
+//! What becomes of a payment that nobody looked at in time is `overdue`: `notify` (an event, and the list), where nothing is
+//! said, or `suspend`, which lets its mandate wait for a person.
 //!
 //! A rule that lets pass by `payees` or `categories` is about payees on record, and about those to whom something was signed
 //! before: who else is paid is the word of a 402 that the agent brought.
@@ -39,7 +42,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ledger::id::{Digest, PrincipalId};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use crate::condition::{Range, When};
 pub use crate::judge::{Asking, Facts, Judgement, Passkey, Verdict};
@@ -97,6 +100,40 @@ impl Rate {
     }
 }
 
+/// What becomes of a payment that somebody was to look at, and nobody did in time. It is told and listed in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overdue {
+    #[default]
+    Notify,
+    /// Nothing more is paid under its mandate until a person lets it go on.
+    Suspend,
+}
+
+impl Overdue {
+    pub const fn is_notify(&self) -> bool {
+        matches!(self, Self::Notify)
+    }
+}
+
+/// How a payment is looked at after it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Look {
+    pub seconds: u32,
+    #[serde(skip_serializing_if = "Overdue::is_notify")]
+    pub overdue: Overdue,
+}
+
+impl Look {
+    /// Of a sample, where nothing else is said.
+    pub const SAMPLED: Self = Self { seconds: 7 * 24 * 3_600, overdue: Overdue::Notify };
+
+    // A document that says nothing of it has the digest that it always had.
+    fn is_usual(&self) -> bool {
+        *self == Self::SAMPLED
+    }
+}
+
 /// What a rule says of a payment that it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "verb")]
@@ -105,10 +142,13 @@ pub enum Verb {
     /// `allow` with `sample`.
     AllowSample {
         per_million: Rate,
+        #[serde(skip_serializing_if = "Look::is_usual")]
+        look: Look,
     },
     /// `allow` with `review_seconds`.
     AllowReview {
-        seconds: u32,
+        #[serde(flatten)]
+        look: Look,
     },
     StepUp {
         ttl_seconds: u32,

@@ -109,6 +109,20 @@ fn nonsense_is_refused_with_its_line() {
             6,
             "member_without_effect",
         ),
+        (rule("verb = \"allow\"\nsample = \"0.5\"\nsample_seconds = 0"), 7, "seconds_out_of_range"),
+        (rule("verb = \"allow\"\nsample = \"0.5\"\nsample_seconds = 31622401"), 7, "seconds_out_of_range"),
+        (rule("verb = \"allow\"\nsample = \"0.5\"\noverdue = \"deny\""), 7, "overdue_unknown"),
+        (rule("verb = \"allow\"\nsample = \"0.5\"\noverdue = \"Suspend\""), 7, "overdue_unknown"),
+        (rule("verb = \"allow\"\nsample = \"0.5\"\noverdue = true"), 7, "policy_unreadable"),
+        // How somebody looks, where nobody does.
+        (rule("verb = \"allow\"\noverdue = \"suspend\""), 6, "member_without_effect"),
+        (rule("verb = \"deny\"\noverdue = \"suspend\""), 6, "member_without_effect"),
+        (rule("verb = \"allow\"\nsample_seconds = 60"), 6, "member_without_effect"),
+        (
+            rule("verb = \"allow\"\nreview_seconds = 60\nsample_seconds = 60\nwhen.rails = [\"acp\"]"),
+            7,
+            "member_without_effect",
+        ),
         (rule("verb = \"allow\"\nttl_seconds = 1"), 6, "member_without_effect"),
         (rule("verb = \"deny\"\nsample = \"0.5\""), 6, "member_without_effect"),
         (rule("verb = \"step_up\"\nk = 1\nttl_seconds = 1"), 6, "member_without_effect"),
@@ -386,6 +400,28 @@ fn a_digest_is_of_what_is_meant() {
     }
     let other = Policy::read(&format!("purser_policy = 1\nversion = \"2\"\n{text}")).unwrap();
     assert_ne!(other.digest(), policy(text).digest(), "another edition");
+}
+
+#[test]
+fn a_look_is_within_a_week_and_told_where_nothing_else_is_said() {
+    let rule = |more: &str| format!("[[rules]]\nname = \"a\"\nverb = \"allow\"\n{more}");
+    let card = Paid { rail: Rail::Acp, ..paid() };
+    let look = |more: &str| match judge(&policy(&rule(more)), &card).verdict {
+        Verdict::Sample(_, look) | Verdict::Review(look) => look,
+        other => panic!("{other:?}"),
+    };
+    let review = "when.reversible = true\nreview_seconds = 60\n";
+    assert_eq!(look("sample = \"1\""), Look::SAMPLED);
+    assert_eq!(look(review), Look { seconds: 60, overdue: Overdue::Notify });
+    assert_eq!(look(&format!("{review}overdue = \"suspend\"")).overdue, Overdue::Suspend);
+    let strict = "sample = \"1\"\nsample_seconds = 60\noverdue = \"suspend\"";
+    assert_eq!(look(strict), Look { seconds: 60, overdue: Overdue::Suspend });
+    // What says nothing more than before is the same document.
+    let usual = policy(&rule("sample = \"1\""));
+    assert!(!usual.canonical().contains("look"), "{}", usual.canonical());
+    assert_eq!(usual.digest(), policy(&rule("sample = \"1\"\noverdue = \"notify\"")).digest());
+    assert_ne!(usual.digest(), policy(&rule(strict)).digest());
+    assert!(policy(&rule(review)).canonical().contains("\"seconds\":60"));
 }
 
 #[test]

@@ -227,6 +227,7 @@ impl Engine {
             expires_at: Micros::from_seconds(lapses),
             again_after: draft.request.again_after,
             evidence: UNSET,
+            review: None,
         };
         let (tenant, view) = (draft.tenant, &draft.view);
         let it = Reservation { tenant, view, hold, bundle, documents: Vec::new() };

@@ -163,6 +163,7 @@ impl Engine {
             expires_at: Micros::from_seconds(lapses),
             again_after: request.again_after,
             evidence: UNSET,
+            review: None,
         };
         self.reserve(identity, Reservation { tenant, view: &view, hold, bundle, documents: Vec::new() }).await
     }

@@ -250,7 +250,7 @@ impl Engine {
     }
 
     pub async fn approval(&self, identity: &Identity, id: DecisionId) -> Result<Approval, EngineError> {
-        let found = self.store.decision(&identity.tenant, id).await?;
+        let found = self.store.decision(&identity.tenant, id).await?.filter(|found| !found.state.is_review());
         let decision = found.ok_or(EngineError::NotFound { what: "approval", id: id.to_string() })?;
         let caller = &identity.caller;
         let concerned = caller.principal == decision.approver || caller.principal == decision.requested_by;

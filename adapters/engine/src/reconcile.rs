@@ -89,6 +89,9 @@ impl Engine {
             let followed = self.follow_settlement(&identity, settlement, &mut blocks).await;
             swept.take(followed.map(|followed| followed == Followed::Final));
         }
+        if let Err(error) = self.sweep_reviews(&identity).await {
+            tracing::warn!(code = error.code(), "reviews that are overdue: {error}");
+        }
         let until = SweptUntil { open: last_of(&open, SWEEP_MAX), young: last_of(&young, YOUNG_MAX) };
         self.desk.sweep_from(tenant, until);
         Ok(swept)

@@ -5,6 +5,7 @@
 //! 3. What is denied ends here. What has to be asked for becomes a question to each approver ([`question`]), and the
 //!    payment ends here with `pending_approval`; the same payment comes through when they have allowed it, once.
 //! 4. Digest, version and rules are written into the evidence, whose digest the hold's record carries.
+//! 5. What somebody is to look at later is put into their queue by the hold itself ([`crate::review`]).
 //!
 //! A payment that is in the book was judged when it was held: its retries are not judged again.
 
@@ -14,10 +15,10 @@ pub mod simulate;
 
 use ledger::account::Account;
 use ledger::command::{Command, Hold};
-use ledger::id::{BudgetId, DecisionId, Digest, PayeeId, PrincipalId, TenantId};
+use ledger::id::{BudgetId, DecisionId, Digest, Micros, PayeeId, PrincipalId, TenantId};
 use ledger::spend::Spend;
 use ledger::store::Document;
-use policy::{Facts, Judgement, Policy, Verdict};
+use policy::{Facts, Judgement, Look, Overdue, Policy, Verdict};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ use crate::consent::{MandateView, to_document};
 use crate::error::EngineError;
 use crate::evidence::{Bundle, Rail};
 use crate::rate::authority_to_major;
+use crate::review;
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
 
@@ -52,9 +54,12 @@ pub struct Ruled {
     /// Whether it is one of those that are looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled: Option<bool>,
-    /// Until when it may be disputed, in Unix seconds.
+    /// Until when somebody is to look at it, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review_until: Option<i64>,
+    /// What becomes of it where nobody does.
+    #[serde(default, skip_serializing_if = "Overdue::is_notify")]
+    pub overdue: Overdue,
     /// Who allowed this very payment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approved>,
@@ -91,8 +96,14 @@ impl Ruled {
             first_payment,
             sampled: None,
             review_until: None,
+            overdue: Overdue::Notify,
             approvals: Vec::new(),
         }
+    }
+
+    fn put(&mut self, look: Look, now: Micros) {
+        self.review_until = Some(now.seconds().saturating_add(look.seconds.into()));
+        self.overdue = look.overdue;
     }
 }
 
@@ -104,6 +115,10 @@ impl Engine {
         mut reservation: Reservation<'_>,
     ) -> Result<(Spend, Bundle), EngineError> {
         reservation.bundle.policy = self.rule(identity, &reservation).await?;
+        if let Some((review, document)) = review::put(&reservation)? {
+            reservation.hold.review = Some(review);
+            reservation.documents.push(document);
+        }
         let Reservation { tenant, mut hold, bundle, mut documents, .. } = reservation;
         let document = to_document("spend-evidence", &bundle)?;
         let evidence = document.digest();
@@ -141,8 +156,14 @@ impl Engine {
         let mut ruled = Ruled::new(policy, judged, is_first);
         match verdict {
             Verdict::Allow => {}
-            Verdict::Sample(rate) => ruled.sampled = Some(rate.takes(&tenant.secret.seal(SAMPLE_TAG, &hold.spend.0))),
-            Verdict::Review { seconds } => ruled.review_until = Some(now.seconds().saturating_add(seconds.into())),
+            Verdict::Sample(rate, look) => {
+                let is_taken = rate.takes(&tenant.secret.seal(SAMPLE_TAG, &hold.spend.0));
+                ruled.sampled = Some(is_taken);
+                if is_taken {
+                    ruled.put(look, now);
+                }
+            }
+            Verdict::Review(look) => ruled.put(look, now),
             Verdict::Ask(asking) => ruled.approvals = self.allowed_by(identity, it, &ruled, &asking).await?,
             Verdict::Deny => {
                 let rule = ruled.rule.unwrap_or_default();

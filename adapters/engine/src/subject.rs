@@ -7,7 +7,6 @@ use ledger::budget::{Budget, BudgetKind, BudgetState};
 use ledger::decision::DecisionState;
 use ledger::effects::Fact;
 use ledger::id::{Digest, PrincipalId, SpendId, TenantId};
-use ledger::spend::Rail;
 use ledger::store::Document;
 
 use crate::Engine;
@@ -34,6 +33,9 @@ impl Engine {
                 let Some(last) = page.last() else { break };
                 end = last.asked;
                 for decision in &page {
+                    if decision.state == DecisionState::InReview {
+                        subject.in_use.push(format!("review {} is {}", decision.id, decision.state));
+                    }
                     self.collect(tenant, decision.subject, &mut subject).await?;
                 }
             }
@@ -56,7 +58,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What was given to a verifier, and what they answered.
+    /// What was given to a verifier, and what they answered; what somebody said who looked at it.
     async fn collect_papers(
         &self,
         tenant: &TenantId,
@@ -103,9 +105,7 @@ impl Engine {
                     subject.in_use.push(format!("payment {} is {}{young}", spend.id, spend.state));
                 }
                 self.collect(tenant, spend.evidence, subject).await?;
-                if spend.authorization.rail() != Rail::Chain {
-                    self.collect_papers(tenant, spend.id, subject).await?;
-                }
+                self.collect_papers(tenant, spend.id, subject).await?;
                 if let Some(card) = self.sealed_card(tenant, spend).await? {
                     self.collect(tenant, card, subject).await?;
                 }

@@ -38,6 +38,7 @@ mod paging;
 pub mod paid;
 mod payments;
 pub mod problem;
+mod reviews;
 mod schema;
 mod status;
 pub mod till;
@@ -116,6 +117,8 @@ impl Settings {
         mandates::pending,
         mandates::approval,
         mandates::decide,
+        reviews::list,
+        reviews::answer,
         mandates::cart,
         mandates::verify,
         delegation::delegate,
@@ -224,6 +227,8 @@ fn table(app: App) -> Router {
         .route("/v1/approvals", get(mandates::pending))
         .route("/v1/approvals/{id}", get(mandates::approval))
         .route("/v1/approvals/{id}/decision", post(mandates::decide))
+        .route("/v1/reviews", get(reviews::list))
+        .route("/v1/reviews/{id}", post(reviews::answer))
         .route("/v1/payments", post(payments::pay))
         .route("/v1/payments/{id}", get(payments::show))
         .route("/v1/payments/{id}/outcome", post(payments::outcome))

@@ -52,8 +52,9 @@ pub async fn pending(
         return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
     }
     let paging = Paging::read(List::Approvals, query.as_deref())?;
-    let state: DecisionState = paging.state.as_deref().unwrap_or("pending").parse().map_err(|_| {
-        let found = crate::problem::shown(paging.state.as_deref().unwrap_or_default());
+    let asked = paging.state.as_deref().unwrap_or("pending");
+    let state = asked.parse().ok().filter(|state: &DecisionState| !state.is_review()).ok_or_else(|| {
+        let found = crate::problem::shown(asked);
         Problem::invalid("state", format!("pending, approved or denied was expected, {found} came"))
     })?;
     let records = paging.newest_first(&app, &identity.tenant).await?;

@@ -18,6 +18,7 @@ use crate::problem::{Problem, shown};
 pub enum List {
     Spends,
     Approvals,
+    Reviews,
     Transfers,
     Journal,
     Accounts,
@@ -31,6 +32,7 @@ impl List {
         match self {
             Self::Spends => 's',
             Self::Approvals => 'q',
+            Self::Reviews => 'r',
             Self::Transfers => 't',
             Self::Journal => 'j',
             Self::Accounts => 'a',
@@ -43,7 +45,7 @@ impl List {
         match self {
             Self::Accounts | Self::Events => &["cursor", "limit"],
             Self::Balance => &["at"],
-            Self::Approvals => &["cursor", "limit", "from", "to", "state"],
+            Self::Approvals | Self::Reviews => &["cursor", "limit", "from", "to", "state"],
             Self::Spends | Self::Transfers | Self::Journal => &["cursor", "limit", "from", "to"],
         }
     }

@@ -16,6 +16,7 @@
 //! failed command, and never a COMMIT with a warning for a done one.
 
 mod approvers;
+mod balances;
 mod cell;
 mod checkouts;
 mod connection;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use ledger::account::{Balance, Side};
 use ledger::budget::Budget;
 use ledger::claim::{Claim, ClaimKey};
 use ledger::codec::Canon;
@@ -179,6 +178,32 @@ impl Store for SqlStore {
         self.bodies(text, cells).await
     }
 
+    async fn reviews_in(
+        &self,
+        tenant: &TenantId,
+        state: DecisionState,
+        records: Range<u64>,
+        limit: u32,
+    ) -> Result<Vec<Decision>, StoreError> {
+        let index = self.dialect().indexed_by("decision_review");
+        let text = format!(
+            "SELECT body FROM decision {index} WHERE tenant = $1 AND state = $2
+             AND state IN ('in_review', 'confirmed', 'disputed', 'overdue')
+             AND asked >= $3 AND asked < $4 ORDER BY asked DESC LIMIT $5"
+        );
+        let (from, to) = (Cell::number(records.start), Cell::number(records.end));
+        self.bodies(text, vec![Cell::text(tenant), Cell::text(state), from, to, limited(limit)]).await
+    }
+
+    async fn reviews_due(&self, tenant: &TenantId, at: Micros, limit: u32) -> Result<Vec<Decision>, StoreError> {
+        let index = self.dialect().indexed_by("decision_due");
+        let text = format!(
+            "SELECT body FROM decision {index} WHERE tenant = $1 AND due_at IS NOT NULL AND due_at <= $2
+             ORDER BY due_at LIMIT $3"
+        );
+        self.bodies(text, vec![Cell::text(tenant), Cell::Integer(at.0), limited(limit)]).await
+    }
+
     async fn closed_gates(&self, tenant: &TenantId) -> Result<Vec<Gate>, StoreError> {
         let text = "SELECT body FROM gate WHERE tenant = $1 AND state = 'closed' ORDER BY scope LIMIT $2";
         self.bodies(text, vec![Cell::text(tenant), limited(READ_ROWS_MAX)]).await
@@ -208,35 +233,8 @@ impl Store for SqlStore {
         Ok(found.iter().map(balance_of).collect::<Result<_, Failure>>()?)
     }
 
-    /// Added up from the transfers, page by page: as far as the past goes, so long it takes.
     async fn balances_before(&self, tenant: &TenantId, seq: u64) -> Result<Vec<AccountBalance>, StoreError> {
-        let mut connection = self.shared.readers.acquire().await?;
-        let accounts = "SELECT id, name, asset FROM account WHERE tenant = $1";
-        let text = "SELECT seq, leg, debit, credit, layer, amount, resolves_amount FROM transfer
-             WHERE tenant = $1 AND (seq, leg) > ($2, $3) AND seq < $4 ORDER BY seq, leg LIMIT $5";
-        let mut balances: BTreeMap<i64, Balance> = BTreeMap::new();
-        let mut after = (Cell::Integer(-1), Cell::Integer(0));
-        loop {
-            let cells = [Cell::text(tenant), after.0, after.1, Cell::number(seq), limited(READ_ROWS_MAX)];
-            let page = connection.fetch(text, cells).await?;
-            let Some(last) = page.last() else { break };
-            after = (Cell::Integer(last.integer(0)?), Cell::Integer(last.integer(1)?));
-            for row in &page {
-                let (layer, amount, resolved) = (row.parsed(4)?, row.amount(5)?, row.optional_amount(6)?);
-                for (side, account) in [(Side::Debit, row.integer(2)?), (Side::Credit, row.integer(3)?)] {
-                    let added = balances.entry(account).or_default().add(side, layer, amount, resolved);
-                    added.map_err(|error| StoreError::Broken(error.to_string()))?;
-                }
-            }
-        }
-        let mut found = Vec::with_capacity(balances.len());
-        for row in connection.fetch(accounts, [Cell::text(tenant)]).await? {
-            if let Some(balance) = balances.remove(&row.integer(0)?) {
-                found.push(AccountBalance { account: row.parsed(1)?, asset: row.parsed(2)?, balance });
-            }
-        }
-        found.sort_by_key(|entry| (entry.account.to_string(), entry.asset.to_string()));
-        Ok(found)
+        self.balances_as_of(tenant, seq).await
     }
 
     async fn count_open(&self, tenant: &TenantId, holder: &PrincipalId, most: u32) -> Result<u32, StoreError> {

@@ -6,7 +6,7 @@ pub(crate) mod find;
 use ledger::account::Balance;
 use ledger::budget::Budget;
 use ledger::codec::encode;
-use ledger::decision::Decision;
+use ledger::decision::{Decision, DecisionState};
 use ledger::gate::Gate;
 use ledger::id::{BudgetId, Digest, PayeeId};
 use ledger::settlement::{PayerKey, Settlement, SettlementKey};
@@ -310,18 +310,28 @@ pub(crate) fn settlement(settlement: &Settlement) -> Cells {
 
 pub(crate) const DECISION: Table = Table {
     name: "decision",
-    columns: &[("id", Blob), ("approver", Text), ("state", Text), ("asked", Integer), ("body", Blob)],
+    columns: &[
+        ("id", Blob),
+        ("approver", Text),
+        ("state", Text),
+        ("asked", Integer),
+        ("body", Blob),
+        ("due_at", Integer),
+    ],
     key_columns: 1,
     growth: Growth::Replace,
 };
 
 pub(crate) fn decision(decision: &Decision) -> Cells {
+    // A review's time runs until somebody answers it, or it is over.
+    let due_at = (decision.state == DecisionState::InReview).then_some(decision.expires_at);
     vec![
         Cell::blob(decision.id.0),
         Cell::text(&decision.approver),
         Cell::text(decision.state),
         Cell::number(decision.asked),
         Cell::Blob(encode(decision)),
+        Cell::optional(due_at, |at| Cell::Integer(at.0)),
     ]
 }
 

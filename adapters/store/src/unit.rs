@@ -233,6 +233,10 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
     match &request.command {
         Command::Propose(propose) => answer.decision = decision(propose.decision),
         Command::Decide { decision: id, .. } => answer.decision = decision(*id),
+        Command::Review { review, spend, .. } | Command::Overdue { review, spend, .. } => {
+            answer.decision = decision(*review);
+            answer.spend = view.spends.find(spend).ok().flatten().cloned();
+        }
         Command::OpenBudget(open) => {
             answer.budget = budget(open.id);
             answer.decision = open.decision.and_then(decision);

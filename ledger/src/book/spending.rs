@@ -42,6 +42,7 @@ impl Draft<'_> {
         effects.windows = window_moves(&windows, BudgetStep::Hold, hold.authority.amount);
         effects.claims = self.claims_of(hold)?;
         effects.claims.extend(pinned);
+        effects.decision = hold.review.as_ref().map(|review| self.queued(review, effects.seq)).transpose()?;
         let spend = Spend {
             id: hold.spend,
             state: SpendState::Held,

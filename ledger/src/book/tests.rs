@@ -18,6 +18,7 @@ mod presenting;
 mod recurring;
 mod redeeming;
 mod rejections;
+mod reviewing;
 pub mod stream;
 mod windows;
 

@@ -43,7 +43,8 @@ impl Engine {
         let now = self.clock.now();
         let stood = Micros::from_seconds(tenant.limits.decision_seconds).0;
         let mut asked = Vec::new();
-        for state in DecisionState::ALL {
+        // A review is put to nobody's prompts.
+        for state in DecisionState::ALL.iter().filter(|state| !state.is_review()) {
             let found = self.store.decisions_of(&tenant.id, user, *state, 0..u64::MAX, limit).await?;
             for decision in found {
                 asked.push(match self.question(&tenant.id, decision.subject).await {

@@ -33,6 +33,10 @@ impl Engine {
         let decision = &approval.decision;
         Ok(match decision.state {
             DecisionState::Denied => Standing::Denied,
+            // Not a question.
+            DecisionState::InReview | DecisionState::Confirmed | DecisionState::Disputed | DecisionState::Overdue => {
+                return Err(EngineError::NotFound { what: "approval", id: decision.id.to_string() });
+            }
             DecisionState::Approved if decision.opened.is_some() => Standing::Approved,
             // An approval of a payment opens nothing: the payment itself comes through.
             DecisionState::Approved if matches!(approval.document, Question::Payment(_)) => Standing::Approved,
@@ -68,7 +72,7 @@ impl Engine {
         if self.tenant(&identity.tenant)?.approval == ApprovalRule::Passkey {
             return Ok(true);
         }
-        match self.store.decision(&identity.tenant, id).await? {
+        match self.store.decision(&identity.tenant, id).await?.filter(|found| !found.state.is_review()) {
             Some(decision) => Ok(self.question(&identity.tenant, decision.subject).await?.demands_passkey()),
             None => Ok(false),
         }

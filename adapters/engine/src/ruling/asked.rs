@@ -111,6 +111,12 @@ impl Engine {
                 DecisionState::Denied => tally.denied.push(user.clone()),
                 // Its time is over.
                 DecisionState::Approved | DecisionState::Pending => {}
+                DecisionState::InReview
+                | DecisionState::Confirmed
+                | DecisionState::Disputed
+                | DecisionState::Overdue => {
+                    return Err(EngineError::Broken(format!("question {id} is a review")));
+                }
             }
         }
         Ok(tally)

@@ -103,6 +103,18 @@ pub struct PolicyText {
     pub fired: Vec<String>,
 }
 
+impl PolicyText {
+    pub(crate) fn of(ruled: &Ruled) -> Self {
+        Self {
+            version: ruled.version.clone(),
+            digest: ruled.digest,
+            verb: ruled.verb.clone(),
+            rule: ruled.rule.clone(),
+            fired: ruled.fired.clone(),
+        }
+    }
+}
+
 impl PaymentTerms {
     pub(super) fn new(
         it: &Reservation<'_>,
@@ -140,13 +152,7 @@ impl PaymentTerms {
             purchase: *purchase,
             cart: *cart,
             first_payment: ruled.first_payment,
-            policy: PolicyText {
-                version: ruled.version.clone(),
-                digest: ruled.digest,
-                verb: ruled.verb.clone(),
-                rule: ruled.rule.clone(),
-                fired: ruled.fired.clone(),
-            },
+            policy: PolicyText::of(ruled),
             approvers,
             needed: asking.needed,
             passkey: asking.passkey == Passkey::Demanded,
@@ -180,7 +186,7 @@ fn on_record(tenant: &Tenant, payee: &str) -> Vec<String> {
     keys
 }
 
-fn resource(bundle: &Bundle) -> Option<String> {
+pub(crate) fn resource(bundle: &Bundle) -> Option<String> {
     match &bundle.rail {
         Rail::X402(offered) => Some(offered.payment_required.resource.url.clone()),
         Rail::Mandate(_) => None,

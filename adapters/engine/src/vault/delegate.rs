@@ -142,6 +142,7 @@ impl Engine {
             expires_at: draft.expires_at,
             again_after: None,
             evidence: UNSET,
+            review: None,
         };
         let it = Reservation { tenant, view: &draft.view, hold, bundle, documents: vec![sealed] };
         Ok(self.reserve(identity, it).await?.1)

@@ -1,14 +1,14 @@
-//! A merchant gives back what it captured, or a part of it.
+//! A merchant gives back what it captured, or a part of it; or all of it is asked back, because somebody disputes it.
 //!
 //! The processor is asked first and the book posts what it says: money that comes back is no promise to anybody, and the
 //! processor does a refund once for a key. Whether it can be spent again is the mandate's and the caps' to say.
 
 use ledger::claim::LogPlace;
 use ledger::command::{Command, Refund};
-use ledger::id::{CallerKind, Digest};
+use ledger::id::{CallerKind, Digest, SpendId};
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
-use ledger::spend::{Observation, SpendState, VAULT_NETWORK};
+use ledger::spend::{Observation, Spend, SpendState, VAULT_NETWORK};
 
 use super::answer::order_key;
 use super::redeem::view;
@@ -16,7 +16,7 @@ use super::{Found, ProcessorAnswer, Redeemed, RefundOrder, VaultError};
 use crate::consent::forbidden;
 use crate::error::EngineError;
 use crate::ports::Relayed;
-use crate::rate::authority_from_minor;
+use crate::rate::{authority_from_minor, authority_to_minor_up};
 use crate::{Engine, Identity};
 
 /// What a merchant gives back.
@@ -38,23 +38,50 @@ impl Engine {
         self.refund_found(found, asked.amount, asked.key).await
     }
 
-    pub(super) async fn refund_found(&self, found: Found, asked: Amount, key: &str) -> Result<Redeemed, EngineError> {
+    pub(super) async fn refund_found(&self, found: Found, amount: Amount, key: &str) -> Result<Redeemed, EngineError> {
+        let _in_hand = self.busy.take(found.spend.id).ok_or(VaultError::InFlight)?;
+        self.give_back(found, &Digest::of_parts("purser/refund-key/1", &[key.as_bytes()]), amount).await
+    }
+
+    /// Takes back what a token took, all that is left of it, or lets it take nothing any more. Somebody who answers for the
+    /// payment disputes it; what a processor is being asked about waits for its answer.
+    pub(crate) async fn reverse_token(&self, identity: &Identity, payment: SpendId) -> Result<(), EngineError> {
+        let _in_hand = self.busy.take(payment).ok_or(VaultError::InFlight)?;
+        let found = self.found_by(identity, payment).await?;
+        match found.spend.state {
+            SpendState::Held => self.run(identity, Command::Void { spend: payment }, Vec::new()).await.map(drop),
+            SpendState::Settled => {
+                let Spend { money, refunded, .. } = &found.spend;
+                let left = money.amount.checked_sub(*refunded).unwrap_or(Amount::ZERO);
+                if left.is_zero() {
+                    return Ok(());
+                }
+                // One for what was given back before, so that a lost answer is asked for again and nothing is given twice.
+                let key = Digest::of_parts("purser/dispute-key/1", &[&refunded.to_be_bytes()]);
+                let amount = authority_to_minor_up(left, &found.bundle.currency)?;
+                self.give_back(found, &key, amount).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// With the token in hand. The key names the order to the processor.
+    async fn give_back(&self, found: Found, key: &Digest, amount: Amount) -> Result<Redeemed, EngineError> {
         let spend = found.spend.id;
-        let _in_hand = self.busy.take(spend).ok_or(VaultError::InFlight)?;
         let captured = self.last_answer(&found).await?.map(|answer| answer.processor);
         let Some(ProcessorAnswer::Done { id, currency, .. }) =
             captured.filter(|_| found.spend.state == SpendState::Settled)
         else {
             return Err(VaultError::TokenState { expected: "settled", found: found.spend.state.to_string() }.into());
         };
-        let requested = authority_from_minor(asked)?;
+        let requested = authority_from_minor(amount)?;
         if requested.is_zero() {
             return Err(EngineError::Book(Rejection::AmountZero { found: requested }));
         }
-        let key = order_key(&found, &Digest::of_parts("purser/refund-key/1", &[key.as_bytes()]));
-        let order = RefundOrder { key: &key, capture: &id, amount: asked, currency: &currency };
+        let key = order_key(&found, key);
+        let order = RefundOrder { key: &key, capture: &id, amount, currency: &currency };
         match found.vault()?.processor.refund(&order).await {
-            Relayed::Answer(ProcessorAnswer::Done { id, amount, .. }) if amount == asked => {
+            Relayed::Answer(ProcessorAnswer::Done { id, amount: back, .. }) if back == amount => {
                 let broken = || EngineError::Broken("a processor's reference that is none".into());
                 let transaction: ledger::id::RailReference = id.parse().map_err(|_| broken())?;
                 let place = LogPlace { network: VAULT_NETWORK.into(), transaction: transaction.clone(), number: 0 };

@@ -362,6 +362,28 @@ impl Store for SimStore {
         self.read(tenant, look).await
     }
 
+    async fn reviews_in(
+        &self,
+        tenant: &TenantId,
+        state: DecisionState,
+        records: Range<u64>,
+        limit: u32,
+    ) -> Result<Vec<Decision>, StoreError> {
+        let look = |tables: &Tables| {
+            let reviews = tables.decisions.values().filter(|review| state.is_review() && review.state == state);
+            reviews.filter(|review| records.contains(&review.asked)).take(most(limit)).cloned().collect()
+        };
+        self.read(tenant, look).await
+    }
+
+    async fn reviews_due(&self, tenant: &TenantId, at: Micros, limit: u32) -> Result<Vec<Decision>, StoreError> {
+        let look = |tables: &Tables| {
+            let waiting = tables.decisions.values().filter(|review| review.state == DecisionState::InReview);
+            waiting.filter(|review| review.expires_at <= at).take(most(limit)).cloned().collect()
+        };
+        self.read(tenant, look).await
+    }
+
     async fn closed_gates(&self, tenant: &TenantId) -> Result<Vec<Gate>, StoreError> {
         let closed =
             |tables: &Tables| tables.gates.values().filter(|gate| gate.state == GateState::Closed).cloned().collect();

@@ -174,6 +174,7 @@ async fn pay(store: &SqlStore, tenant: &TenantId, budget: BudgetId, number: u64)
         expires_at: Micros(i64::MAX),
         again_after: None,
         evidence: digest,
+        review: None,
     };
     run(store, tenant, CallerKind::Agent, Command::Hold(Box::new(hold))).await?;
     if !number.is_multiple_of(SETTLED_OF) {

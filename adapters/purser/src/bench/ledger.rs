@@ -135,6 +135,7 @@ impl Bench {
             expires_at: Micros(i64::MAX),
             again_after: None,
             evidence: digest,
+            review: None,
         })))
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod console;
 mod de;
 mod en;
+pub(crate) mod review;
 
 use self::console::ConsoleTexts;
 

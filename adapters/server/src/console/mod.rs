@@ -13,7 +13,9 @@ mod ledger;
 mod live;
 mod mandates;
 mod overview;
+mod policy;
 mod query;
+mod reviews;
 mod spend;
 mod spends;
 mod stops;
@@ -53,6 +55,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/console/ledger/journal/{seq}/proof", get(ledger::proof))
         .route("/console/charts", get(charts::show))
         .route("/console/approvals", get(approvals::show))
+        .route("/console/reviews", get(reviews::list).post(reviews::answer))
         .with_state(app)
 }
 

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::Seated;
 use super::figures::amount;
+use super::policy::trace;
+use super::reviews::standing;
 use super::view::{Place, layout, rail_name, reason, short, state, state_name};
 use crate::App;
 use crate::approve::door::Page;
@@ -24,11 +26,14 @@ async fn found(app: &App, seated: &Seated, id: &str) -> Result<Explained, Page> 
 pub(super) async fn show(State(app): State<App>, seated: Seated, Path(id): Path<String>) -> Result<Response, Page> {
     let found = found(&app, &seated, &id).await?;
     let (texts, spend) = (seated.texts(), &found.spend);
+    let review =
+        app.engine.review_of(&seated.seat.own().tenant, spend.id).await.map_err(|error| seated.refused(error))?;
     let title = format!("{} → {}", amount(&app.engine.assets, &spend.money.asset, spend.money.amount), spend.payee);
     let body = html! {
         section {
             p .headline { (state(texts, spend.state)) " " (reason(texts, spend.state)) }
             (facts(&app, &seated, &found))
+            @if let Some(review) = &review { dl .facts { (standing(&seated, review.state)) } }
             p .actions {
                 a href={ "/console/spends/" (spend.id) "/receipt" } { (texts.receipt) }
                 a href={ "/console/spends/" (spend.id) "/evidence" } download { (texts.evidence) }
@@ -98,6 +103,7 @@ fn why(seated: &Seated, found: &Explained) -> Markup {
                 Some(bundle) => {
                     p { (texts.why_lead) }
                     (checks(texts, &bundle.checks))
+                    (trace(seated, bundle.policy.as_ref()))
                     dl .facts {
                         dt { (texts.decision) }
                         dd { code { (short(bundle.decision)) } }

@@ -26,11 +26,20 @@ pub(super) enum Place {
     Ledger,
     Charts,
     Approvals,
+    Reviews,
 }
 
 impl Place {
-    const ALL: [Self; 7] =
-        [Self::Overview, Self::Spends, Self::Mandates, Self::Approvals, Self::Charts, Self::Ledger, Self::Stops];
+    const ALL: [Self; 8] = [
+        Self::Overview,
+        Self::Spends,
+        Self::Mandates,
+        Self::Approvals,
+        Self::Reviews,
+        Self::Charts,
+        Self::Ledger,
+        Self::Stops,
+    ];
 
     const fn path(self) -> &'static str {
         match self {
@@ -41,6 +50,7 @@ impl Place {
             Self::Ledger => "/console/ledger",
             Self::Charts => "/console/charts",
             Self::Approvals => "/console/approvals",
+            Self::Reviews => "/console/reviews",
         }
     }
 
@@ -53,6 +63,7 @@ impl Place {
             Self::Ledger => texts.ledger,
             Self::Charts => texts.charts,
             Self::Approvals => texts.approvals,
+            Self::Reviews => texts.review.title,
         }
     }
 }
@@ -63,7 +74,11 @@ impl Seated {
     }
 
     pub(super) fn when(&self, at: Micros) -> Markup {
-        html! { time { (moment(self.visitor.texts, at.seconds())) } }
+        html! { time { (self.moment(at)) } }
+    }
+
+    pub(super) fn moment(&self, at: Micros) -> String {
+        moment(self.visitor.texts, at.seconds())
     }
 }
 

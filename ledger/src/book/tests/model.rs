@@ -123,6 +123,12 @@ impl Model {
                 assert_ne!(node.state, BudgetState::Revoked, "revoked is for ever");
                 node.state = *to;
             }
+            Command::Overdue { spend, .. } => {
+                for change in &effects.states {
+                    assert_eq!((change.budget, change.to), (self.spends[spend].leaf, BudgetState::Suspended));
+                    self.nodes.get_mut(&change.budget).unwrap().state = change.to;
+                }
+            }
             Command::ChangeCaps { budget, caps } => self.change_caps(*budget, caps, at),
             Command::Refund { spend, refund } => {
                 let bought = self.spends.get_mut(spend).unwrap();

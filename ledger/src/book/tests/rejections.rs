@@ -368,6 +368,7 @@ fn each_refusal_has_its_name_and_changes_no_money() {
         super::crediting::cases(),
         super::naming::cases(),
         super::orders::cases(),
+        super::reviewing::cases(),
     ];
     let more = more.into_iter().chain(later).chain(tokens).chain(answers);
     let groups = [budget_cases(), decision_cases()].into_iter().chain(more).chain(money);

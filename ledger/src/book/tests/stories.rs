@@ -2,8 +2,9 @@
 
 use ledger::claim::LogPlace;
 use ledger::command::{
-    Accept, Acknowledgement, Answered, Attempt, Command, FailureProof, Recover, Refund, ReleaseProof, Request,
+    Accept, Acknowledgement, Answered, Attempt, Command, FailureProof, Hold, Recover, Refund, ReleaseProof, Request,
 };
+use ledger::decision::Finding;
 use ledger::gate::{GateState, Scope};
 use ledger::id::{Caller, CallerKind, Digest};
 use ledger::money::Amount;
@@ -13,8 +14,21 @@ use proptest::prelude::*;
 
 use super::{
     FINAL, ISSUER, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, build, by, caller, claim, hold, mandate,
-    money, presented_for, promise, seen, service, settlement, spend, step, unused,
+    money, presented_for, promise, review, seen, service, settlement, spend, step, unused, user,
 };
+
+/// Some payments are looked at while they go, or too late.
+fn looked_at(number: u8, hold: &mut Hold) -> Vec<Request> {
+    if number % 5 != 0 {
+        return Vec::new();
+    }
+    let put = review(number, number % 2 == 0);
+    let (review, subject, spend, because) = (put.decision, put.subject, hold.spend, Digest::of(b"because"));
+    hold.review = Some(put);
+    let finding = if number % 3 == 0 { Finding::Dispute } else { Finding::Fine };
+    let overdue = Command::Overdue { review, spend, suspend: number == 50 };
+    vec![by(service(), overdue), by(user(), Command::Review { review, subject, spend, finding, because })]
+}
 
 /// A payment from its hold on, as far as it gets: single steps rarely meet a spend in the right state.
 fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
@@ -29,6 +43,7 @@ fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
             6 | 7 => Command::Settle { spend, seen: seen(units), finalized: FINAL - 1 },
             _ => Command::Settle { spend, seen: seen(units), finalized: FINAL },
         };
+        let looked = looked_at(number, &mut hold);
         let refund = refund(number, units.div_ceil(u128::from(end.max(1))));
         // Taken back, and settled once more; or final.
         let (unsettle, finalise) = (
@@ -46,7 +61,7 @@ fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
         let signed = [by(agent(), Command::Hold(Box::new(hold))), by(service(), Command::Commit { spend })];
         let ended = std::iter::once(by(service(), paid)).chain(followed);
         let refunded = by(agent(), Command::Refund { spend, refund });
-        let requests = signed.into_iter().chain(doubt).chain(named).chain(ended).chain([refunded]);
+        let requests = signed.into_iter().chain(looked).chain(doubt).chain(named).chain(ended).chain([refunded]);
         requests.take(length).map(|request| (1_000, request)).collect()
     })
 }

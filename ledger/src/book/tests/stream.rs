@@ -209,7 +209,15 @@ pub fn hold(number: u8, budget: BudgetId, units: u128) -> Hold {
         expires_at: START.plus_micros(300_000_000),
         again_after: None,
         evidence: Digest::of(b"evidence"),
+        review: None,
     }
+}
+
+/// Whom a payment is put before after it went; their time is over at once, or in an hour.
+pub fn review(number: u8, is_over: bool) -> Propose {
+    let expires_at = if is_over { START } else { START.plus_micros(3_600_000_000) };
+    let (decision, subject) = (DecisionId([number ^ 0x80; 32]), Digest::of(&[b'r', number]));
+    Propose { decision, subject, approver: "user-1".parse().unwrap(), expires_at }
 }
 
 /// The block in which everything is seen here: where it is the chain's last final one, nothing is taken back.

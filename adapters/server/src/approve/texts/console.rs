@@ -1,5 +1,7 @@
 //! What the console says; its texts stand in the files of their languages.
 
+use super::review::ReviewTexts;
+
 /// Every text. `{}` stands for what a sentence is about, in the order of the doc.
 pub(crate) struct ConsoleTexts {
     pub title: &'static str,
@@ -201,4 +203,5 @@ pub(crate) struct ConsoleTexts {
     /// Pending, approved, denied.
     pub answers: [&'static str; 3],
     pub no_approvals: &'static str,
+    pub review: &'static ReviewTexts,
 }

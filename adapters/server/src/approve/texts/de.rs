@@ -381,4 +381,5 @@ const CONSOLE: ConsoleTexts = ConsoleTexts {
     others: "andere",
     answers: ["Wartend", "Erlaubt", "Abgelehnt"],
     no_approvals: "Hier ist nichts.",
+    review: &super::review::DE,
 };

@@ -362,4 +362,5 @@ const CONSOLE: ConsoleTexts = ConsoleTexts {
     others: "others",
     answers: ["Waiting", "Allowed", "Denied"],
     no_approvals: "Nothing here.",
+    review: &super::review::EN,
 };
