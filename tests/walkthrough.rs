@@ -409,7 +409,7 @@ async fn the_document_says_what_the_routes_read() {
             continue;
         };
         // Their bodies are the specifications', and are held to those.
-        if is_foreign(&item["post"]) {
+        if is_foreign(&item["post"]) || ["/Tokenize", "/Detokenize"].iter().any(|name| reference.ends_with(name)) {
             continue;
         }
         bodies += 1;

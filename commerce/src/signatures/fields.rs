@@ -70,7 +70,7 @@ impl Dictionary {
             if reader.peek().is_none() {
                 break;
             }
-            reader.expect(b',', "a comma between members")?;
+            reader.require(b',', "a comma between members")?;
             reader.blanks();
             if reader.peek().is_none() {
                 return Err(reader.wrong("a member after the comma"));
@@ -174,7 +174,7 @@ impl Reader<'_> {
         is_there
     }
 
-    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Malformed> {
+    fn require(&mut self, byte: u8, expected: &'static str) -> Result<(), Malformed> {
         if self.accept(byte) { Ok(()) } else { Err(self.wrong(expected)) }
     }
 
@@ -231,7 +231,7 @@ impl Reader<'_> {
     }
 
     fn inner_list(&mut self) -> Result<InnerList, Malformed> {
-        self.expect(b'(', "an inner list")?;
+        self.require(b'(', "an inner list")?;
         let mut items = Vec::new();
         loop {
             self.spaces();
@@ -269,7 +269,7 @@ impl Reader<'_> {
     }
 
     fn text(&mut self) -> Result<Bare, Malformed> {
-        self.expect(b'"', "a string")?;
+        self.require(b'"', "a string")?;
         let mut text = String::new();
         loop {
             match self.peek() {
@@ -292,14 +292,14 @@ impl Reader<'_> {
     }
 
     fn bytes(&mut self) -> Result<Bare, Malformed> {
-        self.expect(b':', "bytes")?;
+        self.require(b':', "bytes")?;
         let encoded = self.while_some(|byte| byte != b':').to_vec();
-        self.expect(b':', "a colon after the bytes")?;
+        self.require(b':', "a colon after the bytes")?;
         STANDARD.decode(encoded).map(Bare::Bytes).map_err(|_| self.wrong("base64 with its padding between colons"))
     }
 
     fn flag(&mut self) -> Result<Bare, Malformed> {
-        self.expect(b'?', "a boolean")?;
+        self.require(b'?', "a boolean")?;
         match self.peek() {
             Some(digit @ (b'0' | b'1')) => {
                 self.step();

@@ -136,7 +136,7 @@ macro_rules! received {
 #[utoipa::path(post, path = "/checkout-sessions", tag = "shop", request_body(content = crate::schema::commerce::UcpCheckoutRequest, description = "A checkout of UCP 2026-04-08."),
     params(("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
     description = "The same shop by UCP: opens a checkout, by what shop and platform can do together.",
-    responses((status = 201, body = crate::schema::commerce::UcpAnswer), (status = 200, body = crate::schema::commerce::UcpRefusal), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal), (status = 422, body = crate::schema::commerce::UcpRefusal), (status = 424, body = crate::schema::commerce::UcpRefusal)))]
+    responses((status = 201, body = crate::schema::commerce::UcpAnswer), (status = 200, body = crate::schema::commerce::UcpRefusal), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 401, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal), (status = 422, body = crate::schema::commerce::UcpRefusal), (status = 424, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn open(State(doors): State<Doors>, request: Request) -> Response {
     let received = received!(&doors, request);
     let active = match negotiated(&doors, &received.profile).await {
@@ -150,7 +150,7 @@ pub async fn open(State(doors): State<Doors>, request: Request) -> Response {
 #[utoipa::path(get, path = "/checkout-sessions/{id}", tag = "shop", 
     params(("id" = String, Path), ("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
     description = "A checkout of the platform.",
-    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 404, body = crate::schema::commerce::UcpRefusal)))]
+    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 401, body = crate::schema::commerce::UcpRefusal), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 424, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn show(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     let received = received!(&doors, request);
     serve(&doors, received, Ok(Operation::Show { id })).await
@@ -159,7 +159,7 @@ pub async fn show(State(doors): State<Doors>, Path(id): Path<String>, request: R
 #[utoipa::path(put, path = "/checkout-sessions/{id}", tag = "shop", request_body(content = crate::schema::commerce::UcpCheckoutRequest, description = "A checkout of UCP 2026-04-08: the whole of it."),
     params(("id" = String, Path), ("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
     description = "Changes a checkout. What breaks a rule of UCP is a 200 with `ucp.status` error.",
-    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal)))]
+    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 401, body = crate::schema::commerce::UcpRefusal), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal), (status = 424, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn change(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     let received = received!(&doors, request);
     let change = given(received.body.as_ref()).and_then(read::change);
@@ -169,7 +169,7 @@ pub async fn change(State(doors): State<Doors>, Path(id): Path<String>, request:
 #[utoipa::path(post, path = "/checkout-sessions/{id}/cancel", tag = "shop", 
     params(("id" = String, Path), ("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
     description = "Cancels a checkout.",
-    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal)))]
+    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 401, body = crate::schema::commerce::UcpRefusal), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal), (status = 424, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn cancel(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     let received = received!(&doors, request);
     serve(&doors, received, Ok(Operation::Cancel { id })).await
@@ -178,7 +178,7 @@ pub async fn cancel(State(doors): State<Doors>, Path(id): Path<String>, request:
 #[utoipa::path(post, path = "/checkout-sessions/{id}/complete", tag = "shop", request_body(content = crate::schema::commerce::UcpComplete, description = "`payment`, and `ap2` where that was negotiated."),
     params(("id" = String, Path), ("UCP-Agent" = String, Header, description = "profile=\"…\", the address of the platform's profile"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
     description = "Pays for a checkout. What breaks a rule of UCP is a 200 with `ucp.status` error.",
-    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 402, body = crate::schema::commerce::UcpCheckout), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal)))]
+    responses((status = 200, body = crate::schema::commerce::UcpAnswer), (status = 400, body = crate::schema::commerce::UcpRefusal), (status = 401, body = crate::schema::commerce::UcpRefusal), (status = 402, body = crate::schema::commerce::UcpCheckout), (status = 404, body = crate::schema::commerce::UcpRefusal), (status = 409, body = crate::schema::commerce::UcpRefusal), (status = 424, body = crate::schema::commerce::UcpRefusal)))]
 pub async fn complete(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Response {
     let received = received!(&doors, request);
     let completion = given(received.body.as_ref()).and_then(read::complete);
