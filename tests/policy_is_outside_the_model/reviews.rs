@@ -84,7 +84,8 @@ async fn what_is_drawn_is_looked_at_and_no_agent_says_what_was_found() {
     assert_eq!(code(stage.shop.call(Method::GET, &path, &stage.shop.user, None).await), "not_found");
     let asked = stage.shop.call(Method::GET, "/v1/approvals?state=in_review", &stage.shop.user, None).await;
     assert_eq!(code(asked), "invalid_request");
-    let decision = stage.answer_as(&stage.shop.user, &json!({ "id": review["id"], "digest": "0".repeat(64) }), "approve");
+    let decision =
+        stage.answer_as(&stage.shop.user, &json!({ "id": review["id"], "digest": "0".repeat(64) }), "approve");
     assert!(["decision_subject", "decision_state", "not_found"].contains(&code(decision.await).as_str()));
     refused(&stage, &review).await;
     let fine = stage.found(&stage.shop.user, &review, "fine").await.expect("the person looks");
