@@ -102,7 +102,11 @@ async fn a_step_is_proposed_by_what_was_paid_and_allowed_by_a_passkey_alone() {
     assert_eq!((&ruled["fired"], &ruled["stood"]["level"]), (&json!(["autonomy/small"]), &json!("small")));
     let beyond = stage.asked("/large", 60 * CENT, &new_key()).await;
     assert_eq!(beyond["document"]["payment"]["policy"]["rule"], "autonomy/beyond");
-    assert_eq!(passkey.approve(&stage.shop, step).await.unwrap_err().code(), "decision_state", "a step is allowed once");
+    assert_eq!(
+        passkey.approve(&stage.shop, step).await.unwrap_err().code(),
+        "decision_state",
+        "a step is allowed once"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +130,8 @@ async fn a_complaint_takes_it_back_to_where_it_began() {
     let reviews = stage.shop.call(Method::GET, "/v1/reviews", &stage.shop.user, None).await.unwrap();
     let mut reviews = reviews["reviews"].as_array().unwrap().iter();
     let review = reviews.find(|review| review["payment"] == paid["id"]).expect("it was drawn");
-    let (path, body) = (format!("/v1/reviews/{}", text(review, "id")), json!({ "verdict": "dispute", "because": "No." }));
+    let (path, body) =
+        (format!("/v1/reviews/{}", text(review, "id")), json!({ "verdict": "dispute", "because": "No." }));
     let told = stage.shop.call(Method::POST, &path, &stage.shop.agent, Some(body.clone())).await;
     assert_eq!(code(told), "forbidden");
     stage.pay("/d", CENT, &new_key()).await.expect("nothing was complained about");

@@ -37,12 +37,13 @@ async fn reviews_are_answered_on_their_page_and_by_nobody_else() {
     let page = get(&stage, Some(&own), "/reviews").await;
     assert_eq!((page.status, page.body.matches("<textarea").count()), (200, 2), "{}", page.body);
     assert!(page.body.contains("rule looked_at") && page.body.contains("its mandate is suspended"));
-    let ids: Vec<String> = page.body.split("name=\"review\" value=\"").skip(1).map(|rest| rest[..64].to_owned()).collect();
+    let ids: Vec<String> =
+        page.body.split("name=\"review\" value=\"").skip(1).map(|rest| rest[..64].to_owned()).collect();
     let [newer, older] = ids.as_slice() else { panic!("{ids:?}") };
     forged(&stage, &own, &neighbours, newer).await;
     let answer = async |who: &Session, review: &str, verdict: &str, because: &str| {
         let fields = [("csrf", who.csrf.as_str()), ("review", review), ("verdict", verdict), ("because", because)];
-        send(&stage, who, Some(&stage.raw.base), "/reviews", &fields).await
+        send(&stage, who, Some(stage.raw.base.as_str()), "/reviews", &fields).await
     };
     let fine = answer(&own, newer, "fine", "Two lines\r\nof <b>mine</b>").await;
     assert_eq!(fine, (303, "/console/reviews?state=confirmed".into()));
@@ -54,12 +55,14 @@ async fn reviews_are_answered_on_their_page_and_by_nobody_else() {
     assert_eq!(disputed, (303, "/console/reviews?state=disputed".into()));
     let page = get(&stage, Some(&own), "/reviews?state=disputed").await.body;
     assert!(page.contains("Its rail takes nothing back") && page.contains(&first), "{page}");
-    assert!(get(&stage, Some(&own), &format!("/spends/{first}")).await.body.contains("/console/reviews?state=disputed"));
+    assert!(
+        get(&stage, Some(&own), &format!("/spends/{first}")).await.body.contains("/console/reviews?state=disputed")
+    );
     for query in ["state=pending", "state=x", "before=-1", "page=2"] {
         assert_eq!(get(&stage, Some(&own), &format!("/reviews?{query}")).await.status, 400, "{query}");
     }
     pay("/c").await;
-    audited(&stage, &own).await;
+    audited(&mut stage, &own).await;
     let browser = &stage.browser;
     browser.go(&super::visitors::console(&stage, "/reviews")).await;
     quiet(browser, "reviews").await;
@@ -105,7 +108,7 @@ async fn forged(stage: &Stage, own: &Session, neighbours: &Session, review: &str
     }
 }
 
-async fn audited(stage: &Stage, own: &Session) {
+async fn audited(stage: &mut Stage, own: &Session) {
     let role = |role| {
         move |config: &mut Config| home(config).people.iter_mut().find(|person| person.id == USER).unwrap().role = role
     };
@@ -116,7 +119,7 @@ async fn audited(stage: &Stage, own: &Session) {
     assert!(page.status == 200 && !page.body.contains("<form method=\"post\" action=\"/console/reviews\""));
     assert!(page.body.contains("0.01 USD"), "an auditor reads");
     let fields = [("csrf", own.csrf.as_str()), ("review", review), ("verdict", "fine"), ("because", "a")];
-    let (status, code) = send(stage, own, Some(&stage.raw.base), "/reviews", &fields).await;
+    let (status, code) = send(stage, own, Some(stage.raw.base.as_str()), "/reviews", &fields).await;
     assert_eq!((status, code.as_str()), (403, "forbidden"));
     stage.shop.service.change(role(RoleConfig::Approver)).unwrap();
 }
