@@ -2,6 +2,7 @@
 //! patterns of having a human in the loop is a test of its name; then what tries to get round it.
 
 mod attacks;
+mod ladder;
 mod reviews;
 mod stage;
 

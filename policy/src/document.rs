@@ -53,32 +53,38 @@ impl Policy {
             rules.push((line, read));
         }
         check::rules(&mut reading.findings, &rules, &categories);
+        let ladder = written.autonomy.map(|written| reading.ladder(written));
         if !reading.findings.is_empty() {
             reading.findings.sort_by_key(|finding| finding.line);
             return Err(reading.findings);
         }
         let rules: Vec<Rule> = rules.into_iter().map(|(_, rule)| rule).collect();
         let version = written.version.into_inner();
-        let value = json!({ "purser_policy": FORMAT, "version": version, "categories": categories, "rules": rules });
+        let mut value =
+            json!({ "purser_policy": FORMAT, "version": version, "categories": categories, "rules": rules });
+        // What is not there is not in the digest: that of a document of before there were ladders stays.
+        if let Some(ladder) = &ladder {
+            value["autonomy"] = json!(ladder);
+        }
         let canonical = canonical(&value)
             .map_err(|refused| vec![Finding { line: 1, code: "policy_unreadable", message: refused.to_string() }])?;
         let digest = Digest::of(canonical.as_bytes());
-        Ok(Self { version, categories, rules, canonical, digest })
+        Ok(Self { version, categories, rules, ladder, canonical, digest })
     }
 }
 
-struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     text: &'a str,
-    findings: Vec<Finding>,
+    pub findings: Vec<Finding>,
 }
 
 impl Reading<'_> {
-    fn line(&self, at: usize) -> usize {
+    pub(crate) fn line(&self, at: usize) -> usize {
         let before = self.text.as_bytes().get(..at).unwrap_or_default();
         before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1)
     }
 
-    fn find(&mut self, at: usize, code: &'static str, message: String) {
+    pub(crate) fn find(&mut self, at: usize, code: &'static str, message: String) {
         let line = self.line(at);
         self.findings.push(Finding { line, code, message });
     }
@@ -117,7 +123,7 @@ impl Reading<'_> {
         read
     }
 
-    fn rule(&mut self, rule: &WrittenRule) -> Rule {
+    pub(crate) fn rule(&mut self, rule: &WrittenRule) -> Rule {
         self.name(rule.name.span().start, rule.name.get_ref());
         let verb = self.verb(rule);
         let when = self.when(&rule.when);

@@ -8,7 +8,7 @@ use ledger::origin::Build;
 use ledger::rejection::Fault;
 use rust_decimal::Decimal;
 
-use crate::{Look, Policy, Rail, Rate, Rule, Verb};
+use crate::{Look, Policy, Rail, Rate, Rule, Standing, Verb};
 
 /// What is about to be signed, as it is known without asking whoever wants it signed.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub is_first: bool,
     /// It is on record, or was pinned by an earlier payment. Otherwise who is paid is what a 402 says that the agent brought.
     pub is_vouched: bool,
+    /// On the ladder, where there is one.
+    pub standing: Standing,
 }
 
 /// Whether a token of a person's is enough.
@@ -78,6 +80,9 @@ impl Policy {
             if rule.is_about(facts, &self.categories)? {
                 fired.push(rule);
             }
+        }
+        if let Some(ladder) = &self.ladder {
+            fired.extend(ladder.rules(facts)?);
         }
         // Of equals `min_by_key` gives the first.
         let decides = fired.iter().min_by_key(|rule| Reverse(demand(&rule.verb)));

@@ -26,16 +26,21 @@
 //! A rule that lets pass by `payees` or `categories` is about payees on record, and about those to whom something was signed
 //! before: who else is paid is the word of a 402 that the agent brought.
 //!
+//! A ladder (`[autonomy]`) adds one rule of its own to those that fired: what the level says where the agent stands, which
+//! [`autonomy`] explains. So it stops what rules let pass, lets pass what no rule is about, and passes over no rule that stops.
+//!
 //! Read in this order: [`Rail`], [`Verb`] and [`When`] (the values), `document` (how they are written), `check` (what makes
 //! no sense), `judge` (what becomes of a payment).
 //!
 //! What it never does: no I/O, no clock, no counting, no word of an agent or a seller; it allows nothing that a mandate does
 //! not allow.
 
+pub mod autonomy;
 mod check;
 mod condition;
 mod document;
 mod judge;
+mod ladder;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +49,7 @@ use std::fmt;
 use ledger::id::{Digest, PrincipalId};
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use crate::autonomy::{Ladder, Level, OnDrift, Standing};
 pub use crate::condition::{Range, When};
 pub use crate::judge::{Asking, Facts, Judgement, Passkey, Verdict};
 
@@ -202,6 +208,7 @@ pub struct Policy {
     /// Payees by what they are paid for. A category is the operator's word, never a seller's or an agent's.
     categories: BTreeMap<String, BTreeSet<String>>,
     rules: Vec<Rule>,
+    ladder: Option<Ladder>,
     canonical: String,
     digest: Digest,
 }
@@ -219,6 +226,10 @@ impl Policy {
 
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    pub const fn ladder(&self) -> Option<&Ladder> {
+        self.ladder.as_ref()
     }
 
     /// Everybody whom a rule names as somebody to ask.

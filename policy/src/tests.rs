@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+mod ladder;
+
 use std::collections::BTreeSet;
 
 use ledger::id::{BudgetId, Digest, Micros, PayeeId, PrincipalId};
@@ -29,6 +31,7 @@ struct Paid {
     at: Micros,
     is_first: bool,
     is_vouched: bool,
+    standing: Standing,
 }
 
 fn paid() -> Paid {
@@ -44,11 +47,12 @@ fn paid() -> Paid {
         at: Micros::from_seconds(1_796_212_800),
         is_first: false,
         is_vouched: true,
+        standing: Standing::default(),
     }
 }
 
 fn judge(policy: &Policy, paid: &Paid) -> Judgement {
-    let Paid { rail, currency, amount, payee, agent, build, mandates, at, is_first, is_vouched } = paid;
+    let Paid { rail, currency, amount, payee, agent, build, mandates, at, is_first, is_vouched, standing } = paid;
     let facts = Facts {
         rail: *rail,
         currency,
@@ -60,6 +64,7 @@ fn judge(policy: &Policy, paid: &Paid) -> Judgement {
         at: *at,
         is_first: *is_first,
         is_vouched: *is_vouched,
+        standing: *standing,
     };
     policy.judge(&facts).unwrap()
 }

@@ -14,6 +14,28 @@ pub(crate) struct Written {
     pub categories: BTreeMap<Spanned<String>, Vec<String>>,
     #[serde(default)]
     pub rules: Vec<WrittenRule>,
+    pub autonomy: Option<Spanned<WrittenLadder>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenLadder {
+    pub on_drift: Option<Spanned<String>>,
+    pub levels: Vec<WrittenLevel>,
+}
+
+/// A rule without conditions but an amount.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenLevel {
+    pub name: Spanned<String>,
+    pub verb: Spanned<String>,
+    pub after: Option<Spanned<u32>>,
+    pub amounts: Option<Spanned<Vec<WrittenAmount>>>,
+    pub sample: Option<Spanned<String>>,
+    pub sample_seconds: Option<Spanned<u32>>,
+    pub overdue: Option<Spanned<String>>,
+    pub ttl_seconds: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]

@@ -73,7 +73,7 @@ async fn what_is_drawn_is_looked_at_and_no_agent_says_what_was_found() {
     ] {
         match stage.reviews(token, "").await {
             Ok(found) => assert!(found.is_empty() && read.is_empty(), "{found:?}"),
-            Err(error) => assert_eq!(error.code(), read),
+            Err(error) => assert_eq!(error.code(), Some(read)),
         }
         for verdict in ["fine", "dispute"] {
             assert_eq!(code(stage.found(token, &review, verdict).await), answered);
@@ -84,8 +84,9 @@ async fn what_is_drawn_is_looked_at_and_no_agent_says_what_was_found() {
     assert_eq!(code(stage.shop.call(Method::GET, &path, &stage.shop.user, None).await), "not_found");
     let asked = stage.shop.call(Method::GET, "/v1/approvals?state=in_review", &stage.shop.user, None).await;
     assert_eq!(code(asked), "invalid_request");
-    let decision = stage.answer_as(&stage.shop.user, &json!({ "id": review["id"], "digest": "0".repeat(64) }), "approve");
-    assert!(["decision_subject", "decision_state", "not_found"].contains(&code(decision.await).as_str()));
+    let forged = json!({ "id": review["id"], "digest": "0".repeat(64) });
+    let decided = code(stage.answer_as(&stage.shop.user, &forged, "approve").await);
+    assert!(["decision_subject", "decision_state", "not_found"].contains(&decided.as_str()), "{decided}");
     refused(&stage, &review).await;
     let fine = stage.found(&stage.shop.user, &review, "fine").await.expect("the person looks");
     assert_eq!((text(&fine, "state"), text(&fine["answer"], "because")), ("confirmed", "I looked at it."));
@@ -116,7 +117,11 @@ async fn refused(stage: &Stage, review: &Value) {
         assert_eq!(code(found), "invalid_request", "{field}: {body}");
     }
     for query in ["?state=pending", "?state=", "?state=fine", "?cursor=q7", "?before=1"] {
-        assert_eq!(stage.reviews(&stage.shop.user, query).await.unwrap_err().code(), "invalid_request", "{query}");
+        assert_eq!(
+            stage.reviews(&stage.shop.user, query).await.unwrap_err().code(),
+            Some("invalid_request"),
+            "{query}"
+        );
     }
     let unknown = json!({ "id": "ab".repeat(32) });
     assert_eq!(code(stage.found(&stage.shop.user, &unknown, "fine").await), "not_found");
@@ -205,10 +210,9 @@ async fn what_nobody_looked_at_in_time_is_told_and_its_mandate_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_auditor_reads_every_review_and_answers_none() {
-    let stage = Stage::open(ALL).await;
+    let mut stage = Stage::open(ALL).await;
     stage.pay("/a", CENT, &new_key()).await.expect("it goes");
     let neighbour = stage.shop.service.token(HOME, NEIGHBOUR, CallerKind::User).unwrap();
-    let mut stage = stage;
     for (role, answered) in [(RoleConfig::Auditor, "forbidden"), (RoleConfig::Operator, "")] {
         let changed = stage.shop.service.change(|config| {
             let tenant = config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap();
@@ -219,7 +223,7 @@ async fn an_auditor_reads_every_review_and_answers_none() {
         assert_eq!(found.len(), 1);
         match stage.found(&neighbour, &found[0], "fine").await {
             Ok(fine) => assert_eq!((answered, text(&fine["answer"], "by")), ("", NEIGHBOUR)),
-            Err(error) => assert_eq!(error.code(), answered),
+            Err(error) => assert_eq!(error.code(), Some(answered)),
         }
     }
 }

@@ -156,15 +156,18 @@ impl Engine {
             complaints: 0,
             since: 0,
         };
-        let last = self.store.spends_of(&it.tenant.id, climb.mandate, 0..u64::MAX, 1).await?;
-        climb.standing.has_drifted = last.first().is_some_and(|last| last.build != climb.build);
+        // What was paid under what it handed on is somebody else's.
+        let paid = self.store.spends_of(&it.tenant.id, climb.mandate, 0..u64::MAX, PAGE).await?;
+        let last = paid.iter().find(|spend| spend.budget == climb.mandate);
+        climb.standing.has_drifted = last.is_some_and(|last| last.build != climb.build);
         self.count_complaints(&mut climb).await?;
         if climb.complaints > COMPLAINTS_MAX {
             return Ok(Some(climb));
         }
         let mut steps = Vec::new();
         for level in 1..ladder.levels.len() {
-            let Some(step) = self.step(&climb, level).await?.filter(|step| step.state == DecisionState::Approved) else {
+            let Some(step) = self.step(&climb, level).await?.filter(|step| step.state == DecisionState::Approved)
+            else {
                 break;
             };
             climb.since = climb.since.max(step.asked);
@@ -178,7 +181,9 @@ impl Engine {
     async fn step(&self, climb: &Climb<'_>, level: usize) -> Result<Option<Decision>, EngineError> {
         let mut found = None;
         for attempt in 0..ATTEMPTS_MAX {
-            let Some(step) = self.store.decision(&climb.tenant.id, climb.decision(level, attempt)?).await? else { break };
+            let Some(step) = self.store.decision(&climb.tenant.id, climb.decision(level, attempt)?).await? else {
+                break;
+            };
             found = Some(step);
         }
         Ok(found)

@@ -5,7 +5,7 @@
 //! chain shows. Each use case sequences the ports and holds no rule: rules are in `mandates`, `x402` and `ledger`.
 //!
 //! Read in this order: [`tenant`] (what is configured), [`ports`], [`authorize`] (the join), [`closing`] (the same for verifiers other than us), [`vault`] (the same for merchants who redeem a token), [`reconcile`] (what
-//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`checkout`] (a merchant's checkouts), [`order`] (what is sold once), [`consent`] (how a mandate comes to be), [`ruling`] (what the tenant's policy says of a payment under it), [`review`] (who looks at it afterwards), [`approver`] (who sits before its page), [`oversight`] (what they may see), [`console`] (and look through), [`delegate`] (how it is handed on).
+//! became of it), [`follow`] (and whether it stays), [`sell`] and [`facilitate`] (the other two roles), [`checkout`] (a merchant's checkouts), [`order`] (what is sold once), [`consent`] (how a mandate comes to be), [`ruling`] (what the tenant's policy says of a payment under it), [`review`] (who looks at it afterwards), [`autonomy`] (how far its agent has come), [`approver`] (who sits before its page), [`oversight`] (what they may see), [`console`] (and look through), [`delegate`] (how it is handed on).
 //!
 //! What it never does: no HTTP, no SQL, no JSON-RPC, no key material. It names no web framework, database or chain
 //! library.
@@ -15,6 +15,7 @@ pub mod approver;
 pub mod attest;
 pub mod audit;
 pub mod authorize;
+pub mod autonomy;
 mod book;
 pub mod carriers;
 pub mod cart;

@@ -315,7 +315,11 @@ impl Engine {
         read.map(Some).map_err(|error| EngineError::Broken(format!("an answer cannot be read: {error}")))
     }
 
-    async fn review_document(&self, tenant: &TenantId, subject: Digest) -> Result<ReviewDocument, EngineError> {
+    pub(crate) async fn review_document(
+        &self,
+        tenant: &TenantId,
+        subject: Digest,
+    ) -> Result<ReviewDocument, EngineError> {
         let found = self.store.document(tenant, subject).await?;
         let bytes = found.ok_or(EngineError::Erased { what: "the review", digest: subject })?.bytes;
         let read = serde_json::from_slice::<ReviewDocument>(&bytes).ok().filter(|found| found.r#type == REVIEW_TYPE);

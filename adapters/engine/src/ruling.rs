@@ -22,6 +22,7 @@ use policy::{Facts, Judgement, Look, Overdue, Policy, Verdict};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::autonomy::Stood;
 use crate::consent::{MandateView, to_document};
 use crate::error::EngineError;
 use crate::evidence::{Bundle, Rail};
@@ -60,6 +61,9 @@ pub struct Ruled {
     /// What becomes of it where nobody does.
     #[serde(default, skip_serializing_if = "Overdue::is_notify")]
     pub overdue: Overdue,
+    /// Where its agent stood on the ladder, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<Stood>,
     /// Who allowed this very payment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approved>,
@@ -97,6 +101,7 @@ impl Ruled {
             sampled: None,
             review_until: None,
             overdue: Overdue::Notify,
+            stood: None,
             approvals: Vec::new(),
         }
     }
@@ -139,6 +144,7 @@ impl Engine {
         let Some(policy) = &tenant.policy else { return Ok(None) };
         let now = self.clock.now();
         let is_first = !self.has_signed_to(&tenant.id, &hold.payee).await?;
+        let climb = self.climb(identity, it).await?;
         let facts = Facts {
             rail: rail_of(&bundle.rail),
             currency: &bundle.currency,
@@ -150,10 +156,18 @@ impl Engine {
             at: now,
             is_first,
             is_vouched: hold.pin.is_none() || !is_first,
+            standing: climb.as_ref().map(|climb| climb.standing).unwrap_or_default(),
         };
         let judged = policy.judge(&facts).map_err(|fault| EngineError::Broken(fault.to_string()))?;
         let verdict = judged.verdict.clone();
         let mut ruled = Ruled::new(policy, judged, is_first);
+        if let Some(climb) = &climb {
+            ruled.stood = Some(climb.stood());
+            // No payment waits for it, or fails with it.
+            if let Err(error) = self.propose_step(climb).await {
+                tracing::info!(spend = %hold.spend, code = error.code(), "no step is proposed: {error}");
+            }
+        }
         match verdict {
             Verdict::Allow => {}
             Verdict::Sample(rate, look) => {

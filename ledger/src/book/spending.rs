@@ -40,8 +40,7 @@ impl Draft<'_> {
         let mut effects = self.effects(Operation::Hold);
         effects.moves = moves(&path, BudgetStep::Hold, hold.authority.amount);
         effects.windows = window_moves(&windows, BudgetStep::Hold, hold.authority.amount);
-        effects.claims = self.claims_of(hold)?;
-        effects.claims.extend(pinned);
+        effects.claims = self.claims_of(hold)?.into_iter().chain(pinned).collect();
         effects.decision = hold.review.as_ref().map(|review| self.queued(review, effects.seq)).transpose()?;
         let spend = Spend {
             id: hold.spend,

@@ -88,7 +88,11 @@ fn another_build_is_asked_about_or_refused_as_the_ladder_says() {
         ("on_drift = \"deny\"", "deny", "deny"),
         ("on_drift = \"notify\"", "require_approval", "allow"),
     ] {
-        assert_eq!((verb(&text(on_drift), &drifted(0)), verb(&text(on_drift), &drifted(1))), (first, small), "{on_drift}");
+        assert_eq!(
+            (verb(&text(on_drift), &drifted(0)), verb(&text(on_drift), &drifted(1))),
+            (first, small),
+            "{on_drift}"
+        );
         assert_eq!(verb(&text(on_drift), &at(1)), "allow", "{on_drift}");
     }
     let Verdict::Ask(asking) = judge(&policy(&text("")), &drifted(0)).verdict else { panic!() };

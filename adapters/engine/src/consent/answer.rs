@@ -39,7 +39,7 @@ impl Engine {
             }
             DecisionState::Approved if decision.opened.is_some() => Standing::Approved,
             // An approval of a payment opens nothing: the payment itself comes through.
-            DecisionState::Approved if matches!(approval.document, Question::Payment(_)) => Standing::Approved,
+            DecisionState::Approved if !approval.document.opens() => Standing::Approved,
             DecisionState::Approved => Standing::Unopened,
             DecisionState::Pending if self.clock.now() >= decision.expires_at => Standing::Expired,
             DecisionState::Pending => match approval.document.check_unchanged(&*self.tenant(&identity.tenant)?) {
@@ -129,9 +129,8 @@ impl Engine {
             return Err(EngineError::Book(Rejection::DecisionSubjectWrong { expected, found }));
         }
         // An approval whose mandate was not opened is given again: the process ended in between.
-        let is_payment = matches!(approval.document, Question::Payment(_));
         let is_over = decision.state == DecisionState::Denied || decision.opened.is_some();
-        if is_over || is_payment && decision.state != DecisionState::Pending {
+        if is_over || !approval.document.opens() && decision.state != DecisionState::Pending {
             let (expected, found) = (DecisionState::Pending.to_string(), decision.state.to_string());
             return Err(EngineError::Book(Rejection::DecisionStateWrong { decision: decision.id, expected, found }));
         }

@@ -1,4 +1,4 @@
-//! What a person is asked, as it is kept: about a mandate, or about one payment under it.
+//! What a person is asked, as it is kept: about a mandate, about one payment under it, or whether an agent may do more.
 
 use ledger::id::{Digest, PrincipalId, TenantId};
 use serde::Serialize;
@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{INTENT_TYPE, IntentDocument, record};
 use crate::Engine;
+use crate::autonomy::{self, PROMOTION_TYPE, PromotionQuestion};
 use crate::error::EngineError;
 use crate::ruling::question::{self, PaymentQuestion, QUESTION_TYPE};
 use crate::tenant::Tenant;
@@ -16,6 +17,7 @@ use crate::tenant::Tenant;
 pub enum Question {
     Intent(Box<IntentDocument>),
     Payment(Box<PaymentQuestion>),
+    Promotion(Box<PromotionQuestion>),
 }
 
 impl Question {
@@ -24,6 +26,7 @@ impl Question {
         match self {
             Self::Intent(document) => &document.user,
             Self::Payment(question) => &question.user,
+            Self::Promotion(question) => &question.user,
         }
     }
 
@@ -31,6 +34,7 @@ impl Question {
         match self {
             Self::Intent(document) => document.issued_at,
             Self::Payment(question) => question.issued_at,
+            Self::Promotion(question) => question.issued_at,
         }
     }
 
@@ -39,6 +43,7 @@ impl Question {
         match self {
             Self::Intent(_) => false,
             Self::Payment(question) => question.payment.passkey,
+            Self::Promotion(_) => true,
         }
     }
 
@@ -46,7 +51,13 @@ impl Question {
         match self {
             Self::Intent(document) => record::check_unchanged(tenant, document),
             Self::Payment(question) => question::check_unchanged(tenant, question),
+            Self::Promotion(question) => autonomy::check_unchanged(tenant, question),
         }
+    }
+
+    /// Whether an approval of it opens a mandate; of the others it is all that there is.
+    pub const fn opens(&self) -> bool {
+        matches!(self, Self::Intent(_))
     }
 }
 
@@ -63,6 +74,9 @@ impl Engine {
         match value.get("type").and_then(Value::as_str) {
             Some(INTENT_TYPE) => Ok(Question::Intent(Box::new(serde_json::from_slice(&bytes).map_err(unreadable)?))),
             Some(QUESTION_TYPE) => Ok(Question::Payment(Box::new(serde_json::from_slice(&bytes).map_err(unreadable)?))),
+            Some(PROMOTION_TYPE) => {
+                Ok(Question::Promotion(Box::new(serde_json::from_slice(&bytes).map_err(unreadable)?)))
+            }
             _ => Err(EngineError::Broken(format!("the question of digest {subject} is of no type that is known"))),
         }
     }

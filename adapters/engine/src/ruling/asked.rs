@@ -125,7 +125,9 @@ impl Engine {
     async fn payment_question(&self, identity: &Identity, decision: &Decision) -> Result<PaymentQuestion, EngineError> {
         match self.question(&identity.tenant, decision.subject).await? {
             Question::Payment(question) => Ok(*question),
-            Question::Intent(_) => Err(EngineError::Broken(format!("question {} is about a mandate", decision.id))),
+            Question::Intent(_) | Question::Promotion(_) => {
+                Err(EngineError::Broken(format!("question {} is about no payment", decision.id)))
+            }
         }
     }
 

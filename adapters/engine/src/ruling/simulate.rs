@@ -6,7 +6,7 @@ use ledger::effects::{Effects, Operation};
 use ledger::id::{Micros, PayeeId, PrincipalId, SpendId, TenantId};
 use ledger::spend::Spend;
 use ledger::store::Store;
-use policy::{Facts, Policy};
+use policy::{Facts, Policy, Standing};
 
 use super::{major, mandates_of, rail_of};
 use crate::error::EngineError;
@@ -98,6 +98,8 @@ impl Replay {
             mandates: &mandates_of(&bundle),
             at: record.at,
             is_first,
+            // As if everybody began now: where somebody stood then is not in the books.
+            standing: Standing::default(),
             is_vouched: !is_first || !spend.payee.as_str().starts_with(UNKNOWN),
         };
         let judged = draft.judge(&facts).map_err(|fault| EngineError::Broken(fault.to_string()))?;

@@ -6,6 +6,7 @@ mod en;
 pub(crate) mod review;
 
 use self::console::ConsoleTexts;
+use self::review::PromotionTexts;
 
 /// Every text. `{}` stands for what a sentence is about, in the order of the doc.
 pub(crate) struct Texts {
@@ -104,6 +105,7 @@ pub(crate) struct Texts {
     pub between: &'static str,
     pub months: [&'static str; 12],
     pub payment: PaymentTexts,
+    pub promotion: &'static PromotionTexts,
     pub console: &'static ConsoleTexts,
     codes: &'static [(&'static str, &'static str)],
     any_code: &'static str,

@@ -2,6 +2,7 @@
 
 pub(crate) mod facts;
 mod payment;
+mod promotion;
 
 use engine::consent::answer::Standing;
 use engine::consent::{Approval, Question};
@@ -120,6 +121,7 @@ pub(crate) fn title(texts: &Texts, question: &Question) -> String {
             fill(texts.question, &[document.agent.as_str(), &amount])
         }
         Question::Payment(question) => payment::title(texts, question),
+        Question::Promotion(question) => promotion::title(texts, question),
     }
 }
 
@@ -128,6 +130,8 @@ fn words(texts: &Texts, question: &Question) -> Markup {
     let document = match question {
         Question::Intent(document) => document,
         Question::Payment(question) => return payment::words(texts, question),
+        // The service asks, in nobody's words.
+        Question::Promotion(_) => return html! {},
     };
     html! {
         section .quote aria-labelledby="words" {
@@ -153,6 +157,7 @@ pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standin
             @match document {
                 Question::Intent(document) => (allowed(texts, document)),
                 Question::Payment(question) => (payment::facts(texts, question)),
+                Question::Promotion(question) => (promotion::facts(texts, question)),
             }
         }
         (words(texts, document))
@@ -166,6 +171,7 @@ pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standin
                 @match document {
                     Question::Intent(document) => (who(texts, document)),
                     Question::Payment(question) => (payment::who(texts, question)),
+                    Question::Promotion(question) => (promotion::who(texts, question)),
                 }
                 dt { (texts.digest) } dd { code { (decision.subject) } p .quiet { (texts.digest_hint) } }
                 dt { (texts.decision) } dd { code { (decision.id) } }
@@ -207,9 +213,11 @@ fn answers(visitor: &Visitor, approval: &Approval, standing: Standing) -> Markup
 }
 
 fn outcome(texts: &Texts, approval: &Approval, standing: Standing) -> Markup {
-    let payment = matches!(approval.document, Question::Payment(_)).then_some(&texts.payment);
-    let approved_lead = payment.map_or(texts.approved_lead, |own| own.approved_lead);
-    let changed_lead = payment.map_or(texts.changed_lead, |own| own.changed_lead);
+    let (approved_lead, changed_lead) = match approval.document {
+        Question::Intent(_) => (texts.approved_lead, texts.changed_lead),
+        Question::Payment(_) => (texts.payment.approved_lead, texts.payment.changed_lead),
+        Question::Promotion(_) => (texts.promotion.approved_lead, texts.promotion.changed_lead),
+    };
     let (kind, headline, lead) = match standing {
         Standing::Open => return html! {},
         Standing::Unopened => ("changed", texts.approved, texts.unopened),

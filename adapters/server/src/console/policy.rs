@@ -24,6 +24,9 @@ pub(super) fn trace(seated: &Seated, ruled: Option<&Ruled>) -> Markup {
                     dt { (texts.version) } dd { code { (ruled.version) } }
                     dt { (texts.digest) } dd { code { (ruled.digest) } }
                     dt { (texts.first) } dd { (yes_or_no(ruled.first_payment)) }
+                    @if let Some(stood) = &ruled.stood {
+                        dt { (texts.stood) } dd { code { (stood.level) } @if stood.has_drifted { " · " (texts.drifted) } }
+                    }
                     @if let Some(sampled) = ruled.sampled { dt { (texts.sampled) } dd { (yes_or_no(sampled)) } }
                     @if !ruled.approvals.is_empty() {
                         dt { (texts.allowed_by) }

@@ -2,16 +2,18 @@
 
 use ledger::budget::{BudgetKind, BudgetState};
 use ledger::command::Command;
+use ledger::decision::{DecisionState, Finding};
 use ledger::gate::{GateState, Scope};
-use ledger::id::{BudgetId, PrincipalId};
+use ledger::id::{BudgetId, Digest, Micros, PrincipalId};
 use ledger::listing::{Among, COME_TO_NOTHING, Listings as _};
 use ledger::spend::SpendState;
+use ledger::store::{Store as _, Verification};
 
-use super::stream::{self, PERSON, ROOT, hold, mandate, open, spend, total};
+use super::stream::{self, PERSON, ROOT, START, by, hold, mandate, open, review, spend, total, user};
 use super::{Place, holds, on, on_both_engines, run, tenant, work};
 use crate::SqlStore;
 
-on_both_engines!("multi_thread": lists_are_of_what_they_say, every_list_is_answered_by_an_index);
+on_both_engines!("multi_thread": lists_are_of_what_they_say, every_list_is_answered_by_an_index, reviews_are_listed_and_due);
 
 const HANDED_ON: BudgetId = BudgetId([0xc1; 32]);
 
@@ -139,4 +141,39 @@ async fn every_list_is_answered_by_an_index(place: Place) {
         });
         assert!(!scans, "{among:?}:\n{plan}");
     }
+}
+
+/// Spends 1 to 4 are looked at: the time of 1 and 2 is over, 3 is answered, 4 waits.
+async fn reviews_are_listed_and_due(place: Place) {
+    let store = place.opened().await;
+    for number in 1..=5_u8 {
+        let mut hold = hold(number, mandate(0), 1);
+        hold.review = (number < 5).then(|| review(number, number <= 2));
+        run(&store, holds(hold)).await.unwrap();
+    }
+    let due = async |at: Micros, limit| store.reviews_due(&tenant(), at, limit).await.unwrap();
+    let name = |number: u8| review(number, false).decision;
+    let ids = |found: Vec<ledger::decision::Decision>| found.iter().map(|one| one.id).collect::<Vec<_>>();
+    assert!(due(START.plus_micros(-1), 10).await.is_empty());
+    assert_eq!(due(START, 10).await.len(), 2);
+    assert_eq!(due(START, 1).await.len(), 1);
+    assert_eq!(ids(due(START.plus_micros(3_600_000_000), 10).await)[2..], [name(3), name(4)], "the longest first");
+    run(&store, on(Command::Overdue { review: name(1), spend: spend(1), suspend: false })).await.unwrap();
+    let (subject, because) = (review(3, false).subject, Digest::of(b"because"));
+    let fine = Command::Review { review: name(3), subject, spend: spend(3), finding: Finding::Fine, because };
+    run(&store, work(by(user(), fine))).await.unwrap();
+    assert_eq!(ids(due(Micros(i64::MAX), 10).await), [name(2), name(4)], "what is answered or overdue runs no more");
+    let listed = async |state, records| ids(store.reviews_in(&tenant(), state, records, 10).await.unwrap());
+    assert_eq!(listed(DecisionState::InReview, 0..u64::MAX).await, [name(4), name(2)], "newest first");
+    assert_eq!(listed(DecisionState::Overdue, 0..u64::MAX).await, [name(1)]);
+    assert_eq!(listed(DecisionState::Confirmed, 0..u64::MAX).await, [name(3)]);
+    assert!(listed(DecisionState::InReview, 0..0).await.is_empty());
+    for state in [DecisionState::Disputed, DecisionState::Pending, DecisionState::Approved] {
+        assert!(listed(state, 0..u64::MAX).await.is_empty(), "{state}: a question is no review");
+    }
+    let other = "other".parse().unwrap();
+    assert!(store.reviews_due(&other, Micros(i64::MAX), 10).await.unwrap().is_empty());
+    assert!(store.reviews_in(&other, DecisionState::InReview, 0..u64::MAX, 10).await.unwrap().is_empty());
+    let verified = store.verify(&tenant()).await.unwrap();
+    assert!(matches!(verified, Verification::Sound { .. }), "{verified:?}");
 }

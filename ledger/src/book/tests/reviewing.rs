@@ -53,7 +53,7 @@ pub(super) fn cases() -> Vec<Case> {
     };
     let mut cases = vec![
         (vec![plain(1, 40)], 0, found(user(), 1, Finding::Fine), Code::DecisionUnknown),
-        (vec![put(1)], 0, other(|review, ..| *review = question), Code::DecisionUnknown),
+        (vec![put(1)], 0, other(|review, _, _| *review = question), Code::DecisionUnknown),
         (vec![put(1)], 0, other(|_, subject, _| *subject = Digest::of(b"x")), Code::DecisionSubjectWrong),
         (both(), 0, other(|_, _, payment| *payment = spend(2)), Code::DecisionUnknown),
         (vec![put(1)], 0, other(|_, _, payment| *payment = spend(9)), Code::SpendUnknown),

@@ -125,6 +125,7 @@ pub(super) const TEXTS: Texts = Texts {
         approved_lead: "Der Agent kann genau diese Zahlung einmal machen. Jede Änderung daran fragt noch einmal.",
         changed_lead: "Der Agent, das zum Empfänger Hinterlegte oder die Richtlinie stimmt nicht mehr mit der Frage überein. Sie kann nicht erlaubt werden; der Agent muss noch einmal fragen.",
     },
+    promotion: &super::review::PROMOTION_DE,
     console: &CONSOLE,
     codes: &[
         ("passkey_malformed", "Was der Passkey geliefert hat, ist nicht lesbar. Nichts wurde geändert."),

@@ -125,6 +125,7 @@ pub(super) const TEXTS: Texts = Texts {
         approved_lead: "The agent can make exactly this payment, once. Any change of it asks again.",
         changed_lead: "The agent, what is on record of the payee or the policy is not what the question says any more. It cannot be allowed; the agent has to ask again.",
     },
+    promotion: &super::review::PROMOTION_EN,
     console: &CONSOLE,
     codes: &[
         ("passkey_malformed", "What the passkey gave cannot be read. Nothing was changed."),

@@ -35,7 +35,54 @@ pub(crate) struct ReviewTexts {
     pub yes: &'static str,
     pub no: &'static str,
     pub review: &'static str,
+    /// Level.
+    pub stood: &'static str,
+    pub drifted: &'static str,
 }
+
+/// Of the question whether an agent may do more by itself.
+pub(crate) struct PromotionTexts {
+    /// Agent, payee, level.
+    pub question: &'static str,
+    pub lead: &'static str,
+    pub from: &'static str,
+    pub to: &'static str,
+    pub what: &'static str,
+    pub clean: &'static str,
+    pub complaints: &'static str,
+    pub falls: &'static str,
+    pub ladder: &'static str,
+    pub approved_lead: &'static str,
+    pub changed_lead: &'static str,
+}
+
+pub(super) static PROMOTION_EN: PromotionTexts = PromotionTexts {
+    question: "May {} pay {} on level {} from now on?",
+    lead: "The service asks this, not the agent: its payments to this payee were paid, and nobody complained.",
+    from: "Level now",
+    to: "Level proposed",
+    what: "What that level does",
+    clean: "Payments without a complaint",
+    complaints: "Complaints, ever",
+    falls: "A payment that is disputed, a question that is refused or another build of the agent takes it back to the first level, by itself. It is never more than its mandate.",
+    ladder: "SHA-256 of the ladder",
+    approved_lead: "The agent pays this payee on the level that you allowed, within its mandate.",
+    changed_lead: "The agent's software or the policy is not what the question says any more. It cannot be allowed.",
+};
+
+pub(super) static PROMOTION_DE: PromotionTexts = PromotionTexts {
+    question: "Darf {} von nun an {} auf Stufe {} zahlen?",
+    lead: "Das fragt der Dienst, nicht der Agent: Seine Zahlungen an diesen Empfänger wurden bezahlt, und niemand hat etwas beanstandet.",
+    from: "Stufe jetzt",
+    to: "Vorgeschlagene Stufe",
+    what: "Was diese Stufe tut",
+    clean: "Zahlungen ohne Beanstandung",
+    complaints: "Beanstandungen, je",
+    falls: "Eine beanstandete Zahlung, eine abgelehnte Frage oder andere Software des Agenten bringt ihn von selbst auf die erste Stufe zurück. Mehr als sein Mandat ist es nie.",
+    ladder: "SHA-256 der Stufenleiter",
+    approved_lead: "Der Agent zahlt diesem Empfänger auf der Stufe, die Sie erlaubt haben, innerhalb seines Mandats.",
+    changed_lead: "Die Software des Agenten oder die Richtlinie ist nicht mehr, was die Frage sagt. Das kann nicht mehr erlaubt werden.",
+};
 
 pub(super) static EN: ReviewTexts = ReviewTexts {
     title: "Reviews",
@@ -71,6 +118,8 @@ pub(super) static EN: ReviewTexts = ReviewTexts {
     yes: "yes",
     no: "no",
     review: "Review",
+    stood: "Level of its agent",
+    drifted: "the payment before was made by other software",
 };
 
 pub(super) static DE: ReviewTexts = ReviewTexts {
@@ -107,4 +156,6 @@ pub(super) static DE: ReviewTexts = ReviewTexts {
     yes: "ja",
     no: "nein",
     review: "Prüfung",
+    stood: "Stufe ihres Agenten",
+    drifted: "die Zahlung davor machte andere Software",
 };
