@@ -39,6 +39,7 @@ pub mod paid;
 mod payments;
 pub mod problem;
 mod schema;
+mod signatures;
 mod status;
 pub mod till;
 pub mod upstream;
@@ -118,6 +119,7 @@ impl Settings {
         mandates::decide,
         mandates::cart,
         mandates::verify,
+        signatures::check,
         delegation::delegate,
         closing::close,
         mandates::show,
@@ -211,6 +213,7 @@ fn table(app: App) -> Router {
         .route("/v1/mandates/carts", post(mandates::cart))
         .route("/v1/mandates/payments", post(closing::close))
         .route("/v1/mandates/verify", post(mandates::verify))
+        .route("/v1/signatures/verify", post(signatures::check))
         .route("/v1/mandates/{id}", get(mandates::show))
         .route("/v1/mandates/{id}/spend", get(mandates::spend))
         .route("/v1/mandates/{id}/delegate", post(delegation::delegate))
