@@ -63,6 +63,7 @@ mod purchases_have_names;
 mod receivers_are_told;
 mod relayers_share_the_work;
 mod releases_stand_side_by_side;
+mod requests_are_signed;
 mod roots_are_trusted_for_something;
 mod settlements_share_a_transaction;
 mod shops_are_bought_from;

@@ -7,6 +7,7 @@ mod mandate;
 mod ours;
 mod passkey;
 mod payment;
+mod signature;
 mod vault;
 
 use axum::extract::Path;
@@ -43,7 +44,8 @@ fn all() -> Vec<(&'static str, About)> {
     let payments = Reason::ALL.iter().map(|reason| (reason.as_str(), payment::about(*reason)));
     let ours = ours::OURS.iter().chain(vault::VAULT).map(|(code, cause, mend)| (*code, About { cause, mend }));
     let passkeys = PasskeyCode::ALL.iter().map(|code| (code.as_str(), passkey::about(*code)));
-    let mut all: Vec<_> = book.chain(ours).chain(payments).chain(mandates).chain(passkeys).collect();
+    let signatures = signature::SIGNATURES.iter().map(|(code, cause, mend)| (*code, About { cause, mend }));
+    let mut all: Vec<_> = book.chain(ours).chain(payments).chain(mandates).chain(passkeys).chain(signatures).collect();
     all.sort_by_key(|(code, _)| *code);
     all.dedup_by_key(|(code, _)| *code);
     all

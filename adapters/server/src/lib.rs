@@ -40,6 +40,7 @@ mod payments;
 pub mod problem;
 mod reviews;
 mod schema;
+mod signatures;
 mod status;
 pub mod till;
 pub mod upstream;
@@ -121,6 +122,7 @@ impl Settings {
         reviews::answer,
         mandates::cart,
         mandates::verify,
+        signatures::check,
         delegation::delegate,
         closing::close,
         mandates::show,
@@ -218,6 +220,7 @@ fn table(app: App) -> Router {
         .route("/v1/mandates/carts", post(mandates::cart))
         .route("/v1/mandates/payments", post(closing::close))
         .route("/v1/mandates/verify", post(mandates::verify))
+        .route("/v1/signatures/verify", post(signatures::check))
         .route("/v1/mandates/{id}", get(mandates::show))
         .route("/v1/mandates/{id}/spend", get(mandates::spend))
         .route("/v1/mandates/{id}/delegate", post(delegation::delegate))

@@ -33,7 +33,7 @@ impl Engine {
         let Some(kept) = sessions.session(shop, id).await? else { return Ok(None) };
         let session = Document::read(&kept.document)?.session.at(self.clock.now().seconds());
         let is_open = session.status == Status::ReadyForPayment;
-        Ok(is_open.then(|| (session.totals.total, session.currency)))
+        Ok(is_open.then_some((session.totals.total, session.currency)))
     }
 
     pub(super) async fn paid_by_card(
