@@ -118,7 +118,7 @@ async fn unsigned(stage: &Stage, body: &str) {
         let (status, said) = stage.tell(OWN, signature, body).await;
         assert_eq!((status, text(&said, "code")), (401, "invalid_signature"), "{signature}: {said}");
     }
-    for path in ["home/acme", "home/nobody", "shop/shop", "nobody/shop", "home/.."] {
+    for path in ["home/acme", "home/nobody", "shop/shop", "nobody/shop", "home/shop2"] {
         let (status, said) = stage.tell(&OWN.replace("home/shop", path), &good, body).await;
         assert_eq!(status, 404, "{path}: {said}");
     }

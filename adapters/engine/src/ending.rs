@@ -14,6 +14,7 @@ use ledger::gate::{Scope, scopes_of_origin, scopes_of_path, scopes_of_spend};
 use ledger::id::{BudgetId, CallerKind, PrincipalId, TenantId};
 use ledger::spend::{Rail, Spend, SpendState};
 
+use crate::autonomy::PromotionQuestion;
 use crate::book::service;
 use crate::consent::Question;
 use crate::error::EngineError;
@@ -180,16 +181,19 @@ impl Engine {
         if by.is_some_and(|by| stops.covers(scopes_of_origin(by.build, by.issuer.as_ref()))) {
             return Ok(true);
         }
-        let terms = match self.question(tenant, question.subject).await {
-            Ok(Question::Payment(document)) => document.payment,
+        let (mandate, payee, agent) = match self.question(tenant, question.subject).await {
+            Ok(Question::Payment(document)) => (document.payment.mandate, document.payment.payee_id.parse().ok(), None),
+            Ok(Question::Promotion(PromotionQuestion { promotion, .. })) => {
+                (promotion.mandate, Some(promotion.payee_id), Some(Scope::Agent(promotion.agent)))
+            }
             // What was erased nobody can be shown any more.
             Ok(Question::Intent(_)) | Err(EngineError::Erased { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let path = self.path_of(tenant, terms.mandate, stops).await?;
-        let payee = terms.payee_id.parse().ok().map(Scope::Payee);
+        let path = self.path_of(tenant, mandate, stops).await?;
         let is_revoked = path.iter().any(|node| node.state == BudgetState::Revoked);
-        Ok(is_revoked || stops.covers(scopes_of_path(&path).into_iter().chain(payee)))
+        let others = payee.map(Scope::Payee).into_iter().chain(agent);
+        Ok(is_revoked || stops.covers(scopes_of_path(&path).into_iter().chain(others)))
     }
 }
 

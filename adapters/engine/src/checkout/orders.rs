@@ -95,7 +95,7 @@ impl Engine {
                 if let Err(refused) = order.check_refund(*amount) {
                     return Ok(Err(refused));
                 }
-                if let Err(refused) = self.give_back(shop, role, &order, *amount, key).await? {
+                if let Err(refused) = self.refund_order(shop, role, &order, *amount, key).await? {
                     return Ok(Err(refused));
                 }
                 is_given_back = true;
@@ -124,7 +124,7 @@ impl Engine {
     }
 
     /// Of the payment that a vault token made for the order's session.
-    async fn give_back(
+    async fn refund_order(
         &self,
         shop: &TenantId,
         role: &ShopRole,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ledger::event::{Event, EventType};
 use ledger::id::{Micros, TenantId};
-use ledger::store::Store as _;
 use reqwest::Method;
 use serde_json::Value;
 use store::{Bookmark, Schema};
