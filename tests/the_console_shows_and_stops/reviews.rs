@@ -11,7 +11,7 @@ use crate::harness::shop::{intent, new_key};
 use crate::harness::text;
 
 const RULES: &str = "purser_policy = 1\nversion = \"edition-7\"\n[[rules]]\nname = \"looked_at\"\nverb = \"allow\"\n\
-    sample = \"1\"\noverdue = \"suspend\"\n[[rules]]\nname = \"also\"\nverb = \"allow\"\n";
+    sample = \"1\"\noverdue = \"suspend\"\nwhen.rails = [\"x402\"]\n[[rules]]\nname = \"also\"\nverb = \"allow\"\n";
 
 fn home(config: &mut Config) -> &mut TenantConfig {
     config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap()
