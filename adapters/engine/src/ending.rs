@@ -14,7 +14,6 @@ use ledger::gate::{Scope, scopes_of_origin, scopes_of_path, scopes_of_spend};
 use ledger::id::{BudgetId, CallerKind, PrincipalId, TenantId};
 use ledger::spend::{Rail, Spend, SpendState};
 
-use crate::autonomy::PromotionQuestion;
 use crate::book::service;
 use crate::consent::Question;
 use crate::error::EngineError;
@@ -183,7 +182,8 @@ impl Engine {
         }
         let (mandate, payee, agent) = match self.question(tenant, question.subject).await {
             Ok(Question::Payment(document)) => (document.payment.mandate, document.payment.payee_id.parse().ok(), None),
-            Ok(Question::Promotion(PromotionQuestion { promotion, .. })) => {
+            Ok(Question::Promotion(document)) => {
+                let promotion = document.promotion;
                 (promotion.mandate, Some(promotion.payee_id), Some(Scope::Agent(promotion.agent)))
             }
             // What was erased nobody can be shown any more.
