@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod commerce;
+pub mod signatures;
 
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
