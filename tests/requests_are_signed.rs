@@ -63,18 +63,18 @@ async fn a_message_from_elsewhere_is_held_to_the_rules_that_are_named() {
     }
     assert_eq!(verdict(&shop, &visit(&shop, "n-2", 480)).await["valid"], true);
 
-    // What is no message is refused, by the member that is wrong.
-    for (change, field) in [
-        (json!({ "profile": "none" }), "profile"),
-        (json!({ "url": "shop.example" }), "url"),
-        (json!({ "body": "=" }), "body"),
-        (json!({ "status": 200 }), "method"),
-        (json!({ "method": null }), "method"),
+    // What is no message is refused, with what was expected.
+    for (change, expected) in [
+        (json!({ "profile": "none" }), "one of ucp_request"),
+        (json!({ "url": "shop.example" }), "an address of http"),
+        (json!({ "body": "=" }), "base64url without padding"),
+        (json!({ "status": 200 }), "method and url of a request"),
+        (json!({ "method": null }), "method and url of a request"),
     ] {
         let message = changed("n-3", &|it| it.as_object_mut().unwrap().extend(change.as_object().unwrap().clone()));
         let refused = shop.call(Method::POST, "/v1/signatures/verify", &shop.merchant, Some(message)).await;
-        let problem = format!("{:?}", refused.expect_err(field));
-        assert!(problem.contains(field) && problem.contains("400"), "{problem}");
+        let problem = format!("{:?}", refused.expect_err(expected));
+        assert!(problem.contains(expected) && problem.contains("400"), "{problem}");
     }
     shop.service.stop().await;
 }

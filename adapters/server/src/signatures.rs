@@ -39,9 +39,9 @@ pub(crate) struct Header {
     value: String,
 }
 
-#[utoipa::path(post, path = "/v1/signatures/verify", tag = "mandates", request_body = crate::schema::answers::SignedMessage,
+#[utoipa::path(post, path = "/v1/signatures/verify", tag = "mandates", request_body = crate::schema::signatures::SignedMessage,
     description = "Whether a signature over an HTTP message (RFC 9421, RFC 9530) holds, by the rules of a profile: `ucp_request`, `ucp_response`, `web_bot_auth`, or `trusted_agent` (the first layer of Visa's Trusted Agent Protocol). Whose the keys are the caller answers for. A nonce is used up by a signature that holds: the same again is `signature_replayed`, whichever replica is asked.",
-    responses((status = 200, body = crate::schema::answers::SignatureVerdict), (status = 400), (status = 401), (status = 503)))]
+    responses((status = 200, body = crate::schema::signatures::SignatureVerdict), (status = 400), (status = 401), (status = 503)))]
 pub(crate) async fn check(
     State(app): State<App>,
     Caller(identity): Caller,
