@@ -157,12 +157,12 @@ async fn comes_back(mut world: World, lose: impl FnOnce(&mut World)) {
     let told = lift(&world, &checkpoint, fenced);
     assert!(told.contains("3 payments were found") && told.contains("2 revoked"), "{told}");
     assert_eq!(reqwest::get(&list).await.unwrap().status().as_u16(), 200, "and again when the fence is open");
+    let agent = format!("/v1/kill/{}", Scope::Agent(AGENT.parse().unwrap()).id());
+    assert_eq!(code(world.pay(&mandate, "after-1").await), "stopped", "the agent is still stopped");
+    world.call(Method::DELETE, &agent, &operator, None).await.unwrap();
     assert_eq!(code(world.pay(&mandate, "newer").await), "mandate_revoked", "it may be used up");
     assert_eq!(code(world.pay(&other, "newest").await), "mandate_revoked", "so may any other");
-    let agent = format!("/v1/kill/{}", Scope::Agent(AGENT.parse().unwrap()).id());
     let fresh = world.mandate().await;
-    assert_eq!(code(world.pay(&fresh, "after-1").await), "stopped", "the agent is still stopped");
-    world.call(Method::DELETE, &agent, &operator, None).await.unwrap();
     buy(&world, &fresh, "after-2").await;
     assert_eq!(world.moved().await, 6, "two kept, three lost, one new: nothing twice");
     world.serve = None;

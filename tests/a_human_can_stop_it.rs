@@ -142,7 +142,9 @@ async fn each_stops_what_is_theirs() {
     for scope in ["person/user", "agent/shopper", &own] {
         let stop = kill(&shop, &shop.user, scope).await.unwrap();
         assert_eq!(code(shop.pay(&mandate, &required, &format!("own-{scope}")).await), "stopped");
-        assert_eq!(code(lift(&shop, &shop.agent, text(&stop, "id")).await), "forbidden", "no agent lifts it");
+        // One that is stopped itself does not come so far.
+        let by_agent = if scope == own { "forbidden" } else { "stopped" };
+        assert_eq!(code(lift(&shop, &shop.agent, text(&stop, "id")).await), by_agent, "no agent lifts it");
         lift(&shop, &shop.user, text(&stop, "id")).await.unwrap();
     }
     shop.pay(&mandate, &required, "on").await.expect("lifted");
