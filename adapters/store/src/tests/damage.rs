@@ -16,7 +16,9 @@ async fn filled(place: &Place) -> crate::SqlStore {
         run(&store, Work { documents: vec![document(&format!("evidence-{number}"))], ..held }).await.unwrap();
     }
     run(&store, holds(stream::hold(8, stream::mandate(22), 20))).await.unwrap();
-    run(&store, holds(stream::hold(7, stream::mandate(23), 20))).await.unwrap();
+    let looked_at = Some(stream::review(7, false));
+    let hold = ledger::command::Hold { review: looked_at, ..stream::hold(7, stream::mandate(23), 20) };
+    run(&store, holds(hold)).await.unwrap();
     let one = stream::spend(1);
     run(&store, on(Command::Commit { spend: one })).await.unwrap();
     run(&store, on(Command::Settle { spend: one, seen: stream::seen(20), finalized: stream::FINAL })).await.unwrap();

@@ -60,7 +60,9 @@ pub(super) async fn filled(place: &Place) -> SqlStore {
     let held = holds(stream::hold(1, stream::mandate(0), 100));
     run(&store, Work { documents: vec![document("evidence")], ..held }).await.unwrap();
     run(&store, holds(stream::hold(8, stream::mandate(22), 20))).await.unwrap();
-    run(&store, holds(stream::hold(7, stream::mandate(23), 20))).await.unwrap();
+    let looked_at = Some(stream::review(7, false));
+    let hold = ledger::command::Hold { review: looked_at, ..stream::hold(7, stream::mandate(23), 20) };
+    run(&store, holds(hold)).await.unwrap();
     run(&store, on(Command::Commit { spend: stream::spend(1) })).await.unwrap();
     run(&store, on(Command::Claim(Box::new(stream::claim(1, Role::Seller, 5))))).await.unwrap();
     assert!(run(&store, holds(stream::hold(9, stream::mandate(0), 9_999))).await.is_err(), "a refusal to keep");
