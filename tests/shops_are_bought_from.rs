@@ -9,8 +9,8 @@ mod one_budget;
 mod orders;
 mod schemas;
 mod signed;
-mod told;
 mod tokens;
+mod told;
 
 use mandates::keys::{KeySet, LocalKey};
 use mandates::ucp::verify;
