@@ -44,7 +44,7 @@ pub(crate) struct AdjustmentBody {
     responses((status = 200, body = crate::schema::commerce::ShopOrder), (status = 400), (status = 401), (status = 404), (status = 503)), security(("bearer" = []), ("dpop" = [])))]
 pub async fn show(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let identity = identify(&parts, &doors.app, Call::Reads)?;
+    let identity = identify(&parts, &doors.app, Call::Reads).await?;
     let (engine, shop) = (&doors.app.engine, &doors.setup.tenant);
     Ok(answer(&engine.shop_order(shop, &identity, &owner(&identity), &id).await?))
 }
@@ -55,7 +55,7 @@ pub async fn show(State(doors): State<Doors>, Path(id): Path<String>, request: R
     responses((status = 200, body = crate::schema::commerce::ShopOrder), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409), (status = 422), (status = 503)), security(("bearer" = []), ("dpop" = [])))]
 pub async fn change(State(doors): State<Doors>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let identity = identify(&parts, &doors.app, Call::Acts)?;
+    let identity = identify(&parts, &doors.app, Call::Acts).await?;
     let key = name(&parts.headers, &IDEMPOTENCY_KEY).map_err(|why| Problem::invalid("Idempotency-Key", why))?;
     let body: ChangeBody = parse(&bytes(Request::from_parts(parts, body), &doors.app).await?)?;
     let change = asked(body, key)?;
