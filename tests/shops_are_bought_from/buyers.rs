@@ -24,6 +24,7 @@ use crate::harness::text;
 use crate::harness::vault::{in_seconds, request};
 
 /// What a front makes of an exchange: of the method and path, and of what the shop answered.
+type Twist = (&'static str, fn(&mut Value));
 type Lie = Box<dyn Fn(&str, u16, &mut Value) -> u16 + Send + Sync>;
 
 /// Something that stands before a shop and says other things than the shop does.
@@ -340,7 +341,7 @@ async fn a_shop_that_lies_about_the_payment_is_found_out() {
         }
     };
     let mut posted = 0;
-    let twists: [(&str, fn(&mut Value)); 4] = [
+    let twists: [Twist; 4] = [
         ("declined", |body| {
             body["status"] = "ready_for_payment".into();
             body["messages"] = json!([{ "type": "error", "code": "payment_declined", "content": "no" }]);

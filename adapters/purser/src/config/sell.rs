@@ -226,6 +226,8 @@ impl SellConfig {
         let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
         let token = self.asset.parse().map_err(|_| format!("sell.asset: `{}` is no address", self.asset))?;
         let asset = table.find(network, token).ok_or_else(|| format!("sell.asset: {token} is in no table"))?;
+        let pay_to: Address =
+            self.pay_to.parse().map_err(|_| format!("sell.pay_to: an address was expected, `{}` came", self.pay_to))?;
         Ok(Offer {
             transfer: asset.transfer,
             common: PaymentRequirements {
@@ -233,7 +235,8 @@ impl SellConfig {
                 network: network.to_string(),
                 amount: String::new(),
                 asset: token.to_string(),
-                pay_to: self.pay_to.clone(),
+                // With its checksum (EIP-55): web3.py, on which the official facilitator in Python stands, takes no other.
+                pay_to: pay_to.to_string(),
                 max_timeout_seconds: 0,
                 extra: Some(serde_json::Map::from_iter([
                     ("name".to_owned(), asset.name.as_str().into()),

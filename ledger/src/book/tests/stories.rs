@@ -19,13 +19,13 @@ use super::{
 
 /// Some payments are looked at while they go, or too late.
 fn looked_at(number: u8, hold: &mut Hold) -> Vec<Request> {
-    if number % 5 != 0 {
+    if !number.is_multiple_of(5) {
         return Vec::new();
     }
-    let put = review(number, number % 2 == 0);
+    let put = review(number, number.is_multiple_of(2));
     let (review, subject, spend, because) = (put.decision, put.subject, hold.spend, Digest::of(b"because"));
     hold.review = Some(put);
-    let finding = if number % 3 == 0 { Finding::Dispute } else { Finding::Fine };
+    let finding = if number.is_multiple_of(3) { Finding::Dispute } else { Finding::Fine };
     let overdue = Command::Overdue { review, spend, suspend: number == 50 };
     vec![by(service(), overdue), by(user(), Command::Review { review, subject, spend, finding, because })]
 }
