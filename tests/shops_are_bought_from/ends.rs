@@ -19,6 +19,12 @@ fn shop() -> TenantId {
     SHOP.parse().unwrap()
 }
 
+/// Nobody sweeps there but the test, which counts.
+async fn unswept(shop_sessions_max: Option<u64>) -> Platform {
+    let options = DevOptions { shop_sessions_max, sweep_millis: Some(3_600_000), ..DevOptions::default() };
+    Platform::open_with(options).await
+}
+
 /// The document of a session as it lies, changed by hand: what a process that died would have left.
 async fn rewrite(platform: &Platform, id: &str, change: impl Fn(&mut Value)) {
     let store = platform.shop.service.store();
@@ -63,7 +69,7 @@ async fn capture(platform: &Platform, token: &str, session: &Value, cents: u64) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_under_another_key_is_the_truth_of_a_session() {
-    let platform = Platform::open().await;
+    let platform = unswept(None).await;
     let mandate = platform.shop.mandate(intent()).await;
     let (whole, part, other) = (session(&platform, 1).await, session(&platform, 2).await, session(&platform, 1).await);
     let (first, second) = (
@@ -102,7 +108,7 @@ async fn what_was_taken_under_another_key_is_the_truth_of_a_session() {
 async fn behind_a_fence_nobody_says_that_a_session_is_not_paid_for() {
     // The vault's book, then the shop's: neither knows what was paid since its backup.
     for fenced in [HOME, SHOP] {
-        let platform = Platform::open().await;
+        let platform = unswept(None).await;
         let (unpaid, now) = (session(&platform, 1).await, platform.now());
         platform.shop.service.engine().fence(&fenced.parse().unwrap()).await.unwrap();
         rewrite(&platform, text(&unpaid, "id"), |document| left(document, now)).await;
@@ -114,7 +120,7 @@ async fn behind_a_fence_nobody_says_that_a_session_is_not_paid_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_nobody_finished_ends_by_what_the_book_says() {
-    let platform = Platform::open().await;
+    let platform = unswept(None).await;
     let mandate = platform.shop.mandate(intent()).await;
     let (paid, unpaid, young) = (session(&platform, 1).await, session(&platform, 1).await, session(&platform, 1).await);
     let taken = token(&platform, &mandate, &paid, 100, json!({})).await;
@@ -191,8 +197,7 @@ async fn by_mandate(platform: &Platform, now: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_fills_the_shop_and_what_is_over_is_taken_out() {
-    let options = DevOptions { shop_sessions_max: Some(3), ..DevOptions::default() };
-    let platform = Platform::open_with(options).await;
+    let platform = unswept(Some(3)).await;
     let items = || Some(ucp_items("gift_card", 1));
     let mut ours = Vec::new();
     for _ in 0..3 {

@@ -112,6 +112,7 @@ impl DevService {
         let provider = ring.publics(&Slot::new(HOME, Purpose::Provider)).map_err(|error| say(&error))?;
         let roots = KeySet::new(provider).map_err(|error| say(&error))?;
         shop::furnish(&mut config, &home, &roots, &options.shop_roots)?;
+        config.sweep_millis = options.sweep_millis.unwrap_or(config.sweep_millis);
         shop::limit(&mut config, options.shop_sessions_max, options.shop_signed_only);
         config.bearer = options.bearer.unwrap_or(config.bearer);
         config.limits = options.limits.unwrap_or(config.limits);
@@ -339,6 +340,7 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         shop_roots: Vec::new(),
         webhooks: Vec::new(),
         shop_sessions_max: None,
+        sweep_millis: None,
         shop_signed_only: false,
         facilitate: None,
     };

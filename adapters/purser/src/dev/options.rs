@@ -34,6 +34,8 @@ pub struct DevOptions {
     pub shop_sessions_max: Option<u64>,
     /// Whether the shop takes signed requests alone, where UCP is spoken.
     pub shop_signed_only: bool,
+    /// How often what nobody asked for is looked at.
+    pub sweep_millis: Option<u64>,
     /// How payments are carried.
     pub facilitate: Option<FacilitateConfig>,
 }
