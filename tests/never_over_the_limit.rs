@@ -7,7 +7,7 @@ use std::time::Duration;
 use ledger::id::BudgetId;
 use ledger::store::Store;
 use purser::client::ClientError;
-use purser::world::{AGENT, HOME, USER};
+use purser::world::{HOME, USER};
 use reqwest::Method;
 use serde_json::json;
 
