@@ -276,8 +276,8 @@ async fn an_agent_leaves_behind_so_much_and_no_more() {
     }
     assert_eq!(entries().await, before, "nothing is written of it");
     assert_eq!(text(&pay("two").await.unwrap(), "id"), open[1], "a known key has its answer all the same");
-    // Of whom it buys: an agent that is stopped itself is refused before the book is asked.
-    let stop = json!({ "scope": "payee/shop" });
+    // What it pays under: an agent that is stopped itself is refused before the book is asked.
+    let stop = json!({ "scope": format!("mandate/{mandate}") });
     world.call(Method::POST, "/v1/kill", &world.user, Some(stop)).await.unwrap();
     let home = world.config.tenants.iter_mut().find(|tenant| tenant.id == HOME).unwrap();
     home.open_payments = None;
