@@ -7,6 +7,7 @@ mod cards;
 mod ends;
 mod one_budget;
 mod orders;
+mod races;
 mod schemas;
 mod signed;
 mod tokens;
@@ -17,7 +18,7 @@ use mandates::ucp::verify;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::checkout::{AP2, Differing, Platform, ucp_items, ucp_mandates};
+use crate::harness::checkout::{AP2, Differing, Platform, together, ucp_items, ucp_mandates};
 use crate::harness::closing::{answered, figures};
 use crate::harness::shop::{intent, new_key};
 use crate::harness::text;
@@ -219,20 +220,7 @@ async fn one_checkout_is_completed_once() {
         })
         .collect();
     let calls = bodies.iter().map(|body| platform.ucp(Method::POST, &path, Some(body.clone())));
-    let mut running: Vec<_> = calls.map(Box::pin).collect();
-    let mut answers = Vec::new();
-    // Polled together: none waits for another's answer.
-    std::future::poll_fn(|context| {
-        running.retain_mut(|call| match call.as_mut().poll(context) {
-            std::task::Poll::Ready(answer) => {
-                answers.push(answer);
-                false
-            }
-            std::task::Poll::Pending => true,
-        });
-        if running.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
+    let answers = together(calls).await;
     let completed: Vec<_> = answers.iter().filter(|answer| answer.body["status"] == "completed").collect();
     assert_eq!(completed.len(), 1, "{:?}", answers.iter().map(|answer| answer.said()).collect::<Vec<_>>());
     for answer in answers.iter().filter(|answer| answer.body["status"] != "completed") {

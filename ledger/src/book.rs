@@ -88,6 +88,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Unsettle { spend, .. }
         | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
+        | Command::Announce { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Accept(accept) => accepting::wants(view, accept, &mut keys),
         Command::Claim(claim) => crediting::wants_claim(view, claim, &request.caller.principal, &mut keys),
@@ -278,6 +279,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
             draft.conclude(settlement, seen, *finalized, gas.as_ref())
         }
         Command::Fail { settlement, proof, gas } => draft.fail(settlement, proof, gas.as_ref()),
+        Command::Announce { spend, refunds, document } => draft.announce(*spend, *refunds, *document),
         Command::Refund { spend, refund } => draft.refund(*spend, refund),
         Command::Recover(recover) => draft.recover(recover),
         Command::Fund { wallet, money, reference } => draft.fund(wallet, money, *reference),

@@ -207,6 +207,24 @@ macro_rules! canon_struct {
             }
         }
     };
+    // The same with two such things: `state with extra and other`.
+    ($name:ident {
+        $($before:ident),*; $state:ident with $extra:ident and $other:ident; $($after:ident),* $(,)?
+    }) => {
+        impl $crate::codec::Canon for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                $( $crate::codec::Canon::write(&self.$before, out); )*
+                $crate::codec::write_marked_twice(&self.$state, self.$extra.as_ref(), self.$other.as_ref(), out);
+                $( $crate::codec::Canon::write(&self.$after, out); )*
+            }
+            fn read(input: &mut $crate::codec::Reader<'_>) -> Result<Self, $crate::codec::DecodeError> {
+                $( let $before = $crate::codec::Canon::read(input)?; )*
+                let ($state, $extra, $other) = $crate::codec::read_marked_twice(input)?;
+                $( let $after = $crate::codec::Canon::read(input)?; )*
+                Ok(Self { $($before,)* $state, $extra, $other, $($after,)* })
+            }
+        }
+    };
 }
 pub(crate) use canon_struct;
 
@@ -229,6 +247,33 @@ pub(crate) fn read_marked<S: Canon, T: Canon>(input: &mut Reader<'_>) -> Result<
     let name = decode(&[byte & !MARK])?;
     let extra = if byte & MARK == 0 { None } else { Some(T::read(input)?) };
     Ok((name, extra))
+}
+
+/// The same bit of a second thing.
+const OTHER_MARK: u8 = 1 << 6;
+
+pub(crate) fn write_marked_twice<S: Canon, T: Canon, U: Canon>(
+    name: &S,
+    extra: Option<&T>,
+    other: Option<&U>,
+    out: &mut Vec<u8>,
+) {
+    let at = out.len();
+    write_marked(name, extra, out);
+    if let Some((other, byte)) = other.zip(out.get_mut(at)) {
+        *byte |= OTHER_MARK;
+        other.write(out);
+    }
+}
+
+pub(crate) fn read_marked_twice<S: Canon, T: Canon, U: Canon>(
+    input: &mut Reader<'_>,
+) -> Result<(S, Option<T>, Option<U>), DecodeError> {
+    let byte = u8::read(input)?;
+    let name = decode(&[byte & !(MARK | OTHER_MARK)])?;
+    let extra = if byte & MARK == 0 { None } else { Some(T::read(input)?) };
+    let other = if byte & OTHER_MARK == 0 { None } else { Some(U::read(input)?) };
+    Ok((name, extra, other))
 }
 
 /// A closed list of names, each with a byte and a word; numbers are never reused.

@@ -152,6 +152,13 @@ pub enum Command {
         spend: SpendId,
         transaction: RailReference,
     },
+    /// The merchant of a vault token says how much it gives back in all; the document is what it said. Its word alone moves
+    /// neither money nor budget.
+    Announce {
+        spend: SpendId,
+        refunds: Amount,
+        document: Digest,
+    },
     /// The payee gave something back, as the rail shows it.
     Refund {
         spend: SpendId,

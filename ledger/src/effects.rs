@@ -62,6 +62,8 @@ canon_names!(
         Review = 36 "review",
         /// Nobody did in time.
         Overdue = 37 "overdue",
+        /// A merchant says that it gives something back.
+        Announce = 38 "announce",
     }
 );
 

@@ -77,6 +77,8 @@ canon_names!(
         ReviewDisputed = 42 "review.disputed",
         /// Nobody looked at it in time.
         ReviewOverdue = 43 "review.overdue",
+        /// The merchant says that it gives something back; it has not come.
+        PaymentRefundAnnounced = 44 "payment.refund_announced",
     }
 );
 
@@ -139,6 +141,7 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Release => payment(effects, EventType::PaymentReleased),
         Operation::Misspend => payment(effects, EventType::PaymentSpentOtherwise),
         Operation::Refund => payment(effects, EventType::PaymentRefunded),
+        Operation::Announce => payment(effects, EventType::PaymentRefundAnnounced),
         Operation::Recover => match &effects.fact {
             Some(Fact::Seen(seen)) => vec![(EventType::PaymentRecovered, seen.transaction.to_string(), None)],
             _ => Vec::new(),

@@ -1,7 +1,7 @@
 //! Every posting pattern, as a table: which account is debited and which credited, on which layer, for what reason. Each
 //! row is one transfer and so balances in its asset by itself; `verify` holds every transfer of a journal against it.
 //!
-//! Not here, because nothing posts it yet: payment processors (capture, fee, payout, dispute), refunds that a seller gives,
+//! Not here, because nothing posts it yet: payment processors (fee, payout), refunds that a seller gives,
 //! exchange between assets, corrections.
 
 use crate::account::Account;
@@ -53,7 +53,7 @@ const fn row(code: TransferCode, debit: Kind, credit: Kind, layer: Layer, when: 
     Pattern { code, debit, credit, layer, when }
 }
 
-pub const PATTERNS: [Pattern; 24] = {
+pub const PATTERNS: [Pattern; 26] = {
     use Kind::{Funding, Gas, Issued, Payable, Receivable, Refunds, Sales, Spend, Suspense, Wallet};
     use Layer::{Pending, Posted, Void};
     use TransferCode as Code;
@@ -79,6 +79,8 @@ pub const PATTERNS: [Pattern; 24] = {
             "its verifier says that it was paid, and had said that it was not",
         ),
         row(Code::Refund, Wallet, Refunds, Posted, "the payee sent something back"),
+        row(Code::Refund, Wallet, Refunds, Pending, "the payee says that it gives something back: announced, not come"),
+        row(Code::Release, Wallet, Refunds, Void, "it says that it does not, or another amount"),
         row(Code::Recover, Suspense, Wallet, Posted, "a restored book finds a payment that no record accounts for"),
         row(Code::Sale, Receivable, Sales, Pending, "a payment is presented to us and verified"),
         row(Code::Sale, Receivable, Sales, Posted, "the chain shows that we were paid, or it is given before that"),

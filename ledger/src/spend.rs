@@ -157,6 +157,9 @@ pub struct Spend {
     pub state: SpendState,
     /// The block that it was settled in, while the chain may still take that back: it is looked at again until it is final.
     pub young: Option<BlockRef>,
+    /// What the merchant of a vault token announced that it gives back, as far as it has not come: it is looked at until it
+    /// has.
+    pub announced: Option<Announced>,
     /// The leaf that authorises it.
     pub budget: BudgetId,
     /// The windows of the instant at which it was held, of every node of the path: whatever becomes of it moves these.
@@ -196,7 +199,7 @@ pub struct Spend {
 }
 canon_struct!(Spend {
     id;
-    state with young;
+    state with young and announced;
     budget,
     windows,
     authority,
@@ -218,8 +221,14 @@ canon_struct!(Spend {
 });
 
 impl Spend {
-    /// Money may still move, or its settlement may still be taken back: somebody has to look at it again.
+    /// Money may still move, or its settlement may still be taken back: somebody has to look at it again. Or something is
+    /// announced that has not come.
     pub const fn is_unfinished(&self) -> bool {
+        self.may_change() || self.announced.is_some()
+    }
+
+    /// Without what is only announced.
+    pub const fn may_change(&self) -> bool {
         self.state.is_open() || self.young.is_some()
     }
 
@@ -241,6 +250,18 @@ impl Spend {
         crate::account::Account::Wallet(format!("{}:{}", self.authorization.chain(), self.authorization.payer))
     }
 }
+
+/// A refund in the merchant's words alone: a promise in the books (`pending`), and neither money nor budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The pending transfer.
+    pub transfer: TransferId,
+    /// Of `money`: what was announced, less what came.
+    pub amount: Amount,
+    /// Since when something was outstanding.
+    pub since: Micros,
+}
+canon_struct!(Announced { transfer, amount, since });
 
 /// What a merchant asks to be captured of a vault token, stored with it. One is under way at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

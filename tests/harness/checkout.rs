@@ -278,3 +278,19 @@ pub fn validated(folder: &str, cases: &[(String, &Value)]) -> Vec<Vec<String>> {
     assert!(output.status.success(), "the validator runs");
     serde_json::from_slice(&output.stdout).unwrap()
 }
+
+/// Polled together: none waits for another's answer. In the order of the calls.
+pub async fn together<T>(calls: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut running: Vec<_> = calls.map(|call| (Box::pin(call), None)).collect();
+    std::future::poll_fn(|context| {
+        for (call, answer) in running.iter_mut().filter(|(_, answer)| answer.is_none()) {
+            if let std::task::Poll::Ready(found) = call.as_mut().poll(context) {
+                *answer = Some(found);
+            }
+        }
+        let is_done = running.iter().all(|(_, answer)| answer.is_some());
+        if is_done { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, answer)| answer).collect()
+}

@@ -1,11 +1,14 @@
 //! The flow that ACP is for: a session, an allowance for it in a vault, and the session completed with the vault's token.
 
+use ledger::id::CallerKind;
+use purser::world::SHOP;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::orders::refund;
 use crate::harness::checkout::{Answer, Platform};
 use crate::harness::closing::figures;
-use crate::harness::shop::{intent, new_key};
+use crate::harness::shop::{intent, new_key, refused};
 use crate::harness::text;
 use crate::harness::vault::{DELEGATE, VERSION, merge, post, request, with_card};
 
@@ -105,4 +108,44 @@ async fn complete_once(platform: &Platform, session: &Value, token: &str, key: &
     let headers = [("API-Version", VERSION), ("Idempotency-Key", key)];
     let answer = post(&platform.shop.url(&path), &platform.shop.agent, &headers, body.to_string().into_bytes()).await;
     (answer.status, answer.body)
+}
+
+/// Given back at the vault, by the merchant: the order says it as well, once for a key, and never more than there was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_back_at_the_vault_is_in_the_order() {
+    let platform = Platform::open().await;
+    let mandate = platform.shop.mandate(intent()).await;
+    let bought = session(&platform, 1).await;
+    let token = token(&platform, &mandate, &bought, 100, json!({})).await;
+    let done = complete(&platform, &bought, &token, &new_key()).await;
+    let order = format!("/orders/{}", text(&done.body["order"], "id"));
+    let merchant = platform.shop.service.token(SHOP, "merchant", CallerKind::Merchant).unwrap();
+    let (client, agent) = (&platform.shop.client, &platform.shop.agent);
+    let adjustments = async || {
+        let order = client.call(Method::GET, &order, agent, None, None).await.unwrap();
+        let said = order["adjustments"].as_array().unwrap().iter();
+        said.map(|one| (text(one, "type").to_owned(), one["amount"].as_u64().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(adjustments().await, []);
+    let back = async |who: &str, amount: u64, key: &str| {
+        let body = json!({ "token": token, "amount": amount });
+        client.call(Method::POST, "/v1/vault/refund", who, Some(key), Some(body)).await
+    };
+    // What is refused is in no order.
+    for (who, amount, status) in [(&merchant, 101, 422), (&merchant, 0, 400), (agent, 10, 403)] {
+        assert_eq!(refused(back(who, amount, &new_key()).await).0, status, "{amount}");
+    }
+    assert_eq!(adjustments().await, []);
+    let key = new_key();
+    for _ in 0..2 {
+        back(&merchant, 30, &key).await.unwrap();
+        assert_eq!(adjustments().await, [("refund".to_owned(), 30)]);
+    }
+    // The order's own way knows what is left.
+    let more = |amount: u64| client.call(Method::POST, &order, &merchant, Some("order-key"), Some(refund(amount)));
+    assert_eq!(refused(more(71).await).0, 422);
+    more(70).await.unwrap();
+    assert_eq!(adjustments().await, [("refund".to_owned(), 30), ("refund".to_owned(), 70)]);
+    client.call(Method::POST, &order, &merchant, None, Some(json!({ "status": "canceled" }))).await.unwrap();
+    platform.shop.service.stop().await;
 }

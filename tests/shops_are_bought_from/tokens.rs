@@ -13,7 +13,7 @@ use crate::harness::vault::{self, PAN, merge, post};
 const HANDLER: &str = "dev.purser.tokenized_card";
 
 /// So many gift cards, by a platform that knows nothing of AP2.
-async fn cart(platform: &Platform, quantity: u64) -> Value {
+pub(super) async fn cart(platform: &Platform, quantity: u64) -> Value {
     let items = ucp_items("gift_card", quantity);
     let opened = platform.ucp_as(&platform.plain, Method::POST, "", &new_key(), Some(&items)).await;
     assert_eq!((opened.status, text(&opened.body, "status")), (201, "ready_for_complete"), "{}", opened.body);
@@ -39,13 +39,13 @@ async fn tokenize(platform: &Platform, session: &Value, mandate: &str, differing
     post(text(&handler["config"], "tokenize_url"), &platform.shop.agent, &[], body).await
 }
 
-async fn token(platform: &Platform, session: &Value, mandate: &str, differing: Value) -> String {
+pub(super) async fn token(platform: &Platform, session: &Value, mandate: &str, differing: Value) -> String {
     let given = tokenize(platform, session, mandate, differing).await;
     assert_eq!(given.status, 200, "{given:?}");
     text(&given.body, "token").to_owned()
 }
 
-async fn complete(platform: &Platform, session: &Value, token: &str, key: &str) -> Answer {
+pub(super) async fn complete(platform: &Platform, session: &Value, token: &str, key: &str) -> Answer {
     let id = &session["ucp"]["payment_handlers"][HANDLER][0]["id"];
     let instrument = json!({ "id": "i-1", "handler_id": id, "type": "card", "selected": true,
         "credential": { "type": "token", "token": token }, "display": { "brand": "visa", "last_digits": "4242" } });

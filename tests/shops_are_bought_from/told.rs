@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::orders::{Platform, Stage, hmac, refund};
+use crate::harness::process::{run, stdout};
 use crate::harness::shop::{new_key, refused};
 use crate::harness::text;
 
@@ -29,6 +30,26 @@ impl Stage {
     async fn told_of(&self, payment: &str) -> Value {
         let path = format!("/v1/payments/{payment}/order");
         self.world.call(Method::GET, &path, &self.world.agent, None).await.unwrap()
+    }
+
+    fn purser(&self, args: &[&str]) -> (bool, String) {
+        let file = self.world.config_file().display().to_string();
+        let output = run(&[args, &["--config", &file]].concat(), &self.world.env());
+        (output.status.success(), stdout(&output))
+    }
+
+    /// Whether no refund is announced that has not come, and the list.
+    fn announced(&self) -> (bool, String) {
+        self.purser(&["spends", "--announced", "--json"])
+    }
+
+    /// As an export has them, once they were verified.
+    fn books(&self) -> String {
+        let (is_sound, told) = self.purser(&["ledger", "verify"]);
+        assert!(is_sound && told.contains("records verified"), "{told}");
+        let (is_written, books) = self.purser(&["ledger", "export", "--format", "hledger", "--tenant", "home"]);
+        assert!(is_written, "{books}");
+        books
     }
 
     /// What is held and posted of the mandate, and what of the payment came back.
@@ -71,6 +92,8 @@ async fn what_a_shop_tells_is_kept_as_its_word_and_moves_nothing() {
         ("confirmed", Some(1), &*order)
     );
     assert_eq!((told["said_refunded"].as_u64(), told["refund_in_book"].as_bool()), (Some(0), Some(true)));
+    assert_eq!(told["refund_outstanding"], Value::Null);
+    assert!(stage.announced().0, "nothing is announced");
 
     // It says that it gave everything back, and it did not.
     let before = stage.money(&mandate, &payment).await;
@@ -86,6 +109,19 @@ async fn what_a_shop_tells_is_kept_as_its_word_and_moves_nothing() {
     let told = stage.told_of(&payment).await;
     assert_eq!((told["said_refunded"].as_u64(), told["refund_in_book"].as_bool()), (Some(200), Some(false)), "{told}");
     assert_eq!(stage.money(&mandate, &payment).await, before, "nobody's word gives a budget back");
+    // A promise in the books: shown, listed, balanced, in no export; of a cancelled order all that was captured.
+    let stands = (Some("200000000"), Some(false));
+    let outstanding = |told: &Value| {
+        let found = &told["refund_outstanding"];
+        (found["amount"].as_str().map(str::to_owned), found["overdue"].as_bool())
+    };
+    assert_eq!(outstanding(&told), (stands.0.map(str::to_owned), stands.1), "{told}");
+    let path = format!("/v1/payments/{payment}");
+    let spend = stage.world.call(Method::GET, &path, &stage.world.agent, None).await.unwrap();
+    assert_eq!(spend["refund_announced"]["amount"].as_str(), stands.0, "{spend}");
+    let (is_clear, listed) = stage.announced();
+    assert!(!is_clear && listed.contains(&payment), "{listed}");
+    let exported = stage.books();
 
     // What the processor gave back is in the book, and the shop says the same of it.
     stage.say(&stage.merchant, &order, Some(&new_key()), refund(40)).await.unwrap();
@@ -93,7 +129,13 @@ async fn what_a_shop_tells_is_kept_as_its_word_and_moves_nothing() {
     assert_eq!(stage.tell(OWN, &changed.signature, &changed.body).await.0, 200);
     let told = stage.told_of(&payment).await;
     assert_eq!((told["said_refunded"].as_u64(), told["refund_in_book"].as_bool()), (Some(40), Some(true)), "{told}");
-    assert_eq!(told["told_times"], 3);
+    assert_eq!((&told["told_times"], &told["refund_outstanding"]), (&json!(3), &Value::Null));
+    assert!(stage.announced().0, "what was announced came");
+    assert!(stage.books().len() > exported.len(), "the refund is money, the promise of it was not");
+    // What it said before says nothing now, told again.
+    assert_eq!(stage.tell(OWN, &stage.sign(0, &lie), &lie).await.0, 200);
+    let told = stage.told_of(&payment).await;
+    assert_eq!((&told["told_times"], &told["refund_outstanding"]), (&json!(3), &Value::Null), "{told}");
     // Of somebody else's payments nobody is shown anything.
     let path = format!("/v1/payments/{payment}/order");
     assert!(stage.world.call(Method::GET, &path, &stage.merchant, None).await.is_err());

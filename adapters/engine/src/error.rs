@@ -83,6 +83,8 @@ pub enum EngineError {
     ChainRefused(String),
     #[error("the store cannot be used now: {0}")]
     StoreUnavailable(String),
+    #[error("a {0} that others leave alone for a moment was expected, this one is changed all the time; try again")]
+    Contended(&'static str),
     #[error("the outcome is not known yet: {0}")]
     OutcomeUnknown(String),
     #[error("a payment was expected that may be made: {0}")]
@@ -153,6 +155,7 @@ impl EngineError {
             Self::ChainUnavailable(_) => "chain_unavailable",
             Self::ChainRefused(_) => "chain_refused",
             Self::StoreUnavailable(_) => "store_unavailable",
+            Self::Contended(_) => "changed_meanwhile",
             Self::OutcomeUnknown(_) => "outcome_unknown",
             Self::ScreeningDenied(_) => "screening_denied",
             Self::ScreeningUnavailable(_) => "screening_unavailable",
@@ -199,7 +202,7 @@ impl EngineError {
             | Self::SignInExpired => Kind::Forbidden,
             Self::QuotaExceeded { .. } | Self::PromptBudget { .. } => Kind::TooMany,
             Self::NotFound { .. } => Kind::NotFound,
-            Self::ReceiptContradicts { .. } | Self::QuestionChanged { .. } => Kind::Conflict,
+            Self::ReceiptContradicts { .. } | Self::QuestionChanged { .. } | Self::Contended(_) => Kind::Conflict,
             Self::Vault(error) => kind_of_vault(error),
             Self::Erased { .. } => Kind::Gone,
             // A node that refuses is no verdict on what the caller asked, either.
@@ -221,8 +224,8 @@ impl EngineError {
             Self::Mandate(rejection) => rejection.retryable(),
             Self::Book(rejection) => rejection.code().retryable(),
             Self::Payment(refusal) => refusal.retryable(),
-            Self::Vault(error) => matches!(error, VaultError::InFlight),
-            Self::PendingApproval(_) => true,
+            Self::Vault(error) => matches!(error, VaultError::InFlight | VaultError::Busy),
+            Self::PendingApproval(_) | Self::Contended(_) => true,
             other => matches!(other.kind(), Kind::Unavailable | Kind::TooMany),
         }
     }
@@ -266,6 +269,7 @@ fn kind_of_vault(error: &VaultError) -> Kind {
         VaultError::NoticeUnsigned | VaultError::CardsNotReceived { .. } | VaultError::OrderUnsigned => Kind::Forbidden,
         VaultError::TokenUnknown | VaultError::OrderUnknown { .. } => Kind::NotFound,
         VaultError::InFlight
+        | VaultError::Busy
         | VaultError::TokenUsed { .. }
         | VaultError::AttemptsExhausted { .. }
         | VaultError::TokenState { .. }

@@ -100,7 +100,7 @@ impl Engine {
             let Some(last) = page.last() else { return Ok(()) };
             end = last.hold.seq;
             for spend in &page {
-                if spend.is_unfinished() {
+                if spend.may_change() {
                     let young = if spend.young.is_some() { " in a block that is not final yet" } else { "" };
                     subject.in_use.push(format!("payment {} is {}{young}", spend.id, spend.state));
                 }

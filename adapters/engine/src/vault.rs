@@ -41,7 +41,7 @@ use zeroize::Zeroizing;
 pub use self::answer::KeptAnswer;
 pub(crate) use self::busy::Busy;
 pub use self::delegate::{Delegated, Delegation};
-pub use self::heard::{OrderHeard, OrderSecret};
+pub use self::heard::{OrderHeard, OrderSecret, is_overdue};
 pub use self::redeem::{Redeemed, Redemption, TokenView};
 pub use self::refund::Refunding;
 pub(crate) use self::sessions::Taken;
@@ -148,6 +148,8 @@ pub enum VaultError {
     Acp(#[from] Refusal),
     #[error("a request with this Idempotency-Key is being processed; try again in a second")]
     InFlight,
+    #[error("a token that nobody works on was expected, another request about this one is; try again in a second")]
+    Busy,
     #[error("metadata.mandate or an access token that names a mandate was expected, neither came")]
     MandateMissing,
     #[error("binding.identity.access_token was expected to name the merchant that the token is for, nothing came")]
@@ -197,6 +199,7 @@ impl VaultError {
         match self {
             Self::Acp(refusal) => refusal.code,
             Self::InFlight => "idempotency_in_flight",
+            Self::Busy => "token_in_progress",
             Self::MandateMissing => "mandate_missing",
             Self::BindingIdentityMissing => "binding_identity_missing",
             Self::BindingMismatch { .. } => "binding_mismatch",

@@ -170,9 +170,10 @@ pub fn spend_line(tenant: &TenantId, spend: &Spend, age: i64) -> String {
     let Spend { id, state, payee, valid_before, .. } = spend;
     let (amount, asset) = (spend.money.amount, shortened_asset(spend.money.asset.as_str()));
     let transaction = spend.transaction.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let announced = spend.announced.map_or_else(String::new, |told| format!(", {} announced as a refund", told.amount));
     format!(
         "{tenant} {id} {state}, reserved {age} s ago: {amount} {asset} to {payee}, valid before {valid_before}, \
-         transaction {transaction}"
+         transaction {transaction}{announced}"
     )
 }
 
@@ -181,6 +182,7 @@ pub fn spend_json(tenant: &TenantId, spend: &Spend, held_at: i64) -> Value {
         "tenant": tenant, "id": spend.id, "state": spend.state.as_str(), "held_at": held_at,
         "mandate": spend.budget, "payee": spend.payee, "pay_to": spend.pay_to,
         "amount": spend.money.amount, "asset": spend.money.asset, "refunded": spend.refunded,
+        "refund_announced": spend.announced.map(|announced| json!({ "amount": announced.amount, "since": announced.since.seconds() })),
         "valid_before": spend.valid_before, "transaction": spend.transaction,
     })
 }

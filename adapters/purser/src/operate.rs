@@ -124,6 +124,7 @@ async fn open(scope: &LedgerScope) -> Result<(SqlStore, Vec<TenantId>), String> 
 pub async fn spends(args: &SpendsArgs) -> Result<bool, String> {
     let states = match &args.state {
         Some(text) => vec![text.parse().map_err(|_| format!("`{text}` is no state of a payment"))?],
+        None if args.announced => vec![SpendState::Settled],
         None => SpendState::ALL.iter().copied().filter(|state| state.is_open()).collect::<Vec<_>>(),
     };
     let (store, tenants) = open(&args.of).await?;
@@ -134,18 +135,23 @@ pub async fn spends(args: &SpendsArgs) -> Result<bool, String> {
         for state in &states {
             let mut after = None;
             loop {
-                let page =
-                    store.spends_in(tenant, *state, after, SPENDS_PAGE).await.map_err(|error| error.to_string())?;
+                let page = match args.announced {
+                    // Among those that are looked at again, not among all that were ever settled.
+                    true => store.open_spends(tenant, after, SPENDS_PAGE).await,
+                    false => store.spends_in(tenant, *state, after, SPENDS_PAGE).await,
+                };
+                let page = page.map_err(|error| error.to_string())?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.hold.seq);
-                found.extend(page);
+                found.extend(page.into_iter().filter(|spend| !args.announced || spend.announced.is_some()));
             }
         }
         found.sort_by_key(|spend| spend.hold.seq);
         for spend in found {
             let record = store.records(tenant, spend.hold.seq, 1).await.map_err(|error| error.to_string())?;
             let held_at = record.first().map_or(0, |(_, effects)| effects.at.seconds());
-            if now.saturating_sub(held_at) < i64::from(args.older_than) {
+            let since = spend.announced.filter(|_| args.announced).map_or(held_at, |told| told.since.seconds());
+            if now.saturating_sub(since) < i64::from(args.older_than) {
                 continue;
             }
             count += 1;

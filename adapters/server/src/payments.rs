@@ -6,7 +6,7 @@ use engine::authorize::{Payment, PaymentRequest};
 use engine::error::EngineError;
 use http::{HeaderMap, StatusCode};
 use ledger::id::{BudgetId, IdempotencyKey, SpendId};
-use ledger::spend::{Spend, SpendState};
+use ledger::spend::{Announced, Spend, SpendState};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -216,6 +216,11 @@ fn payment_json(payment: &Payment, met: &Met, names: &NetworkNames) -> Result<Va
     Ok(json)
 }
 
+/// What the merchant says that it gives back, and has not come.
+fn announced_json(announced: Announced) -> Value {
+    json!({ "amount": announced.amount.to_string(), "since": announced.since.seconds() })
+}
+
 pub fn spend_json(spend: &Spend) -> Value {
     json!({
         "id": spend.id,
@@ -232,6 +237,7 @@ pub fn spend_json(spend: &Spend) -> Value {
         "valid_before": spend.valid_before,
         "transaction": spend.transaction,
         "refunded": spend.refunded.to_string(),
+        "refund_announced": spend.announced.map(announced_json),
         "build": spend.build,
         "issuer": spend.issuer.as_ref().map(ToString::to_string),
         "final": spend.state == SpendState::Settled && spend.young.is_none(),

@@ -262,6 +262,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Unsettle { spend, .. }
         | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
+        | Command::Announce { spend, .. }
         | Command::Refund { spend, .. }
         | Command::Misspend { spend, .. } => answer.spend = view.spends.find(spend).ok().flatten().cloned(),
         Command::Claim(claim) => answer.settlement = view.settlements.find(&claim.key).ok().flatten().cloned(),

@@ -60,6 +60,21 @@ impl Told {
         })
     }
 
+    /// What comes back by the shop's word in all, whether it came or not: what it gives back, and what a bank asks back from
+    /// it. A dispute and the refund that ends it are the same money. Nothing where that is everything: the order is
+    /// cancelled.
+    pub fn announced(&self) -> Option<u64> {
+        if self.status.as_deref() == Some("canceled") {
+            return None;
+        }
+        let stands = |said: &&Said| matches!(said.status.as_str(), "pending" | "completed");
+        let of = |kinds: &[&str]| {
+            let adjustments = self.adjustments.iter().filter(|said| kinds.contains(&said.kind.as_str()));
+            adjustments.filter(stands).fold(0_u64, |sum, said| sum.saturating_add(said.amount))
+        };
+        Some(of(&["refund", "credit", "cancellation"]).max(of(&["dispute"])))
+    }
+
     /// What the shop says that it gave back.
     pub fn refunded(&self) -> u64 {
         let given = |said: &&Said| said.status == "completed" && (said.kind == "refund" || said.kind == "credit");

@@ -1,6 +1,6 @@
 //! What is put right afterwards: money that comes back, and payments that a restored book does not know.
 
-use super::presenting::off_rail;
+use super::presenting::{off_rail, on_rail};
 use super::spending::leg;
 use super::{Draft, Outcome, claimant, done, unknown_budget};
 use crate::account::Account;
@@ -12,8 +12,8 @@ use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, CallerKind, Digest, Micros, PayeeId, SpendId};
 use crate::money::Amount;
 use crate::rejection::{Fault, Refusal, Rejection};
-use crate::spend::{Rail, Spend, SpendState};
-use crate::transfer::{Layer, Transfer, TransferCode};
+use crate::spend::{Announced, Rail, Spend, SpendState};
+use crate::transfer::{Layer, Resolves, Transfer, TransferCode, TransferId};
 use crate::view::{Keys, View};
 use crate::window::{Window, WindowKey, WindowMove, counted};
 
@@ -50,11 +50,51 @@ impl Draft<'_> {
         let mut effects = self.effects(Operation::Refund);
         self.restore(&mut effects, found, refunded)?;
         let back = leg(found, TransferCode::Refund, found.wallet(), Account::Refunds);
-        effects.transfers = vec![Transfer { amount: requested, ..back }];
+        effects.transfers = vec![Transfer { amount: requested, resolves: announced(found), ..back }];
         effects.claims = vec![Claim { key, request: Digest::of(&spend.0), outcome: ClaimOutcome::Spend(spend) }];
-        effects.spend = Some(Spend { refunded, ..found.clone() });
+        let outstanding = found.announced.and_then(|announced| announced.amount.checked_sub(requested));
+        let announced = self.promise(&mut effects, found, outstanding.unwrap_or(Amount::ZERO));
+        effects.spend = Some(Spend { refunded, announced, ..found.clone() });
         effects.fact = Some(Fact::Seen(refund.seen.clone()));
         done(effects)
+    }
+
+    /// What the merchant says stands beside what came: the difference is promised, at most what it has of the payment.
+    pub(super) fn announce(&self, spend: SpendId, refunds: Amount, document: Digest) -> Result<Outcome, Refusal> {
+        let caller = &self.request.caller;
+        if caller.kind != CallerKind::Service {
+            let (expected, found) = (CallerKind::Service.to_string(), caller.kind.to_string());
+            return Err(Rejection::OwnerMismatch { expected, found }.into());
+        }
+        let Some(found) = self.spend_in(spend, &[SpendState::Settled], &[])? else { return Ok(Outcome::Known) };
+        on_rail(found, Rail::Vault)?;
+        let due = refunds.min(found.money.amount).checked_sub(found.refunded).unwrap_or(Amount::ZERO);
+        if due == found.announced.map_or(Amount::ZERO, |announced| announced.amount) {
+            return Ok(Outcome::Known);
+        }
+        let mut effects = self.effects(Operation::Announce);
+        if let Some(before) = announced(found) {
+            let back = leg(found, TransferCode::Release, found.wallet(), Account::Refunds);
+            let (amount, resolves) = (before.amount, Some(before));
+            effects.transfers.push(Transfer { amount, layer: Layer::Void, resolves, ..back });
+        }
+        let announced = self.promise(&mut effects, found, due);
+        effects.spend = Some(Spend { announced, ..found.clone() });
+        effects.fact = Some(Fact::Reference(document));
+        done(effects)
+    }
+
+    /// A promise of this amount, as the last leg of the record; none of nothing.
+    fn promise(&self, effects: &mut crate::effects::Effects, spend: &Spend, amount: Amount) -> Option<Announced> {
+        if amount.is_zero() {
+            return None;
+        }
+        let leg_number = u16::try_from(effects.transfers.len()).ok()?;
+        let transfer = TransferId { seq: effects.seq, leg: leg_number };
+        let back = leg(spend, TransferCode::Refund, spend.wallet(), Account::Refunds);
+        effects.transfers.push(Transfer { amount, layer: Layer::Pending, ..back });
+        let since = spend.announced.map_or(self.at, |announced| announced.since);
+        Some(Announced { transfer, amount, since })
     }
 
     /// The nodes that say so get back what the refunds come to now, less what they got for earlier ones.
@@ -178,4 +218,9 @@ pub(super) fn wants(view: &View, at: Micros, recover: &Recover, keys: &mut Keys)
     recover.nodes.iter().for_each(|node| keys.budget(view, *node));
     keys.windows(view, windows(view, &recover.nodes, at)?.into_iter().map(|(key, _)| key));
     Ok(())
+}
+
+/// The promise that a refund, or another word of the merchant's, ends.
+fn announced(spend: &Spend) -> Option<Resolves> {
+    spend.announced.map(|Announced { transfer, amount, .. }| Resolves { transfer, amount })
 }

@@ -46,6 +46,7 @@ impl Draft<'_> {
             id: hold.spend,
             state: SpendState::Held,
             young: None,
+            announced: None,
             budget: hold.budget,
             windows,
             authority: hold.authority.amount,

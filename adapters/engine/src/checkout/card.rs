@@ -59,7 +59,7 @@ impl Engine {
             Err(error) => error,
         };
         match &error {
-            EngineError::Vault(VaultError::InFlight) => Err(EngineError::OutcomeUnknown(error.to_string())),
+            EngineError::Vault(VaultError::InFlight | VaultError::Busy) => Err(error),
             // What was taken for this session, by whichever token and under whichever key, is the truth of it.
             EngineError::Vault(_) | EngineError::Book(_) => {
                 match self.taken_for(&merchant(shopping), &session.id).await? {

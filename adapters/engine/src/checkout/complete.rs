@@ -24,6 +24,8 @@ use super::means::{Means, Presented, Redemption};
 use super::{Refused, Reply, Shopping, reply};
 use crate::error::EngineError;
 use crate::ports::Relayed;
+use crate::tenant::Tenant;
+use crate::vault::VaultError;
 use crate::verify::{Acceptance, VerifyRequest};
 use crate::{Engine, Identity};
 
@@ -74,7 +76,13 @@ impl Engine {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.let_go(shopping, taken).await;
-                return Err(error);
+                return match error {
+                    // Whoever has the token in hand finds out what becomes of it; the same key is answered anew then.
+                    EngineError::Vault(VaultError::InFlight | VaultError::Busy) => {
+                        Ok(Some(reply::refused(shopping.call.protocol, &Refused::Busy)))
+                    }
+                    error => Err(error),
+                };
             }
         };
         self.ended(shopping, claimed, revision, outcome, taken).await
@@ -311,15 +319,19 @@ impl Engine {
         let key = shopping.key_write(taken, Some(&reply));
         let session = next.write(revision, shopping)?;
         let written = shopping.sessions.write(&shopping.call.tenant, Some(session), key).await?;
-        // Somebody with the same went on with it meanwhile: what they wrote is shown.
+        // Somebody with the same went on with it meanwhile: it is looked at again.
         Ok((written == Written::Done).then_some(reply))
     }
 }
 
+pub(super) fn order_id(tenant: &Tenant, session: &str) -> String {
+    let sealed = tenant.secret.seal("purser/order/1", session.as_bytes());
+    format!("order_{}", sealed.to_string().chars().take(32).collect::<String>())
+}
+
 /// Named from the session, and not to be told from its name.
 fn order(shopping: &Shopping<'_>, document: &Document) -> Order {
-    let sealed = shopping.tenant.secret.seal("purser/order/1", document.session.id.as_bytes());
-    let id = format!("order_{}", sealed.to_string().chars().take(32).collect::<String>());
+    let id = order_id(shopping.tenant, &document.session.id);
     Order { url: format!("{}/orders/{id}", shopping.role.shop.url), id }
 }
 

@@ -145,7 +145,7 @@ impl Engine {
                 return Ok(reply);
             }
         }
-        Err(EngineError::StoreUnavailable("others change this checkout all the time; try again".into()))
+        Ok(reply::contended(call.protocol))
     }
 
     /// Whether a signer's nonce is used for the first time. It is remembered among the answers, for as long as those are
@@ -211,6 +211,10 @@ impl Engine {
             let message =
                 format!("a checkout that was written less than {CHANGES_MAX} times was expected; open another");
             return Ok(Err(Refusal::new(commerce::checkout::Code::TooMuch, "$", message).into()));
+        }
+        // Not for good: it is open again where it comes to nothing.
+        if document.is_claimed() && !matches!(operation, Operation::Show { .. }) {
+            return Ok(Err(Refused::Busy));
         }
         let next = match changed(&document.session) {
             Ok(next) => next,

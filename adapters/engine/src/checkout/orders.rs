@@ -6,10 +6,11 @@
 use commerce::checkout::{Code, Refusal};
 use commerce::order::{Adjustment, Kind, Order, OrderStatus};
 use commerce::store::{OrderWrite, Revised, Sessions, Written};
-use ledger::id::{AuthMethod, Caller, CallerKind, Digest, TenantId};
+use ledger::id::{AuthMethod, Caller, CallerKind, Digest, PrincipalId, TenantId};
 use ledger::money::Amount;
 use std::sync::Arc;
 
+use super::complete::order_id;
 use super::{ATTEMPTS, ShopRole};
 use crate::error::EngineError;
 use crate::tenant::Tenant;
@@ -105,7 +106,42 @@ impl Engine {
                 return Ok(Ok(next));
             }
         }
-        Err(EngineError::StoreUnavailable("others change this order all the time; try again under the same key".into()))
+        Err(EngineError::Contended("order"))
+    }
+
+    /// What the processor gave back on another way than the order's: where the session is of a shop here, its order says so
+    /// too. The same key is one adjustment.
+    pub(crate) async fn order_given_back(
+        &self,
+        (shop, merchant): &(TenantId, PrincipalId),
+        session: &str,
+        amount: Amount,
+        key: &Digest,
+    ) -> Result<(), EngineError> {
+        let Ok(tenant) = self.tenant(shop) else { return Ok(()) };
+        let is_its = tenant.shop.as_ref().is_some_and(|role| role.merchant == *merchant);
+        let Some(sessions) = self.sessions.get().filter(|_| is_its) else { return Ok(()) };
+        let id = order_id(&tenant, session);
+        let amount = u64::try_from(amount.get()).unwrap_or(u64::MAX);
+        let key = format!("vault/{key}");
+        let change = OrderChange::Adjustment { kind: Kind::Refund, amount, description: None, key };
+        for _ in 0..ATTEMPTS {
+            let Some(found) = sessions.order(shop, &id).await? else { return Ok(()) };
+            let order = read(&found)?;
+            let next = match self.changed_order(&order, &change) {
+                Ok(next) if next == order => return Ok(()),
+                Ok(next) => next,
+                Err(refused) => {
+                    tracing::warn!(%shop, order = id, "a refund is not in its order: {}", refused.message);
+                    return Ok(());
+                }
+            };
+            let write = written(&next, found.revision.saturating_add(1))?;
+            if sessions.write_order(shop, write).await? == Written::Done {
+                return Ok(());
+            }
+        }
+        Err(EngineError::Contended("order"))
     }
 
     fn changed_order(&self, order: &Order, change: &OrderChange) -> Result<Order, Refusal> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Refused;
 use super::document::Document;
+use crate::error::EngineError;
 
 /// An answer, to be given as it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +92,13 @@ pub(super) fn conflict(protocol: Protocol) -> Reply {
     let message = "the request that came first under this Idempotency-Key was expected, another one came";
     let status = if protocol == Protocol::Ucp { 409 } else { 422 };
     error(protocol, status, "idempotency_conflict", message, "")
+}
+
+/// Everybody changes it at once, and this one came too late each time.
+pub(super) fn contended(protocol: Protocol) -> Reply {
+    let error_of = EngineError::Contended("checkout");
+    let reply = error(protocol, 409, error_of.code(), &error_of.to_string(), "");
+    Reply { retry_after: Some(1), ..reply }
 }
 
 pub(super) fn in_flight(protocol: Protocol) -> Reply {

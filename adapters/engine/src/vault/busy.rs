@@ -1,17 +1,20 @@
 //! What this process has in hand. All of it can be lost: the book says what is under way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ledger::id::SpendId;
+use ledger::id::{Digest, SpendId};
+
+use super::VaultError;
 
 /// How long a processor that did not answer is left alone, for each payment.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(crate) struct Busy {
-    in_hand: Mutex<BTreeSet<SpendId>>,
+    /// With the request that each is in hand for, where that has a key.
+    in_hand: Mutex<BTreeMap<SpendId, Option<Digest>>>,
     asked: Mutex<BTreeMap<SpendId, Instant>>,
 }
 
@@ -22,11 +25,19 @@ pub(crate) struct Held<'a> {
 }
 
 impl Busy {
-    /// Nothing where somebody in this process works on it.
-    pub fn take(&self, payment: SpendId) -> Option<Held<'_>> {
+    /// Refused where somebody in this process works on it: under the same key, or for something else.
+    pub fn take(&self, payment: SpendId, work: Option<Digest>) -> Result<Held<'_>, VaultError> {
         let mut in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
-        // Made only where it was taken: letting go of one that was not would lock again, and let go of somebody else's.
-        in_hand.insert(payment).then(|| Held { busy: self, payment })
+        match in_hand.get(&payment) {
+            Some(other) if work.is_some() && *other == work => Err(VaultError::InFlight),
+            Some(_) => Err(VaultError::Busy),
+            None => {
+                in_hand.insert(payment, work);
+                // Made only where it was taken: letting go of one that was not would lock again, and let go of somebody
+                // else's.
+                Ok(Held { busy: self, payment })
+            }
+        }
     }
 
     /// Whether it is time to ask about this payment again; from now on it is not, for a while.

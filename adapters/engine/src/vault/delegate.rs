@@ -80,7 +80,7 @@ impl Engine {
         vault(&tenant)?;
         let (key, spend) = purchase(&tenant, identity, delegation.key)?;
         let digest = request_digest(&tenant, delegation.request.expose_canonical());
-        let _in_hand = self.busy.take(spend).ok_or(VaultError::InFlight)?;
+        let _in_hand = self.busy.take(spend, Some(Digest(spend.0)))?;
         let canonical = delegation.request.expose_canonical();
         if let Some(known) = self.known_token(identity, &tenant, spend, canonical).await? {
             return Ok(known);

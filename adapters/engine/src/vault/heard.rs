@@ -1,15 +1,21 @@
 //! What a shop tells afterwards of what was bought from it with a vault's token (ACP 2026-04-17, order webhooks).
 //!
-//! The rule: it is kept beside the payment as what the shop says, and moves nothing, neither money nor budget. Money is given
-//! back when the payment processor says so ([`super::refund`]), and then, and only then, the book posts it; whether it can be
-//! spent again the mandate and the caps say. Where a shop says that it gave back more than came, both figures are shown.
+//! The rule: it is kept beside the payment as what the shop says, and moves neither money nor budget. Money is given back when
+//! the payment processor says so ([`super::refund`]), and then, and only then, it is posted; whether it can be spent again the
+//! mandate and the caps say. Until then the book has it as a promise: what the shop says in all (refunds, credits,
+//! cancellations, disputes; all of it where the order is cancelled), less what came, is a pending transfer, at most what was
+//! captured. What comes ends it; what the shop says last is what counts.
 
 use commerce::acp_buyer::Told;
 use commerce::store::{Heard, Hearing};
+use ledger::command::Command;
 use ledger::id::{Digest, SpendId, TenantId};
 use ledger::money::Amount;
+use ledger::spend::{Announced, SpendState};
 
 use super::{VaultError, allowed};
+use crate::book::service;
+use crate::consent::to_document;
 use crate::error::EngineError;
 use crate::rate::authority_from_minor;
 use crate::{Engine, Identity};
@@ -32,6 +38,16 @@ pub struct OrderHeard {
     pub said_refunded: u64,
     /// Whether the book has at least as much.
     pub is_in_book: bool,
+    /// What it announced and did not come.
+    pub outstanding: Option<Announced>,
+}
+
+/// What a consumer is given to reimburse at most (Directive 2011/83/EU, article 13): a promise that is older is overdue.
+const REFUND_SECONDS: i64 = 14 * 24 * 3_600;
+
+/// Whether what was announced should have come by now.
+pub fn is_overdue(announced: &Announced, now_seconds: i64) -> bool {
+    announced.since.seconds().saturating_add(REFUND_SECONDS) <= now_seconds
 }
 
 impl Engine {
@@ -52,7 +68,8 @@ impl Engine {
             return Err(VaultError::OrderUnsigned.into());
         }
         let told = Told::read(body).map_err(|unmet| VaultError::OrderUnreadable(unmet.message))?;
-        if self.attempts(tenant, payee, &told.session).await?.is_empty() {
+        let attempts = self.attempts(tenant, payee, &told.session).await?;
+        if attempts.is_empty() {
             return Err(VaultError::OrderUnknown { session: crate::error::shortened(&told.session) }.into());
         }
         let parts = [payee.id.as_str().as_bytes(), told.order.as_bytes(), body];
@@ -65,9 +82,32 @@ impl Engine {
         };
         let sessions = self.sessions.get().ok_or(EngineError::NotConfigured("place for orders"))?;
         match sessions.hear(tenant, heard).await? {
-            Hearing::New | Hearing::Known => Ok(()),
-            Hearing::TooMany => Err(VaultError::OrderTooMany { limit: commerce::store::HEARD_MAX }.into()),
+            Hearing::New | Hearing::Known => {}
+            Hearing::TooMany => return Err(VaultError::OrderTooMany { limit: commerce::store::HEARD_MAX }.into()),
         }
+        // An older message that comes again is not what the shop says now.
+        match last_of(&sessions.heard(tenant, payee.id.as_str(), &told.session).await?)? {
+            Some((_, last)) => self.announce(tenant, &last, attempts).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Where nothing is captured yet there is nothing to give back.
+    async fn announce(&self, tenant: &TenantId, told: &Told, attempts: Vec<SpendId>) -> Result<(), EngineError> {
+        let identity = service(tenant, "shop")?;
+        let refunds = match told.announced() {
+            Some(minor) => authority_from_minor(Amount::new(minor.into()))?,
+            None => Amount::MAX,
+        };
+        for spend in attempts {
+            let found = self.store.spend(tenant, spend).await?;
+            if found.is_some_and(|found| found.state == SpendState::Settled) {
+                let document = to_document("order-told", told)?;
+                let announce = Command::Announce { spend, refunds, document: document.digest() };
+                self.run(&identity, announce, vec![document]).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What the shop told of a payment of the caller's; nothing where it told nothing, or the payment is on another rail.
@@ -82,11 +122,17 @@ impl Engine {
         let Some(payee) = tenant.payees.acp(&allowance.merchant_id) else { return Ok(None) };
         let sessions = self.sessions.get().ok_or(EngineError::NotConfigured("place for orders"))?;
         let heard = sessions.heard(&tenant.id, payee.id.as_str(), &allowance.checkout_session_id).await?;
-        let Some((at, document)) = heard.last() else { return Ok(None) };
-        let told: Told = serde_json::from_slice(document)
-            .map_err(|error| EngineError::Broken(format!("what a shop told cannot be read: {error}")))?;
+        let Some((at, told)) = last_of(&heard)? else { return Ok(None) };
         let said_refunded = told.refunded();
         let said = authority_from_minor(Amount::new(said_refunded.into()))?;
-        Ok(Some(OrderHeard { at: *at, told, count: heard.len(), said_refunded, is_in_book: spend.refunded >= said }))
+        let (count, is_in_book, outstanding) = (heard.len(), spend.refunded >= said, spend.announced);
+        Ok(Some(OrderHeard { at, told, count, said_refunded, is_in_book, outstanding }))
     }
+}
+
+fn last_of(heard: &[(i64, Vec<u8>)]) -> Result<Option<(i64, Told)>, EngineError> {
+    let Some((at, document)) = heard.last() else { return Ok(None) };
+    let told = serde_json::from_slice(document)
+        .map_err(|error| EngineError::Broken(format!("what a shop told cannot be read: {error}")))?;
+    Ok(Some((*at, told)))
 }

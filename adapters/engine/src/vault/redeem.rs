@@ -82,7 +82,7 @@ impl Engine {
     /// Gives back what a token holds: its merchant, who does not need it any more, or the agent that asked for it.
     pub async fn void_token(&self, identity: &Identity, token: &str) -> Result<Redeemed, EngineError> {
         let found = self.find_token(identity, token).await?;
-        let _in_hand = self.busy.take(found.spend.id).ok_or(VaultError::InFlight)?;
+        let _in_hand = self.busy.take(found.spend.id, None)?;
         let answer = self.run(&found.identity, Command::Void { spend: found.spend.id }, Vec::new()).await?;
         let found = found.after(answer.spend)?;
         Ok(Redeemed { view: view(&found)?, answer: None, is_replay: false })
@@ -104,7 +104,7 @@ impl Engine {
         };
         let document = to_document("redemption", &kept)?;
         let attempt = Attempt { document: document.digest(), amount: authority_from_minor(redemption.amount)? };
-        let _in_hand = self.busy.take(found.spend.id).ok_or(VaultError::InFlight)?;
+        let _in_hand = self.busy.take(found.spend.id, Some(attempt.document))?;
         let records = self.store.records_of_spend(&found.identity.tenant, found.spend.id).await?;
         let (found, card) = match standing(records.iter().map(|(_, record)| record), attempt.document) {
             Standing::Answered(digest) => {

@@ -5,7 +5,7 @@
 
 use ledger::claim::LogPlace;
 use ledger::command::{Command, Refund};
-use ledger::id::{CallerKind, Digest, SpendId};
+use ledger::id::{CallerKind, Digest, PrincipalId, SpendId, TenantId};
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use ledger::spend::{Observation, Spend, SpendState, VAULT_NETWORK};
@@ -35,18 +35,27 @@ impl Engine {
         if identity.caller.kind != CallerKind::Merchant {
             return Err(forbidden("the merchant of the token", identity));
         }
-        self.refund_found(found, asked.amount, asked.key).await
+        let key = refund_key(asked.key);
+        let (of, session) = order_of(&found)?;
+        let _in_hand = self.busy.take(found.spend.id, Some(key))?;
+        let back = self.give_back(found, &key, asked.amount).await?;
+        if let Some(of) = of {
+            self.order_given_back(&of, &session, asked.amount, &key).await?;
+        }
+        Ok(back)
     }
 
+    /// For an order that says itself what came back.
     pub(super) async fn refund_found(&self, found: Found, amount: Amount, key: &str) -> Result<Redeemed, EngineError> {
-        let _in_hand = self.busy.take(found.spend.id).ok_or(VaultError::InFlight)?;
-        self.give_back(found, &Digest::of_parts("purser/refund-key/1", &[key.as_bytes()]), amount).await
+        let key = refund_key(key);
+        let _in_hand = self.busy.take(found.spend.id, Some(key))?;
+        self.give_back(found, &key, amount).await
     }
 
     /// Takes back what a token took, all that is left of it, or lets it take nothing any more. Somebody who answers for the
     /// payment disputes it; what a processor is being asked about waits for its answer.
     pub(crate) async fn reverse_token(&self, identity: &Identity, payment: SpendId) -> Result<(), EngineError> {
-        let _in_hand = self.busy.take(payment).ok_or(VaultError::InFlight)?;
+        let _in_hand = self.busy.take(payment, None)?;
         let found = self.found_by(identity, payment).await?;
         match found.spend.state {
             SpendState::Held => self.run(identity, Command::Void { spend: payment }, Vec::new()).await.map(drop),
@@ -59,7 +68,12 @@ impl Engine {
                 // One for what was given back before, so that a lost answer is asked for again and nothing is given twice.
                 let key = Digest::of_parts("purser/dispute-key/1", &[&refunded.to_be_bytes()]);
                 let amount = authority_to_minor_up(left, &found.bundle.currency)?;
-                self.give_back(found, &key, amount).await.map(drop)
+                let (of, session) = order_of(&found)?;
+                self.give_back(found, &key, amount).await?;
+                match of {
+                    Some(of) => self.order_given_back(&of, &session, amount, &key).await,
+                    None => Ok(()),
+                }
             }
             _ => Ok(()),
         }
@@ -100,4 +114,15 @@ impl Engine {
             ))),
         }
     }
+}
+
+fn refund_key(key: &str) -> Digest {
+    Digest::of_parts("purser/refund-key/1", &[key.as_bytes()])
+}
+
+/// Whose shop a token was for, as far as that is known here, and its session.
+fn order_of(found: &Found) -> Result<(Option<(TenantId, PrincipalId)>, String), EngineError> {
+    let allowance = &found.allowed()?.allowance;
+    let payee = found.tenant.payees.acp(&allowance.merchant_id);
+    Ok((payee.and_then(|payee| payee.acp.redeemer.clone()), allowance.checkout_session_id.clone()))
 }

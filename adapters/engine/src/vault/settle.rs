@@ -33,7 +33,7 @@ impl Engine {
         identity: &Identity,
         spend: &Spend,
     ) -> Result<SpendState, EngineError> {
-        let Some(_in_hand) = self.busy.take(spend.id) else { return Ok(spend.state) };
+        let Ok(_in_hand) = self.busy.take(spend.id, None) else { return Ok(spend.state) };
         if !self.busy.is_due(spend.id) {
             return Ok(spend.state);
         }
@@ -57,7 +57,7 @@ impl Engine {
         let notice = processor.read_notice(signature, body, self.clock.now().seconds());
         let notice = notice.ok_or(VaultError::NoticeUnsigned)?;
         let identity = service(tenant, "processor")?;
-        let _in_hand = self.busy.take(notice.payment).ok_or(VaultError::InFlight)?;
+        let _in_hand = self.busy.take(notice.payment, None)?;
         let found = self.found_by(&identity, notice.payment).await?;
         let Some((attempt, kept)) = self.last_attempt(&found).await? else {
             return Err(contradicts(&found, "no attempt"));

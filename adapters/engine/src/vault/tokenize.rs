@@ -130,7 +130,7 @@ impl Engine {
         };
         let document = to_document("card-release", &release)?;
         let attempt = Attempt { document: document.digest(), amount: authority_from_minor(allowance.max_amount)? };
-        let _in_hand = self.busy.take(found.spend.id).ok_or(VaultError::InFlight)?;
+        let _in_hand = self.busy.take(found.spend.id, Some(attempt.document))?;
         let records = self.store.records_of_spend(&found.identity.tenant, found.spend.id).await?;
         let (found, card) = match standing(records.iter().map(|(_, record)| record), attempt.document) {
             Standing::Answered(_) => {

@@ -51,6 +51,9 @@ pub struct SpendsArgs {
     /// still move where none is named.
     #[arg(long)]
     pub state: Option<String>,
+    /// Only those of which their merchant announced a refund that has not come; their age is that of the announcement.
+    #[arg(long, conflicts_with = "state")]
+    pub announced: bool,
     /// Only those that were reserved so long ago.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub older_than: u32,

@@ -160,6 +160,7 @@ mod tests {
             id: SpendId([1; 32]),
             state,
             young: None,
+            announced: None,
             budget: BudgetId([2; 32]),
             windows: Vec::new(),
             authority: Amount::new(1),

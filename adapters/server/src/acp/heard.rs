@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use engine::error::EngineError;
-use engine::vault::VaultError;
+use engine::vault::{VaultError, is_overdue};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ const SIGNATURE: &str = "merchant-signature";
 #[utoipa::path(post, path = "/agentic_checkout/webhooks/order_events/{tenant}/{payee}", tag = "vault",
     request_body(content = serde_json::Map<String, serde_json::Value>, description = "`WebhookEvent` of ACP 2026-04-17: `type` and `data`, the whole order."),
     params(("tenant" = String, Path), ("payee" = String, Path), ("Merchant-Signature" = Option<String>, Header, description = "t=SECONDS,v1=HEX: HMAC-SHA-256 over SECONDS.BODY, of the last five minutes."), ("Request-Id" = Option<String>, Header)),
-    description = "A shop tells what became of an order that a vault token paid. It is kept as what the shop says, and moves nothing: money that came back is posted when the payment processor says so.",
+    description = "A shop tells what became of an order that a vault token paid. It is kept as what the shop says, and moves neither money nor budget: what it announces and has not come stands in the book as a promise, and money that came back is posted when the payment processor says so.",
     responses((status = 200), (status = 400, body = crate::schema::commerce::AcpError), (status = 401, body = crate::schema::commerce::AcpError), (status = 404, body = crate::schema::commerce::AcpError), (status = 422, body = crate::schema::commerce::AcpError), (status = 503, body = crate::schema::commerce::AcpError)))]
 pub(crate) async fn hear(
     State(app): State<App>,
@@ -63,7 +63,7 @@ fn refused(error: EngineError) -> Response {
 }
 
 #[utoipa::path(get, path = "/v1/payments/{id}/order", tag = "payments", params(("id" = String, Path)),
-    description = "What the shop told of the order of a payment by vault token, last; and whether the book has what it says that it gave back. A shop's word moves nothing.",
+    description = "What the shop told of the order of a payment by vault token, last; whether the book has what it says that it gave back, and what it announced that has not come. A shop's word moves neither money nor budget.",
     responses((status = 200, body = crate::schema::commerce::OrderTold), (status = 400), (status = 401), (status = 404), (status = 503)))]
 pub(crate) async fn show(
     State(app): State<App>,
@@ -81,6 +81,11 @@ pub(crate) async fn show(
     Ok(ok(json!({
         "order": heard.told.order, "checkout_session_id": heard.told.session, "status": heard.told.status,
         "adjustments": adjustments, "said_refunded": heard.said_refunded, "refund_in_book": heard.is_in_book,
+        "refund_outstanding": heard.outstanding.map(|announced| json!({
+            "amount": announced.amount.to_string(),
+            "since": announced.since.seconds(),
+            "overdue": is_overdue(&announced, app.engine.clock.now().seconds()),
+        })),
         "told_at": heard.at, "told_times": heard.count,
     })))
 }

@@ -78,6 +78,9 @@ fn facts(app: &App, seated: &Seated, found: &Explained) -> Markup {
             @if !spend.refunded.is_zero() {
                 dt { (texts.refunded) } dd { (amount(&app.engine.assets, &spend.money.asset, spend.refunded)) }
             }
+            @if let Some(announced) = &spend.announced {
+                dt { (texts.announced) } dd { (amount(&app.engine.assets, &spend.money.asset, announced.amount)) }
+            }
             dt { (texts.payee) } dd { (spend.payee) @if !spend.pay_to.is_empty() { br; code { (spend.pay_to) } } }
             dt { (texts.agent) } dd { (found.mandate.record.agent) }
             dt { (texts.person) } dd { (found.mandate.record.user) }

@@ -136,6 +136,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ),
     ("store_unavailable", "The database cannot be used now. Nothing was written.", "Try again with the same key."),
     (
+        "changed_meanwhile",
+        "Others changed the same thing at each of several tries.",
+        "Send the same again in a second.",
+    ),
+    (
         "outcome_unknown",
         "It is not known yet whether this happened.",
         "Ask again with the same key: it finds out, and never does it twice.",

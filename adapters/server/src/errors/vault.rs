@@ -15,8 +15,13 @@ pub(super) const VAULT: &[(&str, &str, &str)] = &[
     ),
     (
         "idempotency_in_flight",
-        "A request about the same key or token is being processed.",
+        "A request with the same key is being processed.",
         "Send the same again after Retry-After.",
+    ),
+    (
+        "token_in_progress",
+        "Another request about the same vault token is being processed: a capture, a refund, a void, a card that is handed out.",
+        "Ask again in a second; what the other one came to is said then.",
     ),
     (
         "invalid_card",

@@ -44,11 +44,23 @@ pub struct Spend {
     /// What the payee gave back so far.
     #[schema(pattern = "^[0-9]+$")]
     refunded: String,
+    /// What the merchant of a vault token says that it gives back, as far as it has not come: a promise, no money.
+    refund_announced: Option<RefundAnnounced>,
     /// The agent's software when it reserved, where it was registered.
     #[schema(pattern = "^sha256:[0-9a-f]{64}$")]
     build: Option<String>,
     /// The outside issuer that the agent came by.
     issuer: Option<String>,
+}
+
+/// A refund in the merchant's words.
+#[derive(ToSchema)]
+pub struct RefundAnnounced {
+    /// Of the payment's asset.
+    #[schema(pattern = "^[0-9]+$")]
+    amount: String,
+    /// Unix seconds.
+    since: i64,
 }
 
 /// What a payment takes from the budget, in the units of the budget's currency.

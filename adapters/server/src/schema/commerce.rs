@@ -237,6 +237,18 @@ pub struct ShopOrder {
     totals: Vec<Map<String, Value>>,
 }
 
+/// A promise of a shop's that is open.
+#[derive(ToSchema)]
+pub struct RefundOutstanding {
+    /// Of the payment's asset.
+    #[schema(pattern = "^[0-9]+$")]
+    amount: String,
+    /// Unix seconds.
+    since: i64,
+    /// Longer than fourteen days.
+    overdue: bool,
+}
+
 /// What a shop told of an order.
 #[derive(ToSchema)]
 pub struct OrderTold {
@@ -250,6 +262,8 @@ pub struct OrderTold {
     said_refunded: u64,
     /// Whether the book has at least as much.
     refund_in_book: bool,
+    /// What it announced and did not come.
+    refund_outstanding: Option<RefundOutstanding>,
     /// Unix seconds.
     told_at: i64,
     told_times: u64,

@@ -64,6 +64,8 @@ struct Bought {
     /// When it was reserved.
     at: Micros,
     refunded: u128,
+    /// What its merchant said last that it gives back in all.
+    said: u128,
     /// The scopes of what the agent ran and whom it came by.
     origin: Vec<String>,
     /// Settled in a block that may be taken back.
@@ -140,6 +142,11 @@ impl Model {
                 bought.refunded += refund.seen.amount.get();
                 assert!(bought.refunded <= bought.money, "more was given back than was paid");
                 assert!(self.refunds.insert(refund.place.transaction.to_string()), "a refund twice");
+            }
+            Command::Announce { spend, refunds, .. } => {
+                let bought = self.spends.get_mut(spend).unwrap();
+                assert_eq!(bought.life, Life::Settled, "a refund was announced of what was not captured");
+                bought.said = refunds.get();
             }
             Command::Recover(recover) => self.recover(recover, at),
             Command::Claim(_) => {
@@ -293,6 +300,7 @@ impl Model {
             life: Life::Held,
             at,
             refunded: 0,
+            said: 0,
             origin,
             young: false,
         };
@@ -368,7 +376,15 @@ impl Model {
         let held = self.spends.iter().filter(|(id, bought)| is_promised(*id, bought.life));
         let holds = held.map(|(id, _)| view.spends.find(id).unwrap().unwrap().hold);
         let sales = view.settlements.changed().filter(|(_, sale)| sale.state.is_open());
-        let promised: BTreeSet<_> = holds.chain(sales.filter_map(|(_, sale)| sale.pending)).collect();
+        // And one for what a merchant said that it gives back, as far as it did not.
+        let said = self.spends.iter().filter_map(|(id, bought)| {
+            let announced = view.spends.find(id).unwrap().unwrap().announced;
+            let due = bought.said.min(bought.money).saturating_sub(bought.refunded);
+            assert_eq!(announced.map_or(0, |announced| announced.amount.get()), due, "announced of {id}");
+            announced.map(|announced| announced.transfer)
+        });
+        let sold = sales.filter_map(|(_, sale)| sale.pending);
+        let promised: BTreeSet<_> = holds.chain(sold).chain(said).collect();
         assert_eq!(self.pending, promised, "pending transfers");
         // What is owed to a seller: given and not paid, to the unit.
         let owed = view.settlements.changed().map(|(_, sale)| sale);

@@ -5,7 +5,8 @@ use super::opened;
 use super::presenting::{fence, held as presented};
 use super::rejections::{Case, at, but, commit, on, plain, state, void};
 use super::stream::{
-    FINAL, PERSON, ROOT, START, VALID_BEFORE, authorization, by, gate, mandate, refund, seen, service, spend, unused,
+    FINAL, PERSON, ROOT, START, VALID_BEFORE, agent, authorization, by, gate, mandate, refund, seen, service, spend,
+    unused, user,
 };
 use crate::account::{Account, Balance, Net, Side};
 use crate::budget::BudgetState;
@@ -55,6 +56,10 @@ fn decline(number: u8, name: u8, units: u128) -> Request {
 
 fn doubt(number: u8) -> Request {
     on(Command::Doubt { spend: spend(number) })
+}
+
+fn announce(number: u8, units: u128) -> Request {
+    on(Command::Announce { spend: spend(number), refunds: Amount::new(units), document: Digest::of(b"told") })
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -119,6 +124,20 @@ pub(super) fn cases() -> Vec<Case> {
         (redeemed(), VALID_BEFORE - START.seconds(), on(Command::Lapse { spend: one }), Code::RailMismatch),
         (settled(), 0, on(Command::Refund { spend: one, refund: refund(1, 61) }), Code::RefundExceedsPayment),
         (redeemed(), 0, on(Command::Refund { spend: one, refund: refund(1, 1) }), Code::SpendStateWrong),
+        // A refund is announced of what was captured, on this rail, by the service that heard of it.
+        (vec![], 0, announce(1, 5), Code::SpendUnknown),
+        (vec![token(1, 100)], 0, announce(1, 5), Code::SpendStateWrong),
+        (redeemed(), 0, announce(1, 5), Code::SpendStateWrong),
+        (vec![token(1, 100), redeem(1, 1, 60), doubt(1)], 0, announce(1, 5), Code::SpendStateWrong),
+        (vec![token(1, 100), void(1)], 0, announce(1, 5), Code::SpendStateWrong),
+        (settled(), 0, by(agent(), announce(1, 5).command), Code::OwnerMismatch),
+        (settled(), 0, by(user(), announce(1, 5).command), Code::OwnerMismatch),
+        (
+            vec![plain(1, 100), commit(1), on(Command::Settle { spend: one, seen: seen(100), finalized: FINAL })],
+            0,
+            announce(1, 5),
+            Code::RailMismatch,
+        ),
     ]
 }
 
@@ -196,4 +215,47 @@ fn a_token_is_used_up_by_a_capture_and_not_by_a_refusal() {
     let over = on(Command::Expire { spend: spend(4) });
     assert!(matches!(memory.run(at(100), &over), Told::New(_)), "what nobody redeemed lapses");
     assert_eq!(figures(&memory, mandate(0)), (0, 11, 2));
+}
+
+/// What a merchant says stands beside the books: no account has more or less for it, no node and no window. What comes after
+/// it ends the promise, as far as it comes.
+#[test]
+fn a_refund_that_is_announced_is_a_promise_and_moves_nothing() {
+    let mut memory = opened();
+    done(&mut memory, [token(1, 100), redeem(1, 1, 60), capture(1, 1, 60)]);
+    let card = Account::Wallet(format!("{VAULT_NETWORK}:{}", authorization(1).payer));
+    let nodes = [mandate(0), PERSON, ROOT];
+    let state = |memory: &Memory| {
+        let windows: Vec<_> = memory.view.windows.changed().map(|(_, row)| (row.held, row.posted)).collect();
+        let found = memory.view.spends.find(&spend(1)).unwrap().unwrap();
+        (nodes.map(|id| figures(memory, id)), windows, balance(memory, &card).0, found.refunded)
+    };
+    let outstanding = |memory: &Memory| {
+        let found = memory.view.spends.find(&spend(1)).unwrap().unwrap();
+        assert_eq!(found.is_unfinished(), found.announced.is_some());
+        let amount = found.announced.map_or(0, |announced| announced.amount.get());
+        assert_eq!(balance(memory, &Account::Refunds).1.get(), amount, "pending against refunds");
+        amount
+    };
+    let before = state(&memory);
+    for (said, stands) in [(20, 20), (25, 25), (u128::MAX, 60), (10, 10)] {
+        done(&mut memory, [announce(1, said)]);
+        assert_eq!((outstanding(&memory), state(&memory)), (stands, before.clone()), "{said} announced");
+        assert_eq!(memory.run(START, &announce(1, said)), Told::Known, "said again");
+    }
+    let told: Vec<_> = memory.records.last().map(events).unwrap().iter().map(|event| event.kind).collect();
+    assert_eq!(told, [EventType::PaymentRefundAnnounced]);
+    let back = |number, units| on(Command::Refund { spend: spend(1), refund: refund(number, units) });
+    let since = memory.view.spends.find(&spend(1)).unwrap().unwrap().announced.unwrap().since;
+    done(&mut memory, [back(1, 4)]);
+    let left = memory.view.spends.find(&spend(1)).unwrap().unwrap().announced.unwrap();
+    assert_eq!((outstanding(&memory), left.since), (6, since), "a part came; the rest waits since then");
+    assert_eq!(balance(&memory, &card).0, Net::Negative(Amount::new(56)));
+    done(&mut memory, [back(2, 16)]);
+    assert_eq!((outstanding(&memory), balance(&memory, &card).0), (0, Net::Negative(Amount::new(40))), "more came");
+    assert_eq!(memory.run(START, &announce(1, 20)), Told::Known, "it is all here");
+    done(&mut memory, [announce(1, 50)]);
+    assert_eq!(outstanding(&memory), 30);
+    done(&mut memory, [announce(1, 0)]);
+    assert_eq!(outstanding(&memory), 0, "it says that it gives nothing");
 }

@@ -100,7 +100,7 @@ fn presented() -> impl Strategy<Value = Vec<(i64, Request)>> {
 
 /// A vault token, redeemed until it is captured.
 fn redeemed() -> impl Strategy<Value = Vec<(i64, Request)>> {
-    (80..100_u8, 1..60_u128, 1..9_usize, 0..4_u8).prop_map(|(number, units, length, end)| {
+    (80..100_u8, 1..60_u128, 1..9_usize, 0..6_u8).prop_map(|(number, units, length, end)| {
         let spend = spend(number);
         let mut hold = hold(number, mandate(number % 2), units);
         hold.authorization = Authorization { network: VAULT_NETWORK.to_owned(), ..authorization(number) };
@@ -116,7 +116,11 @@ fn redeemed() -> impl Strategy<Value = Vec<(i64, Request)>> {
         let transaction = || "acq-1".parse().unwrap();
         let capture = |name| Command::Capture { spend, attempt: attempt(name), transaction: transaction(), document };
         let doubt = Command::Doubt { spend };
+        let announce = |units| Command::Announce { spend, refunds: Amount::new(units), document };
+        let back = Command::Refund { spend, refund: refund(number, units.div_ceil(2)) };
         let rest = match end {
+            4 => vec![redeem(1), capture(1), announce(units), back, announce(units + 1), announce(0)],
+            5 => vec![redeem(1), capture(1), announce(units.div_ceil(3)), announce(units / 2), back, announce(units)],
             0 => vec![redeem(1), capture(1), capture(1), redeem(2)],
             1 => vec![redeem(2), decline(2), redeem(3), doubt, capture(3), decline(3)],
             2 => vec![redeem(1), doubt, decline(1), Command::Void { spend }, redeem(2)],

@@ -84,6 +84,7 @@ pub(crate) struct ConsoleTexts {
     pub look_further: &'static str,
     pub debited: &'static str,
     pub refunded: &'static str,
+    pub announced: &'static str,
     pub transaction: &'static str,
     pub block: &'static str,
     pub build: &'static str,

@@ -258,6 +258,7 @@ const CONSOLE: ConsoleTexts = ConsoleTexts {
     look_further: "Weiter zurück suchen",
     debited: "Zählt als",
     refunded: "Zurückgegeben",
+    announced: "Vom Händler angekündigt, nicht eingegangen",
     transaction: "Transaktion",
     block: "Block",
     build: "Software",

@@ -239,6 +239,7 @@ const CONSOLE: ConsoleTexts = ConsoleTexts {
     look_further: "Look further back",
     debited: "Counted as",
     refunded: "Given back",
+    announced: "Announced by the shop, not come",
     transaction: "Transaction",
     block: "Block",
     build: "Software",
