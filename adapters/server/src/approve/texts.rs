@@ -4,9 +4,11 @@ pub(crate) mod console;
 mod de;
 mod en;
 pub(crate) mod review;
+pub(crate) mod standing;
 
 use self::console::ConsoleTexts;
 use self::review::PromotionTexts;
+use self::standing::StandingTexts;
 
 /// Every text. `{}` stands for what a sentence is about, in the order of the doc.
 pub(crate) struct Texts {
@@ -106,6 +108,7 @@ pub(crate) struct Texts {
     pub months: [&'static str; 12],
     pub payment: PaymentTexts,
     pub promotion: &'static PromotionTexts,
+    pub standing: &'static StandingTexts,
     pub console: &'static ConsoleTexts,
     codes: &'static [(&'static str, &'static str)],
     any_code: &'static str,

@@ -126,6 +126,7 @@ pub(super) const TEXTS: Texts = Texts {
         changed_lead: "Der Agent, das zum Empfänger Hinterlegte oder die Richtlinie stimmt nicht mehr mit der Frage überein. Sie kann nicht erlaubt werden; der Agent muss noch einmal fragen.",
     },
     promotion: &super::review::PROMOTION_DE,
+    standing: &super::standing::DE,
     console: &CONSOLE,
     codes: &[
         ("passkey_malformed", "Was der Passkey geliefert hat, ist nicht lesbar. Nichts wurde geändert."),
@@ -167,6 +168,14 @@ pub(super) const TEXTS: Texts = Texts {
         ),
         ("decision_state", "Darauf wurde schon geantwortet. Laden Sie die Seite, um zu sehen, wie."),
         ("decision_expired", "Die Zeit für eine Antwort ist vorbei. Nichts wurde erlaubt."),
+        (
+            "invalid_request",
+            "Eine Eingabe geht so nicht. Nichts wurde geändert; gehen Sie zurück und berichtigen Sie sie.",
+        ),
+        (
+            "amount_malformed",
+            "Ein Betrag ist eine Zahl mit Punkt, etwa 12.50. Nichts wurde geändert; gehen Sie zurück und berichtigen Sie ihn.",
+        ),
         ("rate_limited", "Zu viele Anfragen. Warten Sie einen Moment und versuchen Sie es noch einmal."),
     ],
     any_code: "Es wurde abgelehnt. Ob sich etwas geändert hat, ist nicht bekannt; laden Sie die Seite neu.",

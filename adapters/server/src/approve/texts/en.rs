@@ -126,6 +126,7 @@ pub(super) const TEXTS: Texts = Texts {
         changed_lead: "The agent, what is on record of the payee or the policy is not what the question says any more. It cannot be allowed; the agent has to ask again.",
     },
     promotion: &super::review::PROMOTION_EN,
+    standing: &super::standing::EN,
     console: &CONSOLE,
     codes: &[
         ("passkey_malformed", "What the passkey gave cannot be read. Nothing was changed."),
@@ -158,6 +159,11 @@ pub(super) const TEXTS: Texts = Texts {
         ),
         ("decision_state", "It was answered already. Load the page to see how."),
         ("decision_expired", "The time for an answer is over. Nothing was allowed."),
+        ("invalid_request", "Something that was entered cannot be taken. Nothing was changed; go back and correct it."),
+        (
+            "amount_malformed",
+            "An amount is a number with a point, such as 12.50. Nothing was changed; go back and correct it.",
+        ),
         ("rate_limited", "Too many requests came. Wait a moment and try again."),
     ],
     any_code: "It was refused. Nothing is known to have changed; load the page again.",
