@@ -17,6 +17,7 @@ pub(crate) struct Texts {
     pub skip: &'static str,
     pub waiting: &'static str,
     pub nothing_waits: &'static str,
+    pub look_again: &'static str,
     pub signed_in_as: &'static str,
     pub sign_out: &'static str,
     pub sign_in: &'static str,

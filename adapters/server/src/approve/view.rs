@@ -102,6 +102,7 @@ pub(super) fn list(visitor: &Visitor, waiting: &[Approval]) -> Markup {
         h1 { (texts.waiting) }
         @if waiting.is_empty() {
             p .empty { (texts.nothing_waits) }
+            p { a href="/approve" { (texts.look_again) } }
         } @else {
             ul .cards {
                 @for approval in waiting {

@@ -142,7 +142,7 @@ pub(super) fn table(app: &App, seated: &Seated, rows: &[Row]) -> Markup {
         return html! { p .empty { (texts.no_spends) } };
     }
     html! {
-        div .scroll role="region" aria-label=(texts.spends) tabindex="0" {
+        div .scroll .spends role="region" aria-label=(texts.spends) tabindex="0" {
             table {
                 thead { tr {
                     th scope="col" { (texts.spend) } th scope="col" { (texts.state) }
