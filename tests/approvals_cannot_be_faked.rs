@@ -3,6 +3,7 @@
 
 mod payments;
 pub mod stage;
+mod standing;
 
 use axum::Router;
 use axum::response::Html;
@@ -32,6 +33,7 @@ async fn a_person_allows_with_a_passkey_exactly_what_the_page_showed() {
     expired(&mut stage).await;
     demanded(&mut stage).await;
     payments::one_payment(&mut stage).await;
+    standing::for_a_while(&mut stage).await;
     signed_out(&stage).await;
     assert!(pictures().join("question-narrow-dark.png").is_file());
 }

@@ -5,6 +5,7 @@ mod attacks;
 mod ladder;
 mod reviews;
 mod stage;
+mod standing;
 
 use ledger::id::{CallerKind, Digest};
 use ledger::store::Store;

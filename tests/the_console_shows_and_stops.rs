@@ -1,6 +1,7 @@
 //! The console: what a newcomer does first, every page in both schemes and widths, what a person sees of another's (nothing),
 //! and what the three kinds of people may do. In a real Chromium, with a virtual authenticator.
 
+mod newcomer;
 mod reviews;
 mod visitors;
 

@@ -15,7 +15,7 @@ use crate::command::Request;
 use crate::decision::{Decision, DecisionState};
 use crate::effects::Effects;
 use crate::event::Event;
-use crate::gate::Gate;
+use crate::gate::{Gate, Scope};
 use crate::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use crate::money::AssetId;
 use crate::rejection::Rejection;
@@ -192,6 +192,8 @@ pub trait Store: Send + Sync {
     /// Reviews that nobody answered and whose time is over then, the longest first; at most `limit`.
     async fn reviews_due(&self, tenant: &TenantId, at: Micros, limit: u32) -> Result<Vec<Decision>, StoreError>;
 
+    /// What was turned last at each of these scopes, closed or open; those that never were closed are left out.
+    async fn gates(&self, tenant: &TenantId, scopes: &[Scope]) -> Result<Vec<Gate>, StoreError>;
     /// What is stopped, by scope.
     async fn closed_gates(&self, tenant: &TenantId) -> Result<Vec<Gate>, StoreError>;
 

@@ -48,6 +48,13 @@ impl Currency {
     }
 }
 
+impl Currency {
+    /// An amount of minor units for people: major units where the list gives the exponent, and always with the currency.
+    pub fn shown(&self, minor: Amount) -> String {
+        self.major(minor).map_or_else(|_| format!("{minor} minor units of {self}"), |major| format!("{major} {self}"))
+    }
+}
+
 impl fmt::Display for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -90,5 +97,14 @@ mod tests {
         assert_eq!(major("XXX", 1).unwrap_err().code, Code::CurrencyUnknown);
         assert_eq!(major("USD", 1 << 96).unwrap_err().code, Code::Schema);
         assert_eq!(major("USD", u128::MAX).unwrap_err().code, Code::Schema);
+    }
+
+    #[test]
+    fn an_amount_is_shown_with_its_unit() {
+        let shown = |code: &str, minor| Currency::new(code).unwrap().shown(Amount::new(minor));
+        assert_eq!(shown("USD", 1), "0.01 USD");
+        assert_eq!(shown("JPY", 500), "500 JPY");
+        assert_eq!(shown("XXX", 1), "1 minor units of XXX", "its scale is nobody's guess");
+        assert_eq!(shown("USD", u128::MAX), format!("{} minor units of USD", u128::MAX));
     }
 }

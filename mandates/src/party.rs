@@ -32,7 +32,7 @@ impl Money {
 
 impl std::fmt::Display for Money {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} (minor units)", self.amount, self.currency)
+        f.write_str(&self.currency.shown(self.amount))
     }
 }
 

@@ -3,6 +3,7 @@
 use engine::Identity;
 use engine::approver::Made;
 use engine::error::EngineError;
+use engine::ruling::standing::propose::StandingWish;
 use ledger::id::{AuthMethod, Caller, CallerKind};
 use mandates::base64url;
 use mandates::keys::LocalKey;
@@ -61,6 +62,19 @@ impl SoftPasskey {
         let given = self.assertion(&signed.0);
         let subject = text(approval, "digest").parse().unwrap();
         shop.service.engine().approve_signed(&self.identity, id, subject, &given).await.map(|_| ())
+    }
+
+    /// Asks, beside the question about one payment, for payments like it.
+    pub async fn ask_beside(
+        &self,
+        shop: &Shop,
+        approval: &Value,
+        (per_payment, total, days): (&str, &str, u16),
+    ) -> Result<String, EngineError> {
+        let (id, subject) = (text(approval, "id").parse().unwrap(), text(approval, "digest").parse().unwrap());
+        let wish = StandingWish { per_payment: per_payment.into(), total: total.into(), days };
+        let asked = shop.service.engine().propose_standing(&self.identity, id, subject, &wish).await?;
+        Ok(asked.decision.id.to_string())
     }
 
     fn assertion(&mut self, challenge: &[u8; 32]) -> Assertion {

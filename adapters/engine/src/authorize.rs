@@ -13,7 +13,6 @@ mod terms;
 use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
-use ledger::budget::Budget;
 use ledger::command::{Command, Hold};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
@@ -93,9 +92,16 @@ impl Engine {
             return self.resume(identity, &tenant, (&offer, declared), known, digest).await;
         }
         self.check_quota(identity, &tenant.limits).await?;
-        let draft = self.draft(identity, &tenant, &request, &offer, spend, digest).await?;
+        let draft = self.draft(identity, &tenant, &request, &offer, (spend, digest), request.mandate).await?;
         self.screen_offer(&tenant, &offer).await?;
-        let held = self.hold(identity, &draft).await;
+        let held = match self.hold(identity, &draft).await {
+            // A payment like it was allowed beforehand, under a mandate that hangs under the one that is named.
+            Err(EngineError::StandingMandate { mandate, .. }) => {
+                let draft = self.draft(identity, &tenant, &request, &offer, (spend, digest), mandate).await?;
+                self.hold(identity, &draft).await
+            }
+            other => other,
+        };
         let held = held.inspect_err(|error| self.count_refusal(identity, &tenant.limits, error))?;
         let committed = self.commit(identity, held).await?;
         self.sign(&tenant, &offer, committed, request.required.extensions.as_ref()).await
@@ -121,10 +127,10 @@ impl Engine {
         tenant: &'a Tenant,
         request: &'a PaymentRequest,
         offer: &'a Offer,
-        spend: SpendId,
-        digest: Digest,
+        (spend, digest): (SpendId, Digest),
+        mandate: BudgetId,
     ) -> Result<Draft<'a>, EngineError> {
-        let view = self.mandate(identity, request.mandate).await?;
+        let view = self.mandate(identity, mandate).await?;
         if view.record.agent != identity.caller.principal {
             return Err(forbidden(view.record.agent.as_str(), identity));
         }
@@ -144,7 +150,7 @@ impl Engine {
             Transfer::Permit2 | Transfer::Upto { .. } => permit2::nonce(view.budget.id.0, spend.0),
         };
         self.check_allowance(offer, payer).await?;
-        let above = self.mandates_above(&tenant.id, &view.budget).await?;
+        let links = self.links(&tenant.id, &view).await?;
         Ok(Draft {
             tenant,
             request,
@@ -152,7 +158,7 @@ impl Engine {
             spend,
             offer,
             view,
-            above,
+            links,
             recipient,
             vouched,
             authority,
@@ -197,8 +203,7 @@ impl Engine {
 
     async fn hold(&self, identity: &Identity, draft: &Draft<'_>) -> Result<Spend, EngineError> {
         let (chain, facts, checks) = self.close_over(draft).await?;
-        let nodes: Vec<&Budget> = draft.above.iter().rev().chain([&draft.view.budget]).collect();
-        check_obligations(&facts, &nodes, draft.spend)?;
+        check_obligations(&facts, &draft.links, draft.spend)?;
         let bundle = draft.bundle(chain, checks);
         let offer = draft.offer;
         let claim_key = offer.authorize(draft.payer, draft.nonce, 0, draft.valid_before)?.claim_key();

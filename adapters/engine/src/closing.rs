@@ -15,7 +15,6 @@ mod answer;
 mod given;
 mod terms;
 
-use ledger::budget::Budget;
 use ledger::command::{Command, Hold};
 use ledger::effects::{Fact, Operation};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
@@ -133,9 +132,8 @@ impl Engine {
         let verdict = self.judge(tenant, &chain, Family::Payment, &own, purchase);
         let checks = verdict.checks.iter().map(|check| check.to_json().to_string()).collect();
         let facts: Facts = verdict.outcome?;
-        let above = self.mandates_above(&tenant.id, &view.budget).await?;
-        let nodes: Vec<&Budget> = above.iter().rev().chain([&view.budget]).collect();
-        check_obligations(&facts, &nodes, spend)?;
+        let links = self.links(&tenant.id, &view).await?;
+        check_obligations(&facts, &links, spend)?;
         if request.checkout.is_some() {
             let checkout = self.close_checkout(tenant, &view, &own, terms.checkout.clone()).await?;
             self.judge(tenant, &checkout, Family::Checkout, &own, purchase).outcome?;

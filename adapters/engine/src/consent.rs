@@ -23,11 +23,13 @@ use mandates::party::Merchant;
 use serde::{Deserialize, Serialize};
 
 pub use self::question::Question;
+pub(crate) use self::record::{check_unchanged as check_intent, on_record};
 use crate::consent::record::PayeeOnRecord;
 use crate::error::EngineError;
 use crate::limits::{self, HoursText, LimitState, LimitText, RefundsText};
 use crate::rate::{authority_from_major, authority_to_major};
 use crate::recurrence::{self, FrequencyText};
+use crate::ruling::standing::StandingTerms;
 use crate::tenant::{Duty, Tenant, check_cost_centre};
 use crate::token::{Delegator, Token, Tokens};
 use crate::{Engine, Identity};
@@ -132,9 +134,12 @@ pub struct IntentDocument {
     /// Until when it can be answered; not there in documents of before passkeys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_by: Option<i64>,
+    /// Where what the policy would ask for passes under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<StandingTerms>,
 }
 
-pub(super) const INTENT_TYPE: &str = "purser.intent/1";
+pub(crate) const INTENT_TYPE: &str = "purser.intent/1";
 
 /// What an open mandate is kept as, beside its budget node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -232,6 +237,7 @@ impl Engine {
             issued_at: now.seconds(),
             expires_at: now.seconds().saturating_add(lives),
             answer_by: Some(answer_by),
+            standing: None,
         };
         if let Some(approval) = self.asked_already(identity, &document).await? {
             return Ok(approval);

@@ -210,6 +210,7 @@ impl Engine {
             issued_at: now,
             expires_at: now.saturating_add(lives),
             answer_by: None,
+            standing: None,
         })
     }
 
@@ -265,7 +266,7 @@ fn check_names(parent: &MandateView, to: &PrincipalId) -> Result<(), EngineError
 }
 
 /// What was asked for, and beside it whatever the parent says that the request says nothing of.
-fn restated(asked: Vec<Constraint>, parent: &[Written]) -> Vec<Written> {
+pub(crate) fn restated(asked: Vec<Constraint>, parent: &[Written]) -> Vec<Written> {
     let mut constraints = asked;
     for above in parent.iter().filter_map(Written::known) {
         match (constraints.iter_mut().find(|ours| ours.kind() == above.kind()), above) {

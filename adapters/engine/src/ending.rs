@@ -186,6 +186,10 @@ impl Engine {
                 let promotion = document.promotion;
                 (promotion.mandate, Some(promotion.payee_id), Some(Scope::Agent(promotion.agent)))
             }
+            Ok(Question::Intent(document)) if document.standing.is_some() => {
+                let Some(standing) = document.standing else { return Ok(false) };
+                (standing.under, standing.payee_id.parse().ok(), Some(Scope::Agent(document.agent)))
+            }
             // What was erased nobody can be shown any more.
             Ok(Question::Intent(_)) | Err(EngineError::Erased { .. }) => return Ok(false),
             Err(error) => return Err(error),

@@ -18,6 +18,8 @@ pub enum Kind {
     Invalid,
     /// Well formed, understood, and not allowed by a rule.
     Refused,
+    /// Nobody known calls.
+    Unauthenticated,
     /// Somebody else may.
     Forbidden,
     NotFound,
@@ -107,6 +109,14 @@ pub enum EngineError {
     InvitationUnknown,
     #[error("an answer to a challenge that stands was expected; this one was answered, or is over")]
     SignInExpired,
+    #[error(
+        "a token issued after {lifted_at} was expected, when the stop of {scope} was lifted; this one is of {issued_at}"
+    )]
+    TokenEnded { scope: String, lifted_at: i64, issued_at: i64 },
+    #[error(
+        "a payment like this was allowed beforehand: it was expected under mandate {mandate}, it came under {found}"
+    )]
+    StandingMandate { mandate: ledger::id::BudgetId, found: ledger::id::BudgetId },
     #[error("{what} was {expected} when the question was put, it is {found} now; it is to be asked again")]
     QuestionChanged { what: &'static str, expected: String, found: String },
     #[error(
@@ -167,6 +177,8 @@ impl EngineError {
             Self::PasskeyUnknown { .. } => "passkey_unknown",
             Self::InvitationUnknown => "invitation_unknown",
             Self::SignInExpired => "sign_in_expired",
+            Self::TokenEnded { .. } => "token_ended",
+            Self::StandingMandate { .. } => "standing_mandate",
             Self::QuestionChanged { .. } => "question_changed",
             Self::PolicyDenied { .. } => "policy_denied",
             Self::PendingApproval(_) => "pending_approval",
@@ -192,7 +204,9 @@ impl EngineError {
             | Self::PolicyDenied { .. }
             | Self::ApprovalDenied { .. }
             | Self::ApprovalExpired { .. }
+            | Self::StandingMandate { .. }
             | Self::CartRequired => Kind::Refused,
+            Self::TokenEnded { .. } => Kind::Unauthenticated,
             Self::Forbidden { .. }
             | Self::PendingApproval(_)
             | Self::Passkey(_)

@@ -10,6 +10,7 @@ use mandates::constraint::{
 use mandates::currency::Currency;
 use mandates::issue::{self, Addressed, HopTerms, RootTerms, Salt};
 use mandates::mandate::{Family, Mandate, Open, Vct};
+use mandates::narrowing;
 use mandates::party::Merchant;
 use mandates::verify::{
     Context, Expected, ExpectedFamily, Facts, Nonces, Purchase, Revoked, Usage, Verdict, verify_remembering,
@@ -18,7 +19,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Engine;
 use crate::closing::Addressee;
-use crate::consent::{IntentDocument, agent_of};
+use crate::consent::{IntentDocument, MandateView, agent_of};
+use crate::delegate::restated;
 use crate::error::EngineError;
 use crate::ports::MandateSigner;
 use crate::rate::{authority_from_major, authority_to_minor_up};
@@ -37,29 +39,47 @@ pub struct Minted {
 
 impl Engine {
     /// One root over both open mandates, as a wallet hands them to an agent; each verifier gets its own part.
-    /// `asked` is the record that put the question.
+    /// `asked` is the record that put the question. What hangs under a mandate is narrower than that one (`mandates::narrowing`).
     pub(crate) async fn mint(
         &self,
         tenant: &Tenant,
         document: &IntentDocument,
         asked: u64,
+        above: Option<&MandateView>,
     ) -> Result<Minted, EngineError> {
         let holder = agent_of(tenant, &document.agent)?.holding(&document.agent_key)?.public().clone();
-        let open = |vct, constraints: Vec<Constraint>| {
-            Mandate::Open(Open {
-                vct,
-                constraints: constraints.into_iter().map(Written::Known).collect(),
-                holder: holder.clone(),
-                presets: mandates::json::Object::new(),
-                issued_at_seconds: Some(document.issued_at),
-                not_before_seconds: None,
-                expires_at_seconds: Some(document.expires_at),
-            })
+        let written = |constraints: Vec<Constraint>| constraints.into_iter().map(Written::Known).collect();
+        let open = |vct, constraints: Vec<Written>| Open {
+            vct,
+            constraints,
+            holder: holder.clone(),
+            presets: mandates::json::Object::new(),
+            issued_at_seconds: Some(document.issued_at),
+            not_before_seconds: None,
+            expires_at_seconds: Some(document.expires_at),
         };
-        let mandates = [
-            open(Vct::OpenCheckout, checkout_constraints(document)),
-            open(Vct::OpenPayment, payment_constraints(document)?),
-        ];
+        let (checkout, payment) = (checkout_constraints(document), payment_constraints(document)?);
+        let mandates = match above {
+            None => [open(Vct::OpenCheckout, written(checkout)), open(Vct::OpenPayment, written(payment))],
+            Some(above) => {
+                let tokens = self.tokens(tenant, &above.record).await?;
+                let narrowed = |vct, token: &str, constraints: Vec<Constraint>| {
+                    let facts = self.look_at(tenant, token)?;
+                    let parent = facts.open.last().map(|open| &open.mandate);
+                    let parent = parent.ok_or_else(|| EngineError::Broken("a mandate without a mandate".into()))?;
+                    let mut child = open(vct, restated(constraints, &parent.constraints));
+                    child.presets = parent.presets.clone();
+                    child.not_before_seconds = parent.not_before_seconds;
+                    narrowing::check(&child, parent)?;
+                    Ok::<_, EngineError>(child)
+                };
+                [
+                    narrowed(Vct::OpenCheckout, &tokens.checkout, checkout)?,
+                    narrowed(Vct::OpenPayment, &tokens.payment, payment)?,
+                ]
+            }
+        };
+        let mandates = mandates.map(Mandate::Open);
         let key_id = tenant.provider.public().key_id();
         let terms = RootTerms {
             key_id: &key_id,

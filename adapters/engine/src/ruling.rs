@@ -12,6 +12,7 @@
 pub mod asked;
 pub mod question;
 pub mod simulate;
+pub mod standing;
 
 use ledger::account::Account;
 use ledger::command::{Command, Hold};
@@ -22,12 +23,14 @@ use policy::{Facts, Judgement, Look, Overdue, Policy, Verdict};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::autonomy::Stood;
+use self::standing::Stood;
+use crate::autonomy::Stood as StoodOnLadder;
 use crate::consent::{MandateView, to_document};
 use crate::error::EngineError;
 use crate::evidence::{Bundle, Rail};
 use crate::rate::authority_to_major;
 use crate::review;
+use crate::ruling::question::PaymentTerms;
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
 
@@ -63,7 +66,10 @@ pub struct Ruled {
     pub overdue: Overdue,
     /// Where its agent stood on the ladder, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stood: Option<Stood>,
+    pub stood: Option<StoodOnLadder>,
+    /// By which approval beforehand it passed, where the policy had asked otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<standing::Stood>,
     /// Who allowed this very payment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approved>,
@@ -102,6 +108,7 @@ impl Ruled {
             review_until: None,
             overdue: Overdue::Notify,
             stood: None,
+            standing: None,
             approvals: Vec::new(),
         }
     }
@@ -178,7 +185,16 @@ impl Engine {
                 }
             }
             Verdict::Review(look) => ruled.put(look, now),
-            Verdict::Ask(asking) => ruled.approvals = self.allowed_by(identity, it, &ruled, &asking).await?,
+            Verdict::Ask(asking) => {
+                let terms = PaymentTerms::new(it, &ruled, &asking, identity.caller.build)?;
+                match self.standing_for(tenant, &terms).await? {
+                    Some(stood) if stood.mandate == terms.mandate => ruled.standing = Some(stood),
+                    Some(Stood { mandate, .. }) => {
+                        return Err(EngineError::StandingMandate { mandate, found: terms.mandate });
+                    }
+                    None => ruled.approvals = self.allowed_by(identity, tenant, &terms, &asking).await?,
+                }
+            }
             Verdict::Deny => {
                 let rule = ruled.rule.unwrap_or_default();
                 tracing::info!(spend = %hold.spend, %rule, policy = %ruled.digest, "the policy denies a payment");

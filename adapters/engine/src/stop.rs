@@ -11,6 +11,12 @@ use crate::consent::forbidden;
 use crate::error::EngineError;
 use crate::{Engine, Identity};
 
+/// Whether this gate was opened again since something was given, in Unix seconds: a token, an approval beforehand. What was
+/// given in the second of the lift counts as given before it. A row knows the last lift alone, so it counts whoever closed it.
+pub(crate) fn ends_what_was(gate: &Gate, given_at: i64) -> bool {
+    gate.state == GateState::Open && given_at <= gate.since.seconds()
+}
+
 impl Engine {
     pub async fn stop(&self, identity: &Identity, scope: Scope) -> Result<(), EngineError> {
         self.turn(identity, scope, GateState::Closed).await
@@ -67,9 +73,9 @@ impl Engine {
         })
     }
 
-    /// Whether whoever calls is let in: no agent is that is stopped, whose sponsor is, or that runs or comes by what is. Its
-    /// tokens are good again when the stop is lifted, as long as they live.
-    pub async fn check_stands(&self, identity: &Identity) -> Result<(), EngineError> {
+    /// Whether whoever calls is let in: no agent is that is stopped, whose sponsor is, or that runs or comes by what is. A stop
+    /// ends its tokens: one that was issued (Unix seconds) before the lift lets nobody in any more.
+    pub async fn check_stands(&self, identity: &Identity, issued_at: Option<i64>) -> Result<(), EngineError> {
         let caller = &identity.caller;
         if caller.kind != CallerKind::Agent {
             return Ok(());
@@ -79,11 +85,16 @@ impl Engine {
         let mut scopes = vec![Scope::Everything, Scope::Agent(caller.principal.clone())];
         scopes.extend(sponsor);
         scopes.extend(scopes_of_origin(caller.build, caller.issuer.as_ref()));
-        let closed = self.store.closed_gates(&identity.tenant).await?;
-        match closed.into_iter().find(|gate| scopes.contains(&gate.scope)) {
-            Some(gate) => {
-                let (scope, by) = (gate.scope.to_string(), gate.closed_by.principal.to_string());
-                Err(EngineError::Book(Rejection::Stopped { scope, by, since: gate.since.seconds() }))
+        let gates = self.store.gates(&identity.tenant, &scopes).await?;
+        if let Some(gate) = gates.iter().find(|gate| gate.state == GateState::Closed) {
+            let (scope, by) = (gate.scope.to_string(), gate.closed_by.principal.to_string());
+            return Err(EngineError::Book(Rejection::Stopped { scope, by, since: gate.since.seconds() }));
+        }
+        let ended = |issued_at: i64| gates.iter().find(|gate| ends_what_was(gate, issued_at));
+        match issued_at.and_then(|issued_at| Some((issued_at, ended(issued_at)?))) {
+            Some((issued_at, gate)) => {
+                let (scope, lifted_at) = (gate.scope.to_string(), gate.since.seconds());
+                Err(EngineError::TokenEnded { scope, lifted_at, issued_at })
             }
             None => Ok(()),
         }

@@ -99,7 +99,7 @@ impl Engine {
         Ok(closed.iter().any(|gate| scopes.contains(&gate.scope)))
     }
 
-    /// The mandates that this one was handed on from, from the nearest up.
+    /// The mandates that this one hangs under, from the nearest up.
     pub(crate) async fn mandates_above(&self, tenant: &TenantId, node: &Budget) -> Result<Vec<Budget>, EngineError> {
         let mut above = Vec::new();
         for id in node.path.iter().skip(1) {
@@ -111,5 +111,15 @@ impl Engine {
             above.push(found);
         }
         Ok(above)
+    }
+
+    /// The mandates whose tokens are one chain with this one's, from the root: those that it was handed on from, and itself. A
+    /// standing approval hangs under a mandate and is a root of its own.
+    pub(crate) async fn links(&self, tenant: &TenantId, view: &MandateView) -> Result<Vec<Budget>, EngineError> {
+        let mut links = self.mandates_above(tenant, &view.budget).await?;
+        links.truncate(view.record.line.len());
+        links.reverse();
+        links.push(view.budget.clone());
+        Ok(links)
     }
 }

@@ -37,6 +37,14 @@ pub enum Call {
     Acts,
 }
 
+/// Whoever calls, and since when they have what they showed.
+#[derive(Clone, Debug)]
+pub struct Identified {
+    pub identity: Identity,
+    /// Unix seconds of the token's issue; none where no stop outlives its lift ([`BearerPolicy::Everything`]).
+    pub issued_at: Option<i64>,
+}
+
 /// Somebody who may get tokens: registered with a public key.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -160,7 +168,7 @@ impl Callers {
         call: Call,
         presented: Presented<'_>,
         request: Request<'_>,
-    ) -> Result<Identity, CallerError> {
+    ) -> Result<Identified, CallerError> {
         let header = presented.authorization.ok_or(TokenError::Missing)?;
         let text = std::str::from_utf8(header).map_err(|_| TokenError::Invalid)?;
         let (scheme, token) = text.split_once(' ').ok_or(TokenError::Invalid)?;
@@ -172,21 +180,28 @@ impl Callers {
             return Err(TokenError::Missing.into());
         }
         let register = self.register();
-        let Token { identity, bound_to } = self.verify(&register, token, request.now)?;
+        let Token { identity, bound_to, issued_at } = self.verify(&register, token, request.now)?;
         match (bound_to, call, register.policy) {
             // RFC 9449 section 7.2: a bound token is no bearer token.
             (Some(_), ..) => Err(TokenError::Scheme.into()),
             (None, Call::Acts, BearerPolicy::Reading) => Err(TokenError::Unbound.into()),
-            (None, ..) => Ok(identity),
+            // The printed tokens of `dev` are all that its callers have: they live as long as it does.
+            (None, _, BearerPolicy::Everything) => Ok(Identified { identity, issued_at: None }),
+            (None, Call::Reads, BearerPolicy::Reading) => Ok(Identified { identity, issued_at: Some(issued_at) }),
         }
     }
 
-    fn with_proof(&self, token: &str, presented: Presented<'_>, request: Request<'_>) -> Result<Identity, CallerError> {
+    fn with_proof(
+        &self,
+        token: &str,
+        presented: Presented<'_>,
+        request: Request<'_>,
+    ) -> Result<Identified, CallerError> {
         let proof = presented.proof.map_err(|Repeated| ProofError::Malformed)?.ok_or(ProofError::Missing)?;
         let proof = std::str::from_utf8(proof).map_err(|_| ProofError::Malformed)?;
         // The token first: nobody fills the memory of proofs without one of ours.
         let register = self.register();
-        let Token { mut identity, bound_to } = self.verify(&register, token, request.now)?;
+        let Token { mut identity, bound_to, issued_at } = self.verify(&register, token, request.now)?;
         let bound_to = bound_to.or_else(|| register.key_of(&identity)).ok_or(ProofError::Key)?;
         let proof = dpop::check(proof, request, With::Token(token))?;
         if !same(&proof.thumbprint, &bound_to) {
@@ -194,7 +209,7 @@ impl Callers {
         }
         proof.use_up(&self.proofs, request.now)?;
         identity.caller.method = AuthMethod::Dpop;
-        Ok(identity)
+        Ok(Identified { identity, issued_at: Some(issued_at) })
     }
 
     /// One of ours, or of an issuer that somebody here is registered with.
@@ -206,10 +221,7 @@ impl Callers {
         let workload = if outside.is_none() { register.workload(token) } else { None };
         let mut token = match (outside, workload) {
             (Some((issuer, subjects)), _) => issuer::verify(token, (issuer, ours), subjects, &self.issuer_keys, now)?,
-            (None, Some(id)) => {
-                let identity = svid::verify(token, &id, &[ours], &register.subjects, &self.issuer_keys, now)?;
-                Token { identity, bound_to: None }
-            }
+            (None, Some(id)) => svid::verify(token, &id, &[ours], &register.subjects, &self.issuer_keys, now)?,
             (None, None) => register.minter.verifier().verify(token, now)?,
         };
         let caller = &token.identity.caller;
@@ -233,13 +245,13 @@ impl Callers {
             // An SVID is shown again while it lives; the proof is what is used once.
             Some(id) => {
                 let (subjects, now) = (&register.subjects, request.now);
-                let identity = svid::verify(assertion, &id, &audiences, subjects, &self.issuer_keys, now);
-                let identity = identity.map_err(|error| match error {
+                let shown = svid::verify(assertion, &id, &audiences, subjects, &self.issuer_keys, now);
+                let shown = shown.map_err(|error| match error {
                     TokenError::IssuerUnavailable => GrantError::IssuerUnavailable,
                     TokenError::Expired => AssertionError::Time.into(),
                     _ => AssertionError::Invalid.into(),
                 })?;
-                (identity, None)
+                (shown.identity, None)
             }
             None => {
                 let name = assertion::claimed_client(assertion).ok_or(AssertionError::Invalid)?;

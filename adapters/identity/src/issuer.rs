@@ -131,11 +131,11 @@ pub fn verify(
     if claims.get("iss").and_then(Value::as_str) != Some(issuer) || !is_for_us {
         return Err(TokenError::Invalid);
     }
-    in_time(&claims, now)?;
+    let issued_at = in_time(&claims, now)?;
     let mut identity = caller(&claims, issuer, subjects)?.clone();
     let bound_to = confirmation(&claims)?;
     identity.caller.method = if bound_to.is_some() { AuthMethod::Dpop } else { AuthMethod::Bearer };
-    Ok(Token { identity, bound_to })
+    Ok(Token { identity, bound_to, issued_at })
 }
 
 /// Who calls: the subject, or whoever acts for it (RFC 8693 section 4.1).

@@ -70,7 +70,7 @@ pub fn verify(
     subjects: &Subjects,
     bundles: &IssuerKeys,
     now: i64,
-) -> Result<Identity, TokenError> {
+) -> Result<Token, TokenError> {
     let invalid = |_| TokenError::Invalid;
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::Invalid);
@@ -98,11 +98,11 @@ pub fn verify(
     if claims.get("sub").and_then(Value::as_str) != Some(id) || !is_for_us {
         return Err(TokenError::Invalid);
     }
-    in_time(&claims, now)?;
+    let issued_at = in_time(&claims, now)?;
     let subject = subjects.get(domain).and_then(|known| known.get(id)).ok_or(TokenError::Unregistered)?;
     let mut identity = subject.identity.clone();
     identity.caller.method = AuthMethod::Bearer;
-    Ok(identity)
+    Ok(Token { identity, bound_to: None, issued_at })
 }
 
 /// JWT-SVID section 2: `alg`, `kid` and `typ` (`JWT` or `JOSE`), and nothing else.
@@ -114,8 +114,8 @@ fn check_header(token: &str) -> Result<(), TokenError> {
     if typ && is_bare { Ok(()) } else { Err(TokenError::Invalid) }
 }
 
-/// Not over, begun, and soon over. `iat` and `nbf` may be left out.
-fn in_time(claims: &Object, now: i64) -> Result<(), TokenError> {
+/// Not over, begun, and soon over. `iat` and `nbf` may be left out: then it was issued as early as its end allows.
+fn in_time(claims: &Object, now: i64) -> Result<i64, TokenError> {
     let seconds = |name: &str| match claims.get(name) {
         None => Ok(None),
         Some(value) => value.as_i64().map(Some).ok_or(TokenError::Invalid),
@@ -125,9 +125,13 @@ fn in_time(claims: &Object, now: i64) -> Result<(), TokenError> {
         return Err(TokenError::Expired);
     }
     let latest = now.saturating_add(LEEWAY_SECONDS);
-    let begun = [seconds("iat")?, seconds("nbf")?].into_iter().flatten().all(|at| at <= latest);
+    let (issued_at, not_before) = (seconds("iat")?, seconds("nbf")?);
+    let begun = [issued_at, not_before].into_iter().flatten().all(|at| at <= latest);
     let is_short = expires_at <= now.saturating_add(LIFE_SECONDS_MAX);
-    if begun && is_short { Ok(()) } else { Err(TokenError::Invalid) }
+    match begun && is_short {
+        true => Ok(issued_at.unwrap_or_else(|| expires_at.saturating_sub(LIFE_SECONDS_MAX))),
+        false => Err(TokenError::Invalid),
+    }
 }
 
 #[cfg(test)]

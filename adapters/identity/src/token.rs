@@ -70,6 +70,8 @@ pub struct Token {
     pub identity: Identity,
     /// The thumbprint that it is bound to.
     pub bound_to: Option<String>,
+    /// Unix seconds; the earliest that it can have been where it does not say.
+    pub issued_at: i64,
 }
 
 /// Signs tokens.
@@ -166,7 +168,7 @@ impl Verifier {
         if text("iss")? != self.issuer || text("aud")? != self.issuer {
             return Err(TokenError::Invalid);
         }
-        in_time(claims, now)?;
+        let issued_at = in_time(claims, now)?;
         let kind: CallerKind = text("kind")?.parse().map_err(|_| TokenError::Invalid)?;
         if kind == CallerKind::Service {
             return Err(TokenError::Invalid); // a part of the service calls itself in process, never over HTTP
@@ -180,12 +182,12 @@ impl Verifier {
             None => None,
             Some(issuer) => Some(issuer.as_str().and_then(|text| text.parse().ok()).ok_or(TokenError::Invalid)?),
         };
-        Ok(Token { identity: Identity { tenant, caller }, bound_to })
+        Ok(Token { identity: Identity { tenant, caller }, bound_to, issued_at })
     }
 }
 
-/// Issued, not over, and never for long.
-pub(crate) fn in_time(claims: &Object, now: i64) -> Result<(), TokenError> {
+/// Issued, not over, and never for long. When it was issued.
+pub(crate) fn in_time(claims: &Object, now: i64) -> Result<i64, TokenError> {
     let seconds = |name: &str| claims.get(name).and_then(Value::as_i64).ok_or(TokenError::Invalid);
     let (issued_at, expires_at) = (seconds("iat")?, seconds("exp")?);
     if now >= expires_at.saturating_add(LEEWAY_SECONDS) {
@@ -195,7 +197,7 @@ pub(crate) fn in_time(claims: &Object, now: i64) -> Result<(), TokenError> {
     if issued_at > now.saturating_add(LEEWAY_SECONDS) || !(0..=LIFE_SECONDS_MAX).contains(&lives) {
         return Err(TokenError::Invalid);
     }
-    Ok(())
+    Ok(issued_at)
 }
 
 /// The thumbprint that a token is bound to (RFC 9449 section 6.1). Bound in another way is bound, and not for us to read.

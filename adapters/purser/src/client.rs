@@ -127,6 +127,9 @@ impl Client {
         // ACP's flat errors have the nearest code of a closed set; ours is beside it.
         let honest = fetched.header("purser-code").map(str::to_owned);
         let (code, detail) = (honest.or(text("code")), text("detail").or(text("message")).unwrap_or_default());
+        if code.as_deref() == Some("token_ended") {
+            credential.forget();
+        }
         Err(ClientError::Refused { url, status: fetched.status.as_u16(), code, detail })
     }
 

@@ -60,6 +60,15 @@ impl Credential {
         Self::Key(Box::new(KeyCredential { client_id: String::new(), key, token }))
     }
 
+    /// The service ended the token that is held: the next call gets another, where one can be got.
+    pub fn forget(&self) {
+        if let Self::Key(key) = self
+            && !key.client_id.is_empty()
+        {
+            *key.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        }
+    }
+
     /// The headers that say who calls `address`.
     pub async fn headers(
         &self,

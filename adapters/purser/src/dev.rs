@@ -355,15 +355,30 @@ pub async fn run(args: &DevArgs, stop: impl Future<Output = ()>) -> Result<(), S
         print!("{}", exports::of(&line)?);
     } else {
         if !args.json {
-            eprintln!("Purser is running at {} until you stop it; the line below is for machines.", service.url());
-            eprintln!("Answer its agents in a browser: {}", line["approvals"]["register_url"].as_str().unwrap_or("-"));
-            eprintln!("Then look at what they spend, and stop them: {}", service.console_url());
+            eprint!("{}", greeting(&line));
         }
         println!("{line}");
     }
     stop.await;
     service.stop().await;
     Ok(())
+}
+
+/// For whoever reads it: where to answer, and how to have an agent ask and pay in another shell.
+fn greeting(line: &Value) -> String {
+    let text = |path: &str| line.pointer(path).and_then(Value::as_str).unwrap_or("-");
+    let service = text("/service_file");
+    format!(
+        "Purser is running at {} until you stop it; the line below is for machines.\n\
+         Answer its agents in a browser: {}\n\
+         Have an agent ask you for something: purser ask --description coffee --total 1.00 --payments 10 --service {service}\n\
+         Have it pay under what you allowed: purser pay {} --mandate MANDATE --idempotency-key first --service {service}\n\
+         Then look at what they spend, and stop them: {}\n",
+        text("/url"),
+        text("/approvals/register_url"),
+        text("/paid/url"),
+        text("/console/url"),
+    )
 }
 
 /// The service that holds the folder writes its line when it is ready.

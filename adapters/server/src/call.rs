@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts};
 use engine::Identity;
 use http::request::Parts;
 use http::{StatusCode, header};
-use identity::callers::{Call, CallerError, Presented, Repeated};
+use identity::callers::{Call, CallerError, Identified, Presented, Repeated};
 use identity::dpop::Request;
 use identity::token::TokenError;
 use serde::de::DeserializeOwned;
@@ -93,19 +93,19 @@ pub(crate) async fn identify(parts: &Parts, app: &App, call: Call) -> Result<Ide
     if let Some(admitted) = parts.extensions.get::<Admitted>() {
         return admitted.of(call);
     }
-    let identity = shown(parts, app, call)?;
-    app.engine.check_stands(&identity).await?;
+    let Identified { identity, issued_at } = shown(parts, app, call)?;
+    app.engine.check_stands(&identity, issued_at).await?;
     Ok(identity)
 }
 
-fn shown(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
+fn shown(parts: &Parts, app: &App, call: Call) -> Result<Identified, Problem> {
     let authorization = only(parts, header::AUTHORIZATION.as_str())
         .map_err(|Repeated| Problem::invalid("authorization", "one Authorization header was expected, several came"))?;
     let address = format!("{}{}", app.settings.public_url, parts.uri.path());
     let request = Request { method: parts.method.as_str(), address: &address, now: app.engine.clock.now().seconds() };
     let presented = Presented { authorization, proof: only(parts, DPOP) };
-    let identity = match app.callers.identify(call, presented, request) {
-        Ok(identity) => identity,
+    let identified = match app.callers.identify(call, presented, request) {
+        Ok(identified) => identified,
         Err(error) => {
             // A guess at a token is a call without one.
             if let Some(peer) = parts.extensions.get::<Peer>()
@@ -116,10 +116,11 @@ fn shown(parts: &Parts, app: &App, call: Call) -> Result<Identity, Problem> {
             return Err(error.into());
         }
     };
-    app.limiter.admit(&identity)?;
+    let identity = &identified.identity;
+    app.limiter.admit(identity)?;
     tracing::Span::current().record("tenant", identity.tenant.as_str());
     tracing::Span::current().record("principal", identity.caller.principal.as_str());
-    Ok(identity)
+    Ok(identified)
 }
 
 /// The header's value.

@@ -64,6 +64,7 @@ const fn status_of(kind: Kind) -> StatusCode {
     match kind {
         Kind::Invalid => StatusCode::BAD_REQUEST,
         Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Gone => StatusCode::GONE,
@@ -92,6 +93,10 @@ impl From<EngineError> for Problem {
                 ("retry_after".to_owned(), (*retry_after).into()),
             ]),
             EngineError::PendingApproval(pending) => pending_values(pending),
+            EngineError::StandingMandate { mandate, found } => Map::from_iter([
+                ("mandate".to_owned(), mandate.to_string().into()),
+                ("found".to_owned(), found.to_string().into()),
+            ]),
             _ => Map::new(),
         };
         let detail = match kind {

@@ -13,7 +13,7 @@ use ledger::codec::Canon;
 use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
 use ledger::event::{self, Event};
-use ledger::gate::Gate;
+use ledger::gate::{Gate, Scope};
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use ledger::settlement::{PayerKey, Settlement, SettlementKey};
 use ledger::spend::{Spend, SpendState};
@@ -202,6 +202,17 @@ impl Store for SqlStore {
              ORDER BY due_at LIMIT $3"
         );
         self.bodies(text, vec![Cell::text(tenant), Cell::Integer(at.0), limited(limit)]).await
+    }
+
+    async fn gates(&self, tenant: &TenantId, scopes: &[Scope]) -> Result<Vec<Gate>, StoreError> {
+        let mut connection = self.shared.readers.acquire().await?;
+        let keys = scopes.iter().map(|scope| vec![Cell::text(scope)]).collect();
+        let found = rows::find::GATES.find(&mut connection, tenant, keys).await?;
+        let gates = found.iter().map(|row| row.decoded(0)).collect::<Result<Vec<Gate>, Failure>>()?;
+        if let Some(other) = gates.iter().find(|gate| !scopes.contains(&gate.scope)) {
+            return Err(Failure::Broken(format!("a row holds the gate of another scope, {}", other.scope)).into());
+        }
+        Ok(gates)
     }
 
     async fn closed_gates(&self, tenant: &TenantId) -> Result<Vec<Gate>, StoreError> {

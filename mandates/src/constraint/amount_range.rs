@@ -47,13 +47,18 @@ impl AmountRange {
         if let Some(min) = self.min
             && paid.amount < min
         {
-            let message = format!("the amount is at least {min} {}; {} came", self.currency, paid.amount);
+            let message = format!("the amount is at least {}; {} came", self.shown(min), self.shown(paid.amount));
             return Err(Rejection::new(Code::AmountBelowMin, message).at("payment_amount.amount"));
         }
         if paid.amount > self.max {
-            let message = format!("the amount is at most {} {}; {} came", self.max, self.currency, paid.amount);
+            let message = format!("the amount is at most {}; {} came", self.shown(self.max), self.shown(paid.amount));
             return Err(Rejection::new(Code::AmountAboveMax, message).at("payment_amount.amount"));
         }
-        Ok(Finding::Holds(format!("{} is within {} {}", paid.amount, self.max, self.currency)))
+        let least = self.min.map(|min| format!("{} to ", self.shown(min))).unwrap_or_default();
+        Ok(Finding::Holds(format!("{} is within {least}{}", self.shown(paid.amount), self.shown(self.max))))
+    }
+
+    fn shown(&self, minor: Amount) -> String {
+        self.currency.shown(minor)
     }
 }

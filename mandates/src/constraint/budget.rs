@@ -52,7 +52,8 @@ impl Budget {
         if self.currency.major(sum)? > self.max {
             return Err(self.exceeded(before, paid.amount));
         }
-        let holds = format!("{before} + {} {} (minor units) is within {}", paid.amount, self.currency, self.max);
+        let (spent, now) = (self.currency.shown(before), self.currency.shown(paid.amount));
+        let holds = format!("{spent} before and {now} now are within {} {}", self.max, self.currency);
         Ok(match used {
             Some(_) => Finding::Holds(holds),
             None => Finding::LeftToState(Duty::Budget(self.clone()), holds),
@@ -60,7 +61,8 @@ impl Budget {
     }
 
     fn exceeded(&self, before: ledger::money::Amount, amount: ledger::money::Amount) -> Rejection {
-        let message = format!("at most {} {} in all; {before} + {amount} minor units came", self.max, self.currency);
+        let (spent, now) = (self.currency.shown(before), self.currency.shown(amount));
+        let message = format!("at most {} {} in all; {now} came after {spent}", self.max, self.currency);
         Rejection::new(Code::BudgetExceeded, message).at("payment_amount.amount")
     }
 }

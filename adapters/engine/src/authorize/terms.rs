@@ -41,8 +41,8 @@ pub(super) struct Draft<'a> {
     pub spend: SpendId,
     pub offer: &'a Offer,
     pub view: MandateView,
-    /// The mandates that it was handed on from, from the nearest up.
-    pub above: Vec<Budget>,
+    /// The mandates of its chain, from the root.
+    pub links: Vec<Budget>,
     pub recipient: Recipient<'a>,
     /// What was found of the signature under the offer, where there is one.
     pub vouched: Option<String>,
@@ -186,7 +186,7 @@ pub(super) fn price(tenant: &Tenant, view: &MandateView, offer: &Offer) -> Resul
 /// What the credential left to state must be what the nodes, the outermost first, hold: each mandate of the chain is a node
 /// here, in this order and with none between. A node was opened from the same document as its credential; this looks again, because the next
 /// engineer may open nodes otherwise.
-pub(crate) fn check_obligations(facts: &Facts, nodes: &[&Budget], spend: SpendId) -> Result<(), EngineError> {
+pub(crate) fn check_obligations(facts: &Facts, nodes: &[Budget], spend: SpendId) -> Result<(), EngineError> {
     let is_chain = facts.open.iter().map(|open| *open.identity.as_bytes()).eq(nodes.iter().map(|node| node.id.0));
     if !is_chain {
         let leaf = nodes.last().map_or_else(String::new, |node| node.id.to_string());

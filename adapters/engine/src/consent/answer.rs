@@ -186,8 +186,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let tenant = self.tenant(&identity.tenant)?;
         let tenant = tenant.as_ref();
-        let parent = self.open_person(tenant, &document.user, &document.currency).await?;
-        let minted = self.mint(tenant, document, decision.asked).await?;
+        let (parent, above) = match &document.standing {
+            None => (self.open_person(tenant, &document.user, &document.currency).await?, None),
+            Some(standing) => (standing.under, Some(self.mandate(identity, standing.under).await?)),
+        };
+        let minted = self.mint(tenant, document, decision.asked, above.as_ref()).await?;
         let record = MandateRecord {
             r#type: MANDATE_TYPE.into(),
             decision: document.decision,
@@ -218,8 +221,12 @@ impl Engine {
         let documents = signed.map(|(signed, _)| signed).into_iter().chain([stored]).collect();
         match self.run(identity, Command::OpenBudget(open), documents).await {
             // Answered twice at once: the other one has opened it.
-            Err(EngineError::Book(Rejection::ApprovalRequired { .. })) | Ok(_) => Ok(()),
-            Err(error) => Err(error),
+            Err(EngineError::Book(Rejection::ApprovalRequired { .. })) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        match &document.standing {
+            Some(standing) => self.answer_beside(identity, standing).await,
+            None => Ok(()),
         }
     }
 }

@@ -41,7 +41,7 @@ impl Question {
     /// Whether a token is not enough, whatever the tenant takes otherwise.
     pub fn demands_passkey(&self) -> bool {
         match self {
-            Self::Intent(_) => false,
+            Self::Intent(document) => document.standing.is_some(),
             Self::Payment(question) => question.payment.passkey,
             Self::Promotion(_) => true,
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{IntentDocument, MerchantText, agent_of};
 use crate::error::EngineError;
+use crate::ruling::standing;
 use crate::tenant::Tenant;
 
 /// What the registry has of a payee that a question names.
@@ -19,7 +20,7 @@ pub struct PayeeOnRecord {
 }
 
 /// Of those named, the ones on record; in the order of the question.
-pub(super) fn on_record(tenant: &Tenant, named: Option<&[MerchantText]>) -> Vec<PayeeOnRecord> {
+pub(crate) fn on_record(tenant: &Tenant, named: Option<&[MerchantText]>) -> Vec<PayeeOnRecord> {
     let known = named.unwrap_or_default().iter().filter_map(|named| tenant.payees.merchant(&named.id));
     let record = known.map(|payee| {
         let mut keys: Vec<String> = payee.keys.iter().map(mandates::keys::PublicKey::thumbprint).collect();
@@ -60,5 +61,8 @@ pub fn check_unchanged(tenant: &Tenant, document: &IntentDocument) -> Result<(),
         let (expected, found) = (text(&document.on_record), text(&now));
         return Err(EngineError::QuestionChanged { what: "the record of a payee", expected, found });
     }
-    Ok(())
+    match &document.standing {
+        Some(standing) => standing::check_unchanged(tenant, document, standing),
+        None => Ok(()),
+    }
 }

@@ -7,8 +7,8 @@ use ledger::rejection::Rejection;
 use policy::Asking;
 use serde::Serialize;
 
+use super::Approved;
 use super::question::{PaymentQuestion, PaymentTerms, QUESTION_TYPE};
-use super::{Approved, Reservation, Ruled};
 use crate::consent::{Question, to_canonical_document};
 use crate::error::EngineError;
 use crate::tenant::Tenant;
@@ -54,17 +54,15 @@ impl Engine {
     pub(super) async fn allowed_by(
         &self,
         identity: &Identity,
-        it: &Reservation<'_>,
-        ruled: &Ruled,
+        tenant: &Tenant,
+        terms: &PaymentTerms,
         asking: &Asking,
     ) -> Result<Vec<Approved>, EngineError> {
-        let tenant = it.tenant;
-        let terms = PaymentTerms::new(it, ruled, asking, identity.caller.build)?;
         let stranger = terms.approvers.iter().find(|approver| !tenant.people.contains_key(*approver));
         if let Some(stranger) = stranger {
             return Err(EngineError::NotFound { what: "approver of the policy", id: stranger.to_string() });
         }
-        let mut tally = self.tally(identity, tenant, &terms).await?;
+        let mut tally = self.tally(identity, tenant, terms).await?;
         let needed = usize::from(terms.needed);
         if tally.allowed.len() >= needed {
             return Ok(tally.allowed);
@@ -77,16 +75,16 @@ impl Engine {
             });
         }
         if tally.unasked.len() == terms.approvers.len()
-            && let Some(waiting) = self.asked_likewise(identity, &terms).await?
+            && let Some(waiting) = self.asked_likewise(identity, terms).await?
         {
-            return Err(self.pending(&terms, &tally, waiting));
+            return Err(self.pending(terms, &tally, waiting));
         }
         let seconds = asking.ttl_seconds.map_or(tenant.limits.decision_seconds, i64::from);
         for (user, id) in std::mem::take(&mut tally.unasked) {
-            tally.waiting.push(self.put_question(identity, tenant, (user, id), &terms, seconds).await?);
+            tally.waiting.push(self.put_question(identity, tenant, (user, id), terms, seconds).await?);
         }
         let waiting = std::mem::take(&mut tally.waiting);
-        Err(self.pending(&terms, &tally, waiting))
+        Err(self.pending(terms, &tally, waiting))
     }
 
     async fn tally(&self, identity: &Identity, tenant: &Tenant, terms: &PaymentTerms) -> Result<Tally, EngineError> {

@@ -147,7 +147,7 @@ impl PaymentTerms {
             payee: bundle.payee.clone(),
             payee_id: payee.to_string(),
             pay_to: pay_to.clone(),
-            payee_keys: on_record(tenant, payee.as_str()),
+            payee_keys: payee_keys(tenant, payee.as_str()),
             resource: resource(bundle),
             purchase: *purchase,
             cart: *cart,
@@ -178,7 +178,7 @@ impl PaymentTerms {
 }
 
 /// Thumbprints of the keys that a payee signs carts with, in order.
-fn on_record(tenant: &Tenant, payee: &str) -> Vec<String> {
+pub(super) fn payee_keys(tenant: &Tenant, payee: &str) -> Vec<String> {
     let known = tenant.payees.all().find(|known| known.id.as_str() == payee);
     let keys = known.into_iter().flat_map(|known| &known.keys);
     let mut keys: Vec<String> = keys.map(PublicKey::thumbprint).collect();
@@ -211,7 +211,7 @@ pub(crate) fn check_unchanged(tenant: &Tenant, question: &PaymentQuestion) -> Re
     if key != terms.agent_key {
         return changed("the agent's key", terms.agent_key.clone(), key);
     }
-    let keys = on_record(tenant, &terms.payee_id);
+    let keys = payee_keys(tenant, &terms.payee_id);
     if keys != terms.payee_keys {
         return changed("the record of a payee", terms.payee_keys.join(" "), keys.join(" "));
     }

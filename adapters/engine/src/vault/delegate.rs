@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use commerce::acp::DelegateRequest;
-use ledger::budget::Budget;
 use ledger::command::Hold;
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
@@ -217,9 +216,8 @@ impl Engine {
         let verdict = self.judge(tenant, &chain, Family::Payment, &own, purchase);
         let checks = verdict.checks.iter().map(|check| check.to_json().to_string()).collect();
         let facts = verdict.outcome?;
-        let above = self.mandates_above(&tenant.id, &view.budget).await?;
-        let nodes: Vec<&Budget> = above.iter().rev().chain([&view.budget]).collect();
-        check_obligations(&facts, &nodes, *spend)?;
+        let links = self.links(&tenant.id, view).await?;
+        check_obligations(&facts, &links, *spend)?;
         let allowed = Allowed {
             allowance: allowance.clone(),
             card: face.clone(),

@@ -10,7 +10,7 @@ use ledger::command::Command;
 use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
 use ledger::event::Event;
-use ledger::gate::{Gate, GateState};
+use ledger::gate::{Gate, GateState, Scope};
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PrincipalId, SpendId, TenantId};
 use ledger::rejection::Refusal;
 use ledger::settlement::{PayerKey, Settlement, SettlementKey, SettlementState};
@@ -382,6 +382,11 @@ impl Store for SimStore {
             waiting.filter(|review| review.expires_at <= at).take(most(limit)).cloned().collect()
         };
         self.read(tenant, look).await
+    }
+
+    async fn gates(&self, tenant: &TenantId, scopes: &[Scope]) -> Result<Vec<Gate>, StoreError> {
+        let wanted = |tables: &Tables| scopes.iter().filter_map(|scope| tables.gates.get(scope).cloned()).collect();
+        self.read(tenant, wanted).await
     }
 
     async fn closed_gates(&self, tenant: &TenantId) -> Result<Vec<Gate>, StoreError> {

@@ -31,19 +31,24 @@ const SETTLED_OF: u64 = 10;
 const TOKEN: &str = "bench";
 
 /// What is measured, and its address. `{spend}`, `{mandate}` and `{record}` stand for one that is there.
-const PAGES: [(&str, &str, &str); 12] = [
+const PAGES: [(&str, &str, &str); 17] = [
     ("overview", "own_overview", ""),
     ("spends", "own_spends", "/spends"),
     ("spends_of_state", "own_spends_of_state", "/spends?state=unknown"),
     ("spends_by_text", "own_spends_by_text", "/spends?text=nothing-has-this"),
     ("spends_of_agent", "own_spends_of_agent", "/spends?agent=shopper"),
     ("spend", "own_spend", "/spends/{spend}"),
+    ("receipt", "own_receipt", "/spends/{spend}/receipt"),
     ("mandates", "own_mandates", "/mandates"),
     ("mandate", "own_mandate", "/mandates/{mandate}"),
     ("charts", "own_charts", "/charts"),
     ("stops", "own_stops", "/stops"),
+    ("approvals", "own_approvals", "/approvals?state=approved"),
+    ("reviews", "own_reviews", "/reviews"),
     ("ledger", "", "/ledger"),
     ("journal", "", "/ledger/journal?before={record}"),
+    ("record", "", "/ledger/journal/{record}"),
+    ("proof", "", "/ledger/journal/{record}/proof"),
 ];
 
 pub async fn rows(args: &BenchArgs) -> Result<Vec<Row>, String> {

@@ -16,7 +16,9 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use engine::consent::Approval;
+use engine::consent::answer::Standing;
 use engine::error::EngineError;
+use engine::ruling::standing::propose::StandingWish;
 use http::StatusCode;
 use ledger::decision::{Answer, DecisionState};
 use ledger::id::{DecisionId, Digest};
@@ -45,6 +47,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/approve/{id}/begin", post(begin_approval))
         .route("/approve/{id}/approve", post(approve))
         .route("/approve/{id}/deny", post(deny))
+        .route("/approve/{id}/standing", post(propose_standing))
         .with_state(app)
 }
 
@@ -74,7 +77,12 @@ async fn question(State(app): State<App>, visitor: Visitor, Path(id): Path<Strin
         Err(error) => return Err(visitor.refused(error)),
     };
     let standing = app.engine.standing_of(identity, &approval).map_err(|error| visitor.refused(error))?;
-    Ok(visitor.page(StatusCode::OK, view::question(&visitor, &approval, standing)))
+    let beside = match standing {
+        Standing::Open => app.engine.standing_offer(identity, &approval).await,
+        _ => Ok(None),
+    };
+    let beside = beside.map_err(|error| visitor.refused(error))?;
+    Ok(visitor.page(StatusCode::OK, view::question(&visitor, &approval, standing, beside.as_ref())))
 }
 
 async fn register_page(visitor: Visitor) -> Response {
@@ -162,4 +170,19 @@ async fn deny(State(app): State<App>, Path(id): Path<String>, post: Post) -> Res
     let digest = digest.parse().map_err(|_| post.problem(Problem::invalid("digest", "64 digits were expected")))?;
     app.engine.decide(identity, id, digest, Answer::Deny).await.map_err(|error| post.refused(error))?;
     Ok((StatusCode::SEE_OTHER, [(http::header::LOCATION, format!("/approve/{id}"))]).into_response())
+}
+
+/// Asks the same person once more, for payments like the one that is open before them; allows nothing.
+async fn propose_standing(State(app): State<App>, Path(id): Path<String>, post: Post) -> Result<Response, Page> {
+    let names = ["csrf", "digest", "per_payment", "total", "days"];
+    let [csrf, digest, per_payment, total, days] =
+        forms::read(&post.body, names).map_err(|problem| post.problem(problem))?;
+    let (identity, _) = post.in_session(&csrf)?;
+    let id: DecisionId = id.parse().map_err(|_| post.not_found())?;
+    let digest = digest.parse().map_err(|_| post.problem(Problem::invalid("digest", "64 digits were expected")))?;
+    let days = days.parse().map_err(|_| post.problem(Problem::invalid("days", "a whole number was expected")))?;
+    let wish = StandingWish { per_payment, total, days };
+    let asked = app.engine.propose_standing(identity, id, digest, &wish).await.map_err(|error| post.refused(error))?;
+    let to = format!("/approve/{}", asked.decision.id);
+    Ok((StatusCode::SEE_OTHER, [(http::header::LOCATION, to)]).into_response())
 }

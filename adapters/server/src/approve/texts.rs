@@ -4,9 +4,11 @@ pub(crate) mod console;
 mod de;
 mod en;
 pub(crate) mod review;
+pub(crate) mod standing;
 
 use self::console::ConsoleTexts;
 use self::review::PromotionTexts;
+use self::standing::StandingTexts;
 
 /// Every text. `{}` stands for what a sentence is about, in the order of the doc.
 pub(crate) struct Texts {
@@ -15,6 +17,7 @@ pub(crate) struct Texts {
     pub skip: &'static str,
     pub waiting: &'static str,
     pub nothing_waits: &'static str,
+    pub look_again: &'static str,
     pub signed_in_as: &'static str,
     pub sign_out: &'static str,
     pub sign_in: &'static str,
@@ -106,6 +109,7 @@ pub(crate) struct Texts {
     pub months: [&'static str; 12],
     pub payment: PaymentTexts,
     pub promotion: &'static PromotionTexts,
+    pub standing: &'static StandingTexts,
     pub console: &'static ConsoleTexts,
     codes: &'static [(&'static str, &'static str)],
     any_code: &'static str,

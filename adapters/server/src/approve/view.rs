@@ -3,9 +3,11 @@
 pub(crate) mod facts;
 mod payment;
 mod promotion;
+mod standing;
 
 use engine::consent::answer::Standing;
 use engine::consent::{Approval, Question};
+use engine::ruling::standing::propose::StandingWish;
 use maud::{DOCTYPE, Markup, html};
 
 use self::facts::{allowed, moment, who};
@@ -100,6 +102,7 @@ pub(super) fn list(visitor: &Visitor, waiting: &[Approval]) -> Markup {
         h1 { (texts.waiting) }
         @if waiting.is_empty() {
             p .empty { (texts.nothing_waits) }
+            p { a href="/approve" { (texts.look_again) } }
         } @else {
             ul .cards {
                 @for approval in waiting {
@@ -116,6 +119,7 @@ pub(super) fn list(visitor: &Visitor, waiting: &[Approval]) -> Markup {
 
 pub(crate) fn title(texts: &Texts, question: &Question) -> String {
     match question {
+        Question::Intent(document) if document.standing.is_some() => standing::title(texts, document),
         Question::Intent(document) => {
             let amount = format!("{} {}", document.total, document.currency);
             fill(texts.question, &[document.agent.as_str(), &amount])
@@ -128,6 +132,8 @@ pub(crate) fn title(texts: &Texts, question: &Question) -> String {
 /// Words of others: apart from what is allowed, and marked.
 fn words(texts: &Texts, question: &Question) -> Markup {
     let document = match question {
+        // The person asked it themselves.
+        Question::Intent(document) if document.standing.is_some() => return html! {},
         Question::Intent(document) => document,
         Question::Payment(question) => return payment::words(texts, question),
         // The service asks, in nobody's words.
@@ -144,7 +150,13 @@ fn words(texts: &Texts, question: &Question) -> Markup {
     }
 }
 
-pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standing) -> Markup {
+/// `beside` is what could be allowed for payments like it, where that can be.
+pub(super) fn question(
+    visitor: &Visitor,
+    approval: &Approval,
+    standing: Standing,
+    beside: Option<&StandingWish>,
+) -> Markup {
     let texts = visitor.texts;
     let (document, decision) = (&approval.document, &approval.decision);
     let title = title(texts, document);
@@ -155,7 +167,10 @@ pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standin
         section aria-labelledby="allowed" {
             h2 #allowed { @if is_open { (texts.what_you_allow) } @else { (texts.what_was_asked) } }
             @match document {
-                Question::Intent(document) => (allowed(texts, document)),
+                Question::Intent(document) => {
+                    (allowed(texts, document))
+                    @if let Some(terms) = &document.standing { (standing::facts(texts, terms)) }
+                },
                 Question::Payment(question) => (payment::facts(texts, question)),
                 Question::Promotion(question) => (promotion::facts(texts, question)),
             }
@@ -164,12 +179,18 @@ pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standin
         @if is_open {
             (answers(visitor, approval, standing))
         }
+        @if let (Question::Payment(question), Some(wish)) = (document, beside) {
+            (standing::offer(visitor, approval, wish, &question.payment.currency))
+        }
         details {
             summary { (texts.technical) }
             dl .facts {
-                dt { (texts.agent) } dd { (decision.requested_by) }
+                dt { (texts.agent) } dd { (agent(approval)) }
                 @match document {
-                    Question::Intent(document) => (who(texts, document)),
+                    Question::Intent(document) => {
+                        (who(texts, document))
+                        @if let Some(terms) = &document.standing { (standing::who(texts, terms)) }
+                    },
                     Question::Payment(question) => (payment::who(texts, question)),
                     Question::Promotion(question) => (promotion::who(texts, question)),
                 }
@@ -180,6 +201,15 @@ pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standin
         p { a href="/approve" { (texts.all_waiting) } }
     };
     layout(visitor, &title, body)
+}
+
+/// Whose spending it is about, whoever put the question.
+fn agent(approval: &Approval) -> &ledger::id::PrincipalId {
+    match &approval.document {
+        Question::Intent(document) => &document.agent,
+        Question::Payment(question) => &question.payment.agent,
+        Question::Promotion(question) => &question.promotion.agent,
+    }
 }
 
 /// Both of the same size, the cautious one first, neither chosen beforehand.
@@ -213,7 +243,10 @@ fn answers(visitor: &Visitor, approval: &Approval, standing: Standing) -> Markup
 }
 
 fn outcome(texts: &Texts, approval: &Approval, standing: Standing) -> Markup {
-    let (approved_lead, changed_lead) = match approval.document {
+    let (approved_lead, changed_lead) = match &approval.document {
+        Question::Intent(document) if document.standing.is_some() => {
+            (texts.standing.approved_lead, texts.standing.changed_lead)
+        }
         Question::Intent(_) => (texts.approved_lead, texts.changed_lead),
         Question::Payment(_) => (texts.payment.approved_lead, texts.payment.changed_lead),
         Question::Promotion(_) => (texts.promotion.approved_lead, texts.promotion.changed_lead),
@@ -232,6 +265,7 @@ fn outcome(texts: &Texts, approval: &Approval, standing: Standing) -> Markup {
             p { (lead) }
             @if let Some(mandate) = approval.decision.opened {
                 p .quiet { (texts.mandate) " " code { (mandate) } }
+                p { a href={ "/console/mandates/" (mandate) } { (texts.standing.see) } }
             }
         }
     }

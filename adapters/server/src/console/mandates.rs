@@ -7,6 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use engine::consent::MandateView;
 use engine::console::{Forest, Wanted};
+use engine::ruling::standing::Passing;
 use http::{StatusCode, header};
 use ledger::budget::{Budget, BudgetState};
 use ledger::id::{BudgetId, PrincipalId};
@@ -83,27 +84,33 @@ fn branches(app: &App, seated: &Seated, forest: &Forest) -> Markup {
     }
     let mut roots: Vec<&Budget> = forest.roots.iter().collect();
     roots.sort_by_key(|budget| (budget.state, std::cmp::Reverse(budget.used())));
-    html! { ul .tree { @for root in roots { (branch(app, seated, root, &children, 0)) } } }
+    html! { ul .tree { @for root in roots { (branch(app, seated, root, None, &children, 0)) } } }
 }
 
 fn branch(
     app: &App,
     seated: &Seated,
     budget: &Budget,
+    above: Option<&Budget>,
     children: &BTreeMap<BudgetId, Vec<&Budget>>,
     depth: usize,
 ) -> Markup {
     let texts = seated.texts();
     let below = children.get(&budget.id).filter(|_| depth < DEPTH_MAX);
+    // Nobody hands on to themselves.
+    let is_standing = above.is_some_and(|above| above.holder == budget.holder);
     html! {
         li {
             article {
                 h3 { a href={ (PATH) "/" (budget.id) } { (budget.holder) " · " (short(budget.id)) } }
-                p { (standing(texts, budget, app.engine.clock.now())) }
+                p {
+                    (standing(texts, budget, app.engine.clock.now()))
+                    @if is_standing { " " span .state { (seated.visitor.texts.standing.name) } }
+                }
                 (figures(texts, &app.engine.assets, budget, &[]))
             }
             @if let Some(below) = below {
-                ul { @for child in below { (branch(app, seated, child, children, depth.saturating_add(1))) } }
+                ul { @for child in below { (branch(app, seated, child, Some(budget), children, depth.saturating_add(1))) } }
             }
         }
     }
@@ -117,6 +124,7 @@ pub(super) async fn show(State(app): State<App>, seated: Seated, Path(id): Path<
     let below = engine.handed_on(seat, id, BELOW).await.map_err(refused)?;
     let wanted = Wanted { mandate: Some(id), ..Wanted::default() };
     let spends = engine.look_through(seat, &wanted, None, LATEST).await.map_err(refused)?;
+    let passing = engine.passing(&seat.own().tenant, &view.budget).await.map_err(refused)?;
     let texts = seated.texts();
     let title = format!("{} · {}", view.record.agent, short(id));
     let forest = Forest { roots: vec![view.budget.clone()], below, next: None };
@@ -125,6 +133,7 @@ pub(super) async fn show(State(app): State<App>, seated: Seated, Path(id): Path<
             p { (standing(texts, &view.budget, engine.clock.now())) }
             (figures(texts, &engine.assets, &view.budget, &limits))
         }
+        @if let Some(passing) = passing { (standing_approval(&seated, &view.budget, passing)) }
         section { h2 { (texts.terms) } (terms(&app, &seated, &view)) }
         @if seat.acts().is_ok() { (acts(&seated, &view.budget)) }
         @if !forest.below.is_empty() { section { h2 { (texts.handed_on) } (branches(&app, &seated, &forest)) } }
@@ -135,6 +144,31 @@ pub(super) async fn show(State(app): State<App>, seated: Seated, Path(id): Path<
         }
     };
     Ok(seated.page(layout(&seated, Some(Place::Mandates), &title, body)))
+}
+
+/// Whether payments pass under it that the policy asks for; ended by one button, at once.
+fn standing_approval(seated: &Seated, budget: &Budget, passing: Passing) -> Markup {
+    let texts = seated.visitor.texts.standing;
+    let [passes, changed, stopped, over] = texts.states;
+    let (name, said) = match passing {
+        Passing::Passes => ("passes", passes),
+        Passing::Changed => ("changed", changed),
+        Passing::Stopped => ("stopped", stopped),
+        Passing::Over => ("over", over),
+    };
+    html! {
+        section data-standing=(name) {
+            h2 { (texts.state) }
+            p { (said) }
+            @if budget.state != BudgetState::Revoked && seated.seat.acts().is_ok() {
+                form .actions method="post" action={ (PATH) "/" (budget.id) "/change" } {
+                    input type="hidden" name="csrf" value=(seated.visitor.csrf);
+                    input type="hidden" name="to" value=(BudgetState::Revoked.as_str());
+                    button .danger type="submit" { (texts.end) }
+                }
+            }
+        }
+    }
 }
 
 fn terms(app: &App, seated: &Seated, view: &MandateView) -> Markup {

@@ -28,6 +28,13 @@ pub(super) fn trace(seated: &Seated, ruled: Option<&Ruled>) -> Markup {
                         dt { (texts.stood) } dd { code { (stood.level) } @if stood.has_drifted { " · " (texts.drifted) } }
                     }
                     @if let Some(sampled) = ruled.sampled { dt { (texts.sampled) } dd { (yes_or_no(sampled)) } }
+                    @if let Some(stood) = &ruled.standing {
+                        dt { (seated.visitor.texts.standing.allowed_by) }
+                        dd data-standing {
+                            (stood.approver) " · "
+                            a href={ "/console/mandates/" (stood.mandate) } { code { (super::view::short(stood.mandate)) } }
+                        }
+                    }
                     @if !ruled.approvals.is_empty() {
                         dt { (texts.allowed_by) }
                         dd { ul { @for approved in &ruled.approvals {

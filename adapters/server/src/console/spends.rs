@@ -142,23 +142,25 @@ pub(super) fn table(app: &App, seated: &Seated, rows: &[Row]) -> Markup {
         return html! { p .empty { (texts.no_spends) } };
     }
     html! {
-        div .scroll role="region" aria-label=(texts.spends) tabindex="0" {
+        div .scroll .spends role="region" aria-label=(texts.spends) tabindex="0" {
             table {
                 thead { tr {
-                    th scope="col" { (texts.state) } th scope="col" .number { (texts.amount) }
+                    th scope="col" { (texts.spend) } th scope="col" { (texts.state) }
+                    th scope="col" .number { (texts.amount) }
                     th scope="col" { (texts.payee) } th scope="col" { (texts.agent) }
-                    th scope="col" { (texts.changed_at) } th scope="col" { (texts.rail) } th scope="col" { (texts.spend) }
+                    th scope="col" { (texts.changed_at) } th scope="col" { (texts.rail) }
                 } }
                 tbody { @for row in rows {
                     @let spend = &row.listed.spend;
                     tr {
+                        // First, so that no narrow screen hides the way to it.
+                        td { a href={ (PATH) "/" (spend.id) } { code { (short(spend.id)) } } }
                         td title=(reason(texts, spend.state)) { (state(texts, spend.state)) }
                         td .number { (amount(&app.engine.assets, &spend.money.asset, spend.money.amount)) }
                         td { (spend.payee) }
                         td { (row.agent) }
                         td { (seated.when(row.listed.at)) }
                         td { (rail_name(texts, spend.authorization.rail())) }
-                        td { a href={ (PATH) "/" (spend.id) } { code { (short(spend.id)) } } }
                     }
                 } }
             }

@@ -53,6 +53,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "Buy it under another key, which asks again.",
     ),
     (
+        "standing_mandate",
+        "Payments like this one were allowed beforehand, under a mandate of their own that hangs under the one that was named.",
+        "Make the call again under the `mandate` that is named, with another key.",
+    ),
+    (
         "question_changed",
         "The agent's build or key, the record of a payee or the policy is not what the question says any more.",
         "The agent asks again; the person is shown how it is now.",
@@ -201,6 +206,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "delegation_refused",
         "The token says that somebody acts for somebody (`act`), and they are no agent and its sponsor here.",
         "The agent comes with a token for the person who answers for it; both are registered with the issuer.",
+    ),
+    (
+        "token_ended",
+        "The token was issued before a stop of its agent, sponsor, build or issuer was lifted; the stop ended it.",
+        "Get a new one at /oauth/token.",
     ),
     ("token_expired", "The token's time is over.", "Get a new one at /oauth/token."),
     (

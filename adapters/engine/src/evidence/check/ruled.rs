@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use ledger::decision::DecisionState;
 use ledger::effects::{Effects, Fact, Operation};
 use ledger::id::{CallerKind, Digest};
+use ledger::origin::Build;
 use ledger::spend::Spend;
 
 use super::{open, same};
+use crate::consent::IntentDocument;
 use crate::consent::signed::SignedApproval;
 use crate::evidence::{Allowed, Bundle, EvidenceFile};
-use crate::rate::authority_to_major;
+use crate::rate::{authority_from_major, authority_to_major};
 use crate::ruling::question::PaymentQuestion;
-use crate::ruling::{Approved, Ruled};
+use crate::ruling::standing::Stood;
+use crate::ruling::{Approved, Ruled, rail_of};
 
 /// Between the look at the answers and the hold.
 const HELD_LATER_SECONDS: i64 = 60;
@@ -27,6 +30,9 @@ pub(super) fn check(
     same("digest of the policy", ruled.digest, Digest::of(text.as_bytes()))?;
     let rule = ruled.rule.as_deref().unwrap_or("no rule");
     let by = format!("{} by {rule} of policy {} ({})", ruled.verb, ruled.version, ruled.digest);
+    if let Some(stood) = &ruled.standing {
+        return standing(file, bundle, ruled, stood, records).map(|detail| format!("{by}; {detail}"));
+    }
     let asks = matches!(ruled.verb.as_str(), "step_up" | "require_approval");
     if asks == ruled.approvals.is_empty() {
         let expected = if asks { "approvals" } else { "no approval" };
@@ -50,6 +56,49 @@ pub(super) fn check(
     same("distinct approvers", ruled.approvals.len(), people.len())?;
     let names: Vec<&str> = people.into_iter().map(|name| name.as_str()).collect();
     Ok(if names.is_empty() { by } else { format!("{by}; allowed by {}", names.join(", ")) })
+}
+
+/// It passed by what a passkey had signed beforehand: the decision that opened its mandate ([`super::approval`] has the
+/// signature), and the payment is of the kind that stands there.
+fn standing(
+    file: &EvidenceFile,
+    bundle: &Bundle,
+    ruled: &Ruled,
+    stood: &Stood,
+    records: &[Effects],
+) -> Result<String, String> {
+    let held = records.first().ok_or("no record")?;
+    let spend = held.spend.as_ref().ok_or("the first record holds nothing")?;
+    let document: IntentDocument = serde_json::from_str(&file.decision).map_err(|error| error.to_string())?;
+    let terms = document.standing.as_ref().ok_or("the decision is no standing approval")?;
+    if file.approval.is_none() {
+        return Err("a passkey's signature of the standing approval was expected, none is there".into());
+    }
+    same("verb", "require_approval", ruled.verb.as_str())?;
+    same("approvals of the payment alone", 0, ruled.approvals.len())?;
+    same("hands that the mandate came through", 0, bundle.line.len())?;
+    same("mandate", stood.mandate, spend.budget)?;
+    same("decision of the standing approval", stood.decision, document.decision)?;
+    same("who allowed it", &stood.approver, &document.user)?;
+    same("agent", &document.agent, &bundle.agent)?;
+    let build = |build: Option<Build>| build.map_or_else(|| "none".to_owned(), |build| build.to_string());
+    same("build of the agent", build(document.agent_build), build(spend.build))?;
+    same("rail", terms.rail.as_str(), rail_of(&bundle.rail).as_str())?;
+    same("asset that moves", &terms.asset, &spend.money.asset)?;
+    same("payee", terms.payee_id.as_str(), spend.payee.as_str())?;
+    same("address", &terms.pay_to, &spend.pay_to)?;
+    same("currency", &document.currency, &bundle.currency)?;
+    same("policy", terms.policy.digest, ruled.digest)?;
+    if let Some(other) = ruled.fired.iter().find(|rule| !terms.policy.fired.contains(rule)) {
+        return Err(format!("a rule that fired when it was signed was expected, {other} fired"));
+    }
+    let most = document.per_payment.as_ref().unwrap_or(&document.total);
+    let most = authority_from_major(most, &document.currency).map_err(|error| error.to_string())?;
+    if bundle.authority > most || held.at.seconds() >= document.expires_at {
+        let (paid, at) = (bundle.authority, held.at.seconds());
+        return Err(format!("at most {most} before {} was expected, {paid} at {at} is there", document.expires_at));
+    }
+    Ok(format!("allowed beforehand by {} until {}", document.user, document.expires_at))
 }
 
 /// It asked for this payment and no other.

@@ -13,12 +13,6 @@ pub(super) fn title(texts: &Texts, question: &PaymentQuestion) -> String {
 
 pub(super) fn facts(texts: &Texts, question: &PaymentQuestion) -> Markup {
     let (own, terms) = (&texts.payment, &question.payment);
-    let [x402, ap2, acp] = own.rails;
-    let rail = match terms.rail.as_str() {
-        "x402" => x402,
-        "acp" => acp,
-        _ => ap2,
-    };
     let first = if terms.first_payment { own.first } else { own.known };
     let approvers = terms.approvers.iter().map(ledger::id::PrincipalId::as_str).collect::<Vec<_>>().join(", ");
     html! {
@@ -30,7 +24,7 @@ pub(super) fn facts(texts: &Texts, question: &PaymentQuestion) -> Markup {
                 @if let Some(website) = text(terms, "website") { " " span .quiet { (website) } }
                 p .quiet { (first) }
             }
-            dt { (own.way) } dd { (rail) }
+            dt { (own.way) } dd { (rail_text(texts, &terms.rail)) }
             dt { (own.why) }
             dd { @match &terms.policy.rule {
                 Some(rule) => (fill(own.rule, &[rule, &terms.policy.version])),
@@ -40,6 +34,15 @@ pub(super) fn facts(texts: &Texts, question: &PaymentQuestion) -> Markup {
             dd { (fill(own.quorum, &[&terms.needed.to_string(), &terms.approvers.len().to_string(), &approvers])) }
             dt { (texts.until) } dd { (moment(texts, question.use_by)) }
         }
+    }
+}
+
+pub(super) fn rail_text(texts: &Texts, rail: &str) -> &'static str {
+    let [x402, ap2, acp] = texts.payment.rails;
+    match rail {
+        "x402" => x402,
+        "acp" => acp,
+        _ => ap2,
     }
 }
 
