@@ -172,7 +172,8 @@ impl Stage {
 
     /// Where the escrow keeps what is held for our operator.
     fn store(&self) -> Address {
-        let operator: Address = self.required.extra.as_ref().unwrap()["captureAuthorizer"].as_str().unwrap().parse().unwrap();
+        let operator: Address =
+            self.required.extra.as_ref().unwrap()["captureAuthorizer"].as_str().unwrap().parse().unwrap();
         let call = format!("0x{}{:0>64}", "9d3facde", format!("{operator:x}"));
         let answer = self.shop.rpc("eth_call", json!([{ "to": ESCROW.to_string(), "data": call }, "latest"]));
         answer.as_str().unwrap()[26..].parse().unwrap()
