@@ -35,6 +35,7 @@ mod foreign_clients;
 mod foreign_credentials;
 mod foreign_permits;
 mod foreign_readers;
+mod holds_are_captured;
 mod keys_are_replaced;
 mod mandates_are_closed_for_others;
 mod mandates_are_handed_on;

@@ -12,6 +12,7 @@ mod relay;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 
+use crate::auth_capture::{EscrowCall, EscrowLog, EscrowState};
 use crate::batch_settlement::{ChannelCall, ChannelLog, ChannelState, ReceiverState};
 use crate::exact::{Authorization, WalletSignature};
 use crate::permit2::Permit;
@@ -96,6 +97,8 @@ pub struct Receipt {
     pub used: Vec<UsedNonce>,
     /// What the escrow of `batch-settlement` says that happened in it, in log order.
     pub channels: Vec<ChannelLog>,
+    /// The same of the escrow of `auth-capture`.
+    pub escrow: Vec<EscrowLog>,
 }
 
 /// An `AuthorizationUsed` log, and what its token moved for it: one transaction may carry the payments of several.
@@ -185,6 +188,7 @@ pub enum SettlementCall {
     Wallet(Box<WalletCall>),
     Permit(Box<PermitCall>),
     Channel(Box<ChannelCall>),
+    Escrow(Box<EscrowCall>),
     /// So that nothing is ever settled.
     Cancel(Box<CancelCall>),
 }
@@ -202,6 +206,10 @@ impl SettlementCall {
                 ChannelCall::Claim { signature, .. } => signature,
                 ChannelCall::Refund(call) => &call.signature,
                 ChannelCall::Settle(_) => &[],
+            },
+            Self::Escrow(call) => match call.as_ref() {
+                EscrowCall::Authorize { signature, .. } => signature,
+                EscrowCall::Capture { .. } | EscrowCall::Void { .. } => &[],
             },
         }
     }
@@ -337,6 +345,15 @@ pub trait Chain: Send + Sync {
     async fn simulate_channel(&self, call: &ChannelCall, caller: Address) -> Result<(), ChainError> {
         let claims = call.claims().len();
         Err(ChainError::Unavailable(format!("a call of the escrow with {claims} claims as {caller} is not tried here")))
+    }
+    /// The same of a call of the escrow of `auth-capture`, which takes its operator for the caller alone.
+    async fn simulate_escrow(&self, call: &EscrowCall, caller: Address) -> Result<(), ChainError> {
+        let operator = call.operator();
+        Err(ChainError::Unavailable(format!("a call of {operator}'s escrow as {caller} is not tried here")))
+    }
+    /// What the escrow of `auth-capture` has of a payment.
+    async fn escrowed(&self, payment: B256) -> Result<EscrowState, ChainError> {
+        Err(ChainError::Unavailable(format!("what is held of payment {payment} cannot be read here")))
     }
     /// What the escrow has of a channel, all of it in one block.
     async fn channel(&self, channel: B256, at: At) -> Result<ChannelState, ChainError> {

@@ -182,6 +182,51 @@ reasons! {
     BatchRefundAmount = "invalid_batch_settlement_evm_refund_amount_invalid", Never;
     BatchRefundNoBalance = "invalid_batch_settlement_evm_refund_no_balance", Later;
 
+    CaptureScheme = "invalid_auth_capture_evm_scheme", Never;
+    CaptureNetworkMismatch = "invalid_auth_capture_evm_network_mismatch", Never;
+    CaptureExtra = "invalid_auth_capture_evm_extra", Never;
+    CapturePaymentFlow = "invalid_auth_capture_evm_unsupported_payment_flow", Never;
+    CaptureOperatorType = "invalid_auth_capture_evm_unsupported_operator_type", Never;
+    CapturePolicy = "invalid_auth_capture_evm_policy", Never;
+    CaptureTransferMethod = "invalid_auth_capture_evm_unsupported_asset_transfer_method", Never;
+    CapturePayloadFormat = "invalid_auth_capture_evm_payload_format", Never;
+    CapturePayloadMethod = "invalid_auth_capture_evm_payload_method_mismatch", Never;
+    CapturePayloadType = "invalid_auth_capture_evm_payload_type", Never;
+    CaptureOperatorNotAdmitted = "invalid_auth_capture_evm_operator_not_admitted", Never;
+    CaptureOperatorMismatch = "invalid_auth_capture_evm_operator_mismatch", Never;
+    CaptureNotRelayed = "invalid_auth_capture_evm_lifecycle_not_relayed", Never;
+    CaptureSaltBinding = "invalid_auth_capture_evm_salt_binding_mismatch", Never;
+    CaptureAuthorizerSignature = "invalid_auth_capture_evm_authorizer_signature", Never;
+    CaptureVoidSignature = "invalid_auth_capture_evm_void_authorizer_signature", Never;
+    CaptureNothingToVoid = "invalid_auth_capture_evm_void_remainder_full_capture", Never;
+    /// Captures and voids are signed here for nobody.
+    CaptureUnsignedRequest = "invalid_auth_capture_evm_unauthenticated_authorizer_request", Never;
+    CaptureUnexpectedState = "invalid_auth_capture_evm_unexpected_payment_state", Never;
+    CaptureRefundFunding = "invalid_auth_capture_evm_refund_funding_unavailable", Never;
+    CaptureDeadlineExpired = "invalid_auth_capture_evm_capture_deadline_expired", Never;
+    CaptureDeadlineOrdering = "invalid_auth_capture_evm_deadline_ordering", Never;
+    CaptureAuthorizationExpired = "invalid_auth_capture_evm_authorization_expired", Never;
+    CaptureNotYetValid = "invalid_auth_capture_evm_authorization_not_yet_valid", Later;
+    CaptureSignature = "invalid_auth_capture_evm_signature", Never;
+    CaptureFactoryNotAllowed = "invalid_auth_capture_evm_erc6492_factory_not_allowed", Never;
+    CaptureAmountMismatch = "invalid_auth_capture_evm_amount_mismatch", Never;
+    CaptureAmountOverflow = "invalid_auth_capture_evm_amount_overflow", Never;
+    CaptureCollectorMismatch = "invalid_auth_capture_evm_token_collector_mismatch", Never;
+    CaptureNonceMismatch = "invalid_auth_capture_evm_nonce_mismatch", Never;
+    CaptureInsufficientBalance = "invalid_auth_capture_evm_insufficient_balance", Later;
+    CaptureSimulation = "invalid_auth_capture_evm_simulation_failed", Later;
+    CaptureAlreadyCollected = "invalid_auth_capture_evm_payment_already_collected", Never;
+    CaptureCollector = "invalid_auth_capture_evm_collector", Never;
+    CaptureCollectionFailed = "invalid_auth_capture_evm_token_collection_failed", Later;
+    CaptureInsufficient = "invalid_auth_capture_evm_insufficient_authorization", Never;
+    CaptureZeroAuthorization = "invalid_auth_capture_evm_zero_authorization", Never;
+    CaptureFeeBps = "invalid_auth_capture_evm_fee_bps", Never;
+    CaptureFeeBpsRange = "invalid_auth_capture_evm_fee_bps_range", Never;
+    CaptureFeeRange = "invalid_auth_capture_evm_fee_bps_out_of_range", Never;
+    CaptureZeroFeeReceiver = "invalid_auth_capture_evm_zero_fee_receiver", Never;
+    CaptureFeeReceiver = "invalid_auth_capture_evm_fee_receiver", Never;
+    CaptureReverted = "invalid_auth_capture_evm_transaction_reverted", Later;
+
     TransactionFailed = "invalid_exact_evm_transaction_failed" | "transaction_failed"
         | "invalid_exact_evm_failed_to_execute_transfer" | "invalid_upto_evm_transaction_failed", Later;
     TransferEventMismatch = "invalid_exact_evm_transfer_event_mismatch", Never;

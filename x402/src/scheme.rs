@@ -2,6 +2,7 @@
 
 use alloy_primitives::Address;
 
+use crate::auth_capture;
 use crate::batch_settlement;
 use crate::exact::{self, Checked, Signed, Terms, VerifiedPayment};
 use crate::network::AssetTable;
@@ -11,8 +12,8 @@ use crate::settlement::ClaimKey;
 use crate::upto;
 use crate::wire::{PaymentPayload, PaymentRequirements, X402_VERSION};
 
-/// The terms of a requirement, of the scheme that it names. Those of `batch-settlement` are no terms of one payment: wallets
-/// and sellers of ours do not take them.
+/// The terms of a requirement, of the scheme that it names. Those of `batch-settlement` are no terms of one payment, and
+/// what `auth-capture` holds is no payment yet: wallets and sellers of ours do not take them.
 pub fn terms(requirements: &PaymentRequirements) -> Result<Terms, Refusal> {
     if requirements.scheme == upto::SCHEME { upto::terms(requirements) } else { Terms::read(requirements) }
 }
@@ -49,6 +50,7 @@ pub fn check(
     match requirements.scheme.as_str() {
         upto::SCHEME => upto::check(payload, requirements, assets, now),
         batch_settlement::SCHEME => batch_settlement::check_deposit(payload, requirements, assets, now),
+        auth_capture::SCHEME => auth_capture::check_payment(payload, requirements, assets, now),
         _ => exact::check(payload, requirements, assets, now),
     }
 }
@@ -87,6 +89,7 @@ pub fn claimed(payload: &PaymentPayload, requirements: &PaymentRequirements) -> 
     let terms = match upto::with_accepted_amount(payload, requirements) {
         Some(most) => upto::terms(&most)?,
         None if requirements.scheme == batch_settlement::SCHEME => batch_settlement::terms(requirements)?,
+        None if requirements.scheme == auth_capture::SCHEME => auth_capture::terms(requirements)?,
         None => Terms::read(requirements)?,
     };
     let signed = exact::read_signed(payload, &terms)?;

@@ -8,6 +8,7 @@ use std::fmt;
 
 use alloy_primitives::{Address, B256, U256};
 
+use crate::auth_capture::{Capture, EscrowLog};
 use crate::batch_settlement::{CallKind, ChannelLog};
 use crate::chain::{At, AuthorizationUse, Block, Chain, ChainError, Receipt, TransferLog, UsedNonce};
 use crate::network::Network;
@@ -19,8 +20,8 @@ pub enum NonceSpace {
     Eip3009,
     /// Permit2: unique by payer, whatever the token.
     Permit2,
-    /// Nobody but whoever sends it: a call of the escrow of `batch-settlement`, by the name that the sender gave it. The payer
-    /// is the escrow, and it is over when a transaction of the sender's own is in a block, never by time.
+    /// Nobody but whoever sends it: a call of an escrow (`batch-settlement`, `auth-capture`), by the name that the sender gave it.
+    /// The payer is the escrow, and it is over when a transaction of the sender's own is in a block, never by time.
     Escrow(CallKind),
     /// The token, as [`NonceSpace::Eip3009`]: the right to use the nonce up without a payment (`cancelAuthorization`).
     Cancel,
@@ -52,6 +53,8 @@ impl ClaimKey {
             NonceSpace::Escrow(CallKind::Settle) => 3,
             NonceSpace::Escrow(CallKind::Refund) => 4,
             NonceSpace::Cancel => 5,
+            NonceSpace::Escrow(CallKind::Capture) => 6,
+            NonceSpace::Escrow(CallKind::Void) => 7,
         };
         bytes
     }
@@ -199,6 +202,9 @@ fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
 /// A call of the escrow did what it is for where the escrow says so, and the token too where something moves. How much that
 /// was the logs say: others may have claimed or swept meanwhile.
 fn judge_call(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outcome {
+    if matches!(kind, CallKind::Capture | CallKind::Void) {
+        return judge_escrow(kind, expected, receipt);
+    }
     let moved = |amount: U256| {
         let (asset, from, to, value) = (expected.key.token, expected.key.payer, expected.to, amount);
         receipt.transfers.contains(&TransferLog { asset, from, to, value })
@@ -211,6 +217,27 @@ fn judge_call(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outcome
             Some(amount)
         }
         (CallKind::Refund, ChannelLog::Refunded { amount, .. }) if moved(amount) => Some(amount),
+        _ => None,
+    });
+    match done.filter(|_| receipt.success) {
+        Some(value) => Outcome::Settled { transaction: receipt.transaction, block: receipt.block, value },
+        None => Outcome::Unknown,
+    }
+}
+
+/// The same of a capture, whose receiver gets it without the fee, and of a void. Both come out of the operator's own store.
+fn judge_escrow(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outcome {
+    let moved = |value: U256| {
+        let fits = |log: &TransferLog| (log.asset, log.to, log.value) == (expected.key.token, expected.to, value);
+        value.is_zero() || receipt.transfers.iter().any(fits)
+    };
+    let done = receipt.escrow.iter().find_map(|log| match (kind, *log) {
+        (CallKind::Capture, EscrowLog::Captured { amount, fee_bps, .. })
+            if amount == expected.value && moved(Capture::without_fee(amount, fee_bps)) =>
+        {
+            Some(amount)
+        }
+        (CallKind::Void, EscrowLog::Voided { amount, .. }) if !amount.is_zero() && moved(amount) => Some(amount),
         _ => None,
     });
     match done.filter(|_| receipt.success) {

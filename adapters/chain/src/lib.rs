@@ -16,6 +16,7 @@
 pub mod accounts;
 mod channels;
 pub mod devnet;
+mod escrow;
 pub mod limits;
 mod multicall;
 mod permit2;

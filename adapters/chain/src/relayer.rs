@@ -12,10 +12,12 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::signers::local::PrivateKeySigner;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
+use x402::auth_capture::{self, EscrowCall};
 use x402::batch_settlement::{ChannelCall, ESCROW};
 use x402::chain::{Batch, CancelCall, Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
 
 use crate::channels;
+use crate::escrow;
 use crate::limits::NO_MULTICALL_FOR;
 use crate::multicall;
 use crate::permit2::settle_input;
@@ -236,6 +238,10 @@ impl Relayer for LocalRelayer {
         let (input, cap) = (channels::input(call), self.chain.channel_gas_max(call));
         let (gas_limit, fees) = tokio::try_join!(self.gas_limit(ESCROW, &input, cap), self.fees())?;
         self.priced(ESCROW, input, account_nonce, gas_limit, fees).await
+    }
+
+    async fn prepare_escrow(&self, call: &EscrowCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        self.call(auth_capture::ESCROW, escrow::input(call), account_nonce).await
     }
 
     async fn prepare_cancel(&self, call: &CancelCall, account_nonce: u64) -> Result<Prepared, ChainError> {

@@ -146,7 +146,9 @@ impl Engine {
         let payer = payer.parse().map_err(|_| EngineError::Broken(format!("{payer} is no address")))?;
         let valid_before = self.valid_before(tenant, &view, offer)?;
         let nonce = match offer.transfer() {
-            Transfer::Eip3009 | Transfer::Channel { .. } => exact::nonce(view.budget.id.0, spend.0),
+            Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_) => {
+                exact::nonce(view.budget.id.0, spend.0)
+            }
             Transfer::Permit2 | Transfer::Upto { .. } => permit2::nonce(view.budget.id.0, spend.0),
         };
         self.check_allowance(offer, payer).await?;
@@ -172,7 +174,7 @@ impl Engine {
     /// A permit moves nothing where Permit2 may not take the wallet's tokens: better said than signed. An allowance is
     /// the wallet owner's to give; no payment gives one.
     async fn check_allowance(&self, offer: &Offer, payer: Address) -> Result<(), EngineError> {
-        if matches!(offer.transfer(), Transfer::Eip3009 | Transfer::Channel { .. }) {
+        if matches!(offer.transfer(), Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_)) {
             return Ok(());
         }
         let allowance = self.chain.allowance(offer.token(), payer, permit2::PERMIT2).await?;
@@ -225,7 +227,9 @@ impl Engine {
             cart: draft.request.cart.as_deref().map(cart_identity).transpose()?,
             authorization: match offer.transfer() {
                 Transfer::Upto { .. } => book::authorization(&claim_key)?.at_most(),
-                Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => book::authorization(&claim_key)?,
+                Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } | Transfer::Escrow(_) => {
+                    book::authorization(&claim_key)?
+                }
             },
             valid_before: i64::try_from(draft.valid_before).unwrap_or(i64::MAX),
             since_block: self.chain.block(At::Finalized).await?.number,

@@ -8,6 +8,7 @@ mod cancel;
 mod carriage;
 mod channels;
 mod claims;
+mod holds;
 mod ladder;
 mod lanes;
 mod outcome;
@@ -23,6 +24,7 @@ use ledger::id::TenantId;
 use ledger::rejection::Rejection;
 use ledger::settlement::{Named, Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Document, Freshness};
+use x402::auth_capture;
 use x402::batch_settlement;
 use x402::chain::{At, Pool, Relayer, SettlementCall};
 use x402::exact;
@@ -53,6 +55,7 @@ impl Engine {
     ) -> Result<VerifyResponse, EngineError> {
         match request.payment_requirements.scheme.as_str() {
             batch_settlement::SCHEME => self.verify_channel(tenant, request).await,
+            auth_capture::SCHEME => self.verify_hold(tenant, request).await,
             _ => self.verify_payment(tenant, request).await,
         }
     }
@@ -99,6 +102,7 @@ impl Engine {
     ) -> Result<SettleResponse, EngineError> {
         match request.payment_requirements.scheme.as_str() {
             batch_settlement::SCHEME => self.settle_channel(tenant, request, repeater, wait).await,
+            auth_capture::SCHEME => self.settle_hold(tenant, request, repeater, wait).await,
             _ => self.settle_payment(tenant, request, repeater, wait).await,
         }
     }
@@ -253,6 +257,7 @@ impl Engine {
             SettlementCall::Wallet(call) => relayer.prepare_wallet(&call, nonce).await?,
             SettlementCall::Permit(call) => relayer.prepare_permit(&call, nonce).await?,
             SettlementCall::Channel(call) => relayer.prepare_channel(&call, nonce).await?,
+            SettlementCall::Escrow(call) => relayer.prepare_escrow(&call, nonce).await?,
             SettlementCall::Cancel(call) => relayer.prepare_cancel(&call, nonce).await?,
         };
         let document = ladder::document(&prepared);

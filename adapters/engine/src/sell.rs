@@ -298,6 +298,7 @@ impl Engine {
         let caller = match terms.transfer {
             Transfer::Upto { facilitator } => facilitator,
             Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => terms.pay_to,
+            Transfer::Escrow(escrow) => escrow.capture_authorizer,
         };
         match exact::verify_on_chain(self.chain.as_ref(), payment, caller, sum).await {
             Ok(()) => {
@@ -310,7 +311,8 @@ impl Engine {
                     | SettlementCall::Transfer(_)
                     | SettlementCall::Wallet(_)
                     | SettlementCall::Cancel(_)
-                    | SettlementCall::Channel(_) => None,
+                    | SettlementCall::Channel(_)
+                    | SettlementCall::Escrow(_) => None,
                 };
                 let (balance, allowance) = (at_most(balance), allowance.map(at_most));
                 Ok(Payable { since_block: head, cover: Some(Cover { balance, allowance, beside }) })

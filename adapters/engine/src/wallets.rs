@@ -3,7 +3,7 @@
 
 use ledger::id::TenantId;
 use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
-use x402::exact::{Checked, OnChainError, VerifiedPayment, prove};
+use x402::exact::{Checked, OnChainError, Signed, VerifiedPayment, prove};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
 use x402::scheme;
@@ -117,12 +117,27 @@ impl Engine {
 }
 
 fn is_late(refusal: &Refusal) -> bool {
-    matches!(refusal.reason, Reason::ValidBefore | Reason::Permit2DeadlineExpired | Reason::Eip2612Deadline)
+    matches!(
+        refusal.reason,
+        Reason::ValidBefore
+            | Reason::Permit2DeadlineExpired
+            | Reason::Eip2612Deadline
+            | Reason::CaptureAuthorizationExpired
+            | Reason::CaptureDeadlineExpired
+            | Reason::CaptureDeadlineOrdering
+    )
 }
 
 /// The last second in which it was in time; one more, for a deadline that is itself still in time.
 fn last_moment(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Option<u64> {
     let (signed, _) = scheme::claimed(payload, requirements).ok()?;
     let valid_before = u64::try_from(signed.valid_before()).ok()?;
-    Some(valid_before.saturating_sub(x402::limit::SETTLEMENT_MARGIN_SECONDS.saturating_add(1)))
+    // What is held has to end before another deadline, as seen from when it was signed.
+    let before = match signed {
+        Signed::Escrowed(_) => requirements.max_timeout_seconds,
+        Signed::Eip3009(_) | Signed::Permit2(_) | Signed::Deposit(_) => {
+            x402::limit::SETTLEMENT_MARGIN_SECONDS.saturating_add(1)
+        }
+    };
+    Some(valid_before.saturating_sub(before))
 }

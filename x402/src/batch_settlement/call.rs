@@ -44,16 +44,21 @@ pub enum CallKind {
     Claim,
     Settle,
     Refund,
+    /// Of the escrow of `auth-capture`, as the next.
+    Capture,
+    Void,
 }
 
 impl CallKind {
-    pub const ALL: [Self; 3] = [Self::Claim, Self::Settle, Self::Refund];
+    pub const ALL: [Self; 5] = [Self::Claim, Self::Settle, Self::Refund, Self::Capture, Self::Void];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Claim => "claim",
             Self::Settle => "settle",
             Self::Refund => "refund",
+            Self::Capture => "capture",
+            Self::Void => "void",
         }
     }
 }

@@ -4,7 +4,7 @@ use alloy_primitives::aliases::U40;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_sol_types::{Eip712Domain, SolStruct, SolValue};
 
-use super::{EIP3009_COLLECTOR, ESCROW};
+use super::ESCROW;
 use crate::exact::{Authorization, TokenDomain};
 use crate::network::Network;
 use crate::value::Amount;
@@ -118,11 +118,12 @@ pub fn deposit_nonce(channel: B256, salt: U256) -> B256 {
     keccak256((channel, salt).abi_encode())
 }
 
-/// What the payer signs to deposit: EIP-3009 `receiveWithAuthorization`, which nobody but the collector can use.
+/// What the payer signs to deposit: EIP-3009 `receiveWithAuthorization`, which nobody can use but whom it goes to, a
+/// collector.
 pub fn deposit_digest(domain: &TokenDomain, authorization: &Authorization) -> B256 {
     typed::ReceiveWithAuthorization {
         from: authorization.from,
-        to: EIP3009_COLLECTOR,
+        to: authorization.to,
         value: authorization.value,
         validAfter: authorization.valid_after,
         validBefore: authorization.valid_before,

@@ -4,6 +4,7 @@ use alloy_primitives::{Address, Bytes};
 use async_trait::async_trait;
 
 use super::{Batch, CancelCall, ChainError, PermitCall, Prepared, TransferCall, WalletCall};
+use crate::auth_capture::EscrowCall;
 use crate::batch_settlement::ChannelCall;
 
 /// An account that pays gas to carry authorizations of others to the chain.
@@ -43,6 +44,12 @@ pub trait Relayer: Send + Sync {
         let claims = call.claims().len();
         let message =
             format!("a call of the escrow with {claims} claims and nonce {account_nonce} cannot be made here");
+        Err(ChainError::Unavailable(message))
+    }
+    /// The same of a call of the escrow of `auth-capture`.
+    async fn prepare_escrow(&self, call: &EscrowCall, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let operator = call.operator();
+        let message = format!("a call of {operator}'s escrow with nonce {account_nonce} cannot be made here");
         Err(ChainError::Unavailable(message))
     }
     /// The same of a call that cancels an authorization.

@@ -19,6 +19,7 @@ pub use authorization::{Authorization, EvmSignature, SignatureError, TokenDomain
 pub use key::{KeyError, WalletKey};
 pub use onchain::{ClaimedElsewhere, OnChainError, check_findings, verify_on_chain};
 pub(crate) use payment::Unsigned;
+pub(crate) use payment::read_authorization;
 pub use payment::{
     VerifiedPayment, check, check_accepted, claim_key, is_signed_for, read_payload, read_signed, verify,
 };

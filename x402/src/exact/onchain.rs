@@ -5,6 +5,7 @@ use ledger::money::Amount;
 
 use super::wallet::keeps_its_key;
 use super::{PayerSignature, Signed, Terms, VerifiedPayment};
+use crate::auth_capture::{EscrowCall, refused_by_escrow};
 use crate::batch_settlement::{ChannelCall, VoucherKind};
 use crate::chain::{At, AuthorizedCall, Chain, ChainError, Findings, SettlementCall};
 use crate::permit2;
@@ -79,6 +80,7 @@ pub async fn verify_on_chain(
             return permit2::verify_on_chain(chain, &call, relayer, elsewhere).await;
         }
         SettlementCall::Channel(call) => return verify_deposit(chain, payment, &call, relayer, elsewhere).await,
+        SettlementCall::Escrow(call) => return verify_escrowed(chain, payment, &call, relayer, elsewhere).await,
         SettlementCall::Transfer(call) => chain.findings(AuthorizedCall::Key(&call), relayer).await?,
         SettlementCall::Wallet(call) => chain.findings(AuthorizedCall::Wallet(&call), relayer).await?,
         // No payment is one.
@@ -137,6 +139,32 @@ async fn verify_deposit(
     }
 }
 
+/// The same of what is to be held: the token's side as ever, and what the escrow says of it.
+async fn verify_escrowed(
+    chain: &dyn Chain,
+    payment: &VerifiedPayment,
+    call: &EscrowCall,
+    relayer: Address,
+    elsewhere: ClaimedElsewhere,
+) -> Result<(), OnChainError> {
+    let (terms, payer, key) = (payment.terms(), payment.payer(), payment.claim_key());
+    let (token_code, payer_code) = (chain.code(terms.token).await?, chain.code(payer).await?);
+    check_accounts(payment, chain.chain_id().await?, &token_code, &payer_code)?;
+    if chain.authorization_consumed(key.token, payer, key.nonce, At::Latest).await? {
+        let field = "payload.authorization.nonce";
+        return Err(Refusal::new(Reason::NonceAlreadyUsed, field, "a nonce not used before", key.nonce).into());
+    }
+    check_balance(payment.expected().value, chain.balance_of(key.token, payer, At::Latest).await?, elsewhere.in_all)?;
+    match chain.simulate_escrow(call, relayer).await {
+        Ok(()) => Ok(()),
+        Err(ChainError::Reverted { reason, data }) => match refused_by_escrow(&data) {
+            Some(known) => Err(Refusal::new(known, "payload", "what the escrow takes", reason).into()),
+            None => Err(diagnose(chain, terms, &reason).await.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Everything that was found, save for what came of the simulation.
 pub fn check_findings(payment: &VerifiedPayment, found: &Findings, elsewhere: ClaimedElsewhere) -> Result<(), Refusal> {
     check_accounts(payment, found.chain_id, &found.token_code, &found.payer_code)?;
@@ -165,7 +193,7 @@ fn check_accounts(
     // A payer that is a contract signs by ERC-1271, never by a key.
     if matches!(payment.signature, PayerSignature::Key(_)) && !keeps_its_key(payer_code) {
         let field = match payment.signed() {
-            Signed::Eip3009(_) => "payload.authorization.from",
+            Signed::Eip3009(_) | Signed::Escrowed(_) => "payload.authorization.from",
             Signed::Permit2(_) => "payload.permit2Authorization.from",
             Signed::Deposit(_) => "payload.channelConfig.payer",
         };

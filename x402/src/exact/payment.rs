@@ -7,6 +7,7 @@ use super::{
     Authorization, Checked, EvmSignature, PayerSignature, SCHEME, SignatureError, Signed, Terms, Transfer, Unproved,
     WalletSignature,
 };
+use crate::auth_capture::{self, EscrowCall};
 use crate::batch_settlement::{self, ChannelCall, DepositCall};
 use crate::chain::{PermitCall, SettlementCall, TransferCall, WalletCall};
 use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
@@ -102,6 +103,11 @@ impl VerifiedPayment {
                     signature: signature.shown(),
                 })))
             }
+            (Signed::Escrowed(escrowed), signature) => SettlementCall::Escrow(Box::new(EscrowCall::Authorize {
+                info: escrowed.info,
+                amount: self.terms.amount,
+                signature: signature.shown(),
+            })),
         }
     }
 }
@@ -202,6 +208,7 @@ pub fn read_signed(payload: &PaymentPayload, terms: &Terms) -> Result<Signed, Re
         Transfer::Eip3009 => Ok(Signed::Eip3009(read_payload(payload)?.0)),
         Transfer::Permit2 | Transfer::Upto { .. } => Ok(Signed::Permit2(permit2::read_payload(payload)?.0)),
         Transfer::Channel { .. } => Ok(Signed::Deposit(batch_settlement::read_deposit(payload)?.0)),
+        Transfer::Escrow(_) => Ok(Signed::Escrowed(auth_capture::read_payment(payload, terms)?)),
     }
 }
 
@@ -220,7 +227,7 @@ pub fn read_payload(payload: &PaymentPayload) -> Result<(Authorization, String),
     Ok((read_authorization(&scheme.authorization)?, scheme.signature))
 }
 
-fn read_authorization(wire: &WireAuthorization) -> Result<Authorization, Refusal> {
+pub(crate) fn read_authorization(wire: &WireAuthorization) -> Result<Authorization, Refusal> {
     let malformed = |field: &'static str, text: &str| {
         let text = text.to_owned();
         move |error| Refusal::new(Reason::InvalidPayload, field, error, text)

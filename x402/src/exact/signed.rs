@@ -3,6 +3,7 @@
 use alloy_primitives::{Address, B256, U256};
 
 use super::{Authorization, Terms};
+use crate::auth_capture::Escrowed;
 use crate::batch_settlement::{self, Deposit};
 use crate::permit2::Permit;
 use crate::settlement::{ClaimKey, NonceSpace};
@@ -13,6 +14,8 @@ pub enum Signed {
     Permit2(Permit),
     /// Into a channel (scheme `batch-settlement`).
     Deposit(Deposit),
+    /// Held in the escrow (scheme `auth-capture`).
+    Escrowed(Escrowed),
 }
 
 impl Signed {
@@ -21,6 +24,7 @@ impl Signed {
             Self::Eip3009(authorization) => authorization.from,
             Self::Permit2(permit) => permit.from,
             Self::Deposit(deposit) => deposit.authorization.from,
+            Self::Escrowed(escrowed) => escrowed.authorization.from,
         }
     }
 
@@ -29,6 +33,7 @@ impl Signed {
             Self::Eip3009(authorization) => authorization.to,
             Self::Permit2(permit) => permit.witness.to(),
             Self::Deposit(deposit) => deposit.authorization.to,
+            Self::Escrowed(escrowed) => escrowed.authorization.to,
         }
     }
 
@@ -38,6 +43,7 @@ impl Signed {
             Self::Eip3009(authorization) => authorization.value,
             Self::Permit2(permit) => permit.amount,
             Self::Deposit(deposit) => deposit.authorization.value,
+            Self::Escrowed(escrowed) => escrowed.authorization.value,
         }
     }
 
@@ -48,6 +54,7 @@ impl Signed {
             Self::Eip3009(authorization) => authorization.valid_before,
             Self::Permit2(permit) => permit.deadline.saturating_add(U256::from(1)),
             Self::Deposit(deposit) => deposit.authorization.valid_before,
+            Self::Escrowed(escrowed) => escrowed.authorization.valid_before,
         }
     }
 
@@ -56,7 +63,10 @@ impl Signed {
         match self {
             Self::Eip3009(authorization) => authorization.digest(&terms.domain),
             Self::Permit2(permit) => permit.digest(terms.network),
-            Self::Deposit(deposit) => batch_settlement::deposit_digest(&terms.domain, &deposit.authorization),
+            // The same words to the collector of each.
+            Self::Deposit(Deposit { authorization, .. }) | Self::Escrowed(Escrowed { authorization, .. }) => {
+                batch_settlement::deposit_digest(&terms.domain, authorization)
+            }
         }
     }
 
@@ -66,6 +76,7 @@ impl Signed {
             Self::Eip3009(authorization) => (NonceSpace::Eip3009, authorization.nonce),
             Self::Permit2(permit) => (NonceSpace::Permit2, B256::from(permit.nonce)),
             Self::Deposit(deposit) => (NonceSpace::Eip3009, deposit.authorization.nonce),
+            Self::Escrowed(escrowed) => (NonceSpace::Eip3009, escrowed.authorization.nonce),
         };
         ClaimKey { space, network: terms.network, token: terms.token, payer: self.payer(), nonce }
     }

@@ -5,6 +5,7 @@ use ledger::money::Amount;
 use serde_json::Value;
 
 use super::{SCHEME, TokenDomain};
+use crate::auth_capture::EscrowTerms;
 use crate::limit::DOMAIN_TEXT_BYTES_MAX;
 use crate::network::{Asset, AssetTable, Network, TransferMethod};
 use crate::permit2;
@@ -29,13 +30,15 @@ pub enum Transfer {
         /// Seconds.
         withdraw_delay: u64,
     },
+    /// Scheme `auth-capture`: held in the escrow, by EIP-3009.
+    Escrow(EscrowTerms),
 }
 
 impl Transfer {
     /// What moves only tokens that have it, and is signed in the token's own domain.
     const fn is_by_eip3009(self) -> bool {
         match self {
-            Self::Eip3009 | Self::Channel { .. } => true,
+            Self::Eip3009 | Self::Channel { .. } | Self::Escrow(_) => true,
             Self::Permit2 | Self::Upto { .. } => false,
         }
     }

@@ -130,7 +130,7 @@ pub async fn prove(
         signature.deployment = None;
     } else {
         let Some(deployment) = &signature.deployment else { return Err(no_key.into()) };
-        if matches!(signed, Signed::Permit2(_) | Signed::Deposit(_)) {
+        if matches!(signed, Signed::Permit2(_) | Signed::Deposit(_) | Signed::Escrowed(_)) {
             let expected = "a wallet that is there";
             return Err(Refusal::new(Reason::UndeployedWallet, FIELD, expected, "an ERC-6492 wrapper").into());
         }
@@ -147,6 +147,7 @@ pub async fn prove(
         Signed::Eip3009(_) => Reason::Signature,
         Signed::Permit2(_) => Reason::Permit2Signature,
         Signed::Deposit(_) => Reason::BatchReceiveSignature,
+        Signed::Escrowed(_) => Reason::CaptureSignature,
     };
     match chain.wallet_answer(payer, digest, &signature).await? {
         WalletAnswer::Signed => {}

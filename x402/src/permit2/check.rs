@@ -61,7 +61,7 @@ pub(crate) fn check_permit(permit: &Permit, terms: &Terms, now: u64) -> Result<(
 fn check_spender(permit: &Permit, terms: &Terms) -> Result<(), Refusal> {
     let proxy = match terms.transfer {
         Transfer::Upto { .. } => UPTO_PROXY,
-        Transfer::Permit2 | Transfer::Eip3009 | Transfer::Channel { .. } => EXACT_PROXY,
+        Transfer::Permit2 | Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_) => EXACT_PROXY,
     };
     if permit.spender != proxy {
         let field = "payload.permit2Authorization.spender";

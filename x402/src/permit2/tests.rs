@@ -341,7 +341,7 @@ fn the_recorded_payments_verify_and_recompute() {
         assert_eq!(scheme::claimed(&payload, &requirements).unwrap().1, payment.claim_key());
         let facilitator = match payment.terms().transfer {
             Transfer::Upto { facilitator } => Some(facilitator),
-            Transfer::Permit2 | Transfer::Eip3009 | Transfer::Channel { .. } => None,
+            Transfer::Permit2 | Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_) => None,
         };
         assert_eq!(permit.witness.facilitator(), facilitator);
     }

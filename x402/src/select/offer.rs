@@ -5,6 +5,7 @@ use ledger::money::{Amount, AssetId};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::auth_capture;
 use crate::batch_settlement;
 use crate::exact::{
     Authorization, EvmSignature, KeyError, SignatureError, Signed, Terms, TokenDomain, Transfer, WalletKey,
@@ -155,6 +156,7 @@ impl Offer {
                 self.permit(payer, nonce, valid_before, UPTO_PROXY, witness)
             }
             Transfer::Channel { .. } => return Err(AuthorizeError::Scheme(batch_settlement::SCHEME)),
+            Transfer::Escrow(_) => return Err(AuthorizeError::Scheme(auth_capture::SCHEME)),
         };
         Ok(Unsigned { offer: self, signed, valid_before })
     }
@@ -234,7 +236,7 @@ impl Unsigned<'_> {
     /// What a settlement of it must show. Store it before the signature exists.
     pub fn expected(&self) -> Expected {
         let charge = match self.offer.terms.transfer {
-            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => Charge::Whole,
+            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } | Transfer::Escrow(_) => Charge::Whole,
             Transfer::Upto { .. } => Charge::AtMost,
         };
         Expected {
@@ -278,6 +280,7 @@ impl Unsigned<'_> {
             }),
             Signed::Permit2(permit) => serde_json::to_value(PermitWire::new(permit, signature.to_text())),
             Signed::Deposit(_) => return Err(AuthorizeError::Scheme(batch_settlement::SCHEME)),
+            Signed::Escrowed(_) => return Err(AuthorizeError::Scheme(auth_capture::SCHEME)),
         };
         let Ok(Value::Object(payload)) = scheme else {
             return Err(AuthorizeError::Payload("it is no JSON object".to_owned()));

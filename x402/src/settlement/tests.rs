@@ -30,6 +30,7 @@ fn receipt(success: bool, transfers: Vec<TransferLog>) -> Receipt {
         used: vec![own(transfers.clone())],
         transfers,
         channels: vec![],
+        escrow: vec![],
     }
 }
 

@@ -11,6 +11,7 @@ use super::node::BASE_FEE_WEI;
 use super::state::{State, View};
 use crate::accounts::{ACCOUNTS, DEPLOYER};
 use crate::channels;
+use crate::escrow;
 use crate::limits::BLOCK_GAS_MAX;
 use crate::multicall;
 use crate::permit2;
@@ -47,13 +48,18 @@ pub(super) fn document(chain_id: u64, timestamp: u64) -> Result<Value, DevnetErr
     }))
 }
 
-/// Permit2, Multicall3 and the CREATE2 deployer as they stand on public chains; then the proxies and the escrow, each made by that deployer, so that
-/// an address that comes out right is the proof of the bytes.
+/// Permit2, Multicall3, the escrow of `auth-capture` and the CREATE2 deployer, where they stand on public chains; then the
+/// proxies and the escrow of channels, each made by that deployer, so that an address that comes out right is the proof of
+/// the bytes.
 fn deploy_permit2(state: &mut State, environment: Environment) -> Result<(), DevnetError> {
     let contracts = permit2::contracts().map_err(DevnetError::ContractNotDeployed)?;
     let deployer = contracts.deployer.address;
     let multicall = multicall::contract().map_err(DevnetError::ContractNotDeployed)?;
     for contract in [contracts.deployer, contracts.permit2, multicall] {
+        state.write_code(0, contract.address, Bytecode::new_raw(contract.deployed));
+    }
+    let held = escrow::contracts().map_err(DevnetError::ContractNotDeployed)?;
+    for contract in [held.escrow, held.token_store, held.eip3009_collector] {
         state.write_code(0, contract.address, Bytecode::new_raw(contract.deployed));
     }
     let escrow = channels::contracts().map_err(DevnetError::ContractNotDeployed)?;

@@ -8,6 +8,7 @@ use alloy::sol_types::SolEvent;
 use x402::chain::{AuthorizationUse, Block, ChainError, Receipt, TransferLog, UsedNonce};
 
 use crate::channels;
+use crate::escrow;
 use crate::token::Token;
 
 /// The log must be what the filter asked for: nodes and the proxies before them have been seen to ignore filters.
@@ -69,6 +70,7 @@ pub(super) fn receipt_of(receipt: &TransactionReceipt, block: Block) -> Receipt 
         transfers: transfers(receipt).collect(),
         used: used_in(receipt),
         channels: receipt.logs().iter().filter_map(channels::log_of).collect(),
+        escrow: receipt.logs().iter().filter_map(escrow::log_of).collect(),
     }
 }
 

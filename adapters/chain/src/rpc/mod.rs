@@ -7,6 +7,7 @@
 pub(crate) mod batch;
 mod channels;
 mod client;
+mod escrow;
 mod evidence;
 mod findings;
 mod logs;
@@ -24,6 +25,7 @@ use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use x402::auth_capture::{EscrowCall, EscrowState};
 use x402::batch_settlement::{ChannelCall, ChannelState, ReceiverState};
 use x402::chain::{
     At, AuthorizationUse, AuthorizedCall, Block, Chain, ChainError, ConsumedNonce, Findings, PermitCall, Pool, Receipt,
@@ -284,6 +286,16 @@ impl Chain for RpcChain {
         let request = json!([self.channel_request(call, caller), "latest"]);
         let _output: Bytes = self.client.call("eth_call", request).await?;
         Ok(())
+    }
+
+    async fn simulate_escrow(&self, call: &EscrowCall, caller: Address) -> Result<(), ChainError> {
+        let request = json!([self.escrow_request(call, caller), "latest"]);
+        let _output: Bytes = self.client.call("eth_call", request).await?;
+        Ok(())
+    }
+
+    async fn escrowed(&self, payment: B256) -> Result<EscrowState, ChainError> {
+        self.escrow_state(payment).await
     }
 
     async fn channel(&self, channel: B256, at: At) -> Result<ChannelState, ChainError> {

@@ -1,6 +1,7 @@
 //! The port and the devnet, each tried through the other. Files are named after what they try to break.
 
 mod channels;
+mod escrow;
 mod findings;
 mod json_rpc;
 mod lying_nodes;

@@ -72,6 +72,7 @@ impl Draft<'_> {
             Transfer::Permit2 => Some(("assetTransferMethod", x402::permit2::METHOD.to_owned())),
             Transfer::Upto { .. } => Some(("scheme", x402::upto::SCHEME.to_owned())),
             Transfer::Channel { .. } => Some(("scheme", x402::batch_settlement::SCHEME.to_owned())),
+            Transfer::Escrow(_) => Some(("scheme", x402::auth_capture::SCHEME.to_owned())),
         };
         Ok(ClosedPayment {
             transaction_id,

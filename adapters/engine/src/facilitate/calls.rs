@@ -1,9 +1,10 @@
-//! What a payee has the escrow do: claim vouchers, sweep what was claimed, give back what was not. Each needs the signature of
-//! the receiver's authorizer (a sweep needs none), and none is made here for anybody.
+//! What a payee has an escrow do: claim vouchers, sweep what was claimed, give back what was not; capture or void what is held.
+//! Each needs the signature of the receiver's authorizer (a sweep needs none), and none is made here for anybody.
 //!
 //! A call is written down under a name of our own before it is made, so it is made once, also where the answer was lost; the
 //! amount beside it is what it was to move then. One that came to nothing has a new name when it is asked for again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::U256;
@@ -13,8 +14,9 @@ use ledger::rejection::Rejection;
 use ledger::settlement::{Settlement, SettlementKey, SettlementState};
 use ledger::store::Freshness;
 use ledger::transfer::Money;
+use x402::auth_capture::refused_by_escrow;
 use x402::batch_settlement::{CallKind, ChannelCall, ChannelLog};
-use x402::chain::{ChainError, SettlementCall};
+use x402::chain::{ChainError, Relayer, SettlementCall};
 use x402::network::Network;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
@@ -47,13 +49,24 @@ impl Work<'_> {
         self.failed(self.plan.reasons().0, format!("the escrow refuses it: {reason}"), "")
     }
 
+    /// By the name that the escrow itself gives it, where it does.
+    fn refused(&self, reason: &str, data: &[u8]) -> SettleResponse {
+        match self.plan.kind {
+            CallKind::Capture | CallKind::Void => match refused_by_escrow(data) {
+                Some(known) => self.failed(known, format!("the escrow refuses it: {reason}"), ""),
+                None => self.reverts(reason),
+            },
+            CallKind::Claim | CallKind::Settle | CallKind::Refund => self.reverts(reason),
+        }
+    }
+
     fn claim(&self, since_block: u64) -> Result<ClaimSettlement, EngineError> {
         let pay_to = book::text(self.plan.to);
         Ok(ClaimSettlement {
             key: self.key.clone(),
             money: Money { asset: book::asset_id(self.network, self.plan.token)?, amount: self.plan.amount },
             payee: pay_to.parse().map_err(|_| EngineError::Broken("an address is no payee".into()))?,
-            subject: Digest::of_parts("purser/escrow-call/1", &[self.plan.identity.as_slice()]),
+            subject: Digest::of_parts("purser/escrow-call/1", &[self.plan.subject.as_slice()]),
             pay_to,
             valid_before: NEVER,
             since_block,
@@ -93,21 +106,44 @@ impl Engine {
             }
             Err(refusal) => return Ok(refused(&refusal)),
         };
-        let Some(key) = self.place_of_call(tenant, &plan).await? else {
-            let (expected, found) = (format!("at most {ATTEMPTS_MAX} tries of one call"), "one more");
-            return Ok(refused(&Refusal::new(plan.reasons().1, "payload", expected, found)));
+        self.make_planned(tenant, &role, &plan, wait).await
+    }
+
+    /// Once, whoever asks and however often.
+    pub(super) async fn make_planned(
+        &self,
+        tenant: &TenantId,
+        role: &FacilitatorRole,
+        plan: &Plan,
+        wait: Duration,
+    ) -> Result<SettleResponse, EngineError> {
+        let Some(key) = self.place_of_call(tenant, plan).await? else {
+            let message = format!("expected at most {ATTEMPTS_MAX} tries of one call, found one more");
+            let network = self.network.to_string();
+            return Ok(SettleResponse::failed(plan.reasons().1, message, plan.payer(), "", network));
         };
         let identity = service(tenant, "facilitator")?;
-        let work = Work { identity, role: &role, plan: &plan, key, network: self.network, wait };
-        // The escrow judges the signatures. What it refuses is written down nowhere: strangers would fill the book.
-        if !self.is_begun(tenant, &plan).await? {
-            match self.chain.simulate_channel(&plan.call, role.relayer.address()).await {
+        let work = Work { identity, role, plan, key, network: self.network, wait };
+        // What the escrow refuses is written down nowhere: strangers would fill the book.
+        if !self.is_begun(tenant, plan).await? {
+            match self.try_call(&plan.call, role).await {
                 Ok(()) => {}
-                Err(ChainError::Reverted { reason, .. }) => return Ok(work.reverts(&reason)),
+                Err(ChainError::Reverted { reason, data }) => return Ok(work.refused(&reason, &data)),
                 Err(error) => return Err(error.into()),
             }
         }
         self.make(&work).await
+    }
+
+    pub(super) async fn try_call(&self, call: &SettlementCall, role: &FacilitatorRole) -> Result<(), ChainError> {
+        match call {
+            SettlementCall::Channel(call) => self.chain.simulate_channel(call, role.relayer.address()).await,
+            SettlementCall::Escrow(call) => self.chain.simulate_escrow(call, call.operator()).await,
+            SettlementCall::Transfer(_)
+            | SettlementCall::Wallet(_)
+            | SettlementCall::Permit(_)
+            | SettlementCall::Cancel(_) => Err(ChainError::Unavailable("no call of an escrow".to_owned())),
+        }
     }
 
     async fn make(&self, work: &Work<'_>) -> Result<SettleResponse, EngineError> {
@@ -117,6 +153,10 @@ impl Engine {
             // Nothing was begun, and nothing will be.
             Err(EngineError::Book(rejection @ Rejection::Stopped { .. })) => {
                 return Ok(work.failed(Reason::InvalidPaymentRequirements, rejection.to_string(), ""));
+            }
+            Err(EngineError::Book(Rejection::PaymentUsedForOtherResource { .. })) => {
+                let message = "expected one capture for what the escrow has now, found another one beside it";
+                return Ok(work.failed(Reason::CaptureUnexpectedState, message, ""));
             }
             other => other?,
         };
@@ -136,15 +176,16 @@ impl Engine {
     /// Claimed by us, nothing sent. The answer, where nothing will be.
     async fn begin_call(&self, work: &Work<'_>) -> Result<Option<SettleResponse>, EngineError> {
         let tenant = &work.identity.tenant;
-        let relayers: Vec<_> = work.role.relayers().collect();
+        let is_able = |relayer: &&Arc<dyn Relayer>| work.plan.sender.is_none_or(|sender| relayer.address() == sender);
+        let relayers: Vec<_> = work.role.relayers().filter(is_able).collect();
         let turn = self.desk.turn(tenant, relayers.iter().map(|relayer| relayer.address()));
-        let relayer = relayers.get(turn.place()).copied().unwrap_or(&work.role.relayer);
+        let relayer = relayers.get(turn.place()).or(relayers.first()).copied();
+        let relayer = relayer.ok_or_else(|| EngineError::Broken("an operator that is nobody here".into()))?;
         let abandon = || {
             let command = Command::Abandon { settlement: work.key.clone() };
             self.run(&work.identity, command, Vec::new())
         };
-        let call = SettlementCall::Channel(Box::new(work.plan.call.clone()));
-        match self.prepare(&work.identity, &work.key, call, relayer.as_ref()).await {
+        match self.prepare(&work.identity, &work.key, work.plan.call.clone(), relayer.as_ref()).await {
             Ok(settlement) => self.send(&work.identity, &settlement, 0).await,
             Err(error) => {
                 abandon().await?;
@@ -197,11 +238,13 @@ impl Engine {
         response.amount = Some(match work.plan.kind {
             // A claim counts, and moves nothing.
             CallKind::Claim => String::new(),
-            CallKind::Settle | CallKind::Refund => {
+            CallKind::Settle | CallKind::Refund | CallKind::Capture | CallKind::Void => {
                 moved.unwrap_or_else(|| U256::from(settlement.money.amount.get())).to_string()
             }
         });
-        if let ChannelCall::Refund(refund) = &work.plan.call {
+        if let SettlementCall::Channel(call) = &work.plan.call
+            && let ChannelCall::Refund(refund) = call.as_ref()
+        {
             self.show_channel(&mut response, refund.channel.id(self.network)).await;
         }
         Ok(response)

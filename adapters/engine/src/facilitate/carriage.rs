@@ -16,6 +16,7 @@ use x402::refusal::Refusal;
 use x402::scheme;
 use x402::wire::{FacilitatorRequest, SettleResponse};
 
+use super::holds::check_operator;
 use crate::error::EngineError;
 use crate::tenant::{AllowedPayees, FacilitatorRole};
 use crate::{Engine, Identity, book};
@@ -104,7 +105,7 @@ impl Carriage<'_> {
     pub fn used(&self, transaction: &str) -> SettleResponse {
         let message = format!("expected an authorization that was not used; this one was, in {transaction}");
         let reason = match self.payment.signed() {
-            Signed::Eip3009(_) | Signed::Deposit(_) => Reason::NonceAlreadyUsed,
+            Signed::Eip3009(_) | Signed::Deposit(_) | Signed::Escrowed(_) => Reason::NonceAlreadyUsed,
             Signed::Permit2(_) => Reason::Permit2NonceUsed,
         };
         let mut response = self.failed(reason, message, "");
@@ -137,10 +138,11 @@ pub(super) fn claimed_payer(request: &FacilitatorRequest) -> Option<String> {
     scheme::claimed_payer(&request.payment_payload, &request.payment_requirements).map(|payer| payer.to_string())
 }
 
-/// The accounts that may settle it: with `upto` the one that its payer named, else any.
+/// The accounts that may settle it: with `upto` and `auth-capture` the one that its payer named, else any.
 pub(super) fn able_to_settle<'a>(role: &'a FacilitatorRole, payment: &VerifiedPayment) -> Vec<&'a Arc<dyn Relayer>> {
     let named = match payment.terms().transfer {
         Transfer::Upto { facilitator } => Some(facilitator),
+        Transfer::Escrow(escrow) => Some(escrow.capture_authorizer),
         Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => None,
     };
     role.relayers().filter(|relayer| named.is_none_or(|named| relayer.address() == named)).collect()
@@ -158,6 +160,9 @@ fn check_terms(role: &FacilitatorRole, payment: &VerifiedPayment) -> Result<(), 
     {
         let (field, expected) = ("extra.facilitatorAddress", role.relayer.address());
         return Err(Refusal::new(Reason::UptoFacilitator, field, expected, facilitator));
+    }
+    if let Transfer::Escrow(escrow) = &payment.terms().transfer {
+        check_operator(role, escrow)?;
     }
     let (most, found) = (role.timeout_seconds_max, payment.terms().max_timeout_seconds);
     if found > most {

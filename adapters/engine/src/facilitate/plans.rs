@@ -5,7 +5,7 @@ use ledger::id::TenantId;
 use ledger::money::Amount;
 use ledger::settlement::{Role, SettlementKey, SettlementState};
 use x402::batch_settlement::{CallKind, Channel, ChannelCall, ESCROW, FRAME, Message, RefundCall, SCHEME, record};
-use x402::chain::At;
+use x402::chain::{At, SettlementCall};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
 use x402::scheme::check_frame;
@@ -23,13 +23,23 @@ pub(super) const ATTEMPTS_MAX: u32 = 100;
 
 /// A call that is to be made.
 pub(super) struct Plan {
-    pub call: ChannelCall,
+    /// Of one of the escrows, and nothing else.
+    pub call: SettlementCall,
     pub kind: CallKind,
+    /// Which escrow that is.
+    pub escrow: Address,
+    /// Who alone can make it, where that is not anybody.
+    pub sender: Option<Address>,
+    /// On whose behalf money moves; `None` where nobody's does.
+    pub payer: Option<Address>,
     pub token: Address,
     /// Who gets what it is for: the receiver, or the payer of a refund.
     pub to: Address,
     pub amount: Amount,
+    /// What there is one call of.
     pub identity: B256,
+    /// What exactly is asked for, where two could ask for different ones under one identity.
+    pub subject: B256,
 }
 
 /// What a request comes to before anything is written.
@@ -45,11 +55,23 @@ impl Plan {
             CallKind::Claim => (Reason::BatchClaimSimulation, Reason::BatchClaimFailed),
             CallKind::Settle => (Reason::BatchSettleSimulation, Reason::BatchSettleFailed),
             CallKind::Refund => (Reason::BatchRefundSimulation, Reason::BatchRefundFailed),
+            CallKind::Capture | CallKind::Void => (Reason::CaptureSimulation, Reason::CaptureReverted),
         }
     }
 
     pub(super) fn payer(&self) -> Option<String> {
-        (self.kind == CallKind::Refund).then(|| self.to.to_string())
+        self.payer.map(|payer| payer.to_string())
+    }
+
+    /// A call of the escrow of channels, which anybody can make who has the signatures.
+    fn of_channel(
+        kind: CallKind,
+        (token, to, amount): (Address, Address, Amount),
+        identity: B256,
+        call: ChannelCall,
+    ) -> Self {
+        let (payer, call) = ((kind == CallKind::Refund).then_some(to), SettlementCall::Channel(Box::new(call)));
+        Self { call, kind, escrow: ESCROW, sender: None, payer, token, to, amount, identity, subject: identity }
     }
 }
 
@@ -146,8 +168,8 @@ impl Engine {
                     return Ok(Err(Refusal::new(Reason::BatchNothingToSettle, "payload.receiver", expected, "0")));
                 }
                 let identity = named(state.total_settled)?;
-                let (token, to, amount) = (sweep.token, sweep.receiver, state.due());
-                Plan { kind: CallKind::Settle, token, to, amount, identity, call }
+                let moved = (sweep.token, sweep.receiver, state.due());
+                Plan::of_channel(CallKind::Settle, moved, identity, call)
             }
             ChannelCall::Claim { claims, .. } => {
                 let ids: Vec<B256> = claims.iter().map(|claim| claim.channel.id(network)).collect();
@@ -162,7 +184,7 @@ impl Engine {
                 let identity = named(Amount::ZERO)?;
                 let is_done = amount == 0;
                 let amount = Amount::new(amount.max(1));
-                let plan = Plan { kind: CallKind::Claim, token, to, amount, identity, call: call.clone() };
+                let plan = Plan::of_channel(CallKind::Claim, (token, to, amount), identity, call.clone());
                 if is_done && !self.is_begun(tenant, &plan).await? {
                     return Ok(Ok(Planned::Done));
                 }
@@ -170,9 +192,8 @@ impl Engine {
             }
             ChannelCall::Refund(refund) => {
                 let identity = named(Amount::ZERO)?;
-                let (token, to) = (refund.channel.token, refund.channel.payer);
-                let mut plan =
-                    Plan { kind: CallKind::Refund, token, to, amount: refund.amount, identity, call: call.clone() };
+                let moved = (refund.channel.token, refund.channel.payer, refund.amount);
+                let mut plan = Plan::of_channel(CallKind::Refund, moved, identity, call.clone());
                 if !self.is_begun(tenant, &plan).await? {
                     match self.refundable(refund).await? {
                         Ok(amount) => plan.amount = amount,
@@ -221,7 +242,7 @@ impl Engine {
                 space: NonceSpace::Escrow(plan.kind),
                 network: self.network,
                 token: plan.token,
-                payer: ESCROW,
+                payer: plan.escrow,
                 nonce: record(plan.identity, attempt),
             })?;
             let key = SettlementKey { role: Role::Facilitator, authorization };

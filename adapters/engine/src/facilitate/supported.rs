@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ledger::id::TenantId;
 use serde_json::{Map, json};
+use x402::auth_capture;
 use x402::batch_settlement;
 use x402::exact;
 use x402::identifier;
@@ -29,7 +30,13 @@ impl Engine {
         let upto = Map::from_iter([(upto::FACILITATOR.to_owned(), facilitator)]);
         // No `receiverAuthorizer`: whoever asked for it could give a seller's unclaimed money back to its payer. Sellers sign.
         let channels = kind(batch_settlement::SCHEME, None);
-        let kinds = vec![kind(exact::SCHEME, None), kind(upto::SCHEME, Some(upto)), channels];
+        // The same there, and for the same reason. No fee terms: none is taken.
+        let operator = json!(role.relayer.address().to_string());
+        let escrow = json!(auth_capture::ESCROW.to_string());
+        let held =
+            Map::from_iter([("captureAuthorizer".to_owned(), operator), ("authCaptureEscrow".to_owned(), escrow)]);
+        let held = kind(auth_capture::SCHEME, Some(held));
+        let kinds = vec![kind(exact::SCHEME, None), kind(upto::SCHEME, Some(upto)), channels, held];
         let signers = BTreeMap::from([(
             "eip155:*".to_owned(),
             role.relayers().map(|relayer| relayer.address().to_string()).collect(),

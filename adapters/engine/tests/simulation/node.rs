@@ -153,6 +153,7 @@ impl Chain for SimNode {
                 transfers: found.transfers(),
                 used: used_nonce(found).into_iter().collect(),
                 channels: Vec::new(),
+                escrow: Vec::new(),
             }))
         })
         .await

@@ -198,123 +198,132 @@ super::abouts! { Reason,
     SimulationFailed =>
         "Tried on the chain's present state, the transfer would fail.",
         "Look at the message; then try again, or sign anew.";
-    BatchScheme =>
-        "This is no payment through a channel.",
-        "Pay by an offer of scheme `batch-settlement`.";
-    BatchNetworkMismatch =>
-        "The channel is on another chain.",
-        "Use the chain of the offer.";
-    BatchMissingDomain =>
-        "The offer leaves out the token's EIP-712 name or version.",
-        "State both under `extra`.";
-    BatchPayloadType =>
-        "Messages of this type are not taken here.",
+    BatchScheme => "This is no payment through a channel.", "Pay by an offer of scheme `batch-settlement`.";
+    BatchNetworkMismatch => "The channel is on another chain.", "Use the chain of the offer.";
+    BatchMissingDomain => "The offer leaves out the token's EIP-712 name or version.", "State both under `extra`.";
+    BatchPayloadType => "Messages of this type are not taken here.",
         "Verify deposits, vouchers and refunds; settle deposits, claims, sweeps and completed refunds.";
-    BatchDepositPayload =>
-        "A part of the deposit is missing or cannot be read.",
+    BatchDepositPayload => "A part of the deposit is missing or cannot be read.",
         "Send channel, voucher and deposit as the scheme has them.";
-    BatchVoucherPayload =>
-        "A part of the voucher is missing or cannot be read.",
+    BatchVoucherPayload => "A part of the voucher is missing or cannot be read.",
         "Send channel and voucher as the scheme has them.";
-    BatchRefundPayload =>
-        "A part of the refund is missing or cannot be read.",
+    BatchRefundPayload => "A part of the refund is missing or cannot be read.",
         "Send channel and voucher, and whoever is paid the rest.";
-    BatchClaimPayload =>
-        "A part of the claim is missing or cannot be read, or it claims more than its vouchers say.",
+    BatchClaimPayload => "A part of the claim is missing or cannot be read, or it claims more than its vouchers say.",
         "Send 1 to 100 vouchers, each with a total within it.";
-    BatchSettlePayload =>
-        "A sweep has a receiver and a token.",
-        "Send both as addresses.";
-    BatchErc3009Required =>
-        "A deposit is moved by EIP-3009 here, and by nothing else.",
+    BatchSettlePayload => "A sweep has a receiver and a token.", "Send both as addresses.";
+    BatchErc3009Required => "A deposit is moved by EIP-3009 here, and by nothing else.",
         "Sign `receiveWithAuthorization` to the collector.";
-    BatchChannelIdInvalid =>
-        "The channel's name is none.",
-        "Send `0x` and 64 hexadecimal digits.";
-    BatchChannelIdMismatch =>
-        "These parameters are another channel.",
+    BatchChannelIdInvalid => "The channel's name is none.", "Send `0x` and 64 hexadecimal digits.";
+    BatchChannelIdMismatch => "These parameters are another channel.",
         "Name the channel by the hash of its own parameters on this chain.";
-    BatchReceiverMismatch =>
-        "The channel pays somebody else.",
-        "Open one to the `payTo` of the offer.";
-    BatchReceiverAuthorizerMismatch =>
-        "Somebody else authorizes claims of this channel, or the offer names nobody.",
+    BatchReceiverMismatch => "The channel pays somebody else.", "Open one to the `payTo` of the offer.";
+    BatchReceiverAuthorizerMismatch => "Somebody else authorizes claims of this channel, or the offer names nobody.",
         "Use the `extra.receiverAuthorizer` of the offer.";
-    BatchTokenMismatch =>
-        "The channel holds another token.",
-        "Open one for the asset of the offer.";
-    BatchWithdrawDelayMismatch =>
-        "The payer could withdraw after another time, or the offer names none.",
+    BatchTokenMismatch => "The channel holds another token.", "Open one for the asset of the offer.";
+    BatchWithdrawDelayMismatch => "The payer could withdraw after another time, or the offer names none.",
         "Use the `extra.withdrawDelay` of the offer.";
-    BatchWithdrawDelayOutOfRange =>
-        "The escrow takes no such delay.",
-        "Use 900 to 2,592,000 seconds.";
-    BatchVoucherSignature =>
-        "The voucher is not signed by whoever the channel names.",
+    BatchWithdrawDelayOutOfRange => "The escrow takes no such delay.", "Use 900 to 2,592,000 seconds.";
+    BatchVoucherSignature => "The voucher is not signed by whoever the channel names.",
         "Sign it with the payer authorizer's key.";
-    BatchReceiveSignature =>
-        "The deposit is not signed by its payer.",
+    BatchReceiveSignature => "The deposit is not signed by its payer.",
         "Sign exactly what is sent, in the token's domain.";
-    BatchValidBefore =>
-        "The deposit's time is over, or too far away.",
+    BatchValidBefore => "The deposit's time is over, or too far away.",
         "Sign one that ends within `maxTimeoutSeconds`.";
-    BatchValidAfter =>
-        "The deposit's time has not come.",
-        "Present it later.";
-    BatchFactoryNotAllowed =>
-        "The payer's wallet is not there, and its factory is not called here.",
+    BatchValidAfter => "The deposit's time has not come.", "Present it later.";
+    BatchFactoryNotAllowed => "The payer's wallet is not there, and its factory is not called here.",
         "Deploy the wallet first.";
-    BatchWalletDeployment =>
-        "The payer's wallet is not there, and its factory does not make it.",
+    BatchWalletDeployment => "The payer's wallet is not there, and its factory does not make it.",
         "Deploy the wallet first.";
-    BatchChannelNotFound =>
-        "The channel has no money.",
-        "Deposit into it first.";
-    BatchExceedsBalance =>
-        "The voucher is over more than the channel has.",
-        "Deposit more, or sign for less.";
-    BatchBelowClaimed =>
-        "That much is claimed from the channel already.",
-        "Sign for more than what is claimed.";
-    BatchInsufficientBalance =>
-        "The payer does not have that much.",
-        "Fund the payer, or deposit less.";
-    BatchAuthorizerNotConfigured =>
-        "Claims and refunds are signed for nobody here.",
+    BatchChannelNotFound => "The channel has no money.", "Deposit into it first.";
+    BatchExceedsBalance => "The voucher is over more than the channel has.", "Deposit more, or sign for less.";
+    BatchBelowClaimed => "That much is claimed from the channel already.", "Sign for more than what is claimed.";
+    BatchInsufficientBalance => "The payer does not have that much.", "Fund the payer, or deposit less.";
+    BatchAuthorizerNotConfigured => "Claims and refunds are signed for nobody here.",
         "Send the signature of the receiver's authorizer.";
-    BatchDepositSimulation =>
-        "The deposit would fail now, or was made already.",
+    BatchDepositSimulation => "The deposit would fail now, or was made already.",
         "Read the message; look for the deposit on the chain before another is signed.";
-    BatchClaimSimulation =>
-        "The escrow would refuse this claim now.",
+    BatchClaimSimulation => "The escrow would refuse this claim now.",
         "Check vouchers, balances and the authorizer's signature.";
-    BatchSettleSimulation =>
-        "The escrow would refuse this sweep now.",
+    BatchSettleSimulation => "The escrow would refuse this sweep now.",
         "Look whether the token can move to the receiver.";
-    BatchRefundSimulation =>
-        "The escrow would refuse this refund now.",
+    BatchRefundSimulation => "The escrow would refuse this refund now.",
         "Sign with the channel's refund nonce of now, and the amount that is sent.";
-    BatchDepositFailed =>
-        "The deposit is in a block and failed.",
-        "Sign another one.";
-    BatchClaimFailed =>
-        "The claim is in a block and claimed nothing.",
-        "Look at the channel's state, and claim again.";
-    BatchSettleFailed =>
-        "The sweep is in a block and moved nothing.",
-        "Look what is due, and sweep again.";
-    BatchRefundFailed =>
-        "The refund is in a block and gave nothing back.",
+    BatchDepositFailed => "The deposit is in a block and failed.", "Sign another one.";
+    BatchClaimFailed => "The claim is in a block and claimed nothing.", "Look at the channel's state, and claim again.";
+    BatchSettleFailed => "The sweep is in a block and moved nothing.", "Look what is due, and sweep again.";
+    BatchRefundFailed => "The refund is in a block and gave nothing back.",
         "Look at the channel's state, and sign another one.";
-    BatchNothingToSettle =>
-        "Everything that was claimed has been swept.",
-        "Claim vouchers first.";
-    BatchRefundAmount =>
-        "A refund is of more than zero, in digits.",
+    BatchNothingToSettle => "Everything that was claimed has been swept.", "Claim vouchers first.";
+    BatchRefundAmount => "A refund is of more than zero, in digits.",
         "State the amount in atomic units, or leave it out.";
-    BatchRefundNoBalance =>
-        "Nothing is left in the channel to give back.",
-        "Nothing needs to be done.";
+    BatchRefundNoBalance => "Nothing is left in the channel to give back.", "Nothing needs to be done.";
+    CaptureScheme => "The payment is of another scheme.", "Sign a payment of scheme `auth-capture`.";
+    CaptureNetworkMismatch => "The payment is for another network.", "Sign for the network of the offer.";
+    CaptureExtra =>
+        "The offer says too little of what may become of the money, or names an escrow that is not called here.",
+        "Complete `extra`, and name the escrow of version 1.0.";
+    CapturePaymentFlow => "Money is held first and captured later here, never charged at once.",
+        "Leave `extra.paymentFlow` out, or say `escrow`.";
+    CaptureOperatorType => "No contract is called as an operator here.",
+        "Leave `extra.operatorType` out, or say `delegated`.";
+    CapturePolicy => "No policy contract is taken here.", "Leave `extra.policy` out.";
+    CaptureTransferMethod => "The token is moved by EIP-3009 here, and by nothing else.",
+        "Leave `extra.assetTransferMethod` out, or say `eip3009`.";
+    CapturePayloadFormat => "The payload is not what this scheme takes.", "Send what the message names.";
+    CapturePayloadMethod => "The payload is signed for another way of moving the token.",
+        "Sign an authorization of EIP-3009.";
+    CapturePayloadType => "Nothing of that name can be done with a payment.",
+        "Send `capture` or `void` as `payload.type`.";
+    CaptureOperatorNotAdmitted => "Somebody else could capture this payment, so nobody here can.",
+        "Use the `extra.captureAuthorizer` of `/supported`.";
+    CaptureOperatorMismatch => "The payment has another operator than its terms.", "Send the payment's own terms.";
+    CaptureNotRelayed => "The payment names nobody who could ask for captures of it.",
+        "Name a `receiverAuthorizer` in the offer.";
+    CaptureSaltBinding => "The payment was not signed for this receiver authorizer.",
+        "Send the `saltNonce` of the payment, and its own terms.";
+    CaptureAuthorizerSignature => "The receiver's authorizer did not sign this.",
+        "Sign exactly what is sent, for its operator.";
+    CaptureVoidSignature => "The receiver's authorizer did not sign that the rest goes back.",
+        "Sign the void of this payment, or leave it out.";
+    CaptureNothingToVoid => "The capture takes all that is held, so nothing is left to void.",
+        "Leave `voidAuthorizerSignature` out.";
+    CaptureUnsignedRequest => "Captures and voids are signed for nobody here.",
+        "Send the signature of the receiver's authorizer.";
+    CaptureUnexpectedState => "The escrow has not what the signature expects.",
+        "Read what is held and captured, and sign again.";
+    CaptureRefundFunding => "A refund would be paid by the facilitator, and is not.",
+        "Pay the payer back by a transfer of your own.";
+    CaptureDeadlineExpired => "It is too late to capture.",
+        "Nothing can be captured; the payer can take the money back.";
+    CaptureDeadlineOrdering => "The deadlines are not in their order.",
+        "Let the payment end before `captureDeadline`, and that not after `refundDeadline`.";
+    CaptureAuthorizationExpired => "The payment's time is over.", "Sign another one.";
+    CaptureNotYetValid => "The payment's time has not come.", "Present it later.";
+    CaptureSignature => "The payment is not signed by its payer.", "Sign exactly what is sent, in the token's domain.";
+    CaptureFactoryNotAllowed => "The payer's wallet is not there, and its factory is not called here.",
+        "Deploy the wallet first.";
+    CaptureAmountMismatch => "The amount is not the one that is asked for, or is none.",
+        "Sign for the amount of the offer; capture more than zero.";
+    CaptureAmountOverflow => "The escrow counts to 2^120 - 1.", "Ask for less.";
+    CaptureCollectorMismatch => "The payment is signed to somebody else than the escrow's collector.",
+        "Sign to the collector of the escrow that the offer names.";
+    CaptureNonceMismatch => "The payment is signed for other terms.",
+        "Derive the nonce from the terms of the offer and the salt that is sent.";
+    CaptureInsufficientBalance => "The payer does not have that much.", "Fund the payer.";
+    CaptureSimulation => "The escrow would refuse this now.", "Read the message.";
+    CaptureAlreadyCollected => "The payment was taken already.", "Look for it on the chain before another is signed.";
+    CaptureCollector => "The escrow does not take this collector.", "Report it: the collector is ours to name.";
+    CaptureCollectionFailed => "The token moved another amount than it was told to.", "Do not ask for this token.";
+    CaptureInsufficient => "Less is held than is to be captured.", "Capture what is held.";
+    CaptureZeroAuthorization => "Nothing is held of this payment.", "Nothing needs to be done, or authorize it first.";
+    CaptureFeeBps => "A fee is at most the whole.", "Use at most 10,000 basis points.";
+    CaptureFeeBpsRange => "The least fee is above the most.", "Let `minFeeBps` be at most `maxFeeBps`.";
+    CaptureFeeRange => "The payer did not agree to this fee.", "Take a fee between `minFeeBps` and `maxFeeBps`.";
+    CaptureZeroFeeReceiver => "The fee is for nobody.", "Name who gets the fee, or take none.";
+    CaptureFeeReceiver => "The payer agreed to another receiver of the fee.", "Name the `feeRecipient` of the offer.";
+    CaptureReverted => "The transaction is in a block and did not do what it was for.",
+        "Look at the payment's state, and ask again.";
     TransactionFailed =>
         "The settlement was mined and moved no money.",
         "Present the payment again while it is valid, or sign a new one.";

@@ -1,0 +1,117 @@
+//! The escrow of scheme `auth-capture` and its collector: what the port calls, and what stands in the devnet's genesis.
+
+use alloy::primitives::{B256, Bytes, U256};
+use alloy::rpc::types::Log;
+use alloy::sol;
+use alloy::sol_types::{SolCall, SolEvent};
+use x402::auth_capture::{self, EIP3009_COLLECTOR, ESCROW, EscrowCall, EscrowLog};
+
+use crate::permit2::Deployed;
+
+/// Origin, licence and how each was made stand beside it: `fixtures/contracts/README.md`.
+const ARTIFACT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/contracts/AuthCapture.json"));
+
+sol! {
+    struct PaymentInfo {
+        address operator;
+        address payer;
+        address receiver;
+        address token;
+        uint120 maxAmount;
+        uint48 preApprovalExpiry;
+        uint48 authorizationExpiry;
+        uint48 refundExpiry;
+        uint16 minFeeBps;
+        uint16 maxFeeBps;
+        address feeReceiver;
+        uint256 salt;
+    }
+
+    /// `AuthCaptureEscrow` 1.0, as far as Purser speaks it.
+    interface Escrow {
+        function authorize(
+            PaymentInfo paymentInfo, uint256 amount, address tokenCollector, bytes collectorData
+        ) external;
+        function capture(PaymentInfo paymentInfo, uint256 amount, uint16 feeBps, address feeReceiver) external;
+        function void(PaymentInfo paymentInfo) external;
+        function reclaim(PaymentInfo paymentInfo) external;
+        function getHash(PaymentInfo paymentInfo) external view returns (bytes32);
+        function getTokenStore(address operator) external view returns (address);
+        function paymentState(bytes32 paymentInfoHash)
+            external view returns (bool hasCollectedPayment, uint120 capturableAmount, uint120 refundableAmount);
+
+        event PaymentCaptured(bytes32 indexed paymentInfoHash, uint256 amount, uint16 feeBps, address feeReceiver);
+        event PaymentVoided(bytes32 indexed paymentInfoHash, uint256 amount);
+    }
+}
+
+pub(crate) fn info(info: &auth_capture::PaymentInfo) -> PaymentInfo {
+    PaymentInfo {
+        operator: info.operator,
+        payer: info.payer,
+        receiver: info.receiver,
+        token: info.token,
+        maxAmount: info.max_amount,
+        preApprovalExpiry: info.pre_approval_expiry,
+        authorizationExpiry: info.authorization_expiry,
+        refundExpiry: info.refund_expiry,
+        minFeeBps: info.min_fee_bps,
+        maxFeeBps: info.max_fee_bps,
+        feeReceiver: info.fee_receiver,
+        salt: info.salt,
+    }
+}
+
+/// What the escrow is called with.
+pub(crate) fn input(call: &EscrowCall) -> Bytes {
+    let payment = info(call.info());
+    match call {
+        EscrowCall::Authorize { amount, signature, .. } => Escrow::authorizeCall {
+            paymentInfo: payment,
+            amount: U256::from(amount.get()),
+            tokenCollector: EIP3009_COLLECTOR,
+            collectorData: signature.clone(),
+        }
+        .abi_encode(),
+        EscrowCall::Capture { amount, fee_bps, fee_receiver, .. } => Escrow::captureCall {
+            paymentInfo: payment,
+            amount: U256::from(amount.get()),
+            feeBps: *fee_bps,
+            feeReceiver: *fee_receiver,
+        }
+        .abi_encode(),
+        EscrowCall::Void { .. } => Escrow::voidCall { paymentInfo: payment }.abi_encode(),
+    }
+    .into()
+}
+
+/// `None` of every other log, also one of the same words by another contract.
+pub(crate) fn log_of(log: &Log) -> Option<EscrowLog> {
+    if log.address() != ESCROW {
+        return None;
+    }
+    if let Ok(found) = Escrow::PaymentCaptured::decode_log_validate(&log.inner) {
+        let (payment, amount, fee_bps): (B256, U256, u16) = (found.paymentInfoHash, found.amount, found.feeBps);
+        return Some(EscrowLog::Captured { payment, amount, fee_bps });
+    }
+    let found = Escrow::PaymentVoided::decode_log_validate(&log.inner).ok()?;
+    Some(EscrowLog::Voided { payment: found.paymentInfoHash, amount: found.amount })
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct Contracts {
+    pub(crate) escrow: Deployed,
+    pub(crate) token_store: Deployed,
+    pub(crate) eip3009_collector: Deployed,
+}
+
+pub(crate) fn contracts() -> Result<Contracts, String> {
+    let contracts: Contracts =
+        serde_json::from_str(ARTIFACT).map_err(|error| format!("the artifact cannot be read: {error}"))?;
+    let found = [contracts.escrow.address, contracts.eip3009_collector.address];
+    if found != [ESCROW, EIP3009_COLLECTOR] {
+        let expected = [ESCROW, EIP3009_COLLECTOR];
+        return Err(format!("expected the escrow and its collector at {expected:?}, found {found:?}"));
+    }
+    Ok(contracts)
+}

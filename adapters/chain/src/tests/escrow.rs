@@ -1,0 +1,166 @@
+//! The escrow of `auth-capture`: what must move nothing, and where each unit is otherwise.
+
+use alloy::primitives::aliases::{U48, U120};
+use alloy::primitives::{Bytes, U256};
+use alloy::sol_types::SolCall as _;
+use x402::auth_capture::{EIP3009_COLLECTOR, ESCROW, EscrowCall, EscrowLog, EscrowState, PaymentInfo};
+use x402::batch_settlement::deposit_digest;
+use x402::chain::{Chain, ChainError, Pool, Receipt, Relayer};
+use x402::exact::{Authorization, TokenDomain};
+use x402::network::Network;
+use x402::value::Amount;
+
+use super::*;
+use crate::escrow::{Escrow, info as on_chain};
+
+const HELD: u128 = 1_000;
+const COLLECTOR_OF_FEES: TestAccount = ACCOUNTS[3];
+
+fn network() -> Network {
+    Network::new(31_337).unwrap()
+}
+
+fn terms() -> PaymentInfo {
+    PaymentInfo {
+        operator: RELAYER.address,
+        payer: PAYER.address,
+        receiver: PAYEE.address,
+        token: token::ADDRESS,
+        max_amount: U120::from(HELD),
+        pre_approval_expiry: U48::from(START + 60),
+        authorization_expiry: U48::from(START + 600),
+        refund_expiry: U48::from(START + 1_200),
+        min_fee_bps: 0,
+        max_fee_bps: 500,
+        fee_receiver: COLLECTOR_OF_FEES.address,
+        salt: U256::from(7),
+    }
+}
+
+fn authorize(info: PaymentInfo) -> EscrowCall {
+    let domain = TokenDomain {
+        name: token::NAME.into(),
+        version: token::VERSION.into(),
+        chain_id: 31_337,
+        verifying_contract: token::ADDRESS,
+    };
+    let authorization = Authorization {
+        from: PAYER.address,
+        to: EIP3009_COLLECTOR,
+        value: U256::from(HELD),
+        valid_after: U256::ZERO,
+        valid_before: U256::from(START + 60),
+        nonce: terms().nonce(network(), ESCROW),
+    };
+    let digest = deposit_digest(&domain, &authorization);
+    let signature = PAYER.signer().unwrap().sign_hash_sync(&digest).unwrap().as_bytes().into();
+    EscrowCall::Authorize { info, amount: Amount::new(HELD), signature }
+}
+
+fn capture(units: u128, fee_bps: u16) -> EscrowCall {
+    let (amount, fee_receiver) = (Amount::new(units), COLLECTOR_OF_FEES.address);
+    EscrowCall::Capture { info: terms(), amount, fee_bps, fee_receiver }
+}
+
+fn void() -> EscrowCall {
+    EscrowCall::Void { info: terms() }
+}
+
+async fn send(stage: &Stage, call: &EscrowCall) -> Receipt {
+    let nonce = stage.chain.account_nonce(RELAYER.address, Pool::Pending).await.unwrap();
+    let prepared = stage.relayer.prepare_escrow(call, nonce).await.unwrap();
+    stage.chain.broadcast(&prepared.raw).await.unwrap();
+    stage.chain.receipt(prepared.transaction).await.unwrap().unwrap()
+}
+
+async fn assert_reverts(stage: &Stage, call: &EscrowCall, why: &str) {
+    let simulated = stage.chain.simulate_escrow(call, call.operator()).await;
+    assert!(matches!(simulated, Err(ChainError::Reverted { .. })), "{why}: {simulated:?}");
+    let prepared = stage.relayer.prepare_escrow(call, 0).await;
+    assert!(matches!(prepared, Err(ChainError::Reverted { .. })), "{why}: {prepared:?}");
+}
+
+async fn has(stage: &Stage) -> (bool, u128, u128) {
+    let payment = terms().hash(network(), ESCROW);
+    let EscrowState { collected, capturable, refundable } = stage.chain.escrowed(payment).await.unwrap();
+    (collected, capturable.get(), refundable.get())
+}
+
+#[tokio::test]
+async fn a_payment_has_the_name_that_the_escrow_gives_it() {
+    let stage = Stage::new();
+    let call = Escrow::getHashCall { paymentInfo: on_chain(&terms()) };
+    let input = Bytes::from(call.abi_encode());
+    let named = stage.result("eth_call", json!([{ "to": ESCROW, "data": input }, "latest"]));
+    assert_eq!(named, json!(terms().hash(network(), ESCROW)));
+}
+
+#[tokio::test]
+async fn nothing_is_held_under_other_terms_than_were_signed() {
+    let stage = Stage::new();
+    for (info, why) in [
+        (PaymentInfo { receiver: RELAYER.address, ..terms() }, "another receiver"),
+        (PaymentInfo { payer: PAYEE.address, ..terms() }, "another payer"),
+        (PaymentInfo { max_amount: U120::from(HELD + 1), ..terms() }, "another amount"),
+        (PaymentInfo { authorization_expiry: U48::from(START + 601), ..terms() }, "a later capture"),
+        (PaymentInfo { refund_expiry: U48::from(START + 599), ..terms() }, "deadlines the wrong way round"),
+        (PaymentInfo { pre_approval_expiry: U48::from(START - 1), ..terms() }, "over"),
+        (PaymentInfo { max_fee_bps: 501, ..terms() }, "a higher fee"),
+        (PaymentInfo { fee_receiver: PAYEE.address, ..terms() }, "a fee for somebody else"),
+        (PaymentInfo { salt: U256::ZERO, ..terms() }, "another salt"),
+    ] {
+        assert_reverts(&stage, &authorize(info), why).await;
+    }
+    let elsewhere = EscrowCall::Void { info: PaymentInfo { operator: PAYEE.address, ..terms() } };
+    let by_us = stage.chain.simulate_escrow(&elsewhere, RELAYER.address).await;
+    assert!(matches!(by_us, Err(ChainError::Reverted { .. })), "another operator: {by_us:?}");
+    assert_reverts(&stage, &capture(1, 0), "nothing is held").await;
+    assert_reverts(&stage, &void(), "nothing is held").await;
+    assert_eq!(has(&stage).await, (false, 0, 0));
+    assert_eq!(stage.balance(PAYER.address).await, 1_000_000);
+}
+
+#[tokio::test]
+async fn what_is_held_is_captured_or_goes_back() {
+    let stage = Stage::new();
+    let held = send(&stage, &authorize(terms())).await;
+    assert_eq!((held.success, held.used.len(), has(&stage).await), (true, 1, (true, HELD, 0)));
+    assert_eq!(stage.balance(PAYER.address).await, 999_000);
+    for (call, why) in [
+        (authorize(terms()), "the same again"),
+        (capture(HELD + 1, 0), "more than is held"),
+        (capture(0, 0), "nothing"),
+        (capture(1, 501), "a fee above the bound"),
+    ] {
+        assert_reverts(&stage, &call, why).await;
+    }
+    let payment = terms().hash(network(), ESCROW);
+    let taken = send(&stage, &capture(400, 500)).await;
+    let amount = U256::from(400);
+    assert_eq!(taken.escrow, [EscrowLog::Captured { payment, amount, fee_bps: 500 }]);
+    assert_eq!(stage.balance(PAYEE.address).await, 380);
+    assert_eq!(stage.balance(COLLECTOR_OF_FEES.address).await, 20);
+    assert_reverts(&stage, &capture(601, 0), "more than is left").await;
+    let back = send(&stage, &void()).await;
+    assert_eq!(back.escrow, [EscrowLog::Voided { payment, amount: U256::from(600) }]);
+    assert_eq!((stage.balance(PAYER.address).await, has(&stage).await), (999_600, (true, 0, 400)));
+    assert_reverts(&stage, &capture(1, 0), "after a void").await;
+    assert_reverts(&stage, &void(), "a void after a void").await;
+}
+
+#[tokio::test]
+async fn after_its_deadline_nobody_captures_and_the_payer_takes_it_back() {
+    let stage = Stage::new();
+    send(&stage, &authorize(terms())).await;
+    stage.wait(600);
+    stage.devnet.mine(1);
+    assert_reverts(&stage, &capture(1, 0), "after the deadline").await;
+    let reclaim = Bytes::from(Escrow::reclaimCall { paymentInfo: on_chain(&terms()) }.abi_encode());
+    let ask = |from: alloy::primitives::Address| {
+        stage.rpc("eth_call", json!([{ "from": from, "to": ESCROW, "data": reclaim }, "latest"]))
+    };
+    assert!(ask(PAYEE.address).get("error").is_some(), "by somebody else");
+    assert!(ask(PAYER.address).get("result").is_some(), "by the payer");
+    send(&stage, &void()).await;
+    assert_eq!(stage.balance(PAYER.address).await, 1_000_000, "or it is given back");
+}
