@@ -181,6 +181,9 @@ reasons! {
     BatchNothingToSettle = "invalid_batch_settlement_evm_nothing_to_settle", Later;
     BatchRefundAmount = "invalid_batch_settlement_evm_refund_amount_invalid", Never;
     BatchRefundNoBalance = "invalid_batch_settlement_evm_refund_no_balance", Later;
+    /// What was charged so far is not what the payer thinks. The 402 beside it says what it is.
+    BatchCumulativeMismatch = "invalid_batch_settlement_evm_cumulative_amount_mismatch", Later;
+    BatchChannelBusy = "invalid_batch_settlement_evm_channel_busy", Later;
 
     TransactionFailed = "invalid_exact_evm_transaction_failed" | "transaction_failed"
         | "invalid_exact_evm_failed_to_execute_transfer" | "invalid_upto_evm_transaction_failed", Later;

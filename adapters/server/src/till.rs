@@ -17,7 +17,7 @@ use paywall::{
     Abandoned, Answered, Claim, ClaimRequest, Paid, Refusal, Repeat, Served, SettleRefusal, Settled, SignInRequest,
     StoredAnswer, Ticket, Till,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use x402::release::Release;
 use x402::sign_in::Challenge;
 use x402::wire::{PaymentRequirements, SettleResponse};
@@ -91,6 +91,14 @@ impl Till for Books {
             SaleClaim::InFlight => Ok(Claim::InFlight),
             SaleClaim::OutcomeUnknown => Ok(Claim::OutcomeUnknown),
             SaleClaim::Failed(response) => Err(Refusal::SettlementFailed(Box::new(response))),
+            SaleClaim::OutOfStep { refusal, shown } => {
+                let (reason, message) = (refusal.reason, refusal.to_string());
+                Err(Refusal::OutOfStep { reason, message, shown })
+            }
+            SaleClaim::Refunded { channel, response } => {
+                let answer = StoredAnswer::json(&json!({ "message": "what was left went back", "channelId": channel }));
+                Ok(Claim::Answered(Answered { answer, response: Some(response) }))
+            }
             SaleClaim::Answered { answer, response } => {
                 let answer = StoredAnswer::from_bytes(&answer);
                 let answer = answer.map_err(|error| Refusal::Unavailable { message: error.to_string() })?;

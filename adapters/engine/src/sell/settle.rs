@@ -35,6 +35,11 @@ impl Engine {
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
         let (hand, mut goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        if goods.step.is_some() {
+            let settled = self.channel_settle(&identity, (key, &goods), &answer, charged).await;
+            drop(hand);
+            return settled;
+        }
         let carrier = seller.carriers.name_for(&goods.requirements).await;
         let document = goods::answer(answer);
         let (settlement, digest) = (key.clone(), document.digest());
