@@ -57,18 +57,22 @@ async fn a_channel_pays_one_request_after_another_and_ends_as_cash() {
     let offer = payer.required.extra.clone().unwrap();
     assert_eq!((&offer["withdrawDelay"], &offer["minDeposit"]), (&json!(900), &json!(DEPOSIT.to_string())));
 
+    // The deposit stays where what is sold fails, and its payer is told so.
     let first = payer.deposit(DEPOSIT, PRICE, 1);
-    let got = seller.ask("/channel/whole", Some(&first)).await;
-    assert_eq!(got.charged(), owned(("1000", "1000")));
-    let receipt = got.receipt.unwrap();
+    let failed = seller.ask("/channel/fail", Some(&first)).await;
+    let receipt = failed.receipt.expect("of the deposit");
+    assert_eq!((failed.status, text(&receipt["extra"], "chargedAmount")), (418, "0"), "{receipt}");
     assert!(text(&receipt, "transaction").starts_with("0x"), "{receipt}");
     assert_eq!(
         (text(&receipt, "amount"), receipt["extra"]["channelState"]["balance"].as_str()),
         ("10000", Some("10000"))
     );
+    let got = seller.ask("/channel/whole", Some(&first)).await;
+    assert_eq!(got.charged(), owned(("1000", "1000")));
+    assert_eq!(seller.balance(ESCROW).await, DEPOSIT, "it is carried once");
     // Heard again, nothing is moved and nothing is run for it.
     let again = seller.ask("/channel/whole", Some(&first)).await;
-    assert_eq!((again.charged(), &again.body), (owned(("1000", "1000")), &json!({ "run": 1 })));
+    assert_eq!((again.charged(), &again.body), (owned(("1000", "1000")), &json!({ "run": 2 })));
 
     let part = seller.ask("/channel/37", Some(&payer.voucher(2_000))).await;
     assert_eq!(part.charged(), owned(("37", "1037")));
@@ -79,7 +83,7 @@ async fn a_channel_pays_one_request_after_another_and_ends_as_cash() {
     assert_eq!((failed.status, failed.receipt), (418, None));
     assert_eq!(seller.ask("/channel/0", Some(&same)).await.charged(), owned(("0", "1037")));
     assert_eq!(seller.ask("/channel/whole", Some(&same)).await.charged(), owned(("1000", "2037")));
-    assert_eq!(seller.work.runs(), 5);
+    assert_eq!(seller.work.runs(), 6);
     let over = seller.ask("/channel/1001", Some(&payer.voucher(3_037))).await;
     assert_eq!((over.status, over.code().as_str()), (500, "charge_unreadable"), "{over:?}");
     assert_eq!(seller.state(&payer.channel).await.total_claimed.get(), 0, "below what is claimed for");

@@ -92,8 +92,9 @@ pub trait Till: Send + Sync {
         Err(unsupported())
     }
 
-    /// The handler did not deliver: nothing is settled, and the same payment may be presented again.
-    async fn abandon(&self, ticket: Ticket, why: Abandoned);
+    /// The handler did not deliver: nothing is charged, and the same payment may be presented again. The receipt of what came
+    /// in with it all the same: a deposit stays in its channel.
+    async fn abandon(&self, ticket: Ticket, why: Abandoned) -> Option<SettleResponse>;
 }
 
 /// A payment presented for a purpose.

@@ -176,9 +176,13 @@ impl Till for Books {
         Ok(Paid { claim, amount })
     }
 
-    async fn abandon(&self, ticket: Ticket, why: Abandoned) {
-        if let Err(error) = self.engine.sale_abandon(&self.tenant, &ticket.key).await {
-            tracing::error!(code = error.code(), why = why.code(), "a sale could not be given back: {error}");
+    async fn abandon(&self, ticket: Ticket, why: Abandoned) -> Option<SettleResponse> {
+        match self.engine.sale_abandon(&self.tenant, &ticket.key).await {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                tracing::error!(code = error.code(), why = why.code(), "a sale could not be given back: {error}");
+                None
+            }
         }
     }
 }

@@ -316,7 +316,7 @@ impl Engine {
         shown
     }
 
-    fn receipt(&self, step: &Step, amount: Amount) -> SettleResponse {
+    pub(super) fn receipt(&self, step: &Step, amount: Amount) -> SettleResponse {
         let (transaction, moved) = match &step.deposited {
             Some((transaction, moved)) => (transaction.as_str(), moved.to_string()),
             None => ("", String::new()),
