@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::foreign_clients::{Killed, balance, node_script};
+use crate::foreign_clients::{Killed, balance, node_script, python_script};
+use crate::harness::channel::{self, Seller, key_of};
 use crate::harness::process::{Service, stdout};
 use crate::harness::text;
+use crate::harness::world::World;
 
 const PRICE: u128 = 20_000;
 const PART: u128 = 37;
@@ -78,4 +80,89 @@ fn the_typescript_client_and_seller_keep_a_channel_through_us() {
     assert_eq!(before.0 - balance(&dev, buyer), charged);
     assert_eq!(balance(&dev, pay_to) - before.1, charged);
     assert_eq!(balance(&dev, &escrow), 0, "nothing is left behind");
+}
+
+/// Who carries what our seller has the escrow do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    Ours,
+    TypeScript,
+    Python,
+}
+
+/// The unmodified clients buy of our seller, through our facilitator and through theirs: what is charged is what they count, and
+/// what was not charged comes back.
+async fn buy_of_us(carrier: Carrier) {
+    let world = World::start_with(60).await;
+    let port = crate::harness::free_address().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let key = chain::accounts::ACCOUNTS[6].private_key.to_string();
+    let arguments = [port.to_string(), text(&world.chain.line, "rpc_url").to_owned(), key, "eip155:31337".to_owned()];
+    let script = match carrier {
+        Carrier::Ours => None,
+        Carrier::TypeScript => {
+            let facilitator = crate::harness::root().join("adapters/purser/src/bench/facilitator.mjs");
+            Some(crate::foreign_clients::node_script_at(&facilitator))
+        }
+        Carrier::Python => Some(python_script("facilitate.py")),
+    };
+    let _process = script.map(|mut script| {
+        let spawned = script.args(&arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let process = Killed(spawned.spawn().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "the facilitator listens");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        process
+    });
+    let through: Vec<&str> = if carrier == Carrier::Ours { Vec::new() } else { vec![&url] };
+    let seller = Seller::of(world, &through).await;
+    let mut charged_in_all = 0;
+    for (number, client) in [(61, "buy_channels.mjs"), (62, "buy_channels.py")] {
+        let named = format!("{client} through {carrier:?}");
+        let key = key_of(&[number; 32]);
+        let funds = 20 * channel::PRICE;
+        seller.world.rpc("devnet_mint", json!([key.address(), format!("{funds:#x}")])).await;
+        let mut script = if client.ends_with("py") { python_script(client) } else { node_script(client) };
+        let steps = ["/channel/whole", "/channel/37", "/channel/0", "/channel/whole", "refund /channel/whole"];
+        let secret = alloy_primitives::B256::from([number; 32]).to_string();
+        let output = script.args([&secret, &seller.origin()]).args(steps).output().unwrap();
+        let said = stdout(&output);
+        assert!(output.status.success(), "{named}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        let did: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(did.len(), steps.len(), "{named}: {said}");
+        for (step, charged, so_far) in [(0, 1_000, 1_000), (1, 37, 1_037), (2, 0, 1_037), (3, 1_000, 2_037)] {
+            assert_eq!(did[step]["status"], 200, "{named}: {}", did[step]);
+            let paid: Value =
+                serde_json::from_slice(&STANDARD.decode(text(&did[step], "payment_response")).unwrap()).unwrap();
+            let extra = &paid["extra"];
+            assert_eq!(text(extra, "chargedAmount"), charged.to_string(), "{named}: {paid}");
+            assert_eq!(text(&extra["channelState"], "chargedCumulativeAmount"), so_far.to_string(), "{named}: {paid}");
+        }
+        let refund = &did[4]["refund"];
+        assert_eq!((&refund["success"], text(refund, "amount")), (&Value::Bool(true), "7963"), "{named}: {refund}");
+        assert_eq!(seller.balance(key.address()).await, funds - 2_037, "{named}");
+        charged_in_all += 2_037;
+    }
+    channel::until("what was charged is swept", async || {
+        seller.balance(purser::world::shop_address()).await == charged_in_all
+    })
+    .await;
+    assert_eq!(seller.balance(x402::batch_settlement::ESCROW).await, 0, "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_clients_buy_of_our_seller_through_our_facilitator() {
+    buy_of_us(Carrier::Ours).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_clients_buy_of_our_seller_through_the_typescript_facilitator() {
+    buy_of_us(Carrier::TypeScript).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_clients_buy_of_our_seller_through_the_python_facilitator() {
+    buy_of_us(Carrier::Python).await;
 }

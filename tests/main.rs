@@ -26,6 +26,7 @@ mod cards_are_handed_out;
 mod cards_are_left_in_a_vault;
 mod catalogues_list_what_is_sold;
 mod channels_are_carried;
+mod channels_pay_for_requests;
 mod crash;
 mod daily_use;
 mod decisions_can_be_proved;

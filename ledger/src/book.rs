@@ -262,7 +262,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Dispatch { settlement, document, transaction, account_nonce } => {
             draft.dispatch(settlement, *document, transaction.as_ref(), *account_nonce)
         }
-        Command::Serve { settlement, document } => draft.serve(settlement, *document),
+        Command::Serve { settlement, document, charged } => draft.serve(settlement, *document, *charged),
         Command::Deliver { settlement, document, instead_of } => {
             draft.deliver(settlement, *document, *instead_of, Goods::Given)
         }

@@ -184,6 +184,8 @@ pub enum Command {
     Serve {
         settlement: SettlementKey,
         document: Digest,
+        /// What is charged, where that is less than was promised; never nothing.
+        charged: Option<Amount>,
     },
     /// The answer to what is paid already, which counts as given from here on. Where a document is named that it comes in
     /// the place of, only there: of all who mean to begin one work, one does.

@@ -86,6 +86,10 @@ pub const ESCROW_CALL: &str = "escrow";
 /// The same of the right to use a nonce of the asset's up without a payment (EIP-3009, `cancelAuthorization`).
 pub const CANCELLATION: &str = "cancel";
 
+/// The same of a voucher for a channel: which channel it is of, and all that was charged there before it. What it pays lies in
+/// the escrow already.
+pub const VOUCHER: &str = "voucher";
+
 /// Behind who counts the nonce: what is signed is the most that may move.
 pub const UPTO: &str = "upto";
 
@@ -137,6 +141,11 @@ impl Authorization {
     /// Whether it cancels another one, and can move nothing.
     pub fn is_cancellation(&self) -> bool {
         self.nonce_space() == Some(CANCELLATION)
+    }
+
+    /// Whether it is paid out of a channel, and by no transfer of its own.
+    pub fn is_voucher(&self) -> bool {
+        self.nonce_space() == Some(VOUCHER)
     }
 
     /// Whether less than what was signed may move: how much, the rail alone says.

@@ -1,5 +1,6 @@
 // Buys from a channel with the unmodified @x402/fetch package; a JSON line a step. A step is a path that is bought, a path of
-// the seller's that is posted to (`POST /claim`), or `refund`: all that is left comes back.
+// the seller's that is posted to (`POST /claim`), or `refund`: all that is left comes back, of the channel of `/sold` or of the
+// path that follows.
 //
 // Usage: buy_channels.mjs PRIVATE_KEY BASE STEP...
 
@@ -16,8 +17,9 @@ const scheme = new BatchSettlementEvmScheme(privateKeyToAccount(key));
 client.register(network, scheme);
 const paying = wrapFetchWithPayment(fetch, client);
 for (const step of steps) {
-  if (step === "refund") {
-    console.log(JSON.stringify({ step, refund: await scheme.refund(`${base}/sold`) }));
+  if (step.startsWith("refund")) {
+    const path = step.split(" ")[1] ?? "/sold";
+    console.log(JSON.stringify({ step, refund: await scheme.refund(base + path) }));
     continue;
   }
   const [method, path] = step.includes(" ") ? step.split(" ") : ["GET", step];

@@ -9,13 +9,17 @@ import uvicorn
 from fastapi import FastAPI
 from x402 import x402FacilitatorSync
 from x402.mechanisms.evm import FacilitatorWeb3Signer
+from x402.mechanisms.evm.batch_settlement.facilitator.scheme import BatchSettlementEvmFacilitator
 from x402.mechanisms.evm.exact.register import register_exact_evm_facilitator
 from x402.schemas.helpers import parse_payment_payload, parse_payment_requirements
 
 port, rpc_url, key, network = sys.argv[1:5]
 
 facilitator = x402FacilitatorSync()
-register_exact_evm_facilitator(facilitator, FacilitatorWeb3Signer(private_key=key, rpc_url=rpc_url), networks=network)
+signer = FacilitatorWeb3Signer(private_key=key, rpc_url=rpc_url)
+register_exact_evm_facilitator(facilitator, signer, networks=network)
+# Whoever is paid signs its claims and refunds itself.
+facilitator.register([network], BatchSettlementEvmFacilitator(signer))
 app = FastAPI()
 
 

@@ -2,6 +2,7 @@
 
 pub mod anvil;
 pub mod browser;
+pub mod channel;
 pub mod checkout;
 pub mod closing;
 #[allow(dead_code, reason = "the store's tests need more of it")]

@@ -368,8 +368,10 @@ pub trait Chain: Send + Sync {
         Ok(found)
     }
     /// What a receiver's channels in a token came to.
-    async fn receiver(&self, receiver: Address, token: Address) -> Result<ReceiverState, ChainError> {
-        Err(ChainError::Unavailable(format!("what {receiver} has in channels of {token} cannot be read here")))
+    async fn receiver(&self, receiver: Address, token: Address, at: At) -> Result<ReceiverState, ChainError> {
+        Err(ChainError::Unavailable(format!(
+            "what {receiver} has in channels of {token} at {at:?} cannot be read here"
+        )))
     }
     /// `None` while the transaction is not mined (or unknown to the node: that is not a proof of anything).
     async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>, ChainError>;

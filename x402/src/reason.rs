@@ -181,6 +181,9 @@ reasons! {
     BatchNothingToSettle = "invalid_batch_settlement_evm_nothing_to_settle", Later;
     BatchRefundAmount = "invalid_batch_settlement_evm_refund_amount_invalid", Never;
     BatchRefundNoBalance = "invalid_batch_settlement_evm_refund_no_balance", Later;
+    /// What was charged so far is not what the payer thinks. The 402 beside it says what it is.
+    BatchCumulativeMismatch = "invalid_batch_settlement_evm_cumulative_amount_mismatch", Later;
+    BatchChannelBusy = "invalid_batch_settlement_evm_channel_busy", Later;
 
     CaptureScheme = "invalid_auth_capture_evm_scheme", Never;
     CaptureNetworkMismatch = "invalid_auth_capture_evm_network_mismatch", Never;

@@ -12,10 +12,14 @@ use crate::settlement::ClaimKey;
 use crate::upto;
 use crate::wire::{PaymentPayload, PaymentRequirements, X402_VERSION};
 
-/// The terms of a requirement, of the scheme that it names. Those of `batch-settlement` are no terms of one payment, and
-/// what `auth-capture` holds is no payment yet: wallets and sellers of ours do not take them.
+/// The terms of a requirement, of the scheme that it names. With `upto` and `batch-settlement` the amount is the most that is
+/// charged. What `auth-capture` holds is no payment yet: wallets and sellers of ours do not take it.
 pub fn terms(requirements: &PaymentRequirements) -> Result<Terms, Refusal> {
-    if requirements.scheme == upto::SCHEME { upto::terms(requirements) } else { Terms::read(requirements) }
+    match requirements.scheme.as_str() {
+        upto::SCHEME => upto::terms(requirements),
+        batch_settlement::SCHEME => batch_settlement::terms(requirements),
+        _ => Terms::read(requirements),
+    }
 }
 
 /// What a payload says of itself before it is read: version, scheme, network. The reasons are the scheme's own, for another
@@ -78,9 +82,14 @@ pub fn check_charge(
     }
 }
 
-/// The claim that a payment would make, read without verifying it; see [`exact::claim_key`].
+/// The claim that a payment would make with whom it pays, read without verifying it; see [`exact::claim_key`] and
+/// [`batch_settlement::voucher_key`].
 pub fn claim_key(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Result<ClaimKey, Refusal> {
     let terms = terms(requirements)?;
+    if requirements.scheme == batch_settlement::SCHEME {
+        let (voucher, kind) = batch_settlement::read_voucher(payload)?;
+        return Ok(batch_settlement::voucher_key(&terms, &voucher, kind));
+    }
     Ok(exact::read_signed(payload, &terms)?.claim_key(&terms))
 }
 

@@ -23,6 +23,9 @@ pub enum NonceSpace {
     /// Nobody but whoever sends it: a call of an escrow (`batch-settlement`, `auth-capture`), by the name that the sender gave it.
     /// The payer is the escrow, and it is over when a transaction of the sender's own is in a block, never by time.
     Escrow(CallKind),
+    /// The payee: vouchers of a channel, by what was charged there before them ([`voucher_key`](crate::batch_settlement::voucher_key)).
+    /// No chain counts them; what they came to is in the escrow's own figures.
+    Voucher,
     /// The token, as [`NonceSpace::Eip3009`]: the right to use the nonce up without a payment (`cancelAuthorization`).
     Cancel,
 }
@@ -55,6 +58,7 @@ impl ClaimKey {
             NonceSpace::Cancel => 5,
             NonceSpace::Escrow(CallKind::Capture) => 6,
             NonceSpace::Escrow(CallKind::Void) => 7,
+            NonceSpace::Voucher => 8,
         };
         bytes
     }
@@ -77,6 +81,7 @@ impl fmt::Display for ClaimKey {
             NonceSpace::Permit2 => f.write_str("/permit2"),
             NonceSpace::Escrow(kind) => write!(f, "/escrow/{}", kind.as_str()),
             NonceSpace::Cancel => f.write_str("/cancel"),
+            NonceSpace::Voucher => f.write_str("/voucher"),
         }
     }
 }
@@ -188,8 +193,8 @@ fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
         // Never more than one in a transaction of ours.
         NonceSpace::Permit2 => &receipt.transfers,
         NonceSpace::Escrow(kind) => return judge_call(kind, expected, receipt),
-        // The nonce's own logs say it, whoever sent it.
-        NonceSpace::Cancel => return Outcome::Unknown,
+        // The nonce's own logs say it, whoever sent it; of a voucher no transaction does.
+        NonceSpace::Cancel | NonceSpace::Voucher => return Outcome::Unknown,
     };
     match expected.moved_once(transfers) {
         Some(value) if receipt.success => {
@@ -294,6 +299,9 @@ pub async fn observe_after(
             return Ok(outcome);
         }
     }
+    if expected.key.space == NonceSpace::Voucher {
+        return Ok(Outcome::Unknown);
+    }
     if let Some(used) = find_use(chain, expected.key, from).await? {
         return Ok(judge(expected, &Evidence::Used(used)));
     }
@@ -314,7 +322,7 @@ pub async fn is_consumed(chain: &dyn Chain, key: ClaimKey, at: At) -> Result<boo
             chain.authorization_consumed(key.token, key.payer, key.nonce, at).await
         }
         NonceSpace::Permit2 => chain.permit_consumed(key.payer, key.nonce, at).await,
-        NonceSpace::Escrow(_) => Ok(false),
+        NonceSpace::Escrow(_) | NonceSpace::Voucher => Ok(false),
     }
 }
 
@@ -324,7 +332,7 @@ async fn find_use(chain: &dyn Chain, key: ClaimKey, from: u64) -> Result<Option<
             chain.find_authorization(key.token, key.payer, key.nonce, from).await
         }
         NonceSpace::Permit2 => chain.find_permit(key.token, key.payer, key.nonce, from).await,
-        NonceSpace::Escrow(_) => Ok(None),
+        NonceSpace::Escrow(_) | NonceSpace::Voucher => Ok(None),
     }
 }
 

@@ -4,7 +4,7 @@ use ledger::command::{Command, Gas, Request};
 use ledger::id::{AuthMethod, Caller, CallerKind, RailReference, TenantId};
 use ledger::money::Amount;
 use ledger::settlement::Settlement;
-use ledger::spend::{Authorization, CANCELLATION, ESCROW_CALL, Observation, PERMIT2, Spend, UnusedProof};
+use ledger::spend::{Authorization, CANCELLATION, ESCROW_CALL, Observation, PERMIT2, Spend, UnusedProof, VOUCHER};
 use ledger::store::{Answer, Document, Work};
 use ledger::transfer::Money;
 use x402::batch_settlement::CallKind;
@@ -47,6 +47,7 @@ pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
         NonceSpace::Eip3009 => key.network.to_string(),
         NonceSpace::Permit2 => format!("{}/{PERMIT2}", key.network),
         NonceSpace::Cancel => format!("{}/{CANCELLATION}", key.network),
+        NonceSpace::Voucher => format!("{}/{VOUCHER}", key.network),
         NonceSpace::Escrow(kind) => format!("{}/{ESCROW_CALL}/{}", key.network, kind.as_str()),
     };
     Ok(Authorization { network, asset: asset_id(key.network, key.token)?, payer: text(key.payer), nonce: key.nonce.0 })
@@ -56,6 +57,8 @@ pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
 pub fn claimed_too(sum: ClaimedElsewhere, other: &Settlement) -> Result<ClaimedElsewhere, EngineError> {
     let space = match other.key.authorization.nonce_space() {
         None => NonceSpace::Eip3009,
+        // It lies in the escrow already.
+        Some(VOUCHER) => return Ok(sum),
         Some(_) => NonceSpace::Permit2,
     };
     let sum = sum.and(space, other.money.amount);
@@ -115,6 +118,7 @@ pub fn expected(
         None => NonceSpace::Eip3009,
         Some(PERMIT2) => NonceSpace::Permit2,
         Some(CANCELLATION) => NonceSpace::Cancel,
+        Some(VOUCHER) => NonceSpace::Voucher,
         Some(ESCROW_CALL) => {
             let kind = CallKind::ALL.into_iter().find(|kind| Some(kind.as_str()) == authorization.nonce_kind());
             NonceSpace::Escrow(kind.ok_or_else(|| broken("a call of the escrow"))?)

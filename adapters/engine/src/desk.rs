@@ -8,10 +8,12 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use ledger::id::TenantId;
+use ledger::money::Amount;
 use ledger::settlement::SettlementKey;
 use ledger::store::Place;
+use x402::batch_settlement::{Channel, ChannelState};
 use x402::release::Manner;
 use x402::wire::{PaymentPayload, PaymentRequirements};
 
@@ -51,6 +53,8 @@ pub struct Desk {
     sweeps: Mutex<BTreeMap<TenantId, SweptUntil>>,
     /// Contracts that called a payment theirs and did not let it happen, and since when.
     wasteful: Mutex<BTreeMap<Address, Instant>>,
+    /// What was charged in a channel when it was last looked at; never more than is so.
+    charged: Mutex<BTreeMap<(TenantId, B256), Amount>>,
 }
 
 /// Settlements whose waiting is timed. Beyond, their fees are raised later.
@@ -80,7 +84,24 @@ pub struct Goods {
     pub confirmations: NonZeroU64,
     /// The facilitator that was asked to carry it, or is about to be.
     pub carrier: Option<String>,
+    /// Where it is paid out of a channel.
+    pub step: Option<Box<Step>>,
 }
+
+/// What a sale that is paid out of a channel stands on.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub channel: Channel,
+    /// Charged in the channel before, all in all.
+    pub before: Amount,
+    /// As the escrow had it.
+    pub state: ChannelState,
+    /// The transaction of a deposit that came with it, and how much that was.
+    pub deposited: Option<(String, Amount)>,
+}
+
+/// Channels whose figures are remembered. Of others the book is asked step by step.
+const CHANNELS_MAX: usize = 100_000;
 
 /// A settlement in a relayer's hand.
 pub struct Turn<'a> {
@@ -197,6 +218,20 @@ impl Desk {
 
     pub fn is_wasteful(&self, wallet: Address) -> bool {
         locked(&self.wasteful).get(&wallet).is_some_and(|since| since.elapsed() < WASTEFUL_FOR)
+    }
+
+    /// So much was charged in a channel, all in all.
+    pub fn charged(&self, tenant: &TenantId, channel: B256, so_far: Amount) {
+        let mut charged = locked(&self.charged);
+        if charged.len() >= CHANNELS_MAX {
+            charged.pop_first();
+        }
+        let known = charged.entry((tenant.clone(), channel)).or_default();
+        *known = so_far.max(*known);
+    }
+
+    pub fn charged_so_far(&self, tenant: &TenantId, channel: B256) -> Option<Amount> {
+        locked(&self.charged).get(&(tenant.clone(), channel)).copied()
     }
 
     /// Whether it is known here for how long a settlement has waited.

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::{Address, Bytes, U256};
 use async_trait::async_trait;
 use commerce::signatures::Unsigned as UnsignedMessage;
 use ledger::checkpoint::VerifierKey;
 use ledger::id::{Digest, Micros, SpendId, TenantId};
+use ledger::money::Amount;
 use ledger::spend::Spend;
 use mandates::jws::Unsigned;
 use mandates::keys::PublicKey;
 use mandates::trust::Roots;
+use x402::batch_settlement::{Channel, Claim};
 use x402::chain::CancelCall;
 use x402::exact::TokenDomain;
+use x402::network::Network;
 use x402::select::Unsigned as Unsigned402;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
@@ -56,6 +60,17 @@ pub trait WalletSigner: Send + Sync {
     /// That what the spend committed moves nothing any more (EIP-3009, `cancelAuthorization`). Refuses where nothing may be
     /// signed, and where the domain is not that of the token that was signed for.
     async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError>;
+}
+
+/// Signs for the receiver of channels (x402, `batch-settlement`): what is claimed, and what goes back. With the key that each
+/// channel names, also where that is not the newest one.
+pub trait ChannelSigner: Send + Sync {
+    /// Whom new channels name.
+    fn address(&self) -> Address;
+    /// All of one receiver's authorizer.
+    fn sign_claims(&self, network: Network, claims: &[Claim]) -> Result<Bytes, SignError>;
+    fn sign_refund(&self, network: Network, channel: &Channel, nonce: U256, amount: Amount)
+    -> Result<Bytes, SignError>;
 }
 
 /// A facilitator as a seller sees it: a relay, whose word is checked.

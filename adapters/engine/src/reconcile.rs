@@ -253,10 +253,22 @@ impl Engine {
                 self.settlement_after(identity, settlement, Command::Abandon { settlement: key }).await
             }
             (Role::Facilitator, _) => self.carry_on(identity, settlement).await,
+            // Of a channel the escrow tells, for all of its vouchers at once.
+            _ if settlement.key.authorization.is_voucher() => self.lapse_step(identity, settlement).await,
             // Its handler runs, or its settlement is awaited: whoever has it in hand looks.
             _ if self.desk.has(&identity.tenant, &settlement.key) => Ok(settlement.state),
             _ => self.look_for_sale(identity, settlement).await,
         }
+    }
+
+    /// A step of a channel whose time is over and that nothing was given for: whoever had it is gone.
+    async fn lapse_step(&self, identity: &Identity, step: &Settlement) -> Result<SettlementState, EngineError> {
+        let is_waiting = step.state == SettlementState::Promised && step.document.is_none();
+        let is_held = self.desk.has(&identity.tenant, &step.key);
+        if !is_waiting || is_held || self.clock.now().seconds() < step.valid_before {
+            return Ok(step.state);
+        }
+        self.settlement_after(identity, step, Command::Abandon { settlement: step.key.clone() }).await
     }
 
     /// A sale is settled by whoever submits the authorization: the transfer to our payee is what counts.

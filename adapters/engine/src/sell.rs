@@ -1,7 +1,10 @@
 //! The seller: one winner a payment before any work is done, the answer stored before anything is submitted, the
 //! sale posted when the transfer is seen.
 
+mod channel;
+mod claiming;
 mod early;
+mod escrow;
 mod goods;
 mod settle;
 mod sign_in;
@@ -14,11 +17,13 @@ use ledger::rejection::Rejection;
 use ledger::settlement::{PayerKey, Role, Settlement, SettlementKey, SettlementState};
 use ledger::store::{Answer, Document, Freshness};
 use ledger::transfer::Money;
-use serde_json::Map;
+use serde_json::{Map, Value};
+use x402::batch_settlement;
 use x402::chain::{At, SettlementCall};
 use x402::exact::{self, Transfer, VerifiedPayment};
 use x402::permit2::PERMIT2;
 use x402::reason::Reason;
+use x402::refusal::Refusal;
 use x402::release::{Beyond, Exposure, History, Manner, Release};
 use x402::settlement::{ClaimKey, Outcome, observe};
 use x402::upto;
@@ -72,6 +77,16 @@ pub enum SaleClaim {
     OutcomeUnknown,
     /// Proved: this payment moved nothing and never will.
     Failed(SettleResponse),
+    /// A voucher that goes on from another place of its channel than where that stands, and what its payer needs to see it.
+    OutOfStep {
+        refusal: Refusal,
+        shown: Map<String, Value>,
+    },
+    /// No payment: what was left in a channel went back.
+    Refunded {
+        channel: String,
+        response: SettleResponse,
+    },
 }
 
 /// What a settlement came to.
@@ -97,6 +112,9 @@ struct Payable {
 
 impl Engine {
     pub async fn sale_claim(&self, tenant: &TenantId, presented: Presented) -> Result<SaleClaim, EngineError> {
+        if presented.requirements.scheme == batch_settlement::SCHEME {
+            return self.channel_claim(tenant, presented).await;
+        }
         let seller = self.seller(tenant)?;
         let identity = service(tenant, SELLER)?;
         let (payload, requirements) = (&presented.payload, &presented.requirements);
@@ -354,7 +372,7 @@ fn won(hand: InHand<'_>, presented: Presented, manner: Manner) -> SaleClaim {
 fn won_again(hand: InHand<'_>, presented: Presented, manner: Manner, carrier: Option<String>) -> SaleClaim {
     let Presented { payload, requirements, release, .. } = presented;
     let payload = PaymentPayload { resource: None, accepted: requirements.clone(), unknown: Map::new(), ..payload };
-    hand.keep(Goods { payload, requirements, manner, confirmations: release.confirmations, carrier });
+    hand.keep(Goods { payload, requirements, manner, confirmations: release.confirmations, carrier, step: None });
     SaleClaim::Won(manner)
 }
 

@@ -21,7 +21,7 @@ use crate::carriers::Carriers;
 use crate::checkout::ShopRole;
 use crate::error::EngineError;
 use crate::lifecycle::Upkeep;
-use crate::ports::{MandateSigner, SignError, TrustSource, WalletSigner};
+use crate::ports::{ChannelSigner, MandateSigner, SignError, TrustSource, WalletSigner};
 use crate::rate::Peg;
 use crate::vault::{AcpPayee, Vault};
 
@@ -194,6 +194,18 @@ impl Default for Limits {
 pub struct Seller {
     pub carriers: Arc<Carriers>,
     pub payee: PayeeId,
+    /// Where something is sold for vouchers.
+    pub channels: Option<Channels>,
+}
+
+/// How a seller keeps channels (x402, `batch-settlement`).
+#[derive(Clone)]
+pub struct Channels {
+    pub signer: Arc<dyn ChannelSigner>,
+    /// Vouchers of a channel are claimed once they are good for so much more than was claimed …
+    pub claim_above: Amount,
+    /// … or so many seconds after the first of them, or at once where their payer has asked for its money.
+    pub claim_after_seconds: i64,
 }
 
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use axum::body::Body;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, REFERRER_POLICY, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value};
+use x402::batch_settlement;
 use x402::reason::Reason;
 use x402::wire::v1::Spoken;
 use x402::wire::{PAYMENT_REQUIRED, PaymentRequired, SettleResponse, write_header, write_message};
@@ -35,6 +36,8 @@ pub(crate) struct Ask {
     reader: Reader,
     /// Declared in this answer, beside what the price declares in each.
     declared: Map<String, Value>,
+    /// What a payer who is out of step with its channel needs, for `extra` of the offers of that scheme.
+    corrective: Option<Map<String, Value>>,
 }
 
 impl Ask {
@@ -44,7 +47,7 @@ impl Ask {
         };
         let is_browser = says(ACCEPT, "text/html") && says(USER_AGENT, "Mozilla");
         let reader = if is_browser { Reader::Browser } else { Reader::Program };
-        Self { price, url, reader, declared: Map::new() }
+        Self { price, url, reader, declared: Map::new(), corrective: None }
     }
 
     pub(crate) fn with_extension(mut self, name: &str, declaration: Value) -> Self {
@@ -54,6 +57,10 @@ impl Ask {
 
     fn required(&self, error: &str) -> PaymentRequired {
         let mut demand = self.price.demand(self.url.clone(), Some(error.to_owned()));
+        if let Some(shown) = &self.corrective {
+            let own = demand.accepts.iter_mut().filter(|offer| offer.scheme == batch_settlement::SCHEME);
+            own.for_each(|offer| offer.extra.get_or_insert_default().extend(shown.clone()));
+        }
         if !self.declared.is_empty() {
             demand.extensions.get_or_insert_default().extend(self.declared.clone());
         }
@@ -129,6 +136,10 @@ impl Ask {
                 answer::problem(StatusCode::CONFLICT, refusal.code(), &refusal.to_string(), Again::Never)
             }
             Refusal::SettlementFailed(response) => self.settlement_failed(response, spoken),
+            Refusal::OutOfStep { shown, .. } => {
+                let corrective = Self { corrective: Some(shown.clone()), ..self.clone() };
+                corrective.demand(refusal.code(), &refusal.to_string())
+            }
             other => self.demand(other.code(), &other.to_string()),
         }
     }

@@ -85,13 +85,13 @@ where
             Handled::Answer(parts, body, charged) if parts.status.as_u16() < 400 => (parts, body, charged),
             Handled::Answer(parts, body, _) => {
                 let why = Abandoned::HandlerAnswered { status: parts.status.as_u16() };
-                till.abandon(ticket, why).await;
-                return answer::unpaid(parts, body);
+                let receipt = till.abandon(ticket, why).await;
+                return with_any_receipt(answer::unpaid(parts, body), receipt.as_ref(), &spoken);
             }
             Handled::Nothing(why) => {
                 tracing::error!(code = why.code(), claim = %claim.key, "nothing was delivered, nothing is charged");
-                till.abandon(ticket, why).await;
-                return not_delivered(why, Charged::No);
+                let receipt = till.abandon(ticket, why).await;
+                return with_any_receipt(not_delivered(why, Charged::No), receipt.as_ref(), &spoken);
             }
         };
         let kept = StoredAnswer::of(&parts, &body);
@@ -167,10 +167,14 @@ where
             Handled::Answer(parts, body, _) => (answer::unpaid(parts, body), response),
             Handled::Nothing(why) => (not_delivered(why, Charged::Yes), response),
         };
-        match is_paid {
-            Some(receipt) => answer::with_receipt(answer, &receipt, &self.spoken),
-            None => answer,
-        }
+        with_any_receipt(answer, is_paid.as_ref(), &self.spoken)
+    }
+}
+
+fn with_any_receipt(answer: Response<Body>, receipt: Option<&SettleResponse>, spoken: &Spoken) -> Response<Body> {
+    match receipt {
+        Some(receipt) => answer::with_receipt(answer, receipt, spoken),
+        None => answer,
     }
 }
 

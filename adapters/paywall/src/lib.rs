@@ -4,7 +4,7 @@
 //! 2. Nothing of the answer leaves before the payment is settled, unless the route says so and the till agrees; a handler that
 //!    fails charges nothing, unless the route is paid first, and then the same payment still buys it.
 //! 3. The same payment for the same request gets the same answer; for another route, method or body it gets nothing.
-//! 4. Of a price by usage (scheme `upto`) the handler says what is charged, and never more than was permitted.
+//! 4. Of a price by usage (schemes `upto` and `batch-settlement`) the handler says what is charged, and never more than was permitted.
 //! 5. What is not known is `outcome_unknown`, never "failed": the payer is never sent to pay twice.
 //! 6. Who comes back without paying has paid for exactly this, settled, and shows it once a text (`sign-in-with-x`).
 //! 7. No shared cache keeps an answer of a priced route.

@@ -50,6 +50,12 @@ impl StoredAnswerError {
 }
 
 impl StoredAnswer {
+    /// An answer of the till's own, where nothing is sold.
+    pub fn json(body: &serde_json::Value) -> Self {
+        let headers = vec![(header::CONTENT_TYPE.as_str().to_owned(), "application/json".to_owned())];
+        Self { status: StatusCode::OK.as_u16(), headers, body: StoredBody::Whole(body.to_string().into()) }
+    }
+
     pub fn of(parts: &response::Parts, body: &Bytes) -> Self {
         let headers = KEPT_HEADERS
             .iter()

@@ -12,6 +12,7 @@ use std::num::NonZeroU64;
 
 use async_trait::async_trait;
 use http::request;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use x402::identifier::PaymentIdentifier;
 use x402::reason::Reason;
@@ -91,8 +92,9 @@ pub trait Till: Send + Sync {
         Err(unsupported())
     }
 
-    /// The handler did not deliver: nothing is settled, and the same payment may be presented again.
-    async fn abandon(&self, ticket: Ticket, why: Abandoned);
+    /// The handler did not deliver: nothing is charged, and the same payment may be presented again. The receipt of what came
+    /// in with it all the same: a deposit stays in its channel.
+    async fn abandon(&self, ticket: Ticket, why: Abandoned) -> Option<SettleResponse>;
 }
 
 /// A payment presented for a purpose.
@@ -220,6 +222,14 @@ pub enum Refusal {
     UsedForOtherResource,
     #[error("this payment identifier stands for another purchase of yours")]
     IdentifierConflict,
+    /// A voucher that goes on from another place of its channel than where that stands (scheme `batch-settlement`).
+    #[error("{message}")]
+    OutOfStep {
+        reason: Reason,
+        message: String,
+        /// What its payer needs to go on, for `extra` of the offer.
+        shown: Map<String, Value>,
+    },
     /// The seller's own rule (a payer blocked, an exposure cap reached).
     #[error("{message}")]
     Policy { code: &'static str, message: String },
@@ -234,7 +244,7 @@ pub enum Refusal {
 impl Refusal {
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Payment { reason, .. } => reason.as_str(),
+            Self::Payment { reason, .. } | Self::OutOfStep { reason, .. } => reason.as_str(),
             Self::UsedForOtherResource => "payment_used_for_other_resource",
             Self::IdentifierConflict => Reason::PaymentIdentifierConflict.as_str(),
             Self::Policy { code, .. } => code,
@@ -245,7 +255,7 @@ impl Refusal {
 
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Payment { reason, .. } => reason.retryable(),
+            Self::Payment { reason, .. } | Self::OutOfStep { reason, .. } => reason.retryable(),
             Self::Unavailable { .. } => true,
             Self::UsedForOtherResource | Self::IdentifierConflict | Self::Policy { .. } | Self::SettlementFailed(_) => {
                 false

@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, response};
 use serde_json::Value;
+use x402::batch_settlement;
 use x402::network::AssetTable;
 use x402::scheme;
 use x402::upto::{self, ChargeError, charge};
@@ -30,7 +31,7 @@ pub(crate) enum Usage {
 impl Usage {
     pub(crate) fn of(requirements: &PaymentRequirements, assets: &AssetTable) -> Self {
         match scheme::terms(requirements) {
-            Ok(terms) if requirements.scheme == upto::SCHEME => {
+            Ok(terms) if [upto::SCHEME, batch_settlement::SCHEME].contains(&requirements.scheme.as_str()) => {
                 let decimals = assets.find(terms.network, terms.token).map(|asset| asset.decimals);
                 Self::UpTo { permitted: terms.amount, decimals }
             }

@@ -1,6 +1,7 @@
 //! Where all parts meet: from a configuration and its keys to an engine.
 
 mod cards;
+mod selling;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -12,14 +13,13 @@ use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
 use engine::approver::Pages;
-use engine::carriers::{Carrier, Carriers};
 use engine::console::Console;
 use engine::lifecycle::Upkeep;
 use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
 use engine::tenant::{
-    Agent, AllowedPayees, FacilitatorRole, Limits, MerchantRole, OtherVerifiers, Payee, Payees, Person, Seller, Tenant,
+    Agent, AllowedPayees, FacilitatorRole, Limits, MerchantRole, OtherVerifiers, Payee, Payees, Person, Tenant,
     Verifier, Verifiers, check_cost_centre,
 };
 use ledger::budget::Caps;
@@ -205,7 +205,7 @@ fn assemble(
         currency: tenant.currency.clone(),
         caps: caps(&tenant.cap, &tenant.limits, &tenant.hours, tenant.refunds)?,
         limits: times,
-        seller: seller(tenant, facilitators)?,
+        seller: selling::seller(tenant, ring, facilitators)?,
         facilitator: facilitator(tenant, ring, rpc)?,
         cancelled_by: canceller(config, tenant)?,
         shop: crate::shop::role(config, tenant)?,
@@ -317,17 +317,6 @@ fn verifiers(tenant: &TenantConfig) -> Result<Verifiers, AssemblyError> {
     let on_record = tenant.verifiers.iter().map(verifier).collect::<Result<_, _>>()?;
     let others = if tenant.any_verifier { OtherVerifiers::AnsweredByPayee } else { OtherVerifiers::Refused };
     Ok(Verifiers { on_record, others })
-}
-
-fn seller(tenant: &TenantConfig, facilitators: FacilitatorMaker<'_>) -> Result<Option<Seller>, AssemblyError> {
-    let Some(sell) = &tenant.sell else { return Ok(None) };
-    let payee = sell.payee.parse().map_err(|_| value("sell.payee", "printable ASCII without spaces", &sell.payee))?;
-    let carrier = |name: &String| Ok::<_, AssemblyError>(Carrier::new(name, facilitators(name)?));
-    let mut carriers = sell.carriers().map(carrier);
-    let expected = "a facilitator, in sell.facilitator or sell.facilitators";
-    let first = carriers.next().ok_or_else(|| value("sell.facilitator", expected, "none"))??;
-    let carriers = Arc::new(Carriers::new(first, carriers.collect::<Result<_, _>>()?));
-    Ok(Some(Seller { carriers, payee }))
 }
 
 fn facilitator(tenant: &TenantConfig, ring: &Ring, rpc: &RpcChain) -> Result<Option<FacilitatorRole>, AssemblyError> {

@@ -2,8 +2,10 @@
 //! memory.
 
 mod approval;
+mod channels;
 mod facilitate;
 mod limits;
+mod offer;
 mod payees;
 pub mod policy;
 pub mod release;
@@ -26,14 +28,16 @@ use serde::{Deserialize, Serialize};
 use store::{Location, LocationError};
 
 pub use approval::{ApprovalConfig, BearerConfig, RoleConfig};
+pub use channels::ChannelsConfig;
 pub use facilitate::FacilitateConfig;
 pub use limits::{HotWalletMax, LimitsConfig, RateConfig, WalletConfig};
+pub use offer::Offer;
 pub use payees::{AcpConfig, PayeeConfig, VaultConfig};
 pub use policy::PolicyConfig;
 pub use release::{BeyondExposure, ReleaseConfig, ReleaseWhen};
 use safety::DEVNET_CHAIN_ID;
 pub use safety::{ConfigError, is_test_chain};
-pub use sell::{CatalogueConfig, Identified, Offer, PayBy, RouteConfig, SellConfig};
+pub use sell::{CatalogueConfig, Identified, PayBy, RouteConfig, SellConfig};
 pub use shop::{CodeConfig, ProductConfig, RateOfShop, ShopConfig};
 pub(crate) use shop::{thirty_days, two_thousand};
 pub use tools::ToolConfig;

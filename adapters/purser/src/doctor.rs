@@ -148,7 +148,7 @@ fn policy(report: &mut Report, tenant: &TenantConfig) {
 /// Every priced route as `serve` reads it, and whether each upstream takes a connection. Nothing is asked for.
 async fn sold(report: &mut Report, config: &Config, tenant: &TenantConfig, ring: &Ring) {
     let Some(sell) = &tenant.sell else { return };
-    match sell.paid_routes(&config.chain, ring) {
+    match sell.paid_routes(&config.chain, ring, &tenant.id) {
         Err(why) => return report.line(&format!("routes of {}", tenant.id), Err(why)),
         Ok(routes) => report.line(&format!("routes of {}", tenant.id), Ok(format!("{} priced", routes.len()))),
     }

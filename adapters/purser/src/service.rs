@@ -84,6 +84,7 @@ impl Running {
             tokio::spawn(server::listen::serve(listener, router, until(stopped.clone()))),
             tokio::spawn(sweep(engine.clone(), Duration::from_millis(config.sweep_millis.max(50)), stopped.clone())),
             tokio::spawn(collecting::collect(engine.clone(), stopped.clone())),
+            tokio::spawn(collecting::claim(engine.clone(), stopped.clone())),
             tokio::spawn(webhook::deliver(webhooks.clone(), engine.clone(), store, poster, stopped.clone())),
             tokio::spawn(issuers::keep_fresh(callers.clone(), fetcher, stopped)),
         ];
@@ -175,7 +176,7 @@ fn routes(
         {
             return Err(format!("one tenant has the facilitator's routes; {other} and {id} were given"));
         }
-        let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain, ring));
+        let sold = tenant.sell.as_ref().map(|sell| sell.paid_routes(&config.chain, ring, &tenant.id));
         let sold = sold.transpose()?.unwrap_or_default();
         settings.listing.extend(sold.iter().filter_map(|route| route.listing(&public_url, &since)));
         ask_carriers(engine, &id, &sold);

@@ -321,6 +321,7 @@ fn shop(options: &WorldOptions, chain: &ChainConfig) -> Result<TenantConfig, Ass
             facilitator: options.facilitator.clone(),
             facilitators: Vec::new(),
             facilitator_address: None,
+            channels: None,
             upstream_key_file: None,
             routes: routes.collect(),
             tools: vec![ToolConfig {

@@ -11,6 +11,7 @@ use engine::ports::{Facilitator, Relayed};
 use ledger::id::TenantId;
 use reqwest::redirect::Policy;
 use serde::de::DeserializeOwned;
+use x402::batch_settlement;
 use x402::limit::MESSAGE_BYTES_MAX;
 use x402::reason::Reason;
 use x402::reason::spelling::{self, Asked};
@@ -110,12 +111,18 @@ impl Remote {
         requirements: &PaymentRequirements,
     ) -> Relayed<T> {
         let key = match scheme::claimed(payload, requirements) {
-            Ok((_, key)) => key.to_string(),
+            Ok((_, key)) => Some(key.to_string()),
+            // What a payee asks of the escrow is no payment, and the same words may mean another call later.
+            Err(_) if requirements.scheme == batch_settlement::SCHEME => None,
             Err(refusal) => return Relayed::Silence(refusal.to_string()),
         };
         let body = FacilitatorRequest::new(payload.clone(), requirements.clone());
         let url = format!("{}{path}", self.url);
-        let request = self.http.post(&url).header("Idempotency-Key", key).json(&body);
+        let request = self.http.post(&url).json(&body);
+        let request = match key {
+            Some(key) => request.header("Idempotency-Key", key),
+            None => request,
+        };
         match read(request).await {
             Ok((status @ 500.., _)) => Relayed::Silence(format!("the facilitator answered {status}")),
             Ok((status, bytes)) => match serde_json::from_slice(&bytes) {

@@ -17,7 +17,7 @@ use paywall::{
     Abandoned, Answered, Claim, ClaimRequest, Paid, Refusal, Repeat, Served, SettleRefusal, Settled, SignInRequest,
     StoredAnswer, Ticket, Till,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use x402::release::Release;
 use x402::sign_in::Challenge;
 use x402::wire::{PaymentRequirements, SettleResponse};
@@ -91,6 +91,14 @@ impl Till for Books {
             SaleClaim::InFlight => Ok(Claim::InFlight),
             SaleClaim::OutcomeUnknown => Ok(Claim::OutcomeUnknown),
             SaleClaim::Failed(response) => Err(Refusal::SettlementFailed(Box::new(response))),
+            SaleClaim::OutOfStep { refusal, shown } => {
+                let (reason, message) = (refusal.reason, refusal.to_string());
+                Err(Refusal::OutOfStep { reason, message, shown })
+            }
+            SaleClaim::Refunded { channel, response } => {
+                let answer = StoredAnswer::json(&json!({ "message": "what was left went back", "channelId": channel }));
+                Ok(Claim::Answered(Answered { answer, response: Some(response) }))
+            }
             SaleClaim::Answered { answer, response } => {
                 let answer = StoredAnswer::from_bytes(&answer);
                 let answer = answer.map_err(|error| Refusal::Unavailable { message: error.to_string() })?;
@@ -168,9 +176,13 @@ impl Till for Books {
         Ok(Paid { claim, amount })
     }
 
-    async fn abandon(&self, ticket: Ticket, why: Abandoned) {
-        if let Err(error) = self.engine.sale_abandon(&self.tenant, &ticket.key).await {
-            tracing::error!(code = error.code(), why = why.code(), "a sale could not be given back: {error}");
+    async fn abandon(&self, ticket: Ticket, why: Abandoned) -> Option<SettleResponse> {
+        match self.engine.sale_abandon(&self.tenant, &ticket.key).await {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                tracing::error!(code = error.code(), why = why.code(), "a sale could not be given back: {error}");
+                None
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::id::{Digest, PrincipalId};
 use crate::money::Amount;
 use crate::rejection::{Fault, Refusal, Rejection};
 use crate::settlement::{Goods, PayerKey, Role, Settlement, SettlementKey, SettlementState};
-use crate::transfer::{Layer, Resolves, TransferCode};
+use crate::transfer::{Layer, Money, Resolves, TransferCode};
 use crate::view::{Keys, View};
 
 /// Payments of one payer in one asset under way with one seller; each claim reads them all.
@@ -25,6 +25,9 @@ pub(super) fn wants_claim(view: &View, claim: &ClaimSettlement, seller: &Princip
     }
     keys.gates(view, [Scope::Fence, Scope::Everything]);
     let payer = PayerKey::of(&claim.key);
+    if claim.key.authorization.is_voucher() {
+        return;
+    }
     if claim.credit.is_some_and(|credit| credit.total_max.is_some()) {
         keys.payer(view, payer.clone().everybody());
     }
@@ -64,8 +67,8 @@ impl Draft<'_> {
 
     fn beside<'a>(&'a self, claim: &ClaimSettlement, cover: &'a Cover) -> Result<Vec<&'a Settlement>, Refusal> {
         let mut beside = self.open_of(&PayerKey::of(&claim.key))?;
-        beside.retain(|found| found.state.is_open() && found.key != claim.key);
-        let seen = cover.beside.iter().filter(|seen| seen.state.is_open() && seen.key != claim.key);
+        beside.retain(|found| is_beside(claim, found));
+        let seen = cover.beside.iter().filter(|seen| is_beside(claim, seen));
         let more: Vec<_> = seen.filter(|seen| beside.iter().all(|found| found.key != seen.key)).collect();
         beside.extend(more);
         Ok(beside)
@@ -90,7 +93,8 @@ impl Draft<'_> {
     /// Who owes for something that was never paid gets nothing more on credit. Beyond a limit nobody does: whoever claims
     /// may claim it again without credit, and give when it is paid.
     pub(super) fn check_credit(&self, claim: &ClaimSettlement) -> Result<(), Refusal> {
-        let Some(credit) = claim.credit else { return Ok(()) };
+        // What a voucher is good for lies in the escrow: nobody's credit is asked for it.
+        let Some(credit) = claim.credit.filter(|_| !claim.key.authorization.is_voucher()) else { return Ok(()) };
         let own = PayerKey::of(&claim.key);
         let found = self.open_of(&own)?;
         let unpaid = sum(found.iter().copied().filter(|found| found.state == SettlementState::Unpaid));
@@ -112,7 +116,10 @@ impl Draft<'_> {
         limit: Amount,
     ) -> Result<(), Refusal> {
         let requested = claim.money.amount;
-        let owed = sum(found.iter().copied().filter(|found| found.is_on_credit() && found.key != claim.key));
+        let on_credit = |found: &&Settlement| {
+            found.is_on_credit() && !found.key.authorization.is_voucher() && found.key != claim.key
+        };
+        let owed = sum(found.iter().copied().filter(on_credit));
         let exposed = owed.and_then(|owed| owed.checked_add(requested));
         if exposed.is_some_and(|exposed| exposed <= limit) {
             return Ok(());
@@ -128,7 +135,12 @@ impl Draft<'_> {
     }
 
     /// The sale is posted before the money is there: its price is owed until the chain shows it.
-    pub(super) fn serve(&self, key: &SettlementKey, document: Digest) -> Result<Outcome, Refusal> {
+    pub(super) fn serve(
+        &self,
+        key: &SettlementKey,
+        document: Digest,
+        charged: Option<Amount>,
+    ) -> Result<Outcome, Refusal> {
         if let Some(paid) = self.paid_sale(key)? {
             return self.deliver(key, paid.document.unwrap_or(document), None, Goods::Given);
         }
@@ -137,13 +149,21 @@ impl Draft<'_> {
             return Ok(Outcome::Known);
         };
         let mut effects = self.effects(Operation::Serve);
-        if let Some(pending) = found.pending {
-            let resolves = Resolves { transfer: pending, amount: found.money.amount };
-            effects.transfers.push(sale(&found.money, TransferCode::Sale, Layer::Posted, Some(resolves)));
+        let most = found.money.amount;
+        let charged = charged.unwrap_or(most);
+        if charged.is_zero() || charged > most {
+            let (expected, found) = (format!("a charge of 1 to {most}"), charged.to_string());
+            return Err(Rejection::SettlementMismatch { expected, found }.into());
         }
-        let state = SettlementState::Submitted;
-        effects.settlement = Some(Settlement { state, document: Some(document), pending: None, ..found.clone() });
-        effects.fact = Some(Fact::Reference(document));
+        let money = Money { amount: charged, ..found.money.clone() };
+        if let Some(pending) = found.pending {
+            // The rest of what was promised is let go with it.
+            let resolves = Resolves { transfer: pending, amount: most };
+            effects.transfers.push(sale(&money, TransferCode::Sale, Layer::Posted, Some(resolves)));
+        }
+        let (state, document) = (SettlementState::Submitted, Some(document));
+        effects.settlement = Some(Settlement { state, document, money, pending: None, ..found.clone() });
+        effects.fact = document.map(Fact::Reference);
         done(effects)
     }
 
@@ -234,6 +254,11 @@ impl Draft<'_> {
         effects.fact = Some(Fact::Reference(document));
         done(effects)
     }
+}
+
+/// What may still come out of the same balance. What is paid out of a channel left it with the deposit.
+fn is_beside(claim: &ClaimSettlement, found: &Settlement) -> bool {
+    found.state.is_open() && !found.key.authorization.is_voucher() && found.key != claim.key
 }
 
 fn payer(claim: &ClaimSettlement) -> String {

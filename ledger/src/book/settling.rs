@@ -21,8 +21,10 @@ impl Draft<'_> {
             return Err(Rejection::AmountZero { found: claim.money.amount }.into());
         }
         if let Some(found) = self.view.settlements.find(&claim.key)? {
-            // What a facilitator gave up before it sent anything may be charged at another price.
-            let is_free = found.key.role == Role::Facilitator && found.state == SettlementState::Abandoned;
+            // What a facilitator gave up before it sent anything may be charged at another price, and a voucher that paid for
+            // nothing may pay for something else.
+            let is_reusable = found.key.role == Role::Facilitator || found.key.authorization.is_voucher();
+            let is_free = is_reusable && found.state == SettlementState::Abandoned;
             if found.subject != claim.subject && !is_free {
                 let (first, found) = (found.subject, claim.subject);
                 return Err(Rejection::PaymentUsedForOtherResource { first, found }.into());

@@ -20,6 +20,7 @@ mod redeeming;
 mod rejections;
 mod reviewing;
 pub mod stream;
+mod vouchers;
 mod windows;
 
 use std::collections::BTreeSet;

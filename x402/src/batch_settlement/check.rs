@@ -3,6 +3,7 @@
 use alloy_primitives::{Address, B256, U256};
 use serde_json::{Map, Value};
 
+use super::Channel;
 use super::channel::voucher_digest;
 use super::message::{Deposit, Message, Voucher, VoucherKind};
 use super::{FRAME, SCHEME, WITHDRAW_DELAY_SECONDS};
@@ -12,11 +13,16 @@ use crate::exact::{
     read_address,
 };
 use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
-use crate::network::AssetTable;
+use crate::network::{AssetTable, Network};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scheme::check_frame;
+use crate::settlement::{ClaimKey, NonceSpace};
+use crate::value::Amount;
 use crate::wire::{PaymentPayload, PaymentRequirements};
+
+/// Of a channel's name in the nonce of a step.
+const NAME_BYTES: usize = 16;
 
 /// What a payee tells a payer who is out of step, beside its terms: no part of them.
 const CORRECTIVE: [&str; 2] = ["channelState", "voucherState"];
@@ -96,7 +102,48 @@ pub struct Bound {
     pub kind: VoucherKind,
 }
 
-/// Checks a voucher, or a refund that a payer asks for, as far as no chain is needed.
+/// What a payer sends with whatever it sends. Nothing is decided by it.
+pub fn read_voucher(payload: &PaymentPayload) -> Result<(Voucher, VoucherKind), Refusal> {
+    match Message::read(&payload.payload)? {
+        Message::Deposit { voucher, .. } => Ok((*voucher, VoucherKind::Opening)),
+        Message::Voucher(voucher) => Ok((*voucher, VoucherKind::Paying)),
+        Message::Refund { voucher, .. } => Ok((*voucher, VoucherKind::Refund)),
+        Message::Claim { .. } | Message::Settle(_) | Message::CompletedRefund(_) => {
+            let expected = "deposit, voucher or refund";
+            Err(Refusal::new(Reason::BatchPayloadType, "payload.type", expected, "another"))
+        }
+    }
+}
+
+/// Which claim a voucher makes with whom it pays. Its nonce is the first half of the channel's name and all that was charged
+/// in the channel before, as the voucher has it: so one payment goes on in a channel at a time, and each step is sold once,
+/// whatever else its payer signs. A refund pays for nothing, so what was charged is what it says.
+pub fn voucher_key(terms: &Terms, voucher: &Voucher, kind: VoucherKind) -> ClaimKey {
+    let charged = match kind {
+        VoucherKind::Refund => voucher.max_claimable,
+        // Less than one price is charged nothing before; that it does not add up is found there.
+        VoucherKind::Paying | VoucherKind::Opening => {
+            voucher.max_claimable.checked_sub(terms.amount).unwrap_or(Amount::ZERO)
+        }
+    };
+    step_key(terms.network, &voucher.channel, charged)
+}
+
+/// The same of a channel where so much was charged.
+pub fn step_key(network: Network, channel: &Channel, charged: Amount) -> ClaimKey {
+    let mut nonce = channel.id(network);
+    nonce.0[NAME_BYTES..].copy_from_slice(&charged.to_be_bytes());
+    ClaimKey { space: NonceSpace::Voucher, network, token: channel.token, payer: channel.payer, nonce }
+}
+
+/// What was charged before a step, and whether it is one of this channel.
+pub fn charged_before(network: Network, channel: &Channel, nonce: &[u8; 32]) -> Option<Amount> {
+    let (name, charged) = nonce.split_first_chunk::<NAME_BYTES>()?;
+    let charged = Amount::new(u128::from_be_bytes(charged.try_into().ok()?));
+    channel.id(network).0.starts_with(name).then_some(charged)
+}
+
+/// Checks the voucher of whatever a payer sends, as far as no chain is needed.
 pub fn check_voucher(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
@@ -105,18 +152,7 @@ pub fn check_voucher(
     check_frame(payload, requirements, SCHEME, FRAME)?;
     let terms = terms(requirements)?;
     terms.trusted_asset(assets)?;
-    let (voucher, kind) = match Message::read(&payload.payload)? {
-        Message::Voucher(voucher) => (*voucher, VoucherKind::Paying),
-        Message::Refund { voucher, .. } => (*voucher, VoucherKind::Refund),
-        _ => {
-            return Err(Refusal::new(
-                Reason::BatchPayloadType,
-                "payload.type",
-                "deposit, voucher or refund",
-                "another",
-            ));
-        }
-    };
+    let (voucher, kind) = read_voucher(payload)?;
     check_channel(&voucher, &terms)?;
     check_terms(payload, requirements)?;
     if !voucher.channel.payer_authorizer.is_zero() {

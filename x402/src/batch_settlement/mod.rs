@@ -9,6 +9,7 @@ mod call;
 mod channel;
 mod check;
 mod message;
+mod say;
 mod spelling;
 mod state;
 #[cfg(test)]
@@ -18,8 +19,9 @@ mod wire;
 pub use call::{CallKind, ChannelCall, ChannelLog, DepositCall, RefundCall, record};
 pub use channel::{Channel, claim_batch_digest, deposit_digest, deposit_nonce, refund_digest, voucher_digest};
 pub(crate) use check::read_deposit;
-pub use check::{Bound, check_deposit, check_voucher, terms};
+pub use check::{Bound, charged_before, check_deposit, check_voucher, read_voucher, step_key, terms, voucher_key};
 pub use message::{Claim, CompletedRefund, Deposit, Message, Sweep, Voucher, VoucherKind};
+pub use say::{claim_payload, refund_payload, sweep_payload};
 pub use spelling::spelled;
 pub use state::{ChannelState, ReceiverState};
 

@@ -125,9 +125,42 @@ fn vouchers_and_refunds_are_bound_to_their_terms() {
     }
 }
 
+/// A step of a channel is one claim, whatever is signed for it; another channel's, and the next step, are others.
 #[test]
-fn wallets_of_ours_do_not_take_it() {
-    assert_eq!(scheme::terms(&requirements()).unwrap_err().reason, Reason::ExactScheme);
+fn each_step_of_a_channel_is_one_claim() {
+    let key = |kind: &str| scheme::claim_key(&payload(kind), &requirements()).unwrap();
+    let Message::Voucher(voucher) = read("voucher") else { panic!("a voucher") };
+    let before = amount(2000 - 1000);
+    assert_eq!(key("voucher"), step_key(network(), &voucher.channel, before));
+    assert_eq!(charged_before(network(), &voucher.channel, &key("voucher").nonce.0), Some(before));
+    assert_ne!(key("voucher"), step_key(network(), &voucher.channel, amount(999)));
+    let other = Channel { salt: B256::repeat_byte(9), ..voucher.channel };
+    assert_ne!(key("voucher"), step_key(network(), &other, before));
+    assert_eq!(charged_before(network(), &other, &key("voucher").nonce.0), None);
+
+    let terms = terms(&requirements()).unwrap();
+    let says = |max, kind| voucher_key(&terms, &Voucher { max_claimable: amount(max), ..(*voucher).clone() }, kind);
+    assert_eq!(says(2000, VoucherKind::Refund), step_key(network(), &voucher.channel, amount(2000)));
+    assert_eq!(says(1, VoucherKind::Paying), step_key(network(), &voucher.channel, amount(0)), "less than a price");
+    for kind in ["claim", "completed_refund"] {
+        assert!(scheme::claim_key(&payload(kind), &requirements()).is_err(), "{kind} pays for nothing");
+    }
+}
+
+/// What a payee asks for is what a facilitator reads.
+#[test]
+fn what_is_said_is_read_as_it_was_meant() {
+    let Message::Claim { claims, signature } = read("claim") else { panic!("a claim") };
+    let signature = signature.unwrap();
+    let said = claim_payload(&claims, &signature);
+    assert_eq!(Message::read(&said).unwrap(), Message::Claim { claims, signature: Some(signature) });
+    let Message::CompletedRefund(refund) = read("completed_refund") else { panic!("a refund") };
+    let (own, claims) = (refund.signature.clone().unwrap(), refund.claim_signature.clone().unwrap_or_default());
+    let said =
+        refund_payload(&refund.voucher, (refund.amount, refund.nonce, &own), (refund.claims.as_slice(), &claims));
+    assert_eq!(Message::read(&said).unwrap(), Message::CompletedRefund(refund));
+    let sweep = Sweep { receiver: deposit().channel.receiver, token: deposit().channel.token };
+    assert_eq!(Message::read(&sweep_payload(sweep)).unwrap(), Message::Settle(sweep));
 }
 
 #[test]

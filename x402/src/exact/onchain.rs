@@ -57,7 +57,7 @@ impl ClaimedElsewhere {
         let by_permit = match space {
             NonceSpace::Eip3009 => self.by_permit,
             NonceSpace::Permit2 => self.by_permit.checked_add(amount)?,
-            NonceSpace::Escrow(_) | NonceSpace::Cancel => self.by_permit,
+            NonceSpace::Escrow(_) | NonceSpace::Cancel | NonceSpace::Voucher => self.by_permit,
         };
         Some(Self { in_all, by_permit })
     }

@@ -47,8 +47,13 @@ impl RpcChain {
         self.client.batch(&calls).await?.into_iter().map(state).collect()
     }
 
-    pub(super) async fn receiver_state(&self, receiver: Address, token: Address) -> Result<ReceiverState, ChainError> {
-        let found = self.read(ESCROW, Escrow::receiversCall { receiver, token }, At::Latest).await?;
+    pub(super) async fn receiver_state(
+        &self,
+        receiver: Address,
+        token: Address,
+        at: At,
+    ) -> Result<ReceiverState, ChainError> {
+        let found = self.read(ESCROW, Escrow::receiversCall { receiver, token }, at).await?;
         let [total_claimed, total_settled] = [found.totalClaimed, found.totalSettled].map(Amount::new);
         Ok(ReceiverState { total_claimed, total_settled })
     }

@@ -306,8 +306,8 @@ impl Chain for RpcChain {
         self.channel_states(channels).await
     }
 
-    async fn receiver(&self, receiver: Address, token: Address) -> Result<ReceiverState, ChainError> {
-        self.receiver_state(receiver, token).await
+    async fn receiver(&self, receiver: Address, token: Address, at: At) -> Result<ReceiverState, ChainError> {
+        self.receiver_state(receiver, token, at).await
     }
 
     async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>, ChainError> {

@@ -145,7 +145,7 @@ async fn what_happens_in_a_channel_is_in_its_logs() {
     let claimed = send(&stage, &claim(300)).await;
     assert_eq!(claimed.channels, [ChannelLog::Claimed { channel: id, total: U256::from(300) }]);
     assert_eq!(send(&stage, &claim(300)).await.channels, [], "claimed already");
-    let receiver = stage.chain.receiver(PAYEE.address, token::ADDRESS).await.unwrap();
+    let receiver = stage.chain.receiver(PAYEE.address, token::ADDRESS, At::Latest).await.unwrap();
     assert_eq!(receiver.due(), Amount::new(300));
     let (receiver, amount) = (PAYEE.address, U256::from(300));
     let swept = send(&stage, &sweep()).await;

@@ -162,7 +162,7 @@ impl Engine {
         };
         let planned = match &call {
             ChannelCall::Settle(sweep) => {
-                let state = self.chain.receiver(sweep.receiver, sweep.token).await?;
+                let state = self.chain.receiver(sweep.receiver, sweep.token, At::Latest).await?;
                 if state.due().is_zero() {
                     let expected = "something claimed and not settled";
                     return Ok(Err(Refusal::new(Reason::BatchNothingToSettle, "payload.receiver", expected, "0")));

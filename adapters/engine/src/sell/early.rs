@@ -92,7 +92,7 @@ impl Engine {
         key: &SettlementKey,
         document: Document,
     ) -> Result<SaleServed, EngineError> {
-        let command = Command::Serve { settlement: key.clone(), document: document.digest() };
+        let command = Command::Serve { settlement: key.clone(), document: document.digest(), charged: None };
         let posted = self.run(identity, command, vec![document]).await?.settlement;
         let sale = posted.ok_or_else(|| EngineError::Broken("a sale without a settlement".into()))?;
         Ok(if sale.state == SettlementState::Settled { SaleServed::Paid(settled(&sale)) } else { SaleServed::Owed })
@@ -150,7 +150,12 @@ impl Engine {
     ) -> Result<Vec<(Place, SettlementKey)>, EngineError> {
         let is_due = |sale: &Settlement| {
             let is_given = sale.is_sold_unpaid() || sale.state == SettlementState::Promised;
-            sale.key.role == Role::Seller && sale.document.is_some() && is_given && !self.desk.has(tenant, &sale.key)
+            let is_voucher = sale.key.authorization.is_voucher();
+            !is_voucher
+                && sale.key.role == Role::Seller
+                && sale.document.is_some()
+                && is_given
+                && !self.desk.has(tenant, &sale.key)
         };
         let mut due = self.open_settlements_that(tenant, after, most, is_due).await?;
         if after.is_some() && due.len() < most {

@@ -35,6 +35,11 @@ impl Engine {
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
         let (hand, mut goods) = hand.ok_or_else(|| EngineError::Broken("this sale is in nobody's hands".into()))?;
+        if goods.step.is_some() {
+            let settled = self.channel_settle(&identity, (key, &goods), &answer, charged).await;
+            drop(hand);
+            return settled;
+        }
         let carrier = seller.carriers.name_for(&goods.requirements).await;
         let document = goods::answer(answer);
         let (settlement, digest) = (key.clone(), document.digest());
@@ -78,11 +83,12 @@ impl Engine {
         self.run(identity, command, Vec::new()).await.map(|_| ())
     }
 
-    /// The handler did not deliver. Nothing was submitted.
-    pub async fn sale_abandon(&self, tenant: &TenantId, key: &ClaimKey) -> Result<(), EngineError> {
+    /// The handler did not deliver. Nothing was submitted. The receipt of a deposit that came with it, and stays.
+    pub async fn sale_abandon(&self, tenant: &TenantId, key: &ClaimKey) -> Result<Option<SettleResponse>, EngineError> {
         let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
+        let step = hand.as_ref().and_then(|(_, goods)| goods.step.clone()).filter(|step| step.deposited.is_some());
         let abandoned = self.run(&identity, Command::Abandon { settlement: key.clone() }, Vec::new()).await;
         let is_wrong = matches!(&abandoned, Err(EngineError::Book(Rejection::SettlementStateWrong { .. })));
         let now = if is_wrong { self.store.settlement(tenant, &key).await? } else { None };
@@ -93,7 +99,7 @@ impl Engine {
             abandoned?;
         }
         drop(hand);
-        Ok(())
+        Ok(step.map(|step| self.receipt(&step, Amount::ZERO)))
     }
 
     /// Whether as many blocks show it as whoever sells wants, beyond those that the books ask for.

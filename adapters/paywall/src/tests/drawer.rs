@@ -161,9 +161,10 @@ impl Till for Drawer {
         }
     }
 
-    async fn abandon(&self, ticket: Ticket, why: Abandoned) {
+    async fn abandon(&self, ticket: Ticket, why: Abandoned) -> Option<SettleResponse> {
         self.claims.lock().unwrap().remove(&ticket.key.to_bytes());
         self.abandoned.lock().unwrap().push(why);
+        None
     }
 }
 

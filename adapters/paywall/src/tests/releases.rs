@@ -58,8 +58,9 @@ impl Till for Ledger {
         self.asked.lock().unwrap().push(format!("undelivered {}", why.code()));
     }
 
-    async fn abandon(&self, _: Ticket, why: Abandoned) {
+    async fn abandon(&self, _: Ticket, why: Abandoned) -> Option<SettleResponse> {
         self.asked.lock().unwrap().push(format!("abandon {}", why.code()));
+        None
     }
 }
 

@@ -5,6 +5,7 @@
 import express from "express";
 import { x402Facilitator } from "@x402/core/facilitator";
 import { toFacilitatorEvmSigner } from "@x402/evm";
+import { BatchSettlementEvmScheme } from "@x402/evm/batch-settlement/facilitator";
 import { registerExactEvmScheme } from "@x402/evm/exact/facilitator";
 import { createWalletClient, defineChain, http, nonceManager, publicActions } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
@@ -31,6 +32,8 @@ const signer = toFacilitatorEvmSigner({
 });
 const facilitator = new x402Facilitator();
 registerExactEvmScheme(facilitator, { signer, networks: network });
+// Whoever is paid signs its claims and refunds itself.
+facilitator.register(network, new BatchSettlementEvmScheme(signer));
 
 const app = express().use(express.json());
 for (const path of ["verify", "settle"]) {

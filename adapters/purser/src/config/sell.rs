@@ -14,13 +14,10 @@ use server::paid::{Listed, PaidRoute, Sold};
 use server::upstream::{Upstream, UpstreamKey};
 use x402::bazaar::{self, Input};
 use x402::identifier::{self, Demanded};
-use x402::network::TransferMethod;
-use x402::wire::PaymentRequirements;
-use x402::{permit2, upto};
 use zeroize::Zeroizing;
 
-use super::{ChainConfig, ReleaseConfig, ToolConfig};
-use crate::assembly::{assets, network};
+use super::offer::Settles;
+use super::{ChainConfig, ChannelsConfig, ReleaseConfig, ToolConfig};
 use crate::keys::{Purpose, Ring, Slot};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +37,9 @@ pub struct SellConfig {
     /// takes `upto`: payers permit this account alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facilitator_address: Option<String>,
+    /// How channels are kept, where a route takes `batch_settlement`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<ChannelsConfig>,
     /// A file with the key, in hexadecimal, under which upstreams are told who paid. Needed where a route has an upstream.
     #[serde(default)]
     pub upstream_key_file: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub struct SellConfig {
 pub struct RouteConfig {
     /// One path, or `/prefix/*` for all that an upstream has under it.
     pub path: String,
-    /// Atomic units; with `upto` the most that is charged.
+    /// Atomic units; with `upto` and `batch_settlement` the most that is charged.
     pub amount: String,
     /// What is offered, in this order; what the token can do by itself where nothing is said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -119,6 +119,8 @@ pub enum PayBy {
     Permit2,
     /// Scheme `upto`: the handler says what is charged.
     Upto,
+    /// Scheme `batch-settlement`: out of a channel; the handler says what is charged, as with `upto`.
+    BatchSettlement,
 }
 
 /// What a catalogue says of a route (extension `bazaar`).
@@ -220,33 +222,6 @@ impl SellConfig {
         std::iter::once(&self.facilitator).filter(|first| !first.is_empty()).chain(&self.facilitators)
     }
 
-    /// What every price of the tenant has in common: its token, and who is paid.
-    pub fn offer(&self, chain: &ChainConfig) -> Result<Offer, String> {
-        let (table, network) = (assets(chain), network(chain));
-        let (table, network) = (table.map_err(|error| error.to_string())?, network.map_err(|error| error.to_string())?);
-        let token = self.asset.parse().map_err(|_| format!("sell.asset: `{}` is no address", self.asset))?;
-        let asset = table.find(network, token).ok_or_else(|| format!("sell.asset: {token} is in no table"))?;
-        let pay_to: Address =
-            self.pay_to.parse().map_err(|_| format!("sell.pay_to: an address was expected, `{}` came", self.pay_to))?;
-        Ok(Offer {
-            transfer: asset.transfer,
-            common: PaymentRequirements {
-                scheme: x402::exact::SCHEME.into(),
-                network: network.to_string(),
-                amount: String::new(),
-                asset: token.to_string(),
-                // With its checksum (EIP-55): web3.py, on which the official facilitator in Python stands, takes no other.
-                pay_to: pay_to.to_string(),
-                max_timeout_seconds: 0,
-                extra: Some(serde_json::Map::from_iter([
-                    ("name".to_owned(), asset.name.as_str().into()),
-                    ("version".to_owned(), asset.version.as_str().into()),
-                ])),
-                unknown: serde_json::Map::new(),
-            },
-        })
-    }
-
     /// Who settles here: payers of `upto` permit this account alone.
     pub fn settling_account(&self, ring: &Ring) -> Result<Option<Address>, String> {
         if let Some(text) = &self.facilitator_address {
@@ -258,9 +233,16 @@ impl SellConfig {
         ring.address(&Slot::new(tenant, Purpose::Relayer)).map(Some).map_err(|error| error.to_string())
     }
 
+    /// Whether something is sold for vouchers.
+    pub fn has_channels(&self) -> bool {
+        self.routes.iter().any(|route| route.pay_by.contains(&PayBy::BatchSettlement))
+    }
+
     /// The routes, each with its offers in the tenant's token.
-    pub fn paid_routes(&self, chain: &ChainConfig, ring: &Ring) -> Result<Vec<PaidRoute>, String> {
+    pub fn paid_routes(&self, chain: &ChainConfig, ring: &Ring, tenant: &str) -> Result<Vec<PaidRoute>, String> {
         let (offer, settles) = (self.offer(chain)?, self.settling_account(ring)?);
+        let channels = self.channel_terms(ring, tenant)?;
+        let settles = Settles { account: settles, channels: channels.as_ref() };
         let key = self.upstream_key_file.as_deref().map(read_key).transpose()?;
         let paid = self.routes.iter().map(|route| {
             let wrong = |why: String| format!("sell.routes, {}: {why}", route.path);
@@ -281,54 +263,6 @@ impl SellConfig {
             })
         });
         paid.collect()
-    }
-}
-
-/// An offer that lacks its amount.
-pub struct Offer {
-    /// What the token can do by itself.
-    transfer: TransferMethod,
-    common: PaymentRequirements,
-}
-
-impl Offer {
-    pub fn of(&self, amount: &str, max_timeout_seconds: u64) -> PaymentRequirements {
-        PaymentRequirements { amount: amount.to_owned(), max_timeout_seconds, ..self.common.clone() }
-    }
-
-    /// In each way that the route takes.
-    fn all(&self, route: &RouteConfig, settles: Option<Address>) -> Result<Vec<PaymentRequirements>, String> {
-        let usual = match self.transfer {
-            TransferMethod::Eip3009 => [PayBy::Eip3009],
-            TransferMethod::Permit2 => [PayBy::Permit2],
-        };
-        let ways = if route.pay_by.is_empty() { &usual[..] } else { &route.pay_by };
-        if let Some(twice) = ways.iter().enumerate().find_map(|(place, way)| ways[..place].contains(way).then_some(way))
-        {
-            return Err(format!("pay_by: each way once was expected, {twice:?} is there twice"));
-        }
-        ways.iter().map(|way| self.by(*way, route, settles)).collect()
-    }
-
-    fn by(&self, way: PayBy, route: &RouteConfig, settles: Option<Address>) -> Result<PaymentRequirements, String> {
-        let mut offer = self.of(&route.amount, route.max_timeout_seconds);
-        let extra = offer.extra.get_or_insert_default();
-        match way {
-            PayBy::Eip3009 if self.transfer == TransferMethod::Permit2 => {
-                return Err("pay_by: a token with EIP-3009 was expected, this one moves by Permit2 only".into());
-            }
-            PayBy::Eip3009 => {}
-            PayBy::Permit2 => {
-                extra.insert("assetTransferMethod".into(), permit2::METHOD.into());
-            }
-            PayBy::Upto => {
-                let settles = settles.ok_or("pay_by: upto needs sell.facilitator_address, none is there")?;
-                extra.insert("assetTransferMethod".into(), permit2::METHOD.into());
-                extra.insert(upto::FACILITATOR.into(), settles.to_string().into());
-                offer.scheme = upto::SCHEME.into();
-            }
-        }
-        Ok(offer)
     }
 }
 

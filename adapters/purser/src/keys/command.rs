@@ -122,6 +122,9 @@ const fn after_rotation(purpose: &Purpose) -> &'static str {
         Purpose::Relayer | Purpose::FurtherRelayer(_) => {
             "Restart serve, or send it SIGHUP. Send gas to the new address. What the old one sent is still followed and sent again as it was."
         }
+        Purpose::Channels => {
+            "Restart serve, or send it SIGHUP. New channels name the new key; those that name the old one are still claimed and refunded with it."
+        }
         Purpose::Provider | Purpose::Receipts => {
             "Restart serve, or send it SIGHUP. What the old key signed is still taken until it ends; `purser keys revoke` ends that too."
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::config::{Config, FacilitateConfig};
+use crate::config::{Config, FacilitateConfig, SellConfig};
 
 /// What a key is for. One key, one purpose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub enum Purpose {
     Relayer,
     /// The second account that carries payments, and so on.
     FurtherRelayer(u32),
+    /// Authorizes claims and refunds of channels for whoever sells.
+    Channels,
     /// Names purchases, so that a retry after a crash derives the same nonce.
     TenantSecret,
     /// Salts the journal's leaves.
@@ -57,7 +59,7 @@ impl Purpose {
 
     pub const fn material(&self) -> Material {
         match self {
-            Self::Wallet | Self::Relayer | Self::FurtherRelayer(_) => Material::Secp256k1,
+            Self::Wallet | Self::Relayer | Self::FurtherRelayer(_) | Self::Channels => Material::Secp256k1,
             Self::TenantSecret | Self::JournalSalt => Material::Mac,
             Self::Journal => Material::Ed25519,
             Self::Vault => Material::Sealing,
@@ -80,6 +82,7 @@ impl fmt::Display for Purpose {
             Self::Wallet => f.write_str("wallet"),
             Self::Relayer => f.write_str("relayer"),
             Self::FurtherRelayer(number) => write!(f, "relayer/{number}"),
+            Self::Channels => f.write_str("channels"),
             Self::TenantSecret => f.write_str("tenant-secret"),
             Self::JournalSalt => f.write_str("journal-salt"),
             Self::Journal => f.write_str("journal"),
@@ -105,6 +108,7 @@ impl FromStr for Purpose {
                 "tokens" => Self::Tokens,
                 "wallet" => Self::Wallet,
                 "relayer" => Self::Relayer,
+                "channels" => Self::Channels,
                 "tenant-secret" => Self::TenantSecret,
                 "journal-salt" => Self::JournalSalt,
                 "journal" => Self::Journal,
@@ -123,7 +127,7 @@ fn further_relayer(number: &str) -> Option<Purpose> {
 }
 
 fn unknown(text: &str) -> String {
-    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, relayer/2, tenant-secret, journal-salt, journal, vault or webhook/NAME";
+    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, relayer/2, channels, tenant-secret, journal-salt, journal, vault or webhook/NAME";
     format!("a purpose is {known}; `{text}` was given")
 }
 
@@ -159,6 +163,9 @@ impl Slot {
             tenant.merchants.iter().for_each(|merchant| add(Purpose::Merchant(merchant.id.clone())));
             if tenant.wallet.is_some() {
                 add(Purpose::Wallet);
+            }
+            if tenant.sell.as_ref().is_some_and(SellConfig::has_channels) {
+                add(Purpose::Channels);
             }
             if tenant.vault.is_some() {
                 add(Purpose::Vault);

@@ -51,3 +51,20 @@ pub(super) async fn collect(engine: Arc<Engine>, mut stopped: watch::Receiver<bo
         }
     }
 }
+
+/// What channels owe is claimed, swept and posted.
+pub(super) async fn claim(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        for tenant in engine.tenants().into_iter().filter(|tenant| tenant.seller.is_some()) {
+            match engine.sweep_channels(&tenant.id).await {
+                Ok(0) => {}
+                Ok(posted) => tracing::info!(tenant = %tenant.id, posted, "sales out of channels are paid"),
+                Err(error) => tracing::warn!(tenant = %tenant.id, code = error.code(), "channels: {error}"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}

@@ -324,6 +324,12 @@ super::abouts! { Reason,
     CaptureFeeReceiver => "The payer agreed to another receiver of the fee.", "Name the `feeRecipient` of the offer.";
     CaptureReverted => "The transaction is in a block and did not do what it was for.",
         "Look at the payment's state, and ask again.";
+    BatchCumulativeMismatch =>
+        "The voucher is not over what was charged in the channel so far and one price.",
+        "Look at `channelState` and `voucherState` in the 402, check your own signature there, and sign from that on.";
+    BatchChannelBusy =>
+        "Another payment or a refund of this channel is under way.",
+        "Wait until it has been answered, then present this one again.";
     TransactionFailed =>
         "The settlement was mined and moved no money.",
         "Present the payment again while it is valid, or sign a new one.";

@@ -201,7 +201,7 @@ mod tests {
             }
         }
 
-        async fn abandon(&self, _: Ticket, why: Abandoned) {
+        async fn abandon(&self, _: Ticket, why: Abandoned) -> Option<SettleResponse> {
             panic!("the tool delivers, and {why:?}");
         }
     }

@@ -45,7 +45,7 @@ fn document() -> Digest {
 }
 
 fn serve(number: u8) -> Request {
-    on(Command::Serve { settlement: key(number), document: document() })
+    on(Command::Serve { settlement: key(number), document: document(), charged: None })
 }
 
 fn deliver(number: u8) -> Request {
@@ -319,7 +319,7 @@ fn step(number: u8, what: u8, units: u128) -> Request {
             let money = super::stream::money(1 + u128::from(number));
             claims(ClaimSettlement { key, money, cover, credit, ..claim(number, Role::Seller, units) })
         }
-        3 => on(Command::Serve { settlement: key, document: document() }),
+        3 => on(Command::Serve { settlement: key, document: document(), charged: None }),
         4 => on(Command::Receive { settlement: key, seen: seen(units), finalized: FINAL - 1, gas: None }),
         5 => on(Command::Fail { settlement: key, proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None }),
         6 => on(Command::WriteOff { settlement: key, document: document() }),

@@ -262,9 +262,11 @@ fn a_sale_that_was_not_given_waits_again_and_is_never_a_debt() {
 fn a_sale_that_is_given_later_is_owed_from_then_on() {
     let document = Digest::of(b"signed");
     let deliver = |instead_of| on(Command::Deliver { settlement: key(Role::Seller), document, instead_of });
-    for given in
-        [deliver(None), deliver(Some(document)), on(Command::Serve { settlement: key(Role::Seller), document })]
-    {
+    for given in [
+        deliver(None),
+        deliver(Some(document)),
+        on(Command::Serve { settlement: key(Role::Seller), document, charged: None }),
+    ] {
         let mut memory = opened();
         done(&mut memory, [claims(Role::Seller), dispatch(Role::Seller), receive(Role::Seller), given.clone()]);
         assert_eq!(memory.run(at(1), &given), Told::Known);

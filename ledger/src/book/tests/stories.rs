@@ -189,7 +189,7 @@ fn credit() -> impl Strategy<Value = Vec<(i64, Request)>> {
         let receive = Command::Receive { settlement: key(), seen: seen(2), finalized: FINAL, gas: None };
         let undeliver = Command::Undeliver { settlement: key(), document };
         let commands = match end {
-            0 => vec![claim, Command::Serve { settlement: key(), document }, fail, write_off()],
+            0 => vec![claim, Command::Serve { settlement: key(), document, charged: None }, fail, write_off()],
             1 => vec![
                 claim,
                 dispatch,
