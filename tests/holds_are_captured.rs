@@ -7,7 +7,7 @@ use ledger::event::EventType;
 use ledger::store::Store as _;
 use purser::world::{CARRIER, shop_address};
 use serde_json::{Map, Value, json};
-use x402::auth_capture::{EIP3009_COLLECTOR, ESCROW, Request};
+use x402::auth_capture::{ChargeRequest, EIP3009_COLLECTOR, ESCROW, Request};
 use x402::exact::{EvmSignature, WalletKey};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements};
@@ -231,7 +231,8 @@ async fn what_must_not_be_held_is_refused_by_name() {
         ("refundDeadline", json!(deadline - 1), "deadline_ordering"),
         ("captureDeadline", json!(now() + 30), "deadline_ordering"),
         ("captureDeadline", json!(now() - 30), "capture_deadline_expired"),
-        ("paymentFlow", json!("authorization"), "unsupported_payment_flow"),
+        ("paymentFlow", json!("upfront"), "unsupported_payment_flow"),
+        ("paymentFlow", json!("authorization"), "payload_format"),
         ("operatorType", json!("custom"), "unsupported_operator_type"),
     ] {
         let mut required = stage.required.clone();
@@ -352,4 +353,43 @@ async fn what_is_left_of_a_capture_goes_back_with_it() {
     assert_eq!(text(&done, "amount"), "4000");
     assert_eq!(stage.settled(&capture).await["transaction"], done["transaction"]);
     assert_eq!((stage.moved(None, shop_address()), stage.moved(None, PAYER.address)), (vec![4_000], vec![6_000]));
+}
+
+/// In the flow `authorization` a part is taken at once, the rest stays with its payer, and nothing is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_charged_is_charged_once_and_as_it_was_signed() {
+    let mut stage = Stage::open().await;
+    stage.required.extra.as_mut().unwrap().insert("paymentFlow".into(), json!("authorization"));
+    let raw = stage.payment();
+    assert_eq!(stage.verified(&raw).await, "valid");
+    assert_eq!(stage.refused(&raw).await, "payload_format", "before the payee said how much");
+    let charge = |by: TestAccount, amount: u128| {
+        let mut payload = raw.clone();
+        payload["amount"] = json!(amount.to_string());
+        payload["feeBps"] = json!(0);
+        payload["feeReceiver"] = json!(Address::ZERO.to_string());
+        payload["authorizerSignature"] = json!("0x");
+        let body = stage.body(&payload, &stage.required).payment_payload;
+        let digest = ChargeRequest::read(&body, &stage.required).unwrap().unwrap().digest();
+        payload["authorizerSignature"] = sign(by, digest);
+        payload
+    };
+    assert_eq!(stage.refused(&charge(PAYER, 4_000)).await, "authorizer_signature");
+    assert_eq!(stage.refused(&charge(AUTHORIZER, PRICE + 1)).await, "amount_mismatch");
+    let mut changed = charge(AUTHORIZER, 4_000);
+    changed["amount"] = json!("4001");
+    assert_eq!(stage.refused(&changed).await, "authorizer_signature");
+    assert!(stage.moved(Some(PAYER.address), EIP3009_COLLECTOR).is_empty());
+
+    let good = charge(AUTHORIZER, 4_000);
+    let said = stage.at_once(&vec![good.clone(); 4]).await;
+    let yes: Vec<&Value> = said.iter().filter(|said| said["success"] == true).collect();
+    assert!(!yes.is_empty() && yes.iter().all(|said| said["transaction"] == yes[0]["transaction"]), "{said:?}");
+    assert_eq!(text(yes[0], "amount"), "4000");
+    assert_eq!(stage.refused(&charge(AUTHORIZER, 5_000)).await, "payment_already_collected");
+    assert_eq!(stage.moved(Some(EIP3009_COLLECTOR), PAYER.address), [PRICE - 4_000], "what is not taken stays theirs");
+    assert_eq!((stage.moved(None, shop_address()), stage.moved(None, PAYER.address)), (vec![4_000], vec![]));
+    let mut void = json!({ "type": "void", "paymentInfo": stage.info(&raw), "saltNonce": raw["saltNonce"] });
+    void["authorizerSignature"] = json!("0x");
+    assert_eq!(stage.refused(&void).await, "payload_type");
 }
