@@ -1,6 +1,8 @@
 //! Promise 3 for what is held in the escrow (x402, `auth-capture`): the facilitator authorizes, captures and voids each once,
 //! for nobody's word but that of the receiver's authorizer, and says by name why it does not.
 
+mod sold;
+
 use alloy_primitives::{Address, B256};
 use chain::accounts::{ACCOUNTS, TestAccount};
 use ledger::event::EventType;
@@ -40,7 +42,10 @@ struct Stage {
 
 impl Stage {
     async fn open() -> Self {
-        let shop = Shop::open().await;
+        Self::of(Shop::open().await).await
+    }
+
+    async fn of(shop: Shop) -> Self {
         let supported: Value = reqwest::get(shop.url("/supported")).await.unwrap().json().await.unwrap();
         let kinds = supported["kinds"].as_array().unwrap();
         let kind = kinds.iter().find(|kind| kind["scheme"] == "auth-capture").expect("it is listed");

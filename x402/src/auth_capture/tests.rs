@@ -1,6 +1,7 @@
 //! Invalid payments first. What the official client made is the valid one that each is made from.
 
 mod charges;
+mod official;
 mod requests;
 
 use alloy_primitives::{Address, B256, U256, address};

@@ -199,6 +199,10 @@ pub(super) fn check_payee(role: &FacilitatorRole, pay_to: Address) -> Result<(),
 }
 
 impl Engine {
+    pub(crate) fn facilitator_role(&self, tenant: &TenantId) -> Result<FacilitatorRole, EngineError> {
+        self.tenant(tenant)?.facilitator.clone().ok_or(EngineError::NotConfigured("facilitator"))
+    }
+
     /// Who is paid must be known here, and nobody barred.
     pub(super) async fn check_parties(
         &self,
