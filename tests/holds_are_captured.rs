@@ -398,3 +398,19 @@ async fn what_is_charged_is_charged_once_and_as_it_was_signed() {
     void["authorizerSignature"] = json!("0x");
     assert_eq!(stage.refused(&void).await, "payload_type");
 }
+
+/// Each is fine alone: of four over half of what the payer has, two at most are held.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_together_are_never_more_than_the_payer_has() {
+    let stage = Stage::open().await;
+    let payments: Vec<Value> = (0..4).map(|_| stage.payment()).collect();
+    let said = stage.at_once(&payments).await;
+    let held = said.iter().filter(|said| said["success"] == true).count();
+    for refused in said.iter().filter(|said| said["success"] != true) {
+        assert_eq!(text(refused, "errorReason"), format!("{PREFIX}insufficient_balance"), "{refused}");
+    }
+    assert!(held <= 2, "{held} of {PRICE} out of {}", 2 * PRICE);
+    assert_eq!(stage.moved(Some(PAYER.address), EIP3009_COLLECTOR), vec![PRICE; held]);
+    let same = stage.payment_for(&PaymentRequirements { amount: "1".into(), ..stage.required.clone() });
+    assert_eq!(stage.refused(&same).await, "amount_mismatch", "signed for less than is asked for");
+}
