@@ -1,13 +1,15 @@
 //! Promise 3 for what is held in the escrow (x402, `auth-capture`): the facilitator authorizes, captures and voids each once,
 //! for nobody's word but that of the receiver's authorizer, and says by name why it does not.
 
+mod sold;
+
 use alloy_primitives::{Address, B256};
 use chain::accounts::{ACCOUNTS, TestAccount};
 use ledger::event::EventType;
 use ledger::store::Store as _;
 use purser::world::{CARRIER, shop_address};
 use serde_json::{Map, Value, json};
-use x402::auth_capture::{EIP3009_COLLECTOR, ESCROW, Request};
+use x402::auth_capture::{ChargeRequest, EIP3009_COLLECTOR, ESCROW, Request};
 use x402::exact::{EvmSignature, WalletKey};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements};
@@ -40,7 +42,10 @@ struct Stage {
 
 impl Stage {
     async fn open() -> Self {
-        let shop = Shop::open().await;
+        Self::of(Shop::open().await).await
+    }
+
+    async fn of(shop: Shop) -> Self {
         let supported: Value = reqwest::get(shop.url("/supported")).await.unwrap().json().await.unwrap();
         let kinds = supported["kinds"].as_array().unwrap();
         let kind = kinds.iter().find(|kind| kind["scheme"] == "auth-capture").expect("it is listed");
@@ -231,7 +236,8 @@ async fn what_must_not_be_held_is_refused_by_name() {
         ("refundDeadline", json!(deadline - 1), "deadline_ordering"),
         ("captureDeadline", json!(now() + 30), "deadline_ordering"),
         ("captureDeadline", json!(now() - 30), "capture_deadline_expired"),
-        ("paymentFlow", json!("authorization"), "unsupported_payment_flow"),
+        ("paymentFlow", json!("upfront"), "unsupported_payment_flow"),
+        ("paymentFlow", json!("authorization"), "payload_format"),
         ("operatorType", json!("custom"), "unsupported_operator_type"),
     ] {
         let mut required = stage.required.clone();
@@ -352,4 +358,59 @@ async fn what_is_left_of_a_capture_goes_back_with_it() {
     assert_eq!(text(&done, "amount"), "4000");
     assert_eq!(stage.settled(&capture).await["transaction"], done["transaction"]);
     assert_eq!((stage.moved(None, shop_address()), stage.moved(None, PAYER.address)), (vec![4_000], vec![6_000]));
+}
+
+/// In the flow `authorization` a part is taken at once, the rest stays with its payer, and nothing is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_charged_is_charged_once_and_as_it_was_signed() {
+    let mut stage = Stage::open().await;
+    stage.required.extra.as_mut().unwrap().insert("paymentFlow".into(), json!("authorization"));
+    let raw = stage.payment();
+    assert_eq!(stage.verified(&raw).await, "valid");
+    assert_eq!(stage.refused(&raw).await, "payload_format", "before the payee said how much");
+    let charge = |by: TestAccount, amount: u128| {
+        let mut payload = raw.clone();
+        payload["amount"] = json!(amount.to_string());
+        payload["feeBps"] = json!(0);
+        payload["feeReceiver"] = json!(Address::ZERO.to_string());
+        payload["authorizerSignature"] = json!("0x");
+        let body = stage.body(&payload, &stage.required).payment_payload;
+        let digest = ChargeRequest::read(&body, &stage.required).unwrap().unwrap().digest();
+        payload["authorizerSignature"] = sign(by, digest);
+        payload
+    };
+    assert_eq!(stage.refused(&charge(PAYER, 4_000)).await, "authorizer_signature");
+    assert_eq!(stage.refused(&charge(AUTHORIZER, PRICE + 1)).await, "amount_mismatch");
+    let mut changed = charge(AUTHORIZER, 4_000);
+    changed["amount"] = json!("4001");
+    assert_eq!(stage.refused(&changed).await, "authorizer_signature");
+    assert!(stage.moved(Some(PAYER.address), EIP3009_COLLECTOR).is_empty());
+
+    let good = charge(AUTHORIZER, 4_000);
+    let said = stage.at_once(&vec![good.clone(); 4]).await;
+    let yes: Vec<&Value> = said.iter().filter(|said| said["success"] == true).collect();
+    assert!(!yes.is_empty() && yes.iter().all(|said| said["transaction"] == yes[0]["transaction"]), "{said:?}");
+    assert_eq!(text(yes[0], "amount"), "4000");
+    assert_eq!(stage.refused(&charge(AUTHORIZER, 5_000)).await, "payment_already_collected");
+    assert_eq!(stage.moved(Some(EIP3009_COLLECTOR), PAYER.address), [PRICE - 4_000], "what is not taken stays theirs");
+    assert_eq!((stage.moved(None, shop_address()), stage.moved(None, PAYER.address)), (vec![4_000], vec![]));
+    let mut void = json!({ "type": "void", "paymentInfo": stage.info(&raw), "saltNonce": raw["saltNonce"] });
+    void["authorizerSignature"] = json!("0x");
+    assert_eq!(stage.refused(&void).await, "payload_type");
+}
+
+/// Each is fine alone: of four over half of what the payer has, two at most are held.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_together_are_never_more_than_the_payer_has() {
+    let stage = Stage::open().await;
+    let payments: Vec<Value> = (0..4).map(|_| stage.payment()).collect();
+    let said = stage.at_once(&payments).await;
+    let held = said.iter().filter(|said| said["success"] == true).count();
+    for refused in said.iter().filter(|said| said["success"] != true) {
+        assert_eq!(text(refused, "errorReason"), format!("{PREFIX}insufficient_balance"), "{refused}");
+    }
+    assert!(held <= 2, "{held} of {PRICE} out of {}", 2 * PRICE);
+    assert_eq!(stage.moved(Some(PAYER.address), EIP3009_COLLECTOR), vec![PRICE; held]);
+    let same = stage.payment_for(&PaymentRequirements { amount: "1".into(), ..stage.required.clone() });
+    assert_eq!(stage.refused(&same).await, "amount_mismatch", "signed for less than is asked for");
 }

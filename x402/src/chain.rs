@@ -208,7 +208,7 @@ impl SettlementCall {
                 ChannelCall::Settle(_) => &[],
             },
             Self::Escrow(call) => match call.as_ref() {
-                EscrowCall::Authorize { signature, .. } => signature,
+                EscrowCall::Authorize { signature, .. } | EscrowCall::Charge { signature, .. } => signature,
                 EscrowCall::Capture { .. } | EscrowCall::Void { .. } => &[],
             },
         }

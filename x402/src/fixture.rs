@@ -32,6 +32,10 @@ pub fn channels() -> Value {
     parse(include_str!("../../fixtures/x402/batch_settlement.json"))
 }
 
+pub fn holds() -> Value {
+    parse(include_str!("../../fixtures/x402/auth_capture.json"))
+}
+
 pub fn payload() -> PaymentPayload {
     serde_json::from_value(exact()["paymentPayload"].clone()).unwrap()
 }

@@ -189,6 +189,7 @@ reasons! {
     CaptureNetworkMismatch = "invalid_auth_capture_evm_network_mismatch", Never;
     CaptureExtra = "invalid_auth_capture_evm_extra", Never;
     CapturePaymentFlow = "invalid_auth_capture_evm_unsupported_payment_flow", Never;
+    CaptureMissingAuthorizer = "invalid_auth_capture_evm_missing_receiver_authorizer", Never;
     CaptureOperatorType = "invalid_auth_capture_evm_unsupported_operator_type", Never;
     CapturePolicy = "invalid_auth_capture_evm_policy", Never;
     CaptureTransferMethod = "invalid_auth_capture_evm_unsupported_asset_transfer_method", Never;

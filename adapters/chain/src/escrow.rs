@@ -32,6 +32,10 @@ sol! {
         function authorize(
             PaymentInfo paymentInfo, uint256 amount, address tokenCollector, bytes collectorData
         ) external;
+        function charge(
+            PaymentInfo paymentInfo, uint256 amount, address tokenCollector, bytes collectorData, uint16 feeBps,
+            address feeReceiver
+        ) external;
         function capture(PaymentInfo paymentInfo, uint256 amount, uint16 feeBps, address feeReceiver) external;
         function void(PaymentInfo paymentInfo) external;
         function reclaim(PaymentInfo paymentInfo) external;
@@ -71,6 +75,15 @@ pub(crate) fn input(call: &EscrowCall) -> Bytes {
             amount: U256::from(amount.get()),
             tokenCollector: EIP3009_COLLECTOR,
             collectorData: signature.clone(),
+        }
+        .abi_encode(),
+        EscrowCall::Charge { taken, signature, .. } => Escrow::chargeCall {
+            paymentInfo: payment,
+            amount: U256::from(taken.amount.get()),
+            tokenCollector: EIP3009_COLLECTOR,
+            collectorData: signature.clone(),
+            feeBps: taken.fee_bps,
+            feeReceiver: taken.fee_receiver,
         }
         .abi_encode(),
         EscrowCall::Capture { amount, fee_bps, fee_receiver, .. } => Escrow::captureCall {

@@ -38,7 +38,6 @@ use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse};
 use crate::book::{self, service};
 use crate::error::EngineError;
 use crate::named::conflict;
-use crate::tenant::FacilitatorRole;
 use crate::wallets::Presentation;
 use crate::{Engine, Identity};
 pub use carriage::Repeater;
@@ -393,9 +392,5 @@ impl Engine {
             self.desk.deliver(&carriage.identity.tenant, &carriage.key);
         }
         response
-    }
-
-    pub(crate) fn facilitator_role(&self, tenant: &TenantId) -> Result<FacilitatorRole, EngineError> {
-        self.tenant(tenant)?.facilitator.clone().ok_or(EngineError::NotConfigured("facilitator"))
     }
 }

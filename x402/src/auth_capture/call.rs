@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::SolError;
 
-use super::{Capture, ESCROW, Kind, PaymentInfo, capture_digest, void_digest};
+use super::{Capture, ESCROW, Kind, PaymentInfo, Taken, capture_digest, void_digest};
 use crate::network::Network;
 use crate::reason::Reason;
 use crate::value::Amount;
@@ -35,6 +35,8 @@ mod errors {
 pub enum EscrowCall {
     /// All that the payer signed for, by EIP-3009 through the collector.
     Authorize { info: PaymentInfo, amount: Amount, signature: Bytes },
+    /// The same, and at once for the receiver; what is not taken stays with the payer.
+    Charge { info: PaymentInfo, taken: Taken, signature: Bytes },
     /// For the receiver; `fee_bps` of it for `fee_receiver`.
     Capture { info: PaymentInfo, amount: Amount, fee_bps: u16, fee_receiver: Address },
     /// What is left goes back to the payer.
@@ -44,7 +46,10 @@ pub enum EscrowCall {
 impl EscrowCall {
     pub const fn info(&self) -> &PaymentInfo {
         match self {
-            Self::Authorize { info, .. } | Self::Capture { info, .. } | Self::Void { info } => info,
+            Self::Authorize { info, .. }
+            | Self::Charge { info, .. }
+            | Self::Capture { info, .. }
+            | Self::Void { info } => info,
         }
     }
 

@@ -1,17 +1,17 @@
 //! Stateless verification of a payment that goes into the escrow: cheap checks first, the signature last.
 
 use alloy_primitives::aliases::U48;
-use alloy_primitives::{B256, U256};
-use serde_json::Value;
+use alloy_primitives::{Address, B256, U256};
+use serde_json::{Map, Value};
 
-use super::{EscrowTerms, FRAME, PaymentInfo, bound_salt, terms};
+use super::{EscrowTerms, FRAME, Flow, PaymentInfo, bound_salt, terms};
 use crate::exact::{Authorization, Checked, Signed, Terms, Transfer, Unsigned, check_accepted, read_authorization};
 use crate::limit::SETTLEMENT_MARGIN_SECONDS;
 use crate::network::AssetTable;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scheme::check_frame;
-use crate::value;
+use crate::value::{self, Amount};
 use crate::wire::{ExactEvmPayload, PaymentPayload, PaymentRequirements};
 
 /// What a payer signed, and what it may come to.
@@ -20,6 +20,48 @@ pub struct Escrowed {
     /// To the collector; its nonce is that of `info` in a payment that was checked.
     pub authorization: Authorization,
     pub info: PaymentInfo,
+    /// Of a charge: what the payee takes. Not signed by the payer, who signed the most.
+    pub taken: Option<Taken>,
+}
+
+/// What a payee takes at once of what was signed for, and the fee of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub amount: Amount,
+    pub fee_bps: u16,
+    pub fee_receiver: Address,
+}
+
+impl Taken {
+    /// Within what the payer signed for.
+    pub(super) fn check(&self, info: &PaymentInfo) -> Result<(), Refusal> {
+        let most = U256::from(info.max_amount);
+        if U256::from(self.amount.get()) > most {
+            let expected = format!("at most {most}");
+            return Err(Refusal::new(Reason::CaptureAmountMismatch, "payload.amount", expected, self.amount));
+        }
+        self.check_fee(info)
+    }
+
+    /// The same without the most, which may have shrunk since.
+    pub(super) fn check_fee(&self, info: &PaymentInfo) -> Result<(), Refusal> {
+        if self.amount.is_zero() {
+            return Err(Refusal::new(Reason::CaptureAmountMismatch, "payload.amount", "more than zero", "0"));
+        }
+        if !(info.min_fee_bps..=info.max_fee_bps).contains(&self.fee_bps) {
+            let expected = format!("{} to {}", info.min_fee_bps, info.max_fee_bps);
+            return Err(Refusal::new(Reason::CaptureFeeRange, "payload.feeBps", expected, self.fee_bps));
+        }
+        let field = "payload.feeReceiver";
+        if self.fee_bps > 0 && self.fee_receiver.is_zero() {
+            let expected = "an address other than zero, where there is a fee";
+            return Err(Refusal::new(Reason::CaptureZeroFeeReceiver, field, expected, self.fee_receiver));
+        }
+        if !info.fee_receiver.is_zero() && self.fee_receiver != info.fee_receiver {
+            return Err(Refusal::new(Reason::CaptureFeeReceiver, field, info.fee_receiver, self.fee_receiver));
+        }
+        Ok(())
+    }
 }
 
 struct Read {
@@ -27,6 +69,9 @@ struct Read {
     salt_nonce: Option<B256>,
     signature: String,
 }
+
+/// What a payee adds to a payment that is to be charged.
+const COMPLETION: [&str; 4] = ["amount", "feeBps", "feeReceiver", "authorizerSignature"];
 
 /// Checks a payment at `now` (Unix seconds).
 pub fn check_payment(
@@ -43,6 +88,7 @@ pub fn check_payment(
     check_window(&escrowed.authorization, &terms, escrow, now)?;
     check_authorization(&escrowed, &terms, escrow)?;
     check_salt(escrow, &escrowed.info, salt_nonce)?;
+    escrowed.taken.map_or(Ok(()), |taken| taken.check(&escrowed.info))?;
     check_accepted(&payload.accepted, requirements)?;
     let charged = escrowed.authorization.value;
     Unsigned { terms, signed: Signed::Escrowed(escrowed), charged, sponsored: None }
@@ -71,7 +117,8 @@ fn read(payload: &PaymentPayload, terms: &Terms, escrow: &EscrowTerms) -> Result
         Refusal::new(Reason::CapturePayloadFormat, field, expected, found)
     };
     // What completes a charge has no place in what is held.
-    for field in ["type", "amount", "feeAmount", "feeBps", "feeReceiver", "authorizerSignature"] {
+    let completion = COMPLETION.iter().filter(|_| escrow.flow == Flow::Escrow);
+    for field in ["type", "feeAmount"].iter().chain(completion).copied() {
         if let Some(found) = fields.get(field) {
             return Err(malformed(
                 "payload",
@@ -97,7 +144,42 @@ fn read(payload: &PaymentPayload, terms: &Terms, escrow: &EscrowTerms) -> Result
         malformed("payload.authorization.validBefore", &"at most 2^48 - 1", &authorization.valid_before)
     })?;
     let info = escrow.info(terms, authorization.from, valid_before, U256::from_be_bytes(salt.0));
-    Ok(Read { escrowed: Escrowed { authorization, info }, salt_nonce, signature: wire.signature })
+    let taken = match escrow.flow {
+        Flow::Escrow => None,
+        Flow::Authorization => Some(read_taken(fields, terms, escrow)?),
+    };
+    Ok(Read { escrowed: Escrowed { authorization, info, taken }, salt_nonce, signature: wire.signature })
+}
+
+/// What is taken: as the payee says, or, before it says anything, all of it at the least fee.
+fn read_taken(fields: &Map<String, Value>, terms: &Terms, escrow: &EscrowTerms) -> Result<Taken, Refusal> {
+    if !is_completed(fields) {
+        let (amount, fee_bps, fee_receiver) = (terms.amount, escrow.min_fee_bps, escrow.fee_recipient);
+        return Ok(Taken { amount, fee_bps, fee_receiver });
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Wire {
+        amount: String,
+        fee_bps: u16,
+        fee_receiver: String,
+    }
+    let malformed = |field, expected: &dyn std::fmt::Display, found: &dyn std::fmt::Display| {
+        Refusal::new(Reason::CapturePayloadFormat, field, expected, found)
+    };
+    let wire: Wire = serde_json::from_value(Value::Object(fields.clone()))
+        .map_err(|error| malformed("payload", &"amount, feeBps, feeReceiver and authorizerSignature", &error))?;
+    Ok(Taken {
+        amount: wire.amount.parse().map_err(|error| malformed("payload.amount", &error, &wire.amount))?,
+        fee_bps: wire.fee_bps,
+        fee_receiver: value::address(&wire.fee_receiver)
+            .map_err(|error| malformed("payload.feeReceiver", &error, &wire.fee_receiver))?,
+    })
+}
+
+/// Whether the payee added anything; it adds all or nothing.
+pub(super) fn is_completed(fields: &Map<String, Value>) -> bool {
+    COMPLETION.iter().any(|name| fields.get(*name).is_some_and(|value| !value.is_null()))
 }
 
 /// `now + maxTimeoutSeconds <= captureDeadline <= refundDeadline`, and what is signed lies within.
@@ -139,7 +221,7 @@ fn check_window(authorization: &Authorization, terms: &Terms, escrow: &EscrowTer
 }
 
 fn check_authorization(escrowed: &Escrowed, terms: &Terms, escrow: &EscrowTerms) -> Result<(), Refusal> {
-    let Escrowed { authorization, info } = escrowed;
+    let Escrowed { authorization, info, .. } = escrowed;
     // The collector takes no other, so the signature over another is none.
     if !authorization.valid_after.is_zero() {
         let field = "payload.authorization.validAfter";

@@ -4,6 +4,7 @@ use alloy_primitives::aliases::{U48, U120};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_sol_types::{Eip712Domain, SolStruct, SolValue};
 
+use super::{EIP3009_COLLECTOR, Taken};
 use crate::network::Network;
 use crate::value::Amount;
 
@@ -30,6 +31,14 @@ mod typed {
             address feeReceiver;
             uint256 expectedCapturableAmount;
             uint256 expectedRefundableAmount;
+        }
+        struct Charge {
+            bytes32 paymentInfoHash;
+            uint256 amount;
+            address tokenCollector;
+            bytes32 collectorDataHash;
+            uint16 feeBps;
+            address feeReceiver;
         }
         struct Void {
             bytes32 paymentInfoHash;
@@ -116,6 +125,19 @@ pub fn capture_digest(network: Network, operator: Address, capture: &super::Capt
         feeReceiver: capture.fee_receiver,
         expectedCapturableAmount: word(capture.expected_capturable),
         expectedRefundableAmount: word(capture.expected_refundable),
+    }
+    .eip712_signing_hash(&domain(network, operator))
+}
+
+/// What the receiver's authorizer signs for a charge of a payment with this signature of its payer's.
+pub fn charge_digest(network: Network, operator: Address, taken: &Taken, payment: B256, signature: &[u8]) -> B256 {
+    typed::Charge {
+        paymentInfoHash: payment,
+        amount: U256::from(taken.amount.get()),
+        tokenCollector: EIP3009_COLLECTOR,
+        collectorDataHash: keccak256(signature),
+        feeBps: taken.fee_bps,
+        feeReceiver: taken.fee_receiver,
     }
     .eip712_signing_hash(&domain(network, operator))
 }

@@ -6,9 +6,13 @@
 //! afterwards is signed by its *receiver authorizer* ([`Request`]) and is a call of the escrow ([`EscrowCall`]) that only the
 //! operator can make: the facilitator.
 //!
-//! Taken are the operator type `delegated`, the flow `escrow` and tokens with EIP-3009; everything else is refused by name.
+//! In the flow `authorization` nothing is held: the payee adds what it takes to the payment, signed by the same authorizer
+//! ([`ChargeRequest`]), and that is captured at once.
+//!
+//! Taken are the operator type `delegated` and tokens with EIP-3009; everything else is refused by name.
 
 mod call;
+mod charge;
 mod check;
 mod info;
 mod request;
@@ -18,12 +22,13 @@ mod terms;
 mod tests;
 
 pub use call::{EscrowCall, EscrowLog, EscrowState, record_of, refused_by_escrow};
+pub use charge::ChargeRequest;
 pub(crate) use check::read_payment;
-pub use check::{Escrowed, check_payment};
-pub use info::{PaymentInfo, bound_salt, capture_digest, void_digest};
+pub use check::{Escrowed, Taken, check_payment};
+pub use info::{PaymentInfo, bound_salt, capture_digest, charge_digest, void_digest};
 pub use request::{Capture, Kind, Request, is_request};
 pub use spelling::spelled;
-pub use terms::{EscrowTerms, terms};
+pub use terms::{EscrowTerms, Flow, terms};
 
 use alloy_primitives::{Address, address};
 

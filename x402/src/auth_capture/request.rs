@@ -6,10 +6,13 @@ use alloy_primitives::{Address, B256, U256};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::charge::proved;
 use super::check::{check_binding, of};
-use super::{EscrowCall, EscrowState, EscrowTerms, FRAME, PaymentInfo, SCHEME, capture_digest, terms, void_digest};
-use crate::chain::{Chain, WalletAnswer};
-use crate::exact::{EvmSignature, OnChainError, Terms, WalletSignature};
+use super::{
+    EscrowCall, EscrowState, EscrowTerms, FRAME, Flow, PaymentInfo, SCHEME, Taken, capture_digest, terms, void_digest,
+};
+use crate::chain::Chain;
+use crate::exact::{OnChainError, Terms};
 use crate::network::AssetTable;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -126,6 +129,10 @@ impl Request {
                 return Err(Refusal::new(Reason::CapturePayloadType, "payload.type", expected, found));
             }
         };
+        if kind != "refund" && escrow.flow == Flow::Authorization {
+            let expected = "refund: nothing is held of what is charged at once";
+            return Err(Refusal::new(Reason::CapturePayloadType, "payload.type", expected, kind));
+        }
         if escrow.receiver_authorizer.is_zero() {
             let (reason, field) = (Reason::CaptureNotRelayed, "extra.receiverAuthorizer");
             return Err(Refusal::new(reason, field, "the address that signs captures and voids", "none"));
@@ -189,34 +196,13 @@ impl Request {
 
     /// Whether the receiver's authorizer signed it: by its key where it has no code, else by ERC-1271.
     pub async fn prove(&self, chain: &dyn Chain) -> Result<(), OnChainError> {
-        self.proved(chain, &self.signature, self.digest(), Reason::CaptureAuthorizerSignature).await?;
+        let authorizer = self.escrow.receiver_authorizer;
+        proved(chain, authorizer, &self.signature, self.digest(), Reason::CaptureAuthorizerSignature).await?;
         if let Some(rest) = &self.rest {
             let digest = void_digest(self.terms.network, self.info.operator, self.payment());
-            self.proved(chain, rest, digest, Reason::CaptureVoidSignature).await?;
+            proved(chain, authorizer, rest, digest, Reason::CaptureVoidSignature).await?;
         }
         Ok(())
-    }
-
-    async fn proved(&self, chain: &dyn Chain, text: &str, digest: B256, reason: Reason) -> Result<(), OnChainError> {
-        let authorizer = self.escrow.receiver_authorizer;
-        let refused = |found: String| {
-            let expected = format!("a signature of {authorizer}");
-            OnChainError::Refused(Refusal::new(reason, "payload.authorizerSignature", expected, found))
-        };
-        let recovered = EvmSignature::read(text).and_then(|signature| signature.recover(digest));
-        if recovered.as_ref().is_ok_and(|found| *found == authorizer) && chain.code(authorizer).await?.is_empty() {
-            return Ok(());
-        }
-        if chain.code(authorizer).await?.is_empty() {
-            return Err(refused(recovered.map_or_else(|error| error.to_string(), |found| found.to_string())));
-        }
-        let signature = WalletSignature::read(text)?;
-        match chain.wallet_answer(authorizer, digest, &signature).await? {
-            WalletAnswer::Signed => Ok(()),
-            WalletAnswer::Refused | WalletAnswer::NotMade => {
-                Err(refused("one that the contract does not call its own".to_owned()))
-            }
-        }
     }
 
     /// Beside what the escrow has of the payment now. How much moves.
@@ -323,20 +309,8 @@ fn read_capture(fields: &Map<String, Value>, info: &PaymentInfo, now: u64) -> Re
         let (reason, expected) = (Reason::CaptureDeadlineExpired, format!("before {deadline}"));
         return Err(Refusal::new(reason, "extra.captureDeadline", expected, now));
     }
-    if capture.amount.is_zero() {
-        return Err(Refusal::new(Reason::CaptureAmountMismatch, "payload.amount", "more than zero", "0"));
-    }
-    if !(info.min_fee_bps..=info.max_fee_bps).contains(&capture.fee_bps) {
-        let expected = format!("{} to {}", info.min_fee_bps, info.max_fee_bps);
-        return Err(Refusal::new(Reason::CaptureFeeRange, "payload.feeBps", expected, capture.fee_bps));
-    }
-    let field = "payload.feeReceiver";
-    if capture.fee_bps > 0 && capture.fee_receiver.is_zero() {
-        let expected = "an address other than zero, where there is a fee";
-        return Err(Refusal::new(Reason::CaptureZeroFeeReceiver, field, expected, capture.fee_receiver));
-    }
-    if !info.fee_receiver.is_zero() && capture.fee_receiver != info.fee_receiver {
-        return Err(Refusal::new(Reason::CaptureFeeReceiver, field, info.fee_receiver, capture.fee_receiver));
-    }
+    // Whether that much is held the escrow says.
+    let taken = Taken { amount: capture.amount, fee_bps: capture.fee_bps, fee_receiver: capture.fee_receiver };
+    taken.check_fee(info)?;
     Ok(capture)
 }

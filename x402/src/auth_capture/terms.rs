@@ -14,10 +14,20 @@ use crate::wire::PaymentRequirements;
 /// Ten thousand basis points are the whole.
 const FEE_BPS_MAX: u16 = 10_000;
 
+/// What a payment comes to when it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// All of it is held, and captured or given back later.
+    Escrow,
+    /// It is captured at once, or a part of it, and nothing is held.
+    Authorization,
+}
+
 /// The values of `extra`. Times are Unix seconds, fees basis points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EscrowTerms {
     pub deployment: Deployment,
+    pub flow: Flow,
     /// The operator: who alone may capture and void.
     pub capture_authorizer: Address,
     /// Whose signature captures and voids take; zero where nobody's, and then the operator takes nobody's word for them.
@@ -43,12 +53,13 @@ pub fn terms(requirements: &PaymentRequirements) -> Result<Terms, Refusal> {
 }
 
 fn read(requirements: &PaymentRequirements) -> Result<EscrowTerms, Refusal> {
-    check_flow(requirements)?;
+    let flow = flow(requirements)?;
     check_operator_type(requirements)?;
     check_method(requirements)?;
     let extra = Extra(requirements);
     let found = EscrowTerms {
         deployment: extra.deployment()?,
+        flow,
         capture_authorizer: extra.party("captureAuthorizer", "extra.captureAuthorizer")?,
         receiver_authorizer: extra.optional_address("receiverAuthorizer", "extra.receiverAuthorizer")?,
         capture_deadline: extra.deadline("captureDeadline", "extra.captureDeadline")?,
@@ -61,6 +72,10 @@ fn read(requirements: &PaymentRequirements) -> Result<EscrowTerms, Refusal> {
     if !policy.is_zero() {
         let expected = "none, with an operator that is the facilitator";
         return Err(Refusal::new(Reason::CapturePolicy, "extra.policy", expected, policy));
+    }
+    if flow == Flow::Authorization && found.receiver_authorizer.is_zero() {
+        let (reason, field) = (Reason::CaptureMissingAuthorizer, "extra.receiverAuthorizer");
+        return Err(Refusal::new(reason, field, "the address that signs charges", "none"));
     }
     found.check_fees()?;
     Ok(found)
@@ -103,15 +118,16 @@ fn shown(found: Option<&Value>) -> String {
     found.map_or_else(|| "none".to_owned(), Value::to_string)
 }
 
-fn check_flow(requirements: &PaymentRequirements) -> Result<(), Refusal> {
+fn flow(requirements: &PaymentRequirements) -> Result<Flow, Refusal> {
     let reason = Reason::CapturePaymentFlow;
     if let Some(found) = requirements.extra_field("autoCapture").filter(|found| **found != Value::Bool(false)) {
         return Err(Refusal::new(reason, "extra.autoCapture", "none, it is no more", found));
     }
     match requirements.extra_field("paymentFlow") {
-        None => Ok(()),
-        Some(Value::String(flow)) if flow == "escrow" => Ok(()),
-        found => Err(Refusal::new(reason, "extra.paymentFlow", "escrow or none", shown(found))),
+        None => Ok(Flow::Escrow),
+        Some(Value::String(flow)) if flow == "escrow" => Ok(Flow::Escrow),
+        Some(Value::String(flow)) if flow == "authorization" => Ok(Flow::Authorization),
+        found => Err(Refusal::new(reason, "extra.paymentFlow", "escrow, authorization or none", shown(found))),
     }
 }
 

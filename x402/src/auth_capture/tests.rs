@@ -1,5 +1,7 @@
 //! Invalid payments first. What the official client made is the valid one that each is made from.
 
+mod charges;
+mod official;
 mod requests;
 
 use alloy_primitives::{Address, B256, U256, address};
@@ -190,7 +192,10 @@ fn terms_that_cannot_hold_are_refused_by_name() {
     ] {
         expected(field, value, Reason::CaptureExtra);
     }
-    expected("paymentFlow", json!("authorization"), Reason::CapturePaymentFlow);
+    expected("paymentFlow", json!("upfront"), Reason::CapturePaymentFlow);
+    let mut unsigned = requirements();
+    unsigned.extra.as_mut().unwrap().insert("paymentFlow".into(), json!("authorization"));
+    assert_eq!(terms(&unsigned).unwrap_err().reason, Reason::CaptureMissingAuthorizer);
     expected("autoCapture", json!(true), Reason::CapturePaymentFlow);
     expected("operatorType", json!("custom"), Reason::CaptureOperatorType);
     expected("policy", json!(ESCROW.to_string()), Reason::CapturePolicy);

@@ -103,11 +103,13 @@ impl VerifiedPayment {
                     signature: signature.shown(),
                 })))
             }
-            (Signed::Escrowed(escrowed), signature) => SettlementCall::Escrow(Box::new(EscrowCall::Authorize {
-                info: escrowed.info,
-                amount: self.terms.amount,
-                signature: signature.shown(),
-            })),
+            (Signed::Escrowed(escrowed), signature) => {
+                let (info, amount, signature) = (escrowed.info, self.terms.amount, signature.shown());
+                SettlementCall::Escrow(Box::new(match escrowed.taken {
+                    None => EscrowCall::Authorize { info, amount, signature },
+                    Some(taken) => EscrowCall::Charge { info, taken, signature },
+                }))
+            }
         }
     }
 }

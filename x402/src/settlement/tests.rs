@@ -255,6 +255,44 @@ fn a_call_of_the_escrow_is_done_by_its_own_log_alone() {
     assert!(done(CallKind::Claim, true, vec![], vec![claimed]));
 }
 
+/// The escrow says how much, and the token that it went where it was to go, without the fee.
+#[test]
+fn a_capture_is_done_where_escrow_and_token_say_so() {
+    use crate::auth_capture::{ESCROW, EscrowLog};
+    use crate::batch_settlement::CallKind;
+    let Expected { key, to, value, .. } = expected();
+    let (payment, other) = (B256::repeat_byte(5), Address::repeat_byte(0x77));
+    let captured = |amount: U256, fee_bps| EscrowLog::Captured { payment, amount, fee_bps };
+    let voided = |amount: U256| EscrowLog::Voided { payment, amount };
+    let moved = |value: U256| TransferLog { asset: key.token, from: other, to, value };
+    let less = value - U256::from(1);
+    let done = |kind, success, transfers: Vec<TransferLog>, escrow: Vec<EscrowLog>| {
+        let key = ClaimKey { space: NonceSpace::Escrow(kind), payer: ESCROW, ..key };
+        let evidence = Evidence::Mined(Receipt { escrow, ..receipt(success, transfers) });
+        matches!(judge(&Expected { key, ..expected() }, &evidence), Outcome::Settled { .. })
+    };
+    for (kind, success, transfers, logs) in [
+        (CallKind::Capture, false, vec![moved(value)], vec![captured(value, 0)]),
+        (CallKind::Capture, true, vec![], vec![captured(value, 0)]),
+        (CallKind::Capture, true, vec![moved(value)], vec![]),
+        (CallKind::Capture, true, vec![moved(value)], vec![voided(value)]),
+        (CallKind::Capture, true, vec![moved(value)], vec![captured(value, 100)]),
+        (CallKind::Capture, true, vec![moved(less)], vec![captured(less, 0)]),
+        (CallKind::Capture, true, vec![TransferLog { to: other, ..moved(value) }], vec![captured(value, 0)]),
+        (CallKind::Capture, true, vec![TransferLog { asset: other, ..moved(value) }], vec![captured(value, 0)]),
+        (CallKind::Void, false, vec![moved(value)], vec![voided(value)]),
+        (CallKind::Void, true, vec![], vec![voided(value)]),
+        (CallKind::Void, true, vec![moved(value)], vec![captured(value, 0)]),
+        (CallKind::Void, true, vec![], vec![voided(U256::ZERO)]),
+    ] {
+        assert!(!done(kind, success, transfers.clone(), logs.clone()), "{kind:?} {success} {transfers:?} {logs:?}");
+    }
+    let fee = value / U256::from(100);
+    assert!(done(CallKind::Capture, true, vec![moved(value)], vec![captured(value, 0)]));
+    assert!(done(CallKind::Capture, true, vec![moved(value - fee)], vec![captured(value, 100)]));
+    assert!(done(CallKind::Void, true, vec![moved(less)], vec![voided(less)]), "how much is left the escrow says");
+}
+
 /// No time ends it, and nobody else's transaction is one.
 #[test]
 fn a_name_of_a_call_is_nobody_elses() {

@@ -3,7 +3,7 @@
 use alloy::primitives::aliases::{U48, U120};
 use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolCall as _;
-use x402::auth_capture::{EIP3009_COLLECTOR, ESCROW, EscrowCall, EscrowLog, EscrowState, PaymentInfo};
+use x402::auth_capture::{EIP3009_COLLECTOR, ESCROW, EscrowCall, EscrowLog, EscrowState, PaymentInfo, Taken};
 use x402::batch_settlement::deposit_digest;
 use x402::chain::{Chain, ChainError, Pool, Receipt, Relayer};
 use x402::exact::{Authorization, TokenDomain};
@@ -146,6 +146,27 @@ async fn what_is_held_is_captured_or_goes_back() {
     assert_eq!((stage.balance(PAYER.address).await, has(&stage).await), (999_600, (true, 0, 400)));
     assert_reverts(&stage, &capture(1, 0), "after a void").await;
     assert_reverts(&stage, &void(), "a void after a void").await;
+}
+
+fn charge(units: u128, fee_bps: u16) -> EscrowCall {
+    let EscrowCall::Authorize { info, signature, .. } = authorize(terms()) else { panic!("an authorization") };
+    let taken = Taken { amount: Amount::new(units), fee_bps, fee_receiver: COLLECTOR_OF_FEES.address };
+    EscrowCall::Charge { info, taken, signature }
+}
+
+#[tokio::test]
+async fn what_is_charged_is_all_that_moves() {
+    let stage = Stage::new();
+    for (units, fee, why) in [(HELD + 1, 0, "more than was signed"), (0, 0, "nothing"), (1, 501, "too high a fee")] {
+        assert_reverts(&stage, &charge(units, fee), why).await;
+    }
+    let charged = send(&stage, &charge(400, 500)).await;
+    assert_eq!((charged.success, charged.escrow.len(), has(&stage).await), (true, 0, (true, 0, 400)));
+    assert_eq!(stage.balance(PAYER.address).await, 999_600);
+    assert_eq!((stage.balance(PAYEE.address).await, stage.balance(COLLECTOR_OF_FEES.address).await), (380, 20));
+    for (call, why) in [(charge(1, 0), "the same again"), (authorize(terms()), "held after it"), (void(), "a void")] {
+        assert_reverts(&stage, &call, why).await;
+    }
 }
 
 #[tokio::test]

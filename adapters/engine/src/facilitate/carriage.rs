@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use ledger::command::ClaimSettlement;
 use ledger::id::{Digest, TenantId};
 use ledger::settlement::{Named, Settlement, SettlementKey};
 use ledger::transfer::Money;
 use serde_json::{Map, json};
+use x402::auth_capture::Escrowed;
 use x402::chain::Relayer;
 use x402::exact::{Signed, Transfer, VerifiedPayment};
 use x402::reason::Reason;
@@ -57,7 +58,7 @@ impl Carriage<'_> {
                 amount: if expected.value.is_zero() { terms.amount } else { book::amount(expected.value)? },
             },
             payee: pay_to.parse().map_err(|_| EngineError::Broken("an address is no payee".into()))?,
-            subject: Digest::of_parts("purser/carriage/1", &[pay_to.as_bytes(), &expected.value.to_be_bytes::<32>()]),
+            subject: self.subject(&pay_to, expected.value),
             pay_to,
             valid_before: i64::try_from(expected.valid_before).unwrap_or(i64::MAX),
             since_block,
@@ -66,6 +67,18 @@ impl Carriage<'_> {
             named,
             order: None,
         })
+    }
+
+    /// What is to be done: of a charge what is taken of it is part of that.
+    fn subject(&self, pay_to: &str, value: U256) -> Digest {
+        let value = value.to_be_bytes::<32>();
+        let whole = [pay_to.as_bytes(), value.as_slice()];
+        let Signed::Escrowed(Escrowed { taken: Some(taken), .. }) = self.payment.signed() else {
+            return Digest::of_parts("purser/carriage/1", &whole);
+        };
+        let (amount, fee) = (taken.amount.get().to_be_bytes(), taken.fee_bps.to_be_bytes());
+        let parts = [whole[0], whole[1], amount.as_slice(), fee.as_slice(), taken.fee_receiver.as_slice()];
+        Digest::of_parts("purser/carriage/1", &parts)
     }
 
     pub fn failed(&self, reason: Reason, message: impl Into<String>, transaction: impl Into<String>) -> SettleResponse {
@@ -186,6 +199,10 @@ pub(super) fn check_payee(role: &FacilitatorRole, pay_to: Address) -> Result<(),
 }
 
 impl Engine {
+    pub(crate) fn facilitator_role(&self, tenant: &TenantId) -> Result<FacilitatorRole, EngineError> {
+        self.tenant(tenant)?.facilitator.clone().ok_or(EngineError::NotConfigured("facilitator"))
+    }
+
     /// Who is paid must be known here, and nobody barred.
     pub(super) async fn check_parties(
         &self,

@@ -9,7 +9,10 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, keccak256};
 use ledger::id::TenantId;
 use ledger::money::Amount;
-use x402::auth_capture::{Deployment, ESCROW, EscrowTerms, Kind, Request, is_request, record_of, spelled};
+use ledger::rejection::Rejection;
+use x402::auth_capture::{
+    ChargeRequest, Deployment, ESCROW, EscrowTerms, Kind, Request, is_request, record_of, spelled,
+};
 use x402::batch_settlement::CallKind;
 use x402::chain::{ChainError, SettlementCall};
 use x402::exact::{OnChainError, Terms, Transfer};
@@ -18,7 +21,7 @@ use x402::refusal::Refusal;
 use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse};
 
 use super::Repeater;
-use super::carriage::check_payee;
+use super::carriage::{check_payee, claimed_payer};
 use super::plans::Plan;
 use crate::Engine;
 use crate::error::EngineError;
@@ -27,6 +30,11 @@ use crate::tenant::FacilitatorRole;
 /// The names that this scheme has for reasons of others.
 fn respelled(code: Option<String>) -> Option<String> {
     code.map(|code| code.parse().map_or(code, |reason: Reason| spelled(reason).as_str().to_owned()))
+}
+
+fn refused(request: &FacilitatorRequest, payer: Option<String>, refusal: &Refusal) -> SettleResponse {
+    let network = request.payment_requirements.network.clone();
+    SettleResponse::failed(spelled(refusal.reason), refusal.to_string(), payer, "", network)
 }
 
 /// The operator is ours, and the escrow one that is called.
@@ -107,16 +115,11 @@ impl Engine {
         wait: Duration,
     ) -> Result<SettleResponse, EngineError> {
         if !is_request(&request.payment_payload) {
-            let mut response = self.settle_payment(tenant, request, repeater, wait).await?;
-            response.error_reason = respelled(response.error_reason);
-            return Ok(response);
+            return self.settle_payer(tenant, request, repeater, wait).await;
         }
         let role = self.facilitator_role(tenant)?;
-        let refused = |payer: Option<Address>, refusal: &Refusal| {
-            let payer = payer.map(|payer| payer.to_string());
-            let network = request.payment_requirements.network.clone();
-            SettleResponse::failed(spelled(refusal.reason), refusal.to_string(), payer, "", network)
-        };
+        let refused =
+            |payer: Option<Address>, refusal: &Refusal| refused(request, payer.map(|payer| payer.to_string()), refusal);
         let asked = match self.judge_request(&role, request).await? {
             Ok(asked) => asked,
             Err(refusal) => return Ok(refused(None, &refusal)),
@@ -135,6 +138,42 @@ impl Engine {
             Err(refusal) => refused(payer, &refusal),
         };
         Ok(if given_back.success { response } else { given_back })
+    }
+
+    /// What a payer signed: held, or charged as the payee's authorizer signed beside it.
+    async fn settle_payer(
+        &self,
+        tenant: &TenantId,
+        request: &FacilitatorRequest,
+        repeater: Repeater,
+        wait: Duration,
+    ) -> Result<SettleResponse, EngineError> {
+        let charge = match ChargeRequest::read(&request.payment_payload, &request.payment_requirements) {
+            Ok(charge) => charge,
+            Err(refusal) => return Ok(refused(request, claimed_payer(request), &refusal)),
+        };
+        if let Some(charge) = &charge {
+            match charge.prove(self.chain.as_ref()).await {
+                Ok(()) => {}
+                Err(OnChainError::Refused(refusal)) => {
+                    return Ok(refused(request, claimed_payer(request), &refusal));
+                }
+                Err(OnChainError::Chain(error)) => return Err(error.into()),
+            }
+        }
+        let mut response = match self.settle_payment(tenant, request, repeater, wait).await {
+            Err(EngineError::Book(rejection @ Rejection::PaymentUsedForOtherResource { .. })) => {
+                let (field, expected) = ("payload.amount", "the charge that was asked for first");
+                let refusal = Refusal::new(Reason::CaptureAlreadyCollected, field, expected, rejection);
+                return Ok(refused(request, claimed_payer(request), &refusal));
+            }
+            other => other?,
+        };
+        response.error_reason = respelled(response.error_reason);
+        if let Some(charge) = charge.filter(|_| response.success) {
+            response.amount = Some(charge.taken.amount.to_string());
+        }
+        Ok(response)
     }
 
     /// Everything that does not depend on what the escrow has: the terms, who operates, who is paid, who signed.

@@ -263,8 +263,10 @@ super::abouts! { Reason,
     CaptureExtra =>
         "The offer says too little of what may become of the money, or names an escrow that is not called here.",
         "Complete `extra`, and name the escrow of version 1.0.";
-    CapturePaymentFlow => "Money is held first and captured later here, never charged at once.",
-        "Leave `extra.paymentFlow` out, or say `escrow`.";
+    CapturePaymentFlow => "There is no such flow of a payment.",
+        "Leave `extra.paymentFlow` out, or say `escrow` or `authorization`.";
+    CaptureMissingAuthorizer => "The offer names nobody who could sign charges.",
+        "Name a `receiverAuthorizer` in the offer.";
     CaptureOperatorType => "No contract is called as an operator here.",
         "Leave `extra.operatorType` out, or say `delegated`.";
     CapturePolicy => "No policy contract is taken here.", "Leave `extra.policy` out.";

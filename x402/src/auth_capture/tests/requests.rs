@@ -139,3 +139,28 @@ fn a_capture_is_for_what_the_escrow_has_now() {
     assert_eq!(check(&capture, state(1_000_000, 0)), Ok(Amount::new(400_000)));
     assert_eq!(check(&unsigned("void"), state(7, 5)), Ok(Amount::new(7)));
 }
+
+/// No panic on any input, whichever leaf of a message is changed.
+#[test]
+fn whatever_comes_is_read_or_refused() {
+    let messages: Vec<PaymentPayload> =
+        vec![paid(&bound_requirements()), signed_by(AUTHORIZER, &unsigned("capture")), unsigned("void")];
+    bolero::check!().with_type::<(u8, u16, String, bool)>().for_each(|(kind, at, text, as_text)| {
+        let good = &messages[usize::from(*kind) % messages.len()];
+        let mut leaves = Vec::new();
+        paths(&json!(good.payload), String::new(), &mut leaves);
+        let put = if *as_text { json!(text) } else { serde_json::from_str(text).unwrap_or(Value::Null) };
+        let changed = with(good, &leaves[usize::from(*at) % leaves.len()], put);
+        let _ = scheme::check(&changed, &bound_requirements(), &AssetTable::trusted(), NOW);
+        let _ = read(&changed);
+        let _ = scheme::claimed(&changed, &bound_requirements());
+    });
+}
+
+fn paths(value: &Value, at: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| paths(value, format!("{at}/{name}"), found)),
+        Value::Array(items) => (0..).zip(items).for_each(|(place, value)| paths(value, format!("{at}/{place}"), found)),
+        _ => found.push(at),
+    }
+}
