@@ -1,11 +1,13 @@
 //! Promises 1 to 4 where a payer puts money into a channel and signs a voucher a request (scheme `batch-settlement`): nothing
 //! is given that no voucher pays for, each step is sold once, and what is owed becomes money in the books as on the chain.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
 use ledger::settlement::SettlementState;
 use ledger::store::Store as _;
+use purser::config::{ChannelsConfig, Identified, RouteConfig, SellConfig};
 use purser::world::{SHOP, shop_address};
 use serde_json::{Value, json};
 use x402::batch_settlement::ESCROW;
@@ -278,4 +280,62 @@ async fn is_answered(origin: &str, path: &str, payload: &PaymentPayload) -> bool
     let header = base64::engine::general_purpose::STANDARD.encode(serde_json::to_vec(payload).unwrap());
     let sent = reqwest::Client::new().get(format!("{origin}{path}")).header("payment-signature", header).send().await;
     sent.is_ok()
+}
+
+/// What could not be claimed in time, or adds up for nobody, is not begun with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_would_lose_money_is_refused() {
+    let mut seller = Seller::open().await;
+    seller.world.serve = None;
+    let good = seller.world.config.clone();
+    let refused = |change: &dyn Fn(&mut SellConfig), named: &str| {
+        let mut config = good.clone();
+        change(config.tenants.iter_mut().find_map(|tenant| tenant.sell.as_mut()).unwrap());
+        std::fs::write(seller.world.config_file(), toml::to_string(&config).unwrap()).unwrap();
+        let file = seller.world.config_file().display().to_string();
+        let output = run(&["serve", "--config", &file], &seller.world.env());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(named), "{named}: {said}");
+    };
+    let channels = |change: &dyn Fn(&mut ChannelsConfig), named: &str| {
+        refused(&|sell: &mut SellConfig| change(sell.channels.as_mut().unwrap()), named);
+    };
+    for delay in [0, 899, 2_592_001] {
+        channels(&|channels| channels.withdraw_delay_seconds = delay, "withdraw_delay_seconds: 900 to 2592000");
+    }
+    channels(&|channels| channels.claim_after_seconds = 451, "claim_after_seconds: at most half of the 900");
+    let of_route = |change: &dyn Fn(&mut RouteConfig), named: &str| {
+        refused(&|sell: &mut SellConfig| change(sell.routes.last_mut().unwrap()), named);
+    };
+    of_route(&|route| route.payment_identifier = Some(Identified::Optional), "payment_identifier: none was expected");
+    of_route(&|route| route.amount = u128::MAX.to_string(), "deposit_prices: a deposit below 2^128");
+}
+
+/// Whoever carries is believed for nothing: neither that it carried a deposit, nor that it did not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposit_counts_when_the_escrow_has_it() {
+    let says = Arc::new(Mutex::new(json!({})));
+    let said = says.clone();
+    let supported = json!({ "kinds": [{ "x402Version": 2, "scheme": "batch-settlement", "network": "eip155:31337" }] });
+    let settle = async move || axum::Json(said.lock().unwrap().clone());
+    let liar = axum::Router::new()
+        .route("/supported", axum::routing::get(async move || axum::Json(supported)))
+        .route("/settle", axum::routing::post(settle));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, liar).await.unwrap() });
+    let seller = Seller::through(&[&url]).await;
+    let payer = Payer::new(&seller, 47, DEPOSIT).await;
+    let deposit = payer.deposit(DEPOSIT, PRICE, 1);
+    let answer = json!({ "success": true, "transaction": B256::repeat_byte(7).to_string(), "network": "eip155:31337" });
+    let refusal = json!({
+        "success": false, "errorReason": "invalid_batch_settlement_evm_deposit_simulation_failed", "transaction": "",
+        "network": "eip155:31337",
+    });
+    for (says_so, status) in [(answer, 409), (refusal, 402)] {
+        *says.lock().unwrap() = says_so;
+        let got = seller.ask("/channel/whole", Some(&deposit)).await;
+        assert_eq!((got.status, seller.work.runs()), (status, 0), "{got:?}");
+    }
+    assert_eq!(seller.balance(ESCROW).await, 0);
 }
