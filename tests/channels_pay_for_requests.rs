@@ -217,8 +217,12 @@ async fn two_replicas_sell_one_step_once() {
         assert!(!served.is_empty() && served.iter().all(|body| *body == json!({ "run": round })), "{served:?}");
         assert_eq!(seller.work.runs(), round, "done once");
     }
+    // From so much on it is claimed, by whichever of them looks, once.
+    until("it is claimed and swept", async || seller.balance(shop_address()).await == 5 * PRICE).await;
+    assert_eq!(seller.state(&payer.channel).await.total_claimed.get(), 5 * PRICE);
     let stale = seller.ask("/channel/whole", Some(&payer.voucher(2 * PRICE))).await;
     assert_eq!(stale.code(), "cumulative_amount_mismatch");
+    assert_eq!(seller.ask("/channel/37", Some(&payer.voucher(6 * PRICE))).await.charged(), owned(("37", "5037")));
 }
 
 /// A payer that asks for its money gets nothing more for it, and what it owes is claimed at once.
