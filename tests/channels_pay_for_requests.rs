@@ -1,11 +1,13 @@
 //! Promises 1 to 4 where a payer puts money into a channel and signs a voucher a request (scheme `batch-settlement`): nothing
 //! is given that no voucher pays for, each step is sold once, and what is owed becomes money in the books as on the chain.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
 use ledger::settlement::SettlementState;
 use ledger::store::Store as _;
+use purser::config::{ChannelsConfig, Identified, RouteConfig, SellConfig};
 use purser::world::{SHOP, shop_address};
 use serde_json::{Value, json};
 use x402::batch_settlement::ESCROW;
@@ -84,7 +86,7 @@ async fn a_channel_pays_one_request_after_another_and_ends_as_cash() {
     assert_eq!(seller.ask("/channel/0", Some(&same)).await.charged(), owned(("0", "1037")));
     assert_eq!(seller.ask("/channel/whole", Some(&same)).await.charged(), owned(("1000", "2037")));
     assert_eq!(seller.work.runs(), 6);
-    let over = seller.ask("/channel/1001", Some(&payer.voucher(3_037))).await;
+    let over = seller.ask("/channel/much", Some(&payer.voucher(3_037))).await;
     assert_eq!((over.status, over.code().as_str()), (500, "charge_unreadable"), "{over:?}");
     assert_eq!(seller.state(&payer.channel).await.total_claimed.get(), 0, "below what is claimed for");
 
@@ -160,6 +162,8 @@ async fn nothing_is_given_without_a_voucher_that_pays_for_it() {
     refused(&mine, "receiver_mismatch", "the payer pays itself").await;
     let quick = named(&|other| other.channel.withdraw_delay = alloy_primitives::aliases::U40::from(901));
     refused(&quick, "withdraw_delay_mismatch", "another delay").await;
+    let fickle = named(&|other| other.channel.payer_authorizer = Address::ZERO);
+    refused(&fickle, "voucher_signature", "nobody's key, so that a contract could change its mind").await;
     let forged = named(&|other| other.key = [43; 32]);
     refused(&forged, "voucher_signature", "another payer's channel").await;
     assert_eq!((seller.work.runs(), seller.balance(ESCROW).await), (0, 0));
@@ -213,8 +217,12 @@ async fn two_replicas_sell_one_step_once() {
         assert!(!served.is_empty() && served.iter().all(|body| *body == json!({ "run": round })), "{served:?}");
         assert_eq!(seller.work.runs(), round, "done once");
     }
+    // From so much on it is claimed, by whichever of them looks, once.
+    until("it is claimed and swept", async || seller.balance(shop_address()).await == 5 * PRICE).await;
+    assert_eq!(seller.state(&payer.channel).await.total_claimed.get(), 5 * PRICE);
     let stale = seller.ask("/channel/whole", Some(&payer.voucher(2 * PRICE))).await;
     assert_eq!(stale.code(), "cumulative_amount_mismatch");
+    assert_eq!(seller.ask("/channel/37", Some(&payer.voucher(6 * PRICE))).await.charged(), owned(("37", "5037")));
 }
 
 /// A payer that asks for its money gets nothing more for it, and what it owes is claimed at once.
@@ -247,32 +255,91 @@ async fn a_payer_that_leaves_is_claimed_from_before_it_can() {
 async fn a_step_whose_process_died_is_free_again() {
     let mut seller = Seller::open().await;
     let mut payer = Payer::new(&seller, 46, DEPOSIT).await;
-    payer.required = seller.offer("/brief/whole").await;
     let first = payer.deposit(DEPOSIT, PRICE, 1);
-    assert_eq!(seller.ask("/brief/whole", Some(&first)).await.charged(), owned(("1000", "1000")));
+    assert_eq!(seller.ask("/channel/whole", Some(&first)).await.charged(), owned(("1000", "1000")));
+    payer.required = seller.offer("/brief/whole").await;
     let (origin, second) = (seller.origin(), payer.voucher(2 * PRICE));
     let cut_off = {
         let second = second.clone();
-        tokio::spawn(async move { reqwest_only(&origin, "/brief/slow", &second).await })
+        tokio::spawn(async move { is_answered(&origin, "/brief/slow", &second).await })
     };
     until("the work begins", async || seller.work.runs() == 2).await;
+    let begun = std::time::Instant::now();
     seller.world.kill();
-    let _ = cut_off.await;
+    assert!(!cut_off.await.unwrap(), "nobody is there any more");
     seller.work.lets_go.store(true, std::sync::atomic::Ordering::SeqCst);
     seller.world.restart();
-    let early = seller.ask("/brief/whole", Some(&second)).await;
-    assert_eq!(early.status, 409, "it may still be worked on: {early:?}");
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    until("the channel is free again", async || seller.ask("/brief/whole", Some(&second)).await.status == 200).await;
+    assert!(begun.elapsed() > Duration::from_secs(3), "it may still have been worked on");
     assert_eq!(seller.ask("/brief/whole", Some(&second)).await.charged(), owned(("1000", "2000")));
+    assert_eq!(seller.work.runs(), 3);
     assert_eq!(seller.state(&payer.channel).await.balance.get(), DEPOSIT);
     seller.world.serve = None;
     booked(&seller, &[("receivable", 2 * PRICE), ("sales", 2 * PRICE)]);
 }
 
 /// One that is cut off in the middle.
-async fn reqwest_only(origin: &str, path: &str, payload: &PaymentPayload) -> bool {
+async fn is_answered(origin: &str, path: &str, payload: &PaymentPayload) -> bool {
     use base64::Engine as _;
     let header = base64::engine::general_purpose::STANDARD.encode(serde_json::to_vec(payload).unwrap());
     let sent = reqwest::Client::new().get(format!("{origin}{path}")).header("payment-signature", header).send().await;
     sent.is_ok()
+}
+
+/// What could not be claimed in time, or adds up for nobody, is not begun with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_would_lose_money_is_refused() {
+    let mut seller = Seller::open().await;
+    seller.world.serve = None;
+    let good = seller.world.config.clone();
+    let refused = |change: &dyn Fn(&mut SellConfig), named: &str| {
+        let mut config = good.clone();
+        change(config.tenants.iter_mut().find_map(|tenant| tenant.sell.as_mut()).unwrap());
+        std::fs::write(seller.world.config_file(), toml::to_string(&config).unwrap()).unwrap();
+        let file = seller.world.config_file().display().to_string();
+        let output = run(&["serve", "--config", &file], &seller.world.env());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(named), "{named}: {said}");
+    };
+    let channels = |change: &dyn Fn(&mut ChannelsConfig), named: &str| {
+        refused(&|sell: &mut SellConfig| change(sell.channels.as_mut().unwrap()), named);
+    };
+    for delay in [0, 899, 2_592_001] {
+        channels(&|channels| channels.withdraw_delay_seconds = delay, "withdraw_delay_seconds: 900 to 2592000");
+    }
+    channels(&|channels| channels.claim_after_seconds = 451, "claim_after_seconds: at most half of the 900");
+    let of_route = |change: &dyn Fn(&mut RouteConfig), named: &str| {
+        refused(&|sell: &mut SellConfig| change(sell.routes.last_mut().unwrap()), named);
+    };
+    of_route(&|route| route.payment_identifier = Some(Identified::Optional), "payment_identifier: none was expected");
+    of_route(&|route| route.amount = u128::MAX.to_string(), "deposit_prices: a deposit below 2^128");
+}
+
+/// Whoever carries is believed for nothing: neither that it carried a deposit, nor that it did not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposit_counts_when_the_escrow_has_it() {
+    let says = Arc::new(Mutex::new(json!({})));
+    let said = says.clone();
+    let supported = json!({ "kinds": [{ "x402Version": 2, "scheme": "batch-settlement", "network": "eip155:31337" }] });
+    let settle = async move || axum::Json(said.lock().unwrap().clone());
+    let liar = axum::Router::new()
+        .route("/supported", axum::routing::get(async move || axum::Json(supported)))
+        .route("/settle", axum::routing::post(settle));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, liar).await.unwrap() });
+    let seller = Seller::through(&[&url]).await;
+    let payer = Payer::new(&seller, 47, DEPOSIT).await;
+    let deposit = payer.deposit(DEPOSIT, PRICE, 1);
+    let answer = json!({ "success": true, "transaction": B256::repeat_byte(7).to_string(), "network": "eip155:31337" });
+    let refusal = json!({
+        "success": false, "errorReason": "invalid_batch_settlement_evm_deposit_simulation_failed", "transaction": "",
+        "network": "eip155:31337",
+    });
+    for (says_so, status) in [(answer, 409), (refusal, 402)] {
+        *says.lock().unwrap() = says_so;
+        let got = seller.ask("/channel/whole", Some(&deposit)).await;
+        assert_eq!((got.status, seller.work.runs()), (status, 0), "{got:?}");
+    }
+    assert_eq!(seller.balance(ESCROW).await, 0);
 }

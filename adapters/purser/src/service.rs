@@ -80,11 +80,12 @@ impl Running {
         let poster = Poster::new(config.reach())?;
         let (stop, stopped) = watch::channel(false);
         let router = routes(config, ring, &engine, &callers, stopped.clone())?;
+        let every = Duration::from_millis(config.sweep_millis.max(50));
         let tasks = vec![
             tokio::spawn(server::listen::serve(listener, router, until(stopped.clone()))),
-            tokio::spawn(sweep(engine.clone(), Duration::from_millis(config.sweep_millis.max(50)), stopped.clone())),
+            tokio::spawn(sweep(engine.clone(), every, stopped.clone())),
             tokio::spawn(collecting::collect(engine.clone(), stopped.clone())),
-            tokio::spawn(collecting::claim(engine.clone(), stopped.clone())),
+            tokio::spawn(collecting::claim(engine.clone(), every, stopped.clone())),
             tokio::spawn(webhook::deliver(webhooks.clone(), engine.clone(), store, poster, stopped.clone())),
             tokio::spawn(issuers::keep_fresh(callers.clone(), fetcher, stopped)),
         ];

@@ -18,7 +18,6 @@ use x402::batch_settlement::{
     Bound, Channel, ChannelState, Message, VoucherKind, charged_before, check_voucher, read_voucher, spelled, step_key,
 };
 use x402::chain::At;
-use x402::exact::OnChainError;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
 use x402::release::Manner;
@@ -72,10 +71,10 @@ impl Engine {
             let found = bound.terms.network;
             return Err(Refusal::new(Reason::BatchNetworkMismatch, "network", self.network, found).into());
         }
-        match bound.prove(self.chain.as_ref()).await {
-            Ok(()) => {}
-            Err(OnChainError::Refused(refusal)) => return Err(respelled(refusal).into()),
-            Err(OnChainError::Chain(error)) => return Err(error.into()),
+        // A wallet that answers for its own signatures could take its word back before they are claimed.
+        if bound.voucher.channel.payer_authorizer.is_zero() {
+            let (field, expected) = ("payload.channelConfig.payerAuthorizer", "the account whose key signs vouchers");
+            return Err(Refusal::new(Reason::BatchVoucherSignature, field, expected, "none").into());
         }
         self.screen_channel(&bound.voucher.channel, bound.terms.amount).await??;
         seller.carriers.check(&presented.requirements).await?;
@@ -128,7 +127,7 @@ impl Engine {
                     state: asked.state,
                     deposited: None,
                 };
-                let response = Some(self.receipt(&step, found.money.amount));
+                let response = Some(self.channel_receipt(&step, found.money.amount));
                 Ok(Some(SaleClaim::Answered { answer, response }))
             }
             _ => Ok(Some(SaleClaim::OutcomeUnknown)),
@@ -232,7 +231,7 @@ impl Engine {
         }
         let after = step.before.checked_add(amount).unwrap_or(Amount::MAX);
         self.desk.charged(&identity.tenant, step.channel.id(self.network), after);
-        Ok(SaleSettled::Settled(self.receipt(step, amount)))
+        Ok(SaleSettled::Settled(self.channel_receipt(step, amount)))
     }
 
     /// What was charged in a channel, all in all.
@@ -316,7 +315,7 @@ impl Engine {
         shown
     }
 
-    pub(super) fn receipt(&self, step: &Step, amount: Amount) -> SettleResponse {
+    pub(super) fn channel_receipt(&self, step: &Step, amount: Amount) -> SettleResponse {
         let (transaction, moved) = match &step.deposited {
             Some((transaction, moved)) => (transaction.as_str(), moved.to_string()),
             None => ("", String::new()),

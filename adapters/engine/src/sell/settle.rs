@@ -99,7 +99,7 @@ impl Engine {
             abandoned?;
         }
         drop(hand);
-        Ok(step.map(|step| self.receipt(&step, Amount::ZERO)))
+        Ok(step.map(|step| self.channel_receipt(&step, Amount::ZERO)))
     }
 
     /// Whether as many blocks show it as whoever sells wants, beyond those that the books ask for.

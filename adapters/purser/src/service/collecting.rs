@@ -52,8 +52,11 @@ pub(super) async fn collect(engine: Arc<Engine>, mut stopped: watch::Receiver<bo
     }
 }
 
+/// Sweeps of what is open between two looks at channels: their payers cannot leave within minutes.
+const SWEEPS: u32 = 8;
+
 /// What channels owe is claimed, swept and posted.
-pub(super) async fn claim(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn claim(engine: Arc<Engine>, sweep: Duration, mut stopped: watch::Receiver<bool>) {
     loop {
         for tenant in engine.tenants().into_iter().filter(|tenant| tenant.seller.is_some()) {
             match engine.sweep_channels(&tenant.id).await {
@@ -63,7 +66,7 @@ pub(super) async fn claim(engine: Arc<Engine>, mut stopped: watch::Receiver<bool
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(sweep.saturating_mul(SWEEPS)) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
     }
