@@ -105,3 +105,21 @@ impl Engine {
         Ok(self.store.closed_gates(&identity.tenant).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ledger::id::{AuthMethod, Caller, Micros};
+
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_to_the_lift_is_ended() {
+        let by = Caller::new("ann".parse().unwrap(), CallerKind::User, AuthMethod::Internal);
+        let gate =
+            |state| Gate { scope: Scope::Everything, state, closed_by: by.clone(), since: Micros::from_seconds(100) };
+        for (given_at, ended) in [(0, true), (99, true), (100, true), (101, false)] {
+            assert_eq!(ends_what_was(&gate(GateState::Open), given_at), ended, "{given_at}");
+            assert!(!ends_what_was(&gate(GateState::Closed), given_at), "a closed one refuses by itself");
+        }
+    }
+}

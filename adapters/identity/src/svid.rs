@@ -11,10 +11,8 @@ use mandates::base64url;
 use mandates::json::Object;
 use serde_json::Value;
 
-use engine::Identity;
-
 use crate::issuer::{IssuerKeys, Subjects};
-use crate::token::TokenError;
+use crate::token::{Token, TokenError};
 
 pub const SCHEME: &str = "spiffe://";
 /// JWT-SVID section 3: these and no other algorithms, as far as the library has them.
@@ -138,6 +136,7 @@ fn in_time(claims: &Object, now: i64) -> Result<i64, TokenError> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use engine::Identity;
     use ledger::id::{Caller, CallerKind};
     use mandates::keys::{KeyId, LocalKey};
     use serde_json::json;
@@ -180,7 +179,22 @@ mod tests {
     fn judged(header: &Value, claims: &Value, keys: &IssuerKeys) -> Result<Identity, TokenError> {
         let token = sign(&key(7), header, claims).unwrap();
         let id = claimed(&token).ok_or(TokenError::Invalid)?;
-        verify(&token, &id, &[US], &subjects(), keys, NOW)
+        verify(&token, &id, &[US], &subjects(), keys, NOW).map(|token| token.identity)
+    }
+
+    #[test]
+    fn without_a_time_of_issue_it_is_as_old_as_it_can_be() {
+        let keys = bundle(&key(7), json!("jwt-svid"));
+        for (issued_at, expected) in [(json!(NOW - 10), NOW - 10), (json!(null), NOW + 300 - 3_600)] {
+            let mut claims = claims();
+            match issued_at.is_null() {
+                true => drop(claims.as_object_mut().unwrap().remove("iat")),
+                false => claims["iat"] = issued_at,
+            }
+            let token = sign(&key(7), &header(), &claims).unwrap();
+            let found = verify(&token, ID, &[US], &subjects(), &keys, NOW).unwrap();
+            assert_eq!(found.issued_at, expected);
+        }
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub(super) const fn code(constraint: &Constraint) -> Code {
 /// The child's interval lies within the parent's, in the same currency.
 fn amount_range(child: &AmountRange, parent: &AmountRange) -> Order {
     let said = |range: &AmountRange| {
-        let least = range.min.map(|min| min.to_string()).unwrap_or_default();
-        format!("{least}..{} {} (minor units)", range.max, range.currency)
+        let least = range.min.map(|min| format!("{} to ", range.currency.shown(min))).unwrap_or_default();
+        format!("{least}{}", range.currency.shown(range.max))
     };
     let is_from = parent.min.is_none_or(|least| child.min.unwrap_or(ledger::money::Amount::ZERO) >= least);
     if child.currency == parent.currency && child.max <= parent.max && is_from {

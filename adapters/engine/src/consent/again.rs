@@ -48,6 +48,7 @@ impl Engine {
             let found = self.store.decisions_of(&tenant.id, user, *state, 0..u64::MAX, limit).await?;
             for decision in found {
                 asked.push(match self.question(&tenant.id, decision.subject).await {
+                    Ok(question) if question.is_their_own() => continue,
                     Ok(question) => Micros::from_seconds(question.issued_at()),
                     // As far as that can be told without it.
                     Err(EngineError::Erased { .. }) => decision.expires_at.plus_micros(-stood),

@@ -30,6 +30,11 @@ impl Question {
         }
     }
 
+    /// Whether the person asked it themselves.
+    pub fn is_their_own(&self) -> bool {
+        matches!(self, Self::Intent(document) if document.standing.is_some())
+    }
+
     pub fn issued_at(&self) -> i64 {
         match self {
             Self::Intent(document) => document.issued_at,

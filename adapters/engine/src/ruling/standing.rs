@@ -246,3 +246,100 @@ impl Engine {
         Ok(gates.iter().any(|gate| ends_what_was(gate, document.issued_at)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: i64 = 1_000;
+
+    fn hex(byte: &str) -> String {
+        byte.repeat(32)
+    }
+
+    fn policy() -> Value {
+        json!({ "version": "1", "digest": hex("01"), "verb": "require_approval", "rule": "ask", "fired": ["ask", "new"] })
+    }
+
+    fn document() -> IntentDocument {
+        let document = json!({
+            "type": "purser.intent/1", "decision": hex("0a"), "tenant": "home", "user": "ann", "agent": "shopper",
+            "agent_key": "thumb", "agent_build": format!("sha256:{}", hex("0b")), "quoted_from_agent": "",
+            "currency": "USD", "total": "5.00", "per_payment": "0.02", "payments": 10,
+            "payees": [{ "id": "shop", "name": "Shop" }], "cart": "optional", "issued_at": 0, "expires_at": NOW + 1,
+            "standing": {
+                "under": hex("0c"), "mandate_chain": hex("0d"), "question": hex("0e"), "question_digest": hex("0f"),
+                "rail": "x402", "asset": "eip155:1/erc20:0x01", "payee_id": "shop", "pay_to": "0x02",
+                "payee_keys": ["one"], "policy": policy(),
+            },
+        });
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn terms() -> Value {
+        json!({
+            "payment": hex("10"), "request": hex("11"), "agent": "shopper", "agent_key": "thumb",
+            "agent_build": format!("sha256:{}", hex("0b")), "mandate": hex("0c"), "mandate_chain": hex("0d"),
+            "given_by": "ann", "rail": "x402", "amount": "0.02", "currency": "USD",
+            "moves": { "asset": "eip155:1/erc20:0x01", "amount": "20000" }, "payee": { "id": "shop", "name": "Shop" },
+            "payee_id": "shop", "pay_to": "0x02", "payee_keys": ["one"], "purchase": hex("12"), "first_payment": false,
+            "policy": policy(), "approvers": ["ann"], "needed": 1, "passkey": false,
+        })
+    }
+
+    fn found(terms: &Value, now: i64) -> Option<&'static str> {
+        let (document, terms) = (document(), serde_json::from_value(terms.clone()).unwrap());
+        differs(&document, document.standing.as_ref().unwrap(), &terms, now).unwrap()
+    }
+
+    #[test]
+    fn whatever_is_not_what_was_signed_is_asked_for() {
+        for (pointer, value, expected) in [
+            ("/agent", json!("other"), "agent"),
+            ("/agent_key", json!("other"), "agent_key"),
+            ("/agent_build", json!(format!("sha256:{}", hex("0c"))), "agent_build"),
+            ("/agent_build", json!(null), "agent_build"),
+            ("/given_by", json!("bob"), "approver"),
+            ("/approvers", json!(["bob"]), "approver"),
+            ("/approvers", json!([]), "approver"),
+            ("/needed", json!(2), "approver"),
+            ("/passkey", json!(true), "approver"),
+            ("/policy/verb", json!("step_up"), "approver"),
+            ("/rail", json!("acp"), "rail"),
+            ("/moves/asset", json!("eip155:1/erc20:0x02"), "asset"),
+            ("/payee_id", json!("shoq"), "payee"),
+            ("/pay_to", json!("0x03"), "pay_to"),
+            ("/payee_keys", json!([]), "payee_keys"),
+            ("/payee_keys", json!(["one", "two"]), "payee_keys"),
+            ("/policy/digest", json!(hex("02")), "policy"),
+            ("/policy/fired", json!(["ask", "other"]), "rule"),
+            ("/amount", json!("0.020001"), "amount"),
+            ("/amount", json!("5.00"), "amount"),
+            ("/currency", json!("EUR"), "amount"),
+        ] {
+            let mut changed = terms();
+            *changed.pointer_mut(pointer).unwrap() = value;
+            assert_eq!(found(&changed, NOW), Some(expected), "{pointer}");
+        }
+        assert_eq!(found(&terms(), NOW + 1), Some("expired"));
+    }
+
+    #[test]
+    fn what_is_like_it_passes() {
+        for (pointer, value) in [
+            ("/payment", json!(hex("20"))),
+            ("/amount", json!("0.000001")),
+            ("/purchase", json!(hex("21"))),
+            ("/mandate", json!(hex("22"))),
+            ("/policy/fired", json!(["ask"])),
+            ("/policy/fired", json!([])),
+            ("/approvers", json!(["ann", "bob"])),
+        ] {
+            let mut changed = terms();
+            *changed.pointer_mut(pointer).unwrap() = value;
+            assert_eq!(found(&changed, NOW), None, "{pointer}");
+        }
+    }
+}
