@@ -73,6 +73,7 @@ mod the_chain_reorganises;
 mod the_console_shows_and_stops;
 mod the_document_is_true;
 mod tidy;
+mod tools_and_agents_are_paid;
 mod verifiers_contradict_themselves;
 mod walkthrough;
 mod wallets_sign_for_themselves;

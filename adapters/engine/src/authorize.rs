@@ -44,7 +44,7 @@ use crate::ruling::{Reservation, UNSET};
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
 pub(crate) use terms::check_obligations;
-use terms::{Draft, merchant_keys, origin, price, recipient, request_digest};
+use terms::{Draft, merchant_keys, place, price, recipient, request_digest};
 
 /// What a 402 declares beside its offers.
 type Extensions = Map<String, Value>;
@@ -60,7 +60,7 @@ pub struct PaymentRequest {
     pub mandate: BudgetId,
     pub required: PaymentRequired,
     pub method: String,
-    /// Where the 402 was met; its origin must be that of the resource that the 402 names.
+    /// Where the 402 was met; its origin must be that of the resource that the 402 names, where that has one.
     pub url: Option<String>,
     pub key: IdempotencyKey,
     /// The merchant's signed checkout.
@@ -85,8 +85,9 @@ impl Engine {
         }
         let tenant = self.tenant(&identity.tenant)?;
         let offer = self.freeze(&request)?;
+        let place = place(&request, &offer)?;
         let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &request.key);
-        let digest = request_digest(&request, &offer);
+        let digest = request_digest(&request, &offer, &place);
         if let Some(known) = self.store.spend(&identity.tenant, spend).await? {
             let declared = request.required.extensions.as_ref();
             return self.resume(identity, &tenant, (&offer, declared), known, digest).await;
@@ -111,14 +112,7 @@ impl Engine {
     fn freeze(&self, request: &PaymentRequest) -> Result<Offer, EngineError> {
         let screened = screen(&request.required, &request.method, Wallet::new(&self.assets))?;
         let payable = screened.offers.into_iter().find(|offer| offer.network() == self.network);
-        let offer = payable.ok_or(SelectError::NoneFits(screened.passed_over))?;
-        if let Some(url) = &request.url {
-            let (met, named) = (origin("url", url)?, origin("resource.url", offer.resource_url())?);
-            if met != named {
-                return Err(EngineError::PayeeMismatch { payee: "the resource".into(), expected: met, found: named });
-            }
-        }
-        Ok(offer)
+        Ok(payable.ok_or(SelectError::NoneFits(screened.passed_over))?)
     }
 
     async fn draft<'a>(
@@ -134,7 +128,7 @@ impl Engine {
         if view.record.agent != identity.caller.principal {
             return Err(forbidden(view.record.agent.as_str(), identity));
         }
-        let recipient = recipient(tenant, offer)?;
+        let recipient = recipient(tenant, offer, place(request, offer)?)?;
         if request.cart.is_none() && view.record.cart == CartDemand::Required {
             return Err(EngineError::CartRequired);
         }

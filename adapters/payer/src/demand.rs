@@ -1,7 +1,10 @@
 //! What a seller asks for, read from its answer.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+use serde_json::{Map, Value};
 use x402::wire::{
     PAYMENT_REQUIRED, PAYMENT_SIGNATURE, PaymentRequired, X_PAYMENT, read_header, read_message, v1, version_of,
 };
@@ -34,6 +37,17 @@ impl Demand {
         Ok(Self::Body { body: came.to_vec(), required })
     }
 
+    /// The same where it came as an object, over MCP or A2A, and not as a header.
+    pub fn of(object: &Map<String, Value>) -> Result<Self, String> {
+        let came = Value::Object(object.clone()).to_string().into_bytes();
+        if version_of(&came) == Some(v1::X402_VERSION) {
+            let required = read_message(&came).map_err(|error| error.to_string())?;
+            return Ok(Self::Body { body: came, required });
+        }
+        let required = read_message(&came).map_err(|error| error.to_string())?;
+        Ok(Self::Header { header: STANDARD.encode(&came), required })
+    }
+
     /// What may be paid, as the seller says it.
     pub fn offers(&self) -> Vec<Offered<'_>> {
         match self {
@@ -59,6 +73,14 @@ impl Demand {
                 });
                 offered.collect()
             }
+        }
+    }
+
+    /// What is to be paid for, by the seller's name for it.
+    pub fn resource(&self) -> &str {
+        match self {
+            Self::Header { required, .. } => &required.resource.url,
+            Self::Body { required, .. } => required.accepts.first().map_or("", |offer| &offer.resource),
         }
     }
 

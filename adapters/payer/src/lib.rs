@@ -9,21 +9,27 @@
 //! Read in this order: [`Wallet`] (the port), [`Payer::fetch`]; [`Payer::open`] and [`Payer::present`] are its halves, for
 //! whoever passes answers on as they come.
 //!
-//! A shop of the Agentic Commerce Protocol is bought from in [`shop`].
+//! Tools of an MCP server are paid for in [`tool`], what another agent does (A2A) in [`agent`]. A shop of the Agentic
+//! Commerce Protocol is bought from in [`shop`].
 //!
 //! Never here: keys, mandates, budgets, a chain, the engine. Others can mount it on any wallet.
 
+pub mod agent;
 mod demand;
 pub mod shop;
 #[cfg(test)]
 mod tests;
+pub mod tool;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Method, Response, StatusCode};
+use serde_json::Value;
 use x402::wire::{PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE};
 
 pub use demand::{Demand, Offered, wants_allowance};
@@ -47,6 +53,13 @@ pub struct Payment {
     pub id: String,
     /// The value of the header that the demand asks for: PAYMENT-SIGNATURE, or X-PAYMENT of version 1.
     pub header: String,
+}
+
+impl Payment {
+    /// The object in the header, for a transport that has none. `None` where the wallet wrote no such header.
+    fn object(&self) -> Option<Value> {
+        serde_json::from_slice(&STANDARD.decode(&self.header).ok()?).ok()
+    }
 }
 
 /// What the seller answered to a payment.
@@ -80,6 +93,10 @@ pub enum PayerError<E: std::error::Error + 'static> {
     NotPayable { url: String, why: String },
     #[error("{url} answered 412: expected a 402 that a signed transfer pays, found a demand for a Permit2 allowance")]
     AllowanceRequired { url: String },
+    #[error("{url} does not answer as {expected}: {why}")]
+    Unreadable { url: String, expected: &'static str, why: String },
+    #[error("{url} refused: {why}")]
+    Refused { url: String, why: String },
     #[error(transparent)]
     Wallet(E),
 }
@@ -91,6 +108,8 @@ impl<E: std::error::Error + 'static> PayerError<E> {
             Self::TooLong { .. } => "answer_too_long",
             Self::NotPayable { .. } => "not_payable",
             Self::AllowanceRequired { .. } => "permit2_allowance_required",
+            Self::Unreadable { .. } => "seller_unreadable",
+            Self::Refused { .. } => "seller_refused",
             Self::Wallet(_) => "wallet_refused",
         }
     }
@@ -119,6 +138,15 @@ impl Fetched {
 #[derive(Debug)]
 pub struct Bought<O> {
     pub fetched: Fetched,
+    pub paid: Option<(Payment, O)>,
+}
+
+/// What was said to a call of MCP or A2A, and the payment that it took where it took one.
+#[derive(Debug)]
+pub struct Answered<O> {
+    /// As the protocol has it.
+    pub result: Value,
+    pub is_failure: bool,
     pub paid: Option<(Payment, O)>,
 }
 
@@ -290,6 +318,26 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// A seller's text in a sentence of ours: bounded, and unable to forge a line or to steer a terminal.
+fn shown(text: &str) -> String {
+    text.chars().take(200).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+/// Tells the wallet what was said to a payment, and has it look; then gives the answer, where one came.
+async fn looked<W: Wallet>(
+    wallet: &W,
+    payment: Payment,
+    answer: Result<(Value, bool, Option<Value>), PayerError<W::Error>>,
+) -> Result<Answered<W::Outcome>, PayerError<W::Error>> {
+    let said = answer.as_ref().ok();
+    let response = said.and_then(|(_, _, receipt)| receipt.as_ref()).map(|it| STANDARD.encode(it.to_string()));
+    let status = said.map(|(_, is_failure, _)| if *is_failure { StatusCode::PAYMENT_REQUIRED } else { StatusCode::OK });
+    let reported = Reported { status: status.map(|status| status.as_u16()), response: response.as_deref() };
+    let outcome = wallet.look(&payment, reported).await.map_err(PayerError::Wallet)?;
+    let (result, is_failure, _) = answer?;
+    Ok(Answered { result, is_failure, paid: Some((payment, outcome)) })
 }
 
 fn receipt(headers: &HeaderMap) -> Option<&str> {

@@ -12,6 +12,8 @@ use x402::wire::{PAYMENT_REQUIRED, PaymentRequired, PaymentRequirements, Resourc
 
 use super::*;
 
+mod calls;
+
 #[derive(Debug, thiserror::Error)]
 #[error("no")]
 struct No;
@@ -23,6 +25,8 @@ struct Counting {
     over: Mutex<Vec<&'static str>>,
     refuses: bool,
     blind: bool,
+    /// What it signs; of the HTTP sellers here, `signed`.
+    header: Option<String>,
 }
 
 #[async_trait]
@@ -36,7 +40,8 @@ impl Wallet for Arc<Counting> {
         }
         self.paid.fetch_add(1, Ordering::SeqCst);
         self.over.lock().unwrap().push(asked.demand.payment_header());
-        Ok(Payment { id: asked.key.to_owned(), header: "signed".into() })
+        let header = self.header.clone().unwrap_or_else(|| "signed".into());
+        Ok(Payment { id: asked.key.to_owned(), header })
     }
 
     async fn look(&self, _: &Payment, reported: Reported<'_>) -> Result<(), No> {

@@ -1,4 +1,5 @@
-//! `purser pay`: fetch, and settle a 402 under a mandate on the way. Exit 0 only on a 200; 3 after a preview.
+//! `purser pay`: fetch, call a tool of an MCP server or send a message to an agent (A2A), and pay what is asked under a
+//! mandate on the way. Exit 0 only on a 200, or on a result that is no failure; 3 after a preview.
 //!
 //! What was bought goes to standard output and nothing else does. What is asked, signed, answered and seen on the chain
 //! is told on standard error, as it happens; texts of the seller's without anything that a terminal would obey.
@@ -7,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use clap::Args;
-use payer::{Demand, Fetched, Payer, PayerError};
+use payer::agent::Errand;
+use payer::tool::ToolCall;
+use payer::{Answered, Demand, Fetched, Payer, PayerError};
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use server::wallet::{Call, MandateWallet, Surface, Tell, offers, plain};
 use x402::wire::{SettleResponse, WireError, read_header};
 
@@ -24,8 +27,17 @@ pub struct PayArgs {
     /// The same key is one purchase: the same authorization again, never a second one.
     #[arg(long)]
     pub idempotency_key: String,
-    #[arg(long, default_value = "GET")]
+    #[arg(long, default_value = "GET", conflicts_with_all = ["tool", "message"])]
     pub method: String,
+    /// The URL is an MCP server's (streamable HTTP): call this tool of it.
+    #[arg(long, value_name = "NAME", conflicts_with = "message")]
+    pub tool: Option<String>,
+    /// The tool's arguments: a JSON object.
+    #[arg(long, value_name = "JSON", requires = "tool")]
+    pub arguments: Option<String>,
+    /// The URL is an agent's (A2A): tell it this, a skill's name or whatever it understands.
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
     /// Show what is asked and what the mandate has left, and pay nothing. Exit 3.
     #[arg(long)]
     pub preview: bool,
@@ -74,6 +86,44 @@ impl Surface for Remote<'_> {
     }
 }
 
+/// What is called, where that is no HTTP resource.
+enum Called {
+    Tool(ToolCall),
+    Agent(Errand),
+}
+
+impl Called {
+    fn of(args: &PayArgs) -> Result<Option<Self>, String> {
+        let (url, key) = (args.url.clone(), args.idempotency_key.clone());
+        Ok(match (&args.tool, &args.message) {
+            (Some(tool), _) => {
+                let arguments = args.arguments.as_deref().unwrap_or("{}");
+                let arguments: Map<String, Value> = serde_json::from_str(arguments)
+                    .map_err(|error| format!("--arguments: a JSON object was expected: {error}"))?;
+                Some(Self::Tool(ToolCall { url, tool: tool.clone(), arguments, key }))
+            }
+            (None, Some(message)) => Some(Self::Agent(Errand { url, message: message.clone(), key })),
+            (None, None) => None,
+        })
+    }
+
+    async fn meet(&self, payer: &Payer<MandateWallet<'_, Remote<'_>>>) -> Result<Option<Demand>, ClientError> {
+        let met = match self {
+            Self::Tool(call) => payer.meet_tool(call).await,
+            Self::Agent(errand) => payer.meet_errand(errand).await,
+        };
+        Ok(met.map_err(said)?.1)
+    }
+
+    async fn buy(&self, payer: &Payer<MandateWallet<'_, Remote<'_>>>) -> Result<Answered<Value>, ClientError> {
+        match self {
+            Self::Tool(call) => payer.call_tool(call).await,
+            Self::Agent(errand) => payer.send_errand(errand).await,
+        }
+        .map_err(said)
+    }
+}
+
 /// Meets the 402, pays once, tells the service how it ended.
 pub async fn buy(
     service: &Client,
@@ -102,6 +152,8 @@ fn said(error: PayerError<ClientError>) -> ClientError {
         PayerError::Unreachable { url, why, .. } => ClientError::Unreachable { url, why },
         PayerError::NotPayable { ref url, .. }
         | PayerError::TooLong { ref url }
+        | PayerError::Unreadable { ref url, .. }
+        | PayerError::Refused { ref url, .. }
         | PayerError::AllowanceRequired { ref url } => {
             ClientError::Unreadable { url: url.clone(), why: error.to_string() }
         }
@@ -168,11 +220,14 @@ pub async fn run(args: &PayArgs) -> Result<Ended, String> {
     };
     let service = service(args.service.as_deref())?;
     let (purser, credential) = (Client::new(&service.url).map_err(|error| error.to_string())?, service.credential()?);
+    let tell = |line: String| eprintln!("{line}");
+    if let Some(called) = Called::of(args)? {
+        return call(&purser, &credential, &called, &purchase, args.preview).await;
+    }
     if args.preview {
         preview(&purser, &credential, &purchase).await?;
         return Ok(Ended::Previewed);
     }
-    let tell = |line: String| eprintln!("{line}");
     let bought = buy(&purser, &credential, &purchase, &tell).await.map_err(|error| error.to_string())?;
     if let Some(payment) = &bought.payment {
         receipt(payment, &bought.fetched);
@@ -190,6 +245,38 @@ pub async fn run(args: &PayArgs) -> Result<Ended, String> {
         );
     }
     Ok(Ended::Refused)
+}
+
+/// The same of a tool or an agent: its result, whole, to standard output.
+async fn call(
+    service: &Client,
+    credential: &Credential,
+    called: &Called,
+    purchase: &Purchase,
+    only_looks: bool,
+) -> Result<Ended, String> {
+    let (surface, tell) = (&Remote { client: service, credential }, |line: String| eprintln!("{line}"));
+    let (mandate, cart) = (purchase.mandate.as_str(), purchase.cart.as_deref());
+    let wallet = MandateWallet { surface, mandate, cart, again_after: None, tell: &tell };
+    let payer = Payer::new(wallet, TIMEOUT).map_err(|error| said(error).to_string())?;
+    if only_looks {
+        match called.meet(&payer).await.map_err(|error| error.to_string())? {
+            Some(demand) => eprintln!("{} asks for {}", plain(&purchase.url), offers(&demand)),
+            None => eprintln!("{} answers without asking for a payment", plain(&purchase.url)),
+        }
+        eprintln!("{}", left(service, credential, mandate).await?);
+        return Ok(Ended::Previewed);
+    }
+    let answered = called.buy(&payer).await.map_err(|error| error.to_string())?;
+    if answered.paid.is_some() {
+        eprintln!("{}", left(service, credential, mandate).await?);
+    }
+    println!("{}", answered.result);
+    if answered.is_failure {
+        eprintln!("the seller answered a failure");
+        return Ok(Ended::Refused);
+    }
+    Ok(Ended::Delivered)
 }
 
 /// What would be asked, and what the mandate has left for it. Nothing is held and nothing is signed.

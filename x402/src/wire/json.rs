@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     FacilitatorRequest, PaymentPayload, PaymentRequired, SettleResponse, SupportedResponse, VerifyResponse, WireError,
@@ -210,5 +210,24 @@ impl<'de> Visitor<'de> for KeyScan {
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
         Ok(UniqueKeys(None))
+    }
+}
+
+/// With whole numbers as they were meant: an SDK of A2A 1.0 keeps metadata in protocol buffers, which have doubles only, and
+/// writes `2.0` for `2` (ProtoJSON, `google.protobuf.Value`).
+pub fn whole(members: &Map<String, Value>) -> Map<String, Value> {
+    members.iter().map(|(name, value)| (name.clone(), whole_value(value))).collect()
+}
+
+fn whole_value(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let text = number.to_string();
+            let digits = text.strip_suffix(".0").and_then(|digits| digits.parse::<u64>().ok());
+            digits.map_or_else(|| value.clone(), Value::from)
+        }
+        Value::Array(entries) => entries.iter().map(whole_value).collect(),
+        Value::Object(members) => Value::Object(whole(members)),
+        other => other.clone(),
     }
 }

@@ -19,7 +19,7 @@ pub use header::{
     ALLOWED_HEADERS, EXPOSED_HEADERS, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT,
     X_PAYMENT_RESPONSE, read_header, write_header,
 };
-pub use json::{Message, read_message, version_of, write_message};
+pub use json::{Message, read_message, version_of, whole, write_message};
 
 use crate::reason::Reason;
 use crate::refusal::Refusal;

@@ -129,10 +129,38 @@ fn on_record(payee: &Payee) -> Recipient<'_> {
     Recipient { id: payee.id.clone(), merchant: payee.merchant.clone(), record: Some(payee), pin: None }
 }
 
+/// Who asks, as far as an address says it.
+pub(super) struct Place {
+    pub origin: String,
+    /// Where the demand was met says it, and what is bought does not.
+    pub is_met: bool,
+}
+
+/// The resource's own origin, which must be the one that was asked. A tool of an MCP server has none, its name is
+/// `mcp://tool/…` (x402, `transports-v2/mcp.md`): its place is that of the server that asked.
+pub(super) fn place(request: &PaymentRequest, offer: &Offer) -> Result<Place, EngineError> {
+    let named = offer.resource_url();
+    let is_met = Url::parse(named).is_ok_and(|url| url.scheme() == "mcp");
+    let met = request.url.as_deref().map(|url| origin("url", url)).transpose()?;
+    match met {
+        Some(met) if is_met => Ok(Place { origin: met, is_met }),
+        None if is_met => {
+            Err(EngineError::invalid("url", "the URL of the MCP server that asks for the payment", named))
+        }
+        met => {
+            let named = origin("resource.url", named)?;
+            if let Some(met) = met.filter(|met| *met != named) {
+                return Err(EngineError::PayeeMismatch { payee: "the resource".into(), expected: met, found: named });
+            }
+            Ok(Place { origin: named, is_met })
+        }
+    }
+}
+
 /// The registry joins origin and address. Where it knows either, they must agree; where it knows neither, the first
 /// payment pins them.
-pub(super) fn recipient<'a>(tenant: &'a Tenant, offer: &Offer) -> Result<Recipient<'a>, EngineError> {
-    let origin = origin("resource.url", offer.resource_url())?;
+pub(super) fn recipient<'a>(tenant: &'a Tenant, offer: &Offer, place: Place) -> Result<Recipient<'a>, EngineError> {
+    let origin = place.origin;
     let pay_to = book::text(offer.pay_to());
     let by_address = tenant.payees.paid_at(offer.network(), &pay_to);
     match (by_address, tenant.payees.at_origin(&origin)) {
@@ -226,21 +254,20 @@ fn is_held(duty: &Duty, node: &Budget, spend: SpendId) -> Result<bool, EngineErr
 }
 
 /// What a key stands for. The 402's text may change between two tries; what is bought and at which terms may not.
-pub(super) fn request_digest(request: &PaymentRequest, offer: &Offer) -> Digest {
-    let again_after = request.again_after.map(|spend| spend.0);
-    Digest::of_parts(
-        "purser/payment-request/1",
-        &[
-            &request.mandate.0,
-            &offer.digest(),
-            request.cart.as_deref().unwrap_or_default().as_bytes(),
-            again_after.as_ref().map_or(&[][..], |spend| &spend[..]),
-        ],
-    )
+pub(super) fn request_digest(request: &PaymentRequest, offer: &Offer, place: &Place) -> Digest {
+    let (again_after, offer) = (request.again_after.map(|spend| spend.0), offer.digest());
+    let cart = request.cart.as_deref().unwrap_or_default().as_bytes();
+    let mut parts =
+        vec![&request.mandate.0[..], &offer, cart, again_after.as_ref().map_or(&[][..], |spend| &spend[..])];
+    if place.is_met {
+        // What is frozen does not say it.
+        parts.push(place.origin.as_bytes());
+    }
+    Digest::of_parts("purser/payment-request/1", &parts)
 }
 
 /// Scheme, host and port, in the URL standard's spelling: look-alike hosts come out as punycode.
-pub(super) fn origin(field: &'static str, text: &str) -> Result<String, EngineError> {
+fn origin(field: &'static str, text: &str) -> Result<String, EngineError> {
     let invalid = || EngineError::invalid(field, "an http or https URL with a host and no user part", text);
     let url = Url::parse(text).map_err(|_| invalid())?;
     let is_plain = url.username().is_empty() && url.password().is_none() && url.has_host();

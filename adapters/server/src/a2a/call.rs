@@ -3,6 +3,7 @@
 use http::HeaderMap;
 use mandates::json::{self, Object, kind};
 use serde_json::{Value, json};
+use x402::wire::whole;
 
 use super::{AP2, X402_V0_1, X402_V0_2, key};
 use crate::problem::shown;
@@ -324,25 +325,6 @@ fn data(part: &Value) -> Option<&Object> {
 fn named(part: &Value) -> Option<String> {
     let skill = data(part).and_then(|data| data.get("skill")).or_else(|| part.get("text"));
     skill.and_then(Value::as_str).map(|text| text.trim().to_owned()).filter(|text| text.len() <= ID_BYTES_MAX)
-}
-
-/// With whole numbers as they were meant: an SDK of version 1.0 keeps metadata in protocol buffers, which have doubles only,
-/// and writes `2.0` for `2` (ProtoJSON, `google.protobuf.Value`).
-pub(super) fn whole(object: &Object) -> Object {
-    object.iter().map(|(name, value)| (name.clone(), whole_value(value))).collect()
-}
-
-fn whole_value(value: &Value) -> Value {
-    match value {
-        Value::Number(number) => {
-            let text = number.to_string();
-            let digits = text.strip_suffix(".0").and_then(|digits| digits.parse::<u64>().ok());
-            digits.map_or_else(|| value.clone(), Value::from)
-        }
-        Value::Array(entries) => entries.iter().map(whole_value).collect(),
-        Value::Object(members) => Value::Object(whole(members)),
-        other => other.clone(),
-    }
 }
 
 /// The id that `tasks/get` and `tasks/cancel` name.

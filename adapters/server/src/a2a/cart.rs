@@ -8,8 +8,9 @@ use engine::order::cart::METHOD;
 use ledger::id::IdempotencyKey;
 use mandates::json::kind;
 use serde_json::{Value, json};
+use x402::wire::whole;
 
-use super::call::{Fault, Paid, whole};
+use super::call::{Fault, Paid};
 use super::door;
 use super::sold::Skill;
 use crate::problem::shown;

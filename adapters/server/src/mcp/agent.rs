@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use payer::{Met, Payer, PayerError};
+use payer::agent::Errand;
+use payer::tool::ToolCall;
+use payer::{Answered, Demand, Met, Payer, PayerError};
 use rmcp::model::JsonObject;
 use serde_json::{Map, Value, json};
 
@@ -57,17 +59,28 @@ impl Refused {
 #[derive(Clone, Debug)]
 pub enum Wanted {
     RequestMandate(JsonObject),
-    Quote { url: String, method: String, mandate: String },
+    Quote { url: String, manner: Manner, mandate: String },
     Pay(Purchase),
     Payment(String),
     Approval(String),
     Budget(String),
 }
 
+/// How what stands at a URL is asked.
+#[derive(Clone, Debug)]
+pub enum Manner {
+    /// An HTTP request.
+    Fetch { method: String },
+    /// A tool of the MCP server there.
+    Tool { tool: String, arguments: JsonObject },
+    /// The agent there, over A2A.
+    Message(String),
+}
+
 #[derive(Clone, Debug)]
 pub struct Purchase {
     url: String,
-    method: String,
+    manner: Manner,
     mandate: String,
     /// The caller's name for it, and the key under which it is paid once.
     purchase: String,
@@ -83,12 +96,12 @@ pub fn read(tool: &str, arguments: JsonObject, default_mandate: Option<&str>) ->
         REQUEST_MANDATE => return Ok(Wanted::RequestMandate(arguments.0)),
         QUOTE => Wanted::Quote {
             url: arguments.required("url")?,
-            method: arguments.method()?,
+            manner: arguments.manner()?,
             mandate: arguments.mandate(default_mandate)?,
         },
         PAY => Wanted::Pay(Purchase {
             url: arguments.required("url")?,
-            method: arguments.method()?,
+            manner: arguments.manner()?,
             mandate: arguments.mandate(default_mandate)?,
             purchase: arguments.required("purchase")?,
             cart: arguments.optional("cart", mandates::limits::TOKEN_BYTES_MAX)?,
@@ -157,8 +170,28 @@ impl Arguments {
         found.ok_or_else(|| Refused::argument("mandate", "the id of a mandate was expected, none came"))
     }
 
-    fn method(&mut self) -> Result<String, Refused> {
-        Ok(self.optional("method", ARGUMENT_BYTES_MAX)?.unwrap_or_else(|| "GET".into()))
+    fn manner(&mut self) -> Result<Manner, Refused> {
+        let method = self.optional("method", ARGUMENT_BYTES_MAX)?;
+        let tool = self.optional("tool", ARGUMENT_BYTES_MAX)?;
+        let message = self.optional("message", BODY_BYTES_MAX)?;
+        let arguments = match self.0.remove("arguments") {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(members)) => Some(members),
+            Some(other) => {
+                let found = crate::problem::shown(&other.to_string());
+                return Err(Refused::argument("arguments", format!("arguments: an object was expected, {found} came")));
+            }
+        };
+        match (method, tool, message, arguments) {
+            (method, None, None, None) => Ok(Manner::Fetch { method: method.unwrap_or_else(|| "GET".into()) }),
+            (None, Some(tool), None, arguments) => Ok(Manner::Tool { tool, arguments: arguments.unwrap_or_default() }),
+            (None, None, Some(message), None) => Ok(Manner::Message(message)),
+            (_, None, _, Some(_)) => Err(Refused::argument(
+                "arguments",
+                "arguments were expected beside the tool that takes them, no tool came",
+            )),
+            _ => Err(Refused::argument("tool", "one of method, tool and message was expected, several came")),
+        }
     }
 }
 
@@ -182,7 +215,7 @@ pub async fn run<E: Errands>(errands: &E, wanted: Wanted) -> Result<Value, Refus
             let mandate = errands.call(Call::get(format!("/v1/mandates/{id}"))).await.map_err(refused)?;
             Ok(budget_view(&mandate))
         }
-        Wanted::Quote { url, method, mandate } => quote(errands, url, method, &mandate).await,
+        Wanted::Quote { url, manner, mandate } => quote(errands, url, manner, &mandate).await,
         Wanted::Pay(purchase) => pay(errands, purchase).await,
     }
 }
@@ -216,12 +249,27 @@ async fn own_mandate<E: Errands>(errands: &E, mandate: &str) -> Result<Value, Re
     view.map_err(|error| Refused(E::told(&error)))
 }
 
-async fn quote<E: Errands>(errands: &E, url: String, method: String, mandate: &str) -> Result<Value, Refused> {
+async fn quote<E: Errands>(errands: &E, url: String, manner: Manner, mandate: &str) -> Result<Value, Refused> {
     let view = own_mandate(errands, mandate).await?;
     let payer = payer(errands, &url, wallet(errands, mandate)).await?;
-    let wanted = payer::Purchase { method, url: url.clone(), ..payer::Purchase::default() };
-    let Met { fetched, demand } = payer.meet(&wanted).await.map_err(said::<E>)?;
-    let offers = demand.as_ref().map(payer::Demand::offers).unwrap_or_default();
+    let at = url.clone();
+    // A message may begin a task whenever it is said; under another name than a purchase's, it begins none of those.
+    let key = key_of("quote");
+    let (status, demand) = match manner {
+        Manner::Fetch { method } => {
+            let wanted = payer::Purchase { method, url: at, ..payer::Purchase::default() };
+            let Met { fetched, demand } = payer.meet(&wanted).await.map_err(said::<E>)?;
+            (Some(fetched.status.as_u16()), demand)
+        }
+        Manner::Tool { tool, arguments } => {
+            let call = ToolCall { url: at, tool, arguments, key };
+            (None, payer.meet_tool(&call).await.map_err(said::<E>)?.1)
+        }
+        Manner::Message(message) => {
+            (None, payer.meet_errand(&Errand { url: at, message, key }).await.map_err(said::<E>)?.1)
+        }
+    };
+    let offers = demand.as_ref().map(Demand::offers).unwrap_or_default();
     let offers = offers.iter().map(|offer| {
         json!({
             "amount": offer.amount, "asset": offer.asset, "network": offer.network, "pay_to": offer.pay_to,
@@ -229,23 +277,61 @@ async fn quote<E: Errands>(errands: &E, url: String, method: String, mandate: &s
         })
     });
     Ok(json!({
-        "url": url, "status": fetched.status.as_u16(), "priced": demand.is_some(), "offers": offers.collect::<Vec<_>>(),
+        "url": url, "status": status, "priced": demand.is_some(), "offers": offers.collect::<Vec<_>>(),
         "available": view["available"], "currency": view["currency"], "state": view["state"],
     }))
 }
 
 async fn pay<E: Errands>(errands: &E, purchase: Purchase) -> Result<Value, Refused> {
-    let Purchase { url, method, mandate, purchase, cart, again_after } = purchase;
+    let Purchase { url, manner, mandate, purchase, cart, again_after } = purchase;
     own_mandate(errands, &mandate).await?;
     let (cart, again_after) = (cart.as_deref(), again_after.as_deref());
     let wallet = MandateWallet { cart, again_after, ..wallet(errands, &mandate) };
     let payer = payer(errands, &url, wallet).await?;
-    let wanted = payer::Purchase { method, url: url.clone(), key: key_of(&purchase), ..payer::Purchase::default() };
-    let bought = payer.fetch(&wanted).await.map_err(said::<E>)?;
+    let (at, key) = (url.clone(), key_of(&purchase));
+    let mut answer = match manner {
+        Manner::Fetch { method } => {
+            let wanted = payer::Purchase { method, url: at, key, ..payer::Purchase::default() };
+            fetched(&url, payer.fetch(&wanted).await.map_err(said::<E>)?)
+        }
+        Manner::Tool { tool, arguments } => {
+            said_by(&url, payer.call_tool(&ToolCall { url: at, tool, arguments, key }).await.map_err(said::<E>)?)
+        }
+        Manner::Message(message) => {
+            said_by(&url, payer.send_errand(&Errand { url: at, message, key }).await.map_err(said::<E>)?)
+        }
+    };
+    // What is left is news, not part of the purchase: without it the purchase stands.
+    if let Ok(view) = errands.call(Call::get(format!("/v1/mandates/{mandate}"))).await {
+        answer["available"] = view["available"].clone();
+    }
+    Ok(answer)
+}
+
+fn fetched(url: &str, bought: payer::Bought<Value>) -> Value {
     let paid = bought.paid.as_ref().map(|(_, outcome)| payment_view(outcome));
-    let mut answer = json!({ "url": url, "status": bought.fetched.status.as_u16(), "payment": paid });
+    let status = bought.fetched.status;
+    let mut answer = json!({ "url": url, "status": status.as_u16(), "payment": paid });
     answer["content_type"] = bought.fetched.header("content-type").into();
-    let body = bought.fetched.body;
+    give(&mut answer, &bought.fetched.body);
+    if !status.is_success() {
+        refused_by(&mut answer, &format!("a success of the seller was expected, {} came", status.as_u16()));
+    }
+    answer
+}
+
+/// What a tool or an agent said, as text: a model reads it, whatever its shape.
+fn said_by(url: &str, answered: Answered<Value>) -> Value {
+    let paid = answered.paid.as_ref().map(|(_, outcome)| payment_view(outcome));
+    let mut answer = json!({ "url": url, "status": null, "payment": paid, "content_type": "application/json" });
+    give(&mut answer, answered.result.to_string().as_bytes());
+    if answered.is_failure {
+        refused_by(&mut answer, "a success of the seller was expected, a failure came");
+    }
+    answer
+}
+
+fn give(answer: &mut Value, body: &[u8]) {
     let given = body.get(..body.len().min(BODY_BYTES_MAX)).unwrap_or_default();
     answer["truncated"] = (given.len() < body.len()).into();
     match std::str::from_utf8(given) {
@@ -254,18 +340,11 @@ async fn pay<E: Errands>(errands: &E, purchase: Purchase) -> Result<Value, Refus
         Err(error) if error.error_len().is_none() => answer["body"] = String::from_utf8_lossy(given).into(),
         Err(_) => answer["body_base64"] = STANDARD.encode(given).into(),
     }
-    // What is left is news, not part of the purchase: without it the purchase stands.
-    if let Ok(view) = errands.call(Call::get(format!("/v1/mandates/{mandate}"))).await {
-        answer["available"] = view["available"].clone();
-    }
-    if !bought.fetched.status.is_success() {
-        let status = bought.fetched.status.as_u16();
-        let detail =
-            format!("a success of the seller was expected, {status} came; see `payment` for what became of it");
-        answer["code"] = "seller_refused".into();
-        answer["detail"] = detail.into();
-    }
-    Ok(answer)
+}
+
+fn refused_by(answer: &mut Value, why: &str) {
+    answer["code"] = "seller_refused".into();
+    answer["detail"] = format!("{why}; see `payment` for what became of it").into();
 }
 
 fn said<E: Errands>(error: PayerError<E::Error>) -> Refused {
