@@ -141,6 +141,14 @@ pub(crate) fn digits(text: &str) -> String {
     text.chars().filter(char::is_ascii_digit).collect()
 }
 
+/// Whether a text is nothing but what a card's number could be, however it is spaced: such a one is neither logged nor given
+/// back.
+pub fn could_be_number(text: &str) -> bool {
+    let is_spaced = text.chars().all(|letter| letter.is_ascii_digit() || "-_. ".contains(letter));
+    let number = digits(text);
+    is_spaced && (12..=19).contains(&number.len()) && passes_luhn(&number)
+}
+
 fn all_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

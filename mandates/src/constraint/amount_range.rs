@@ -47,13 +47,14 @@ impl AmountRange {
         if let Some(min) = self.min
             && paid.amount < min
         {
-            let message = format!("the amount is at least {min} {}; {} came", self.currency, paid.amount);
+            let message = format!("the amount is at least {min} {} (minor units); {} came", self.currency, paid.amount);
             return Err(Rejection::new(Code::AmountBelowMin, message).at("payment_amount.amount"));
         }
         if paid.amount > self.max {
-            let message = format!("the amount is at most {} {}; {} came", self.max, self.currency, paid.amount);
+            let message =
+                format!("the amount is at most {} {} (minor units); {} came", self.max, self.currency, paid.amount);
             return Err(Rejection::new(Code::AmountAboveMax, message).at("payment_amount.amount"));
         }
-        Ok(Finding::Holds(format!("{} is within {} {}", paid.amount, self.max, self.currency)))
+        Ok(Finding::Holds(format!("{} is within {} {} (minor units)", paid.amount, self.max, self.currency)))
     }
 }
