@@ -165,3 +165,29 @@ fn passes_luhn(number: &str) -> bool {
 fn invalid(member: &str, message: String) -> Refusal {
     Refusal::unacceptable("invalid_card", &format!("$.payment_method.{member}"), message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::could_be_number;
+
+    #[test]
+    fn what_could_be_a_card_number_is_told_from_other_ids() {
+        for text in ["4242424242424242", "4242-4242-4242-4242", "4242.4242_4242 4242", "4000000000005126"] {
+            assert!(could_be_number(text), "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            "0",
+            "4242424242424241",
+            "42424242424",
+            "42424242424242424242",
+            "r-4242424242424242",
+            "4242424242424242a",
+            "11aa4242-4242-4242-8242-424242424242",
+            "４２４２４２４２４２４２４２４２",
+        ] {
+            assert!(!could_be_number(text), "{text}");
+        }
+    }
+}
