@@ -5,6 +5,7 @@ mod acp;
 mod buyers;
 mod cards;
 mod ends;
+mod odd;
 mod one_budget;
 mod orders;
 mod races;

@@ -90,7 +90,7 @@ pub fn quantity(of: &Object, path: &str) -> Result<u64, Refusal> {
             let count = other.as_number().and_then(|number| whole(number.to_string())).filter(|count| *count > 0);
             count.ok_or_else(|| {
                 let path = format!("{path}.quantity");
-                let message = format!("{path} is a whole number of 1 or more; {other} came");
+                let message = format!("{path} is a whole number of 1 to {}; {other} came", u64::MAX);
                 Refusal::new(Code::Invalid, path, message)
             })
         }

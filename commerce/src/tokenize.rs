@@ -233,7 +233,8 @@ fn most(value: &Value) -> Result<Most, Refusal> {
         let found = number.map(Number::to_string).unwrap_or_default();
         let found: String = found.chars().take(40).collect();
         let message = format!("an amount of 1 to {} was expected, {found} came", i64::MAX);
-        Refusal::unacceptable("amount_zero", "$.allowance.max_amount", message)
+        let code = if found.starts_with(['-', '0']) { "amount_zero" } else { "invalid_request" };
+        Refusal::unacceptable(code, "$.allowance.max_amount", message)
     })?;
     let currency = text(allowance, "currency").unwrap_or_default().to_ascii_uppercase();
     if !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {

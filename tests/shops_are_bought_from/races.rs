@@ -4,6 +4,8 @@
 use std::time::{Duration, Instant};
 
 use ledger::id::CallerKind;
+use purser::dev::acp::with_vault;
+use purser::keys::Slot;
 use purser::world::SHOP;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,9 +13,12 @@ use serde_json::{Value, json};
 use super::{cards, tokens};
 use crate::harness::checkout::{Answer, Platform, together};
 use crate::harness::closing::figures;
+use crate::harness::cluster::{Cluster, QUICK};
+use crate::harness::process::Service;
 use crate::harness::shop::{intent, new_key};
 use crate::harness::text;
 use crate::harness::vault::{self, post, with_card};
+use crate::harness::world::World;
 
 /// More than a process tries by itself.
 const MANY: usize = 24;
@@ -183,4 +188,42 @@ async fn whoever_comes_while_a_token_is_captured_is_told_what_stands_in_the_way(
     assert_eq!(late.status, 409, "{late:?}");
     assert_eq!(figures(&platform.shop, &mandate).await, ("0.00".into(), "1.00".into()));
     platform.shop.service.stop().await;
+}
+
+/// Two processes on one database: what the other one has in hand is not known here, and is in the book.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_complete_one_session_once() {
+    let acquirer = Service::start(&["acquirer"], &[]);
+    let mut world = World::on(60, Cluster::start(QUICK)).await;
+    with_vault(&mut world.config, acquirer.url());
+    world.ring.provide(&Slot::all(&world.config)).await.unwrap();
+    std::fs::write(world.config_file(), toml::to_string(&world.config).unwrap()).unwrap();
+    world.restart();
+    let (other, _) = world.replica(1);
+    let mandate = world.mandate_with(json!({ "total": "50.00", "per_payment": "5.00", "payments": 10 })).await;
+    let ask = async |base: &str, path: &str, body: Value| -> vault::Answer {
+        let headers = [("API-Version", vault::VERSION), ("Idempotency-Key", &*new_key())];
+        post(&format!("{base}{path}"), &world.agent, &headers, body.to_string().into_bytes()).await
+    };
+    let bases = [world.config.public_url(), other.url().to_owned()];
+    let items = json!({ "line_items": [{ "id": "gift_card", "quantity": 1 }], "currency": "usd", "capabilities": {} });
+    let opened = ask(&bases[0], "/checkout_sessions", items).await;
+    assert_eq!(opened.status, 201, "{opened:?}");
+    let mut asks = vault::request(&mandate, 100, with_card(&slow()));
+    asks["allowance"]["checkout_session_id"] = opened.body["id"].clone();
+    let token = ask(&bases[1], vault::DELEGATE, asks).await.token();
+    let instrument = json!({ "type": "card", "credential": { "type": "spt", "token": token } });
+    let body = json!({ "payment_data": { "handler_id": "card_tokenized", "instrument": instrument } });
+    let path = format!("/checkout_sessions/{}/complete", text(&opened.body, "id"));
+    let answers = together((0..MANY).map(|number| ask(&bases[number % 2], &path, body.clone()))).await;
+    let said: Vec<_> = answers.iter().map(|answer| (answer.status, answer.code().to_owned())).collect();
+    assert_eq!(said.iter().filter(|(status, _)| *status == 200).count(), 1, "{said:?}");
+    let others = said.iter().filter(|(status, _)| *status != 200);
+    let is_told = |(status, code): &(u16, String)| {
+        [(409, "complete_in_progress"), (405, "not_modifiable")].contains(&(*status, code.as_str()))
+    };
+    assert!(others.clone().all(is_told), "{said:?}");
+    let view = world.call(Method::GET, &format!("/v1/mandates/{mandate}"), &world.agent, None).await.unwrap();
+    let figures = (text(&view["held"], "amount"), text(&view["posted"], "amount"));
+    assert_eq!(figures, ("0.00", "1.00"), "captured once: {view}");
 }

@@ -198,7 +198,11 @@ impl Day {
         };
         let mut lines = vec![title];
         lines.extend(self.moved().into_iter().map(account));
-        lines.extend(self.open.iter().map(|spend| format!("open: payment {} is {}", spend.id, spend.state)));
+        lines.extend(self.open.iter().map(|spend| {
+            let told =
+                spend.announced.map(|told| format!(", a refund of {} is announced and has not come", told.amount));
+            format!("open: payment {} is {}{}", spend.id, spend.state, told.unwrap_or_default())
+        }));
         lines.extend(self.wallets.iter().flat_map(|report| reconcile::to_lines(&self.tenant, report)));
         lines.extend(breaks.iter().map(|line| format!("BREAK {line}")));
         lines.extend(self.checkpoint.lines().map(str::to_owned));

@@ -143,13 +143,18 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     }
 }
 
+/// The longest body of the routes below that say less than all do: beside the layer that holds it, for the sentence.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyMost(pub usize);
+
 /// The bytes as they came, bounded.
 pub async fn bytes(request: HttpRequest, app: &App) -> Result<Bytes, Problem> {
+    let most = request.extensions().get::<BodyMost>().map_or(BODY_BYTES_MAX, |most| most.0);
     Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
-            format!("a body of at most {BODY_BYTES_MAX} bytes was expected, a longer one came"),
+            format!("a body of at most {most} bytes was expected, a longer one came"),
         ),
         _ => Problem::invalid("body", "the body could not be read to its end"),
     })
@@ -157,8 +162,17 @@ pub async fn bytes(request: HttpRequest, app: &App) -> Result<Bytes, Problem> {
 
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // The strict reader refuses duplicate members and depth; the second reading gives the type.
-    mandates::json::parse(bytes).map_err(|error| Problem::invalid("body", error.to_string()))?;
-    serde_json::from_slice(bytes).map_err(|error| Problem::invalid("body", crate::problem::shown(&error.to_string())))
+    let value = mandates::json::parse(bytes).map_err(|error| Problem::invalid("body", error.to_string()))?;
+    if !value.is_object() {
+        // A list of the members' values would be read as well, by their order.
+        let found = mandates::json::kind(&value);
+        return Err(Problem::invalid("body", format!("a JSON object was expected; {found} came")));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        // In words of JSON, not of this program.
+        let text = error.to_string().replace("expected u64", "expected a whole number of 0 or more");
+        Problem::invalid("body", crate::problem::shown(&text))
+    })
 }
 
 /// An object whose members are looked at one by one.

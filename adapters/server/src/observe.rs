@@ -25,6 +25,7 @@ fn request_id(request: &Request) -> String {
         !id.is_empty()
             && id.len() <= REQUEST_ID_BYTES_MAX
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            && !commerce::acp::could_be_number(id)
     };
     given
         .filter(fit)

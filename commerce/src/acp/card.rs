@@ -141,6 +141,14 @@ pub(crate) fn digits(text: &str) -> String {
     text.chars().filter(char::is_ascii_digit).collect()
 }
 
+/// Whether a text is nothing but what a card's number could be, however it is spaced: such a one is neither logged nor given
+/// back.
+pub fn could_be_number(text: &str) -> bool {
+    let is_spaced = text.chars().all(|letter| letter.is_ascii_digit() || "-_. ".contains(letter));
+    let number = digits(text);
+    is_spaced && (12..=19).contains(&number.len()) && passes_luhn(&number)
+}
+
 fn all_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -156,4 +164,30 @@ fn passes_luhn(number: &str) -> bool {
 
 fn invalid(member: &str, message: String) -> Refusal {
     Refusal::unacceptable("invalid_card", &format!("$.payment_method.{member}"), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::could_be_number;
+
+    #[test]
+    fn what_could_be_a_card_number_is_told_from_other_ids() {
+        for text in ["4242424242424242", "4242-4242-4242-4242", "4242.4242_4242 4242", "4000000000005126"] {
+            assert!(could_be_number(text), "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            "0",
+            "4242424242424241",
+            "42424242424",
+            "42424242424242424242",
+            "r-4242424242424242",
+            "4242424242424242a",
+            "11aa4242-4242-4242-8242-424242424242",
+            "４２４２４２４２４２４２４２４２",
+        ] {
+            assert!(!could_be_number(text), "{text}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ mod tests;
 
 pub use self::allowance::Allowance;
 pub(crate) use self::card::digits;
-pub use self::card::{Card, CardFace};
+pub use self::card::{Card, CardFace, could_be_number};
 pub use self::refusal::{Refusal, RefusalKind, wire};
 pub use self::request::DelegateRequest;
 pub(crate) use self::request::check_apart;

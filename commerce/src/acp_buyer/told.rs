@@ -144,4 +144,32 @@ mod tests {
         let told = Told::read(event().to_string().as_bytes()).unwrap();
         assert_eq!((told.refunded(), told.adjustments.len(), told.session.as_str()), (42, 4, "cs_1"));
     }
+
+    /// What is announced: what stands, of whichever kind gives money back; a dispute and its refund are the same money.
+    #[test]
+    fn what_is_announced_is_what_stands_and_everything_of_an_order_that_is_cancelled() {
+        let told = |status: &str, said: &[(&str, &str, u64)]| {
+            let mut event = event();
+            event["data"]["status"] = status.into();
+            let said =
+                said.iter().map(|(kind, status, amount)| json!({ "type": kind, "status": status, "amount": amount }));
+            event["data"]["adjustments"] = said.collect();
+            Told::read(event.to_string().as_bytes()).unwrap().announced()
+        };
+        let most = 9_007_199_254_740_991;
+        for (said, announced) in [
+            (&[][..], 0),
+            (&[("refund", "failed", 9)], 0),
+            (&[("refund", "Completed", 9)], 0),
+            (&[("return", "completed", 9), ("exchange", "completed", 9), ("price_adjustment", "completed", 9)], 0),
+            (&[("dispute", "failed", 9), ("REFUND", "completed", 9), ("gift", "pending", 9)], 0),
+            (&[("refund", "pending", 3), ("credit", "completed", 2), ("cancellation", "completed", 1)], 6),
+            (&[("dispute", "pending", 9), ("refund", "completed", 9)], 9),
+            (&[("dispute", "completed", 9), ("refund", "pending", 4)], 9),
+            (&[("refund", "completed", most), ("refund", "completed", most)], 2 * most),
+        ] {
+            assert_eq!(told("shipped", said), Some(announced), "{said:?}");
+            assert_eq!(told("canceled", said), None, "everything: {said:?}");
+        }
+    }
 }

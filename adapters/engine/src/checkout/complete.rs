@@ -217,7 +217,8 @@ impl Engine {
         };
         if !known {
             let shown: String = handler.chars().take(100).collect();
-            let message = format!("one of the handlers of this checkout was expected, `{shown}` came");
+            let came = if handler.is_empty() { "none".to_owned() } else { format!("`{shown}`") };
+            let message = format!("one of the handlers of this checkout was expected, {came} came");
             return Err(refused("$.handler_id", message).into());
         }
         match presented.token.as_deref() {

@@ -38,7 +38,8 @@ pub(crate) async fn speak(request: Request, next: Next) -> Response {
     if !request.uri().path().starts_with(PREFIX) {
         return next.run(request).await;
     }
-    let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= ECHO_BYTES_MAX).cloned();
+    let is_card = |id: &HeaderValue| id.to_str().is_ok_and(commerce::acp::could_be_number);
+    let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= ECHO_BYTES_MAX && !is_card(id)).cloned();
     let mut response = next.run(request).await;
     let kind = response.headers().get(header::CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(PROBLEM.as_bytes())) {

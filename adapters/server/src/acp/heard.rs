@@ -2,17 +2,16 @@
 //! what they told beside a payment.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use engine::error::EngineError;
 use engine::vault::{VaultError, is_overdue};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::error::REQUEST_ID;
 use crate::App;
-use crate::call::{Caller, id};
+use crate::call::{Caller, bytes, id};
 use crate::problem::{Problem, ok};
 
 const SIGNATURE: &str = "merchant-signature";
@@ -25,9 +24,13 @@ const SIGNATURE: &str = "merchant-signature";
 pub(crate) async fn hear(
     State(app): State<App>,
     Path((tenant, payee)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
+    let headers = request.headers().clone();
+    let body = match bytes(request, &app).await {
+        Ok(body) => body,
+        Err(problem) => return said(problem.status, &problem.code, &problem.detail),
+    };
     let mut signatures = headers.get_all(SIGNATURE).iter();
     let signature = match (signatures.next(), signatures.next()) {
         (Some(signature), None) => signature.to_str().unwrap_or_default(),
@@ -39,7 +42,10 @@ pub(crate) async fn hear(
     };
     match heard {
         Ok(()) => {
-            let request = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| id.len() <= 255);
+            let request = headers
+                .get(REQUEST_ID)
+                .and_then(|id| id.to_str().ok())
+                .filter(|id| id.len() <= 255 && !commerce::acp::could_be_number(id));
             let mut said = json!({ "received": true });
             if let Some(request) = request {
                 said["request_id"] = request.into();
@@ -58,8 +64,12 @@ fn refused(error: EngineError) -> Response {
         true => (StatusCode::UNAUTHORIZED, "invalid_signature"),
         false => (problem.status, problem.code.as_str()),
     };
+    said(status, code, &problem.detail)
+}
+
+fn said(status: StatusCode, code: &str, message: &str) -> Response {
     let kind = if status.is_server_error() { "service_unavailable" } else { "invalid_request" };
-    (status, Json(json!({ "type": kind, "code": code, "message": problem.detail }))).into_response()
+    (status, Json(json!({ "type": kind, "code": code, "message": message }))).into_response()
 }
 
 #[utoipa::path(get, path = "/v1/payments/{id}/order", tag = "payments", params(("id" = String, Path)),

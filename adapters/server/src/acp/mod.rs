@@ -10,11 +10,12 @@ pub(crate) mod tokenize;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 
 pub(crate) use self::delegate::timestamp;
 pub(crate) use self::error::speak;
 use crate::App;
+use crate::call::BodyMost;
 
 /// Below this answers are ACP's.
 const PREFIX: &str = "/agentic_commerce/";
@@ -35,5 +36,6 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/v1/payments/{id}/order", get(heard::show))
         .with_state(app)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(Extension(BodyMost(BODY_BYTES_MAX)))
         .layer(middleware::from_fn(error::unlogged))
 }

@@ -1,8 +1,7 @@
 //! What a merchant does with a vault token. ACP leaves it to the payment processor; so errors are our own, and tokens come in
 //! bodies, never in addresses.
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use engine::vault::{KeptAnswer, ProcessorAnswer, Redeemed, Redemption, Refunding};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::delegate::{REPLAYED, key};
 use crate::App;
-use crate::call::{Actor, Body, Caller};
+use crate::call::{Actor, Body, Caller, bytes};
 use crate::payments::spend_json;
 use crate::problem::{Problem, ok};
 
@@ -130,9 +129,10 @@ pub(crate) async fn refund(
 pub(crate) async fn notice(
     State(app): State<App>,
     Path(tenant): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let headers = request.headers().clone();
+    let body = bytes(request, &app).await?;
     let unknown = || Problem::not_found("/v1/vault/notices");
     let tenant = tenant.parse().map_err(|_| unknown())?;
     let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
