@@ -1,6 +1,8 @@
 //! Promise 1 begins at the door: a credential that was stolen, forged, replayed or made for something else spends
 //! nothing. The service here takes bearer tokens for reading only, as `serve` does.
 
+mod ended;
+
 use identity::dpop::{Request, With, prove};
 use identity::token::sign;
 use ledger::id::{AuthMethod, CallerKind};
@@ -165,48 +167,6 @@ async fn a_stolen_token_is_worth_nothing_without_its_key() {
     let good = by(&key, here);
     assert_eq!(with("DPoP", std::slice::from_ref(&good)).await.status.as_u16(), 202, "the owner's own proof");
     assert_eq!(with("DPoP", &[good]).await.code(), (401, "dpop_proof_replayed"));
-}
-
-/// A stop ends the tokens that an agent has, lifted or not; whoever still has the key gets another.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_before_a_stop_is_worth_nothing_after_its_lift() {
-    let shop = strict().await;
-    let (old, key) = token(&shop).await;
-    let looks = async |token: &str| {
-        let address = shop.url("/v1/approvals");
-        let request = Request { method: "GET", address: &address, now: now() };
-        let proof = prove(&key, request, With::Token(token), &new_key()).unwrap();
-        let request = reqwest::Client::new().get(&address).header("authorization", format!("DPoP {token}"));
-        send(request.header("dpop", proof)).await
-    };
-    assert_eq!(looks(&old).await.status.as_u16(), 200);
-    let (user, agent) = (credential(&shop, USER), credential(&shop, AGENT));
-    let call = async |who: &Credential, method: Method, path: &str, body: Option<Value>| {
-        shop.client.call_as(who, method, path, None, body).await
-    };
-    call(&agent, Method::GET, "/v1/approvals", None).await.expect("it has a token");
-    let stop = json!({ "scope": format!("agent/{AGENT}") });
-    let stop = call(&user, Method::POST, "/v1/kill", Some(stop)).await.expect("its sponsor stops it");
-    assert_eq!(looks(&old).await.code(), (422, "stopped"));
-    let during = token(&shop).await.0;
-    call(&user, Method::DELETE, &format!("/v1/kill/{}", text(&stop, "id")), None).await.expect("lifted");
-    let lifted_at = now();
-    for ended in [&old, &during] {
-        let answer = looks(ended).await;
-        assert_eq!(answer.code(), (401, "token_ended"));
-        assert!(answer.challenge.is_some_and(|challenge| challenge.contains("invalid_token")));
-    }
-    let read = send(reqwest::Client::new().get(shop.url("/v1/approvals")).bearer_auth(&shop.agent)).await;
-    assert_eq!(read.code(), (401, "token_ended"), "a bare one as well");
-    call(&user, Method::GET, "/v1/approvals", None).await.expect("nobody else's");
-    while now() <= lifted_at {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert_eq!(looks(&old).await.code(), (401, "token_ended"), "later, too");
-    assert_eq!(looks(&token(&shop).await.0).await.status.as_u16(), 200, "the key was not taken away");
-    let first = call(&agent, Method::GET, "/v1/approvals", None).await.unwrap_err();
-    assert_eq!(first.code(), Some("token_ended"));
-    call(&agent, Method::GET, "/v1/approvals", None).await.expect("our own client asks for another");
 }
 
 #[tokio::test(flavor = "multi_thread")]
