@@ -2,7 +2,7 @@
 //! nobody may see.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::checkout::Platform;
 use crate::harness::shop::new_key;

@@ -202,8 +202,7 @@ impl Draft<'_> {
         effects.transfers = vec![leg(&taken, TransferCode::Settle, outstanding(found), found.wallet())];
         self.give_rest_back(&mut effects, found, &taken)?;
         let transaction = Some(seen.transaction.clone());
-        let (state, young) = (SpendState::Settled, seen.young(finalized));
-        effects.spend = Some(Spend { state, young, transaction, ..taken });
+        effects.spend = Some(Spend { state: SpendState::Settled, young: seen.young(finalized), transaction, ..taken });
         effects.fact = Some(Fact::Seen(seen.clone()));
         done(effects)
     }
