@@ -52,12 +52,14 @@ impl Stage {
         shop.service.devnet().mint(PAYER.address, alloy_primitives::U256::from(2 * PRICE)).unwrap();
         let mut required = shop.offer("/paid/any", PRICE).accepts.remove(0);
         required.scheme = "auth-capture".into();
+        // The client starts slowly where much else runs.
+        required.max_timeout_seconds = 600;
         let extra = required.extra.as_mut().unwrap();
         extra.extend(kind["extra"].as_object().unwrap().clone());
         for (name, value) in [
             ("receiverAuthorizer", json!(AUTHORIZER.address.to_string())),
-            ("captureDeadline", json!(now() + 600)),
-            ("refundDeadline", json!(now() + 1_200)),
+            ("captureDeadline", json!(now() + 3_600)),
+            ("refundDeadline", json!(now() + 7_200)),
             ("feeRecipient", json!(Address::ZERO.to_string())),
             ("minFeeBps", json!(0)),
             ("maxFeeBps", json!(0)),
@@ -234,7 +236,7 @@ async fn what_must_not_be_held_is_refused_by_name() {
         ("minFeeBps", json!(1), "extra"),
         ("maxFeeBps", json!(1), "extra"),
         ("refundDeadline", json!(deadline - 1), "deadline_ordering"),
-        ("captureDeadline", json!(now() + 30), "deadline_ordering"),
+        ("captureDeadline", json!(now() + 300), "deadline_ordering"),
         ("captureDeadline", json!(now() - 30), "capture_deadline_expired"),
         ("paymentFlow", json!("upfront"), "unsupported_payment_flow"),
         ("paymentFlow", json!("authorization"), "payload_format"),

@@ -72,12 +72,12 @@ impl Carriage<'_> {
     /// What is to be done: of a charge what is taken of it is part of that.
     fn subject(&self, pay_to: &str, value: U256) -> Digest {
         let value = value.to_be_bytes::<32>();
-        let whole = [pay_to.as_bytes(), value.as_slice()];
+        let (pay_to, value) = (pay_to.as_bytes(), value.as_slice());
         let Signed::Escrowed(Escrowed { taken: Some(taken), .. }) = self.payment.signed() else {
-            return Digest::of_parts("purser/carriage/1", &whole);
+            return Digest::of_parts("purser/carriage/1", &[pay_to, value]);
         };
         let (amount, fee) = (taken.amount.get().to_be_bytes(), taken.fee_bps.to_be_bytes());
-        let parts = [whole[0], whole[1], amount.as_slice(), fee.as_slice(), taken.fee_receiver.as_slice()];
+        let parts = [pay_to, value, amount.as_slice(), fee.as_slice(), taken.fee_receiver.as_slice()];
         Digest::of_parts("purser/carriage/1", &parts)
     }
 
