@@ -235,7 +235,8 @@ async fn a_payer_that_leaves_is_claimed_from_before_it_can() {
     assert_eq!(seller.ask("/channel/whole", Some(&first)).await.charged(), owned(("1000", "1000")));
     let rpc_url = text(&seller.world.chain.line, "rpc_url").to_owned();
     let (key, config) = (B256::from(payer.key).to_string(), payer.channel.shown().to_string());
-    let asked = node_script("leave_channel.mjs").args([&rpc_url, &key, &ESCROW.to_string(), &config, "10000"]).output();
+    let asked =
+        node_script("leave_channel.mjs").args([rpc_url.as_str(), &key, &ESCROW.to_string(), &config, "10000"]).output();
     let asked = asked.unwrap();
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     let refused = seller.ask("/channel/whole", Some(&payer.voucher(2 * PRICE))).await;

@@ -116,7 +116,7 @@ async fn buy_of_us(carrier: Carrier) {
         }
         process
     });
-    let through: Vec<&str> = if carrier == Carrier::Ours { Vec::new() } else { vec![&url] };
+    let through: Vec<&str> = if carrier == Carrier::Ours { Vec::new() } else { vec![url.as_str()] };
     let seller = Seller::of(world, &through).await;
     let mut charged_in_all = 0;
     for (number, client) in [(61, "buy_channels.mjs"), (62, "buy_channels.py")] {

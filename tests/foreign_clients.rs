@@ -38,7 +38,11 @@ pub fn node_script(name: &str) -> Command {
 pub fn node_script_at(script: &Path) -> Command {
     let mut command = Command::new(foreign("node"));
     let beside = beside_the_modules(script.file_name().unwrap().to_str().unwrap());
-    std::fs::copy(script, &beside).expect("the script can be laid beside its modules");
+    // Whole at once: another test may start the same one now.
+    let (own, nanos) = (std::process::id(), std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos());
+    let fresh = beside.with_extension(format!("{own}-{nanos}"));
+    std::fs::copy(script, &fresh).expect("the script can be laid beside its modules");
+    std::fs::rename(&fresh, &beside).expect("and takes the place of the one before");
     command.arg(beside);
     command
 }

@@ -8,11 +8,26 @@ import asyncio
 import json
 import sys
 
+import httpx
 from eth_account import Account
 from x402 import x402Client
 from x402.http.clients.httpx import wrapHttpxWithPayment
+from x402.mechanisms.evm.batch_settlement.client.refund import RefundOptions
 from x402.mechanisms.evm.batch_settlement.client.scheme import BatchSettlementEvmScheme
 from x402.mechanisms.evm.signers import EthAccountSigner
+
+
+class Answer:
+    def __init__(self, response: httpx.Response) -> None:
+        self.status, self.headers = response.status_code, response.headers
+
+    def header(self, name: str) -> str | None:
+        return self.headers.get(name)
+
+
+def patient(url: str, headers: dict[str, str]) -> Answer:
+    """The package's own gives up after five seconds, which a busy machine takes."""
+    return Answer(httpx.get(url, headers=headers, timeout=60))
 
 
 async def main(key: str, base: str, steps: list[str]) -> None:
@@ -24,10 +39,10 @@ async def main(key: str, base: str, steps: list[str]) -> None:
     async with wrapHttpxWithPayment(client) as http:
         for step in steps:
             if step.startswith("refund "):
-                back = await asyncio.to_thread(scheme.refund, base + step.split(" ")[1])
+                back = await asyncio.to_thread(scheme.refund, base + step.split(" ")[1], RefundOptions(fetch=patient))
                 print(json.dumps({"step": step, "refund": json.loads(back.model_dump_json(by_alias=True))}))
                 continue
-            response = await http.get(base + step, timeout=30)
+            response = await http.get(base + step, timeout=60)
             print(
                 json.dumps(
                     {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use alloy_primitives::{Address, B256, U256};
 use axum::Router;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::rpc::{RpcChain, RpcConfig};
-use http::StatusCode;
 use purser::config::{ChannelsConfig, PayBy, RouteConfig};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
@@ -180,7 +180,8 @@ pub async fn ask_at(origin: &str, path: &str, payload: Option<&PaymentPayload>) 
     }
     let answer = request.send().await.unwrap();
     let header = |name: &str| answer.headers().get(name).map(|value| value.as_bytes().to_vec());
-    let receipt = header("payment-response").map(|bytes| read_header(&bytes).unwrap());
+    let receipt = header("payment-response").map(|bytes| STANDARD.decode(bytes).unwrap());
+    let receipt = receipt.map(|bytes| serde_json::from_slice(&bytes).unwrap());
     let required = header("payment-required").map(|bytes| read_header(&bytes).unwrap());
     let status = answer.status().as_u16();
     let body = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or(Value::Null);
@@ -267,7 +268,7 @@ impl Payer {
 }
 
 /// Waits for something that comes by itself.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(40);
     while !is_so().await {
         assert!(Instant::now() < deadline, "{what}");

@@ -115,8 +115,7 @@ impl Engine {
         if presented.requirements.scheme == batch_settlement::SCHEME {
             return self.channel_claim(tenant, presented).await;
         }
-        let seller = self.seller(tenant)?;
-        let identity = service(tenant, SELLER)?;
+        let (seller, identity) = (self.seller(tenant)?, service(tenant, SELLER)?);
         let (payload, requirements) = (&presented.payload, &presented.requirements);
         let payment = match self.known_or_in_time(tenant, Role::Seller, payload, requirements).await? {
             Presentation::Good(payment) => *payment,
