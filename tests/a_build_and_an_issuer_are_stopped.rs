@@ -195,5 +195,7 @@ async fn an_issuer_is_stopped_and_nobody_who_comes_by_it_pays_or_decides() {
     assert_eq!((&paid["issuer"], &paid["build"]), (&Value::Null, &Value::Null));
     lift(&world, &operator, &stop).await.unwrap();
     assert_eq!(code(decide(&late).await), "decision_state", "the question ended with the stop");
+    // A token of the second of the lift, or of before it, is one that the stop ended; the next one is not.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     pay("lifted").await.expect("lifted");
 }

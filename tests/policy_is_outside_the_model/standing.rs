@@ -54,7 +54,7 @@ async fn only_the_person_who_is_asked_alone_says_it_and_only_within_their_mandat
     let approval = stage.asked("/thing", CENT, &new_key()).await;
     for (wish, expected) in [
         (("0.009", "1.00", 30), "invalid_request"),
-        (("0.00", "1.00", 30), "invalid_request"),
+        (("0.00", "1.00", 30), "amount_malformed"),
         (("3.01", "4.00", 30), "invalid_request"),
         (("0.01", "5.01", 30), "invalid_request"),
         (("0.02", "0.01", 30), "invalid_request"),

@@ -41,6 +41,8 @@ pub fn main() -> ExitCode {
 /// Commands that tell something keep the log quiet; services speak.
 const fn default_level(command: &Command) -> &'static str {
     match command {
+        // What it says to its reader is not to be looked for among lines for machines.
+        Command::Dev(args) if !args.json => "warn",
         Command::Serve(_) | Command::Dev(_) | Command::Chain(_) | Command::Acquirer(_) | Command::Proxy(_) => "info",
         _ => "warn",
     }

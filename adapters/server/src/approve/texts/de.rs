@@ -301,7 +301,7 @@ const CONSOLE: ConsoleTexts = ConsoleTexts {
     cost_centre: "Kostenstelle",
     what_was_asked: "Was gefragt und geantwortet wurde",
     what_you_can_do: "Was Sie tun können",
-    handed_on: "An andere weitergegeben",
+    handed_on: "Unter diesem Mandat",
     suspend: "Aussetzen",
     suspend_lead: "Unter diesem Mandat und allem, was daraus weitergegeben wurde, wird nichts vorgemerkt und nichts unterschrieben, bis Sie es fortsetzen.",
     resume: "Fortsetzen",

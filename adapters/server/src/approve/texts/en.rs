@@ -279,7 +279,7 @@ const CONSOLE: ConsoleTexts = ConsoleTexts {
     cost_centre: "Cost centre",
     what_was_asked: "What was asked and answered",
     what_you_can_do: "What you can do",
-    handed_on: "Handed on to others",
+    handed_on: "Under this mandate",
     suspend: "Suspend",
     suspend_lead: "Nothing is reserved or signed under this mandate and what was handed on under it, until you resume it.",
     resume: "Resume",
