@@ -99,7 +99,7 @@ async fn the_facilitator_refuses_in_version_one_what_it_refuses_in_version_two()
         .iter()
         .map(|kind| (kind["x402Version"].as_u64().unwrap(), text(kind, "scheme"), text(kind, "network")))
         .collect();
-    let newer = ["exact", "upto", "batch-settlement"].map(|scheme| (2, scheme, "eip155:31337"));
+    let newer = ["exact", "upto", "batch-settlement", "auth-capture"].map(|scheme| (2, scheme, "eip155:31337"));
     let expected = [&newer[..], &[(1, "exact", NETWORK)]].concat();
     assert_eq!(kinds, expected, "version 1 knows no other scheme");
 }
