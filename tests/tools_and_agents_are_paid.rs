@@ -145,8 +145,10 @@ async fn a_tool_is_bought_at_the_server_that_asked() {
     for url in [Value::Null, "mcp://tool/hello".into(), "ftp://a/b".into(), "http://user@127.0.0.1/mcp".into()] {
         assert_eq!(code(pay("nowhere", url.clone()).await), "invalid_request", "{url}");
     }
-    // The address is on record for the shop's own origin.
-    assert_eq!(code(pay("elsewhere", "https://elsewhere.example/mcp".into()).await), "payee_mismatch");
+    let mut another = body(here.as_str().into());
+    another["payment_required"]["accepts"][0]["payTo"] = ACCOUNTS[PAYEE].address.to_string().into();
+    let refused = shop.client.call(Method::POST, "/v1/payments", &shop.agent, Some("another"), Some(another)).await;
+    assert_eq!(code(refused), "payee_mismatch", "the origin is on record, with its address");
     let paid = pay("here", here.as_str().into()).await.unwrap();
     assert_eq!(
         paid["payee"],
@@ -154,5 +156,5 @@ async fn a_tool_is_bought_at_the_server_that_asked() {
     );
     let again = pay("here", here.as_str().into()).await.unwrap();
     assert_eq!(again["id"], paid["id"]);
-    assert_eq!(code(pay("here", "http://127.0.0.1:1/mcp".into()).await), "idempotency_conflict");
+    assert_eq!(code(pay("here", "http://127.0.0.1:1/mcp".into()).await), "idempotency_key_reused");
 }

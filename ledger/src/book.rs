@@ -26,7 +26,7 @@ use crate::claim::{Claim, ClaimKey, ClaimOutcome};
 use crate::command::{Command, Hold, OpenBudget, Request};
 use crate::effects::{Effects, Operation};
 use crate::gate::{GateState, Scope};
-use crate::id::{BudgetId, Digest, Micros, SpendId};
+use crate::id::{BudgetId, DecisionId, Digest, Micros, SpendId};
 use crate::rejection::{Fault, Refusal, Rejection, RejectionCode};
 use crate::settlement::Goods;
 use crate::view::{Keys, PurchaseKey, View};
@@ -50,12 +50,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
     }
     match &request.command {
         Command::Propose(propose) => keys.decision(view, propose.decision),
-        Command::Decide { decision, .. } => {
-            keys.decision(view, *decision);
-            if let Ok(Some(found)) = view.decisions.find(decision) {
-                keys.gates(view, gating::gates_of_question(found));
-            }
-        }
+        Command::Decide { decision, .. } => decide_wants(view, *decision, &mut keys),
         Command::Review { review, spend, .. } | Command::Overdue { review, spend, .. } => {
             keys.decision(view, *review);
             keys.spend(view, *spend);
@@ -113,6 +108,13 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Fund { .. } => {}
     }
     Ok(keys)
+}
+
+fn decide_wants(view: &View, decision: DecisionId, keys: &mut Keys) {
+    keys.decision(view, decision);
+    if let Ok(Some(found)) = view.decisions.find(&decision) {
+        keys.gates(view, gating::gates_of_question(found));
+    }
 }
 
 fn open_wants(view: &View, open: &OpenBudget, keys: &mut Keys) {

@@ -237,10 +237,8 @@ async fn payer<'a, E: Errands>(
     Ok(Payer::with_client(client, wallet))
 }
 
-fn silent(_: String) {}
-
 fn wallet<'a, E: Errands>(errands: &'a E, mandate: &'a str) -> MandateWallet<'a, E> {
-    MandateWallet { surface: errands, mandate, cart: None, again_after: None, tell: &silent }
+    MandateWallet { surface: errands, mandate, cart: None, again_after: None, tell: &|_| () }
 }
 
 /// First of all, so that somebody else's mandate is refused before anything is asked outside.
@@ -252,9 +250,8 @@ async fn own_mandate<E: Errands>(errands: &E, mandate: &str) -> Result<Value, Re
 async fn quote<E: Errands>(errands: &E, url: String, manner: Manner, mandate: &str) -> Result<Value, Refused> {
     let view = own_mandate(errands, mandate).await?;
     let payer = payer(errands, &url, wallet(errands, mandate)).await?;
-    let at = url.clone();
-    // A message may begin a task whenever it is said; under another name than a purchase's, it begins none of those.
-    let key = key_of("quote");
+    // Under another name than any purchase's: a message begins a task.
+    let (at, key) = (url.clone(), key_of("quote"));
     let (status, demand) = match manner {
         Manner::Fetch { method } => {
             let wanted = payer::Purchase { method, url: at, ..payer::Purchase::default() };
