@@ -22,7 +22,8 @@ use crate::world::{AGENT, HOME, USER, shop_address};
 const ROUNDS: usize = 9;
 const PAYMENTS: u64 = 20;
 const CALLERS: u64 = 64;
-const HTTP_PAYMENTS: u64 = 2_048;
+/// With nine rounds below the open payments that one agent may have.
+const HTTP_PAYMENTS: u64 = 1_024;
 
 struct Bench {
     service: DevService,
