@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use ledger::id::CallerKind;
 use purser::client::ClientError;
@@ -42,7 +43,7 @@ async fn nothing_is_reserved_after_a_revocation_returned() {
                 (paid, late)
             }));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        until_it_is_answered(&shop, &mandate).await;
         let path = format!("/v1/mandates/{mandate}/revoke");
         shop.call(Method::POST, &path, &shop.user, None).await.expect("revoked");
         let at_return = shop.figures(&mandate).await["payments"]["used"].as_u64().unwrap();
@@ -150,6 +151,15 @@ async fn each_stops_what_is_theirs() {
     shop.pay(&mandate, &required, "on").await.expect("lifted");
 }
 
+/// Until one of 32 clients, each of which waits for its answer, was answered: there are more payments than clients.
+async fn until_it_is_answered(shop: &Shop, mandate: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while shop.figures(mandate).await["payments"]["used"].as_u64().unwrap() <= 32 {
+        assert!(Instant::now() < deadline, "nobody pays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// 32 clients pay while everything is stopped: what the book held when the call returned is all that it ever holds.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_reserved_after_a_kill_returned() {
@@ -180,7 +190,7 @@ async fn nothing_is_reserved_after_a_kill_returned() {
                 (paid, late)
             }));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        until_it_is_answered(&shop, &mandate).await;
         kill(&shop, &operator, scope).await.expect("stopped");
         let at_return = shop.figures(&mandate).await["payments"]["used"].as_u64().unwrap();
         stopped.store(true, Ordering::SeqCst);
@@ -220,7 +230,7 @@ async fn a_stopped_tenant_sells_nothing_and_carries_nothing() {
             if answer.status.as_u16() == 200 {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
             answer = shop.fetch(path, Some(signature)).await;
         }
         assert_eq!(answer.status.as_u16(), 200, "{tenant}: {}", String::from_utf8_lossy(&answer.body));
