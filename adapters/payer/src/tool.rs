@@ -3,15 +3,19 @@
 //! A call that has to be paid for is answered with an error that holds the demand; the same call is made again with the
 //! payment in its `_meta`. A second demand is an answer, and nothing is signed for it.
 
+use std::error::Error as _;
 use std::time::Duration;
 
-use rmcp::ServiceExt as _;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, MetaObject, RequestMetaObject};
-use rmcp::service::{RoleClient, RunningService, ServiceError};
-use rmcp::transport::streamable_http_client::{StreamableHttpClientTransport, StreamableHttpClientTransportConfig};
+use rmcp::service::{ClientInitializeError, RoleClient, RunningService, ServiceError};
+use rmcp::transport::DynamicTransportError;
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
+};
+use rmcp::{ErrorData, ServiceExt as _};
 use serde_json::{Map, Value};
 
-use crate::{Answered, Asked, BODY_BYTES_MAX, Demand, Payer, PayerError, Payment, Wallet, looked, shown};
+use crate::{Answered, Asked, BODY_BYTES_MAX, Demand, Payer, PayerError, Payment, Wallet, causes, looked, shown};
 
 /// Where a payment and its receipt lie in `_meta`.
 const PAYMENT: &str = "x402/payment";
@@ -66,8 +70,10 @@ impl<W: Wallet> Payer<W> {
         let transport = StreamableHttpClientTransport::with_client(self.http.clone(), config);
         match tokio::time::timeout(PATIENCE, ().serve(transport)).await {
             Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(unreadable(call, &error.to_string())),
-            Err(_) => Err(unreachable(call)),
+            Ok(Err(ClientInitializeError::TransportError { error, .. })) => Err(broken(call, &error)),
+            Ok(Err(ClientInitializeError::JsonRpcError(refusal))) => Err(refused(call, &refusal)),
+            Ok(Err(_)) => Err(unreadable(call, "its answer to `initialize` is none of the protocol")),
+            Err(_) => Err(silent(call)),
         }
     }
 
@@ -94,11 +100,11 @@ async fn ask<E: std::error::Error + 'static>(
         params.meta = Some(RequestMetaObject(MetaObject(Map::from_iter([(PAYMENT.to_owned(), payment)]))));
     }
     let answer = match tokio::time::timeout(PATIENCE, session.call_tool_once(params)).await {
-        Err(_) => return Err(unreachable(call)),
-        Ok(Err(ServiceError::McpError(refusal))) => {
-            return Err(PayerError::Refused { url: call.url.clone(), why: shown(&refusal.message) });
-        }
-        Ok(Err(error)) => return Err(unreadable(call, &error.to_string())),
+        Err(_) => return Err(silent(call)),
+        Ok(Err(ServiceError::McpError(refusal))) => return Err(refused(call, &refusal)),
+        Ok(Err(ServiceError::TransportSend(error))) => return Err(broken(call, &error)),
+        Ok(Err(ServiceError::TransportClosed)) => return Err(unreachable(call, "the connection broke off".into())),
+        Ok(Err(_)) => return Err(unreadable(call, "its answer to the call is none of the protocol")),
         Ok(Ok(CallToolResponse::Complete(result))) => result,
         Ok(Ok(_)) => return Err(unreadable(call, "it wants something else first than a payment")),
     };
@@ -138,7 +144,25 @@ fn unreadable<E: std::error::Error + 'static>(call: &ToolCall, why: &str) -> Pay
     PayerError::Unreadable { url: call.url.clone(), expected: MCP, why: shown(why) }
 }
 
-fn unreachable<E: std::error::Error + 'static>(call: &ToolCall) -> PayerError<E> {
-    let why = format!("no answer within {} seconds", PATIENCE.as_secs());
+/// The library's own words name its types; what is beneath them is of use.
+fn broken<E: std::error::Error + 'static>(call: &ToolCall, error: &DynamicTransportError) -> PayerError<E> {
+    match error.error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+        Some(StreamableHttpError::Client(error)) => {
+            unreachable(call, error.source().map_or_else(|| "no connection".to_owned(), causes))
+        }
+        Some(other) => unreadable(call, &other.to_string()),
+        None => unreachable(call, "the connection broke off".into()),
+    }
+}
+
+fn refused<E: std::error::Error + 'static>(call: &ToolCall, refusal: &ErrorData) -> PayerError<E> {
+    PayerError::Refused { url: call.url.clone(), why: shown(&refusal.message) }
+}
+
+fn silent<E: std::error::Error + 'static>(call: &ToolCall) -> PayerError<E> {
+    unreachable(call, format!("no answer within {} seconds", PATIENCE.as_secs()))
+}
+
+fn unreachable<E: std::error::Error + 'static>(call: &ToolCall, why: String) -> PayerError<E> {
     PayerError::Unreachable { url: call.url.clone(), why, source: None }
 }

@@ -248,10 +248,11 @@ async fn an_agent_is_paid_once_at_the_origin_that_was_asked() {
 async fn what_is_no_server_and_a_wallet_that_signs_nothing_to_show_are_told_apart() {
     let stage = open(Counting::default()).await;
     let nowhere = ToolCall { url: "http://127.0.0.1:1/mcp".into(), ..stage.call("sold") };
-    let elsewhere = ToolCall { url: format!("{}/agent", stage.base), ..stage.call("sold") };
-    for call in [nowhere, elsewhere] {
+    let elsewhere = ToolCall { url: format!("{}/cards/good.json", stage.base), ..stage.call("sold") };
+    for (call, code) in [(nowhere, "seller_unreachable"), (elsewhere, "seller_unreadable")] {
         let refused = stage.payer.call_tool(&call).await.unwrap_err();
-        assert_eq!(refused.code(), "seller_unreadable", "{refused}");
+        assert_eq!(refused.code(), code, "{refused}");
+        assert!(!refused.to_string().contains("::"), "no names of ours or of a library's: {refused}");
     }
     for url in ["ftp://a/b", "no address"] {
         let errand = Errand { url: url.into(), ..stage.errand("good", "sold") };
