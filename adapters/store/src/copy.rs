@@ -98,8 +98,8 @@ async fn settle(connection: &mut Connection, name: String) -> Result<(), Failure
 /// Copies every tenant's rows and every key into a database that has none yet; all of it or nothing. The copy has no
 /// home, so that whoever serves from it finds it behind its fence; a database that was moved has its new one.
 pub async fn copy(from: &Location, to: &Location, purpose: Purpose) -> Result<Vec<Copied>, StoreError> {
-    let source = Opener::new(from, Schema::Exact, BUSY_TIMEOUT_DEFAULT);
-    let target = Opener::new(to, Schema::Migrate, BUSY_TIMEOUT_DEFAULT);
+    let source = Opener::new(from, BUSY_TIMEOUT_DEFAULT);
+    let target = Opener::new(to, BUSY_TIMEOUT_DEFAULT);
     let mut source = source.open(Schema::Exact).await?;
     home(&mut source).await?;
     match purpose {
@@ -229,7 +229,7 @@ async fn keys(source: &mut Connection, target: &mut Connection) -> Result<(), Fa
 /// Takes documents out, the bytes too; the guard against that is put back in the same unit. For whoever owns the
 /// tables: the role that serves may not.
 pub async fn erase(location: &Location, tenant: &TenantId, digests: &[Digest]) -> Result<u64, StoreError> {
-    let opener = Opener::new(location, Schema::Exact, BUSY_TIMEOUT_DEFAULT);
+    let opener = Opener::new(location, BUSY_TIMEOUT_DEFAULT);
     let mut connection = opener.open(Schema::Exact).await?;
     let guard = connection.lift_document_guard().await?;
     let mut erased = 0_u64;

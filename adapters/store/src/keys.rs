@@ -55,7 +55,7 @@ pub struct KeyTable(Connection);
 
 impl KeyTable {
     pub async fn open(location: &Location, schema: Schema) -> Result<Self, StoreError> {
-        let opener = Opener::new(location, schema, limits::BUSY_TIMEOUT_DEFAULT);
+        let opener = Opener::new(location, limits::BUSY_TIMEOUT_DEFAULT);
         Ok(Self(opener.open(schema).await?))
     }
 

@@ -10,7 +10,7 @@ use ledger::store::{Answer, StoreError, Work};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::Clock;
-use crate::connection::{Connection, Dialect, Opener};
+use crate::connection::{Connection, Dialect, Opener, whole};
 use crate::failure::Failure;
 use crate::limits::{COMMIT_SEARCHES, UNIT_ATTEMPTS, UNIT_DOCUMENT_BYTES_MAX};
 use crate::unit::{self, Answers, Ended, Place, attempt};
@@ -26,6 +26,10 @@ pub(crate) struct Writer {
 impl Writer {
     pub fn new(opener: Opener, skew_max: Option<Duration>, connection: Option<Connection>) -> Self {
         Self { opener, skew_max, connection: Mutex::new(connection) }
+    }
+
+    pub const fn dialect(&self) -> Dialect {
+        self.opener.dialect()
     }
 
     /// A new connection, to a database that goes by the same time: its instants and ours end up in one journal.
@@ -149,7 +153,7 @@ impl Lane {
     pub async fn serve(self, mut queue: mpsc::Receiver<Waiting>) {
         while let Some(first) = queue.recv().await {
             let (works, replies) = self.drain(first, &mut queue);
-            let answers = self.run(&works).await;
+            let answers = whole(self.writer.dialect(), self.run(&works)).await;
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // A caller that went away has its unit all the same; its key will answer.
                 let _ = reply.send(answer);

@@ -155,12 +155,12 @@ struct Lanes {
 
 /// Which migrations there are, and which of them a database has.
 pub async fn plan(location: &Location) -> Result<Vec<Step>, StoreError> {
-    Ok(connection::plan(&Opener::new(location, Schema::Refuse, limits::BUSY_TIMEOUT_DEFAULT)).await?)
+    Ok(connection::plan(&Opener::new(location, limits::BUSY_TIMEOUT_DEFAULT)).await?)
 }
 
 /// Gives a role of a PostgreSQL database the rights to serve: to add and to read, never to change what was written.
 pub async fn grant(location: &Location, role: &str) -> Result<(), StoreError> {
-    let mut connection = Opener::new(location, Schema::Exact, limits::BUSY_TIMEOUT_DEFAULT).open(Schema::Exact).await?;
+    let mut connection = Opener::new(location, limits::BUSY_TIMEOUT_DEFAULT).open(Schema::Exact).await?;
     connection::grant(&mut connection, role).await?;
     Ok(connection.close().await?)
 }
@@ -176,7 +176,7 @@ impl SqlStore {
         salts: impl Into<Salts>,
         options: Options,
     ) -> Result<Self, StoreError> {
-        let opener = Opener::new(&location.into(), options.schema, options.busy_timeout);
+        let opener = Opener::new(&location.into(), options.busy_timeout);
         let connection = opener.open(options.schema).await?;
         let readers = opener.readers(options.readers, options.busy_timeout).await?;
         let writer = Arc::new(Writer::new(opener.clone(), options.skew_max, Some(connection)));

@@ -81,23 +81,13 @@ async fn check(
     read: Arc<AtomicU64>,
 ) -> Result<Verification, Stop> {
     let mut connection = opener.reader().await.map_err(|failure| Stop::reading(0, failure))?;
-    let found = match check_schema(&mut connection).await.map_err(|failure| Stop::reading(0, failure)) {
-        Err(stop) => Err(stop),
-        // Side by side: the engine's own look at its pages takes longer than ours at the rows.
-        Ok(()) => {
-            let (damage, found) =
-                tokio::join!(check_integrity(&mut connection), check_snapshot(opener, tenant, salt_key, read));
-            match damage.map_err(|failure| Stop::reading(0, failure)) {
-                Ok(None) => found,
-                Ok(Some(damage)) => Err(Stop::at(0, damage)),
-                Err(stop) => Err(stop),
-            }
-        }
-    };
-    if let Err(failure) = connection.close().await {
-        tracing::warn!(reason = ?failure, "the verifying connection did not close");
+    check_schema(&mut connection).await.map_err(|failure| Stop::reading(0, failure))?;
+    // Side by side: the engine's own look at its pages takes longer than ours at the rows.
+    let (damage, found) = tokio::join!(check_integrity(connection), check_snapshot(opener, tenant, salt_key, read));
+    match damage.map_err(|failure| Stop::reading(0, failure))? {
+        None => found,
+        Some(damage) => Err(Stop::at(0, damage)),
     }
-    found
 }
 
 /// One snapshot, whatever is written meanwhile, on a thread that may block.

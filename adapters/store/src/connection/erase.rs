@@ -1,6 +1,6 @@
 //! Taking documents out, past the guard that keeps them in.
 
-use super::{Connection, Dialect, Raw, ours};
+use super::{Connection, Dialect};
 use crate::failure::Failure;
 
 impl Connection {
@@ -26,11 +26,7 @@ impl Connection {
     }
 
     pub async fn restore_document_guard(&mut self, guard: String) -> Result<(), Failure> {
-        match self.raw() {
-            Raw::Sqlite(connection) => sqlx::raw_sql(ours(guard.into())).execute(connection).await.map(drop)?,
-            Raw::Postgres(connection) => sqlx::raw_sql(ours(guard.into())).execute(connection).await.map(drop)?,
-        }
-        Ok(())
+        self.run(guard).await
     }
 
     /// What was removed is in the log still, until the log is folded in and cut.

@@ -13,8 +13,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres};
+use tokio::runtime::Handle;
 
+use self::sqlite::blocking;
 use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 use crate::location::Location;
@@ -68,14 +70,15 @@ impl Dialect {
 }
 
 pub(crate) enum Connection {
-    Sqlite(SqliteConnection),
-    SqliteReader(PoolConnection<Sqlite>),
+    Sqlite(rusqlite::Connection),
+    SqliteReader(sqlite::Reader),
     Postgres(PgConnection),
     PostgresReader(PoolConnection<Postgres>),
 }
 
 enum Raw<'a> {
-    Sqlite(&'a mut SqliteConnection),
+    /// By `&mut`, because what is lent to one only may go from thread to thread with its task.
+    Sqlite(&'a mut rusqlite::Connection),
     Postgres(&'a mut PgConnection),
 }
 
@@ -83,7 +86,7 @@ impl Connection {
     fn raw(&mut self) -> Raw<'_> {
         match self {
             Self::Sqlite(connection) => Raw::Sqlite(connection),
-            Self::SqliteReader(connection) => Raw::Sqlite(connection),
+            Self::SqliteReader(reader) => Raw::Sqlite(reader.connection()),
             Self::Postgres(connection) => Raw::Postgres(connection),
             Self::PostgresReader(connection) => Raw::Postgres(connection),
         }
@@ -103,7 +106,7 @@ impl Connection {
     ) -> Result<Vec<Row>, Failure> {
         let (text, cells) = (text.into(), cells.into());
         match self.raw() {
-            Raw::Sqlite(connection) => sqlite::fetch(connection, text, cells).await,
+            Raw::Sqlite(connection) => blocking(|| sqlite::fetch(connection, &text, &cells)),
             Raw::Postgres(connection) => postgres::fetch(connection, text, cells).await,
         }
     }
@@ -124,7 +127,7 @@ impl Connection {
     ) -> Result<u64, Failure> {
         let (text, cells) = (text.into(), cells.into());
         match self.raw() {
-            Raw::Sqlite(connection) => sqlite::execute(connection, text, cells).await,
+            Raw::Sqlite(connection) => blocking(|| sqlite::execute(connection, &text, &cells)),
             Raw::Postgres(connection) => postgres::execute(connection, text, cells).await,
         }
     }
@@ -155,12 +158,12 @@ impl Connection {
     }
 
     /// A text without variables, as it is.
-    pub async fn run(&mut self, text: &'static str) -> Result<(), Failure> {
+    pub async fn run(&mut self, text: impl Into<Cow<'static, str>>) -> Result<(), Failure> {
+        let text = text.into();
         match self.raw() {
-            Raw::Sqlite(connection) => sqlx::raw_sql(text).execute(connection).await.map(drop)?,
-            Raw::Postgres(connection) => sqlx::raw_sql(text).execute(connection).await.map(drop)?,
+            Raw::Sqlite(connection) => blocking(|| sqlite::run(connection, &text)),
+            Raw::Postgres(connection) => Ok(sqlx::raw_sql(ours(text)).execute(connection).await.map(drop)?),
         }
-        Ok(())
     }
 
     /// SQLite: IMMEDIATE takes its one write lock now, where a read that turns into a write later fails at once.
@@ -170,7 +173,7 @@ impl Connection {
     /// until the unit ends.
     pub async fn begin(&mut self) -> Result<(), Failure> {
         match self.raw() {
-            Raw::Sqlite(connection) => sqlite::begin(connection).await,
+            Raw::Sqlite(connection) => blocking(|| sqlite::begin(connection)),
             Raw::Postgres(connection) => postgres::begin(connection).await,
         }
     }
@@ -185,17 +188,16 @@ impl Connection {
 
     /// Whatever goes wrong here, it is not known what was written: except where the database says that it was nothing.
     pub async fn commit(&mut self) -> Result<(), Failure> {
-        let done = match self.raw() {
-            Raw::Sqlite(connection) => sqlx::raw_sql("COMMIT").execute(connection).await.map(drop),
-            Raw::Postgres(connection) => return postgres::commit(connection).await,
-        };
-        done.map_err(|error| Failure::Unknown(error.to_string()))
+        match self.raw() {
+            Raw::Sqlite(connection) => blocking(|| sqlite::commit(connection)),
+            Raw::Postgres(connection) => postgres::commit(connection).await,
+        }
     }
 
     /// The name of the database itself, which a copy of it does not have.
     pub async fn home(&mut self) -> Result<String, Failure> {
         match self.raw() {
-            Raw::Sqlite(connection) => sqlite::home(connection).await,
+            Raw::Sqlite(connection) => sqlite::home(connection),
             Raw::Postgres(connection) => postgres::home(connection).await,
         }
     }
@@ -203,7 +205,7 @@ impl Connection {
     /// Begins a unit while nobody else has the database open, and keeps others out until it ends.
     pub async fn begin_alone(&mut self) -> Result<(), Failure> {
         match self.raw() {
-            Raw::Sqlite(connection) => sqlite::alone(connection).await,
+            Raw::Sqlite(connection) => blocking(|| sqlite::alone(connection)),
             Raw::Postgres(connection) => postgres::alone(connection).await,
         }
     }
@@ -214,7 +216,8 @@ impl Connection {
 
     pub async fn close(self) -> Result<(), Failure> {
         match self {
-            Self::Sqlite(connection) => connection.close().await?,
+            // The last one folds the log in.
+            Self::Sqlite(connection) => blocking(|| connection.close()).map_err(|(_, error)| error)?,
             Self::Postgres(connection) => connection.close().await?,
             // Given back to their pools.
             Self::SqliteReader(_) | Self::PostgresReader(_) => {}
@@ -231,14 +234,14 @@ pub(crate) enum Opener {
 }
 
 pub(crate) enum Readers {
-    Sqlite(SqlitePool),
+    Sqlite(sqlite::Readers),
     Postgres(PgPool),
 }
 
 impl Opener {
-    pub fn new(location: &Location, schema: Schema, busy_timeout: Duration) -> Self {
+    pub fn new(location: &Location, busy_timeout: Duration) -> Self {
         match location {
-            Location::Sqlite(path) => Self::Sqlite(sqlite::Opener::new(path, schema, busy_timeout)),
+            Location::Sqlite(path) => Self::Sqlite(sqlite::Opener::new(path, busy_timeout)),
             Location::Postgres(address) => Self::Postgres(postgres::Opener::new(&address.options, busy_timeout)),
         }
     }
@@ -269,14 +272,14 @@ impl Opener {
     /// A reader of its own, outside of the pool, for one long look.
     pub async fn reader(&self) -> Result<Connection, Failure> {
         match self {
-            Self::Sqlite(opener) => opener.reader().await.map(Connection::Sqlite),
+            Self::Sqlite(opener) => opener.reader().map(Connection::Sqlite),
             Self::Postgres(opener) => opener.reader().await.map(Connection::Postgres),
         }
     }
 
     pub async fn readers(&self, count: u32, timeout: Duration) -> Result<Readers, Failure> {
         match self {
-            Self::Sqlite(opener) => opener.readers(count, timeout).await.map(Readers::Sqlite),
+            Self::Sqlite(opener) => sqlite::Readers::open(opener, count, timeout).map(Readers::Sqlite),
             Self::Postgres(opener) => opener.readers(count, timeout).await.map(Readers::Postgres),
         }
     }
@@ -285,14 +288,14 @@ impl Opener {
 impl Readers {
     pub async fn acquire(&self) -> Result<Connection, Failure> {
         match self {
-            Self::Sqlite(pool) => Ok(Connection::SqliteReader(pool.acquire().await?)),
+            Self::Sqlite(readers) => Ok(Connection::SqliteReader(readers.acquire().await?)),
             Self::Postgres(pool) => Ok(Connection::PostgresReader(pool.acquire().await?)),
         }
     }
 
     pub async fn close(&self) {
         match self {
-            Self::Sqlite(pool) => pool.close().await,
+            Self::Sqlite(readers) => readers.close(),
             Self::Postgres(pool) => pool.close().await,
         }
     }
@@ -301,8 +304,9 @@ impl Readers {
 /// Refuses any schema but ours: another version, a dropped trigger, a changed constraint; and beside it anything but the
 /// additions of a later release.
 pub(crate) async fn check_schema(connection: &mut Connection) -> Result<(), Failure> {
+    let expected = sqlite_schema::expected().await?;
     match connection.raw() {
-        Raw::Sqlite(connection) => sqlite_schema::check(connection, Schema::Refuse).await,
+        Raw::Sqlite(connection) => sqlite_schema::check(connection, expected, Schema::Refuse),
         Raw::Postgres(connection) => postgres::check_schema(connection, Schema::Refuse).await,
     }
 }
@@ -340,13 +344,24 @@ pub(crate) async fn plan(opener: &Opener) -> Result<Vec<Step>, Failure> {
     Ok(release::migrator(opener.dialect()).iter().map(step).collect())
 }
 
-/// The database as its own engine sees it: pages, indexes, references.
-pub(crate) async fn check_integrity(connection: &mut Connection) -> Result<Option<String>, Failure> {
-    match connection.raw() {
-        Raw::Sqlite(connection) => sqlite::check_integrity(connection).await,
+/// The database as its own engine sees it: pages, indexes, references. On a thread of its own.
+pub(crate) async fn check_integrity(connection: Connection) -> Result<Option<String>, Failure> {
+    match connection {
+        Connection::Sqlite(connection) => {
+            let checked = tokio::task::spawn_blocking(move || sqlite::check_integrity(&connection)).await;
+            checked.map_err(|error| Failure::Unavailable(format!("the look at the file ended: {error}")))?
+        }
         // PostgreSQL checks references as they are written; what a superuser forged differs from the journal.
-        Raw::Postgres(_) => Ok(None),
+        _ => Ok(None),
     }
+}
+
+/// A unit of work of an engine that is called where the task runs, without holding up the tasks of this thread.
+pub(crate) async fn whole<T>(dialect: Dialect, unit: impl Future<Output = T>) -> T {
+    if dialect == Dialect::Sqlite && sqlite::has_workers() {
+        return tokio::task::block_in_place(|| Handle::current().block_on(unit));
+    }
+    unit.await
 }
 
 /// Lets a role of the database serve, and nothing more. Run by whoever owns the tables.

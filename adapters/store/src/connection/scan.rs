@@ -1,16 +1,12 @@
-//! Reading very many rows, each looked at where the engine holds it: no cell of its own, and for SQLite no way from one
-//! thread to another, which is what a row costs in sqlx (1.5 us there, 0.25 us here). Its callers are not async, so they
-//! run on a thread that may block.
+//! Reading very many rows, each looked at where the engine holds it: no cell of its own. Its callers are not async, so
+//! they run on a thread that may block.
 
 use futures_util::TryStreamExt as _;
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{OpenFlags, ToSql};
 use sqlx::postgres::PgRow;
 use sqlx::{Executor as _, PgConnection, Row as _, TypeInfo as _, ValueRef as _};
 use tokio::runtime::Handle;
 
-use super::postgres;
-use super::{Connection, Opener};
+use super::{Connection, Opener, postgres, sqlite};
 use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 
@@ -56,12 +52,8 @@ impl Scanner {
     pub async fn open(opener: &Opener) -> Result<Self, Failure> {
         let mut connection = match opener {
             Opener::Sqlite(opener) => {
-                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let connection = rusqlite::Connection::open_with_flags(opener.path(), flags)?;
-                connection.busy_timeout(opener.busy_timeout())?;
-                connection.execute_batch(
-                    "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; BEGIN",
-                )?;
+                let connection = opener.reader()?;
+                sqlite::run(&connection, "BEGIN")?;
                 return Ok(Self::Sqlite(connection));
             }
             Opener::Postgres(_) => opener.reader().await?,
@@ -82,7 +74,7 @@ impl Scanner {
         mut visit: impl FnMut(&[Value<'_>]) -> Result<(), E>,
     ) -> Result<Result<(), E>, Failure> {
         match self {
-            Self::Sqlite(connection) => each_of_sqlite(connection, text, cells, &mut visit),
+            Self::Sqlite(connection) => sqlite::each(connection, text, cells, &mut visit),
             Self::Postgres(connection, runtime) => {
                 runtime.clone().block_on(each_of_postgres(connection, text, cells, &mut visit))
             }
@@ -100,49 +92,6 @@ impl Scanner {
             Err(never) => match never {},
         }
     }
-}
-
-impl ToSql for Cell {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Self::Null => ValueRef::Null,
-            Self::Integer(value) => ValueRef::Integer(*value),
-            Self::Text(value) => ValueRef::Text(value.as_bytes()),
-            Self::Blob(value) => ValueRef::Blob(value),
-        }))
-    }
-}
-
-fn each_of_sqlite<E>(
-    connection: &rusqlite::Connection,
-    text: &str,
-    cells: &[Cell],
-    visit: &mut impl FnMut(&[Value<'_>]) -> Result<(), E>,
-) -> Result<Result<(), E>, Failure> {
-    let mut statement = connection.prepare(text)?;
-    let columns = statement.column_count();
-    let mut rows = statement.query(rusqlite::params_from_iter(cells))?;
-    while let Some(row) = rows.next()? {
-        let mut values = Vec::with_capacity(columns);
-        for column in 0..columns {
-            values.push(match row.get_ref(column)? {
-                ValueRef::Null => Value::Null,
-                ValueRef::Integer(value) => Value::Integer(value),
-                ValueRef::Blob(value) => Value::Blob(value),
-                ValueRef::Text(value) => {
-                    let text = std::str::from_utf8(value);
-                    Value::Text(text.map_err(|error| Failure::Broken(format!("a text is stored as no text: {error}")))?)
-                }
-                ValueRef::Real(value) => {
-                    return Err(Failure::Broken(format!("a value of type REAL is stored: {value}")));
-                }
-            });
-        }
-        if let Err(stop) = visit(&values) {
-            return Ok(Err(stop));
-        }
-    }
-    Ok(Ok(()))
 }
 
 async fn each_of_postgres<E>(

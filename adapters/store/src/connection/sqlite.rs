@@ -1,115 +1,184 @@
 //! SQLite: one file, a single writer that syncs every commit, readers that cannot write.
+//!
+//! The engine is called where the task runs: a unit of work is some forty statements, and from one thread to another and
+//! back, as sqlx goes, each costs more than it takes. sqlx runs the migrations.
 
-use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, Statement, ToSql};
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{
-    Connection as _, Executor as _, Row as _, Sqlite, SqliteConnection, SqlitePool, TypeInfo as _, ValueRef as _,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-use super::{Dialect, Schema, migration, ours, release, sqlite_schema};
+use super::release::{self, Applied};
+use super::scan::Value;
+use super::{Dialect, Schema, migration, sqlite_schema};
 use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 use crate::limits::{STATEMENTS_CACHED, WAL_PAGES, WRITER_CACHE_KIB};
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
-type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
-
-fn query(text: Cow<'static, str>, cells: Vec<Cell>) -> Query<'static> {
-    cells.into_iter().fold(sqlx::query(ours(text)), |query, cell| match cell {
-        Cell::Null => query.bind(None::<i64>),
-        Cell::Integer(value) => query.bind(value),
-        Cell::Text(value) => query.bind(value),
-        Cell::Blob(value) => query.bind(value),
-    })
+/// Whether other tasks have to be let go on while this thread waits for a disk. A runtime of one thread has none to give.
+pub(super) fn has_workers() -> bool {
+    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
-pub(super) async fn fetch(
-    connection: &mut SqliteConnection,
-    text: Cow<'static, str>,
-    cells: Vec<Cell>,
-) -> Result<Vec<Row>, Failure> {
-    connection.fetch_all(query(text, cells)).await?.iter().map(row).collect()
+/// What may wait for a disk, or take its time, without holding up the tasks of this thread.
+pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    if has_workers() { tokio::task::block_in_place(work) } else { work() }
 }
 
-pub(super) async fn execute(
-    connection: &mut SqliteConnection,
-    text: Cow<'static, str>,
-    cells: Vec<Cell>,
-) -> Result<u64, Failure> {
-    Ok(connection.execute(query(text, cells)).await?.rows_affected())
+impl ToSql for Cell {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(value) => ValueRef::Integer(*value),
+            Self::Text(value) => ValueRef::Text(value.as_bytes()),
+            Self::Blob(value) => ValueRef::Blob(value),
+        }))
+    }
 }
 
-fn row(row: &SqliteRow) -> Result<Row, Failure> {
-    let cell = |column: usize| {
-        let value = row.try_get_raw(column)?;
-        if value.is_null() {
-            return Ok(Cell::Null);
+/// A variable `$2` is the second cell, wherever it stands; `?` is the next one.
+fn bind(statement: &mut Statement<'_>, cells: &[Cell]) -> Result<(), Failure> {
+    let mut next = 0_usize;
+    for index in 1..=statement.parameter_count() {
+        let named = statement.parameter_name(index).and_then(|name| name.strip_prefix('$')).map(str::parse::<usize>);
+        let place = match named {
+            Some(place) => place.ok().and_then(|place| place.checked_sub(1)),
+            None => Some(next),
+        };
+        next = next.saturating_add(1);
+        let cell = place.and_then(|place| cells.get(place));
+        let cell =
+            cell.ok_or_else(|| Failure::Broken(format!("a value for variable {index} of {} is missing", cells.len())))?;
+        statement.raw_bind_parameter(index, cell)?;
+    }
+    Ok(())
+}
+
+/// Every row that a query gives, in its order; the inner error is the visitor's, and ends it.
+pub(super) fn each<E>(
+    connection: &Connection,
+    text: &str,
+    cells: &[Cell],
+    visit: &mut impl FnMut(&[Value<'_>]) -> Result<(), E>,
+) -> Result<Result<(), E>, Failure> {
+    let mut statement = connection.prepare_cached(text)?;
+    bind(&mut statement, cells)?;
+    let columns = statement.column_count();
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        let mut values = Vec::with_capacity(columns);
+        for column in 0..columns {
+            values.push(match row.get_ref(column)? {
+                ValueRef::Null => Value::Null,
+                ValueRef::Integer(value) => Value::Integer(value),
+                ValueRef::Blob(value) => Value::Blob(value),
+                ValueRef::Text(value) => {
+                    let text = std::str::from_utf8(value);
+                    Value::Text(text.map_err(|error| Failure::Broken(format!("a text is stored as no text: {error}")))?)
+                }
+                ValueRef::Real(value) => {
+                    return Err(Failure::Broken(format!("a value of type REAL is stored: {value}")));
+                }
+            });
         }
-        let kind = value.type_info().name().to_owned();
-        match kind.as_str() {
-            "INTEGER" => row.try_get(column).map(Cell::Integer),
-            "TEXT" => row.try_get(column).map(Cell::Text),
-            "BLOB" => row.try_get(column).map(Cell::Blob),
-            other => Err(sqlx::Error::Decode(format!("a value of type {other}").into())),
+        if let Err(stop) = visit(&values) {
+            return Ok(Err(stop));
         }
-    };
-    Ok(Row((0..row.len()).map(cell).collect::<Result<_, sqlx::Error>>()?))
+    }
+    Ok(Ok(()))
 }
 
-/// How the writer is opened, again after each fault.
+pub(super) fn fetch(connection: &Connection, text: &str, cells: &[Cell]) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    let read = each(connection, text, cells, &mut |row| {
+        rows.push(Row(row.iter().map(|value| value.owned()).collect()));
+        Ok::<_, std::convert::Infallible>(())
+    })?;
+    match read {
+        Ok(()) => Ok(rows),
+        Err(never) => match never {},
+    }
+}
+
+/// How many rows were written.
+pub(super) fn execute(connection: &Connection, text: &str, cells: &[Cell]) -> Result<u64, Failure> {
+    let mut statement = connection.prepare_cached(text)?;
+    bind(&mut statement, cells)?;
+    let written = statement.raw_execute()?;
+    u64::try_from(written).map_err(|_| Failure::Broken(format!("{written} rows were written")))
+}
+
+/// A text without variables, as it is.
+pub(super) fn run(connection: &Connection, text: &str) -> Result<(), Failure> {
+    Ok(connection.execute_batch(text)?)
+}
+
+/// How connections are opened, again after each fault.
 #[derive(Clone, Debug)]
 pub(crate) struct Opener {
     path: PathBuf,
-    writer: SqliteConnectOptions,
-    reader: SqliteConnectOptions,
     busy_timeout: Duration,
 }
 
+/// What holds of every connection.
+const EVERYWHERE: &str = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
+
 impl Opener {
-    pub fn new(path: &Path, schema: Schema, busy_timeout: Duration) -> Self {
-        let base = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(busy_timeout)
-            .statement_cache_capacity(STATEMENTS_CACHED)
-            .foreign_keys(true)
-            .pragma("trusted_schema", "OFF")
-            .pragma("cell_size_check", "ON");
-        // FULL: a commit that was answered survives a power cut. recursive_triggers: a row replaced is a row deleted.
-        let writer = base
-            .clone()
-            .create_if_missing(schema == Schema::Migrate)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("fullfsync", "ON")
-            .pragma("recursive_triggers", "ON")
-            .pragma("cache_size", WRITER_CACHE_KIB.to_string())
-            .pragma("wal_autocheckpoint", WAL_PAGES.to_string());
-        let reader = base.pragma("query_only", "ON");
-        Self { path: path.to_owned(), writer, reader, busy_timeout }
+    pub fn new(path: &Path, busy_timeout: Duration) -> Self {
+        Self { path: path.to_owned(), busy_timeout }
     }
 
-    pub async fn open(&self, schema: Schema) -> Result<SqliteConnection, Failure> {
+    fn connect(&self) -> Result<Connection, Failure> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        run(&connection, EVERYWHERE)?;
+        Ok(connection)
+    }
+
+    pub async fn open(&self, schema: Schema) -> Result<Connection, Failure> {
         if schema == Schema::Migrate {
             self.create()?;
+            let options = SqliteConnectOptions::new()
+                .filename(&self.path)
+                .busy_timeout(self.busy_timeout)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .pragma("recursive_triggers", "ON");
+            let applied = sqlite_schema::applied(&self.connect()?).or_else(|failure| match failure {
+                // Nothing is there yet; where something else is wrong, the migrations say it.
+                Failure::Broken(_) => Ok(Vec::new()),
+                failure => Err(failure),
+            })?;
+            let mut connection = SqliteConnection::connect_with(&options).await?;
+            migrate(&mut connection, &applied).await?;
+            connection.close().await?;
         }
-        let mut connection = SqliteConnection::connect_with(&self.writer).await?;
-        if schema == Schema::Migrate {
-            migrate(&mut connection).await?;
-        }
-        sqlite_schema::check(&mut connection, schema).await?;
+        let expected = sqlite_schema::expected().await?;
+        let connection = self.connect()?;
+        // FULL: a commit that was answered survives a power cut. recursive_triggers: a row replaced is a row deleted.
+        let text = format!(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA recursive_triggers = ON;
+             PRAGMA cache_size = {WRITER_CACHE_KIB}; PRAGMA wal_autocheckpoint = {WAL_PAGES};"
+        );
+        run(&connection, &text)?;
+        sqlite_schema::check(&connection, expected, schema)?;
         // A commit of a process that died may be in the log and not yet on the disk. Folding the log in syncs it
         // first, so that nothing is answered from what a power cut could still take back.
-        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_all(&mut connection).await?;
+        blocking(|| run(&connection, "PRAGMA wal_checkpoint(PASSIVE)"))?;
         Ok(connection)
     }
 
@@ -123,40 +192,72 @@ impl Opener {
         }
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn reader(&self) -> Result<Connection, Failure> {
+        let connection = self.connect()?;
+        run(&connection, "PRAGMA query_only = ON")?;
+        Ok(connection)
+    }
+}
+
+/// A reader, and the right to it.
+pub(crate) struct Reader {
+    connection: OwnedMutexGuard<Connection>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+/// Open readers, which are taken in turns.
+pub(crate) struct Readers {
+    turns: Arc<Semaphore>,
+    connections: Mutex<Vec<Arc<tokio::sync::Mutex<Connection>>>>,
+    timeout: Duration,
+}
+
+impl Readers {
+    pub fn open(opener: &Opener, count: u32, timeout: Duration) -> Result<Self, Failure> {
+        let opened = (0..count.max(1)).map(|_| Ok(Arc::new(tokio::sync::Mutex::new(opener.reader()?))));
+        let connections = opened.collect::<Result<Vec<_>, Failure>>()?;
+        Ok(Self { turns: Arc::new(Semaphore::new(connections.len())), connections: Mutex::new(connections), timeout })
     }
 
-    pub const fn busy_timeout(&self) -> Duration {
-        self.busy_timeout
+    pub async fn acquire(&self) -> Result<Reader, Failure> {
+        let closed = || Failure::Unavailable("the store is closed".to_owned());
+        let turn = tokio::time::timeout(self.timeout, self.turns.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| Failure::Unavailable(format!("no reader came free in {:?}", self.timeout)))?;
+        let turn = turn.map_err(|_| closed())?;
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        // As many turns as connections: one is free.
+        let free = connections.iter().find_map(|connection| connection.clone().try_lock_owned().ok());
+        let connection = free.ok_or_else(closed)?;
+        // Whoever had it went away in the middle of a snapshot.
+        if !connection.is_autocommit() {
+            run(&connection, "ROLLBACK")?;
+        }
+        Ok(Reader { connection, _turn: turn })
     }
 
-    pub async fn reader(&self) -> Result<SqliteConnection, Failure> {
-        Ok(SqliteConnection::connect_with(&self.reader).await?)
-    }
-
-    pub async fn readers(&self, count: u32, timeout: Duration) -> Result<SqlitePool, Failure> {
-        let options = SqlitePoolOptions::new().max_connections(count.max(1)).acquire_timeout(timeout);
-        Ok(options.connect_with(self.reader.clone()).await?)
+    /// Those in use close when they are given back.
+    pub fn close(&self) {
+        self.turns.close();
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 /// A file is named by its inode and the time of its birth: moved within its disk it is itself, copied it is another.
-pub(super) async fn home(connection: &mut SqliteConnection) -> Result<String, Failure> {
-    let row = sqlx::query("SELECT file FROM pragma_database_list WHERE name = 'main'").fetch_one(connection).await?;
-    let file: String = row.try_get(0)?;
-    let facts = std::fs::metadata(&file).map_err(|error| Failure::Unavailable(format!("{file}: {error}")))?;
+pub(super) fn home(connection: &Connection) -> Result<String, Failure> {
+    let file = connection.path().unwrap_or_default();
+    let facts = std::fs::metadata(file).map_err(|error| Failure::Unavailable(format!("{file}: {error}")))?;
     let born = facts.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
     Ok(format!("sqlite:{}:{}", facts.ino(), born.map_or(0, |born| born.as_nanos())))
 }
 
 /// Brings the schema up to ours, and says first which releases it is for from then on. A newer one is left as it is.
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), Failure> {
-    let applied = sqlite_schema::applied(connection).await.or_else(|failure| match failure {
-        // Nothing is there yet; where something else is wrong, the migrations say it.
-        Failure::Broken(_) => Ok(Vec::new()),
-        failure => Err(failure),
-    })?;
+async fn migrate(connection: &mut SqliteConnection, applied: &[Applied]) -> Result<(), Failure> {
     if applied.iter().any(|(version, _)| *version > release::own(Dialect::Sqlite)) {
         return Ok(());
     }
@@ -170,6 +271,14 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), Failure> {
     serve_from(connection, oldest).await
 }
 
+/// The oldest release that may serve. Without a word about it there is nothing to go by.
+pub(super) fn serves_from(connection: &Connection) -> Result<i64, Failure> {
+    let rows = fetch(connection, "SELECT serves_from FROM release", &[])?;
+    let row =
+        rows.first().ok_or_else(|| Failure::Unavailable("the schema does not say which release serves it".into()))?;
+    row.integer(0)
+}
+
 /// Takes the one write lock, so that no unit is under way.
 async fn serve_from(connection: &mut SqliteConnection, oldest: i64) -> Result<(), Failure> {
     let raise = sqlx::query("UPDATE release SET serves_from = $1 WHERE serves_from < $1").bind(oldest);
@@ -177,35 +286,36 @@ async fn serve_from(connection: &mut SqliteConnection, oldest: i64) -> Result<()
     Ok(())
 }
 
-pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), Failure> {
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    let read = sqlx::query("SELECT serves_from FROM release").fetch_one(&mut *connection).await;
-    let serves = read.map_err(Failure::from).and_then(|row| release::may_serve(Dialect::Sqlite, row.try_get(0)?));
+pub(super) fn begin(connection: &Connection) -> Result<(), Failure> {
+    run(connection, "BEGIN IMMEDIATE")?;
+    let serves = serves_from(connection).and_then(|oldest| release::may_serve(Dialect::Sqlite, oldest));
     if serves.is_err() {
         // Whoever keeps the connection begins anew.
-        let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+        let _ = run(connection, "ROLLBACK");
     }
     serves
 }
 
+/// Whatever goes wrong here, it is not known what was written.
+pub(super) fn commit(connection: &Connection) -> Result<(), Failure> {
+    connection.execute_batch("COMMIT").map_err(|error| Failure::Unknown(error.to_string()))
+}
+
 /// Nobody else, until the connection closes. Refused where somebody is there already: in WAL mode a file that others have
 /// open cannot be locked whole.
-pub(super) async fn alone(connection: &mut SqliteConnection) -> Result<(), Failure> {
-    let taken = sqlx::raw_sql("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").execute(connection).await;
-    taken.map(drop).map_err(|error| Failure::Unavailable(format!("the file is in use, stop `serve` first: {error}")))
+pub(super) fn alone(connection: &Connection) -> Result<(), Failure> {
+    let taken = connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
+    taken.map_err(|error| Failure::Unavailable(format!("the file is in use, stop `serve` first: {error}")))
 }
 
 /// Pages, indexes, constraints and references, of every tenant that the file has; what is wrong first, where something is.
-pub(in crate::connection) async fn check_integrity(
-    connection: &mut SqliteConnection,
-) -> Result<Option<String>, Failure> {
-    let row = sqlx::query("PRAGMA integrity_check(1)").fetch_one(&mut *connection).await?;
-    let found: String = row.try_get(0)?;
+pub(super) fn check_integrity(connection: &Connection) -> Result<Option<String>, Failure> {
+    let rows = fetch(connection, "PRAGMA integrity_check(1)", &[])?;
+    let found = rows.first().map_or(Ok("nothing"), |row| row.text(0))?;
     if found != "ok" {
         return Ok(Some(format!("the file is damaged: {found}")));
     }
-    let rows = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *connection).await?;
+    let rows = fetch(connection, "PRAGMA foreign_key_check", &[])?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let table: String = row.try_get(0)?;
-    Ok(Some(format!("a row of {table} refers to one that is not there")))
+    Ok(Some(format!("a row of {} refers to one that is not there", row.text(0)?)))
 }

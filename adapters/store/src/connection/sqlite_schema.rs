@@ -1,54 +1,71 @@
 //! The schema of a SQLite file, held against what the migrations make of an empty one.
 
+use rusqlite::Connection;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+use sqlx::{Connection as _, SqliteConnection};
+use tokio::sync::OnceCell;
 
 use super::release::{self, Applied, Fit, wrong};
-use super::{Dialect, Schema};
+use super::{Dialect, Schema, sqlite};
+use crate::cell::Row;
 use crate::failure::Failure;
 
 /// As SQLite keeps it: what it is, of which table, and the text that made it.
 #[derive(PartialEq, Eq)]
-struct Item {
+pub(super) struct Item {
     kind: String,
     name: String,
     table: String,
     text: String,
 }
 
-pub(super) async fn applied(connection: &mut SqliteConnection) -> Result<Vec<Applied>, Failure> {
-    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
-    rows.fetch_all(connection).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+pub(super) fn applied(connection: &Connection) -> Result<Vec<Applied>, Failure> {
+    let text = "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version";
+    let rows = sqlite::fetch(connection, text, &[])?;
+    rows.iter().map(|row| Ok((row.integer(0)?, row.blob(1)?.to_vec()))).collect()
+}
+
+const SCHEMA: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema
+    WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
+
+/// What the migrations make of an empty file.
+pub(super) async fn expected() -> Result<&'static [Item], Failure> {
+    static EXPECTED: OnceCell<Vec<Item>> = OnceCell::const_new();
+    let built = EXPECTED.get_or_try_init(async || {
+        let mut fresh = SqliteConnection::connect_with(&SqliteConnectOptions::new().in_memory(true)).await?;
+        let built = release::migrator(Dialect::Sqlite).run_direct(None, &mut fresh, false).await;
+        built.map_err(|error| Failure::Broken(format!("the embedded schema cannot be built: {error}")))?;
+        let rows: Vec<(String, String, String, String)> = sqlx::query_as(SCHEMA).fetch_all(&mut fresh).await?;
+        fresh.close().await?;
+        let item = |(kind, name, table, text)| Item { kind, name, table, text };
+        Ok::<_, Failure>(rows.into_iter().map(item).collect())
+    });
+    Ok(built.await?)
 }
 
 /// Refuses any schema but ours, to the letter: another version, a dropped trigger, a changed constraint. A later release
 /// that lets us serve may have added what leaves our writing right.
-pub(super) async fn check(connection: &mut SqliteConnection, schema: Schema) -> Result<(), Failure> {
+pub(super) fn check(connection: &Connection, expected: &[Item], schema: Schema) -> Result<(), Failure> {
     let wrong = |problem: &str| wrong(Dialect::Sqlite, problem);
-    let applied = applied(connection).await.map_err(|failure| match failure {
+    let applied = applied(connection).map_err(|failure| match failure {
         Failure::Broken(why) => wrong(&format!("it cannot be read: {why}")),
         failure => failure,
     })?;
-    let serves_from = sqlx::query("SELECT serves_from FROM release").fetch_one(&mut *connection).await;
-    let serves_from = match serves_from.map_err(Failure::from) {
-        Ok(row) => row.try_get(0)?,
+    let serves_from = sqlite::serves_from(connection).or_else(|failure| match failure {
         // Of before there was one: the migrations say what is missing.
-        Err(Failure::Broken(_)) => 0,
-        Err(failure) => return Err(failure),
-    };
+        Failure::Broken(_) => Ok(0),
+        failure => Err(failure),
+    })?;
     let fit = release::fit(Dialect::Sqlite, &applied, serves_from)?;
     if fit == Fit::Newer && schema == Schema::Exact {
         return Err(wrong("a later release added to it, and what this program does not know it would leave out"));
     }
-    let mut fresh = SqliteConnection::connect_with(&SqliteConnectOptions::new().in_memory(true)).await?;
-    let built = release::migrator(Dialect::Sqlite).run_direct(None, &mut fresh, false).await;
-    built.map_err(|error| Failure::Broken(format!("the embedded schema cannot be built: {error}")))?;
-    let (expected, found) = (schema_of(&mut fresh).await?, schema_of(connection).await?);
+    let found = schema_of(connection)?;
     let is_there = |item: &Item| found.iter().any(|found| found == item || fit == Fit::Newer && is_longer(found, item));
     let gone = expected.iter().find(|item| !is_there(item)).map(|item| ("is missing or changed", item));
     let is_known = |item: &Item| match fit {
         Fit::Exact => expected.contains(item),
-        Fit::Newer => is_allowed(&expected, item),
+        Fit::Newer => is_allowed(expected, item),
     };
     let unequal = gone.or_else(|| found.iter().find(|item| !is_known(item)).map(|item| ("is unknown", item)));
     match unequal {
@@ -57,14 +74,12 @@ pub(super) async fn check(connection: &mut SqliteConnection, schema: Schema) -> 
     }
 }
 
-async fn schema_of(connection: &mut SqliteConnection) -> Result<Vec<Item>, Failure> {
-    let text = "SELECT type, name, tbl_name, sql FROM sqlite_schema
-        WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
-    let rows = sqlx::query(text).fetch_all(connection).await?;
-    let item = |row: &sqlx::sqlite::SqliteRow| {
-        Ok(Item { kind: row.try_get(0)?, name: row.try_get(1)?, table: row.try_get(2)?, text: row.try_get(3)? })
+fn schema_of(connection: &Connection) -> Result<Vec<Item>, Failure> {
+    let item = |row: &Row| {
+        let text = |column| row.text(column).map(str::to_owned);
+        Ok(Item { kind: text(0)?, name: text(1)?, table: text(2)?, text: text(3)? })
     };
-    rows.iter().map(item).collect()
+    sqlite::fetch(connection, SCHEMA, &[])?.iter().map(item).collect()
 }
 
 /// A table of ours that has more columns: SQLite writes them into the text that made it, each after a comma.

@@ -1,5 +1,7 @@
 //! A byte flipped in the file, past every guard: `verify` finds it.
 
+use std::time::Duration;
+
 use ledger::command::Command;
 use ledger::gate::{GateState, Scope};
 use ledger::settlement::Role;
@@ -8,6 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::{Place, assert_sound, document, holds, on, run, stream, tenant};
 use crate::Schema;
+use crate::connection::Opener;
 
 async fn filled(place: &Place) -> crate::SqlStore {
     let store = place.opened().await;
@@ -162,7 +165,8 @@ async fn a_dropped_guard_is_found_while_serving() {
 
 /// Every row of every table as the file has it; `None` where SQLite cannot read it.
 async fn dump(place: &Place) -> Option<Vec<crate::cell::Row>> {
-    let mut shell = crate::connection::Connection::Sqlite(place.shell().await);
+    let opener = Opener::new(&place.path().to_owned().into(), Duration::from_secs(1));
+    let mut shell = opener.reader().await.ok()?;
     let tables = shell.fetch("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name", []).await.ok()?;
     let mut rows = Vec::new();
     for table in tables {

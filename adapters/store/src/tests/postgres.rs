@@ -39,7 +39,7 @@ impl Place {
 
     /// As the writer's connections plan.
     async fn plan(&self, text: &str, variables: &str) -> String {
-        let opener = Opener::new(&self.location, Schema::Refuse, Duration::from_secs(5));
+        let opener = Opener::new(&self.location, Duration::from_secs(5));
         let mut connection = opener.reopen().await.unwrap();
         let prepare = format!("PREPARE look_up AS {text}");
         connection.execute(prepare, []).await.unwrap();
@@ -233,7 +233,7 @@ async fn roads_that_break_at_random_never_pass_a_cap() {
 async fn a_lock_that_does_not_come_is_unavailable() {
     let place = Place::postgres();
     let store = place.opened().await;
-    let mut other = crate::connection::Opener::new(&place.location, Schema::Refuse, Duration::from_secs(1));
+    let mut other = crate::connection::Opener::new(&place.location, Duration::from_secs(1));
     let mut blocking = { &mut other }.reopen().await.unwrap();
     blocking.begin().await.unwrap();
     crate::load::locked_head(&mut blocking, &tenant()).await.unwrap();

@@ -173,7 +173,7 @@ async fn every_column_of_every_table_is_checked() {
 /// What the comparison finds in a database whose schema is looked at by nobody.
 async fn forged(cluster: &Cluster, _table: &str) -> Option<String> {
     let location: crate::Location = cluster.url("forged").parse().unwrap();
-    let opener = crate::connection::Opener::new(&location, Schema::Refuse, Duration::from_secs(1));
+    let opener = crate::connection::Opener::new(&location, Duration::from_secs(1));
     match crate::verify::check_books(&opener, &tenant(), &salts().find(&tenant()).unwrap()).await {
         Ok(Verification::Broken { reason, .. }) => Some(reason),
         Ok(Verification::Sound { .. }) => None,
