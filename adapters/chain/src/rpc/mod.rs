@@ -294,8 +294,12 @@ impl Chain for RpcChain {
         Ok(())
     }
 
-    async fn escrowed(&self, payment: B256) -> Result<EscrowState, ChainError> {
-        self.escrow_state(payment).await
+    async fn escrowed(&self, payment: B256, at: At) -> Result<EscrowState, ChainError> {
+        self.escrow_state(payment, at).await
+    }
+
+    async fn held(&self, key: ClaimKey, used: &AuthorizationUse) -> Result<Option<Held>, ChainError> {
+        self.held_payment(key, used).await
     }
 
     async fn channel(&self, channel: B256, at: At) -> Result<ChannelState, ChainError> {
