@@ -14,8 +14,9 @@ use crate::sell::goods::Stage;
 use crate::tenant::Seller;
 use crate::{Engine, Identity};
 
-/// How long after the end of what was signed an answer may still come, in seconds; later all of it goes back.
-const WORK_SECONDS: i64 = 60;
+/// How long after the end of what was signed an answer may still come at least and at most, in seconds: as long as a payment
+/// lives, where that lies between. Later all of it goes back.
+const WORK_SECONDS: (i64, i64) = (5, 60);
 
 impl Engine {
     /// Sees to what is held and in nobody's hands: what is decided is asked for again, and what nobody works for any more goes
@@ -45,10 +46,11 @@ impl Engine {
     async fn see_to(&self, identity: &Identity, seller: &Seller, sale: &Settlement) -> Result<bool, EngineError> {
         let Some((held, document)) = self.held_sale(&identity.tenant, sale).await? else { return Ok(false) };
         let (hold, now) = (Hold::of(&held.payment)?, self.clock.now().seconds());
+        let (least, most) = WORK_SECONDS;
+        let lives = i64::try_from(held.payment.requirements.max_timeout_seconds).unwrap_or(most);
+        let work_ends = sale.valid_before.saturating_add(lives.clamp(least, most));
         let request = match held.stage {
-            Stage::Holding | Stage::Working if now < sale.valid_before.saturating_add(WORK_SECONDS) => {
-                return Ok(false);
-            }
+            Stage::Holding | Stage::Working if now < work_ends => return Ok(false),
             Stage::Holding | Stage::Working => {
                 self.decide_void(identity, &sale.key, &held.payment, Some(document)).await?
             }
