@@ -176,7 +176,7 @@ impl Engine {
         };
         let sale = answer.settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
         match answer.freshness {
-            Freshness::New if key.authorization.is_held() => self.hold(&identity, hand, presented, sale).await,
+            Freshness::New if key.authorization.is_held() => self.hold_money(&identity, hand, presented, sale).await,
             Freshness::New => Ok(won(hand, presented, manner)),
             Freshness::Known => {
                 drop(hand);
@@ -241,7 +241,7 @@ impl Engine {
             SettlementState::Abandoned => Ok(SaleClaim::InFlight),
             // Nothing was sent for it, and no work begun.
             SettlementState::Claimed if sale.key.authorization.is_held() && sale.document.is_none() => {
-                self.hold(identity, hand, presented, sale).await
+                self.hold_money(identity, hand, presented, sale).await
             }
             // The payment still buys it.
             SettlementState::Undelivered => Ok(won(hand, presented, Manner::PaidFirst)),

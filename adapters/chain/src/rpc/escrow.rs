@@ -6,7 +6,7 @@ use alloy::sol_types::SolEvent as _;
 use serde_json::{Value, json};
 use x402::auth_capture::abi::Escrow;
 use x402::auth_capture::{ESCROW, EscrowCall, EscrowState, Held, HeldKind, HeldLog, PaymentInfo};
-use x402::chain::{At, AuthorizationUse, Block, ChainError};
+use x402::chain::{At, AuthorizationUse, Block, Chain as _, ChainError};
 use x402::settlement::ClaimKey;
 use x402::value::Amount;
 

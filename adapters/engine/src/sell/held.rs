@@ -36,7 +36,7 @@ use hold::{Hold, Seen};
 impl Engine {
     /// Has it held, and waits until the escrow has it; whoever carries it is believed for nothing. Then the work is this
     /// process's to do.
-    pub(super) async fn hold(
+    pub(super) async fn hold_money(
         &self,
         identity: &Identity,
         hand: InHand<'_>,
@@ -51,7 +51,7 @@ impl Engine {
         let hold = Hold::of(&payment)?;
         let confirmations = presented.release.confirmations;
         let relayed = match self.held_state(&hold, confirmations).await? {
-            Seen::NotYet => Some(self.ask(&seller, &payment, payment.payload.payload.clone()).await),
+            Seen::NotYet => Some(self.ask_operator(&seller, &payment, payment.payload.payload.clone()).await),
             Seen::Held | Seen::Gone => None,
         };
         match self.await_hold(identity, &hold, confirmations, relayed.as_ref()).await? {
@@ -125,7 +125,7 @@ impl Engine {
             return Ok(SaleClaim::OutcomeUnknown);
         };
         match held.stage {
-            Stage::Holding if is_in_time => self.hold(identity, hand, presented, sale).await,
+            Stage::Holding if is_in_time => self.hold_money(identity, hand, presented, sale).await,
             Stage::Working if is_in_time && presented.rerun == Rerun::Harmless => {
                 Ok(keep_working(hand, &presented, held.payment, document))
             }
@@ -149,14 +149,14 @@ impl Engine {
         let charged = charged.unwrap_or(hold.amount);
         let request = hold.request(signer(&seller)?, charged)?;
         let capturing = HeldSale::new(Stage::Capturing, payment).asking(request).answering(answer);
-        let sale = self.decide(identity, key, &capturing, charged, goods.held).await?;
+        let sale = self.decide_held(identity, key, &capturing, charged, goods.held).await?;
         // What was decided first stands: another process may have done the work, or given it all back for being late.
         let Some((HeldSale { stage: Stage::Capturing, payment, request: Some(request), .. }, _)) =
             self.held_sale(tenant, &sale).await?
         else {
             return Ok(SaleSettled::Failed(went_back(&sale)));
         };
-        let relayed = self.ask(&seller, &payment, request).await;
+        let relayed = self.ask_operator(&seller, &payment, request).await;
         if sale.money.amount.is_zero() {
             let transaction = match relayed {
                 Relayed::Answer(response) => response.transaction,
@@ -195,7 +195,7 @@ impl Engine {
         let seller = self.seller(&identity.tenant)?;
         let payment = goods::payment(goods);
         let Some(request) = self.decide_void(identity, key, &payment, goods.held).await? else { return Ok(None) };
-        match self.ask(&seller, &payment, request).await {
+        match self.ask_operator(&seller, &payment, request).await {
             Relayed::Answer(response) if response.success => Ok(Some(response)),
             Relayed::Answer(response) => {
                 let why = response.error_message.or(response.error_reason).unwrap_or_default();
@@ -221,11 +221,11 @@ impl Engine {
         let hold = Hold::of(payment)?;
         let request = hold.void(signer(&seller)?)?;
         let voiding = HeldSale::new(Stage::Voiding, payment.clone()).asking(request.clone());
-        let sale = self.decide(identity, key, &voiding, hold.amount, instead_of).await?;
+        let sale = self.decide_held(identity, key, &voiding, hold.amount, instead_of).await?;
         Ok((sale.document == Some(voiding.document()?.digest())).then_some(request))
     }
 
-    async fn decide(
+    async fn decide_held(
         &self,
         identity: &Identity,
         key: &SettlementKey,
@@ -264,7 +264,12 @@ impl Engine {
         Ok(auth_capture::charge_payload(&payment.payload.payload, &taken, &signature))
     }
 
-    async fn ask(&self, seller: &Seller, payment: &Payment, payload: Map<String, Value>) -> Relayed<SettleResponse> {
+    async fn ask_operator(
+        &self,
+        seller: &Seller,
+        payment: &Payment,
+        payload: Map<String, Value>,
+    ) -> Relayed<SettleResponse> {
         let carrier = payment.carrier.clone().unwrap_or_else(|| seller.carriers.former());
         let payload = PaymentPayload { payload, extensions: None, ..payment.payload.clone() };
         seller.carriers.settle(&carrier, &payload, &payment.requirements).await

@@ -62,7 +62,7 @@ impl Engine {
         };
         let state = self.chain.escrowed(hold.payment(), At::Latest).await?;
         if let Some(request) = request.filter(|_| !state.capturable.is_zero()) {
-            if let Relayed::Silence(why) = self.ask(seller, &held.payment, request).await {
+            if let Relayed::Silence(why) = self.ask_operator(seller, &held.payment, request).await {
                 tracing::warn!(payer = sale.key.authorization.payer, "what is held is not seen to: {why}");
             }
         }
