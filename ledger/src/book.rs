@@ -271,7 +271,9 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Revisit { settlement, nonce } => draft.revisit(settlement, nonce),
         Command::Undeliver { settlement, document } => draft.undeliver(settlement, *document),
         Command::WriteOff { settlement, document } => draft.write_off(settlement, *document),
-        Command::Charge { settlement, document, charged } => draft.charge(settlement, *document, *charged),
+        Command::Charge { settlement, document, charged, instead_of } => {
+            draft.charge(settlement, *document, *charged, *instead_of)
+        }
         Command::Receive { settlement, seen, finalized, gas } => {
             draft.receive(settlement, seen, *finalized, gas.as_ref())
         }

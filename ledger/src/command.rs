@@ -210,11 +210,13 @@ pub enum Command {
         document: Digest,
     },
     /// As `Dispatch`, where a seller charges less than was permitted. A charge of nothing is settled by it: no chain will
-    /// ever show one.
+    /// ever show one. Of what is held the document stands `instead_of` the one that says so: of all that could be done with it,
+    /// one is. Nothing charged is over there when all of it is back.
     Charge {
         settlement: SettlementKey,
         document: Digest,
         charged: Amount,
+        instead_of: Option<Digest>,
     },
     Receive {
         settlement: SettlementKey,

@@ -121,9 +121,11 @@ impl Settlement {
         matches!(self.state, SettlementState::Unpaid | SettlementState::Undelivered)
     }
 
-    /// Given, and not paid, or paid and then taken back by the chain: what is left is a claim on whoever bought.
+    /// Given, and not paid, or paid and then taken back by the chain: what is left is a claim on whoever bought. What was given
+    /// for nothing is none.
     pub fn is_sold_unpaid(&self) -> bool {
-        self.key.role == Role::Seller && self.state.is_open() && self.pending.is_none()
+        let is_free = self.money.amount.is_zero();
+        self.key.role == Role::Seller && self.state.is_open() && self.pending.is_none() && !is_free
     }
 
     /// Paid for, and not given to anybody yet.

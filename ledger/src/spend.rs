@@ -90,6 +90,13 @@ pub const CANCELLATION: &str = "cancel";
 /// the escrow already.
 pub const VOUCHER: &str = "voucher";
 
+/// The same of what goes into the escrow of x402's `auth-capture`: the asset counts the nonce, and the escrow says what became
+/// of the money.
+pub const HELD: &str = "held";
+
+/// The same where it is captured as it comes in, so that nothing lies there.
+pub const CHARGED: &str = "charged";
+
 /// Behind who counts the nonce: what is signed is the most that may move.
 pub const UPTO: &str = "upto";
 
@@ -146,6 +153,16 @@ impl Authorization {
     /// Whether it is paid out of a channel, and by no transfer of its own.
     pub fn is_voucher(&self) -> bool {
         self.nonce_space() == Some(VOUCHER)
+    }
+
+    /// Whether it is held in an escrow before it pays.
+    pub fn is_held(&self) -> bool {
+        self.nonce_space() == Some(HELD)
+    }
+
+    /// Whether an escrow says what became of it, and not its own transfer.
+    pub fn is_escrowed(&self) -> bool {
+        matches!(self.nonce_space(), Some(HELD | CHARGED))
     }
 
     /// Whether less than what was signed may move: how much, the rail alone says.

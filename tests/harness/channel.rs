@@ -28,7 +28,7 @@ use super::text;
 use super::world::World;
 
 pub const PRICE: u128 = 1_000;
-const KEY: &str = "5f1c0d3a77b2e94488c6f0a1d2b3c4e55f1c0d3a77b2e94488c6f0a1d2b3c4e5";
+pub const KEY: &str = "5f1c0d3a77b2e94488c6f0a1d2b3c4e55f1c0d3a77b2e94488c6f0a1d2b3c4e5";
 
 /// What is sold: each answer says the how-manieth it is. A path ends with what it charges, with `fail`, or with `slow`.
 #[derive(Clone, Default)]
@@ -54,6 +54,15 @@ async fn work(State(work): State<Work>, Path(what): Path<String>) -> Response {
 }
 
 impl Work {
+    /// Where it is done.
+    pub async fn serve(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/{what}", get(work)).with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        upstream
+    }
+
     pub fn runs(&self) -> u64 {
         self.runs.load(Ordering::SeqCst)
     }
@@ -106,10 +115,7 @@ impl Seller {
 
     pub async fn of(mut world: World, facilitators: &[&str]) -> Self {
         let work = Work::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let upstream = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().route("/{what}", get(self::work)).with_state(work.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let upstream = work.serve().await;
         let key_file = world.folder.path().join("upstream.key");
         std::fs::write(&key_file, KEY).unwrap();
         let sell = world.config.tenants.iter_mut().find_map(|tenant| tenant.sell.as_mut()).expect("who sells");

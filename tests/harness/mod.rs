@@ -9,6 +9,7 @@ pub mod closing;
 #[path = "../../adapters/store/src/tests/cluster.rs"]
 pub mod cluster;
 pub mod front;
+pub mod held;
 pub mod issuer;
 pub mod passkey;
 pub mod process;

@@ -12,12 +12,12 @@ mod relay;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 
-use crate::auth_capture::{EscrowCall, EscrowLog, EscrowState};
+use crate::auth_capture::{EscrowCall, EscrowLog, EscrowState, Held};
 use crate::batch_settlement::{ChannelCall, ChannelLog, ChannelState, ReceiverState};
 use crate::exact::{Authorization, WalletSignature};
 use crate::permit2::Permit;
 use crate::permit2::sponsor::Sponsored;
-use crate::settlement::NonceSpace;
+use crate::settlement::{ClaimKey, NonceSpace};
 
 pub use batch::Batch;
 pub use findings::{AuthorizedCall, Findings, find_each};
@@ -352,8 +352,14 @@ pub trait Chain: Send + Sync {
         Err(ChainError::Unavailable(format!("a call of {operator}'s escrow as {caller} is not tried here")))
     }
     /// What the escrow of `auth-capture` has of a payment.
-    async fn escrowed(&self, payment: B256) -> Result<EscrowState, ChainError> {
-        Err(ChainError::Unavailable(format!("what is held of payment {payment} cannot be read here")))
+    async fn escrowed(&self, payment: B256, at: At) -> Result<EscrowState, ChainError> {
+        Err(ChainError::Unavailable(format!("what is held of payment {payment} at {at:?} cannot be read here")))
+    }
+    /// What it logged of the payment whose authorization was used up in `used`, to the head; `None` where it logged nothing
+    /// of such a payment there.
+    async fn held(&self, key: ClaimKey, used: &AuthorizationUse) -> Result<Option<Held>, ChainError> {
+        let transaction = used.transaction;
+        Err(ChainError::Unavailable(format!("what became of {key}, held in {transaction}, cannot be read here")))
     }
     /// What the escrow has of a channel, all of it in one block.
     async fn channel(&self, channel: B256, at: At) -> Result<ChannelState, ChainError> {

@@ -13,11 +13,12 @@ use crate::upto;
 use crate::wire::{PaymentPayload, PaymentRequirements, X402_VERSION};
 
 /// The terms of a requirement, of the scheme that it names. With `upto` and `batch-settlement` the amount is the most that is
-/// charged. What `auth-capture` holds is no payment yet: wallets and sellers of ours do not take it.
+/// charged, with `auth-capture` what is held or, in the flow `authorization`, the most that is charged.
 pub fn terms(requirements: &PaymentRequirements) -> Result<Terms, Refusal> {
     match requirements.scheme.as_str() {
         upto::SCHEME => upto::terms(requirements),
         batch_settlement::SCHEME => batch_settlement::terms(requirements),
+        auth_capture::SCHEME => auth_capture::terms(requirements),
         _ => Terms::read(requirements),
     }
 }
@@ -90,7 +91,7 @@ pub fn claim_key(payload: &PaymentPayload, requirements: &PaymentRequirements) -
         let (voucher, kind) = batch_settlement::read_voucher(payload)?;
         return Ok(batch_settlement::voucher_key(&terms, &voucher, kind));
     }
-    Ok(exact::read_signed(payload, &terms)?.claim_key(&terms))
+    Ok(exact::read_signed(payload, &terms)?.payee_key(&terms))
 }
 
 /// What the payer claims to have signed. For answers and look-ups; nothing is decided by it.

@@ -8,11 +8,13 @@ mod offer;
 #[cfg(test)]
 mod tests;
 
+use alloy_primitives::Address;
 use serde_json::Value;
 
 pub use offer::{AuthorizeError, Offer, Unsigned};
 
-use crate::exact::SCHEME;
+use crate::auth_capture::{self, Deployment, ESCROW, EscrowTerms};
+use crate::exact::{SCHEME, Terms, Transfer};
 use crate::limit::{METHOD_BYTES_MAX, OFFERS_MAX, URL_BYTES_MAX, WALLET_TIMEOUT_SECONDS_MAX};
 use crate::network::AssetTable;
 use crate::reason::Reason;
@@ -26,11 +28,34 @@ use crate::wire::{PaymentRequired, PaymentRequirements, X402_VERSION};
 pub struct Wallet<'a> {
     pub assets: &'a AssetTable,
     pub max_timeout_seconds: u64,
+    /// What of its money may be held in the escrow of `auth-capture`; nothing where there is none.
+    pub holds: Option<HoldLimits>,
+}
+
+/// How long and at what fee.
+#[derive(Clone, Copy, Debug)]
+pub struct HoldLimits {
+    /// Unix seconds.
+    pub now: u64,
+    /// From now to the deadline after which the money can be taken back.
+    pub seconds_max: u64,
+    /// Basis points of what is captured that may go to somebody else than who is paid.
+    pub fee_bps_max: u16,
+}
+
+impl HoldLimits {
+    /// For whoever reads what was signed already.
+    pub const ANY: Self = Self { now: u64::MAX, seconds_max: u64::MAX, fee_bps_max: u16::MAX };
 }
 
 impl<'a> Wallet<'a> {
     pub const fn new(assets: &'a AssetTable) -> Self {
-        Self { assets, max_timeout_seconds: WALLET_TIMEOUT_SECONDS_MAX }
+        Self { assets, max_timeout_seconds: WALLET_TIMEOUT_SECONDS_MAX, holds: None }
+    }
+
+    #[must_use]
+    pub const fn with_holds(self, limits: HoldLimits) -> Self {
+        Self { holds: Some(limits), ..self }
     }
 }
 
@@ -45,6 +70,8 @@ pub enum Unfit {
     Timeout { max_seconds: u64, found_seconds: u64 },
     #[error("payTo: expected an account, found the token itself ({found})")]
     PayeeIsToken { found: String },
+    #[error("{field}: expected {expected}, found {found}")]
+    Hold { field: &'static str, expected: String, found: String },
 }
 
 impl Unfit {
@@ -54,6 +81,7 @@ impl Unfit {
             Self::PaymentFlow { .. } => "payment_flow_not_supported",
             Self::Timeout { .. } => "timeout_out_of_bounds",
             Self::PayeeIsToken { .. } => "payee_is_token",
+            Self::Hold { .. } => "hold_out_of_bounds",
         }
     }
 
@@ -63,6 +91,7 @@ impl Unfit {
             Self::PaymentFlow { .. } => "extra.paymentFlow",
             Self::Timeout { .. } => "maxTimeoutSeconds",
             Self::PayeeIsToken { .. } => "payTo",
+            Self::Hold { field, .. } => field,
         }
     }
 }
@@ -164,15 +193,22 @@ fn check_frame(required: &PaymentRequired, method: &str) -> Result<(), SelectErr
 }
 
 fn freeze(requirements: &PaymentRequirements, url: &str, method: &str, wallet: Wallet<'_>) -> Result<Offer, Unfit> {
-    if requirements.scheme != SCHEME && requirements.scheme != upto::SCHEME {
+    let known = [SCHEME, upto::SCHEME, auth_capture::SCHEME];
+    if !known.contains(&requirements.scheme.as_str()) {
         // said before anything else is read: the other fields mean other things in other schemes
-        return Err(Refusal::new(Reason::UnsupportedScheme, "scheme", "exact or upto", &requirements.scheme).into());
+        let expected = "exact, upto or auth-capture";
+        return Err(Refusal::new(Reason::UnsupportedScheme, "scheme", expected, &requirements.scheme).into());
     }
     let terms = scheme::terms(requirements)?;
     match requirements.extra_field("paymentFlow") {
         None => {}
         Some(Value::String(flow)) if flow == "authorization" => {}
+        // Read with the terms.
+        Some(_) if requirements.scheme == auth_capture::SCHEME => {}
         Some(other) => return Err(Unfit::PaymentFlow { found: echo(&other.to_string()) }),
+    }
+    if let Transfer::Escrow(escrow) = &terms.transfer {
+        check_hold(&terms, escrow, wallet.holds)?;
     }
     if terms.max_timeout_seconds > wallet.max_timeout_seconds {
         return Err(Unfit::Timeout {
@@ -185,4 +221,39 @@ fn freeze(requirements: &PaymentRequirements, url: &str, method: &str, wallet: W
     }
     let asset = terms.trusted_asset(wallet.assets)?;
     Ok(Offer::freeze(terms, asset, requirements.clone(), url.to_owned(), method.to_owned())?)
+}
+
+/// What is held is out of the wallet's hands: under whose, how long and at what fee is bounded before anything is signed. The
+/// one signature that captures take is the payee's, so it is named; that the operator asks for it is the operator's word.
+fn check_hold(terms: &Terms, escrow: &EscrowTerms, limits: Option<HoldLimits>) -> Result<(), Unfit> {
+    let unfit = |field, expected: String, found: &dyn std::fmt::Display| {
+        Err(Unfit::Hold { field, expected, found: found.to_string() })
+    };
+    let Some(limits) = limits else {
+        return unfit("scheme", "a scheme that holds nothing".to_owned(), &auth_capture::SCHEME);
+    };
+    if escrow.deployment != Deployment::V1_0 {
+        let (field, found) = ("extra.authCaptureEscrow", escrow.deployment.escrow());
+        return unfit(field, format!("{ESCROW}, which is version 1.0"), &found);
+    }
+    if escrow.receiver_authorizer.is_zero() {
+        let expected = "the address that signs captures".to_owned();
+        return unfit("extra.receiverAuthorizer", expected, &Address::ZERO);
+    }
+    if escrow.max_fee_bps > limits.fee_bps_max {
+        let expected = format!("at most {} basis points", limits.fee_bps_max);
+        return unfit("extra.maxFeeBps", expected, &escrow.max_fee_bps);
+    }
+    let (capture, refund) = (escrow.capture_deadline.to::<u64>(), escrow.refund_deadline.to::<u64>());
+    if refund < capture {
+        return unfit("extra.refundDeadline", format!("at least the captureDeadline of {capture}"), &refund);
+    }
+    let latest = limits.now.saturating_add(limits.seconds_max);
+    if capture > latest {
+        return unfit("extra.captureDeadline", format!("at most {latest}"), &capture);
+    }
+    if escrow.capture_authorizer == terms.token {
+        return unfit("extra.captureAuthorizer", "an account".to_owned(), &terms.token);
+    }
+    Ok(())
 }

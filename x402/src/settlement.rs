@@ -8,7 +8,7 @@ use std::fmt;
 
 use alloy_primitives::{Address, B256, U256};
 
-use crate::auth_capture::{Capture, EscrowLog};
+use crate::auth_capture::{self, Capture, EscrowLog};
 use crate::batch_settlement::{CallKind, ChannelLog};
 use crate::chain::{At, AuthorizationUse, Block, Chain, ChainError, Receipt, TransferLog, UsedNonce};
 use crate::network::Network;
@@ -28,6 +28,11 @@ pub enum NonceSpace {
     Voucher,
     /// The token, as [`NonceSpace::Eip3009`]: the right to use the nonce up without a payment (`cancelAuthorization`).
     Cancel,
+    /// The token: what goes into the escrow of `auth-capture` and is captured or given back there. Used up it is not over:
+    /// what became of it the escrow's own logs say.
+    Held,
+    /// The same where it is captured as it comes in (flow `authorization`), so that it lies in the escrow never.
+    Charged,
 }
 
 /// The identity of one authorization. Encodings, key order, the spelling of addresses and the signature's bytes do not
@@ -59,6 +64,8 @@ impl ClaimKey {
             NonceSpace::Escrow(CallKind::Capture) => 6,
             NonceSpace::Escrow(CallKind::Void) => 7,
             NonceSpace::Voucher => 8,
+            NonceSpace::Held => 9,
+            NonceSpace::Charged => 10,
         };
         bytes
     }
@@ -82,6 +89,8 @@ impl fmt::Display for ClaimKey {
             NonceSpace::Escrow(kind) => write!(f, "/escrow/{}", kind.as_str()),
             NonceSpace::Cancel => f.write_str("/cancel"),
             NonceSpace::Voucher => f.write_str("/voucher"),
+            NonceSpace::Held => f.write_str("/held"),
+            NonceSpace::Charged => f.write_str("/charged"),
         }
     }
 }
@@ -194,7 +203,7 @@ fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
         NonceSpace::Permit2 => &receipt.transfers,
         NonceSpace::Escrow(kind) => return judge_call(kind, expected, receipt),
         // The nonce's own logs say it, whoever sent it; of a voucher no transaction does.
-        NonceSpace::Cancel | NonceSpace::Voucher => return Outcome::Unknown,
+        NonceSpace::Cancel | NonceSpace::Voucher | NonceSpace::Held | NonceSpace::Charged => return Outcome::Unknown,
     };
     match expected.moved_once(transfers) {
         Some(value) if receipt.success => {
@@ -303,6 +312,9 @@ pub async fn observe_after(
         return Ok(Outcome::Unknown);
     }
     if let Some(used) = find_use(chain, expected.key, from).await? {
+        if matches!(expected.key.space, NonceSpace::Held | NonceSpace::Charged) && !used.canceled {
+            return auth_capture::observe_held(chain, expected, &used).await;
+        }
         return Ok(judge(expected, &Evidence::Used(used)));
     }
     if is_consumed(chain, expected.key, At::Latest).await? {
@@ -318,7 +330,7 @@ pub async fn observe_after(
 /// Whether whoever counts this nonce says that it is used up. That is not "paid".
 pub async fn is_consumed(chain: &dyn Chain, key: ClaimKey, at: At) -> Result<bool, ChainError> {
     match key.space {
-        NonceSpace::Eip3009 | NonceSpace::Cancel => {
+        NonceSpace::Eip3009 | NonceSpace::Cancel | NonceSpace::Held | NonceSpace::Charged => {
             chain.authorization_consumed(key.token, key.payer, key.nonce, at).await
         }
         NonceSpace::Permit2 => chain.permit_consumed(key.payer, key.nonce, at).await,
@@ -328,7 +340,7 @@ pub async fn is_consumed(chain: &dyn Chain, key: ClaimKey, at: At) -> Result<boo
 
 async fn find_use(chain: &dyn Chain, key: ClaimKey, from: u64) -> Result<Option<AuthorizationUse>, ChainError> {
     match key.space {
-        NonceSpace::Eip3009 | NonceSpace::Cancel => {
+        NonceSpace::Eip3009 | NonceSpace::Cancel | NonceSpace::Held | NonceSpace::Charged => {
             chain.find_authorization(key.token, key.payer, key.nonce, from).await
         }
         NonceSpace::Permit2 => chain.find_permit(key.token, key.payer, key.nonce, from).await,

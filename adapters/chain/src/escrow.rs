@@ -2,73 +2,18 @@
 
 use alloy::primitives::{B256, Bytes, U256};
 use alloy::rpc::types::Log;
-use alloy::sol;
 use alloy::sol_types::{SolCall, SolEvent};
-use x402::auth_capture::{self, EIP3009_COLLECTOR, ESCROW, EscrowCall, EscrowLog};
+use x402::auth_capture::abi::{Escrow, PaymentInfo};
+use x402::auth_capture::{EIP3009_COLLECTOR, ESCROW, EscrowCall, EscrowLog};
 
 use crate::permit2::Deployed;
 
 /// Origin, licence and how each was made stand beside it: `fixtures/contracts/README.md`.
 const ARTIFACT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/contracts/AuthCapture.json"));
 
-sol! {
-    struct PaymentInfo {
-        address operator;
-        address payer;
-        address receiver;
-        address token;
-        uint120 maxAmount;
-        uint48 preApprovalExpiry;
-        uint48 authorizationExpiry;
-        uint48 refundExpiry;
-        uint16 minFeeBps;
-        uint16 maxFeeBps;
-        address feeReceiver;
-        uint256 salt;
-    }
-
-    /// `AuthCaptureEscrow` 1.0, as far as Purser speaks it.
-    interface Escrow {
-        function authorize(
-            PaymentInfo paymentInfo, uint256 amount, address tokenCollector, bytes collectorData
-        ) external;
-        function charge(
-            PaymentInfo paymentInfo, uint256 amount, address tokenCollector, bytes collectorData, uint16 feeBps,
-            address feeReceiver
-        ) external;
-        function capture(PaymentInfo paymentInfo, uint256 amount, uint16 feeBps, address feeReceiver) external;
-        function void(PaymentInfo paymentInfo) external;
-        function reclaim(PaymentInfo paymentInfo) external;
-        function getHash(PaymentInfo paymentInfo) external view returns (bytes32);
-        function getTokenStore(address operator) external view returns (address);
-        function paymentState(bytes32 paymentInfoHash)
-            external view returns (bool hasCollectedPayment, uint120 capturableAmount, uint120 refundableAmount);
-
-        event PaymentCaptured(bytes32 indexed paymentInfoHash, uint256 amount, uint16 feeBps, address feeReceiver);
-        event PaymentVoided(bytes32 indexed paymentInfoHash, uint256 amount);
-    }
-}
-
-pub(crate) fn info(info: &auth_capture::PaymentInfo) -> PaymentInfo {
-    PaymentInfo {
-        operator: info.operator,
-        payer: info.payer,
-        receiver: info.receiver,
-        token: info.token,
-        maxAmount: info.max_amount,
-        preApprovalExpiry: info.pre_approval_expiry,
-        authorizationExpiry: info.authorization_expiry,
-        refundExpiry: info.refund_expiry,
-        minFeeBps: info.min_fee_bps,
-        maxFeeBps: info.max_fee_bps,
-        feeReceiver: info.fee_receiver,
-        salt: info.salt,
-    }
-}
-
 /// What the escrow is called with.
 pub(crate) fn input(call: &EscrowCall) -> Bytes {
-    let payment = info(call.info());
+    let payment = PaymentInfo::from(call.info());
     match call {
         EscrowCall::Authorize { amount, signature, .. } => Escrow::authorizeCall {
             paymentInfo: payment,

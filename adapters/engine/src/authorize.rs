@@ -12,7 +12,7 @@ mod terms;
 
 use std::time::Duration;
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use ledger::command::{Command, Hold};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
@@ -24,13 +24,14 @@ use mandates::digest::HashAlgorithm;
 use mandates::mandate::{Family, Mandate};
 use mandates::verify::{Facts, Purchase};
 use serde_json::{Map, Value};
+use x402::auth_capture::EscrowTerms;
 use x402::chain::At;
 use x402::exact::{self, Transfer};
 use x402::identifier;
 use x402::permit2;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
-use x402::select::{Offer, SelectError, Wallet, screen};
+use x402::select::{HoldLimits, Offer, SelectError, Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
 
 use crate::attest::check_offer;
@@ -41,7 +42,7 @@ use crate::error::EngineError;
 use crate::evidence::Bundle;
 use crate::rate::Peg;
 use crate::ruling::{Reservation, UNSET};
-use crate::tenant::Tenant;
+use crate::tenant::{Limits, Tenant};
 use crate::{Engine, Identity};
 pub(crate) use terms::check_obligations;
 use terms::{Draft, merchant_keys, place, price, recipient, request_digest};
@@ -84,7 +85,7 @@ impl Engine {
             return Err(forbidden("an agent", identity));
         }
         let tenant = self.tenant(&identity.tenant)?;
-        let offer = self.freeze(&request)?;
+        let offer = self.freeze(&tenant.limits, &request)?;
         let place = place(&request, &offer)?;
         let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &request.key);
         let digest = request_digest(&request, &offer, &place);
@@ -109,8 +110,11 @@ impl Engine {
     }
 
     /// One entry of `accepts[]`, frozen: what is judged is what is signed.
-    fn freeze(&self, request: &PaymentRequest) -> Result<Offer, EngineError> {
-        let screened = screen(&request.required, &request.method, Wallet::new(&self.assets))?;
+    fn freeze(&self, limits: &Limits, request: &PaymentRequest) -> Result<Offer, EngineError> {
+        let Limits { held_seconds_max: seconds_max, held_fee_bps_max: fee_bps_max, .. } = *limits;
+        let limits = HoldLimits { now: self.now_seconds(), seconds_max, fee_bps_max };
+        let wallet = Wallet::new(&self.assets).with_holds(limits);
+        let screened = screen(&request.required, &request.method, wallet)?;
         let payable = screened.offers.into_iter().find(|offer| offer.network() == self.network);
         Ok(payable.ok_or(SelectError::NoneFits(screened.passed_over))?)
     }
@@ -185,6 +189,12 @@ impl Engine {
         let lives = offer.max_timeout_seconds().min(tenant.limits.payment_seconds);
         let mandate_ends = u64::try_from(view.record.expires_at).unwrap_or(0);
         let valid_before = now.saturating_add(lives).min(mandate_ends);
+        if let Transfer::Escrow(EscrowTerms { capture_deadline, .. }) = offer.transfer()
+            && capture_deadline.saturating_to::<u64>() < valid_before
+        {
+            let expected = format!("at least {valid_before}, when what is signed now ends");
+            return Err(EngineError::invalid("extra.captureDeadline", expected, capture_deadline.to_string()));
+        }
         if valid_before >= now.saturating_add(MARGIN_SECONDS) {
             return Ok(valid_before);
         }
@@ -202,7 +212,7 @@ impl Engine {
         check_obligations(&facts, &draft.links, draft.spend)?;
         let bundle = draft.bundle(chain, checks);
         let offer = draft.offer;
-        let claim_key = offer.authorize(draft.payer, draft.nonce, 0, draft.valid_before)?.claim_key();
+        let claim_key = draft.authorized()?;
         let lapses = self.clock.now().seconds().saturating_add(draft.tenant.limits.hold_seconds);
         let hold = Hold {
             spend: draft.spend,
@@ -220,10 +230,8 @@ impl Engine {
             purchase: Digest(offer.digest()),
             cart: draft.request.cart.as_deref().map(cart_identity).transpose()?,
             authorization: match offer.transfer() {
-                Transfer::Upto { .. } => book::authorization(&claim_key)?.at_most(),
-                Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } | Transfer::Escrow(_) => {
-                    book::authorization(&claim_key)?
-                }
+                Transfer::Upto { .. } | Transfer::Escrow(_) => book::authorization(&claim_key)?.at_most(),
+                Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => book::authorization(&claim_key)?,
             },
             valid_before: i64::try_from(draft.valid_before).unwrap_or(i64::MAX),
             since_block: self.chain.block(At::Finalized).await?.number,
@@ -288,7 +296,8 @@ impl Engine {
     ) -> Result<Payment, EngineError> {
         let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
         let expected = book::expected_of_spend(&spend)?;
-        let unsigned = offer.authorize(expected.key.payer, expected.key.nonce, 0, expected.valid_before)?;
+        let nonce = nonce_of(offer, &spend);
+        let unsigned = offer.authorize(expected.key.payer, nonce, 0, expected.valid_before)?;
         let mut payload = wallet.sign(&spend, &unsigned).await?;
         // Of the purchase, as the nonce is: whoever signs the same again names it the same.
         let name = Digest::of_parts("purser/payment-name/1", &[&spend.id.0]);
@@ -375,5 +384,15 @@ impl Engine {
             other => other,
         })?;
         Ok(spend)
+    }
+}
+
+/// What is handed to [`Offer::authorize`] so that it makes what a spend committed: the nonce, or what it was made from.
+pub(crate) fn nonce_of(offer: &Offer, spend: &Spend) -> B256 {
+    match offer.transfer() {
+        Transfer::Escrow(_) => exact::nonce(spend.budget.0, spend.id.0),
+        Transfer::Eip3009 | Transfer::Permit2 | Transfer::Upto { .. } | Transfer::Channel { .. } => {
+            B256::from(spend.authorization.nonce)
+        }
     }
 }

@@ -4,7 +4,9 @@ use ledger::command::{Command, Gas, Request};
 use ledger::id::{AuthMethod, Caller, CallerKind, RailReference, TenantId};
 use ledger::money::Amount;
 use ledger::settlement::Settlement;
-use ledger::spend::{Authorization, CANCELLATION, ESCROW_CALL, Observation, PERMIT2, Spend, UnusedProof, VOUCHER};
+use ledger::spend::{
+    Authorization, CANCELLATION, CHARGED, ESCROW_CALL, HELD, Observation, PERMIT2, Spend, UnusedProof, VOUCHER,
+};
 use ledger::store::{Answer, Document, Work};
 use ledger::transfer::Money;
 use x402::batch_settlement::CallKind;
@@ -48,6 +50,8 @@ pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
         NonceSpace::Permit2 => format!("{}/{PERMIT2}", key.network),
         NonceSpace::Cancel => format!("{}/{CANCELLATION}", key.network),
         NonceSpace::Voucher => format!("{}/{VOUCHER}", key.network),
+        NonceSpace::Held => format!("{}/{HELD}", key.network),
+        NonceSpace::Charged => format!("{}/{CHARGED}", key.network),
         NonceSpace::Escrow(kind) => format!("{}/{ESCROW_CALL}/{}", key.network, kind.as_str()),
     };
     Ok(Authorization { network, asset: asset_id(key.network, key.token)?, payer: text(key.payer), nonce: key.nonce.0 })
@@ -57,8 +61,10 @@ pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
 pub fn claimed_too(sum: ClaimedElsewhere, other: &Settlement) -> Result<ClaimedElsewhere, EngineError> {
     let space = match other.key.authorization.nonce_space() {
         None => NonceSpace::Eip3009,
+        Some(CHARGED) => NonceSpace::Charged,
+        Some(HELD) if other.document.is_none() => NonceSpace::Held,
         // It lies in the escrow already.
-        Some(VOUCHER) => return Ok(sum),
+        Some(VOUCHER | HELD) => return Ok(sum),
         Some(_) => NonceSpace::Permit2,
     };
     let sum = sum.and(space, other.money.amount);
@@ -119,6 +125,8 @@ pub fn expected(
         Some(PERMIT2) => NonceSpace::Permit2,
         Some(CANCELLATION) => NonceSpace::Cancel,
         Some(VOUCHER) => NonceSpace::Voucher,
+        Some(HELD) => NonceSpace::Held,
+        Some(CHARGED) => NonceSpace::Charged,
         Some(ESCROW_CALL) => {
             let kind = CallKind::ALL.into_iter().find(|kind| Some(kind.as_str()) == authorization.nonce_kind());
             NonceSpace::Escrow(kind.ok_or_else(|| broken("a call of the escrow"))?)

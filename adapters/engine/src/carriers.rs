@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use x402::auth_capture;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
 use crate::error::EngineError;
@@ -15,6 +16,9 @@ use crate::ports::{Facilitator, Relayed};
 
 /// How long one that said nothing, or that it does not carry this, is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
+
+/// How long it is believed that it operates what is held here.
+const OPERATES_FOR: Duration = Duration::from_secs(60);
 
 pub struct Carriers {
     first: Carrier,
@@ -26,6 +30,8 @@ pub struct Carrier {
     name: String,
     port: Arc<dyn Facilitator>,
     heard: Mutex<Heard>,
+    /// When it said last that it operates what is held here.
+    operates: Mutex<Option<Instant>>,
 }
 
 /// The last that was heard of one.
@@ -55,6 +61,10 @@ impl Carriers {
     /// The first who speaks and says that it carries payments like this. Whoever sells through one alone asks that one. A
     /// price by usage is settled by the one account that its payer permits, which is the first one's.
     async fn choose(&self, requirements: &PaymentRequirements) -> Option<&Carrier> {
+        // What is held has one operator, the first one's account: where that does not say that it is, nobody captures it.
+        if requirements.scheme == auth_capture::SCHEME {
+            return self.first.operates(requirements).await.then_some(&self.first);
+        }
         if self.others.is_empty() || requirements.scheme == x402::upto::SCHEME {
             return Some(&self.first);
         }
@@ -79,6 +89,10 @@ impl Carriers {
 
     /// Asks each what it carries, and says in the log who does not carry this.
     pub async fn look(&self, requirements: &PaymentRequirements) {
+        if requirements.scheme == auth_capture::SCHEME {
+            self.first.operates(requirements).await;
+            return;
+        }
         for carrier in self.all() {
             carrier.ask(requirements).await;
         }
@@ -126,7 +140,26 @@ fn missing<T>(name: &str) -> Relayed<T> {
 
 impl Carrier {
     pub fn new(name: impl Into<String>, port: Arc<dyn Facilitator>) -> Self {
-        Self { name: name.into(), port, heard: Mutex::new(Heard::NotAsked) }
+        Self { name: name.into(), port, heard: Mutex::new(Heard::NotAsked), operates: Mutex::new(None) }
+    }
+
+    async fn operates(&self, requirements: &PaymentRequirements) -> bool {
+        let lately = |said: &Option<Instant>| said.is_some_and(|said| said.elapsed() < OPERATES_FOR);
+        if lately(&self.operates.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return true;
+        }
+        let does = match self.port.carries(requirements).await {
+            Relayed::Answer(does) => does,
+            Relayed::Silence(why) => {
+                tracing::warn!(facilitator = self.name, "does not say what it carries: {why}");
+                false
+            }
+        };
+        if !does {
+            tracing::error!(facilitator = self.name, "does not say that it operates what would be held here");
+        }
+        *self.operates.lock().unwrap_or_else(PoisonError::into_inner) = does.then(Instant::now);
+        does
     }
 
     async fn speaks(&self, requirements: &PaymentRequirements) -> bool {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
-use ledger::id::TenantId;
+use ledger::id::{Digest, TenantId};
 use ledger::money::Amount;
 use ledger::settlement::SettlementKey;
 use ledger::store::Place;
@@ -86,6 +86,8 @@ pub struct Goods {
     pub carrier: Option<String>,
     /// Where it is paid out of a channel.
     pub step: Option<Box<Step>>,
+    /// The document that says that it is worked for, where it is paid out of what is held.
+    pub held: Option<Digest>,
 }
 
 /// What a sale that is paid out of a channel stands on.

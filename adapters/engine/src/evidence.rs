@@ -12,11 +12,12 @@ use ledger::store::JournalEntry;
 use mandates::base64url;
 use mandates::json::Object;
 use serde::{Deserialize, Serialize};
-use x402::select::{Wallet, screen};
+use x402::select::{HoldLimits, Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired};
 
 pub use self::allowed::Allowed;
 pub use self::check::{Finding, check, not_proved};
+use crate::authorize::nonce_of;
 use crate::closing::Addressee;
 use crate::consent::MandateRecord;
 use crate::error::EngineError;
@@ -250,12 +251,14 @@ impl Engine {
         offered: &Offered,
         spend: &Spend,
     ) -> Result<PaymentPayload, EngineError> {
-        let screened = screen(&offered.payment_required, &offered.method, Wallet::new(&self.assets))?;
+        let wallet = Wallet::new(&self.assets).with_holds(HoldLimits::ANY);
+        let screened = screen(&offered.payment_required, &offered.method, wallet)?;
         let offer = screened.offers.into_iter().find(|offer| Digest(offer.digest()) == offered.offer);
         let offer = offer.ok_or_else(|| EngineError::Broken("the offer of a spend is not in its 402".into()))?;
         let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
         let expected = book::expected_of_spend(spend)?;
-        let unsigned = offer.authorize(expected.key.payer, expected.key.nonce, 0, expected.valid_before)?;
+        let nonce = nonce_of(&offer, spend);
+        let unsigned = offer.authorize(expected.key.payer, nonce, 0, expected.valid_before)?;
         Ok(wallet.sign(spend, &unsigned).await?)
     }
 }

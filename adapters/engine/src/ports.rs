@@ -12,6 +12,7 @@ use ledger::spend::Spend;
 use mandates::jws::Unsigned;
 use mandates::keys::PublicKey;
 use mandates::trust::Roots;
+use x402::auth_capture::{Capture, PaymentInfo, Taken};
 use x402::batch_settlement::{Channel, Claim};
 use x402::chain::CancelCall;
 use x402::exact::TokenDomain;
@@ -71,6 +72,31 @@ pub trait ChannelSigner: Send + Sync {
     fn sign_claims(&self, network: Network, claims: &[Claim]) -> Result<Bytes, SignError>;
     fn sign_refund(&self, network: Network, channel: &Channel, nonce: U256, amount: Amount)
     -> Result<Bytes, SignError>;
+}
+
+/// Signs for whoever is paid out of what an escrow holds (x402, `auth-capture`): what is taken of it, and that it goes back.
+/// With the key that each payment's terms name, also where that is not the newest one.
+pub trait HoldSigner: Send + Sync {
+    /// Whom new terms name.
+    fn address(&self) -> Address;
+    /// Refuses more than was signed for.
+    fn sign_capture(
+        &self,
+        authorizer: Address,
+        network: Network,
+        info: &PaymentInfo,
+        capture: &Capture,
+    ) -> Result<Bytes, SignError>;
+    fn sign_void(&self, authorizer: Address, network: Network, info: &PaymentInfo) -> Result<Bytes, SignError>;
+    /// `payers` is the payer's own signature. Refuses more than was signed for.
+    fn sign_charge(
+        &self,
+        authorizer: Address,
+        network: Network,
+        info: &PaymentInfo,
+        taken: &Taken,
+        payers: &[u8],
+    ) -> Result<Bytes, SignError>;
 }
 
 /// A facilitator as a seller sees it: a relay, whose word is checked.

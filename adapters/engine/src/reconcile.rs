@@ -180,6 +180,8 @@ impl Engine {
                 tracing::error!(spend = %id, "the authorization was consumed and our payee was not paid");
                 Command::Misspend { spend: id, transaction: book::reference(transaction)? }
             }
+            // It lies in the escrow, or may still come there: nobody doubts that.
+            Outcome::Pending if spend.authorization.is_escrowed() => return Ok(spend.state),
             Outcome::Pending | Outcome::Unknown => return self.wait_or_doubt(identity, spend).await,
         };
         self.state_after(identity, spend, command).await
@@ -290,7 +292,9 @@ impl Engine {
         let finalized = self.finalized().await?;
         let command = match observe(self.chain.as_ref(), &expected, None, sale.since_block).await? {
             Outcome::Settled { transaction, block, .. } => {
-                if !self.is_confirmed(&block).await? {
+                // What was charged nothing is over when nothing can be taken of it any more.
+                let is_early = sale.money.amount.is_zero() && block.number > finalized;
+                if is_early || !self.is_confirmed(&block).await? {
                     return Ok(None);
                 }
                 let seen = book::observation(&expected, transaction, &block)?;

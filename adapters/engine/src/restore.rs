@@ -11,9 +11,10 @@ use ledger::id::{Micros, TenantId};
 use ledger::money::Amount;
 use ledger::spend::Observation;
 use ledger::transfer::Money;
+use x402::auth_capture::EIP3009_COLLECTOR;
 use x402::chain::{At, ConsumedNonce};
 use x402::network::Asset;
-use x402::settlement::ClaimKey;
+use x402::settlement::{ClaimKey, NonceSpace};
 
 use crate::book::{self, service};
 use crate::consent::fiat;
@@ -212,6 +213,7 @@ impl Engine {
         let (to, value) = paid(&consumed)?;
         let (space, network, token) = (consumed.space, self.network, asset.address);
         let key = ClaimKey { space, network, token, payer, nonce: consumed.nonce };
+        let key = if to == EIP3009_COLLECTOR { self.as_escrowed(&identity.tenant, key).await? } else { key };
         let authorization = book::authorization(&key)?;
         let money = Money { asset: authorization.asset.clone(), amount: book::amount(value)? };
         let quote = fiat(&tenant.currency)?;
@@ -233,6 +235,16 @@ impl Engine {
         };
         let recover = Recover { authorization, money, authority, nodes, seen };
         self.run(identity, Command::Recover(Box::new(recover)), Vec::new()).await.map(|_| ())
+    }
+}
+
+impl Engine {
+    /// What went into the escrow of `auth-capture`, as the book would call it.
+    async fn as_escrowed(&self, tenant: &TenantId, key: ClaimKey) -> Result<ClaimKey, EngineError> {
+        let charged = ClaimKey { space: NonceSpace::Charged, ..key };
+        let name = ledger::claim::ClaimKey::Authorization(book::authorization(&charged)?.at_most());
+        let is_charged = self.store.claim(tenant, &name).await?.is_some();
+        Ok(if is_charged { charged } else { ClaimKey { space: NonceSpace::Held, ..key } })
     }
 }
 

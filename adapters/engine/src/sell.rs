@@ -6,16 +6,18 @@ mod claiming;
 mod early;
 mod escrow;
 mod goods;
+mod held;
+mod manner;
 mod settle;
 mod sign_in;
 
 use alloy_primitives::U256;
-use ledger::command::{ClaimSettlement, Command, Cover, Credit, Order};
+use ledger::command::{ClaimSettlement, Cover, Order};
 use ledger::id::{Digest, IdempotencyKey, TenantId};
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use ledger::settlement::{PayerKey, Role, Settlement, SettlementKey, SettlementState};
-use ledger::store::{Answer, Document, Freshness};
+use ledger::store::Freshness;
 use ledger::transfer::Money;
 use serde_json::{Map, Value};
 use x402::batch_settlement;
@@ -24,9 +26,8 @@ use x402::exact::{self, Transfer, VerifiedPayment};
 use x402::permit2::PERMIT2;
 use x402::reason::Reason;
 use x402::refusal::Refusal;
-use x402::release::{Beyond, Exposure, History, Manner, Release};
+use x402::release::{History, Manner, Release};
 use x402::settlement::{ClaimKey, Outcome, observe};
-use x402::upto;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
 use crate::book::{self, service};
@@ -122,7 +123,7 @@ impl Engine {
             Presentation::Refused(refusal) => return Err(refusal.into()),
             Presentation::Denied { known, .. } => return denied(&presented, &known),
         };
-        let key = sale_key(&payment.claim_key())?;
+        let key = sale_key(&payment.expected_by_payee().key)?;
         let place = match &presented.named {
             Some(name) => {
                 let content = content(&presented.purpose.0, requirements);
@@ -146,7 +147,7 @@ impl Engine {
         self.check_thrift(&payment)?;
         seller.carriers.check(requirements).await?;
         let payable = self.check_payable(tenant, &payment).await?;
-        let expected = payment.expected();
+        let expected = payment.expected_by_payee();
         let paid_by = order::document(&key);
         let documents = document.into_iter().chain(presented.order.iter().map(|_| paid_by.clone())).collect();
         let claim = ClaimSettlement {
@@ -175,56 +176,13 @@ impl Engine {
         };
         let sale = answer.settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
         match answer.freshness {
+            Freshness::New if key.authorization.is_held() => self.hold_money(&identity, hand, presented, sale).await,
             Freshness::New => Ok(won(hand, presented, manner)),
             Freshness::Known => {
                 drop(hand);
                 self.claimed_before(&identity, presented, sale).await
             }
         }
-    }
-
-    /// What is paid already waits for nothing, and what is priced by usage waits for its price.
-    async fn manner(
-        &self,
-        tenant: &TenantId,
-        presented: &Presented,
-        claim: &ClaimSettlement,
-    ) -> Result<Manner, EngineError> {
-        let release = &presented.release;
-        if claim.cover.is_none() || presented.requirements.scheme == upto::SCHEME {
-            return Ok(Manner::HeldBack);
-        }
-        let has_paid =
-            !release.pay_first.without_history || self.store.has_paid(tenant, &PayerKey::of(&claim.key)).await?;
-        let history = if has_paid { History::Paid } else { History::None };
-        Ok(release.manner(claim.money.amount, history))
-    }
-
-    /// Beyond what may be given before it is paid the work is done and its answer held back; for whoever owes not even the
-    /// work is done.
-    async fn claim_sale(
-        &self,
-        identity: &Identity,
-        claim: ClaimSettlement,
-        documents: Vec<Document>,
-        presented: &Presented,
-    ) -> Result<(Manner, Answer), EngineError> {
-        let manner = self.manner(&identity.tenant, presented, &claim).await?;
-        let exposure = presented.release.exposure(manner);
-        let credit = exposure.map(|Exposure { payer_max, total_max, .. }| Credit { payer_max, total_max });
-        let first = ClaimSettlement { credit, ..claim.clone() };
-        let refused = match self.run(identity, Command::Claim(Box::new(first)), documents.clone()).await {
-            Ok(answer) => return Ok((manner, answer)),
-            Err(error) => error,
-        };
-        let waits = exposure.is_some_and(|exposure| exposure.beyond == Beyond::Wait);
-        let manner = match &refused {
-            EngineError::Book(Rejection::ExposureExceeded { .. }) if waits => Manner::HeldBack,
-            EngineError::Book(Rejection::PayerBlocked { .. }) if waits => Manner::PaidFirst,
-            _ => return Err(refused),
-        };
-        tracing::info!(code = refused.code(), "not given before it is paid: {refused}");
-        Ok((manner, self.run(identity, Command::Claim(Box::new(claim)), documents).await?))
     }
 
     /// The answer of the payment that stands for the same name. Nothing is run for this one, and it is not used up.
@@ -281,6 +239,10 @@ impl Engine {
                 Ok(SaleClaim::Failed(failed(&sale, Reason::TransactionFailed)))
             }
             SettlementState::Abandoned => Ok(SaleClaim::InFlight),
+            // Nothing was sent for it, and no work begun.
+            SettlementState::Claimed if sale.key.authorization.is_held() && sale.document.is_none() => {
+                self.hold_money(identity, hand, presented, sale).await
+            }
             // The payment still buys it.
             SettlementState::Undelivered => Ok(won(hand, presented, Manner::PaidFirst)),
             SettlementState::Claimed | SettlementState::Promised if sale.document.is_none() => {
@@ -304,7 +266,7 @@ impl Engine {
     async fn check_payable(&self, tenant: &TenantId, payment: &VerifiedPayment) -> Result<Payable, EngineError> {
         // From here on nothing is taken back: whatever becomes of the payment lies behind this block.
         let head = self.chain.block(At::Finalized).await?.number;
-        let claimed = payment.claim_key();
+        let claimed = payment.expected_by_payee().key;
         let own = SettlementKey { role: Role::Seller, authorization: book::authorization(&claimed)? };
         // Before the balance: what is settled in between has left it, and counts all the same.
         let mut beside = self.store.settlements_of(tenant, &PayerKey::of(&own)).await?;
@@ -337,8 +299,11 @@ impl Engine {
             Err(exact::OnChainError::Chain(error)) => Err(error.into()),
             Err(exact::OnChainError::Refused(refusal)) if refusal.reason.is_nonce_used() => {
                 let since_block = head.saturating_sub(LOOK_BACK_BLOCKS);
-                match observe(self.chain.as_ref(), &payment.expected(), None, since_block).await? {
+                let is_held = own.authorization.is_held();
+                match observe(self.chain.as_ref(), &payment.expected_by_payee(), None, since_block).await? {
                     Outcome::Settled { .. } => Ok(Payable { since_block, cover: None }),
+                    // It lies in the escrow already, whoever had it carried there.
+                    Outcome::Pending if is_held => Ok(Payable { since_block, cover: None }),
                     _ => Err(refusal.into()),
                 }
             }
@@ -371,7 +336,8 @@ fn won(hand: InHand<'_>, presented: Presented, manner: Manner) -> SaleClaim {
 fn won_again(hand: InHand<'_>, presented: Presented, manner: Manner, carrier: Option<String>) -> SaleClaim {
     let Presented { payload, requirements, release, .. } = presented;
     let payload = PaymentPayload { resource: None, accepted: requirements.clone(), unknown: Map::new(), ..payload };
-    hand.keep(Goods { payload, requirements, manner, confirmations: release.confirmations, carrier, step: None });
+    let confirmations = release.confirmations;
+    hand.keep(Goods { payload, requirements, manner, confirmations, carrier, step: None, held: None });
     SaleClaim::Won(manner)
 }
 

@@ -21,7 +21,7 @@ use crate::carriers::Carriers;
 use crate::checkout::ShopRole;
 use crate::error::EngineError;
 use crate::lifecycle::Upkeep;
-use crate::ports::{ChannelSigner, MandateSigner, SignError, TrustSource, WalletSigner};
+use crate::ports::{ChannelSigner, HoldSigner, MandateSigner, SignError, TrustSource, WalletSigner};
 use crate::rate::Peg;
 use crate::vault::{AcpPayee, Vault};
 
@@ -161,6 +161,9 @@ pub struct Limits {
     pub delegations_burst: u32,
     /// How long a call waits for a settlement before it answers that it is pending.
     pub settle_wait_millis: u64,
+    /// How long the wallet lets money be held in an escrow (x402, `auth-capture`), and at what fee in basis points.
+    pub held_seconds_max: u64,
+    pub held_fee_bps_max: u16,
     pub ceilings: Ceilings,
 }
 
@@ -185,6 +188,8 @@ impl Default for Limits {
             refusals_burst: 200,
             delegations_burst: 100,
             settle_wait_millis: 5_000,
+            held_seconds_max: 86_400,
+            held_fee_bps_max: 0,
             ceilings: Ceilings::default(),
         }
     }
@@ -196,6 +201,8 @@ pub struct Seller {
     pub payee: PayeeId,
     /// Where something is sold for vouchers.
     pub channels: Option<Channels>,
+    /// Where something is sold for money that is held.
+    pub holds: Option<Arc<dyn HoldSigner>>,
 }
 
 /// How a seller keeps channels (x402, `batch-settlement`).

@@ -98,7 +98,11 @@ impl Engine {
         payload: &PaymentPayload,
         requirements: &PaymentRequirements,
     ) -> Result<Option<Settlement>, EngineError> {
-        let Ok((_, claim)) = scheme::claimed(payload, requirements) else { return Ok(None) };
+        let claimed = match role {
+            Role::Facilitator => scheme::claimed(payload, requirements).map(|(_, claim)| claim),
+            Role::Seller | Role::Wallet => scheme::claim_key(payload, requirements),
+        };
+        let Ok(claim) = claimed else { return Ok(None) };
         let key = SettlementKey { role, authorization: book::authorization(&claim)? };
         Ok(self.store.settlement(tenant, &key).await?)
     }

@@ -58,7 +58,11 @@ pub(crate) fn html(price: &Price, demand: &PaymentRequired, message: &str) -> St
 
 fn price_of(price: &Price, offer: &PaymentRequirements) -> String {
     let amount = amount(price, offer);
-    if offer.scheme == x402::upto::SCHEME { format!("at most {amount}, by usage") } else { amount }
+    if [x402::upto::SCHEME, x402::auth_capture::SCHEME].contains(&offer.scheme.as_str()) {
+        format!("at most {amount}, by usage")
+    } else {
+        amount
+    }
 }
 
 /// In whole tokens where the scale is known; never guessed.

@@ -1,5 +1,7 @@
 //! From request headers to a payment that names one of our offers. Nothing here is verified, and nothing is claimed.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use x402::exact;
@@ -131,8 +133,9 @@ fn unreadable(error: &WireError, ask: &Ask) -> Box<Response<Body>> {
 fn accepted_offer(payload: &PaymentPayload, ask: &Ask) -> Read<PaymentRequirements> {
     let mut mismatch = None;
     for offer in &ask.price().accepts {
-        match exact::check_accepted(&payload.accepted, offer) {
-            Ok(()) => return Ok(offer.clone()),
+        let then = ask.price().offer_then(offer, &payload.accepted).unwrap_or(Cow::Borrowed(offer));
+        match exact::check_accepted(&payload.accepted, &then) {
+            Ok(()) => return Ok(then.into_owned()),
             Err(refusal) => mismatch = mismatch.or(Some(refusal)),
         }
     }

@@ -1,9 +1,12 @@
 //! What a route costs.
 
+use std::borrow::Cow;
 use std::num::NonZeroU64;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::request;
 use serde_json::{Map, Value};
+use x402::auth_capture;
 use x402::limit::{OFFERS_MAX, URL_BYTES_MAX};
 use x402::network::{AssetTable, NetworkNames};
 use x402::refusal::Refusal;
@@ -59,6 +62,8 @@ pub struct Price {
     pub names: NetworkNames,
     /// For showing a price to people.
     pub assets: AssetTable,
+    /// How long after a 402 what it lets be held is captured (scheme `auth-capture`).
+    pub capture_seconds: Option<NonZeroU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +122,7 @@ impl Price {
             extensions: None,
             names: NetworkNames::empty(),
             assets: AssetTable::empty(),
+            capture_seconds: None,
         };
         write_header(&price.demand(price.resource.url.clone(), None))?;
         Ok(price)
@@ -156,6 +162,12 @@ impl Price {
         self
     }
 
+    /// Offers of scheme `auth-capture` are dated with it, in each 402 anew.
+    pub fn with_capture_seconds(mut self, seconds: NonZeroU64) -> Self {
+        self.capture_seconds = Some(seconds);
+        self
+    }
+
     /// Refused where the 402 does not fit into a header with them.
     pub fn with_extensions(mut self, extensions: Map<String, Value>) -> Result<Self, PriceError> {
         self.extensions = Some(extensions);
@@ -174,7 +186,32 @@ impl Price {
     pub(crate) fn demand(&self, url: String, error: Option<String>) -> PaymentRequired {
         let resource = ResourceInfo { url, ..self.resource.clone() };
         let extensions = self.extensions.clone();
-        PaymentRequired { extensions, ..PaymentRequired::new(resource, self.accepts.clone(), error) }
+        PaymentRequired { extensions, ..PaymentRequired::new(resource, self.offers(), error) }
+    }
+
+    /// What is offered at this moment.
+    fn offers(&self) -> Vec<PaymentRequirements> {
+        let dated = |offer: &PaymentRequirements| match self.capture_seconds {
+            Some(seconds) if offer.scheme == auth_capture::SCHEME => {
+                auth_capture::dated(offer, now_seconds(), seconds.get())
+            }
+            _ => offer.clone(),
+        };
+        self.accepts.iter().map(dated).collect()
+    }
+
+    /// An offer of ours as it was when whoever accepted this one met it; `None` where it never was like that.
+    pub(crate) fn offer_then<'a>(
+        &self,
+        offer: &'a PaymentRequirements,
+        accepted: &PaymentRequirements,
+    ) -> Option<Cow<'a, PaymentRequirements>> {
+        match self.capture_seconds {
+            Some(seconds) if offer.scheme == auth_capture::SCHEME => {
+                auth_capture::dated_as(offer, accepted, now_seconds(), seconds.get()).map(Cow::Owned)
+            }
+            _ => Some(Cow::Borrowed(offer)),
+        }
     }
 
     /// The same 402 as version 1 says it, with the offers that it can name; `None` without any.
@@ -189,6 +226,10 @@ impl Price {
             unknown: Map::new(),
         })
     }
+}
+
+fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 pub(crate) fn target(parts: &request::Parts) -> &str {

@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, response};
 use serde_json::Value;
+use x402::auth_capture;
 use x402::batch_settlement;
 use x402::network::AssetTable;
 use x402::scheme;
@@ -16,6 +17,9 @@ use x402::wire::PaymentRequirements;
 pub const PURSER_CHARGE: &str = "purser-charge";
 /// The same in the form of the official SDKs.
 pub(crate) const SETTLEMENT_OVERRIDES: &str = "settlement-overrides";
+
+/// Schemes that let a handler charge less than what was signed.
+const BY_USAGE: [&str; 3] = [upto::SCHEME, batch_settlement::SCHEME, auth_capture::SCHEME];
 
 /// How a handler's charge is read.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +35,7 @@ pub(crate) enum Usage {
 impl Usage {
     pub(crate) fn of(requirements: &PaymentRequirements, assets: &AssetTable) -> Self {
         match scheme::terms(requirements) {
-            Ok(terms) if [upto::SCHEME, batch_settlement::SCHEME].contains(&requirements.scheme.as_str()) => {
+            Ok(terms) if BY_USAGE.contains(&requirements.scheme.as_str()) => {
                 let decimals = assets.find(terms.network, terms.token).map(|asset| asset.decimals);
                 Self::UpTo { permitted: terms.amount, decimals }
             }

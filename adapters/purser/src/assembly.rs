@@ -171,6 +171,9 @@ fn assemble(
     times.decision_seconds = tenant.decision_seconds.unwrap_or(times.decision_seconds);
     times.prompts_per_hour = tenant.prompts_per_hour;
     times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);
+    let held = tenant.wallet.as_ref();
+    times.held_seconds_max = held.and_then(|held| held.held_seconds_max).unwrap_or(times.held_seconds_max);
+    times.held_fee_bps_max = held.and_then(|held| held.held_fee_bps_max).unwrap_or(times.held_fee_bps_max);
     times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
     times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
     let person = |person: &PersonConfig| {

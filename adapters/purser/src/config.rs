@@ -4,6 +4,7 @@
 mod approval;
 mod channels;
 mod facilitate;
+mod holds;
 mod limits;
 mod offer;
 mod payees;
@@ -30,6 +31,7 @@ use store::{Location, LocationError};
 pub use approval::{ApprovalConfig, BearerConfig, RoleConfig};
 pub use channels::ChannelsConfig;
 pub use facilitate::FacilitateConfig;
+pub use holds::HoldsConfig;
 pub use limits::{HotWalletMax, LimitsConfig, RateConfig, WalletConfig};
 pub use offer::Offer;
 pub use payees::{AcpConfig, PayeeConfig, VaultConfig};

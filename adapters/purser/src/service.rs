@@ -86,6 +86,7 @@ impl Running {
             tokio::spawn(sweep(engine.clone(), every, stopped.clone())),
             tokio::spawn(collecting::collect(engine.clone(), stopped.clone())),
             tokio::spawn(collecting::claim(engine.clone(), every, stopped.clone())),
+            tokio::spawn(collecting::see_to_holds(engine.clone(), every, stopped.clone())),
             tokio::spawn(webhook::deliver(webhooks.clone(), engine.clone(), store, poster, stopped.clone())),
             tokio::spawn(issuers::keep_fresh(callers.clone(), fetcher, stopped)),
         ];
@@ -206,11 +207,14 @@ fn routes(
 /// Who says that they do not carry what is sold is named in the log when the service begins.
 fn ask_carriers(engine: &Arc<Engine>, tenant: &TenantId, sold: &[PaidRoute]) {
     let carriers = engine.tenant(tenant).ok().and_then(|tenant| tenant.seller.clone()).map(|seller| seller.carriers);
-    let mut offers = sold.iter().flat_map(|route| &route.offers);
-    // A price by usage goes to the one account that its payer permits.
-    let offer = offers.find(|offer| offer.scheme == x402::exact::SCHEME).cloned();
-    if let Some((carriers, offer)) = carriers.zip(offer) {
-        tokio::spawn(async move { carriers.look(&offer).await });
+    let Some(carriers) = carriers else { return };
+    // A price by `upto` goes to the one account that its payer permits.
+    for scheme in [x402::exact::SCHEME, x402::auth_capture::SCHEME] {
+        let mut offers = sold.iter().flat_map(|route| &route.offers);
+        if let Some(offer) = offers.find(|offer| offer.scheme == scheme).cloned() {
+            let carriers = carriers.clone();
+            tokio::spawn(async move { carriers.look(&offer).await });
+        }
     }
 }
 

@@ -322,6 +322,7 @@ fn shop(options: &WorldOptions, chain: &ChainConfig) -> Result<TenantConfig, Ass
             facilitators: Vec::new(),
             facilitator_address: None,
             channels: None,
+            holds: None,
             upstream_key_file: None,
             routes: routes.collect(),
             tools: vec![ToolConfig {

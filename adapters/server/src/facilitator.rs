@@ -11,14 +11,16 @@ use engine::ports::{Facilitator, Relayed};
 use ledger::id::TenantId;
 use reqwest::redirect::Policy;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use x402::auth_capture;
 use x402::batch_settlement;
 use x402::limit::MESSAGE_BYTES_MAX;
 use x402::reason::Reason;
 use x402::reason::spelling::{self, Asked};
 use x402::scheme;
 use x402::wire::{
-    FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, SupportedResponse, VerifyResponse,
-    X402_VERSION,
+    FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, SupportedKind, SupportedResponse,
+    VerifyResponse, X402_VERSION,
 };
 
 /// Our own facilitator. The engine holds it and it calls the engine, so it is given the engine once that exists.
@@ -64,6 +66,20 @@ impl Facilitator for Local {
             Err(why) => return Relayed::Silence(why),
         };
         relayed(engine.facilitator_settle(&self.tenant, &request, Repeater::Recognized).await)
+    }
+
+    async fn carries(&self, requirements: &PaymentRequirements) -> Relayed<bool> {
+        let supported = self
+            .engine()
+            .and_then(|engine| engine.facilitator_supported(&self.tenant).map_err(|error| error.to_string()));
+        match supported {
+            Ok(supported) => Relayed::Answer(supported.kinds.iter().any(|kind| {
+                kind.scheme == requirements.scheme
+                    && kind.network == requirements.network
+                    && operates(kind, requirements)
+            })),
+            Err(why) => Relayed::Silence(why),
+        }
     }
 
     async fn submit(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
@@ -113,7 +129,7 @@ impl Remote {
         let key = match scheme::claimed(payload, requirements) {
             Ok((_, key)) => Some(key.to_string()),
             // What a payee asks of the escrow is no payment, and the same words may mean another call later.
-            Err(_) if requirements.scheme == batch_settlement::SCHEME => None,
+            Err(_) if [batch_settlement::SCHEME, auth_capture::SCHEME].contains(&requirements.scheme.as_str()) => None,
             Err(refusal) => return Relayed::Silence(refusal.to_string()),
         };
         let body = FacilitatorRequest::new(payload.clone(), requirements.clone());
@@ -165,7 +181,9 @@ impl Facilitator for Remote {
             Ok((200, bytes)) => match serde_json::from_slice::<SupportedResponse>(&bytes) {
                 Ok(supported) => Relayed::Answer(supported.kinds.iter().any(|kind| {
                     let is_version = kind.x402_version == X402_VERSION;
-                    is_version && (&kind.scheme, &kind.network) == (&requirements.scheme, &requirements.network)
+                    is_version
+                        && (&kind.scheme, &kind.network) == (&requirements.scheme, &requirements.network)
+                        && operates(kind, requirements)
                 })),
                 Err(_) => Relayed::Silence("what it carries is no answer of the protocol".to_owned()),
             },
@@ -183,6 +201,18 @@ impl Facilitator for Remote {
             silence => silence,
         }
     }
+}
+
+/// What is held only its operator can capture or give back, out of the escrow that both name: what `/supported` says of them is
+/// what the terms say. Where the terms name nobody there is nothing to compare.
+fn operates(kind: &SupportedKind, requirements: &PaymentRequirements) -> bool {
+    let own = |name| kind.extra.as_ref().and_then(|extra| extra.get(name)).and_then(Value::as_str);
+    let asked = |name| requirements.extra_field(name).and_then(Value::as_str);
+    ["captureAuthorizer", "authCaptureEscrow"].into_iter().all(|name| match (own(name), asked(name)) {
+        (_, None) => true,
+        (Some(own), Some(asked)) => own.eq_ignore_ascii_case(asked),
+        (None, Some(_)) => false,
+    })
 }
 
 /// A code in the one spelling that we pass on; one that we do not know as it is.

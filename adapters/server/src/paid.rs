@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use paywall::limit::Limits;
 use paywall::{Address, PaywallLayer, Price, PriceError, Repeat, Signed, Till};
 use serde_json::{Map, Value, json};
+use x402::auth_capture;
 use x402::network::{AssetTable, NetworkNames};
 use x402::release::Release;
 use x402::wire::{PaymentRequirements, ResourceInfo};
@@ -37,6 +38,8 @@ pub struct PaidRoute {
     pub signed: Signed,
     /// For how long whoever paid may come back without paying.
     pub sign_in: Option<NonZeroU64>,
+    /// How long after a demand what it lets be held is captured.
+    pub capture_seconds: Option<NonZeroU64>,
     /// `None` where it stands in no catalogue.
     pub listed: Option<Listed>,
 }
@@ -75,7 +78,7 @@ impl PaidRoute {
             "resource": format!("{public_url}{}", self.path),
             "type": "http",
             "x402Version": 2,
-            "accepts": self.offers,
+            "accepts": self.offers.iter().map(auth_capture::undated).collect::<Vec<_>>(),
             "lastUpdated": since,
             "description": self.description,
             "extensions": self.extensions,
@@ -131,6 +134,10 @@ pub fn router(routes: Vec<PaidRoute>, selling: &Selling<'_>) -> Result<Router, P
         let price = if route.signed == Signed::Not { price } else { price.with_signatures() };
         let price = match route.sign_in {
             Some(seconds) => price.with_sign_in(seconds),
+            None => price,
+        };
+        let price = match route.capture_seconds {
+            Some(seconds) => price.with_capture_seconds(seconds),
             None => price,
         };
         let paywall = PaywallLayer::new(selling.till.clone(), price);

@@ -59,7 +59,11 @@ impl Draft<'_> {
         let in_all = sum(beside.iter().copied());
         self.check_funds(claim, "balance", in_all, cover.balance)?;
         if let Some(allowance) = cover.allowance {
-            let permits = beside.iter().filter(|found| found.key.authorization.nonce_space().is_some());
+            let is_permit = |found: &&&Settlement| {
+                let authorization = &found.key.authorization;
+                authorization.nonce_space().is_some() && !authorization.is_escrowed()
+            };
+            let permits = beside.iter().filter(is_permit);
             self.check_funds(claim, "allowance", sum(permits.copied()), allowance)?;
         }
         Ok(())
@@ -256,9 +260,12 @@ impl Draft<'_> {
     }
 }
 
-/// What may still come out of the same balance. What is paid out of a channel left it with the deposit.
+/// What may still come out of the same balance. What is paid out of a channel left it with the deposit, and what is held left
+/// it before any work is done for it: its document is written just before.
 fn is_beside(claim: &ClaimSettlement, found: &Settlement) -> bool {
-    found.state.is_open() && !found.key.authorization.is_voucher() && found.key != claim.key
+    let authorization = &found.key.authorization;
+    let is_out = authorization.is_voucher() || authorization.is_held() && found.document.is_some();
+    found.state.is_open() && !is_out && found.key != claim.key
 }
 
 fn payer(claim: &ClaimSettlement) -> String {

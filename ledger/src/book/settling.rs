@@ -149,11 +149,21 @@ impl Draft<'_> {
     }
 
     /// Of nothing it is settled at once, and the permit is used up here, whatever its chain says.
-    pub(super) fn charge(&self, key: &SettlementKey, document: Digest, charged: Amount) -> Result<Outcome, Refusal> {
-        let past = if charged.is_zero() { SettlementState::Settled } else { SettlementState::Submitted };
+    pub(super) fn charge(
+        &self,
+        key: &SettlementKey,
+        document: Digest,
+        charged: Amount,
+        instead_of: Option<Digest>,
+    ) -> Result<Outcome, Refusal> {
+        // What is held is over when the chain shows that all of it went where it was to go.
+        let is_over = charged.is_zero() && !key.authorization.is_held();
+        let past = if is_over { SettlementState::Settled } else { SettlementState::Submitted };
         // What was charged first stands, whatever the work that is done again comes to.
         let charged_before = |found: &&Settlement| {
-            matches!(found.state, SettlementState::Submitted | SettlementState::Settled) && found.document.is_some()
+            matches!(found.state, SettlementState::Submitted | SettlementState::Settled)
+                && found.document.is_some()
+                && (found.state == SettlementState::Settled || found.document != instead_of)
         };
         if self.view.settlements.find(key)?.filter(charged_before).is_some() {
             return Ok(Outcome::Known);
@@ -161,9 +171,8 @@ impl Draft<'_> {
         if self.paid_sale(key)?.is_some() {
             return self.deliver(key, document, None, Goods::Kept);
         }
-        let Some(found) = self.settlement_in(key, &[SettlementState::Claimed], past)? else {
-            return Ok(Outcome::Known);
-        };
+        let from = [if instead_of.is_some() { SettlementState::Submitted } else { SettlementState::Claimed }];
+        let Some(found) = self.settlement_in(key, &from, past)? else { return Ok(Outcome::Known) };
         // A facilitator writes down what it charges only where that is nothing: anything else the chain shows.
         if found.key.role != Role::Seller && !charged.is_zero() {
             let (expected, found) = (Role::Seller.to_string(), found.key.role.to_string());
@@ -204,7 +213,7 @@ impl Draft<'_> {
             let resolves = Resolves { transfer: pending, amount: found.money.amount };
             effects.transfers.push(sale(&found.money, TransferCode::Sale, Layer::Posted, Some(resolves)));
         }
-        if found.key.role == Role::Seller {
+        if found.key.role == Role::Seller && !found.money.amount.is_zero() {
             effects.transfers.push(received(found));
         }
         let (state, young) = (SettlementState::Settled, seen.young(finalized));

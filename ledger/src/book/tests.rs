@@ -7,6 +7,7 @@ mod crediting;
 mod delegating;
 mod ending;
 mod following;
+mod holding;
 pub mod memory;
 mod mending;
 mod model;

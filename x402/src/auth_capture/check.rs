@@ -96,7 +96,7 @@ pub fn check_payment(
 }
 
 /// What a payer claims to have signed. For answers and look-ups; nothing is decided by it.
-pub(crate) fn read_payment(payload: &PaymentPayload, terms: &Terms) -> Result<Escrowed, Refusal> {
+pub fn read_payment(payload: &PaymentPayload, terms: &Terms) -> Result<Escrowed, Refusal> {
     Ok(read(payload, terms, of(terms)?)?.escrowed)
 }
 

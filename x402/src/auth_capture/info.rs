@@ -4,26 +4,12 @@ use alloy_primitives::aliases::{U48, U120};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_sol_types::{Eip712Domain, SolStruct, SolValue};
 
-use super::{EIP3009_COLLECTOR, Taken};
+use super::{EIP3009_COLLECTOR, Taken, abi};
 use crate::network::Network;
 use crate::value::Amount;
 
 mod typed {
     alloy_sol_types::sol! {
-        struct PaymentInfo {
-            address operator;
-            address payer;
-            address receiver;
-            address token;
-            uint120 maxAmount;
-            uint48 preApprovalExpiry;
-            uint48 authorizationExpiry;
-            uint48 refundExpiry;
-            uint16 minFeeBps;
-            uint16 maxFeeBps;
-            address feeReceiver;
-            uint256 salt;
-        }
         struct Capture {
             bytes32 paymentInfoHash;
             uint256 amount;
@@ -71,21 +57,7 @@ pub struct PaymentInfo {
 
 impl PaymentInfo {
     fn struct_hash(&self) -> B256 {
-        typed::PaymentInfo {
-            operator: self.operator,
-            payer: self.payer,
-            receiver: self.receiver,
-            token: self.token,
-            maxAmount: self.max_amount,
-            preApprovalExpiry: self.pre_approval_expiry,
-            authorizationExpiry: self.authorization_expiry,
-            refundExpiry: self.refund_expiry,
-            minFeeBps: self.min_fee_bps,
-            maxFeeBps: self.max_fee_bps,
-            feeReceiver: self.fee_receiver,
-            salt: self.salt,
-        }
-        .eip712_hash_struct()
+        abi::PaymentInfo::from(self).eip712_hash_struct()
     }
 
     /// What the escrow calls the payment (`getHash`).

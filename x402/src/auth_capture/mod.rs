@@ -11,11 +11,15 @@
 //!
 //! Taken are the operator type `delegated` and tokens with EIP-3009; everything else is refused by name.
 
+pub mod abi;
 mod call;
 mod charge;
 mod check;
+mod dates;
+mod held;
 mod info;
 mod request;
+mod say;
 mod spelling;
 mod terms;
 #[cfg(test)]
@@ -23,10 +27,13 @@ mod tests;
 
 pub use call::{EscrowCall, EscrowLog, EscrowState, record_of, refused_by_escrow};
 pub use charge::ChargeRequest;
-pub(crate) use check::read_payment;
-pub use check::{Escrowed, Taken, check_payment};
+pub use check::{Escrowed, Taken, check_payment, read_payment};
+pub use dates::{dated, dated_as, undated};
+pub(crate) use held::observe_held;
+pub use held::{Held, HeldKind, HeldLog};
 pub use info::{PaymentInfo, bound_salt, capture_digest, charge_digest, void_digest};
 pub use request::{Capture, Kind, Request, is_request};
+pub use say::{capture_payload, charge_payload, void_payload};
 pub use spelling::spelled;
 pub use terms::{EscrowTerms, Flow, terms};
 

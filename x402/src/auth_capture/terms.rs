@@ -8,6 +8,7 @@ use super::{Deployment, PaymentInfo, SCHEME};
 use crate::exact::{Terms, Transfer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::settlement::NonceSpace;
 use crate::value;
 use crate::wire::PaymentRequirements;
 
@@ -21,6 +22,23 @@ pub enum Flow {
     Escrow,
     /// It is captured at once, or a part of it, and nothing is held.
     Authorization,
+}
+
+impl Flow {
+    /// The value of `extra.paymentFlow`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Escrow => "escrow",
+            Self::Authorization => "authorization",
+        }
+    }
+
+    pub const fn nonce_space(self) -> NonceSpace {
+        match self {
+            Self::Escrow => NonceSpace::Held,
+            Self::Authorization => NonceSpace::Charged,
+        }
+    }
 }
 
 /// The values of `extra`. Times are Unix seconds, fees basis points.

@@ -55,7 +55,7 @@ impl ClaimedElsewhere {
     pub fn and(self, space: NonceSpace, amount: Amount) -> Option<Self> {
         let in_all = self.in_all.checked_add(amount)?;
         let by_permit = match space {
-            NonceSpace::Eip3009 => self.by_permit,
+            NonceSpace::Eip3009 | NonceSpace::Held | NonceSpace::Charged => self.by_permit,
             NonceSpace::Permit2 => self.by_permit.checked_add(amount)?,
             NonceSpace::Escrow(_) | NonceSpace::Cancel | NonceSpace::Voucher => self.by_permit,
         };

@@ -69,6 +69,17 @@ impl VerifiedPayment {
         }
     }
 
+    /// The same for whoever is paid: of what is held, that all of it is captured.
+    pub fn expected_by_payee(&self) -> Expected {
+        let expected = self.expected();
+        match self.terms.transfer {
+            Transfer::Escrow(_) => {
+                Expected { key: self.signed.payee_key(&self.terms), to: self.terms.pay_to, ..expected }
+            }
+            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Upto { .. } | Transfer::Channel { .. } => expected,
+        }
+    }
+
     pub fn call(&self) -> SettlementCall {
         let asset = self.terms.token;
         match (self.signed, &self.signature) {

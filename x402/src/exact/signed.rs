@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, B256, U256};
 
-use super::{Authorization, Terms};
+use super::{Authorization, Terms, Transfer};
 use crate::auth_capture::Escrowed;
 use crate::batch_settlement::{self, Deposit};
 use crate::permit2::Permit;
@@ -79,5 +79,15 @@ impl Signed {
             Self::Escrowed(escrowed) => (NonceSpace::Eip3009, escrowed.authorization.nonce),
         };
         ClaimKey { space, network: terms.network, token: terms.token, payer: self.payer(), nonce }
+    }
+
+    /// What payer and payee call it: of what goes into the escrow of `auth-capture` the escrow says what became of it, while
+    /// whoever carries it is through when it is there.
+    pub fn payee_key(&self, terms: &Terms) -> ClaimKey {
+        let key = self.claim_key(terms);
+        match terms.transfer {
+            Transfer::Escrow(escrow) => ClaimKey { space: escrow.flow.nonce_space(), ..key },
+            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Upto { .. } | Transfer::Channel { .. } => key,
+        }
     }
 }

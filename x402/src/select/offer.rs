@@ -1,11 +1,12 @@
 //! The frozen offer, and the authorization made from it.
 
+use alloy_primitives::aliases::U48;
 use alloy_primitives::{Address, B256, U256};
 use ledger::money::{Amount, AssetId};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::auth_capture;
+use crate::auth_capture::{EscrowTerms, Escrowed, bound_salt};
 use crate::batch_settlement;
 use crate::exact::{
     Authorization, EvmSignature, KeyError, SignatureError, Signed, Terms, TokenDomain, Transfer, WalletKey,
@@ -156,9 +157,32 @@ impl Offer {
                 self.permit(payer, nonce, valid_before, UPTO_PROXY, witness)
             }
             Transfer::Channel { .. } => return Err(AuthorizeError::Scheme(batch_settlement::SCHEME)),
-            Transfer::Escrow(_) => return Err(AuthorizeError::Scheme(auth_capture::SCHEME)),
+            Transfer::Escrow(escrow) => self.held(payer, nonce, valid_before, &escrow)?,
         };
-        Ok(Unsigned { offer: self, signed, valid_before })
+        Ok(Unsigned { offer: self, signed, valid_before, salt_nonce: nonce })
+    }
+
+    /// To the collector alone, for nothing but these terms: the nonce is their hash, and `salt_nonce` makes it one of its own.
+    fn held(
+        &self,
+        payer: Address,
+        salt_nonce: B256,
+        valid_before: u64,
+        escrow: &EscrowTerms,
+    ) -> Result<Signed, AuthorizeError> {
+        let valid_before = U48::try_from(valid_before).ok().filter(|until| *until <= escrow.capture_deadline);
+        let valid_before = valid_before.ok_or(AuthorizeError::Deadline { deadline: escrow.capture_deadline.to() })?;
+        let salt = bound_salt(escrow.receiver_authorizer, salt_nonce);
+        let info = escrow.info(&self.terms, payer, valid_before, salt);
+        let authorization = Authorization {
+            from: payer,
+            to: escrow.deployment.eip3009_collector(),
+            value: self.terms.value(),
+            valid_after: U256::ZERO,
+            valid_before: U256::from(valid_before),
+            nonce: info.nonce(self.terms.network, escrow.deployment.escrow()),
+        };
+        Ok(Signed::Escrowed(Escrowed { authorization, info, taken: None }))
     }
 
     fn permit(&self, from: Address, nonce: B256, valid_before: u64, spender: Address, witness: Witness) -> Signed {
@@ -179,6 +203,8 @@ impl Offer {
 pub enum AuthorizeError {
     #[error("validBefore: expected more than validAfter ({valid_after}), found {valid_before}")]
     EmptyWindow { valid_after: u64, valid_before: u64 },
+    #[error("validBefore: expected at most the captureDeadline of {deadline}")]
+    Deadline { deadline: u64 },
     #[error("payer: expected an account other than zero and the payee ({pay_to}), found {payer}")]
     Payer { payer: Address, pay_to: Address },
     #[error("signature: expected one by {expected}, found one by {found}")]
@@ -197,6 +223,7 @@ impl AuthorizeError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::EmptyWindow { .. } => "authorization_window_empty",
+            Self::Deadline { .. } => "authorization_after_deadline",
             Self::Payer { .. } => "authorization_payer_invalid",
             Self::Signer { .. } => "authorization_signer_mismatch",
             Self::Key(error) => error.code(),
@@ -213,6 +240,8 @@ pub struct Unsigned<'a> {
     offer: &'a Offer,
     signed: Signed,
     valid_before: u64,
+    /// What the nonce was made from, where it is not the nonce itself.
+    salt_nonce: B256,
 }
 
 impl Unsigned<'_> {
@@ -230,19 +259,22 @@ impl Unsigned<'_> {
     }
 
     pub fn claim_key(&self) -> ClaimKey {
-        self.signed.claim_key(&self.offer.terms)
+        self.signed.payee_key(&self.offer.terms)
     }
 
     /// What a settlement of it must show. Store it before the signature exists.
     pub fn expected(&self) -> Expected {
         let charge = match self.offer.terms.transfer {
-            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } | Transfer::Escrow(_) => Charge::Whole,
-            Transfer::Upto { .. } => Charge::AtMost,
+            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => Charge::Whole,
+            Transfer::Upto { .. } | Transfer::Escrow(_) => Charge::AtMost,
         };
         Expected {
             charge,
             key: self.claim_key(),
-            to: self.signed.to(),
+            to: match self.signed {
+                Signed::Escrowed(escrowed) => escrowed.info.receiver,
+                Signed::Eip3009(_) | Signed::Permit2(_) | Signed::Deposit(_) => self.signed.to(),
+            },
             value: self.signed.value(),
             valid_before: self.valid_before,
         }
@@ -269,18 +301,11 @@ impl Unsigned<'_> {
         let scheme = match &self.signed {
             Signed::Eip3009(authorization) => serde_json::to_value(ExactEvmPayload {
                 signature: signature.to_text(),
-                authorization: WireAuthorization {
-                    from: authorization.from.to_string(),
-                    to: authorization.to.to_string(),
-                    value: authorization.value.to_string(),
-                    valid_after: authorization.valid_after.to_string(),
-                    valid_before: authorization.valid_before.to_string(),
-                    nonce: authorization.nonce.to_string(),
-                },
+                authorization: written(authorization),
             }),
             Signed::Permit2(permit) => serde_json::to_value(PermitWire::new(permit, signature.to_text())),
             Signed::Deposit(_) => return Err(AuthorizeError::Scheme(batch_settlement::SCHEME)),
-            Signed::Escrowed(_) => return Err(AuthorizeError::Scheme(auth_capture::SCHEME)),
+            Signed::Escrowed(held) => Ok(held_payload(held, self.salt_nonce, &signature)),
         };
         let Ok(Value::Object(payload)) = scheme else {
             return Err(AuthorizeError::Payload("it is no JSON object".to_owned()));
@@ -295,6 +320,26 @@ impl Unsigned<'_> {
             unknown: Map::new(),
         })
     }
+}
+
+fn written(authorization: &Authorization) -> WireAuthorization {
+    WireAuthorization {
+        from: authorization.from.to_string(),
+        to: authorization.to.to_string(),
+        value: authorization.value.to_string(),
+        valid_after: authorization.valid_after.to_string(),
+        valid_before: authorization.valid_before.to_string(),
+        nonce: authorization.nonce.to_string(),
+    }
+}
+
+fn held_payload(held: &Escrowed, salt_nonce: B256, signature: &EvmSignature) -> Value {
+    json!({
+        "authorization": written(&held.authorization),
+        "signature": signature.to_text(),
+        "salt": B256::from(held.info.salt).to_string(),
+        "saltNonce": salt_nonce.to_string(),
+    })
 }
 
 fn push(out: &mut Vec<u8>, bytes: &[u8]) {

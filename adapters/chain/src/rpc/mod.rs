@@ -25,7 +25,7 @@ use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use x402::auth_capture::{EscrowCall, EscrowState};
+use x402::auth_capture::{EscrowCall, EscrowState, Held};
 use x402::batch_settlement::{ChannelCall, ChannelState, ReceiverState};
 use x402::chain::{
     At, AuthorizationUse, AuthorizedCall, Block, Chain, ChainError, ConsumedNonce, Findings, PermitCall, Pool, Receipt,
@@ -33,7 +33,7 @@ use x402::chain::{
 };
 use x402::exact::WalletSignature;
 
-use x402::settlement::NonceSpace;
+use x402::settlement::{ClaimKey, NonceSpace};
 
 use crate::devnet::Devnet;
 use crate::limits::TRANSACTION_BYTES_MAX;
@@ -294,8 +294,12 @@ impl Chain for RpcChain {
         Ok(())
     }
 
-    async fn escrowed(&self, payment: B256) -> Result<EscrowState, ChainError> {
-        self.escrow_state(payment).await
+    async fn escrowed(&self, payment: B256, at: At) -> Result<EscrowState, ChainError> {
+        self.escrow_state(payment, at).await
+    }
+
+    async fn held(&self, key: ClaimKey, used: &AuthorizationUse) -> Result<Option<Held>, ChainError> {
+        self.held_payment(key, used).await
     }
 
     async fn channel(&self, channel: B256, at: At) -> Result<ChannelState, ChainError> {

@@ -3,15 +3,15 @@
 use alloy::primitives::aliases::{U48, U120};
 use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolCall as _;
+use x402::auth_capture::abi::Escrow;
 use x402::auth_capture::{EIP3009_COLLECTOR, ESCROW, EscrowCall, EscrowLog, EscrowState, PaymentInfo, Taken};
 use x402::batch_settlement::deposit_digest;
-use x402::chain::{Chain, ChainError, Pool, Receipt, Relayer};
+use x402::chain::{At, Chain, ChainError, Pool, Receipt, Relayer};
 use x402::exact::{Authorization, TokenDomain};
 use x402::network::Network;
 use x402::value::Amount;
 
 use super::*;
-use crate::escrow::{Escrow, info as on_chain};
 
 const HELD: u128 = 1_000;
 const COLLECTOR_OF_FEES: TestAccount = ACCOUNTS[3];
@@ -82,14 +82,14 @@ async fn assert_reverts(stage: &Stage, call: &EscrowCall, why: &str) {
 
 async fn has(stage: &Stage) -> (bool, u128, u128) {
     let payment = terms().hash(network(), ESCROW);
-    let EscrowState { collected, capturable, refundable } = stage.chain.escrowed(payment).await.unwrap();
+    let EscrowState { collected, capturable, refundable } = stage.chain.escrowed(payment, At::Latest).await.unwrap();
     (collected, capturable.get(), refundable.get())
 }
 
 #[tokio::test]
 async fn a_payment_has_the_name_that_the_escrow_gives_it() {
     let stage = Stage::new();
-    let call = Escrow::getHashCall { paymentInfo: on_chain(&terms()) };
+    let call = Escrow::getHashCall { paymentInfo: (&terms()).into() };
     let input = Bytes::from(call.abi_encode());
     let named = stage.result("eth_call", json!([{ "to": ESCROW, "data": input }, "latest"]));
     assert_eq!(named, json!(terms().hash(network(), ESCROW)));
@@ -176,7 +176,7 @@ async fn after_its_deadline_nobody_captures_and_the_payer_takes_it_back() {
     stage.wait(600);
     stage.devnet.mine(1);
     assert_reverts(&stage, &capture(1, 0), "after the deadline").await;
-    let reclaim = Bytes::from(Escrow::reclaimCall { paymentInfo: on_chain(&terms()) }.abi_encode());
+    let reclaim = Bytes::from(Escrow::reclaimCall { paymentInfo: (&terms()).into() }.abi_encode());
     let ask = |from: alloy::primitives::Address| {
         stage.rpc("eth_call", json!([{ "from": from, "to": ESCROW, "data": reclaim }, "latest"]))
     };

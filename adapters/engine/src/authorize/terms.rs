@@ -16,6 +16,7 @@ use mandates::verify::Facts;
 use url::Url;
 use x402::exact::Transfer;
 use x402::select::Offer;
+use x402::settlement::ClaimKey;
 
 use super::PaymentRequest;
 use crate::book;
@@ -54,6 +55,11 @@ pub(super) struct Draft<'a> {
 }
 
 impl Draft<'_> {
+    /// What is to be signed, by its name.
+    pub fn authorized(&self) -> Result<ClaimKey, EngineError> {
+        Ok(self.offer.authorize(self.payer, self.nonce, 0, self.valid_before)?.claim_key())
+    }
+
     /// The rail's exact terms stand inside what the mandate's chain signs: no conversion is ever guessed.
     pub fn closed(&self, transaction_id: String) -> Result<ClosedPayment, EngineError> {
         let currency = &self.view.record.currency;
@@ -64,7 +70,7 @@ impl Draft<'_> {
             ("amount", self.offer.amount().to_string()),
             ("payTo", book::text(self.offer.pay_to())),
             ("payer", book::text(self.payer)),
-            ("nonce", format!("{:#x}", self.nonce)),
+            ("nonce", format!("{:#x}", self.authorized()?.nonce)),
         ];
         // Only where it is not the rail's default, so that what was signed before reads as it did.
         let method = match self.offer.transfer() {

@@ -11,7 +11,7 @@ use ledger::effects::{Effects, Fact, Operation};
 use ledger::id::{BudgetId, Digest};
 use ledger::journal::leaf;
 use ledger::origin::{Build, Issuer};
-use ledger::spend::{Spend, SpendState};
+use ledger::spend::{CHARGED, HELD, Spend, SpendState};
 use mandates::base64url;
 use mandates::clock::Clock;
 use mandates::constraint::OpenCheckout;
@@ -19,6 +19,7 @@ use mandates::keys::{KeySet, PublicKey};
 use mandates::mandate::Family;
 use mandates::trust::Roots;
 use mandates::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
+use serde_json::Value;
 use x402::exact::{self, Transfer};
 use x402::network::AssetTable;
 use x402::permit2;
@@ -227,17 +228,30 @@ fn check_payload(
     assets: &AssetTable,
 ) -> Result<String, String> {
     let Some(payload) = &file.payload else { return Ok("nothing was signed".into()) };
-    let nonce = match spend.authorization.nonce_space() {
-        None => exact::nonce(spend.budget.0, spend.id.0),
-        Some(_) => permit2::nonce(spend.budget.0, spend.id.0),
-    };
-    same("nonce", hex::encode(nonce), hex::encode(spend.authorization.nonce))?;
+    let name = exact::nonce(spend.budget.0, spend.id.0);
+    match spend.authorization.nonce_space() {
+        None => same("nonce", hex::encode(name), hex::encode(spend.authorization.nonce))?,
+        // The nonce is the hash of the terms, and this is what makes it this spend's; the check below computes the one from
+        // the other.
+        Some(HELD | CHARGED) => {
+            let salt = payload.payload.get("saltNonce").and_then(Value::as_str).unwrap_or_default();
+            same("saltNonce", format!("{name:#x}"), salt.to_ascii_lowercase())?;
+        }
+        Some(_) => {
+            let nonce = permit2::nonce(spend.budget.0, spend.id.0);
+            same("nonce", hex::encode(nonce), hex::encode(spend.authorization.nonce))?;
+        }
+    }
     let at = u64::try_from(spend.valid_before).unwrap_or(0).saturating_sub(x402::limit::SETTLEMENT_MARGIN_SECONDS);
     // One second more: a permit's deadline is the second before the first at which it moves nothing.
     let at = at.saturating_sub(1);
     let payment = scheme::verify(payload, &payload.accepted, assets, at).map_err(|error| error.to_string())?;
-    let key = book::authorization(&payment.claim_key()).map_err(|error| error.to_string())?;
-    let key = if matches!(payment.terms().transfer, Transfer::Upto { .. }) { key.at_most() } else { key };
+    let key = payment.expected_by_payee().key;
+    let key = book::authorization(&key).map_err(|error| error.to_string())?;
+    let key = match payment.terms().transfer {
+        Transfer::Upto { .. } | Transfer::Escrow(_) => key.at_most(),
+        Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => key,
+    };
     if key != spend.authorization {
         return Err("the signature is over another authorization than the book's".into());
     }

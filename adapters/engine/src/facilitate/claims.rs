@@ -56,7 +56,7 @@ impl Engine {
         let bytes = format!("purser/charged-nothing/1 {claim}").into_bytes();
         let document = Document { kind: "settlement-of-nothing".into(), bytes };
         let (settlement, charged) = (carriage.key.clone(), Amount::ZERO);
-        let command = Command::Charge { settlement, document: document.digest(), charged };
+        let command = Command::Charge { settlement, document: document.digest(), charged, instead_of: None };
         self.run(&carriage.identity, command, vec![document]).await?;
         Ok(carriage.settled_nothing())
     }

@@ -14,7 +14,7 @@ use x402::auth_capture::{
     ChargeRequest, Deployment, ESCROW, EscrowTerms, Kind, Request, is_request, record_of, spelled,
 };
 use x402::batch_settlement::CallKind;
-use x402::chain::{ChainError, SettlementCall};
+use x402::chain::{At, ChainError, SettlementCall};
 use x402::exact::{OnChainError, Terms, Transfer};
 use x402::reason::Reason;
 use x402::refusal::Refusal;
@@ -224,7 +224,7 @@ impl Engine {
                 return Ok(Err(refusal));
             }
         }
-        match asked.check_state(&self.chain.escrowed(asked.payment()).await?) {
+        match asked.check_state(&self.chain.escrowed(asked.payment(), At::Latest).await?) {
             Ok(amount) => plan.amount = amount,
             Err(refusal) => return Ok(Err(refusal)),
         }

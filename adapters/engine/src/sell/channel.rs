@@ -169,7 +169,8 @@ impl Engine {
         let Presented { payload, requirements, release, .. } = asked.presented.clone();
         let payload = carried(payload, &requirements);
         let (manner, carrier, step) = (Manner::HeldBack, None, Some(Box::new(step)));
-        hand.keep(Goods { payload, requirements, manner, confirmations: release.confirmations, carrier, step });
+        let confirmations = release.confirmations;
+        hand.keep(Goods { payload, requirements, manner, confirmations, carrier, step, held: None });
         Ok(SaleClaim::Won(Manner::HeldBack))
     }
 

@@ -150,8 +150,9 @@ impl Engine {
     ) -> Result<Vec<(Place, SettlementKey)>, EngineError> {
         let is_due = |sale: &Settlement| {
             let is_given = sale.is_sold_unpaid() || sale.state == SettlementState::Promised;
-            let is_voucher = sale.key.authorization.is_voucher();
-            !is_voucher
+            let authorization = &sale.key.authorization;
+            // What an escrow has is seen to by itself.
+            !(authorization.is_voucher() || authorization.is_held())
                 && sale.key.role == Role::Seller
                 && sale.document.is_some()
                 && is_given
@@ -321,7 +322,7 @@ impl Engine {
             None | Some(Content::Begun) if presented.rerun == Rerun::Harmless => {
                 Ok(won(hand, presented, Manner::PaidFirst))
             }
-            None | Some(Content::Begun) => Ok(SaleClaim::OutcomeUnknown),
+            None | Some(Content::Begun | Content::Held) => Ok(SaleClaim::OutcomeUnknown),
             Some(Content::Undelivered) => {
                 let message = "paid, not delivered, and made good elsewhere";
                 Ok(SaleClaim::Failed(SettleResponse {
@@ -369,6 +370,9 @@ impl Engine {
                 return Ok(SaleClaim::Failed(failed(&sale, Reason::TransactionFailed)));
             }
             _ => {}
+        }
+        if sale.key.authorization.is_held() {
+            return self.held_before(identity, hand, presented, sale).await;
         }
         match self.content(&identity.tenant, &sale).await? {
             Some(Content::Served { answer, .. }) if sale.is_sold_unpaid() => {

@@ -15,6 +15,7 @@ const SERVED: &str = "sale-served";
 const PREPAID: &str = "sale-prepaid";
 const BEGUN: &str = "sale-begun";
 const UNDELIVERED: &str = "sale-undelivered";
+const HELD: &str = "sale-held";
 
 /// What a payment is carried with; whoever holds it can have exactly this payment made, and no other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +25,60 @@ pub(crate) struct Payment {
     /// Who was asked to carry it; the first where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carrier: Option<String>,
+}
+
+/// How far a sale is that is paid out of what an escrow holds, and what whoever carries it is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct HeldSale {
+    pub stage: Stage,
+    pub payment: Payment,
+    /// Signed once, and sent until the chain shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<serde_json::Map<String, serde_json::Value>>,
+    /// In base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Stage {
+    /// It is to be held, and no work is begun.
+    Holding,
+    /// It is held, and the handler runs.
+    Working,
+    /// The handler answered: what it charges is to be captured, and the rest to go back.
+    Capturing,
+    /// All of it is to go back.
+    Voiding,
+}
+
+impl HeldSale {
+    pub fn new(stage: Stage, payment: Payment) -> Self {
+        Self { stage, payment, request: None, answer: None }
+    }
+
+    #[must_use]
+    pub fn asking(self, request: serde_json::Map<String, serde_json::Value>) -> Self {
+        Self { request: Some(request), ..self }
+    }
+
+    #[must_use]
+    pub fn answering(self, answer: &[u8]) -> Self {
+        Self { answer: Some(STANDARD.encode(answer)), ..self }
+    }
+
+    pub fn document(&self) -> Result<Document, EngineError> {
+        written(HELD, self)
+    }
+
+    pub fn read(document: &Document) -> Result<Self, EngineError> {
+        let broken = |why: String| EngineError::Broken(format!("what lies with a held sale cannot be read: {why}"));
+        if document.kind != HELD {
+            return Err(broken(format!("a document of kind {}", document.kind)));
+        }
+        serde_json::from_slice(&document.bytes).map_err(|error| broken(error.to_string()))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +100,8 @@ pub(crate) enum Content {
     Begun,
     /// The handler ended, and nothing was given.
     Undelivered,
+    /// To be paid out of what an escrow holds; nothing is answered.
+    Held,
 }
 
 pub(super) fn answer(bytes: Vec<u8>) -> Document {
@@ -74,7 +131,7 @@ fn named(key: &SettlementKey) -> String {
     format!("{}/{}/0x{}", authorization.asset, authorization.payer, hex::encode(authorization.nonce))
 }
 
-fn payment(goods: &Goods) -> Payment {
+pub(super) fn payment(goods: &Goods) -> Payment {
     let Goods { payload, requirements, carrier, .. } = goods.clone();
     Payment { payload, requirements, carrier }
 }
@@ -99,6 +156,10 @@ pub(super) fn read(document: Document) -> Result<Content, EngineError> {
                 serde_json::from_slice(&document.bytes).map_err(|error| broken(error.to_string()))?;
             Ok(Content::Prepaid { carrier: payment.carrier })
         }
+        HELD => match HeldSale::read(&document)?.answer {
+            Some(answer) => STANDARD.decode(answer).map(Content::Answer).map_err(|error| broken(error.to_string())),
+            None => Ok(Content::Held),
+        },
         BEGUN => Ok(Content::Begun),
         UNDELIVERED => Ok(Content::Undelivered),
         other => Err(broken(format!("a document of kind {other}"))),

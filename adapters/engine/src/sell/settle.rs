@@ -8,6 +8,7 @@ use ledger::id::TenantId;
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use ledger::settlement::{Goods, Settlement, SettlementState};
+use x402::auth_capture;
 use x402::chain::At;
 use x402::reason::Reason;
 use x402::settlement::{ClaimKey, Outcome, observe};
@@ -40,12 +41,17 @@ impl Engine {
             drop(hand);
             return settled;
         }
+        if key.authorization.is_held() {
+            let settled = self.held_settle(&identity, &key, &goods, (&answer, charged)).await;
+            drop(hand);
+            return settled;
+        }
         let carrier = seller.carriers.name_for(&goods.requirements).await;
         let document = goods::answer(answer);
         let (settlement, digest) = (key.clone(), document.digest());
         let command = match charged {
-            Some(charged) if goods.requirements.scheme == upto::SCHEME => {
-                Command::Charge { settlement, document: digest, charged }
+            Some(charged) if [upto::SCHEME, auth_capture::SCHEME].contains(&goods.requirements.scheme.as_str()) => {
+                Command::Charge { settlement, document: digest, charged, instead_of: None }
             }
             _ => Command::Dispatch { settlement, document: digest, transaction: None, account_nonce: None },
         };
@@ -60,6 +66,13 @@ impl Engine {
         if is_over && sale.money.amount != Amount::ZERO {
             self.hand_over(&identity, &sale).await?;
             return Ok(SaleSettled::Settled(settled(&sale)));
+        }
+        if key.authorization.is_escrowed() {
+            // Nobody is asked to charge nothing: what was signed for it runs out unused.
+            if is_over {
+                return Ok(SaleSettled::Settled(settled(&sale)));
+            }
+            goods.payload.payload = self.charge_of(&seller, &goods, sale.money.amount)?;
         }
         let relayed = seller.carriers.settle(&carrier, &goods.payload, &goods.requirements).await;
         let settled = match &relayed {
@@ -88,6 +101,13 @@ impl Engine {
         let identity = service(tenant, SELLER)?;
         let key = sale_key(key)?;
         let hand = self.desk.resume(tenant, &key);
+        // What is held is never just let go: the sweep sees to what is in nobody's hands.
+        if key.authorization.is_held() {
+            return match &hand {
+                Some((_, goods)) => self.held_abandon(&identity, &key, goods).await,
+                None => Ok(None),
+            };
+        }
         let step = hand.as_ref().and_then(|(_, goods)| goods.step.clone()).filter(|step| step.deposited.is_some());
         let abandoned = self.run(&identity, Command::Abandon { settlement: key.clone() }, Vec::new()).await;
         let is_wrong = matches!(&abandoned, Err(EngineError::Book(Rejection::SettlementStateWrong { .. })));

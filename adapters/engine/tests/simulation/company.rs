@@ -259,7 +259,7 @@ pub fn home(grant: Grant) -> Tenant {
 pub fn start(shared: &Shared, process: usize, grant: Grant) -> Arc<Engine> {
     let wire = Arc::new(Wire { shared: shared.clone(), engine: OnceLock::new() });
     let carriers = Arc::new(Carriers::new(Carrier::new("wire", wire.clone()), Vec::new()));
-    let seller = Seller { carriers, payee: "till".parse().unwrap(), channels: None };
+    let seller = Seller { carriers, payee: "till".parse().unwrap(), channels: None, holds: None };
     let relayer = Arc::new(SimRelayer { shared: shared.clone(), address: RELAYER });
     let facilitator = FacilitatorRole {
         relayer,

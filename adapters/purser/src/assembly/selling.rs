@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use engine::carriers::{Carrier, Carriers};
+use engine::ports::HoldSigner;
 use engine::tenant::{Channels, Seller};
 
 use super::{AssemblyError, FacilitatorMaker, value};
 use crate::config::{SellConfig, TenantConfig};
-use crate::keys::signers::LocalChannels;
+use crate::keys::signers::LocalAuthorizers;
 use crate::keys::{KeyError, Purpose, Ring, Slot};
 
 pub(super) fn seller(
@@ -22,15 +23,24 @@ pub(super) fn seller(
     let expected = "a facilitator, in sell.facilitator or sell.facilitators";
     let first = carriers.next().ok_or_else(|| value("sell.facilitator", expected, "none"))??;
     let carriers = Arc::new(Carriers::new(first, carriers.collect::<Result<_, _>>()?));
-    Ok(Some(Seller { carriers, payee, channels: channels(tenant, ring)? }))
+    let holds = match sell.has_holds() {
+        true => Some(authorizers(tenant, ring, Purpose::Holds)? as Arc<dyn HoldSigner>),
+        false => None,
+    };
+    Ok(Some(Seller { carriers, payee, channels: channels(tenant, ring)?, holds }))
+}
+
+/// Those who sign for whoever is paid, former ones too.
+fn authorizers(tenant: &TenantConfig, ring: &Ring, purpose: Purpose) -> Result<Arc<LocalAuthorizers>, AssemblyError> {
+    let slot = Slot::new(&tenant.id, purpose);
+    let keys = ring.keys().iter().filter(|key| key.slot == slot).map(|key| Ok((key.wallet()?, key.sealed.state)));
+    let keys = keys.collect::<Result<Vec<_>, KeyError>>()?;
+    Ok(Arc::new(LocalAuthorizers::new(keys).ok_or_else(|| KeyError::Missing(slot.clone()))?))
 }
 
 fn channels(tenant: &TenantConfig, ring: &Ring) -> Result<Option<Channels>, AssemblyError> {
     let Some(sell) = tenant.sell.as_ref().filter(|sell| SellConfig::has_channels(sell)) else { return Ok(None) };
-    let slot = Slot::new(&tenant.id, Purpose::Channels);
-    let keys = ring.keys().iter().filter(|key| key.slot == slot).map(|key| Ok((key.wallet()?, key.sealed.state)));
-    let keys = keys.collect::<Result<Vec<_>, KeyError>>()?;
-    let signer = Arc::new(LocalChannels::new(keys).ok_or_else(|| KeyError::Missing(slot.clone()))?);
+    let signer = authorizers(tenant, ring, Purpose::Channels)?;
     let config = sell.channels.clone().unwrap_or_default();
     let (claim_above, claim_after_seconds) = (config.claim_above, config.claim_after_seconds.into());
     Ok(Some(Channels { signer, claim_above, claim_after_seconds }))

@@ -56,4 +56,11 @@ pub struct WalletConfig {
     /// finds it unpaid; the tenant itself where it facilitates, and nobody where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<String>,
+    /// How long its money may be held in an escrow (x402, `auth-capture`) before it can be taken back, in seconds; a day where
+    /// nothing is said, and nothing is held at 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_seconds_max: Option<u64>,
+    /// What share of it, in basis points, may go to somebody else than who is paid; none where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_fee_bps_max: Option<u16>,
 }

@@ -1,12 +1,15 @@
 //! What a tenant's prices have in common, and the offers that come of it.
 
+use std::num::NonZeroU64;
+
 use alloy_primitives::Address;
 use ledger::money::Amount;
+use x402::auth_capture::{self, Flow};
 use x402::network::TransferMethod;
 use x402::wire::PaymentRequirements;
 use x402::{batch_settlement, permit2, upto};
 
-use super::{ChainConfig, ChannelsConfig, PayBy, RouteConfig, SellConfig};
+use super::{ChainConfig, ChannelsConfig, HoldsConfig, PayBy, RouteConfig, SellConfig};
 use crate::assembly::{assets, network};
 use crate::keys::{Purpose, Ring, Slot};
 
@@ -48,6 +51,16 @@ impl SellConfig {
         let authorizer = ring.address(&Slot::new(tenant, Purpose::Channels)).map_err(|error| error.to_string())?;
         Ok(Some(ChannelTerms { authorizer, channels }))
     }
+
+    /// The same of what is held; `None` where nothing is.
+    pub(super) fn hold_terms(&self, ring: &Ring, tenant: &str) -> Result<Option<HoldTerms>, String> {
+        if !self.has_holds() {
+            return Ok(None);
+        }
+        let holds = self.holds.clone().unwrap_or_default();
+        let authorizer = ring.address(&Slot::new(tenant, Purpose::Holds)).map_err(|error| error.to_string())?;
+        Ok(Some(HoldTerms { authorizer, holds }))
+    }
 }
 
 /// Who stands behind an offer, beside its payee.
@@ -56,10 +69,22 @@ pub(super) struct ChannelTerms {
     channels: ChannelsConfig,
 }
 
+pub(super) struct HoldTerms {
+    authorizer: Address,
+    holds: HoldsConfig,
+}
+
+impl HoldTerms {
+    pub const fn capture_seconds(&self) -> NonZeroU64 {
+        self.holds.capture_seconds
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(super) struct Settles<'a> {
     pub account: Option<Address>,
     pub channels: Option<&'a ChannelTerms>,
+    pub holds: Option<&'a HoldTerms>,
 }
 
 /// An offer that lacks its amount.
@@ -118,6 +143,8 @@ impl Offer {
                 extra.insert("minDeposit".into(), deposit.to_string().into());
                 offer.scheme = batch_settlement::SCHEME.into();
             }
+            PayBy::AuthCapture => self.held(Flow::Escrow, route, settles, &mut offer)?,
+            PayBy::AuthCharge => self.held(Flow::Authorization, route, settles, &mut offer)?,
             PayBy::Upto => {
                 let settles = settles.account.ok_or("pay_by: upto needs sell.facilitator_address, none is there")?;
                 extra.insert("assetTransferMethod".into(), permit2::METHOD.into());
@@ -126,5 +153,40 @@ impl Offer {
             }
         }
         Ok(offer)
+    }
+
+    /// The deadlines are written into each 402.
+    fn held(
+        &self,
+        flow: Flow,
+        route: &RouteConfig,
+        settles: Settles<'_>,
+        offer: &mut PaymentRequirements,
+    ) -> Result<(), String> {
+        let terms = settles.holds.ok_or("pay_by: auth_capture needs a key for holds, none is there")?;
+        let operator = settles.account.ok_or("pay_by: auth_capture needs sell.facilitator_address, none is there")?;
+        if self.transfer == TransferMethod::Permit2 {
+            return Err("pay_by: a token with EIP-3009 was expected, this one moves by Permit2 only".into());
+        }
+        if route.payment_identifier.is_some() {
+            return Err("payment_identifier: none was expected, since each demand has deadlines of its own".into());
+        }
+        terms.holds.check(route.max_timeout_seconds)?;
+        let extra = offer.extra.get_or_insert_default();
+        for (name, value) in [
+            ("paymentFlow", flow.as_str().into()),
+            ("captureAuthorizer", operator.to_string().into()),
+            ("authCaptureEscrow", auth_capture::ESCROW.to_string().into()),
+            ("receiverAuthorizer", terms.authorizer.to_string().into()),
+            ("feeRecipient", Address::ZERO.to_string().into()),
+            ("minFeeBps", 0.into()),
+            ("maxFeeBps", 0.into()),
+            ("captureDeadline", 0.into()),
+            ("refundDeadline", 0.into()),
+        ] {
+            extra.insert(name.to_owned(), value);
+        }
+        offer.scheme = auth_capture::SCHEME.into();
+        Ok(())
     }
 }

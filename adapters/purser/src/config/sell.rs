@@ -16,8 +16,8 @@ use x402::bazaar::{self, Input};
 use x402::identifier::{self, Demanded};
 use zeroize::Zeroizing;
 
-use super::offer::Settles;
-use super::{ChainConfig, ChannelsConfig, ReleaseConfig, ToolConfig};
+use super::offer::{HoldTerms, Settles};
+use super::{ChainConfig, ChannelsConfig, HoldsConfig, ReleaseConfig, ToolConfig};
 use crate::keys::{Purpose, Ring, Slot};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct SellConfig {
     /// How channels are kept, where a route takes `batch_settlement`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<ChannelsConfig>,
+    /// What is held, where a route takes `auth_capture` or `auth_charge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<HoldsConfig>,
     /// A file with the key, in hexadecimal, under which upstreams are told who paid. Needed where a route has an upstream.
     #[serde(default)]
     pub upstream_key_file: Option<PathBuf>,
@@ -54,7 +57,7 @@ pub struct SellConfig {
 pub struct RouteConfig {
     /// One path, or `/prefix/*` for all that an upstream has under it.
     pub path: String,
-    /// Atomic units; with `upto` and `batch_settlement` the most that is charged.
+    /// Atomic units; with `upto`, `batch_settlement`, `auth_capture` and `auth_charge` the most that is charged.
     pub amount: String,
     /// What is offered, in this order; what the token can do by itself where nothing is said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -121,6 +124,10 @@ pub enum PayBy {
     Upto,
     /// Scheme `batch-settlement`: out of a channel; the handler says what is charged, as with `upto`.
     BatchSettlement,
+    /// Scheme `auth-capture`: held in an escrow before the work, and captured as far as the handler charges.
+    AuthCapture,
+    /// The same in its flow `authorization`: nothing is held, and what the handler charges is taken after the work.
+    AuthCharge,
 }
 
 /// What a catalogue says of a route (extension `bazaar`).
@@ -238,11 +245,18 @@ impl SellConfig {
         self.routes.iter().any(|route| route.pay_by.contains(&PayBy::BatchSettlement))
     }
 
+    /// Whether something is sold by `auth-capture`.
+    pub fn has_holds(&self) -> bool {
+        let is_held = |way: &PayBy| matches!(way, PayBy::AuthCapture | PayBy::AuthCharge);
+        self.routes.iter().any(|route| route.pay_by.iter().any(is_held))
+    }
+
     /// The routes, each with its offers in the tenant's token.
     pub fn paid_routes(&self, chain: &ChainConfig, ring: &Ring, tenant: &str) -> Result<Vec<PaidRoute>, String> {
         let (offer, settles) = (self.offer(chain)?, self.settling_account(ring)?);
         let channels = self.channel_terms(ring, tenant)?;
-        let settles = Settles { account: settles, channels: channels.as_ref() };
+        let holds = self.hold_terms(ring, tenant)?;
+        let settles = Settles { account: settles, channels: channels.as_ref(), holds: holds.as_ref() };
         let key = self.upstream_key_file.as_deref().map(read_key).transpose()?;
         let paid = self.routes.iter().map(|route| {
             let wrong = |why: String| format!("sell.routes, {}: {why}", route.path);
@@ -260,6 +274,7 @@ impl SellConfig {
                 listed: route.listed().map_err(wrong)?,
                 signed: if route.signed { Signed::OffersAndReceipts } else { Signed::Not },
                 sign_in: route.sign_in_seconds,
+                capture_seconds: holds.as_ref().map(HoldTerms::capture_seconds),
             })
         });
         paid.collect()

@@ -125,6 +125,9 @@ const fn after_rotation(purpose: &Purpose) -> &'static str {
         Purpose::Channels => {
             "Restart serve, or send it SIGHUP. New channels name the new key; those that name the old one are still claimed and refunded with it."
         }
+        Purpose::Holds => {
+            "Restart serve, or send it SIGHUP. New demands name the new key; what is held under the old one is still captured and given back with it."
+        }
         Purpose::Provider | Purpose::Receipts => {
             "Restart serve, or send it SIGHUP. What the old key signed is still taken until it ends; `purser keys revoke` ends that too."
         }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 use commerce::signatures::Unsigned as UnsignedMessage;
-use engine::ports::{ChannelSigner, MandateSigner, SignError, WalletSigner};
+use engine::ports::{ChannelSigner, HoldSigner, MandateSigner, SignError, WalletSigner};
 use ledger::money::Amount;
-use ledger::spend::{CANCELLATION, ESCROW_CALL, PERMIT2, Spend, SpendState, VOUCHER};
+use ledger::spend::{CANCELLATION, CHARGED, ESCROW_CALL, HELD, PERMIT2, Spend, SpendState, VOUCHER};
 use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
+use x402::auth_capture::{self, Capture, PaymentInfo, Taken, capture_digest, charge_digest, void_digest};
 use x402::batch_settlement::{Channel, Claim, claim_batch_digest, refund_digest};
 use x402::chain::CancelCall;
 use x402::exact::{TokenDomain, WalletKey, cancellation_digest};
@@ -87,13 +88,13 @@ impl WalletSigner for LocalWallet {
     }
 }
 
-/// Authorizers of channels whose keys are in memory: the one that new channels name, and those that older ones do.
-pub struct LocalChannels {
+/// Authorizers of channels, or of holds, whose keys are in memory: the one that new ones name, and those that older ones do.
+pub struct LocalAuthorizers {
     active: Address,
     keys: BTreeMap<Address, (WalletKey, KeyState)>,
 }
 
-impl LocalChannels {
+impl LocalAuthorizers {
     /// `None` where no key is active.
     pub fn new(keys: impl IntoIterator<Item = (WalletKey, KeyState)>) -> Option<Self> {
         let keys: BTreeMap<_, _> = keys.into_iter().map(|(key, state)| (key.address(), (key, state))).collect();
@@ -110,7 +111,7 @@ impl LocalChannels {
     }
 }
 
-impl ChannelSigner for LocalChannels {
+impl ChannelSigner for LocalAuthorizers {
     fn address(&self) -> Address {
         self.active
     }
@@ -138,6 +139,51 @@ impl ChannelSigner for LocalChannels {
     ) -> Result<Bytes, SignError> {
         self.sign(channel.receiver_authorizer, refund_digest(network, channel.id(network), nonce, amount))
     }
+}
+
+impl HoldSigner for LocalAuthorizers {
+    fn address(&self) -> Address {
+        self.active
+    }
+
+    fn sign_capture(
+        &self,
+        authorizer: Address,
+        network: Network,
+        info: &PaymentInfo,
+        capture: &Capture,
+    ) -> Result<Bytes, SignError> {
+        check_taken(info, capture.amount)?;
+        let payment = info.hash(network, auth_capture::ESCROW);
+        self.sign(authorizer, capture_digest(network, info.operator, capture, payment))
+    }
+
+    fn sign_void(&self, authorizer: Address, network: Network, info: &PaymentInfo) -> Result<Bytes, SignError> {
+        self.sign(authorizer, void_digest(network, info.operator, info.hash(network, auth_capture::ESCROW)))
+    }
+
+    fn sign_charge(
+        &self,
+        authorizer: Address,
+        network: Network,
+        info: &PaymentInfo,
+        taken: &Taken,
+        payers: &[u8],
+    ) -> Result<Bytes, SignError> {
+        check_taken(info, taken.amount)?;
+        let payment = info.hash(network, auth_capture::ESCROW);
+        self.sign(authorizer, charge_digest(network, info.operator, taken, payment, payers))
+    }
+}
+
+fn check_taken(info: &PaymentInfo, amount: Amount) -> Result<(), SignError> {
+    if U256::from(amount.get()) <= U256::from(info.max_amount) {
+        return Ok(());
+    }
+    let most = info.max_amount;
+    Err(SignError::Refused(format!(
+        "at most the {most} that are held was expected to be taken, {amount} was asked for"
+    )))
 }
 
 /// A signature may be out, for a nonce of this very token's.
@@ -169,6 +215,8 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
         NonceSpace::Escrow(_) => Some(ESCROW_CALL),
         NonceSpace::Cancel => Some(CANCELLATION),
         NonceSpace::Voucher => Some(VOUCHER),
+        NonceSpace::Held => Some(HELD),
+        NonceSpace::Charged => Some(CHARGED),
     };
     let at_most = expected.charge == Charge::AtMost;
     // What a settled charge took says no more what was signed for; the offer does, which the spend names.
@@ -256,7 +304,7 @@ mod tests {
         let (old, new) = (key().address(), other.address());
         let made = |state| {
             let other = WalletKey::from_bytes(&[8; 32]).unwrap();
-            LocalChannels::new([(other, KeyState::Active), (key(), state)]).unwrap()
+            LocalAuthorizers::new([(other, KeyState::Active), (key(), state)]).unwrap()
         };
         let claim = |authorizer, max, total| Claim {
             channel: channel(authorizer),

@@ -25,6 +25,8 @@ pub enum Purpose {
     FurtherRelayer(u32),
     /// Authorizes claims and refunds of channels for whoever sells.
     Channels,
+    /// Authorizes what is captured of held payments, and what goes back, for whoever sells.
+    Holds,
     /// Names purchases, so that a retry after a crash derives the same nonce.
     TenantSecret,
     /// Salts the journal's leaves.
@@ -59,7 +61,8 @@ impl Purpose {
 
     pub const fn material(&self) -> Material {
         match self {
-            Self::Wallet | Self::Relayer | Self::FurtherRelayer(_) | Self::Channels => Material::Secp256k1,
+            Self::Wallet | Self::Relayer | Self::FurtherRelayer(_) => Material::Secp256k1,
+            Self::Channels | Self::Holds => Material::Secp256k1,
             Self::TenantSecret | Self::JournalSalt => Material::Mac,
             Self::Journal => Material::Ed25519,
             Self::Vault => Material::Sealing,
@@ -83,6 +86,7 @@ impl fmt::Display for Purpose {
             Self::Relayer => f.write_str("relayer"),
             Self::FurtherRelayer(number) => write!(f, "relayer/{number}"),
             Self::Channels => f.write_str("channels"),
+            Self::Holds => f.write_str("holds"),
             Self::TenantSecret => f.write_str("tenant-secret"),
             Self::JournalSalt => f.write_str("journal-salt"),
             Self::Journal => f.write_str("journal"),
@@ -109,6 +113,7 @@ impl FromStr for Purpose {
                 "wallet" => Self::Wallet,
                 "relayer" => Self::Relayer,
                 "channels" => Self::Channels,
+                "holds" => Self::Holds,
                 "tenant-secret" => Self::TenantSecret,
                 "journal-salt" => Self::JournalSalt,
                 "journal" => Self::Journal,
@@ -127,7 +132,7 @@ fn further_relayer(number: &str) -> Option<Purpose> {
 }
 
 fn unknown(text: &str) -> String {
-    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, relayer/2, channels, tenant-secret, journal-salt, journal, vault or webhook/NAME";
+    let known = "provider, receipts, agent/NAME, merchant/NAME, tokens, wallet, relayer, relayer/2, channels, holds, tenant-secret, journal-salt, journal, vault or webhook/NAME";
     format!("a purpose is {known}; `{text}` was given")
 }
 
@@ -166,6 +171,9 @@ impl Slot {
             }
             if tenant.sell.as_ref().is_some_and(SellConfig::has_channels) {
                 add(Purpose::Channels);
+            }
+            if tenant.sell.as_ref().is_some_and(SellConfig::has_holds) {
+                add(Purpose::Holds);
             }
             if tenant.vault.is_some() {
                 add(Purpose::Vault);

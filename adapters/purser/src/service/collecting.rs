@@ -55,6 +55,23 @@ pub(super) async fn collect(engine: Arc<Engine>, mut stopped: watch::Receiver<bo
 /// Sweeps of what is open between two looks at channels: their payers cannot leave within minutes.
 const SWEEPS: u32 = 8;
 
+/// What is held and nobody works for is captured as it was decided, or goes back.
+pub(super) async fn see_to_holds(engine: Arc<Engine>, sweep: Duration, mut stopped: watch::Receiver<bool>) {
+    loop {
+        for tenant in engine.tenants().into_iter().filter(|tenant| tenant.seller.is_some()) {
+            match engine.sweep_holds(&tenant.id).await {
+                Ok(0) => {}
+                Ok(ended) => tracing::info!(tenant = %tenant.id, ended, "held payments are over"),
+                Err(error) => tracing::warn!(tenant = %tenant.id, code = error.code(), "holds: {error}"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(sweep) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
 /// What channels owe is claimed, swept and posted.
 pub(super) async fn claim(engine: Arc<Engine>, sweep: Duration, mut stopped: watch::Receiver<bool>) {
     loop {

@@ -23,7 +23,7 @@ async fn only_money_makes_a_history(place: Place) {
     assert!(!has_paid().await);
     for number in 0..120 {
         claimed(number).await;
-        let charge = Command::Charge { settlement: key(number), document, charged: Amount::ZERO };
+        let charge = Command::Charge { settlement: key(number), document, charged: Amount::ZERO, instead_of: None };
         run(&store, on(charge)).await.unwrap();
     }
     assert!(!has_paid().await, "charged nothing a hundred and twenty times");

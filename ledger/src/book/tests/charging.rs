@@ -38,12 +38,17 @@ fn settle(number: u8, seen: Observation, finalized: u64) -> Request {
 
 fn charge(units: u128) -> Request {
     let charged = Amount::new(units);
-    on(Command::Charge { settlement: settlement(1, Role::Seller), document: Digest::of(b"answer"), charged })
+    on(Command::Charge {
+        settlement: settlement(1, Role::Seller),
+        document: Digest::of(b"answer"),
+        charged,
+        instead_of: None,
+    })
 }
 
 fn carried(units: u128) -> Command {
     let settlement = settlement(1, Role::Facilitator);
-    Command::Charge { settlement, document: Digest::of(b"answer"), charged: Amount::new(units) }
+    Command::Charge { settlement, document: Digest::of(b"answer"), charged: Amount::new(units), instead_of: None }
 }
 
 pub(super) fn cases() -> Vec<Case> {

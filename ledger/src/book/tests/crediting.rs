@@ -417,7 +417,8 @@ fn only_what_is_paid_and_given_is_come_back_for() {
         (|| claims(claim(1, Role::Seller, 5)), || on(Command::Unreceive { settlement: key(1), proof: taken_back(0) }));
     let given = || vec![one(), dispatch(1), receive(1, 5)];
     let stop = |to| super::stream::by(super::stream::user(), Command::Gate { scope: Scope::Everything, to });
-    let charge = on(Command::Charge { settlement: key(1), document: document(), charged: Amount::ZERO });
+    let charge =
+        on(Command::Charge { settlement: key(1), document: document(), charged: Amount::ZERO, instead_of: None });
     let carried = on(Command::Revisit { settlement: settlement(1, Role::Facilitator), nonce: "n".to_owned() });
     let other = || vec![claims(claim(2, Role::Seller, 4)), dispatch(2), receive(2, 4)];
     let cases = [

@@ -1,0 +1,166 @@
+//! Promises 1 to 4 where our own wallet lets an escrow hold its money (x402, `auth-capture`): nothing is signed that could hold
+//! it too long, too dear or for somebody else, the most is held of the budget, and what was not taken comes back with proof.
+
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use purser::world::{HOME, SHOP, shop_address, wallet_address};
+use reqwest::Method;
+use serde_json::{Value, json};
+use x402::wire::{PaymentPayload, PaymentRequired, read_header};
+
+use crate::harness::channel::{PRICE, until};
+use crate::harness::held::{Seller, now, taken};
+use crate::harness::process::{run, stdout};
+use crate::harness::shop;
+use crate::harness::text;
+
+/// In millionths of a dollar, which is what a unit of the token is.
+async fn figures(seller: &Seller, mandate: &str) -> (u128, u128, u64) {
+    let path = format!("/v1/mandates/{mandate}");
+    let shown = seller.world.call(Method::GET, &path, &seller.world.user, None).await.expect("the mandate");
+    let units = |name: &str| text(&shown[name], "units").parse::<u128>().unwrap() / 100;
+    (units("held"), units("posted"), shown["payments"]["used"].as_u64().unwrap())
+}
+
+async fn pay(
+    seller: &Seller,
+    mandate: &str,
+    demand: &PaymentRequired,
+    key: &str,
+) -> Result<Value, purser::client::ClientError> {
+    let body = json!({ "mandate": mandate, "payment_required": demand });
+    seller.world.client.call(Method::POST, "/v1/payments", &seller.world.agent, Some(key), Some(body)).await
+}
+
+fn signed(payment: &Value) -> PaymentPayload {
+    read_header(text(payment, "payment_signature").as_bytes()).unwrap()
+}
+
+/// A 402 with other values in `extra`.
+fn with(demand: &PaymentRequired, values: &[(&str, Value)]) -> PaymentRequired {
+    let mut other = demand.clone();
+    for (name, value) in values {
+        let extra = other.accepts[0].extra.as_mut().unwrap();
+        match value {
+            Value::Null => drop(extra.remove(*name)),
+            value => drop(extra.insert((*name).to_owned(), value.clone())),
+        }
+    }
+    other
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_held_badly_is_not_signed() {
+    let seller = Seller::open().await;
+    let mandate = seller.world.mandate_with(json!({ "total": "0.03", "per_payment": "0.02" })).await;
+    let demand = seller.demand("/held/whole").await;
+    let deadline = demand.accepts[0].extra.as_ref().unwrap()["captureDeadline"].as_u64().unwrap();
+    let stranger = json!(Address::repeat_byte(7).to_string());
+    let far = now() + 90_000;
+    let cases: [(&str, &[(&str, Value)]); 13] = [
+        ("an escrow of its own", &[("authCaptureEscrow", stranger.clone())]),
+        ("version 1.1", &[("authCaptureEscrow", Value::Null)]),
+        ("no operator", &[("captureAuthorizer", json!(Address::ZERO.to_string()))]),
+        ("nobody signs captures", &[("receiverAuthorizer", Value::Null)]),
+        ("nobody signs captures", &[("receiverAuthorizer", json!(Address::ZERO.to_string()))]),
+        ("a fee", &[("maxFeeBps", json!(1)), ("feeRecipient", stranger.clone())]),
+        ("a fee for nobody", &[("maxFeeBps", json!(1))]),
+        ("held for more than a day", &[("captureDeadline", json!(far)), ("refundDeadline", json!(far))]),
+        ("deadlines in the wrong order", &[("refundDeadline", json!(deadline - 1))]),
+        ("a deadline that is none", &[("captureDeadline", json!("soon"))]),
+        ("upfront", &[("paymentFlow", json!("upfront"))]),
+        ("a contract operates", &[("operatorType", json!("custom"))]),
+        ("by Permit2", &[("assetTransferMethod", json!("permit2"))]),
+    ];
+    for (what, values) in cases {
+        let refused = shop::code(pay(&seller, &mandate, &with(&demand, values), &shop::new_key()).await);
+        assert_eq!(refused, "no_payable_offer", "{what}");
+    }
+    let soon = json!(now() + 20);
+    let soon = with(&demand, &[("captureDeadline", soon.clone()), ("refundDeadline", soon)]);
+    assert_eq!(shop::code(pay(&seller, &mandate, &soon, &shop::new_key()).await), "invalid_request", "too short");
+    let mut other = demand.clone();
+    other.accepts[0].pay_to = Address::repeat_byte(7).to_string();
+    assert_eq!(shop::code(pay(&seller, &mandate, &other, &shop::new_key()).await), "payee_mismatch");
+    assert_eq!(figures(&seller, &mandate).await, (0, 0, 0), "nothing is held");
+}
+
+/// Our wallet buys from our seller; the books of both are what the chain shows, to the unit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_most_is_held_and_what_was_not_taken_comes_back() {
+    let mut seller = Seller::open().await;
+    let wallet = wallet_address(HOME, &seller.world.ring).unwrap();
+    let funds = seller.balance(wallet).await;
+    let mandate = seller.world.mandate_with(json!({ "total": "0.0025", "per_payment": "0.002" })).await;
+    let mut spent = 0;
+    for (path, key, charged) in
+        [("/held/300", "part", 300), ("/held/whole", "whole", PRICE), ("/charged/41", "at once", 41)]
+    {
+        let demand = seller.demand(path).await;
+        let payment = pay(&seller, &mandate, &demand, key).await.expect("a payment");
+        assert_eq!(figures(&seller, &mandate).await.0, PRICE, "the most is held");
+        let payload = signed(&payment);
+        let again = pay(&seller, &mandate, &demand, key).await.expect("the same");
+        assert_eq!(again["payment_signature"], payment["payment_signature"], "the same key gives the same bytes");
+        let got = seller.ask(path, Some(&payload)).await;
+        assert_eq!(taken(&got), charged.to_string(), "{path}");
+        spent += charged;
+        seller.world.until(text(&payment, "id"), "settled").await;
+        let (held, posted, _) = figures(&seller, &mandate).await;
+        assert_eq!((held, posted), (0, spent), "what was taken, and no more");
+        let after = pay(&seller, &mandate, &demand, key).await.expect("what it came to");
+        assert_eq!(after["payment_signature"], payment["payment_signature"]);
+        evidence_holds(&seller, text(&payment, "id")).await;
+    }
+    // 1341 of 2500 are gone, so there is room for one more of 1000 at most.
+    let failed = seller.demand("/held/fail").await;
+    let payment = pay(&seller, &mandate, &failed, "fail").await.expect("a payment");
+    let demand = seller.demand("/held/whole").await;
+    assert_eq!(shop::code(pay(&seller, &mandate, &demand, "more").await), "amount_exceeds_budget", "it is held");
+    assert_eq!(seller.ask("/held/fail", Some(&signed(&payment))).await.status, 418);
+    seller.world.until(text(&payment, "id"), "released").await;
+    assert_eq!(figures(&seller, &mandate).await, (0, spent, 3), "what went back is back in the budget");
+    let unused = seller.demand("/held/whole").await;
+    let payment = pay(&seller, &mandate, &unused, "unused").await.expect("there is room again");
+    assert_eq!(seller.world.state(text(&payment, "id")).await, "committed");
+    assert_eq!(seller.balance(wallet).await, funds - spent);
+    assert_eq!(seller.balance(shop_address()).await, spent);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    seller.world.serve = None;
+    seller.booked(SHOP, &[("wallet/", spent), ("sales", spent), ("receivable", 0)]);
+    seller.booked(HOME, &[("wallet/", funds - spent)]);
+}
+
+async fn evidence_holds(seller: &Seller, id: &str) {
+    let path = format!("/v1/payments/{id}/evidence");
+    let file = seller.world.call(Method::GET, &path, &seller.world.user, None).await.expect("evidence");
+    let [kept, trust] = ["kept.json", "trust.json"].map(|name| seller.world.folder.path().join(name));
+    std::fs::write(&kept, file.to_string()).unwrap();
+    std::fs::write(&trust, file["issuer_keys"].to_string()).unwrap();
+    let arguments = ["verify", "--evidence", &kept.display().to_string(), "--trust", &trust.display().to_string()];
+    let checked = run(&arguments, &[]);
+    assert!(checked.status.success(), "{}", stdout(&checked));
+}
+
+/// A seller that holds and never captures: the amount stays held, in no doubt, while it lies in the escrow.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_the_escrow_stays_held() {
+    let seller = Seller::open().await;
+    let mandate = seller.world.mandate_with(json!({ "total": "0.03", "per_payment": "0.02" })).await;
+    let demand = seller.demand("/brief/slow").await;
+    let payment = pay(&seller, &mandate, &demand, "slow").await.expect("a payment");
+    let payload = signed(&payment);
+    let (origin, first) = (seller.origin(), payload.clone());
+    let asked =
+        tokio::spawn(async move { crate::harness::channel::ask_at(&origin, "/brief/slow", Some(&first)).await });
+    until("the work begins", async || seller.work.runs() == 1).await;
+    // Its own life is over, and still nobody knows what will be taken.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(seller.world.state(text(&payment, "id")).await, "committed");
+    assert_eq!(figures(&seller, &mandate).await, (PRICE, 0, 1));
+    seller.work.lets_go.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(taken(&asked.await.unwrap()), PRICE.to_string());
+    seller.world.until(text(&payment, "id"), "settled").await;
+    assert_eq!(figures(&seller, &mandate).await, (0, PRICE, 1));
+}
