@@ -8,11 +8,13 @@ mod offer;
 #[cfg(test)]
 mod tests;
 
+use alloy_primitives::Address;
 use serde_json::Value;
 
 pub use offer::{AuthorizeError, Offer, Unsigned};
 
-use crate::exact::SCHEME;
+use crate::batch_settlement::{self, WITHDRAW_DELAY_SECONDS};
+use crate::exact::{SCHEME, Transfer};
 use crate::limit::{METHOD_BYTES_MAX, OFFERS_MAX, URL_BYTES_MAX, WALLET_TIMEOUT_SECONDS_MAX};
 use crate::network::AssetTable;
 use crate::reason::Reason;
@@ -26,11 +28,19 @@ use crate::wire::{PaymentRequired, PaymentRequirements, X402_VERSION};
 pub struct Wallet<'a> {
     pub assets: &'a AssetTable,
     pub max_timeout_seconds: u64,
+    /// The longest that it waits for money in a channel that nobody claims; nothing where it puts none into any.
+    pub withdraw_delay_max: Option<u64>,
 }
 
 impl<'a> Wallet<'a> {
     pub const fn new(assets: &'a AssetTable) -> Self {
-        Self { assets, max_timeout_seconds: WALLET_TIMEOUT_SECONDS_MAX }
+        Self { assets, max_timeout_seconds: WALLET_TIMEOUT_SECONDS_MAX, withdraw_delay_max: None }
+    }
+
+    /// The same, which pays out of channels too.
+    #[must_use]
+    pub const fn with_channels(self, withdraw_delay_max: u64) -> Self {
+        Self { withdraw_delay_max: Some(withdraw_delay_max), ..self }
     }
 }
 
@@ -164,11 +174,19 @@ fn check_frame(required: &PaymentRequired, method: &str) -> Result<(), SelectErr
 }
 
 fn freeze(requirements: &PaymentRequirements, url: &str, method: &str, wallet: Wallet<'_>) -> Result<Offer, Unfit> {
-    if requirements.scheme != SCHEME && requirements.scheme != upto::SCHEME {
+    let is_known = match requirements.scheme.as_str() {
+        SCHEME | upto::SCHEME => true,
+        batch_settlement::SCHEME => wallet.withdraw_delay_max.is_some(),
+        _ => false,
+    };
+    if !is_known {
         // said before anything else is read: the other fields mean other things in other schemes
         return Err(Refusal::new(Reason::UnsupportedScheme, "scheme", "exact or upto", &requirements.scheme).into());
     }
     let terms = scheme::terms(requirements)?;
+    if let Transfer::Channel { receiver_authorizer, withdraw_delay } = terms.transfer {
+        check_channel(receiver_authorizer, withdraw_delay, wallet.withdraw_delay_max.unwrap_or(0))?;
+    }
     match requirements.extra_field("paymentFlow") {
         None => {}
         Some(Value::String(flow)) if flow == "authorization" => {}
@@ -185,4 +203,18 @@ fn freeze(requirements: &PaymentRequirements, url: &str, method: &str, wallet: W
     }
     let asset = terms.trusted_asset(wallet.assets)?;
     Ok(Offer::freeze(terms, asset, requirements.clone(), url.to_owned(), method.to_owned())?)
+}
+
+/// Money in a channel comes back without its payee's help after the delay alone, and with it by its authorizer's signature.
+fn check_channel(receiver_authorizer: Address, withdraw_delay: u64, most: u64) -> Result<(), Refusal> {
+    if receiver_authorizer.is_zero() {
+        let (field, expected) = ("extra.receiverAuthorizer", "an account other than zero");
+        return Err(Refusal::new(Reason::BatchReceiverAuthorizerMismatch, field, expected, receiver_authorizer));
+    }
+    let least = *WITHDRAW_DELAY_SECONDS.start();
+    if withdraw_delay < least || withdraw_delay > most.min(*WITHDRAW_DELAY_SECONDS.end()) {
+        let (field, expected) = ("extra.withdrawDelay", format!("{least} to {most} seconds"));
+        return Err(Refusal::new(Reason::BatchWithdrawDelayOutOfRange, field, expected, withdraw_delay));
+    }
+    Ok(())
 }

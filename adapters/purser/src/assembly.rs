@@ -36,7 +36,7 @@ use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 
 use crate::config::{
     ChainConfig, Config, ConfigError, HotWalletMax, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig,
-    VerifierConfig,
+    VerifierConfig, WalletChannelsConfig,
 };
 use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
@@ -172,6 +172,8 @@ fn assemble(
     times.prompts_per_hour = tenant.prompts_per_hour;
     times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);
     times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
+    let channels = tenant.wallet.as_ref().and_then(|wallet| wallet.channels.as_ref());
+    times.channels = channels.map(WalletChannelsConfig::read).transpose().map_err(wrong)?;
     times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
     let person = |person: &PersonConfig| {
         let caps = caps(&person.cap, &person.limits, &person.hours, person.refunds)?;

@@ -1,9 +1,11 @@
 //! What is decided about a payment before the book is asked: who is paid, what it costs, what the mandate says.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use ledger::budget::{Budget, Caps};
 use ledger::command::Pin;
 use ledger::id::{Digest, PayeeId, SpendId};
+use ledger::rejection::Rejection;
+use ledger::spend::Authorization;
 use ledger::transfer::Money;
 use mandates::cart::Cart;
 use mandates::constraint::{Duty, Frequency};
@@ -15,9 +17,14 @@ use mandates::payment::ClosedPayment;
 use mandates::verify::Facts;
 use url::Url;
 use x402::exact::Transfer;
+use x402::permit2;
+use x402::reason::Reason;
+use x402::refusal::Refusal;
 use x402::select::Offer;
 
-use super::PaymentRequest;
+use super::channel::drawn;
+use super::{MARGIN_SECONDS, PaymentRequest};
+use crate::Engine;
 use crate::book;
 use crate::consent::{MandateView, fiat};
 use crate::error::EngineError;
@@ -94,6 +101,19 @@ impl Draft<'_> {
             issued_at_seconds: None,
             expires_at_seconds: i64::try_from(self.valid_before).ok(),
             others: Object::new(),
+        })
+    }
+
+    /// The right to move money that is given away.
+    pub fn authorization(&self) -> Result<Authorization, EngineError> {
+        if let Transfer::Channel { .. } = self.offer.transfer() {
+            return drawn(self.offer, self.payer, self.nonce);
+        }
+        let unsigned = self.offer.authorize(self.payer, self.nonce, 0, self.valid_before)?;
+        let authorization = book::authorization(&unsigned.claim_key())?;
+        Ok(match self.offer.transfer() {
+            Transfer::Upto { .. } => authorization.at_most(),
+            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } | Transfer::Escrow(_) => authorization,
         })
     }
 
@@ -275,4 +295,38 @@ fn origin(field: &'static str, text: &str) -> Result<String, EngineError> {
         return Err(invalid());
     }
     Ok(url.origin().ascii_serialization())
+}
+
+impl Engine {
+    /// A permit moves nothing where Permit2 may not take the wallet's tokens: better said than signed. An allowance is
+    /// the wallet owner's to give; no payment gives one.
+    pub(super) async fn check_allowance(&self, offer: &Offer, payer: Address) -> Result<(), EngineError> {
+        if matches!(offer.transfer(), Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_)) {
+            return Ok(());
+        }
+        let allowance = self.chain.allowance(offer.token(), payer, permit2::PERMIT2).await?;
+        if allowance >= U256::from(offer.amount().get()) {
+            return Ok(());
+        }
+        let expected = format!("an allowance of {} for Permit2 ({})", offer.amount(), permit2::PERMIT2);
+        Err(Refusal::new(Reason::Permit2AllowanceRequired, "asset", expected, allowance).into())
+    }
+
+    /// As short as offer, policy and mandate allow: the money stays held until then.
+    pub(super) fn valid_before(&self, tenant: &Tenant, view: &MandateView, offer: &Offer) -> Result<u64, EngineError> {
+        let now = self.now_seconds();
+        let lives = offer.max_timeout_seconds().min(tenant.limits.payment_seconds);
+        let mandate_ends = u64::try_from(view.record.expires_at).unwrap_or(0);
+        let valid_before = now.saturating_add(lives).min(mandate_ends);
+        if valid_before >= now.saturating_add(MARGIN_SECONDS) {
+            return Ok(valid_before);
+        }
+        if mandate_ends < now.saturating_add(MARGIN_SECONDS) {
+            let (budget, expires_at) = (view.budget.id, view.record.expires_at);
+            let now = self.clock.now().seconds();
+            return Err(EngineError::Book(Rejection::MandateExpired { budget, expires_at, now }));
+        }
+        let expected = format!("{MARGIN_SECONDS} or more");
+        Err(EngineError::invalid("maxTimeoutSeconds", expected, offer.max_timeout_seconds().to_string()))
+    }
 }
