@@ -17,6 +17,7 @@ pub mod relayed;
 pub mod rpc_proxy;
 pub mod shop;
 pub mod vault;
+pub mod wallet;
 pub mod world;
 
 use std::path::PathBuf;

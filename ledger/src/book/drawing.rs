@@ -4,6 +4,7 @@
 //! its place or nothing is left in the channel, so the whole stays spent until then, and only then does the rest come back.
 //! What is spent and held is never less than what the payee can claim.
 
+use super::presenting::DRAWN;
 use super::spending::{leg, moves, outstanding, window_moves};
 use super::{Draft, Outcome, claimant, done};
 use crate::account::Account;
@@ -88,7 +89,8 @@ impl Draft<'_> {
             Some(ClaimOutcome::Spend(spend)) => self.view.spends.find(spend)?,
             _ => None,
         };
-        let before = before.ok_or_else(|| Fault::Broken("a step of a channel without the one before it".to_owned()))?;
+        let missing = || Rejection::ChannelBusy { spend: "the step before".to_owned(), state: "missing".to_owned() };
+        let before = before.ok_or_else(missing)?;
         let step = Step::of(before)?;
         if !step.is_over(before.state) {
             let (spend, state) = (before.id.to_string(), before.state.to_string());
@@ -250,7 +252,7 @@ fn check_drawn(found: &Spend) -> Result<(), Rejection> {
     if found.authorization.is_drawn() {
         return Ok(());
     }
-    let (expected, what) = ("a voucher of a channel".to_owned(), found.authorization.rail().to_string());
+    let (expected, what) = (DRAWN.to_owned(), found.authorization.rail().to_string());
     Err(Rejection::RailMismatch { spend: found.id, expected, found: what })
 }
 

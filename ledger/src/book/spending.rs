@@ -119,9 +119,8 @@ impl Draft<'_> {
     }
 
     pub(super) fn expire(&self, spend: SpendId) -> Result<Outcome, Refusal> {
-        let Some(found) = self.spend_in(spend, &[SpendState::Held], &[SpendState::Expired])? else {
-            return Ok(Outcome::Known);
-        };
+        let found = self.spend_in(spend, &[SpendState::Held], &[SpendState::Expired])?;
+        let Some(found) = found else { return Ok(Outcome::Known) };
         if self.at < found.expires_at {
             let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
             return Err(Rejection::NotExpired { spend, expires_at, now }.into());
@@ -179,8 +178,8 @@ impl Draft<'_> {
         if found.state == SpendState::Unknown {
             effects.transfers = vec![leg(found, TransferCode::Doubt, Account::Suspense, Account::Issued)];
         }
-        let transaction = Some(transaction.clone());
-        effects.spend = Some(Spend { state: SpendState::Submitted, transaction, ..found.clone() });
+        let (state, transaction) = (SpendState::Submitted, Some(transaction.clone()));
+        effects.spend = Some(Spend { state, transaction, ..found.clone() });
         done(effects)
     }
 
