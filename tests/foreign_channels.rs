@@ -84,38 +84,46 @@ fn the_typescript_client_and_seller_keep_a_channel_through_us() {
 
 /// Who carries what our seller has the escrow do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carrier {
+pub enum Carrier {
     Ours,
     TypeScript,
     Python,
+}
+
+/// Who carries for a world, and where; for its own facilitator nobody beside.
+pub fn started(carrier: Carrier, world: &World) -> (Option<Killed>, String) {
+    let port = crate::harness::free_address().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let key = chain::accounts::ACCOUNTS[6].private_key.to_string();
+    let arguments = [port.to_string(), text(&world.chain.line, "rpc_url").to_owned(), key, "eip155:31337".to_owned()];
+    let script = match carrier {
+        Carrier::Ours => return (None, world.config.public_url()),
+        Carrier::TypeScript => {
+            let facilitator = crate::harness::root().join("adapters/purser/src/bench/facilitator.mjs");
+            crate::foreign_clients::node_script_at(&facilitator)
+        }
+        Carrier::Python => python_script("facilitate.py"),
+    };
+    (Some(listening(script, &arguments, port)), url)
+}
+
+/// A script of another make that listens.
+pub fn listening(mut script: std::process::Command, arguments: &[String], port: u16) -> Killed {
+    let spawned = script.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    let process = Killed(spawned.spawn().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "{arguments:?} listens");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    process
 }
 
 /// The unmodified clients buy of our seller, through our facilitator and through theirs: what is charged is what they count, and
 /// what was not charged comes back.
 async fn buy_of_us(carrier: Carrier) {
     let world = World::start_with(60).await;
-    let port = crate::harness::free_address().port();
-    let url = format!("http://127.0.0.1:{port}");
-    let key = chain::accounts::ACCOUNTS[6].private_key.to_string();
-    let arguments = [port.to_string(), text(&world.chain.line, "rpc_url").to_owned(), key, "eip155:31337".to_owned()];
-    let script = match carrier {
-        Carrier::Ours => None,
-        Carrier::TypeScript => {
-            let facilitator = crate::harness::root().join("adapters/purser/src/bench/facilitator.mjs");
-            Some(crate::foreign_clients::node_script_at(&facilitator))
-        }
-        Carrier::Python => Some(python_script("facilitate.py")),
-    };
-    let _process = script.map(|mut script| {
-        let spawned = script.args(&arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
-        let process = Killed(spawned.spawn().unwrap());
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "the facilitator listens");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        process
-    });
+    let (_process, url) = started(carrier, &world);
     let through: Vec<&str> = if carrier == Carrier::Ours { Vec::new() } else { vec![url.as_str()] };
     let seller = Seller::of(world, &through).await;
     let mut charged_in_all = 0;

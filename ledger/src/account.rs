@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::codec::{Canon, DecodeError, Reader};
 use crate::id::{BudgetId, PayeeId};
 use crate::money::Amount;
+use crate::spend::Authorization;
 use crate::transfer::{Layer, Transfer};
 
 /// Which side makes an account grow.
@@ -23,6 +24,8 @@ pub enum Class {
 pub enum Account {
     /// A wallet of the tenant, by CAIP-10 (`eip155:8453:0x…`).
     Wallet(String),
+    /// Money of a wallet that lies in an escrow for one payee: CAIP-10 of the payer, a slash and how the channel's name begins.
+    Channel(String),
     /// Sold, not yet received.
     Receivable,
     /// What the tenant owes a payee for a purchase that is decided.
@@ -42,9 +45,15 @@ pub enum Account {
 }
 
 impl Account {
+    /// Of the channel that a voucher, or a deposit's subject, is of.
+    pub fn channel(drawn: &Authorization) -> Self {
+        let name = drawn.nonce.first_chunk::<16>().map(hex::encode).unwrap_or_default();
+        Self::Channel(format!("{}:{}/0x{name}", drawn.chain(), drawn.payer))
+    }
+
     pub const fn class(&self) -> Class {
         match self {
-            Self::Wallet(_) | Self::Receivable => Class::Asset,
+            Self::Wallet(_) | Self::Channel(_) | Self::Receivable => Class::Asset,
             Self::Payable(_) | Self::Issued | Self::Suspense => Class::Liability,
             Self::Sales => Class::Income,
             Self::Spend(_) | Self::Refunds | Self::Gas => Class::Expense,
@@ -57,6 +66,7 @@ impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wallet(address) => write!(f, "wallet/{address}"),
+            Self::Channel(name) => write!(f, "channel/{name}"),
             Self::Receivable => f.write_str("receivable"),
             Self::Payable(payee) => write!(f, "payable/{payee}"),
             Self::Issued => f.write_str("issued"),
@@ -77,6 +87,7 @@ impl FromStr for Account {
         let unknown = || DecodeError::Value { what: "an account", found: text.to_owned() };
         match text.split_once('/') {
             Some(("wallet", address)) => Ok(Self::Wallet(address.to_owned())),
+            Some(("channel", name)) => Ok(Self::Channel(name.to_owned())),
             Some(("payable", payee)) => payee.parse().map(Self::Payable).map_err(|_| unknown()),
             Some(("spend", mandate)) => mandate.parse().map(Self::Spend).map_err(|_| unknown()),
             Some(_) => Err(unknown()),

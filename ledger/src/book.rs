@@ -9,6 +9,7 @@ mod claiming;
 mod crediting;
 mod deciding;
 mod delegating;
+mod drawing;
 mod following;
 mod gating;
 mod mending;
@@ -84,7 +85,13 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
         | Command::Announce { spend, .. }
+        | Command::Answer { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
+        Command::Cover { spend, by } => drawing::wants_cover(view, *spend, by, &mut keys),
+        Command::Withdraw { step, refund, .. } => {
+            keys.spend(view, *step);
+            keys.claim(view, &ClaimKey::Refund(refund.place.clone()));
+        }
         Command::Accept(accept) => accepting::wants(view, accept, &mut keys),
         Command::Claim(claim) => crediting::wants_claim(view, claim, &request.caller.principal, &mut keys),
         Command::Abandon { settlement }
@@ -142,6 +149,7 @@ fn hold_wants(view: &View, at: Micros, request: &Request, hold: &Hold, keys: &mu
     keys.claim(view, &claiming::idempotency(request, hold));
     keys.claim(view, &ClaimKey::Authorization(hold.authorization.clone()));
     keys.claim(view, &claiming::leaf(hold));
+    drawing::wants_step_before(view, &hold.authorization, keys);
     if let Some(pin) = &hold.pin {
         keys.claim(view, &claiming::payee(pin));
     }
@@ -257,6 +265,9 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         Command::Unsettle { spend, proof } => draft.unsettle(*spend, proof),
         Command::Finalise { spend, seen, finalized } => draft.finalise(*spend, seen, *finalized),
         Command::Release { spend, proof } => draft.release(*spend, proof),
+        Command::Answer { spend, charged, document } => draft.answer(*spend, *charged, *document),
+        Command::Cover { spend, by } => draft.cover(*spend, by),
+        Command::Withdraw { step, refund, finalized } => draft.withdraw(*step, refund, *finalized),
         Command::Misspend { spend, transaction } => draft.misspend(*spend, transaction),
         Command::Accept(accept) => draft.accept(accept),
         Command::Claim(claim) => draft.claim(claim),

@@ -1,8 +1,10 @@
 //! What can be asked of a book.
 
 mod claim;
+mod proof;
 
 pub use self::claim::{ClaimSettlement, Cover, Credit, Order};
+pub use self::proof::{Covering, FailureProof, ReleaseProof};
 use crate::budget::{BudgetKind, BudgetState, Caps};
 use crate::claim::LogPlace;
 use crate::decision::{Answer, Finding};
@@ -13,7 +15,7 @@ use crate::id::{
 use crate::money::{Amount, AssetId};
 use crate::settlement::SettlementKey;
 pub use crate::spend::Attempt;
-use crate::spend::{Authorization, Observation, TakenBack, UnusedProof};
+use crate::spend::{Authorization, Observation, TakenBack};
 use crate::transfer::Money;
 
 /// A command and who asks.
@@ -146,6 +148,23 @@ pub enum Command {
     Release {
         spend: SpendId,
         proof: ReleaseProof,
+    },
+    /// What the payee of a channel says that it charged for a voucher; the document is its answer.
+    Answer {
+        spend: SpendId,
+        charged: Amount,
+        document: Digest,
+    },
+    /// What was not charged of a voucher comes back: nothing that was signed lets it be claimed any more.
+    Cover {
+        spend: SpendId,
+        by: Covering,
+    },
+    /// The escrow gave back what lay in the channel of this step, as a final block shows it.
+    Withdraw {
+        step: SpendId,
+        refund: Refund,
+        finalized: u64,
     },
     /// The nonce is consumed, and not by the payment that was signed.
     Misspend {
@@ -362,20 +381,6 @@ pub struct Recover {
     pub authority: Amount,
     pub nodes: Vec<BudgetId>,
     pub seen: Observation,
-}
-
-#[derive(Clone, Debug)]
-pub enum ReleaseProof {
-    Unused(UnusedProof),
-    /// `AuthorizationCanceled` in a finalized block.
-    Canceled(RailReference),
-}
-
-#[derive(Clone, Debug)]
-pub enum FailureProof {
-    Unused(UnusedProof),
-    /// Our own transaction is mined and reverted; or this one of somebody else's used the authorization up.
-    Reverted(RailReference),
 }
 
 #[derive(Clone, Debug)]

@@ -64,6 +64,12 @@ canon_names!(
         Overdue = 37 "overdue",
         /// A merchant says that it gives something back.
         Announce = 38 "announce",
+        /// The payee of a channel says what it charged for a voucher.
+        Answer = 39 "answer",
+        /// What it did not charge of one can be claimed by no voucher any more.
+        Cover = 40 "cover",
+        /// The escrow gave back what lay in a channel.
+        Withdraw = 41 "withdraw",
     }
 );
 

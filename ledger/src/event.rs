@@ -135,9 +135,9 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Redeem => payment(effects, EventType::PaymentRedeemed),
         Operation::Decline => payment(effects, EventType::PaymentDeclined),
         Operation::Doubt => payment(effects, EventType::PaymentUnknown),
-        Operation::Settle => payment(effects, EventType::PaymentSettled),
+        Operation::Settle | Operation::Answer => payment(effects, EventType::PaymentSettled),
         Operation::Unsettle => payment(effects, EventType::PaymentReorganised),
-        Operation::Finalise => payment(effects, EventType::PaymentFinal),
+        Operation::Finalise | Operation::Cover => payment(effects, EventType::PaymentFinal),
         Operation::Release => payment(effects, EventType::PaymentReleased),
         Operation::Misspend => payment(effects, EventType::PaymentSpentOtherwise),
         Operation::Refund => payment(effects, EventType::PaymentRefunded),
@@ -167,7 +167,7 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Deliver => settlement(effects, EventType::SettlementDelivered),
         Operation::Undeliver => settlement(effects, EventType::SettlementUndelivered),
         Operation::WriteOff => settlement(effects, EventType::SettlementWrittenOff),
-        Operation::Fund => funded(effects),
+        Operation::Fund | Operation::Withdraw => funded(effects),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod account;
 pub mod approver;
 pub mod book;
 pub mod budget;
+pub mod channel;
 pub mod checkpoint;
 pub mod claim;
 pub mod codec;

@@ -11,6 +11,7 @@ use crate::transfer::{Layer, Transfer, TransferCode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Wallet,
+    Channel,
     Receivable,
     Payable,
     Issued,
@@ -26,6 +27,7 @@ impl Account {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Wallet(_) => Kind::Wallet,
+            Self::Channel(_) => Kind::Channel,
             Self::Receivable => Kind::Receivable,
             Self::Payable(_) => Kind::Payable,
             Self::Issued => Kind::Issued,
@@ -53,8 +55,8 @@ const fn row(code: TransferCode, debit: Kind, credit: Kind, layer: Layer, when: 
     Pattern { code, debit, credit, layer, when }
 }
 
-pub const PATTERNS: [Pattern; 26] = {
-    use Kind::{Funding, Gas, Issued, Payable, Receivable, Refunds, Sales, Spend, Suspense, Wallet};
+pub const PATTERNS: [Pattern; 33] = {
+    use Kind::{Channel, Funding, Gas, Issued, Payable, Receivable, Refunds, Sales, Spend, Suspense, Wallet};
     use Layer::{Pending, Posted, Void};
     use TransferCode as Code;
     [
@@ -89,6 +91,19 @@ pub const PATTERNS: [Pattern; 26] = {
         row(Code::Release, Sales, Receivable, Posted, "what is owed for that sale is given up"),
         row(Code::Release, Receivable, Sales, Void, "the sale came to nothing"),
         row(Code::Gas, Gas, Wallet, Posted, "what carrying a payment to the chain took"),
+        row(Code::Deposit, Channel, Wallet, Pending, "just before the signature: money for a channel"),
+        row(Code::Deposit, Channel, Wallet, Posted, "a final block shows it in the escrow"),
+        row(Code::Release, Channel, Wallet, Void, "proved that it never comes there"),
+        row(
+            Code::Settle,
+            Issued,
+            Channel,
+            Posted,
+            "the payee says what it charges; what its voucher is good for stays spent",
+        ),
+        row(Code::Settle, Suspense, Channel, Posted, "the same, of one that was in doubt"),
+        row(Code::Uncharge, Channel, Spend, Posted, "it charged less, and no voucher lets it claim more any longer"),
+        row(Code::Withdraw, Wallet, Channel, Posted, "a final block shows that the escrow gave it back"),
         row(Code::Fund, Wallet, Funding, Posted, "money brought into the book"),
     ]
 };

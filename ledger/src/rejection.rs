@@ -164,6 +164,10 @@ rejections! {
         "this order has the payment {first}; {found} was presented for it",
     64 "sign_in_answered" SignInAnswered { nonce: String } final
         "a text with the nonce {nonce} was signed and answered before; each is answered once",
+    65 "channel_busy" ChannelBusy { spend: String, state: String } transient
+        "one payment at a time goes on in a channel, and {spend} is {state} there; an answered one was expected: the same key asks its payee again",
+    66 "not_covered" NotCovered { spend: SpendId, signed: Amount, found: Amount } transient
+        "spend {spend} signed a voucher over {signed}; one over as much was expected to take its place, found one over {found}",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

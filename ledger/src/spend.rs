@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::account::Account;
 use crate::budget::Refunds;
 use crate::codec::{canon_names, canon_struct};
 use crate::id::{BudgetId, Digest, Micros, PayeeId, RailReference, SpendId};
@@ -165,6 +166,11 @@ impl Authorization {
         matches!(self.nonce_space(), Some(HELD | CHARGED))
     }
 
+    /// Whether it is a voucher of ours: paid out of money that lies in a channel already (see [`crate::channel`]).
+    pub fn is_drawn(&self) -> bool {
+        self.is_voucher() && self.is_at_most()
+    }
+
     /// Whether less than what was signed may move: how much, the rail alone says.
     pub fn is_at_most(&self) -> bool {
         self.nonce_kind() == Some(UPTO)
@@ -272,8 +278,13 @@ impl Spend {
         }
     }
 
-    pub fn wallet(&self) -> crate::account::Account {
-        crate::account::Account::Wallet(format!("{}:{}", self.authorization.chain(), self.authorization.payer))
+    /// Where the money that it moves lies.
+    pub fn wallet(&self) -> Account {
+        let address = format!("{}:{}", self.authorization.chain(), self.authorization.payer);
+        if !self.authorization.is_drawn() {
+            return Account::Wallet(address);
+        }
+        Account::channel(&self.authorization)
     }
 }
 

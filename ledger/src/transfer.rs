@@ -36,6 +36,9 @@ canon_names!(
         Recover = 14 "recover",
         Unsettle = 15 "unsettle",
         Unreceive = 16 "unreceive",
+        Deposit = 17 "deposit",
+        Uncharge = 18 "uncharge",
+        Withdraw = 19 "withdraw",
     }
 );
 

@@ -18,6 +18,7 @@ pub mod relayed;
 pub mod rpc_proxy;
 pub mod shop;
 pub mod vault;
+pub mod wallet;
 pub mod world;
 
 use std::path::PathBuf;

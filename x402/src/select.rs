@@ -14,6 +14,7 @@ use serde_json::Value;
 pub use offer::{AuthorizeError, Offer, Unsigned};
 
 use crate::auth_capture::{self, Deployment, ESCROW, EscrowTerms};
+use crate::batch_settlement::{self, WITHDRAW_DELAY_SECONDS};
 use crate::exact::{SCHEME, Terms, Transfer};
 use crate::limit::{METHOD_BYTES_MAX, OFFERS_MAX, URL_BYTES_MAX, WALLET_TIMEOUT_SECONDS_MAX};
 use crate::network::AssetTable;
@@ -30,6 +31,8 @@ pub struct Wallet<'a> {
     pub max_timeout_seconds: u64,
     /// What of its money may be held in the escrow of `auth-capture`; nothing where there is none.
     pub holds: Option<HoldLimits>,
+    /// The longest that it waits for money in a channel that nobody claims; nothing where it puts none into any.
+    pub withdraw_delay_max: Option<u64>,
 }
 
 /// How long and at what fee.
@@ -50,12 +53,18 @@ impl HoldLimits {
 
 impl<'a> Wallet<'a> {
     pub const fn new(assets: &'a AssetTable) -> Self {
-        Self { assets, max_timeout_seconds: WALLET_TIMEOUT_SECONDS_MAX, holds: None }
+        Self { assets, max_timeout_seconds: WALLET_TIMEOUT_SECONDS_MAX, holds: None, withdraw_delay_max: None }
     }
 
     #[must_use]
     pub const fn with_holds(self, limits: HoldLimits) -> Self {
         Self { holds: Some(limits), ..self }
+    }
+
+    /// The same, which pays out of channels too.
+    #[must_use]
+    pub const fn with_channels(self, withdraw_delay_max: u64) -> Self {
+        Self { withdraw_delay_max: Some(withdraw_delay_max), ..self }
     }
 }
 
@@ -193,13 +202,20 @@ fn check_frame(required: &PaymentRequired, method: &str) -> Result<(), SelectErr
 }
 
 fn freeze(requirements: &PaymentRequirements, url: &str, method: &str, wallet: Wallet<'_>) -> Result<Offer, Unfit> {
-    let known = [SCHEME, upto::SCHEME, auth_capture::SCHEME];
-    if !known.contains(&requirements.scheme.as_str()) {
+    let is_known = match requirements.scheme.as_str() {
+        SCHEME | upto::SCHEME | auth_capture::SCHEME => true,
+        batch_settlement::SCHEME => wallet.withdraw_delay_max.is_some(),
+        _ => false,
+    };
+    if !is_known {
         // said before anything else is read: the other fields mean other things in other schemes
         let expected = "exact, upto or auth-capture";
         return Err(Refusal::new(Reason::UnsupportedScheme, "scheme", expected, &requirements.scheme).into());
     }
     let terms = scheme::terms(requirements)?;
+    if let Transfer::Channel { receiver_authorizer, withdraw_delay } = terms.transfer {
+        check_channel(receiver_authorizer, withdraw_delay, wallet.withdraw_delay_max.unwrap_or(0))?;
+    }
     match requirements.extra_field("paymentFlow") {
         None => {}
         Some(Value::String(flow)) if flow == "authorization" => {}
@@ -254,6 +270,20 @@ fn check_hold(terms: &Terms, escrow: &EscrowTerms, limits: Option<HoldLimits>) -
     }
     if escrow.capture_authorizer == terms.token {
         return unfit("extra.captureAuthorizer", "an account".to_owned(), &terms.token);
+    }
+    Ok(())
+}
+
+/// Money in a channel comes back without its payee's help after the delay alone, and with it by its authorizer's signature.
+fn check_channel(receiver_authorizer: Address, withdraw_delay: u64, most: u64) -> Result<(), Refusal> {
+    if receiver_authorizer.is_zero() {
+        let (field, expected) = ("extra.receiverAuthorizer", "an account other than zero");
+        return Err(Refusal::new(Reason::BatchReceiverAuthorizerMismatch, field, expected, receiver_authorizer));
+    }
+    let least = *WITHDRAW_DELAY_SECONDS.start();
+    if withdraw_delay < least || withdraw_delay > most.min(*WITHDRAW_DELAY_SECONDS.end()) {
+        let (field, expected) = ("extra.withdrawDelay", format!("{least} to {most} seconds"));
+        return Err(Refusal::new(Reason::BatchWithdrawDelayOutOfRange, field, expected, withdraw_delay));
     }
     Ok(())
 }

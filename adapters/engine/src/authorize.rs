@@ -8,11 +8,14 @@
 //!
 //! A retry with the same key finds the spend and signs the same bytes again.
 
+mod channel;
+mod channels;
+mod deposit;
 mod terms;
 
 use std::time::Duration;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::B256;
 use ledger::command::{Command, Hold};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
@@ -24,26 +27,25 @@ use mandates::digest::HashAlgorithm;
 use mandates::mandate::{Family, Mandate};
 use mandates::verify::{Facts, Purchase};
 use serde_json::{Map, Value};
-use x402::auth_capture::EscrowTerms;
 use x402::chain::At;
 use x402::exact::{self, Transfer};
 use x402::identifier;
 use x402::permit2;
-use x402::reason::Reason;
-use x402::refusal::Refusal;
-use x402::select::{HoldLimits, Offer, SelectError, Wallet, screen};
+use x402::select::{Offer, SelectError, screen};
 use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
 
 use crate::attest::check_offer;
 use crate::book;
 use crate::closing::{Addressee, cart_identity};
-use crate::consent::{CartDemand, MandateView, agent_of, forbidden};
+use crate::consent::{CartDemand, agent_of, forbidden};
 use crate::error::EngineError;
 use crate::evidence::Bundle;
 use crate::rate::Peg;
 use crate::ruling::{Reservation, UNSET};
-use crate::tenant::{Limits, Tenant};
+use crate::tenant::Tenant;
 use crate::{Engine, Identity};
+use channel::is_channel;
+pub use channels::{AskBack, OwnChannel};
 pub(crate) use terms::check_obligations;
 use terms::{Draft, merchant_keys, place, price, recipient, request_digest};
 
@@ -52,6 +54,8 @@ type Extensions = Map<String, Value>;
 
 /// The name of this operation in purchase identities; changing it would change every nonce.
 const OPERATION: &str = "payments";
+/// Between two looks whether a channel is free.
+const CHANNEL_PAUSE: Duration = Duration::from_millis(25);
 /// What must be left of a mandate's life for a payment under it to be worth signing.
 const MARGIN_SECONDS: u64 = 10;
 
@@ -85,7 +89,7 @@ impl Engine {
             return Err(forbidden("an agent", identity));
         }
         let tenant = self.tenant(&identity.tenant)?;
-        let offer = self.freeze(&tenant.limits, &request)?;
+        let offer = self.freeze(&tenant, &request)?;
         let place = place(&request, &offer)?;
         let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &request.key);
         let digest = request_digest(&request, &offer, &place);
@@ -94,28 +98,53 @@ impl Engine {
             return self.resume(identity, &tenant, (&offer, declared), known, digest).await;
         }
         self.check_quota(identity, &tenant.limits).await?;
-        let draft = self.draft(identity, &tenant, &request, &offer, (spend, digest), request.mandate).await?;
-        self.screen_offer(&tenant, &offer).await?;
-        let held = match self.hold(identity, &draft).await {
-            // A payment like it was allowed beforehand, under a mandate that hangs under the one that is named.
-            Err(EngineError::StandingMandate { mandate, .. }) => {
-                let draft = self.draft(identity, &tenant, &request, &offer, (spend, digest), mandate).await?;
-                self.hold(identity, &draft).await
-            }
-            other => other,
-        };
+        let held = self.held_in_turn(identity, &tenant, (&request, &offer), (spend, digest)).await;
         let held = held.inspect_err(|error| self.count_refusal(identity, &tenant.limits, error))?;
         let committed = self.commit(identity, held).await?;
-        self.sign(&tenant, &offer, committed, request.required.extensions.as_ref()).await
+        self.sign(identity, &tenant, &offer, committed, request.required.extensions.as_ref()).await
+    }
+
+    /// Out of a channel one payment at a time is made: the next one waits for a while.
+    async fn held_in_turn(
+        &self,
+        identity: &Identity,
+        tenant: &Tenant,
+        (request, offer): (&PaymentRequest, &Offer),
+        named: (SpendId, Digest),
+    ) -> Result<Spend, EngineError> {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(tenant.limits.settle_wait_millis);
+        let (mut mandate, mut is_screened) = (request.mandate, false);
+        loop {
+            let draft = self.draft(identity, tenant, request, offer, named, mandate).await;
+            if draft.is_ok() && !std::mem::replace(&mut is_screened, true) {
+                self.screen_offer(tenant, offer).await?;
+            }
+            let held = match draft {
+                Ok(draft) => self.hold(identity, &draft).await,
+                Err(error) => Err(error),
+            };
+            match held {
+                // A payment like it was allowed beforehand, under a mandate that hangs under the one that is named.
+                Err(EngineError::StandingMandate { mandate: under, .. }) if mandate == request.mandate => {
+                    mandate = under;
+                }
+                Err(EngineError::Book(Rejection::ChannelBusy { .. })) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(CHANNEL_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// One entry of `accepts[]`, frozen: what is judged is what is signed.
-    fn freeze(&self, limits: &Limits, request: &PaymentRequest) -> Result<Offer, EngineError> {
-        let Limits { held_seconds_max: seconds_max, held_fee_bps_max: fee_bps_max, .. } = *limits;
-        let limits = HoldLimits { now: self.now_seconds(), seconds_max, fee_bps_max };
-        let wallet = Wallet::new(&self.assets).with_holds(limits);
-        let screened = screen(&request.required, &request.method, wallet)?;
-        let payable = screened.offers.into_iter().find(|offer| offer.network() == self.network);
+    /// Channels come last, or first where the configuration prefers them; else in the seller's order.
+    fn freeze(&self, tenant: &Tenant, request: &PaymentRequest) -> Result<Offer, EngineError> {
+        let screened = screen(&request.required, &request.method, self.screening_of(tenant))?;
+        let is_preferred = tenant.limits.channels.as_ref().is_some_and(|channels| channels.preferred);
+        let mut offers = screened.offers;
+        offers.retain(|offer| offer.network() == self.network);
+        offers.sort_by_key(|offer| is_channel(offer) != is_preferred);
+        let payable = offers.into_iter().next();
         Ok(payable.ok_or(SelectError::NoneFits(screened.passed_over))?)
     }
 
@@ -144,9 +173,8 @@ impl Engine {
         let payer = payer.parse().map_err(|_| EngineError::Broken(format!("{payer} is no address")))?;
         let valid_before = self.valid_before(tenant, &view, offer)?;
         let nonce = match offer.transfer() {
-            Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_) => {
-                exact::nonce(view.budget.id.0, spend.0)
-            }
+            Transfer::Eip3009 | Transfer::Escrow(_) => exact::nonce(view.budget.id.0, spend.0),
+            Transfer::Channel { .. } => self.next_step(tenant, offer, payer).await?,
             Transfer::Permit2 | Transfer::Upto { .. } => permit2::nonce(view.budget.id.0, spend.0),
         };
         self.check_allowance(offer, payer).await?;
@@ -169,50 +197,11 @@ impl Engine {
         })
     }
 
-    /// A permit moves nothing where Permit2 may not take the wallet's tokens: better said than signed. An allowance is
-    /// the wallet owner's to give; no payment gives one.
-    async fn check_allowance(&self, offer: &Offer, payer: Address) -> Result<(), EngineError> {
-        if matches!(offer.transfer(), Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_)) {
-            return Ok(());
-        }
-        let allowance = self.chain.allowance(offer.token(), payer, permit2::PERMIT2).await?;
-        if allowance >= U256::from(offer.amount().get()) {
-            return Ok(());
-        }
-        let expected = format!("an allowance of {} for Permit2 ({})", offer.amount(), permit2::PERMIT2);
-        Err(Refusal::new(Reason::Permit2AllowanceRequired, "asset", expected, allowance).into())
-    }
-
-    /// As short as offer, policy and mandate allow: the money stays held until then.
-    fn valid_before(&self, tenant: &Tenant, view: &MandateView, offer: &Offer) -> Result<u64, EngineError> {
-        let now = self.now_seconds();
-        let lives = offer.max_timeout_seconds().min(tenant.limits.payment_seconds);
-        let mandate_ends = u64::try_from(view.record.expires_at).unwrap_or(0);
-        let valid_before = now.saturating_add(lives).min(mandate_ends);
-        if let Transfer::Escrow(EscrowTerms { capture_deadline, .. }) = offer.transfer()
-            && capture_deadline.saturating_to::<u64>() < valid_before
-        {
-            let expected = format!("at least {valid_before}, when what is signed now ends");
-            return Err(EngineError::invalid("extra.captureDeadline", expected, capture_deadline.to_string()));
-        }
-        if valid_before >= now.saturating_add(MARGIN_SECONDS) {
-            return Ok(valid_before);
-        }
-        if mandate_ends < now.saturating_add(MARGIN_SECONDS) {
-            let (budget, expires_at) = (view.budget.id, view.record.expires_at);
-            let now = self.clock.now().seconds();
-            return Err(EngineError::Book(Rejection::MandateExpired { budget, expires_at, now }));
-        }
-        let expected = format!("{MARGIN_SECONDS} or more");
-        Err(EngineError::invalid("maxTimeoutSeconds", expected, offer.max_timeout_seconds().to_string()))
-    }
-
     async fn hold(&self, identity: &Identity, draft: &Draft<'_>) -> Result<Spend, EngineError> {
         let (chain, facts, checks) = self.close_over(draft).await?;
         check_obligations(&facts, &draft.links, draft.spend)?;
         let bundle = draft.bundle(chain, checks);
         let offer = draft.offer;
-        let claim_key = draft.authorized()?;
         let lapses = self.clock.now().seconds().saturating_add(draft.tenant.limits.hold_seconds);
         let hold = Hold {
             spend: draft.spend,
@@ -229,10 +218,7 @@ impl Engine {
             pin: draft.recipient.pin.clone(),
             purchase: Digest(offer.digest()),
             cart: draft.request.cart.as_deref().map(cart_identity).transpose()?,
-            authorization: match offer.transfer() {
-                Transfer::Upto { .. } | Transfer::Escrow(_) => book::authorization(&claim_key)?.at_most(),
-                Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => book::authorization(&claim_key)?,
-            },
+            authorization: draft.authorization()?,
             valid_before: i64::try_from(draft.valid_before).unwrap_or(i64::MAX),
             since_block: self.chain.block(At::Finalized).await?.number,
             expires_at: Micros::from_seconds(lapses),
@@ -289,21 +275,36 @@ impl Engine {
     /// Deterministic: the same spend has the same bytes, whenever it is asked for.
     async fn sign(
         &self,
+        identity: &Identity,
         tenant: &Tenant,
         offer: &Offer,
         spend: Spend,
         declared: Option<&Extensions>,
     ) -> Result<Payment, EngineError> {
-        let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
-        let expected = book::expected_of_spend(&spend)?;
-        let nonce = nonce_of(offer, &spend);
-        let unsigned = offer.authorize(expected.key.payer, nonce, 0, expected.valid_before)?;
-        let mut payload = wallet.sign(&spend, &unsigned).await?;
+        let mut payload = self.presentable(identity, tenant, offer, &spend).await?;
         // Of the purchase, as the nonce is: whoever signs the same again names it the same.
         let name = Digest::of_parts("purser/payment-name/1", &[&spend.id.0]);
         payload.extensions = identifier::echo(declared, &format!("purser_{name}")).map(|entry| Map::from_iter([entry]));
         let header = write_header(&payload)?;
         Ok(Payment { spend, payload, header })
+    }
+
+    /// What a payment presents, without what its seller declares beside.
+    pub(crate) async fn presentable(
+        &self,
+        identity: &Identity,
+        tenant: &Tenant,
+        offer: &Offer,
+        spend: &Spend,
+    ) -> Result<PaymentPayload, EngineError> {
+        if spend.authorization.is_drawn() {
+            return self.sign_drawn(identity, tenant, offer, spend).await;
+        }
+        let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
+        let expected = book::expected_of_spend(spend)?;
+        let nonce = nonce_of(offer, spend);
+        let unsigned = offer.authorize(expected.key.payer, nonce, 0, expected.valid_before)?;
+        Ok(wallet.sign(spend, &unsigned).await?)
     }
 
     /// The key is known: the same answer, or that it was another request, or that it ended without a payment.
@@ -317,7 +318,7 @@ impl Engine {
     ) -> Result<Payment, EngineError> {
         self.known(identity, &spend, digest).await?;
         let committed = self.commit(identity, spend).await?;
-        self.sign(tenant, offer, committed, declared).await
+        self.sign(identity, tenant, offer, committed, declared).await
     }
 
     /// What was written down under a key that is known: of this very request, and not ended without a payment.
@@ -350,9 +351,12 @@ impl Engine {
         &self,
         identity: &Identity,
         id: SpendId,
-        reported: Option<SettleResponse>,
+        (reported, demanded): (Option<SettleResponse>, Option<PaymentRequired>),
     ) -> Result<Spend, EngineError> {
         let spend = self.own_spend(identity, id).await?;
+        if spend.authorization.is_drawn() {
+            return self.hear_payee(identity, spend, (reported, demanded)).await;
+        }
         if spend.authorization.rail() != Rail::Chain {
             return Ok(spend);
         }
@@ -388,7 +392,7 @@ impl Engine {
 }
 
 /// What is handed to [`Offer::authorize`] so that it makes what a spend committed: the nonce, or what it was made from.
-pub(crate) fn nonce_of(offer: &Offer, spend: &Spend) -> B256 {
+fn nonce_of(offer: &Offer, spend: &Spend) -> B256 {
     match offer.transfer() {
         Transfer::Escrow(_) => exact::nonce(spend.budget.0, spend.id.0),
         Transfer::Eip3009 | Transfer::Permit2 | Transfer::Upto { .. } | Transfer::Channel { .. } => {

@@ -12,6 +12,7 @@ use alloy_primitives::{Address, B256};
 use ledger::id::{Digest, TenantId};
 use ledger::money::Amount;
 use ledger::settlement::SettlementKey;
+use ledger::spend::Authorization;
 use ledger::store::Place;
 use x402::batch_settlement::{Channel, ChannelState};
 use x402::release::Manner;
@@ -55,6 +56,8 @@ pub struct Desk {
     wasteful: Mutex<BTreeMap<Address, Instant>>,
     /// What was charged in a channel when it was last looked at; never more than is so.
     charged: Mutex<BTreeMap<(TenantId, B256), Amount>>,
+    /// The last step that was seen of a channel of our own; never one that is not there.
+    steps: Mutex<BTreeMap<(TenantId, Authorization), u64>>,
 }
 
 /// Settlements whose waiting is timed. Beyond, their fees are raised later.
@@ -234,6 +237,20 @@ impl Desk {
 
     pub fn charged_so_far(&self, tenant: &TenantId, channel: B256) -> Option<Amount> {
         locked(&self.charged).get(&(tenant.clone(), channel)).copied()
+    }
+
+    /// This step of a channel was begun.
+    pub fn stepped(&self, tenant: &TenantId, first: &Authorization, number: u64) {
+        let mut steps = locked(&self.steps);
+        if steps.len() >= CHANNELS_MAX {
+            steps.pop_first();
+        }
+        let known = steps.entry((tenant.clone(), first.clone())).or_default();
+        *known = number.max(*known);
+    }
+
+    pub fn step_so_far(&self, tenant: &TenantId, first: &Authorization) -> u64 {
+        locked(&self.steps).get(&(tenant.clone(), first.clone())).copied().unwrap_or_default()
     }
 
     /// Whether it is known here for how long a settlement has waited.

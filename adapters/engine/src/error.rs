@@ -69,6 +69,8 @@ pub enum EngineError {
     VerifierUnknown { expected: String, found: String },
     #[error("{expected} was said before of spend {spend}, this receipt says {found}; both are kept, as an incident")]
     ReceiptContradicts { spend: SpendId, expected: &'static str, found: &'static str },
+    #[error("{expected} was expected, found {found}")]
+    ChannelLimit { expected: String, found: String },
     #[error("the mandate demands a cart signed by the merchant; none was given")]
     CartRequired,
     #[error("{expected} was expected of what is handed on, {found} was asked for")]
@@ -158,6 +160,7 @@ impl EngineError {
             Self::OfferSignature { .. } => "offer_signature_invalid",
             Self::VerifierUnknown { .. } => "verifier_unknown",
             Self::CartRequired => "cart_required",
+            Self::ChannelLimit { .. } => "channel_limit_exceeded",
             Self::ReceiptContradicts { .. } => "receipt_contradicts",
             Self::Delegation { code, .. } => code,
             Self::QuotaExceeded { .. } => "quota_exceeded",
@@ -205,7 +208,8 @@ impl EngineError {
             | Self::ApprovalDenied { .. }
             | Self::ApprovalExpired { .. }
             | Self::StandingMandate { .. }
-            | Self::CartRequired => Kind::Refused,
+            | Self::CartRequired
+            | Self::ChannelLimit { .. } => Kind::Refused,
             Self::TokenEnded { .. } => Kind::Unauthenticated,
             Self::Forbidden { .. }
             | Self::PendingApproval(_)

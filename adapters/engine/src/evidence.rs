@@ -17,7 +17,6 @@ use x402::wire::{PaymentPayload, PaymentRequired};
 
 pub use self::allowed::Allowed;
 pub use self::check::{Finding, check, not_proved};
-use crate::authorize::nonce_of;
 use crate::closing::Addressee;
 use crate::consent::MandateRecord;
 use crate::error::EngineError;
@@ -26,7 +25,7 @@ use crate::ruling::Ruled;
 use crate::tenant::Tenant;
 use crate::token::Delegator;
 use crate::vault;
-use crate::{Engine, Identity, book};
+use crate::{Engine, Identity};
 
 pub const BUNDLE_TYPE: &str = "purser.spend-evidence/1";
 pub const FILE_TYPE: &str = "purser.evidence/1";
@@ -173,10 +172,11 @@ impl Engine {
         let payload = match (&bundle.rail, spend.state) {
             (_, SpendState::Held | SpendState::Voided | SpendState::Expired)
             | (Rail::Mandate(_) | Rail::Vault(_), _) => None,
-            (Rail::X402(offered), _) => Some(self.payload_again(&tenant, offered, &spend).await?),
+            (Rail::X402(offered), _) => Some(self.payload_again(identity, &tenant, offered, &spend).await?),
         };
         let papers = self.text_named(identity, id, &[Operation::Submit]).await?;
-        let receipt = self.text_named(identity, id, &[Operation::Settle, Operation::Release]).await?;
+        let receipt =
+            self.text_named(identity, id, &[Operation::Settle, Operation::Release, Operation::Answer]).await?;
         let contradiction = self.text_named(identity, id, &[Operation::Misspend]).await?;
         let found = self.store.records_of_spend(&identity.tenant, id).await?;
         let records = found.into_iter().map(|(entry, _)| opened(&tenant, entry)).collect();
@@ -247,19 +247,16 @@ impl Engine {
 
     async fn payload_again(
         &self,
+        identity: &Identity,
         tenant: &Tenant,
         offered: &Offered,
         spend: &Spend,
     ) -> Result<PaymentPayload, EngineError> {
-        let wallet = Wallet::new(&self.assets).with_holds(HoldLimits::ANY);
+        let wallet = Wallet::new(&self.assets).with_holds(HoldLimits::ANY).with_channels(u64::MAX);
         let screened = screen(&offered.payment_required, &offered.method, wallet)?;
         let offer = screened.offers.into_iter().find(|offer| Digest(offer.digest()) == offered.offer);
         let offer = offer.ok_or_else(|| EngineError::Broken("the offer of a spend is not in its 402".into()))?;
-        let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
-        let expected = book::expected_of_spend(spend)?;
-        let nonce = nonce_of(&offer, spend);
-        let unsigned = offer.authorize(expected.key.payer, nonce, 0, expected.valid_before)?;
-        Ok(wallet.sign(spend, &unsigned).await?)
+        self.presentable(identity, tenant, &offer, spend).await
     }
 }
 

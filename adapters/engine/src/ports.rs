@@ -13,11 +13,11 @@ use mandates::jws::Unsigned;
 use mandates::keys::PublicKey;
 use mandates::trust::Roots;
 use x402::auth_capture::{Capture, PaymentInfo, Taken};
-use x402::batch_settlement::{Channel, Claim};
+use x402::batch_settlement::{Channel, Claim, Draw};
 use x402::chain::CancelCall;
 use x402::exact::TokenDomain;
 use x402::network::Network;
-use x402::select::Unsigned as Unsigned402;
+use x402::select::{Offer, Unsigned as Unsigned402};
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
 pub trait Clock: Send + Sync {
@@ -58,6 +58,10 @@ pub trait WalletSigner: Send + Sync {
     fn address(&self) -> String;
     /// Refuses unless the spend is committed and the authorization is exactly the one that it names.
     async fn sign(&self, spend: &Spend, authorization: &Unsigned402<'_>) -> Result<PaymentPayload, SignError>;
+    /// The same of a step of a channel, and with it the deposit that is claimed for it.
+    async fn sign_voucher(&self, spend: &Spend, draw: &Draw<'_>) -> Result<PaymentPayload, SignError>;
+    /// Asks for what is left in the channel of this step, which is the last one: pays nothing that is not paid.
+    async fn ask_back(&self, last: &Spend, offer: &Offer, channel: &Channel) -> Result<PaymentPayload, SignError>;
     /// That what the spend committed moves nothing any more (EIP-3009, `cancelAuthorization`). Refuses where nothing may be
     /// signed, and where the domain is not that of the token that was signed for.
     async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError>;

@@ -90,6 +90,9 @@ impl Engine {
             let followed = self.follow_settlement(&identity, settlement, &mut blocks).await;
             swept.take(followed.map(|followed| followed == Followed::Final));
         }
+        if let Err(error) = self.sweep_own_channels(&identity).await {
+            tracing::warn!(code = error.code(), "channels of the wallet: {error}");
+        }
         if let Err(error) = self.sweep_reviews(&identity).await {
             tracing::warn!(code = error.code(), "reviews that are overdue: {error}");
         }
@@ -149,6 +152,7 @@ impl Engine {
             return Ok(spend.state);
         }
         match spend.authorization.rail() {
+            Rail::Chain if spend.authorization.is_drawn() => return self.reconcile_drawn(identity, spend).await,
             Rail::Chain => {}
             Rail::Mandate => return self.wait_for_receipt(identity, spend).await,
             Rail::Vault => return self.reconcile_capture(identity, spend).await,
@@ -292,8 +296,10 @@ impl Engine {
         let finalized = self.finalized().await?;
         let command = match observe(self.chain.as_ref(), &expected, None, sale.since_block).await? {
             Outcome::Settled { transaction, block, .. } => {
-                // What was charged nothing is over when nothing can be taken of it any more.
-                let is_early = sale.money.amount.is_zero() && block.number > finalized;
+                // What was charged nothing is over when nothing can be taken of it any more, and what was put into a channel is
+                // booked for good, or waits.
+                let is_for_good = sale.money.amount.is_zero() || sale.key.role == Role::Wallet;
+                let is_early = is_for_good && block.number > finalized;
                 if is_early || !self.is_confirmed(&block).await? {
                     return Ok(None);
                 }

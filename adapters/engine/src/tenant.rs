@@ -1,7 +1,7 @@
 //! What a tenant is configured with. One tenant is one legal entity; nothing here is shared between two.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,6 +165,23 @@ pub struct Limits {
     pub held_seconds_max: u64,
     pub held_fee_bps_max: u16,
     pub ceilings: Ceilings,
+    /// Where the wallet pays out of channels.
+    pub channels: Option<WalletChannels>,
+}
+
+/// How much a wallet puts into channels (x402, `batch-settlement`), of each token in its atomic units.
+#[derive(Clone, Debug)]
+pub struct WalletChannels {
+    /// Bound in one of them, at most.
+    pub bound_max: Amount,
+    /// Bound in all of them.
+    pub total_max: Amount,
+    /// Prices that are put in at once, as far as there is room.
+    pub deposit_prices: NonZeroU32,
+    /// The longest that it waits for money that its payee does not give back.
+    pub withdraw_delay_seconds_max: u64,
+    /// Taken before other offers of the same 402, and not only where there is no other.
+    pub preferred: bool,
 }
 
 /// What lies at keys that are open in memory, at most; watched, not enforced: nobody can be kept from sending more.
@@ -191,6 +208,7 @@ impl Default for Limits {
             held_seconds_max: 86_400,
             held_fee_bps_max: 0,
             ceilings: Ceilings::default(),
+            channels: None,
         }
     }
 }

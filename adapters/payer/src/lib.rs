@@ -30,7 +30,7 @@ use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use x402::wire::{PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE};
+use x402::wire::{PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE};
 
 pub use demand::{Demand, Offered, wants_allowance};
 
@@ -69,6 +69,8 @@ pub struct Reported<'a> {
     pub status: Option<u16>,
     /// The value of PAYMENT-RESPONSE, or of X-PAYMENT-RESPONSE of version 1. A claim, not a fact.
     pub response: Option<&'a str>,
+    /// The value of PAYMENT-REQUIRED, where a payment was answered with another demand: of a channel it says where that stands.
+    pub demanded: Option<&'a str>,
 }
 
 /// Who pays. Money is lost if `pay` gives two payments for one key, or if `look` takes the seller's word.
@@ -229,6 +231,7 @@ impl<W: Wallet> Payer<W> {
         let reported = Reported {
             status: answered.map(|fetched| fetched.status.as_u16()),
             response: answered.and_then(Fetched::receipt),
+            demanded: answered.and_then(|fetched| fetched.header(PAYMENT_REQUIRED)),
         };
         let outcome = self.wallet.look(&payment, reported).await.map_err(PayerError::Wallet)?;
         Ok(Bought { fetched: fetched?, paid: Some((payment, outcome)) })
@@ -268,6 +271,7 @@ impl<W: Wallet> Payer<W> {
         let reported = Reported {
             status: answered.map(|answer| answer.status().as_u16()),
             response: answered.and_then(|answer| receipt(answer.headers())),
+            demanded: answered.and_then(|answer| text(answer.headers(), PAYMENT_REQUIRED)),
         };
         let outcome = self.wallet.look(&payment, reported).await;
         Ok(Presented { payment, answer, outcome })
@@ -334,10 +338,15 @@ async fn looked<W: Wallet>(
     let said = answer.as_ref().ok();
     let response = said.and_then(|(_, _, receipt)| receipt.as_ref()).map(|it| STANDARD.encode(it.to_string()));
     let status = said.map(|(_, is_failure, _)| if *is_failure { StatusCode::PAYMENT_REQUIRED } else { StatusCode::OK });
-    let reported = Reported { status: status.map(|status| status.as_u16()), response: response.as_deref() };
+    let reported =
+        Reported { status: status.map(|status| status.as_u16()), response: response.as_deref(), demanded: None };
     let outcome = wallet.look(&payment, reported).await.map_err(PayerError::Wallet)?;
     let (result, is_failure, _) = answer?;
     Ok(Answered { result, is_failure, paid: Some((payment, outcome)) })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn receipt(headers: &HeaderMap) -> Option<&str> {

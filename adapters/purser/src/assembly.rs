@@ -36,7 +36,7 @@ use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 
 use crate::config::{
     ChainConfig, Config, ConfigError, HotWalletMax, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig,
-    VerifierConfig,
+    VerifierConfig, WalletChannelsConfig,
 };
 use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
@@ -175,6 +175,8 @@ fn assemble(
     times.held_seconds_max = held.and_then(|held| held.held_seconds_max).unwrap_or(times.held_seconds_max);
     times.held_fee_bps_max = held.and_then(|held| held.held_fee_bps_max).unwrap_or(times.held_fee_bps_max);
     times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
+    let channels = tenant.wallet.as_ref().and_then(|wallet| wallet.channels.as_ref());
+    times.channels = channels.map(WalletChannelsConfig::read).transpose().map_err(wrong)?;
     times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
     let person = |person: &PersonConfig| {
         let caps = caps(&person.cap, &person.limits, &person.hours, person.refunds)?;

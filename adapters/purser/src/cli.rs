@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use ledger::origin::Build;
 
 pub use self::books::{
-    BalancesArgs, LedgerArgs, LedgerQuestion, LedgerScope, Outcome, ReceivablesArgs, ReconcileArgs, ResolveArgs,
-    SpendsArgs,
+    BalancesArgs, ChannelsAction, ChannelsArgs, LedgerArgs, LedgerQuestion, LedgerScope, Outcome, ReceivablesArgs,
+    ReconcileArgs, ResolveArgs, SpendsArgs,
 };
 pub use self::events::{ListenArgs, TriggerArgs, WebhookAction, WebhookArgs, WebhookPlace};
 pub use self::people::{AskArgs, PrincipalInvite, PrincipalPasskeys, PrincipalReport};
@@ -76,6 +76,8 @@ pub enum Command {
     Reconcile(ReconcileArgs),
     /// What was given before it was paid, and is not; and what was paid and not delivered. Exit 1 where there is one.
     Receivables(ReceivablesArgs),
+    /// Money of the wallets that lies in channels (x402, `batch-settlement`).
+    Channels(ChannelsArgs),
     /// Say what became of a payment closed for a verifier who never answers, as an operator.
     Resolve(ResolveArgs),
     /// A day of the books, when it is over: what moved, what is open, where books and chain do not agree, and a checkpoint

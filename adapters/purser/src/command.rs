@@ -6,9 +6,9 @@ use crate::cli::{Cli, Command, LedgerQuestion, PrincipalAction};
 use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
-    acquirer, approve, ask, bench, chain_command, checkpoint, close, delegate, demo, dev, doctor, export, init,
-    invitation, keys, mcp, operate, pay, policies, principal, proxy, receivables, reconcile, resolve, restore, serve,
-    shopper, standing, stop, subject, telemetry, verify, webhook,
+    acquirer, approve, ask, bench, chain_command, channels, checkpoint, close, delegate, demo, dev, doctor, export,
+    init, invitation, keys, mcp, operate, pay, policies, principal, proxy, receivables, reconcile, resolve, restore,
+    serve, shopper, standing, stop, subject, telemetry, verify, webhook,
 };
 use clap::Parser;
 
@@ -88,6 +88,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Receivables(args) => {
             Ok(if receivables::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Channels(args) => Ok(if channels::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Resolve(args) => resolve::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Close(args) => Ok(if close::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Export(args) => subject::export(&args).await.map(|()| ExitCode::SUCCESS),

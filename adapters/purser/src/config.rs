@@ -32,7 +32,7 @@ pub use approval::{ApprovalConfig, BearerConfig, RoleConfig};
 pub use channels::ChannelsConfig;
 pub use facilitate::FacilitateConfig;
 pub use holds::HoldsConfig;
-pub use limits::{HotWalletMax, LimitsConfig, RateConfig, WalletConfig};
+pub use limits::{HotWalletMax, LimitsConfig, RateConfig, WalletChannelsConfig, WalletConfig};
 pub use offer::Offer;
 pub use payees::{AcpConfig, PayeeConfig, VaultConfig};
 pub use policy::PolicyConfig;

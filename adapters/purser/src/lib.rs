@@ -13,6 +13,7 @@ pub mod ask;
 pub mod assembly;
 pub mod bench;
 pub mod chain_command;
+pub mod channels;
 pub mod checkpoint;
 pub mod cli;
 pub mod client;

@@ -131,6 +131,9 @@ pub struct OutcomeBody {
     /// The value of PAYMENT-RESPONSE (X-PAYMENT-RESPONSE of version 1), where the seller sent one.
     #[serde(default)]
     payment_response: Option<String>,
+    /// The value of PAYMENT-REQUIRED, where it answered with another demand.
+    #[serde(default)]
+    payment_required: Option<String>,
     /// The status that the seller answered. Recorded nowhere; the chain decides.
     #[serde(default)]
     status: Option<u16>,
@@ -156,7 +159,8 @@ pub async fn outcome(
     tracing::debug!(%spend, status = body.status, "outcome reported");
     // A response that cannot be read says nothing; the chain is asked all the same.
     let reported = body.payment_response.and_then(|text| read_header::<SettleResponse>(text.as_bytes()).ok());
-    Ok(ok(spend_json(&app.engine.report_outcome(&identity, spend, reported).await?)))
+    let demanded = body.payment_required.and_then(|text| read_header::<PaymentRequired>(text.as_bytes()).ok());
+    Ok(ok(spend_json(&app.engine.report_outcome(&identity, spend, (reported, demanded)).await?)))
 }
 
 #[utoipa::path(post, path = "/v1/payments/{id}/void", tag = "payments", params(("id" = String, Path)),

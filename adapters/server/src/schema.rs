@@ -243,6 +243,8 @@ pub struct Payment {
 pub struct Outcome {
     /// The value of PAYMENT-RESPONSE, or of X-PAYMENT-RESPONSE.
     payment_response: Option<String>,
+    /// The value of PAYMENT-REQUIRED, where it answered with another demand: it says where a channel stands.
+    payment_required: Option<String>,
     status: Option<u16>,
     /// The payment receipt (AP2) of whoever the payment mandate was closed for: a JWT.
     receipt: Option<String>,

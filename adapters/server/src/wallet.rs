@@ -84,7 +84,9 @@ impl<S: Surface> Wallet for MandateWallet<'_, S> {
     async fn look(&self, payment: &Payment, reported: Reported<'_>) -> Result<Value, S::Error> {
         let answered = reported.status.map_or_else(|| "nothing".to_owned(), |status| status.to_string());
         (self.tell)(format!("the seller answered {answered}; looking at the chain"));
-        let outcome = json!({ "payment_response": reported.response, "status": reported.status });
+        let outcome = json!({
+            "payment_response": reported.response, "payment_required": reported.demanded, "status": reported.status,
+        });
         let outcome = self.surface.call(Call::post(format!("/v1/payments/{}/outcome", payment.id), outcome)).await?;
         let text = |name: &str| outcome.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
         let (id, state, amount, asset) = (text("id"), text("state"), text("amount"), text("asset"));

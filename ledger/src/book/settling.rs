@@ -1,5 +1,6 @@
 //! The rules of those who are paid or who carry: claim before work, persist before anything goes out, post on sight.
 
+use super::drawing::{deposit, is_deposit};
 use super::spending::check_seen;
 use super::{Draft, Outcome, charging, done};
 use crate::account::Account;
@@ -44,6 +45,11 @@ impl Draft<'_> {
         let pending = match claim.key.role {
             Role::Seller => {
                 effects.transfers = vec![sale(&claim.money, TransferCode::Sale, Layer::Pending, None)];
+                Some(TransferId { seq: effects.seq, leg: 0 })
+            }
+            Role::Wallet if is_deposit(&claim.key) => {
+                let pending = sale(&claim.money, TransferCode::Deposit, Layer::Pending, None);
+                effects.transfers = vec![deposit(&claim.key, claim.subject, pending)];
                 Some(TransferId { seq: effects.seq, leg: 0 })
             }
             Role::Facilitator | Role::Wallet => None,
@@ -208,10 +214,20 @@ impl Draft<'_> {
             return Ok(Outcome::Known);
         };
         check_seen(seen, &found.pay_to, found.money.amount)?;
+        if is_deposit(key) && seen.block_number > finalized {
+            let (what, block) = (format!("the deposit {}", seen.transaction), seen.block_number);
+            return Err(Rejection::NotFinal { what, block, finalized }.into());
+        }
         let mut effects = self.effects(Operation::Receive);
         if let Some(pending) = found.pending {
             let resolves = Resolves { transfer: pending, amount: found.money.amount };
-            effects.transfers.push(sale(&found.money, TransferCode::Sale, Layer::Posted, Some(resolves)));
+            effects.transfers.push(match is_deposit(&found.key) {
+                true => {
+                    let posted = sale(&found.money, TransferCode::Deposit, Layer::Posted, Some(resolves));
+                    deposit(&found.key, found.subject, posted)
+                }
+                false => sale(&found.money, TransferCode::Sale, Layer::Posted, Some(resolves)),
+            });
         }
         if found.key.role == Role::Seller && !found.money.amount.is_zero() {
             effects.transfers.push(received(found));
@@ -220,7 +236,7 @@ impl Draft<'_> {
         // In another block it may take another amount.
         burn(&mut effects, gas.filter(|_| young.is_none()));
         let transaction = Some(seen.transaction.clone());
-        let pending = found.pending.filter(|_| goods == Goods::Kept);
+        let pending = found.pending.filter(|_| goods == Goods::Kept && !is_deposit(key));
         effects.settlement = Some(Settlement { state, young, transaction, pending, ..found.clone() });
         effects.fact = Some(Fact::Seen(seen.clone()));
         done(effects)
@@ -350,7 +366,11 @@ pub(super) fn given_up(found: &Settlement) -> Transfer {
 fn void_sale(effects: &mut Effects, found: &Settlement) {
     if let Some(pending) = found.pending {
         let resolves = Resolves { transfer: pending, amount: found.money.amount };
-        effects.transfers.push(sale(&found.money, TransferCode::Release, Layer::Void, Some(resolves)));
+        let void = sale(&found.money, TransferCode::Release, Layer::Void, Some(resolves));
+        effects.transfers.push(match is_deposit(&found.key) {
+            true => deposit(&found.key, found.subject, void),
+            false => void,
+        });
     }
 }
 

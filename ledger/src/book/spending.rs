@@ -1,7 +1,7 @@
 //! The wallet's rules: what is held, signed, settled, released.
 
 use super::presenting::{off_rail, on_rail};
-use super::{Draft, Outcome, charging, done, unknown_budget, unknown_spend};
+use super::{Draft, Outcome, charging, done, drawing, unknown_budget, unknown_spend};
 use crate::account::Account;
 use crate::budget::{Budget, BudgetKind, BudgetMove, BudgetState, BudgetStep};
 use crate::command::{Hold, ReleaseProof};
@@ -27,6 +27,7 @@ impl Draft<'_> {
         self.check_gates_of_hold(hold)?;
         let pinned = self.check_payee(hold)?;
         self.check_open_purchase(hold)?;
+        let transaction = self.step_of(hold)?;
         self.check_claims(hold)?;
         for node in &path {
             self.check_hours(node)?;
@@ -60,7 +61,7 @@ impl Draft<'_> {
             since_block: hold.since_block,
             expires_at: hold.expires_at,
             hold: TransferId { seq: effects.seq, leg: 0 },
-            transaction: None,
+            transaction,
             refunded: Amount::ZERO,
             build: self.request.caller.build,
             issuer: self.request.caller.issuer.clone(),
@@ -118,9 +119,8 @@ impl Draft<'_> {
     }
 
     pub(super) fn expire(&self, spend: SpendId) -> Result<Outcome, Refusal> {
-        let Some(found) = self.spend_in(spend, &[SpendState::Held], &[SpendState::Expired])? else {
-            return Ok(Outcome::Known);
-        };
+        let found = self.spend_in(spend, &[SpendState::Held], &[SpendState::Expired])?;
+        let Some(found) = found else { return Ok(Outcome::Known) };
         if self.at < found.expires_at {
             let (expires_at, now) = (found.expires_at.seconds(), self.at.seconds());
             return Err(Rejection::NotExpired { spend, expires_at, now }.into());
@@ -151,9 +151,9 @@ impl Draft<'_> {
         let mut effects = self.effects(Operation::Commit);
         let mut issue = purchase_leg(found, TransferCode::Issue, Layer::Posted);
         issue.resolves = Some(Resolves { transfer: found.hold, amount: found.money.amount });
-        let payable = Account::Payable(found.payee.clone());
-        effects.transfers = vec![issue, leg(found, TransferCode::IssueCheque, payable, Account::Issued)];
-        effects.spend = Some(Spend { state: SpendState::Committed, ..found.clone() });
+        let cheque = leg(found, TransferCode::IssueCheque, Account::Payable(found.payee.clone()), Account::Issued);
+        effects.transfers = vec![issue, cheque];
+        effects.spend = Some(Spend { state: SpendState::Committed, ..drawing::raised(found)? });
         done(effects)
     }
 
@@ -178,8 +178,8 @@ impl Draft<'_> {
         if found.state == SpendState::Unknown {
             effects.transfers = vec![leg(found, TransferCode::Doubt, Account::Suspense, Account::Issued)];
         }
-        let transaction = Some(transaction.clone());
-        effects.spend = Some(Spend { state: SpendState::Submitted, transaction, ..found.clone() });
+        let (state, transaction) = (SpendState::Submitted, Some(transaction.clone()));
+        effects.spend = Some(Spend { state, transaction, ..found.clone() });
         done(effects)
     }
 

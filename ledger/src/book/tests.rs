@@ -5,6 +5,7 @@ mod carts;
 mod charging;
 mod crediting;
 mod delegating;
+mod drawing;
 mod ending;
 mod following;
 mod holding;

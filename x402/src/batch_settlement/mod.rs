@@ -1,6 +1,8 @@
 //! Scheme `batch-settlement` on EVM (`scheme_batch_settlement_evm.md`): a payer puts money into an escrow once and signs a
 //! voucher a request, each good for all that was charged so far and the next price. The payee claims the newest.
 //!
+//! A payer's own side is [`Draw`].
+//!
 //! A channel is named by the hash of its parameters ([`Channel`]). What comes is read by [`Message::read`]; a deposit moves by
 //! EIP-3009 and is an authorization like any other ([`check_deposit`]), a voucher is judged beside what the escrow has
 //! ([`check_voucher`], [`ChannelState::check`]), and what a payee asks a facilitator to do is a [`ChannelCall`].
@@ -8,6 +10,7 @@
 mod call;
 mod channel;
 mod check;
+mod draw;
 mod message;
 mod say;
 mod spelling;
@@ -20,6 +23,7 @@ pub use call::{CallKind, ChannelCall, ChannelLog, DepositCall, RefundCall, recor
 pub use channel::{Channel, claim_batch_digest, deposit_digest, deposit_nonce, refund_digest, voucher_digest};
 pub(crate) use check::read_deposit;
 pub use check::{Bound, charged_before, check_deposit, check_voucher, read_voucher, step_key, terms, voucher_key};
+pub use draw::{Corrected, Draw, TopUp, ask_back, channel_for, charged_of, corrected_of};
 pub use message::{Claim, CompletedRefund, Deposit, Message, Sweep, Voucher, VoucherKind};
 pub use say::{claim_payload, refund_payload, sweep_payload};
 pub use spelling::spelled;

@@ -47,6 +47,10 @@ impl Offer {
         Ok(Self { terms, asset: id, decimals: asset.decimals, resource_url, method, requirements })
     }
 
+    pub const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
     pub const fn network(&self) -> Network {
         self.terms.network
     }

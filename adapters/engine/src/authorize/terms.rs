@@ -1,9 +1,11 @@
 //! What is decided about a payment before the book is asked: who is paid, what it costs, what the mandate says.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use ledger::budget::{Budget, Caps};
 use ledger::command::Pin;
 use ledger::id::{Digest, PayeeId, SpendId};
+use ledger::rejection::Rejection;
+use ledger::spend::Authorization;
 use ledger::transfer::Money;
 use mandates::cart::Cart;
 use mandates::constraint::{Duty, Frequency};
@@ -14,11 +16,16 @@ use mandates::party::{Instrument, Merchant};
 use mandates::payment::ClosedPayment;
 use mandates::verify::Facts;
 use url::Url;
+use x402::auth_capture::EscrowTerms;
 use x402::exact::Transfer;
+use x402::permit2;
+use x402::reason::Reason;
+use x402::refusal::Refusal;
 use x402::select::Offer;
-use x402::settlement::ClaimKey;
 
-use super::PaymentRequest;
+use super::channel::drawn;
+use super::{MARGIN_SECONDS, PaymentRequest};
+use crate::Engine;
 use crate::book;
 use crate::consent::{MandateView, fiat};
 use crate::error::EngineError;
@@ -55,11 +62,6 @@ pub(super) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// What is to be signed, by its name.
-    pub fn authorized(&self) -> Result<ClaimKey, EngineError> {
-        Ok(self.offer.authorize(self.payer, self.nonce, 0, self.valid_before)?.claim_key())
-    }
-
     /// The rail's exact terms stand inside what the mandate's chain signs: no conversion is ever guessed.
     pub fn closed(&self, transaction_id: String) -> Result<ClosedPayment, EngineError> {
         let currency = &self.view.record.currency;
@@ -70,7 +72,7 @@ impl Draft<'_> {
             ("amount", self.offer.amount().to_string()),
             ("payTo", book::text(self.offer.pay_to())),
             ("payer", book::text(self.payer)),
-            ("nonce", format!("{:#x}", self.authorized()?.nonce)),
+            ("nonce", format!("{:#x}", B256::from(self.authorization()?.nonce))),
         ];
         // Only where it is not the rail's default, so that what was signed before reads as it did.
         let method = match self.offer.transfer() {
@@ -100,6 +102,19 @@ impl Draft<'_> {
             issued_at_seconds: None,
             expires_at_seconds: i64::try_from(self.valid_before).ok(),
             others: Object::new(),
+        })
+    }
+
+    /// The right to move money that is given away.
+    pub fn authorization(&self) -> Result<Authorization, EngineError> {
+        if let Transfer::Channel { .. } = self.offer.transfer() {
+            return drawn(self.offer, self.payer, self.nonce);
+        }
+        let unsigned = self.offer.authorize(self.payer, self.nonce, 0, self.valid_before)?;
+        let authorization = book::authorization(&unsigned.claim_key())?;
+        Ok(match self.offer.transfer() {
+            Transfer::Upto { .. } | Transfer::Escrow(_) => authorization.at_most(),
+            Transfer::Eip3009 | Transfer::Permit2 | Transfer::Channel { .. } => authorization,
         })
     }
 
@@ -281,4 +296,44 @@ fn origin(field: &'static str, text: &str) -> Result<String, EngineError> {
         return Err(invalid());
     }
     Ok(url.origin().ascii_serialization())
+}
+
+impl Engine {
+    /// A permit moves nothing where Permit2 may not take the wallet's tokens: better said than signed. An allowance is
+    /// the wallet owner's to give; no payment gives one.
+    pub(super) async fn check_allowance(&self, offer: &Offer, payer: Address) -> Result<(), EngineError> {
+        if matches!(offer.transfer(), Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_)) {
+            return Ok(());
+        }
+        let allowance = self.chain.allowance(offer.token(), payer, permit2::PERMIT2).await?;
+        if allowance >= U256::from(offer.amount().get()) {
+            return Ok(());
+        }
+        let expected = format!("an allowance of {} for Permit2 ({})", offer.amount(), permit2::PERMIT2);
+        Err(Refusal::new(Reason::Permit2AllowanceRequired, "asset", expected, allowance).into())
+    }
+
+    /// As short as offer, policy and mandate allow: the money stays held until then.
+    pub(super) fn valid_before(&self, tenant: &Tenant, view: &MandateView, offer: &Offer) -> Result<u64, EngineError> {
+        let now = self.now_seconds();
+        let lives = offer.max_timeout_seconds().min(tenant.limits.payment_seconds);
+        let mandate_ends = u64::try_from(view.record.expires_at).unwrap_or(0);
+        let valid_before = now.saturating_add(lives).min(mandate_ends);
+        if let Transfer::Escrow(EscrowTerms { capture_deadline, .. }) = offer.transfer()
+            && capture_deadline.saturating_to::<u64>() < valid_before
+        {
+            let expected = format!("at least {valid_before}, when what is signed now ends");
+            return Err(EngineError::invalid("extra.captureDeadline", expected, capture_deadline.to_string()));
+        }
+        if valid_before >= now.saturating_add(MARGIN_SECONDS) {
+            return Ok(valid_before);
+        }
+        if mandate_ends < now.saturating_add(MARGIN_SECONDS) {
+            let (budget, expires_at) = (view.budget.id, view.record.expires_at);
+            let now = self.clock.now().seconds();
+            return Err(EngineError::Book(Rejection::MandateExpired { budget, expires_at, now }));
+        }
+        let expected = format!("{MARGIN_SECONDS} or more");
+        Err(EngineError::invalid("maxTimeoutSeconds", expected, offer.max_timeout_seconds().to_string()))
+    }
 }

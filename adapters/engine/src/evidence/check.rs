@@ -1,6 +1,7 @@
 //! Checking an evidence file offline, with the keys that the verifier trusts.
 
 mod approval;
+mod drawn;
 mod presented;
 mod redeemed;
 mod ruled;
@@ -228,6 +229,9 @@ fn check_payload(
     assets: &AssetTable,
 ) -> Result<String, String> {
     let Some(payload) = &file.payload else { return Ok("nothing was signed".into()) };
+    if spend.authorization.is_drawn() {
+        return drawn::check_voucher(payload, offered, spend, records, assets);
+    }
     let name = exact::nonce(spend.budget.0, spend.id.0);
     match spend.authorization.nonce_space() {
         None => same("nonce", hex::encode(name), hex::encode(spend.authorization.nonce))?,
@@ -269,6 +273,9 @@ fn check_payload(
 fn check_settlement(file: &EvidenceFile, records: &[Effects], spend: &Spend) -> Result<String, String> {
     if spend.state != SpendState::Settled {
         return Ok(format!("the spend is {}; there is no settlement to show", spend.state));
+    }
+    if spend.authorization.is_drawn() {
+        return drawn::check_answer(file, records, spend);
     }
     // The last one: the chain may have taken an earlier one back, and what came back later is no settlement.
     let says_where = |record: &&Effects| matches!(record.operation, Operation::Settle | Operation::Finalise);

@@ -243,7 +243,7 @@ impl World {
         let response = SettleResponse::settled(format!("{:#x}", wallet_address()), hash, network().to_string());
         let (engine, caller) = (self.engine(process), self.agent(purchase.agent));
         self.spawn(process, format!("report {}", purchase.key), async move {
-            Reply::Other(said(engine.report_outcome(&caller, spend, Some(response)).await))
+            Reply::Other(said(engine.report_outcome(&caller, spend, (Some(response), None)).await))
         });
     }
 

@@ -24,10 +24,11 @@ use mandates::jws::Unsigned;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use p256::ecdsa::signature::Signer as _;
+use x402::batch_settlement::{Channel, Draw};
 use x402::chain::CancelCall;
 use x402::exact::{TokenDomain, WalletKey};
 use x402::network::{Asset, AssetTable, Network, TransferMethod};
-use x402::select::Unsigned as UnsignedPayment;
+use x402::select::{Offer, Unsigned as UnsignedPayment};
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
 use super::chain::TOKEN;
@@ -113,6 +114,14 @@ impl WalletSigner for Purse {
             return Err(SignError::Refused(format!("the spend is {}", spend.state)));
         }
         payment.sign(&self.0).map_err(|error| SignError::Refused(error.to_string()))
+    }
+
+    async fn sign_voucher(&self, spend: &Spend, _draw: &Draw<'_>) -> Result<PaymentPayload, SignError> {
+        Err(SignError::Refused(format!("nobody here pays {} out of a channel", spend.id)))
+    }
+
+    async fn ask_back(&self, last: &Spend, _offer: &Offer, _channel: &Channel) -> Result<PaymentPayload, SignError> {
+        Err(SignError::Refused(format!("nobody here paid {} out of a channel", last.id)))
     }
 
     async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError> {

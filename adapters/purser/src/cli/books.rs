@@ -109,6 +109,37 @@ pub struct ReceivablesArgs {
     pub operator: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct ChannelsArgs {
+    #[command(subcommand)]
+    pub action: ChannelsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChannelsAction {
+    /// What the wallets have in channels, by the book and in the escrow.
+    List(ChannelsList),
+    /// Ask the payee of a channel for what is left. Exit 1 where something stays.
+    Refund(ChannelsRefund),
+}
+
+#[derive(Debug, Args)]
+pub struct ChannelsList {
+    #[command(flatten)]
+    pub of: LedgerScope,
+}
+
+#[derive(Debug, Args)]
+pub struct ChannelsRefund {
+    /// The channel, as `list` shows it.
+    pub id: String,
+    #[command(flatten)]
+    pub of: LedgerScope,
+    /// Who says so; the only operator where none is named.
+    #[arg(long, value_name = "NAME")]
+    pub operator: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum Outcome {
     Settled,

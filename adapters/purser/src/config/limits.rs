@@ -1,8 +1,12 @@
 //! How often somebody may call.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
+use engine::tenant::WalletChannels;
+use ledger::money::Amount;
 use serde::{Deserialize, Serialize};
+use x402::batch_settlement::WITHDRAW_DELAY_SECONDS;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -45,7 +49,7 @@ pub struct HotWalletMax {
     /// A token's address.
     pub asset: String,
     /// Atomic units.
-    pub amount: ledger::money::Amount,
+    pub amount: Amount,
 }
 
 /// That it stands there makes the tenant pay.
@@ -63,4 +67,60 @@ pub struct WalletConfig {
     /// What share of it, in basis points, may go to somebody else than who is paid; none where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_fee_bps_max: Option<u16>,
+    /// Where it stands there, the wallet pays out of channels too (scheme `batch-settlement`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<WalletChannelsConfig>,
+}
+
+/// How much the wallet puts into channels, in atomic units of whichever token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalletChannelsConfig {
+    /// Bound in one channel, at most.
+    pub bound_max: Amount,
+    /// Bound in all of them, at most.
+    pub total_max: Amount,
+    /// Prices of what is bought that are put in at once, as far as there is room.
+    #[serde(default = "deposit_prices")]
+    pub deposit_prices: NonZeroU32,
+    /// The longest that the wallet would wait for money that its payee does not give back; others' channels are not paid into.
+    #[serde(default = "withdraw_delay_seconds_max")]
+    pub withdraw_delay_seconds_max: u64,
+    /// Channels before other offers of the same 402, and not only where there is no other.
+    #[serde(default)]
+    pub preferred: bool,
+}
+
+const fn deposit_prices() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(9)
+}
+
+const fn withdraw_delay_seconds_max() -> u64 {
+    86_400
+}
+
+impl WalletChannelsConfig {
+    /// What could never be used, or would be used by nobody.
+    pub fn read(&self) -> Result<WalletChannels, String> {
+        let (bound, total) = (self.bound_max, self.total_max);
+        if bound.is_zero() || bound > total {
+            return Err(format!(
+                "wallet.channels.bound_max: 1 to the total_max of {total} was expected, {bound} is there"
+            ));
+        }
+        let delay = self.withdraw_delay_seconds_max;
+        if !WITHDRAW_DELAY_SECONDS.contains(&delay) {
+            let (least, most) = WITHDRAW_DELAY_SECONDS.into_inner();
+            return Err(format!(
+                "wallet.channels.withdraw_delay_seconds_max: {least} to {most} were expected, {delay} is there"
+            ));
+        }
+        Ok(WalletChannels {
+            bound_max: bound,
+            total_max: total,
+            deposit_prices: self.deposit_prices,
+            withdraw_delay_seconds_max: delay,
+            preferred: self.preferred,
+        })
+    }
 }

@@ -141,6 +141,7 @@ fn alias(account: &Account) -> String {
     };
     let name = match account {
         Account::Wallet(address) => format!("Wallet:{}", wallet(address)),
+        Account::Channel(name) => format!("Channel:{}", component(name)),
         Account::Receivable => "Receivable".into(),
         Account::Payable(payee) => format!("Payable:{}", component(payee.as_str())),
         Account::Issued => "Issued".into(),

@@ -1,5 +1,7 @@
 //! What the engine signs with: keys in this process's memory behind its ports.
 
+mod drawn;
+
 use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -12,11 +14,11 @@ use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
 use x402::auth_capture::{self, Capture, PaymentInfo, Taken, capture_digest, charge_digest, void_digest};
-use x402::batch_settlement::{Channel, Claim, claim_batch_digest, refund_digest};
+use x402::batch_settlement::{Channel, Claim, Draw, claim_batch_digest, refund_digest};
 use x402::chain::CancelCall;
 use x402::exact::{TokenDomain, WalletKey, cancellation_digest};
 use x402::network::Network;
-use x402::select::Unsigned as UnsignedPayment;
+use x402::select::{Offer, Unsigned as UnsignedPayment};
 use x402::settlement::{Charge, NonceSpace};
 use x402::wire::PaymentPayload;
 
@@ -55,6 +57,17 @@ impl LocalWallet {
         let active = active.map(|(address, _)| address.clone())?;
         Some(Self { active, keys })
     }
+
+    fn key_of(&self, spend: &Spend) -> Result<&WalletKey, SignError> {
+        let payer = &spend.authorization.payer;
+        let (key, state) = self.keys.get(payer).ok_or_else(|| SignError::NoKey(payer.clone()))?;
+        // What is used up pays nothing more: evidence of it is given also after the key was revoked.
+        let is_over = matches!(spend.state, SpendState::Settled | SpendState::SpentOtherwise);
+        if *state == KeyState::Revoked && !is_over {
+            return Err(SignError::NoKey(payer.clone()));
+        }
+        Ok(key)
+    }
 }
 
 #[async_trait]
@@ -66,14 +79,20 @@ impl WalletSigner for LocalWallet {
     /// With the key of the payer that the spend was committed with: a retry after a rotation gives the same bytes.
     async fn sign(&self, spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<PaymentPayload, SignError> {
         check_committed(spend, payment)?;
-        let payer = &spend.authorization.payer;
-        let (key, state) = self.keys.get(payer).ok_or_else(|| SignError::NoKey(payer.clone()))?;
-        // What the chain has used up pays nothing more: evidence of it is given also after the key was revoked.
-        let is_over = matches!(spend.state, SpendState::Settled | SpendState::SpentOtherwise);
-        if *state == KeyState::Revoked && !is_over {
-            return Err(SignError::NoKey(payer.clone()));
-        }
-        payment.sign(key).map_err(|error| SignError::Refused(error.to_string()))
+        payment.sign(self.key_of(spend)?).map_err(|error| SignError::Refused(error.to_string()))
+    }
+
+    async fn sign_voucher(&self, spend: &Spend, draw: &Draw<'_>) -> Result<PaymentPayload, SignError> {
+        drawn::check_step(spend, draw)?;
+        let key = self.key_of(spend)?;
+        draw.sign(key).map_err(|error| SignError::Refused(error.to_string()))
+    }
+
+    async fn ask_back(&self, last: &Spend, offer: &Offer, channel: &Channel) -> Result<PaymentPayload, SignError> {
+        let charged = drawn::charged_in(last, offer, channel)?;
+        let key = self.key_of(last)?;
+        x402::batch_settlement::ask_back(offer, channel, charged, key)
+            .map_err(|error| SignError::Refused(error.to_string()))
     }
 
     /// With a revoked key too: it moves nothing.

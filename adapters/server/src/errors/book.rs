@@ -30,6 +30,12 @@ super::abouts! { RejectionCode,
         "The mandate, or a budget above it, is used once a period, and its last use is nearer than that. What is held for a \
             payment under way is a use.",
         "Try again with a new key when the next use is due, as the refusal says, or wait until the payment under way is released.";
+    ChannelBusy =>
+        "Out of a channel one payment at a time is made, and the last one has no answer yet.",
+        "Send the payment that is named again with its own key: its payee then says what it charged. Or ask for the channel's rest.";
+    NotCovered =>
+        "What was not charged of a voucher stays spent as long as the voucher is good for it.",
+        "Wait: the next payment out of the channel, or the end of the channel, gives it back.";
     LimitInvalid =>
         "A limit says something that cannot be meant: no figure, a month's day 32, a rolling period of a second.",
         "Correct the limit as the refusal says.";

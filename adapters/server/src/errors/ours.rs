@@ -113,6 +113,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "The offer that is paid has a signature that is not its key's, or that has run out.",
         "Meet the 402 again; where it stays so, somebody stands between you and the seller.",
     ),
+    (
+        "channel_limit_exceeded",
+        "The payment would put more money into channels than the configuration lets be bound there.",
+        "Ask for the rest of channels that are not used any more (`purser channels refund`), or raise `wallet.channels`.",
+    ),
     ("cart_required", "The mandate demands a cart that the merchant signed.", "Send `cart` with the payment."),
     (
         "chain_unavailable",

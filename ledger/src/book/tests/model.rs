@@ -17,7 +17,7 @@ use crate::id::{BudgetId, Digest, Micros, SpendId};
 use crate::money::{Amount, AssetId};
 use crate::rejection::Rejection;
 use crate::settlement::SettlementState;
-use crate::spend::Rail;
+use crate::spend::{Rail, SpendState};
 use crate::transfer::{Layer, TransferId};
 use crate::view::View;
 use crate::window::Limit;
@@ -208,6 +208,18 @@ impl Model {
                     assert!(proof.finalized_timestamp >= super::stream::VALID_BEFORE, "released without a proof");
                 }
                 life(self, spend, &[Life::Signed], Life::Gone);
+            }
+            Command::Answer { spend, charged, .. } => {
+                life(self, spend, &[Life::Signed], Life::Settled);
+                assert!(charged.get() <= self.spends[spend].money, "more was charged than was held");
+            }
+            Command::Cover { spend, .. } => {
+                let left = effects.spend.as_ref().unwrap();
+                let to = if left.state == SpendState::Released { Life::Gone } else { Life::Settled };
+                life(self, spend, &[Life::Signed, Life::Settled], to);
+                let bought = self.spends.get_mut(spend).unwrap();
+                assert!(left.money.amount.get() <= bought.money, "covered by more than was held");
+                (bought.money, bought.authority) = (left.money.amount.get(), left.authority.get());
             }
             Command::Misspend { spend, .. } => life(self, spend, &[Life::Signed], Life::Misspent),
             _ => {}

@@ -365,6 +365,7 @@ fn each_refusal_has_its_name_and_changes_no_money() {
         super::answering::cases(),
         super::carts::cases(),
         super::charging::cases(),
+        super::drawing::cases(),
         super::crediting::cases(),
         super::naming::cases(),
         super::orders::cases(),

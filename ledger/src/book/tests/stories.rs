@@ -1,15 +1,17 @@
 //! Several commands that belong together, for the streams.
 
+use ledger::channel::step_nonce;
 use ledger::claim::LogPlace;
 use ledger::command::{
-    Accept, Acknowledgement, Answered, Attempt, Command, FailureProof, Hold, Recover, Refund, ReleaseProof, Request,
+    Accept, Acknowledgement, Answered, Attempt, ClaimSettlement, Command, Covering, FailureProof, Hold, Recover,
+    Refund, ReleaseProof, Request,
 };
 use ledger::decision::Finding;
 use ledger::gate::{GateState, Scope};
 use ledger::id::{Caller, CallerKind, Digest};
 use ledger::money::Amount;
 use ledger::settlement::Role;
-use ledger::spend::{Authorization, BlockRef, Observation, TakenBack, VAULT_NETWORK};
+use ledger::spend::{Authorization, BlockRef, Observation, TakenBack, VAULT_NETWORK, VOUCHER};
 use proptest::prelude::*;
 
 use super::{
@@ -203,6 +205,61 @@ fn credit() -> impl Strategy<Value = Vec<(i64, Request)>> {
     })
 }
 
+/// A step of a channel of the streams.
+pub fn drawn_step(channel: u8, number: u8) -> Authorization {
+    let nonce = step_nonce([channel; 32], u64::from(number));
+    let network = format!("eip155:31337/{VOUCHER}");
+    Authorization { network, nonce, ..authorization(0) }.at_most()
+}
+
+/// Money of the wallet's for that channel.
+pub fn deposit(channel: u8, units: u128) -> ClaimSettlement {
+    ClaimSettlement { subject: Digest([channel; 32]), ..claim(channel, Role::Wallet, units) }
+}
+
+/// Money in a channel, and payments out of it, as far as they get.
+fn drawn() -> impl Strategy<Value = Vec<(i64, Request)>> {
+    (100..130_u8, 2..14_usize, 0..4_u8, 0..11_u128).prop_map(|(channel, length, end, charged)| {
+        let number = 120 + 4 * (channel - 100);
+        let held = |step: u8| {
+            let mut hold = hold(number + step, mandate(step % 2), 10);
+            hold.authorization = drawn_step(channel, step);
+            hold.expires_at = START.plus_micros(100_000_000_000);
+            Command::Hold(Box::new(hold))
+        };
+        let spend = |step: u8| spend(number + step);
+        let commit = |step| Command::Commit { spend: spend(step) };
+        let answer = |step, units: u128| Command::Answer {
+            spend: spend(step),
+            charged: Amount::new(units),
+            document: Digest::of(b"answer"),
+        };
+        let closed = |step, units: u128| {
+            let by = Covering::Closed { charged: Amount::new(units), proof: unused(VALID_BEFORE) };
+            Command::Cover { spend: spend(step), by }
+        };
+        let covered = Command::Cover { spend: spend(0), by: Covering::Step(spend(1)) };
+        let put_in = Command::Claim(Box::new(deposit(channel, 50)));
+        let key = settlement(channel, Role::Wallet);
+        let come = Command::Receive { settlement: key.clone(), seen: seen(50), finalized: FINAL, gas: None };
+        let lost = Command::Fail { settlement: key, proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None };
+        let back = Command::Withdraw { step: spend(0), refund: refund(channel, 30), finalized: FINAL };
+        let doubt = |step| Command::Doubt { spend: spend(step) };
+        let first = [held(0), commit(0), put_in];
+        let rest = match end {
+            0 => vec![come, answer(0, charged), held(1), commit(1), covered, doubt(1), answer(1, 10), back],
+            1 => vec![come, doubt(0), answer(0, charged), held(1), commit(1), closed(0, 10), closed(1, charged), back],
+            2 => vec![lost, closed(0, 0), held(1), Command::Void { spend: spend(1) }, held(2), commit(2), answer(2, 3)],
+            _ => vec![answer(0, charged), held(1), covered, commit(1), answer(1, 11), answer(1, 1), closed(1, 0), back],
+        };
+        let by_whom = |command: Command| match &command {
+            Command::Hold(_) => by(agent(), command),
+            _ => by(service(), command),
+        };
+        first.into_iter().chain(rest).take(length).map(|command| (1_000, by_whom(command))).collect()
+    })
+}
+
 /// Another block in the place of the one that everything is seen in; with a number above nought a wrong proof of it.
 pub fn taken_back(odd: u8) -> TakenBack {
     let Observation { transaction, .. } = seen(1);
@@ -241,7 +298,7 @@ fn recovery() -> impl Strategy<Value = Vec<(i64, Request)>> {
 
 /// A whole stream, after the preamble.
 pub fn steps(longest: usize) -> impl Strategy<Value = Vec<(i64, Request)>> {
-    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale(), 1 => credit(), 1 => presented(), 1 => redeemed(), 1 => accepted()];
+    let piece = prop_oneof![45 => step().prop_map(|step| vec![step]), 5 => payment(), 1 => recovery(), 1 => sale(), 1 => credit(), 1 => presented(), 1 => redeemed(), 1 => accepted(), 2 => drawn()];
     prop::collection::vec(piece, 1..longest).prop_map(|pieces| pieces.into_iter().flatten().collect())
 }
 
