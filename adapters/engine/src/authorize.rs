@@ -27,7 +27,6 @@ use mandates::digest::HashAlgorithm;
 use mandates::mandate::{Family, Mandate};
 use mandates::verify::{Facts, Purchase};
 use serde_json::{Map, Value};
-use x402::chain::At;
 use x402::exact::{self, Transfer};
 use x402::identifier;
 use x402::permit2;
@@ -220,7 +219,7 @@ impl Engine {
             cart: draft.request.cart.as_deref().map(cart_identity).transpose()?,
             authorization: draft.authorization()?,
             valid_before: i64::try_from(draft.valid_before).unwrap_or(i64::MAX),
-            since_block: self.chain.block(At::Finalized).await?.number,
+            since_block: self.finalized_lately().await?,
             expires_at: Micros::from_seconds(lapses),
             again_after: draft.request.again_after,
             evidence: UNSET,

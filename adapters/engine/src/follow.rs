@@ -53,7 +53,17 @@ struct Booked<'a> {
 impl Engine {
     /// The last final block. Read before what it is compared with: what is read afterwards, and lies at or before it, stays.
     pub(crate) async fn finalized(&self) -> Result<u64, EngineError> {
-        Ok(self.chain.block(At::Finalized).await?.number)
+        let number = self.chain.block(At::Finalized).await?.number;
+        self.desk.is_final(number);
+        Ok(number)
+    }
+
+    /// The last final block as this process knows it. A search that begins there begins early enough.
+    pub(crate) async fn finalized_lately(&self) -> Result<u64, EngineError> {
+        match self.desk.finalized_lately() {
+            Some(number) => Ok(number),
+            None => self.finalized().await,
+        }
     }
 
     /// Whether as many blocks as the configuration asks for show it, its own counted.

@@ -265,7 +265,7 @@ impl Engine {
     /// Gives the block from which its transfer is to be looked for.
     async fn check_payable(&self, tenant: &TenantId, payment: &VerifiedPayment) -> Result<Payable, EngineError> {
         // From here on nothing is taken back: whatever becomes of the payment lies behind this block.
-        let head = self.chain.block(At::Finalized).await?.number;
+        let head = self.finalized_lately().await?;
         let claimed = payment.expected_by_payee().key;
         let own = SettlementKey { role: Role::Seller, authorization: book::authorization(&claimed)? };
         // Before the balance: what is settled in between has left it, and counts all the same.

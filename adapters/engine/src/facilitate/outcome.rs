@@ -143,16 +143,6 @@ impl Engine {
         Ok((finalized, receipt))
     }
 
-    /// The last final block as this process knows it. A search that begins there begins early enough.
-    pub(super) async fn finalized_lately(&self) -> Result<u64, EngineError> {
-        if let Some(number) = self.desk.finalized_lately() {
-            return Ok(number);
-        }
-        let number = self.finalized().await?;
-        self.desk.is_final(number);
-        Ok(number)
-    }
-
     /// What carrying it took. Those whose payments moved in one transaction bear it together, to the last unit.
     pub(crate) fn gas(
         &self,

@@ -185,7 +185,7 @@ impl Engine {
             pay_to: book::text(terms.pay_to),
             subject: asked.presented.purpose,
             valid_before: self.clock.now().seconds().saturating_add(pending),
-            since_block: self.finalized().await?,
+            since_block: self.finalized_lately().await?,
             cover: None,
             // Given before the chain moves anything; the money lies in the escrow, so there is no limit to it.
             credit: Some(Credit { payer_max: Amount::MAX, total_max: None }),

@@ -171,7 +171,7 @@ impl Engine {
             pay_to: book::text(asked.channel().payer),
             subject,
             valid_before: NEVER,
-            since_block: self.finalized().await?,
+            since_block: self.finalized_lately().await?,
             cover: None,
             credit: None,
             named: None,
