@@ -130,6 +130,9 @@ async fn the_most_is_held_and_what_was_not_taken_comes_back() {
     seller.world.serve = None;
     seller.booked(SHOP, &[("wallet/", spent), ("sales", spent), ("receivable", 0)]);
     seller.booked(HOME, &[("wallet/", funds - spent)]);
+    let file = seller.world.config_file().display().to_string();
+    let agreed = run(&["reconcile", "--config", &file], &seller.world.env());
+    assert!(agreed.status.success(), "transaction by transaction: {}", stdout(&agreed));
 }
 
 async fn evidence_holds(seller: &Seller, id: &str) {
