@@ -250,7 +250,7 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
         }],
         any_verifier: true,
         pegs: vec![dollar(HOME, chain)?],
-        wallet: Some(WalletConfig { cancelled_by: Some(CARRIER.into()) }),
+        wallet: Some(WalletConfig { cancelled_by: Some(CARRIER.into()), ..WalletConfig::default() }),
         ..tenant(HOME)
     })
 }
