@@ -163,7 +163,9 @@ async fn nothing_is_worked_for_that_is_not_held() {
     let late = |until: u64| {
         let mut other = demand.clone();
         let extra = other.accepts[0].extra.as_mut().unwrap();
-        ["captureDeadline", "refundDeadline"].map(|name| extra.insert(name.to_owned(), json!(until)));
+        for name in ["captureDeadline", "refundDeadline"] {
+            extra.insert(name.to_owned(), json!(until));
+        }
         other
     };
     for (until, expected) in [(now() + 30, "deadline_ordering"), (now() - 1, "capture_deadline_expired")] {
@@ -375,5 +377,8 @@ async fn a_configuration_that_could_not_capture_is_refused() {
     refused(&brief(659), "capture_seconds: at least 660");
     of_route(&|route| route.max_timeout_seconds = 101, "capture_seconds: at least 701");
     of_route(&|route| route.payment_identifier = Some(Identified::Optional), "payment_identifier: none was expected");
-    refused(&|sell| sell.facilitator = "http://127.0.0.1:1".to_owned(), "auth_capture needs sell.facilitator_address");
+    refused(
+        &|sell: &mut SellConfig| sell.facilitator = "http://127.0.0.1:1".to_owned(),
+        "auth_capture needs sell.facilitator_address",
+    );
 }
