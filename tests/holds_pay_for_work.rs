@@ -138,7 +138,27 @@ async fn nothing_is_worked_for_that_is_not_held() {
         wrong.payload = payload.as_object().unwrap().clone();
         refused(&wrong, expected, pointer).await;
     }
-    // Signed as they are: it is not what was offered.
+    assert_eq!(seller.balance(payer.address()).await, PRICE, "nothing moved");
+
+    // Two of which each is fine alone.
+    let both = [payer.sign(&demand, 4), payer.sign(&demand, 5)];
+    assert_eq!(taken(&seller.ask("/held/whole", Some(&both[0])).await), PRICE.to_string());
+    let poor = seller.ask("/held/whole", Some(&both[1])).await;
+    assert_eq!((code(&poor).as_str(), seller.work.runs()), ("insufficient_balance", 1), "{poor:?}");
+    assert_eq!(seller.balance(shop_address()).await, PRICE);
+}
+
+/// Signed as they are by their payer: it is not what was offered, or not any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_terms_than_were_offered_are_not_taken() {
+    let seller = Seller::open().await;
+    let payer = Payer::new(&seller, 59, PRICE).await;
+    let demand = seller.demand("/held/whole").await;
+    let deadline = demand.accepts[0].extra.as_ref().unwrap()["captureDeadline"].as_u64().unwrap();
+    let refused = async |payload: &PaymentPayload, expected: &str, what: &str| {
+        let got = seller.ask("/held/whole", Some(payload)).await;
+        assert_eq!((got.status, code(&got).as_str(), seller.work.runs()), (402, expected, 0), "{what}: {got:?}");
+    };
     for (name, value) in [
         ("captureDeadline", json!(now() + 100_000)),
         ("captureDeadline", json!(now() + CAPTURE_SECONDS + 120)),
@@ -174,13 +194,6 @@ async fn nothing_is_worked_for_that_is_not_held() {
         refused(&gone, expected, "what is signed could outlive it").await;
     }
     assert_eq!(seller.balance(payer.address()).await, PRICE, "nothing moved");
-
-    // Two of which each is fine alone.
-    let both = [payer.sign(&demand, 4), payer.sign(&demand, 5)];
-    assert_eq!(taken(&seller.ask("/held/whole", Some(&both[0])).await), PRICE.to_string());
-    let poor = seller.ask("/held/whole", Some(&both[1])).await;
-    assert_eq!((code(&poor).as_str(), seller.work.runs()), ("insufficient_balance", 1), "{poor:?}");
-    assert_eq!(seller.balance(shop_address()).await, PRICE);
 }
 
 /// One payment at two replicas, for one thing or for two: one of them works, and it is captured once.

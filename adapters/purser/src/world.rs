@@ -1,5 +1,4 @@
-//! The small world of `dev` and `demo`: three tenants (the user's, the seller's, the facilitator's) on an embedded
-//! chain, with money in the wallets that the chain and the books agree on.
+//! The small world of `dev` and `demo`: the user's, the seller's and the facilitator's tenant on an embedded chain.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
