@@ -138,7 +138,27 @@ async fn nothing_is_worked_for_that_is_not_held() {
         wrong.payload = payload.as_object().unwrap().clone();
         refused(&wrong, expected, pointer).await;
     }
-    // Signed as they are: it is not what was offered.
+    assert_eq!(seller.balance(payer.address()).await, PRICE, "nothing moved");
+
+    // Two of which each is fine alone.
+    let both = [payer.sign(&demand, 4), payer.sign(&demand, 5)];
+    assert_eq!(taken(&seller.ask("/held/whole", Some(&both[0])).await), PRICE.to_string());
+    let poor = seller.ask("/held/whole", Some(&both[1])).await;
+    assert_eq!((code(&poor).as_str(), seller.work.runs()), ("insufficient_balance", 1), "{poor:?}");
+    assert_eq!(seller.balance(shop_address()).await, PRICE);
+}
+
+/// Signed as they are by their payer: it is not what was offered, or not any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_terms_than_were_offered_are_not_taken() {
+    let seller = Seller::open().await;
+    let payer = Payer::new(&seller, 59, PRICE).await;
+    let demand = seller.demand("/held/whole").await;
+    let deadline = demand.accepts[0].extra.as_ref().unwrap()["captureDeadline"].as_u64().unwrap();
+    let refused = async |payload: &PaymentPayload, expected: &str, what: &str| {
+        let got = seller.ask("/held/whole", Some(payload)).await;
+        assert_eq!((got.status, code(&got).as_str(), seller.work.runs()), (402, expected, 0), "{what}: {got:?}");
+    };
     for (name, value) in [
         ("captureDeadline", json!(now() + 100_000)),
         ("captureDeadline", json!(now() + CAPTURE_SECONDS + 120)),
@@ -163,21 +183,17 @@ async fn nothing_is_worked_for_that_is_not_held() {
     let late = |until: u64| {
         let mut other = demand.clone();
         let extra = other.accepts[0].extra.as_mut().unwrap();
-        ["captureDeadline", "refundDeadline"].map(|name| extra.insert(name.to_owned(), json!(until)));
+        for name in ["captureDeadline", "refundDeadline"] {
+            extra.insert(name.to_owned(), json!(until));
+        }
         other
     };
-    refused(&payer.sign(&late(now() + 61), 3), "deadline_ordering", "what is signed could outlive it").await;
-    let mut gone = payer.sign(&demand, 3);
-    gone.accepted = late(now() - 1).accepts.remove(0);
-    refused(&gone, "capture_deadline_expired", "nothing could be captured").await;
+    for (until, expected) in [(now() + 30, "deadline_ordering"), (now() - 1, "capture_deadline_expired")] {
+        let mut gone = payer.sign(&demand, 3);
+        gone.accepted = late(until).accepts.remove(0);
+        refused(&gone, expected, "what is signed could outlive it").await;
+    }
     assert_eq!(seller.balance(payer.address()).await, PRICE, "nothing moved");
-
-    // Two of which each is fine alone.
-    let both = [payer.sign(&demand, 4), payer.sign(&demand, 5)];
-    assert_eq!(taken(&seller.ask("/held/whole", Some(&both[0])).await), PRICE.to_string());
-    let poor = seller.ask("/held/whole", Some(&both[1])).await;
-    assert_eq!((code(&poor).as_str(), seller.work.runs()), ("insufficient_balance", 1), "{poor:?}");
-    assert_eq!(seller.balance(shop_address()).await, PRICE);
 }
 
 /// One payment at two replicas, for one thing or for two: one of them works, and it is captured once.
@@ -374,5 +390,8 @@ async fn a_configuration_that_could_not_capture_is_refused() {
     refused(&brief(659), "capture_seconds: at least 660");
     of_route(&|route| route.max_timeout_seconds = 101, "capture_seconds: at least 701");
     of_route(&|route| route.payment_identifier = Some(Identified::Optional), "payment_identifier: none was expected");
-    refused(&|sell| sell.facilitator = "http://127.0.0.1:1".to_owned(), "auth_capture needs sell.facilitator_address");
+    refused(
+        &|sell: &mut SellConfig| sell.facilitator = "http://127.0.0.1:1".to_owned(),
+        "auth_capture needs sell.facilitator_address",
+    );
 }

@@ -92,7 +92,7 @@ async fn the_most_is_held_and_what_was_not_taken_comes_back() {
     let mut seller = Seller::open().await;
     let wallet = wallet_address(HOME, &seller.world.ring).unwrap();
     let funds = seller.balance(wallet).await;
-    let mandate = seller.world.mandate_with(json!({ "total": "0.0025", "per_payment": "0.002" })).await;
+    let mandate = seller.world.mandate_with(json!({ "total": "0.01", "per_payment": "0.01" })).await;
     let mut spent = 0;
     for (path, key, charged) in
         [("/held/300", "part", 300), ("/held/whole", "whole", PRICE), ("/charged/41", "at once", 41)]
@@ -113,14 +113,18 @@ async fn the_most_is_held_and_what_was_not_taken_comes_back() {
         assert_eq!(after["payment_signature"], payment["payment_signature"]);
         evidence_holds(&seller, text(&payment, "id")).await;
     }
-    // 1341 of 2500 are gone, so there is room for one more of 1000 at most.
+    // 1341 of 10000 are gone: there is room for eight more of 1000.
+    for number in 1..=7 {
+        let demand = seller.demand(&format!("/held/{number}")).await;
+        pay(&seller, &mandate, &demand, &format!("open {number}")).await.expect("a payment");
+    }
     let failed = seller.demand("/held/fail").await;
     let payment = pay(&seller, &mandate, &failed, "fail").await.expect("a payment");
     let demand = seller.demand("/held/whole").await;
     assert_eq!(shop::code(pay(&seller, &mandate, &demand, "more").await), "amount_exceeds_budget", "it is held");
     assert_eq!(seller.ask("/held/fail", Some(&signed(&payment))).await.status, 418);
     seller.world.until(text(&payment, "id"), "released").await;
-    assert_eq!(figures(&seller, &mandate).await, (0, spent, 3), "what went back is back in the budget");
+    assert_eq!(figures(&seller, &mandate).await, (7 * PRICE, spent, 10), "what went back is back in the budget");
     let unused = seller.demand("/held/whole").await;
     let payment = pay(&seller, &mandate, &unused, "unused").await.expect("there is room again");
     assert_eq!(seller.world.state(text(&payment, "id")).await, "committed");
@@ -130,6 +134,9 @@ async fn the_most_is_held_and_what_was_not_taken_comes_back() {
     seller.world.serve = None;
     seller.booked(SHOP, &[("wallet/", spent), ("sales", spent), ("receivable", 0)]);
     seller.booked(HOME, &[("wallet/", funds - spent)]);
+    let file = seller.world.config_file().display().to_string();
+    let agreed = run(&["reconcile", "--config", &file], &seller.world.env());
+    assert!(agreed.status.success(), "transaction by transaction: {}", stdout(&agreed));
 }
 
 async fn evidence_holds(seller: &Seller, id: &str) {
@@ -156,7 +163,7 @@ async fn what_lies_in_the_escrow_stays_held() {
         tokio::spawn(async move { crate::harness::channel::ask_at(&origin, "/brief/slow", Some(&first)).await });
     until("the work begins", async || seller.work.runs() == 1).await;
     // Its own life is over, and still nobody knows what will be taken.
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    tokio::time::sleep(Duration::from_secs(14)).await;
     assert_eq!(seller.world.state(text(&payment, "id")).await, "committed");
     assert_eq!(figures(&seller, &mandate).await, (PRICE, 0, 1));
     seller.work.lets_go.store(true, std::sync::atomic::Ordering::SeqCst);

@@ -47,7 +47,7 @@ impl Seller {
         sell.holds = Some(HoldsConfig { capture_seconds: CAPTURE_SECONDS.try_into().unwrap() });
         for (path, way, seconds) in [
             ("/held/*", PayBy::AuthCapture, 60),
-            ("/brief/*", PayBy::AuthCapture, 8),
+            ("/brief/*", PayBy::AuthCapture, 12),
             ("/charged/*", PayBy::AuthCharge, 60),
         ] {
             sell.routes.push(RouteConfig {

@@ -1,20 +1,23 @@
 //! The wallets of a book held against the chain: what is booked and what moved, transaction by transaction. Breaks are
 //! listed and never mended here; what is signed and not posted yet is in flight, and no break.
 
+mod escrowed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256};
 use ledger::account::{Account, Net};
 use ledger::effects::{Effects, Fact};
-use ledger::id::{Digest, TenantId};
+use ledger::id::{Digest, SpendId, TenantId};
 use ledger::money::{Amount, AssetId};
-use ledger::spend::Spend;
+use ledger::spend::{Spend, SpendState};
 use ledger::transfer::{Layer, TransferCode};
 use x402::chain::{At, Block, TokenTransfer};
 
 use crate::Engine;
 use crate::book;
 use crate::error::EngineError;
+use escrowed::{Escrowed, fold};
 
 const PAGE: u32 = 500;
 /// How far before a record's own time the block is looked for that an opening balance was read at.
@@ -106,7 +109,8 @@ impl Engine {
             let Some(token) = self.assets.find_id(&entry.asset) else { continue };
             let owner = wallet.strip_prefix(&format!("{}:", self.network)).and_then(|text| text.parse().ok());
             let Some(owner) = owner else { continue };
-            let (booked, opening, first) = self.booked(tenant, &entry.account, &entry.asset).await?;
+            let Booked { moved: booked, opening, first, escrowed } =
+                self.booked(tenant, &entry.account, &entry.asset).await?;
             // Seconds are coarse where several blocks fall into one: what is booked from a block came after the opening.
             let opened_at = self.opened_at(opening, block.number).await?;
             let opened_at = first.map_or(opened_at, |first| opened_at.min(first.saturating_sub(1)));
@@ -116,7 +120,12 @@ impl Engine {
                 false => Vec::new(),
             };
             let open = self.open_signed(tenant, &entry.asset).await?;
-            let (matched, items) = compare(booked, &seen, owner, &open)?;
+            let own = open.iter().filter(|spend| spend.authorization.is_escrowed());
+            let mut together = Vec::new();
+            for spend in escrowed.values().chain(own) {
+                together.extend(self.escrowed_moves(spend).await?);
+            }
+            let (matched, items) = compare(booked, &seen, owner, (&open, &together))?;
             let on_chain = self.chain.balance_of(token.address, owner, At::Number(block.number)).await?;
             let booked = entry.balance.net(entry.account.class());
             let (wallet, asset) = (wallet.clone(), entry.asset.clone());
@@ -128,14 +137,23 @@ impl Engine {
     /// What is posted to a wallet, by transaction; and where its balance was read when the book began.
     async fn booked(&self, tenant: &TenantId, account: &Account, asset: &AssetId) -> Result<Booked, EngineError> {
         let (mut moved, mut opening, mut first, mut from) = (BTreeMap::new(), None, None, 0);
+        let mut escrowed = BTreeMap::new();
         loop {
             let page = self.store.records(tenant, from, PAGE).await?;
             let Some((last, _)) = page.last() else {
                 moved.retain(|_, moved| *moved != Moved::default());
-                return Ok((moved, opening, first));
+                return Ok(Booked { moved, opening, first, escrowed });
             };
             from = last.seq.saturating_add(1);
             for (_, effects) in &page {
+                // As it stands now: what is open is read beside.
+                if let Some(spend) = effects.spend.as_ref().filter(|spend| spend.authorization.is_escrowed()) {
+                    let is_own = spend.money.asset == *asset && spend.wallet() == *account;
+                    match is_own && matches!(spend.state, SpendState::Settled | SpendState::Released) {
+                        true => drop(escrowed.insert(spend.id, spend.clone())),
+                        false => drop(escrowed.remove(&spend.id)),
+                    }
+                }
                 for transfer in effects.transfers.iter().filter(|leg| leg.asset == *asset && leg.layer == Layer::Posted)
                 {
                     let (is_in, is_out) = (transfer.debit == *account, transfer.credit == *account);
@@ -193,8 +211,16 @@ struct Opening {
     at: i64,
 }
 
-/// With the first block that anything of it was seen in.
-type Booked = (BTreeMap<String, Moved>, Option<Opening>, Option<u64>);
+/// What the book has of one wallet.
+struct Booked {
+    /// By transaction.
+    moved: BTreeMap<String, Moved>,
+    opening: Option<Opening>,
+    /// The first block that anything of it was seen in.
+    first: Option<u64>,
+    /// What went through the escrow of `auth-capture`, and is over.
+    escrowed: BTreeMap<SpendId, Spend>,
+}
 
 fn opening_of(effects: &Effects) -> Opening {
     let hash = match effects.fact {
@@ -226,7 +252,7 @@ fn compare(
     mut booked: BTreeMap<String, Moved>,
     seen: &[TokenTransfer],
     owner: Address,
-    open: &[Spend],
+    (open, escrowed): (&[Spend], &[Escrowed]),
 ) -> Result<(u64, Vec<Item>), EngineError> {
     let mut on_chain: BTreeMap<String, Moved> = BTreeMap::new();
     let mut in_flight = BTreeSet::new();
@@ -240,6 +266,7 @@ fn compare(
         let moved = on_chain.entry(transaction).or_default();
         add(if transfer.log.to == owner { &mut moved.received } else { &mut moved.paid }, amount)?;
     }
+    fold(&mut on_chain, &mut in_flight, escrowed);
     let (mut matched, mut items) = (0_u64, Vec::new());
     for (transaction, on_chain) in on_chain {
         let found = booked.remove(&transaction);

@@ -81,8 +81,6 @@ pub trait ChannelSigner: Send + Sync {
 /// Signs for whoever is paid out of what an escrow holds (x402, `auth-capture`): what is taken of it, and that it goes back.
 /// With the key that each payment's terms name, also where that is not the newest one.
 pub trait HoldSigner: Send + Sync {
-    /// Whom new terms name.
-    fn address(&self) -> Address;
     /// Refuses more than was signed for.
     fn sign_capture(
         &self,

@@ -20,6 +20,7 @@ use ledger::settlement::{PayerKey, Role, Settlement, SettlementKey, SettlementSt
 use ledger::store::Freshness;
 use ledger::transfer::Money;
 use serde_json::{Map, Value};
+use x402::auth_capture;
 use x402::batch_settlement;
 use x402::chain::{At, SettlementCall};
 use x402::exact::{self, Transfer, VerifiedPayment};
@@ -113,9 +114,14 @@ struct Payable {
 
 impl Engine {
     pub async fn sale_claim(&self, tenant: &TenantId, presented: Presented) -> Result<SaleClaim, EngineError> {
-        if presented.requirements.scheme == batch_settlement::SCHEME {
-            return self.channel_claim(tenant, presented).await;
+        match presented.requirements.scheme.as_str() {
+            batch_settlement::SCHEME => self.channel_claim(tenant, presented).await,
+            auth_capture::SCHEME => self.payment_claim(tenant, presented).await.map_err(held::respelled),
+            _ => self.payment_claim(tenant, presented).await,
         }
+    }
+
+    async fn payment_claim(&self, tenant: &TenantId, presented: Presented) -> Result<SaleClaim, EngineError> {
         let (seller, identity) = (self.seller(tenant)?, service(tenant, SELLER)?);
         let (payload, requirements) = (&presented.payload, &presented.requirements);
         let payment = match self.known_or_in_time(tenant, Role::Seller, payload, requirements).await? {
@@ -360,6 +366,9 @@ pub(crate) fn settled(sale: &Settlement) -> SettleResponse {
 
 pub(crate) fn failed(sale: &Settlement, reason: Reason) -> SettleResponse {
     let authorization = &sale.key.authorization;
+    if authorization.is_held() {
+        return held::went_back(sale);
+    }
     let message = "this authorization moved nothing and never will";
     SettleResponse::failed(reason, message, Some(authorization.payer.clone()), "", authorization.chain())
 }

@@ -144,6 +144,26 @@ pub fn tenants(
     config.tenants.iter().map(|tenant| assemble(config, tenant, ring, rpc, facilitators)).collect()
 }
 
+fn times(tenant: &TenantConfig) -> Result<Limits, AssemblyError> {
+    let mut times = Limits::default();
+    times.payment_seconds = tenant.payment_seconds.unwrap_or(times.payment_seconds);
+    times.closing_seconds = tenant.closing_seconds.unwrap_or(times.closing_seconds);
+    times.open_payments = tenant.open_payments.unwrap_or(times.open_payments);
+    times.refusals_burst = tenant.refusals_burst.unwrap_or(times.refusals_burst);
+    times.decision_seconds = tenant.decision_seconds.unwrap_or(times.decision_seconds);
+    times.prompts_per_hour = tenant.prompts_per_hour;
+    times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);
+    let held = tenant.wallet.as_ref();
+    times.held_seconds_max = held.and_then(|held| held.held_seconds_max).unwrap_or(times.held_seconds_max);
+    times.held_fee_bps_max = held.and_then(|held| held.held_fee_bps_max).unwrap_or(times.held_fee_bps_max);
+    let channels = tenant.wallet.as_ref().and_then(|wallet| wallet.channels.as_ref());
+    let wrong = |why| AssemblyError::Tenant { tenant: tenant.id.clone(), why };
+    times.channels = channels.map(WalletChannelsConfig::read).transpose().map_err(wrong)?;
+    times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
+    times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
+    Ok(times)
+}
+
 fn assemble(
     config: &Config,
     tenant: &TenantConfig,
@@ -163,21 +183,7 @@ fn assemble(
         let hours = hours.as_ref().map(HoursText::read).transpose().map_err(|error| wrong(error.to_string()))?;
         Ok::<_, AssemblyError>(Caps { total, limits, hours, refunds: refunds.into(), ..Caps::default() })
     };
-    let mut times = Limits::default();
-    times.payment_seconds = tenant.payment_seconds.unwrap_or(times.payment_seconds);
-    times.closing_seconds = tenant.closing_seconds.unwrap_or(times.closing_seconds);
-    times.open_payments = tenant.open_payments.unwrap_or(times.open_payments);
-    times.refusals_burst = tenant.refusals_burst.unwrap_or(times.refusals_burst);
-    times.decision_seconds = tenant.decision_seconds.unwrap_or(times.decision_seconds);
-    times.prompts_per_hour = tenant.prompts_per_hour;
-    times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);
-    let held = tenant.wallet.as_ref();
-    times.held_seconds_max = held.and_then(|held| held.held_seconds_max).unwrap_or(times.held_seconds_max);
-    times.held_fee_bps_max = held.and_then(|held| held.held_fee_bps_max).unwrap_or(times.held_fee_bps_max);
-    times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
-    let channels = tenant.wallet.as_ref().and_then(|wallet| wallet.channels.as_ref());
-    times.channels = channels.map(WalletChannelsConfig::read).transpose().map_err(wrong)?;
-    times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
+    let times = times(tenant)?;
     let person = |person: &PersonConfig| {
         let caps = caps(&person.cap, &person.limits, &person.hours, person.refunds)?;
         Ok((principal(&person.id)?, Person { caps, duty: person.role.into() }))

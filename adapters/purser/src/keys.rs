@@ -8,6 +8,7 @@
 //! Read in this order: [`slot`] (what keys there are), [`envelope`] (how one is sealed), [`ring`] (those that are open),
 //! [`signers`] (what they sign with), `command`.
 
+pub mod authorizers;
 pub mod cards;
 pub mod command;
 pub mod envelope;

@@ -1,5 +1,4 @@
-//! The small world of `dev` and `demo`: three tenants (the user's, the seller's, the facilitator's) on an embedded
-//! chain, with money in the wallets that the chain and the books agree on.
+//! The small world of `dev` and `demo`: the user's, the seller's and the facilitator's tenant on an embedded chain.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -250,7 +249,7 @@ fn home(url: &str, chain: &ChainConfig, ring: &Ring) -> Result<TenantConfig, Ass
         }],
         any_verifier: true,
         pegs: vec![dollar(HOME, chain)?],
-        wallet: Some(WalletConfig { cancelled_by: Some(CARRIER.into()), channels: None }),
+        wallet: Some(WalletConfig { cancelled_by: Some(CARRIER.into()), ..WalletConfig::default() }),
         ..tenant(HOME)
     })
 }

@@ -4,11 +4,12 @@ use alloy::primitives::aliases::{U48, U120};
 use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolCall as _;
 use x402::auth_capture::abi::Escrow;
-use x402::auth_capture::{EIP3009_COLLECTOR, ESCROW, EscrowCall, EscrowLog, EscrowState, PaymentInfo, Taken};
+use x402::auth_capture::{EIP3009_COLLECTOR, ESCROW, EscrowCall, EscrowLog, EscrowState, HeldKind, PaymentInfo, Taken};
 use x402::batch_settlement::deposit_digest;
 use x402::chain::{At, Chain, ChainError, Pool, Receipt, Relayer};
 use x402::exact::{Authorization, TokenDomain};
 use x402::network::Network;
+use x402::settlement::{ClaimKey, Expected, NonceSpace, Outcome, observe};
 use x402::value::Amount;
 
 use super::*;
@@ -184,4 +185,66 @@ async fn after_its_deadline_nobody_captures_and_the_payer_takes_it_back() {
     assert!(ask(PAYER.address).get("result").is_some(), "by the payer");
     send(&stage, &void()).await;
     assert_eq!(stage.balance(PAYER.address).await, 1_000_000, "or it is given back");
+}
+
+fn key() -> ClaimKey {
+    let nonce = terms().nonce(network(), ESCROW);
+    ClaimKey { space: NonceSpace::Held, network: network(), token: token::ADDRESS, payer: PAYER.address, nonce }
+}
+
+/// What the escrow tells of a payment, each with how much.
+async fn tells(stage: &Stage, key: ClaimKey) -> Option<Vec<(HeldKind, u128)>> {
+    let own = self::key();
+    let used = stage.chain.find_authorization(own.token, own.payer, own.nonce, 0).await.unwrap().unwrap();
+    let held = stage.chain.held(key, &used).await.unwrap()?;
+    assert_eq!((held.payment, held.receiver), (terms().hash(network(), ESCROW), PAYEE.address));
+    Some(held.logs.iter().map(|log| (log.kind, log.amount.to::<u128>())).collect())
+}
+
+#[tokio::test]
+async fn the_escrow_tells_what_became_of_a_payment_and_of_no_other() {
+    let stage = Stage::new();
+    send(&stage, &authorize(terms())).await;
+    for other in [
+        ClaimKey { payer: PAYEE.address, ..key() },
+        ClaimKey { token: PAYEE.address, ..key() },
+        ClaimKey { nonce: alloy::primitives::B256::ZERO, ..key() },
+        ClaimKey { network: Network::new(1).unwrap(), ..key() },
+    ] {
+        assert_eq!(tells(&stage, other).await, None, "{other}");
+    }
+    assert_eq!(tells(&stage, key()).await.unwrap(), [(HeldKind::Authorized, HELD)]);
+    for call in [capture(400, 500), capture(100, 0), void()] {
+        send(&stage, &call).await;
+    }
+    let all =
+        [(HeldKind::Authorized, HELD), (HeldKind::Captured, 400), (HeldKind::Captured, 100), (HeldKind::Voided, 500)];
+    assert_eq!(tells(&stage, key()).await.unwrap(), all);
+
+    let expected = Expected {
+        key: key(),
+        to: PAYEE.address,
+        value: U256::from(HELD),
+        charge: x402::settlement::Charge::AtMost,
+        valid_before: START + 60,
+    };
+    let came_to = |expected: Expected| {
+        let chain = &stage.chain;
+        async move { observe(chain, &expected, None, 0).await.unwrap() }
+    };
+    stage.devnet.mine(64);
+    let Outcome::Settled { value, .. } = came_to(expected).await else { panic!("settled") };
+    assert_eq!(value, U256::from(500), "what was captured in both parts");
+    let whole = Expected { charge: x402::settlement::Charge::Whole, ..expected };
+    assert!(matches!(came_to(whole).await, Outcome::SpentOtherwise { .. }), "half of what was expected");
+    assert!(matches!(came_to(Expected { value, ..whole }).await, Outcome::Settled { .. }));
+    let elsewhere = Expected { to: RELAYER.address, ..expected };
+    assert!(matches!(came_to(elsewhere).await, Outcome::SpentOtherwise { .. }), "another is paid");
+}
+
+#[tokio::test]
+async fn the_escrow_tells_of_a_charge() {
+    let stage = Stage::new();
+    send(&stage, &charge(400, 500)).await;
+    assert_eq!(tells(&stage, key()).await.unwrap(), [(HeldKind::Charged, 400)]);
 }

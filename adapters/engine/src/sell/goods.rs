@@ -72,6 +72,11 @@ impl HeldSale {
         written(HELD, self)
     }
 
+    pub fn answer(&self) -> Result<Option<Vec<u8>>, EngineError> {
+        let answer = self.answer.as_ref().map(|answer| STANDARD.decode(answer)).transpose();
+        answer.map_err(|error| EngineError::Broken(format!("the answer of a held sale cannot be read: {error}")))
+    }
+
     pub fn read(document: &Document) -> Result<Self, EngineError> {
         let broken = |why: String| EngineError::Broken(format!("what lies with a held sale cannot be read: {why}"));
         if document.kind != HELD {
@@ -156,10 +161,7 @@ pub(super) fn read(document: Document) -> Result<Content, EngineError> {
                 serde_json::from_slice(&document.bytes).map_err(|error| broken(error.to_string()))?;
             Ok(Content::Prepaid { carrier: payment.carrier })
         }
-        HELD => match HeldSale::read(&document)?.answer {
-            Some(answer) => STANDARD.decode(answer).map(Content::Answer).map_err(|error| broken(error.to_string())),
-            None => Ok(Content::Held),
-        },
+        HELD => Ok(HeldSale::read(&document)?.answer()?.map_or(Content::Held, Content::Answer)),
         BEGUN => Ok(Content::Begun),
         UNDELIVERED => Ok(Content::Undelivered),
         other => Err(broken(format!("a document of kind {other}"))),

@@ -19,6 +19,7 @@ use ledger::store::Freshness;
 use serde_json::{Map, Value};
 use x402::auth_capture::{self, Taken};
 use x402::reason::Reason;
+use x402::refusal::Refusal;
 use x402::release::Manner;
 use x402::wire::{PaymentPayload, SettleResponse};
 
@@ -129,6 +130,11 @@ impl Engine {
             Stage::Working if is_in_time && presented.rerun == Rerun::Harmless => {
                 Ok(keep_working(hand, &presented, held.payment, document))
             }
+            // Nothing is taken for it, so there is nothing to wait for.
+            Stage::Capturing if sale.money.amount.is_zero() => match held.answer()? {
+                Some(answer) => Ok(SaleClaim::Answered { answer, response: Some(settled(&sale)) }),
+                None => Ok(SaleClaim::OutcomeUnknown),
+            },
             Stage::Holding | Stage::Working | Stage::Capturing => Ok(SaleClaim::OutcomeUnknown),
             Stage::Voiding => Ok(SaleClaim::Failed(went_back(&sale))),
         }
@@ -303,7 +309,17 @@ fn is_refused(response: &SettleResponse) -> bool {
     !response.success && !is_pending(response)
 }
 
-fn went_back(sale: &Settlement) -> SettleResponse {
+/// In the words of the scheme.
+pub(super) fn respelled(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Payment(refusal) => {
+            EngineError::Payment(Refusal { reason: auth_capture::spelled(refusal.reason), ..refusal })
+        }
+        other => other,
+    }
+}
+
+pub(super) fn went_back(sale: &Settlement) -> SettleResponse {
     let authorization = &sale.key.authorization;
     let message = "what was held went back, or is about to: nothing is charged, and another payment is to be signed";
     let payer = Some(authorization.payer.clone());

@@ -8,7 +8,7 @@ use engine::tenant::{Channels, Seller};
 
 use super::{AssemblyError, FacilitatorMaker, value};
 use crate::config::{SellConfig, TenantConfig};
-use crate::keys::signers::LocalAuthorizers;
+use crate::keys::authorizers::LocalAuthorizers;
 use crate::keys::{KeyError, Purpose, Ring, Slot};
 
 pub(super) fn seller(

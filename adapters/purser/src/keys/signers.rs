@@ -4,17 +4,14 @@ mod drawn;
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 use commerce::signatures::Unsigned as UnsignedMessage;
-use engine::ports::{ChannelSigner, HoldSigner, MandateSigner, SignError, WalletSigner};
-use ledger::money::Amount;
+use engine::ports::{MandateSigner, SignError, WalletSigner};
 use ledger::spend::{CANCELLATION, CHARGED, ESCROW_CALL, HELD, PERMIT2, Spend, SpendState, VOUCHER};
 use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
-use x402::auth_capture::{self, Capture, PaymentInfo, Taken, capture_digest, charge_digest, void_digest};
-use x402::batch_settlement::{Channel, Claim, Draw, claim_batch_digest, refund_digest};
+use x402::batch_settlement::{Channel, Draw};
 use x402::chain::CancelCall;
 use x402::exact::{TokenDomain, WalletKey, cancellation_digest};
 use x402::network::Network;
@@ -107,104 +104,6 @@ impl WalletSigner for LocalWallet {
     }
 }
 
-/// Authorizers of channels, or of holds, whose keys are in memory: the one that new ones name, and those that older ones do.
-pub struct LocalAuthorizers {
-    active: Address,
-    keys: BTreeMap<Address, (WalletKey, KeyState)>,
-}
-
-impl LocalAuthorizers {
-    /// `None` where no key is active.
-    pub fn new(keys: impl IntoIterator<Item = (WalletKey, KeyState)>) -> Option<Self> {
-        let keys: BTreeMap<_, _> = keys.into_iter().map(|(key, state)| (key.address(), (key, state))).collect();
-        let active = keys.iter().find(|(_, (_, state))| *state == KeyState::Active).map(|(address, _)| *address)?;
-        Some(Self { active, keys })
-    }
-
-    /// With a retired key too: what was agreed with it stands. With a revoked one nothing.
-    fn sign(&self, authorizer: Address, digest: B256) -> Result<Bytes, SignError> {
-        let found = self.keys.get(&authorizer).filter(|(_, state)| *state != KeyState::Revoked);
-        let (key, _) = found.ok_or_else(|| SignError::NoKey(format!("{authorizer:#x}")))?;
-        let signed = key.sign(digest).map_err(|error| SignError::Refused(error.to_string()))?;
-        Ok(Bytes::from(signed.to_bytes()))
-    }
-}
-
-impl ChannelSigner for LocalAuthorizers {
-    fn address(&self) -> Address {
-        self.active
-    }
-
-    fn sign_claims(&self, network: Network, claims: &[Claim]) -> Result<Bytes, SignError> {
-        let refused = |why: &str| SignError::Refused(why.to_owned());
-        let first = claims.first().ok_or_else(|| refused("there is nothing to claim"))?;
-        let authorizer = first.channel.receiver_authorizer;
-        if claims.iter().any(|claim| claim.channel.receiver_authorizer != authorizer) {
-            return Err(refused("claims of one authorizer were expected, some are of another"));
-        }
-        if claims.iter().any(|claim| claim.total_claimed > claim.max_claimable) {
-            return Err(refused("more is to be claimed than a voucher is good for"));
-        }
-        let rows = claims.iter().map(|claim| (claim.channel.id(network), claim.max_claimable, claim.total_claimed));
-        self.sign(authorizer, claim_batch_digest(network, rows))
-    }
-
-    fn sign_refund(
-        &self,
-        network: Network,
-        channel: &Channel,
-        nonce: U256,
-        amount: Amount,
-    ) -> Result<Bytes, SignError> {
-        self.sign(channel.receiver_authorizer, refund_digest(network, channel.id(network), nonce, amount))
-    }
-}
-
-impl HoldSigner for LocalAuthorizers {
-    fn address(&self) -> Address {
-        self.active
-    }
-
-    fn sign_capture(
-        &self,
-        authorizer: Address,
-        network: Network,
-        info: &PaymentInfo,
-        capture: &Capture,
-    ) -> Result<Bytes, SignError> {
-        check_taken(info, capture.amount)?;
-        let payment = info.hash(network, auth_capture::ESCROW);
-        self.sign(authorizer, capture_digest(network, info.operator, capture, payment))
-    }
-
-    fn sign_void(&self, authorizer: Address, network: Network, info: &PaymentInfo) -> Result<Bytes, SignError> {
-        self.sign(authorizer, void_digest(network, info.operator, info.hash(network, auth_capture::ESCROW)))
-    }
-
-    fn sign_charge(
-        &self,
-        authorizer: Address,
-        network: Network,
-        info: &PaymentInfo,
-        taken: &Taken,
-        payers: &[u8],
-    ) -> Result<Bytes, SignError> {
-        check_taken(info, taken.amount)?;
-        let payment = info.hash(network, auth_capture::ESCROW);
-        self.sign(authorizer, charge_digest(network, info.operator, taken, payment, payers))
-    }
-}
-
-fn check_taken(info: &PaymentInfo, amount: Amount) -> Result<(), SignError> {
-    if U256::from(amount.get()) <= U256::from(info.max_amount) {
-        return Ok(());
-    }
-    let most = info.max_amount;
-    Err(SignError::Refused(format!(
-        "at most the {most} that are held was expected to be taken, {amount} was asked for"
-    )))
-}
-
 /// A signature may be out, for a nonce of this very token's.
 fn check_cancellable(spend: &Spend, domain: &TokenDomain) -> Result<(), SignError> {
     if !spend.state.is_signed() {
@@ -259,7 +158,9 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
 
 #[cfg(test)]
 mod tests {
+    use alloy_primitives::Address;
     use ledger::id::{BudgetId, Digest, Micros, SpendId};
+    use ledger::money::Amount;
     use ledger::spend::Authorization;
     use ledger::transfer::{Money, TransferId};
 
@@ -301,50 +202,6 @@ mod tests {
             build: None,
             issuer: None,
             evidence: digest,
-        }
-    }
-
-    fn channel(authorizer: Address) -> Channel {
-        Channel {
-            payer: Address::repeat_byte(1),
-            payer_authorizer: Address::repeat_byte(1),
-            receiver: Address::repeat_byte(2),
-            receiver_authorizer: authorizer,
-            token: Address::repeat_byte(3),
-            withdraw_delay: alloy_primitives::aliases::U40::from(900),
-            salt: B256::ZERO,
-        }
-    }
-
-    #[test]
-    fn a_channel_is_signed_for_with_the_key_that_it_names() {
-        let network = Network::new(8453).unwrap();
-        let other = WalletKey::from_bytes(&[8; 32]).unwrap();
-        let (old, new) = (key().address(), other.address());
-        let made = |state| {
-            let other = WalletKey::from_bytes(&[8; 32]).unwrap();
-            LocalAuthorizers::new([(other, KeyState::Active), (key(), state)]).unwrap()
-        };
-        let claim = |authorizer, max, total| Claim {
-            channel: channel(authorizer),
-            max_claimable: Amount::new(max),
-            signature: Bytes::new(),
-            total_claimed: Amount::new(total),
-        };
-        let keys = made(KeyState::Retired);
-        assert_eq!(keys.address(), new);
-        for wrong in [vec![], vec![claim(old, 1, 1), claim(new, 1, 1)], vec![claim(old, 1, 2)]] {
-            assert!(keys.sign_claims(network, &wrong).is_err(), "{wrong:?}");
-        }
-        let strange = channel(Address::repeat_byte(9));
-        assert!(matches!(keys.sign_refund(network, &strange, U256::ZERO, Amount::new(1)), Err(SignError::NoKey(_))));
-        let revoked = made(KeyState::Revoked);
-        assert!(revoked.sign_refund(network, &channel(old), U256::ZERO, Amount::new(1)).is_err());
-        for authorizer in [old, new] {
-            let signed = keys.sign_refund(network, &channel(authorizer), U256::from(3), Amount::new(1)).unwrap();
-            let digest = refund_digest(network, channel(authorizer).id(network), U256::from(3), Amount::new(1));
-            let signature = x402::exact::EvmSignature::new(&signed).unwrap();
-            assert_eq!(signature.recover(digest).unwrap(), authorizer);
         }
     }
 

@@ -173,6 +173,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "Sellers offer some seconds to some minutes.",
     ),
     ("payee_is_token", "The offer pays the token's own contract, where money is lost.", "Do not pay; tell the shop."),
+    (
+        "hold_out_of_bounds",
+        "The offer would have the money held too long, at too high a fee, by another escrow or for somebody who is not named.",
+        "Take another offer; `held_seconds_max` and `held_fee_bps_max` of the wallet say what is allowed.",
+    ),
     ("invalid_offer_count", "A 402 makes one to some offers; this one makes none, or too many.", "Tell the shop."),
     (
         "offers_of_several_resources",
@@ -191,6 +196,7 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
     ("not_json", "This is not JSON.", "Send JSON in UTF-8."),
     ("duplicate_key", "An object has a member twice, so that readers would differ about it.", "Send each member once."),
     ("authorization_window_empty", "The payment would end before it begins.", "Check the clocks."),
+    ("authorization_after_deadline", "The payment would end after what it lets be held.", "Take another offer."),
     ("authorization_payer_invalid", "The payer is nobody, or the payee itself.", "The operator looks at the wallet."),
     ("authorization_signer_mismatch", "Another key signed than the payer's.", "The operator looks at the wallet."),
     ("authorization_signature_invalid", "The signature is none.", "The operator looks at the wallet."),

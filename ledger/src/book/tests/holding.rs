@@ -72,7 +72,7 @@ fn of_all_that_can_be_done_with_it_one_is() {
         new(&mut memory, [decided(first, units, b"working")]);
         let (before, records) = (sale(&memory), memory.records.len());
         assert_eq!((before.state, before.money.amount.get()), (SettlementState::Submitted, units));
-        assert_eq!(before.is_sold_unpaid(), false, "nothing is given for it yet");
+        assert!(!before.is_sold_unpaid(), "nothing is given for it yet");
         for (second, units) in [(&b"voiding"[..], 5), (b"capturing", 4), (b"working", 5), (b"other", 1)] {
             for instead_of in [&b"holding"[..], b"working", b"nothing"] {
                 assert_eq!(memory.run(at(1), &decided(second, units, instead_of)), Told::Known, "{second:?}");
