@@ -179,7 +179,7 @@ async fn a_kill_between_signature_and_answer_costs_nothing_twice() {
 async fn two_processes_go_on_in_one_channel() {
     let mut seller = seller_of(World::on(60, Cluster::start(QUICK)).await).await;
     let mandate = seller.world.mandate().await;
-    let (_replica, client) = seller.world.replica(1);
+    let (replica, client) = seller.world.replica(1);
     let url = format!("{}/channel/whole", seller.origin());
     let one_by_one = async |client: &purser::client::Client, name: &str| {
         let mut paid = 0;
@@ -208,7 +208,7 @@ async fn two_processes_go_on_in_one_channel() {
     assert_eq!(u128::from(seller.work.runs()) * PRICE, charged);
     let (_, listed, _) = own_channels(&seller.world, &["list"]);
     assert_eq!(text(&listed[0], "charged"), charged.to_string());
-    drop(_replica);
+    drop(replica);
     seller.world.serve = None;
     assert_eq!(balance_of(&booked(&seller.world), "spend/"), charged.to_string());
 }
@@ -356,8 +356,12 @@ async fn a_voucher_is_over_exactly_what_was_held() {
     let folder = tempfile::tempdir().unwrap();
     let name = folder.path().join("evidence.json");
     std::fs::write(&name, file.to_string()).unwrap();
-    let verified = crate::harness::process::run(&["verify", "--evidence", &name.display().to_string()], &[]);
+    let trust = folder.path().join("trust.json");
+    std::fs::write(&trust, file["issuer_keys"].to_string()).unwrap();
+    let [name, trust] = [name, trust].map(|path| path.display().to_string());
+    let verified = crate::harness::process::run(&["verify", "--evidence", &name, "--trust", &trust], &[]);
     let said = crate::harness::process::stdout(&verified);
+    assert!(verified.status.success() && said.ends_with("valid\n"), "{said}");
     assert!(said.contains("a voucher of"), "{said}");
     assert!(said.contains("the payee answered that it charged 37"), "{said}");
 }

@@ -7,7 +7,6 @@ use purser::credential::Credential;
 use purser::pay::{Bought, Purchase, buy};
 use purser::world::{HOME, wallet_address};
 use serde_json::{Value, json};
-use x402::value::Amount;
 
 use super::process::{run, stdout};
 use super::text;
@@ -82,9 +81,4 @@ pub fn balance_of(accounts: &[(String, String)], begins: &str) -> String {
     let (first, second) = (found.next(), found.next());
     assert!(second.is_none(), "one {begins} in {accounts:?}");
     first.map_or_else(|| "0".to_owned(), |(_, balance)| balance.clone())
-}
-
-/// Enough for a limit.
-pub const fn amount(units: u128) -> Amount {
-    Amount::new(units)
 }

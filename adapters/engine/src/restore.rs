@@ -9,6 +9,7 @@ use ledger::effects::{Fact, Operation};
 use ledger::gate::{GateState, Scope};
 use ledger::id::{Micros, TenantId};
 use ledger::money::Amount;
+use ledger::settlement::{Role, SettlementKey};
 use ledger::spend::Observation;
 use ledger::transfer::Money;
 use x402::auth_capture::EIP3009_COLLECTOR;
@@ -215,6 +216,11 @@ impl Engine {
         let key = ClaimKey { space, network, token, payer, nonce: consumed.nonce };
         let key = if to == EIP3009_COLLECTOR { self.as_escrowed(&identity.tenant, key).await? } else { key };
         let authorization = book::authorization(&key)?;
+        // Put into a channel of the wallet's own, and booked as that.
+        let deposit = SettlementKey { role: Role::Wallet, authorization: authorization.clone() };
+        if self.store.settlement(&identity.tenant, &deposit).await?.is_some() {
+            return Ok(());
+        }
         let money = Money { asset: authorization.asset.clone(), amount: book::amount(value)? };
         let quote = fiat(&tenant.currency)?;
         let peg = tenant.pegs.iter().find(|peg| peg.base == money.asset && peg.quote == quote);

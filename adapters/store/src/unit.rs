@@ -262,6 +262,9 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Unsettle { spend, .. }
         | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
+        | Command::Answer { spend, .. }
+        | Command::Cover { spend, .. }
+        | Command::Withdraw { step: spend, .. }
         | Command::Announce { spend, .. }
         | Command::Refund { spend, .. }
         | Command::Misspend { spend, .. } => answer.spend = view.spends.find(spend).ok().flatten().cloned(),

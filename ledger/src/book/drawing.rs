@@ -248,6 +248,15 @@ impl Draft<'_> {
     }
 }
 
+/// What is of payments on a chain alone.
+pub(super) fn off_channel(found: &Spend) -> Result<(), Rejection> {
+    if !found.authorization.is_drawn() {
+        return Ok(());
+    }
+    let expected = found.authorization.rail().to_string();
+    Err(Rejection::RailMismatch { spend: found.id, expected, found: DRAWN.to_owned() })
+}
+
 fn check_drawn(found: &Spend) -> Result<(), Rejection> {
     if found.authorization.is_drawn() {
         return Ok(());

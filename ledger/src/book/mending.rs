@@ -2,7 +2,7 @@
 
 use super::presenting::{off_rail, on_rail};
 use super::spending::leg;
-use super::{Draft, Outcome, claimant, done, unknown_budget};
+use super::{Draft, Outcome, claimant, done, drawing, unknown_budget};
 use crate::account::Account;
 use crate::budget::{BudgetMove, BudgetStep, Refunds};
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
@@ -32,6 +32,8 @@ impl Draft<'_> {
         }
         let Some(found) = self.spend_in(spend, &[SpendState::Settled], &[])? else { return Ok(Outcome::Known) };
         off_rail(found, Rail::Mandate)?;
+        // What comes back of one is the channel's; how much of it was spent may not be known yet.
+        drawing::off_channel(found)?;
         // So a payment that gave something back is never taken back itself.
         if let Some(block) = found.young {
             return Err(Rejection::SettlementYoung { spend, block: block.number }.into());

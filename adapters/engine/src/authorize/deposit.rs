@@ -97,6 +97,13 @@ impl Engine {
         if is_consumed(self.chain.as_ref(), claim, At::Latest).await? {
             return Ok(None);
         }
+        // With what others claimed meanwhile: whoever comes last sees all of it. One that is not signed is over by itself.
+        let total_max = tenant.limits.channels.as_ref().map_or(Amount::MAX, |rule| rule.total_max);
+        let total = self.bound_in_channels(&tenant.id, draw.offer).await?;
+        if total > total_max {
+            let (expected, found) = (format!("at most {total_max} bound in all channels"), total.to_string());
+            return Err(EngineError::ChannelLimit { expected, found });
+        }
         let valid_before = u64::try_from(found.valid_before).unwrap_or_default();
         Ok(Some(TopUp { amount: found.money.amount, salt, valid_before }))
     }

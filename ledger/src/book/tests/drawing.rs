@@ -86,6 +86,7 @@ pub(super) fn cases() -> Vec<Case> {
         // No chain shows one.
         (signed(1, 0, 40), 0, on_chain, Code::RailMismatch),
         (signed(1, 0, 40), 0, named, Code::RailMismatch),
+        (paid(7), 0, on(Command::Refund { spend: spend(1), refund: refund(CHANNEL, 5) }), Code::RailMismatch),
         // The rest does not come back before nothing claims it.
         (paid(7), 0, covered(1, 1), Code::NotCovered),
         ([paid(7), vec![held(2, 1, 40)]].concat(), 0, covered(1, 2), Code::NotCovered),

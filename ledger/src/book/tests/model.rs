@@ -464,7 +464,7 @@ impl Model {
     fn share(&self, id: BudgetId, bought: &Bought) -> u128 {
         match self.nodes[&id].caps.refunds {
             Refunds::Keep => bought.authority,
-            Refunds::Restore => bought.authority - bought.authority * bought.refunded / bought.money,
+            Refunds::Restore => bought.authority - bought.authority * bought.refunded / bought.money.max(1),
         }
     }
 
