@@ -26,6 +26,9 @@ pub enum NonceSpace {
     /// The payee: vouchers of a channel, by what was charged there before them ([`voucher_key`](crate::batch_settlement::voucher_key)).
     /// No chain counts them; what they came to is in the escrow's own figures.
     Voucher,
+    /// Nobody but whoever sends it: gas for a payer, by the name that the sender gave it. The asset is the chain's own, and
+    /// it is over when a transaction of the sender's is in a block, never by time.
+    Gas,
     /// The token, as [`NonceSpace::Eip3009`]: the right to use the nonce up without a payment (`cancelAuthorization`).
     Cancel,
 }
@@ -59,6 +62,7 @@ impl ClaimKey {
             NonceSpace::Escrow(CallKind::Capture) => 6,
             NonceSpace::Escrow(CallKind::Void) => 7,
             NonceSpace::Voucher => 8,
+            NonceSpace::Gas => 9,
         };
         bytes
     }
@@ -82,6 +86,7 @@ impl fmt::Display for ClaimKey {
             NonceSpace::Escrow(kind) => write!(f, "/escrow/{}", kind.as_str()),
             NonceSpace::Cancel => f.write_str("/cancel"),
             NonceSpace::Voucher => f.write_str("/voucher"),
+            NonceSpace::Gas => f.write_str("/gas"),
         }
     }
 }
@@ -193,8 +198,13 @@ fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
         // Never more than one in a transaction of ours.
         NonceSpace::Permit2 => &receipt.transfers,
         NonceSpace::Escrow(kind) => return judge_call(kind, expected, receipt),
+        // It leaves no log: it is a transaction of ours that does nothing else.
+        NonceSpace::Gas if receipt.success => {
+            let (transaction, block) = (receipt.transaction, receipt.block);
+            return Outcome::Settled { transaction, block, value: expected.value };
+        }
         // The nonce's own logs say it, whoever sent it; of a voucher no transaction does.
-        NonceSpace::Cancel | NonceSpace::Voucher => return Outcome::Unknown,
+        NonceSpace::Cancel | NonceSpace::Voucher | NonceSpace::Gas => return Outcome::Unknown,
     };
     match expected.moved_once(transfers) {
         Some(value) if receipt.success => {
@@ -322,7 +332,7 @@ pub async fn is_consumed(chain: &dyn Chain, key: ClaimKey, at: At) -> Result<boo
             chain.authorization_consumed(key.token, key.payer, key.nonce, at).await
         }
         NonceSpace::Permit2 => chain.permit_consumed(key.payer, key.nonce, at).await,
-        NonceSpace::Escrow(_) | NonceSpace::Voucher => Ok(false),
+        NonceSpace::Escrow(_) | NonceSpace::Voucher | NonceSpace::Gas => Ok(false),
     }
 }
 
@@ -332,7 +342,7 @@ async fn find_use(chain: &dyn Chain, key: ClaimKey, from: u64) -> Result<Option<
             chain.find_authorization(key.token, key.payer, key.nonce, from).await
         }
         NonceSpace::Permit2 => chain.find_permit(key.token, key.payer, key.nonce, from).await,
-        NonceSpace::Escrow(_) | NonceSpace::Voucher => Ok(None),
+        NonceSpace::Escrow(_) | NonceSpace::Voucher | NonceSpace::Gas => Ok(None),
     }
 }
 

@@ -8,11 +8,11 @@
 //!
 //! A retry with the same key finds the spend and signs the same bytes again.
 
+mod allowance;
 mod terms;
 
 use std::time::Duration;
 
-use alloy_primitives::{Address, U256};
 use ledger::command::{Command, Hold};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
@@ -28,9 +28,7 @@ use x402::chain::At;
 use x402::exact::{self, Transfer};
 use x402::identifier;
 use x402::permit2;
-use x402::reason::Reason;
-use x402::refusal::Refusal;
-use x402::select::{Offer, SelectError, Wallet, screen};
+use x402::select::Offer;
 use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
 
 use crate::attest::check_offer;
@@ -43,6 +41,7 @@ use crate::rate::Peg;
 use crate::ruling::{Reservation, UNSET};
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
+use allowance::{Taken, payer_of};
 pub(crate) use terms::check_obligations;
 use terms::{Draft, merchant_keys, place, price, recipient, request_digest};
 
@@ -84,35 +83,29 @@ impl Engine {
             return Err(forbidden("an agent", identity));
         }
         let tenant = self.tenant(&identity.tenant)?;
-        let offer = self.freeze(&request)?;
-        let place = place(&request, &offer)?;
+        let offers = self.freeze(&request)?;
         let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &request.key);
-        let digest = request_digest(&request, &offer, &place);
         if let Some(known) = self.store.spend(&identity.tenant, spend).await? {
-            let declared = request.required.extensions.as_ref();
-            return self.resume(identity, &tenant, (&offer, declared), known, digest).await;
+            return self.resume(identity, &tenant, (&request, offers), known).await;
         }
         self.check_quota(identity, &tenant.limits).await?;
-        let draft = self.draft(identity, &tenant, &request, &offer, (spend, digest), request.mandate).await?;
-        self.screen_offer(&tenant, &offer).await?;
+        let declared = request.required.extensions.as_ref();
+        let taken = self.payable(&tenant, offers, declared).await?;
+        let digest = request_digest(&request, &taken.0, &place(&request, &taken.0)?);
+        let draft = self.draft(identity, &tenant, &request, &taken, (spend, digest), request.mandate).await?;
+        let offer = &taken.0;
+        self.screen_offer(&tenant, offer).await?;
         let held = match self.hold(identity, &draft).await {
             // A payment like it was allowed beforehand, under a mandate that hangs under the one that is named.
             Err(EngineError::StandingMandate { mandate, .. }) => {
-                let draft = self.draft(identity, &tenant, &request, &offer, (spend, digest), mandate).await?;
+                let draft = self.draft(identity, &tenant, &request, &taken, (spend, digest), mandate).await?;
                 self.hold(identity, &draft).await
             }
             other => other,
         };
         let held = held.inspect_err(|error| self.count_refusal(identity, &tenant.limits, error))?;
         let committed = self.commit(identity, held).await?;
-        self.sign(&tenant, &offer, committed, request.required.extensions.as_ref()).await
-    }
-
-    /// One entry of `accepts[]`, frozen: what is judged is what is signed.
-    fn freeze(&self, request: &PaymentRequest) -> Result<Offer, EngineError> {
-        let screened = screen(&request.required, &request.method, Wallet::new(&self.assets))?;
-        let payable = screened.offers.into_iter().find(|offer| offer.network() == self.network);
-        Ok(payable.ok_or(SelectError::NoneFits(screened.passed_over))?)
+        self.sign(identity, &tenant, offer, committed, declared).await
     }
 
     async fn draft<'a>(
@@ -120,7 +113,7 @@ impl Engine {
         identity: &Identity,
         tenant: &'a Tenant,
         request: &'a PaymentRequest,
-        offer: &'a Offer,
+        (offer, pledge): &'a Taken,
         (spend, digest): (SpendId, Digest),
         mandate: BudgetId,
     ) -> Result<Draft<'a>, EngineError> {
@@ -133,11 +126,10 @@ impl Engine {
             return Err(EngineError::CartRequired);
         }
         let (declared, now) = (request.required.extensions.as_ref(), self.now_seconds());
-        let vouched = check_offer(declared, offer, recipient.record, now)?;
+        let published = self.published_for(declared, offer).await;
+        let vouched = check_offer(declared, offer, (recipient.record, published.as_ref()), now)?;
         let (authority, rate) = price(tenant, &view, offer)?;
-        let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
-        let payer = wallet.address();
-        let payer = payer.parse().map_err(|_| EngineError::Broken(format!("{payer} is no address")))?;
+        let payer = payer_of(tenant)?;
         let valid_before = self.valid_before(tenant, &view, offer)?;
         let nonce = match offer.transfer() {
             Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_) => {
@@ -145,7 +137,6 @@ impl Engine {
             }
             Transfer::Permit2 | Transfer::Upto { .. } => permit2::nonce(view.budget.id.0, spend.0),
         };
-        self.check_allowance(offer, payer).await?;
         let links = self.links(&tenant.id, &view).await?;
         Ok(Draft {
             tenant,
@@ -160,23 +151,10 @@ impl Engine {
             authority,
             rate,
             payer,
+            pledge: *pledge,
             nonce,
             valid_before,
         })
-    }
-
-    /// A permit moves nothing where Permit2 may not take the wallet's tokens: better said than signed. An allowance is
-    /// the wallet owner's to give; no payment gives one.
-    async fn check_allowance(&self, offer: &Offer, payer: Address) -> Result<(), EngineError> {
-        if matches!(offer.transfer(), Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_)) {
-            return Ok(());
-        }
-        let allowance = self.chain.allowance(offer.token(), payer, permit2::PERMIT2).await?;
-        if allowance >= U256::from(offer.amount().get()) {
-            return Ok(());
-        }
-        let expected = format!("an allowance of {} for Permit2 ({})", offer.amount(), permit2::PERMIT2);
-        Err(Refusal::new(Reason::Permit2AllowanceRequired, "asset", expected, allowance).into())
     }
 
     /// As short as offer, policy and mandate allow: the money stays held until then.
@@ -281,6 +259,7 @@ impl Engine {
     /// Deterministic: the same spend has the same bytes, whenever it is asked for.
     async fn sign(
         &self,
+        identity: &Identity,
         tenant: &Tenant,
         offer: &Offer,
         spend: Spend,
@@ -292,7 +271,9 @@ impl Engine {
         let mut payload = wallet.sign(&spend, &unsigned).await?;
         // Of the purchase, as the nonce is: whoever signs the same again names it the same.
         let name = Digest::of_parts("purser/payment-name/1", &[&spend.id.0]);
-        payload.extensions = identifier::echo(declared, &format!("purser_{name}")).map(|entry| Map::from_iter([entry]));
+        let mut extensions = self.pledged(identity, tenant, (&spend, &unsigned), declared).await?;
+        extensions.extend(identifier::echo(declared, &format!("purser_{name}")));
+        payload.extensions = Some(extensions).filter(|extensions| !extensions.is_empty());
         let header = write_header(&payload)?;
         Ok(Payment { spend, payload, header })
     }
@@ -302,13 +283,26 @@ impl Engine {
         &self,
         identity: &Identity,
         tenant: &Tenant,
-        (offer, declared): (&Offer, Option<&Extensions>),
+        (request, offers): (&PaymentRequest, Vec<Offer>),
         spend: Spend,
-        digest: Digest,
     ) -> Result<Payment, EngineError> {
+        // Which offer was taken then: what the wallet could pay may be another one now.
+        let taken = self.bundle(identity, &spend).await?.request;
+        let (mut digest, mut offer) = (None, None);
+        for found in offers {
+            let found_digest = request_digest(request, &found, &place(request, &found)?);
+            if found_digest == taken || digest.is_none() {
+                (digest, offer) = (Some(found_digest), Some(found));
+            }
+            if found_digest == taken {
+                break;
+            }
+        }
+        let missing = || EngineError::Broken("a 402 without an offer".into());
+        let (digest, offer) = digest.zip(offer).ok_or_else(missing)?;
         self.known(identity, &spend, digest).await?;
         let committed = self.commit(identity, spend).await?;
-        self.sign(tenant, offer, committed, declared).await
+        self.sign(identity, tenant, &offer, committed, request.required.extensions.as_ref()).await
     }
 
     /// What was written down under a key that is known: of this very request, and not ended without a payment.

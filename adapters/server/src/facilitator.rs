@@ -66,6 +66,13 @@ impl Facilitator for Local {
         relayed(engine.facilitator_settle(&self.tenant, &request, Repeater::Recognized).await)
     }
 
+    async fn extensions(&self) -> Relayed<Vec<String>> {
+        match self.engine() {
+            Ok(engine) => relayed(engine.facilitator_supported(&self.tenant).map(|supported| supported.extensions)),
+            Err(why) => Relayed::Silence(why),
+        }
+    }
+
     async fn submit(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
         let request = FacilitatorRequest::new(payload.clone(), requirements.clone());
         let engine = match self.engine() {
@@ -100,6 +107,17 @@ impl Remote {
         }
         let http = builder.build().map_err(|error| error.without_url().to_string())?;
         Ok(Self { url: url.trim_end_matches('/').to_owned(), http })
+    }
+
+    async fn supported(&self) -> Relayed<SupportedResponse> {
+        match read(self.http.get(format!("{}/supported", self.url))).await {
+            Ok((200, bytes)) => match serde_json::from_slice(&bytes) {
+                Ok(supported) => Relayed::Answer(supported),
+                Err(_) => Relayed::Silence("what it carries is no answer of the protocol".to_owned()),
+            },
+            Ok((status, _)) => Relayed::Silence(format!("it answered {status} to what it carries")),
+            Err(error) => Relayed::Silence(error),
+        }
     }
 
     /// Official facilitators answer 200 with a verdict, others 400 with the same JSON: there the shape counts. A 5xx
@@ -161,16 +179,19 @@ impl Facilitator for Remote {
     }
 
     async fn carries(&self, requirements: &PaymentRequirements) -> Relayed<bool> {
-        match read(self.http.get(format!("{}/supported", self.url))).await {
-            Ok((200, bytes)) => match serde_json::from_slice::<SupportedResponse>(&bytes) {
-                Ok(supported) => Relayed::Answer(supported.kinds.iter().any(|kind| {
-                    let is_version = kind.x402_version == X402_VERSION;
-                    is_version && (&kind.scheme, &kind.network) == (&requirements.scheme, &requirements.network)
-                })),
-                Err(_) => Relayed::Silence("what it carries is no answer of the protocol".to_owned()),
-            },
-            Ok((status, _)) => Relayed::Silence(format!("it answered {status} to what it carries")),
-            Err(error) => Relayed::Silence(error),
+        match self.supported().await {
+            Relayed::Answer(supported) => Relayed::Answer(supported.kinds.iter().any(|kind| {
+                let is_version = kind.x402_version == X402_VERSION;
+                is_version && (&kind.scheme, &kind.network) == (&requirements.scheme, &requirements.network)
+            })),
+            Relayed::Silence(why) => Relayed::Silence(why),
+        }
+    }
+
+    async fn extensions(&self) -> Relayed<Vec<String>> {
+        match self.supported().await {
+            Relayed::Answer(supported) => Relayed::Answer(supported.extensions),
+            Relayed::Silence(why) => Relayed::Silence(why),
         }
     }
 

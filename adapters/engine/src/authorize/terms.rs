@@ -15,6 +15,7 @@ use mandates::payment::ClosedPayment;
 use mandates::verify::Facts;
 use url::Url;
 use x402::exact::Transfer;
+use x402::permit2::pledge::Pledge;
 use x402::select::Offer;
 
 use super::PaymentRequest;
@@ -49,6 +50,8 @@ pub(super) struct Draft<'a> {
     pub authority: Money,
     pub rate: Option<Peg>,
     pub payer: Address,
+    /// What is signed beside it.
+    pub pledge: Option<Pledge>,
     pub nonce: B256,
     pub valid_before: u64,
 }
@@ -114,6 +117,7 @@ impl Draft<'_> {
                 payment_required: self.request.required.clone(),
                 method: self.request.method.clone(),
                 offer: Digest(self.offer.digest()),
+                pledge: self.pledge,
             }),
             payee: self.recipient.merchant.claims(),
             authority: self.authority.amount,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use commerce::signatures::Unsigned as UnsignedMessage;
 use engine::ports::{ChannelSigner, MandateSigner, SignError, WalletSigner};
 use ledger::money::Amount;
-use ledger::spend::{CANCELLATION, ESCROW_CALL, PERMIT2, Spend, SpendState, VOUCHER};
+use ledger::spend::{CANCELLATION, ESCROW_CALL, GAS_GRANT, PERMIT2, Spend, SpendState, VOUCHER};
 use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
@@ -15,6 +15,7 @@ use x402::batch_settlement::{Channel, Claim, claim_batch_digest, refund_digest};
 use x402::chain::CancelCall;
 use x402::exact::{TokenDomain, WalletKey, cancellation_digest};
 use x402::network::Network;
+use x402::permit2::pledge::Pledge;
 use x402::select::Unsigned as UnsignedPayment;
 use x402::settlement::{Charge, NonceSpace};
 use x402::wire::PaymentPayload;
@@ -54,6 +55,19 @@ impl LocalWallet {
         let active = active.map(|(address, _)| address.clone())?;
         Some(Self { active, keys })
     }
+
+    /// The key that signs what was committed.
+    fn committed(&self, spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<&WalletKey, SignError> {
+        check_committed(spend, payment)?;
+        let payer = &spend.authorization.payer;
+        let (key, state) = self.keys.get(payer).ok_or_else(|| SignError::NoKey(payer.clone()))?;
+        // What the chain has used up pays nothing more: evidence of it is given also after the key was revoked.
+        let is_over = matches!(spend.state, SpendState::Settled | SpendState::SpentOtherwise);
+        if *state == KeyState::Revoked && !is_over {
+            return Err(SignError::NoKey(payer.clone()));
+        }
+        Ok(key)
+    }
 }
 
 #[async_trait]
@@ -64,15 +78,18 @@ impl WalletSigner for LocalWallet {
 
     /// With the key of the payer that the spend was committed with: a retry after a rotation gives the same bytes.
     async fn sign(&self, spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<PaymentPayload, SignError> {
-        check_committed(spend, payment)?;
-        let payer = &spend.authorization.payer;
-        let (key, state) = self.keys.get(payer).ok_or_else(|| SignError::NoKey(payer.clone()))?;
-        // What the chain has used up pays nothing more: evidence of it is given also after the key was revoked.
-        let is_over = matches!(spend.state, SpendState::Settled | SpendState::SpentOtherwise);
-        if *state == KeyState::Revoked && !is_over {
-            return Err(SignError::NoKey(payer.clone()));
-        }
+        let key = self.committed(spend, payment)?;
         payment.sign(key).map_err(|error| SignError::Refused(error.to_string()))
+    }
+
+    async fn pledge(
+        &self,
+        spend: &Spend,
+        payment: &UnsignedPayment<'_>,
+        pledge: &Pledge,
+    ) -> Result<serde_json::Value, SignError> {
+        let key = self.committed(spend, payment)?;
+        payment.pledge(pledge, key).map_err(|error| SignError::Refused(error.to_string()))
     }
 
     /// With a revoked key too: it moves nothing.
@@ -169,6 +186,7 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
         NonceSpace::Escrow(_) => Some(ESCROW_CALL),
         NonceSpace::Cancel => Some(CANCELLATION),
         NonceSpace::Voucher => Some(VOUCHER),
+        NonceSpace::Gas => Some(GAS_GRANT),
     };
     let at_most = expected.charge == Charge::AtMost;
     // What a settled charge took says no more what was signed for; the offer does, which the spend names.
