@@ -136,6 +136,19 @@ async fn refused(shop: &Shop, request: &FacilitatorRequest) -> String {
     text(&settled, "errorReason").to_owned()
 }
 
+/// What a settle comes to that goes on behind its answer.
+async fn ended(shop: &Shop, request: &FacilitatorRequest) -> String {
+    for _ in 0..20 {
+        let said = ask(shop, "/settle", request).await;
+        let reason = said["errorReason"].as_str().unwrap_or("settled").to_owned();
+        if !["settlement_pending", "unexpected_settle_error"].contains(&reason.as_str()) {
+            return reason;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    panic!("it does not end");
+}
+
 async fn open(payer: u32, day: u32) -> Shop {
     let facilitate =
         FacilitateConfig { anyone: true, gas_grants_payer: payer, gas_grants_day: day, ..FacilitateConfig::default() };
@@ -233,14 +246,14 @@ async fn a_payer_who_never_pays_drains_no_more_than_the_cap() {
         let pending = ask(&shop, "/settle", &request).await;
         assert_eq!(pending["errorReason"], "settlement_pending", "{pending}");
         assert!(text(&pending, "transaction").starts_with("0x"), "{pending}");
-        shop.rpc("evm_mine", json!([]));
-        given += buyer.wei(&shop);
+        let grant = shop.rpc("eth_getTransactionByHash", json!([pending["transaction"]]));
+        given += u128::from_str_radix(text(&grant, "value").trim_start_matches("0x"), 16).unwrap();
         // It is gone before the approval is sent.
+        shop.rpc("evm_mine", json!([]));
         shop.rpc("anvil_setBalance", json!([buyer.key.address(), "0x0"]));
         shop.rpc("evm_setAutomine", json!([true]));
         for _ in 0..2 {
-            let said = ask(&shop, "/settle", &request).await;
-            assert_eq!(said["errorReason"], EMPTY_HANDED, "{said}");
+            assert_eq!(ended(&shop, &request).await, EMPTY_HANDED);
         }
         assert_eq!(ask(&shop, "/verify", &request).await["invalidReason"], EMPTY_HANDED);
     }
@@ -290,4 +303,24 @@ async fn a_restart_gives_nothing_twice() {
     let sent = shop.rpc("eth_getTransactionCount", json!([buyer.facilitator, "latest"]));
     assert_eq!(sent, "0x2", "gas once, and the payment");
     assert_eq!(refused(&shop, &request).await, "permit2_invalid_nonce");
+}
+
+/// Blocks come late, and whoever asked does not ask again: it is gone on with behind the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_begun_is_gone_on_with() {
+    let shop = open(2, 100).await;
+    let buyer = Buyer::of(&shop, 0x4a).await;
+    let request = buyer.request(&shop, 1, |_| ());
+    shop.rpc("evm_setAutomine", json!([false]));
+    let pending = ask(&shop, "/settle", &request).await;
+    assert_eq!(pending["errorReason"], "settlement_pending", "{pending}");
+    shop.rpc("evm_setAutomine", json!([true]));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while buyer.moved(&shop) == 0 {
+        assert!(std::time::Instant::now() < deadline, "nobody goes on");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let told = ended(&shop, &request).await;
+    assert_eq!((told.as_str(), buyer.moved(&shop)), ("settled", 1), "the first to ask is told");
+    assert_eq!(buyer.sent(&shop), json!("0x1"));
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::foreign_clients::{Killed, balance, node_script, python_script};
-use crate::harness::process::{Service, stdout};
+use crate::harness::process::{Service, run, stdout};
 use crate::harness::text;
 
 const PRICE: u128 = 20_000;
@@ -54,7 +54,7 @@ fn pays_without_an_allowance(mut client: Command, extension: &str) {
     let key = "0x4141414141414141414141414141414141414141414141414141414141414141";
     let buyer = x402::exact::WalletKey::from_hex(key).unwrap().address().to_string();
     rpc(&dev, "devnet_mint", json!([buyer, format!("{:#x}", 10 * PRICE)]));
-    let (_seller, urls) = selling(&dev, &["sold", "part"], &[extension]);
+    let (_seller, urls) = selling(&dev, dev.url(), &["sold", "part"], &[extension]);
     let before = balance(&dev, PAY_TO);
     let node = text(&dev.line["chain"], "rpc_url");
     let output = client.arg(key).args(&urls).env("RPC_URL", node).output().unwrap();
@@ -70,6 +70,49 @@ fn pays_without_an_allowance(mut client: Command, extension: &str) {
     assert_eq!(sent, if extension == APPROVAL { "0x1" } else { "0x0" });
 }
 
+#[test]
+fn our_wallet_brings_its_allowance_to_a_foreign_seller() {
+    let dev = Service::dev();
+    for extension in [PERMIT, APPROVAL] {
+        buys(&dev, dev.url(), extension);
+    }
+}
+
+#[test]
+fn our_wallet_brings_its_permit_to_a_foreign_facilitator() {
+    let dev = Service::dev();
+    let (port, node) = (crate::harness::free_address().port().to_string(), text(&dev.line["chain"], "rpc_url"));
+    let key = chain::accounts::ACCOUNTS[6].private_key.to_string();
+    let mut facilitator = python_script("facilitate.py");
+    let facilitator = facilitator.args([port.as_str(), node, &key, "eip155:31337"]).stdout(Stdio::null());
+    let _facilitator = Killed(facilitator.spawn().unwrap());
+    until_it_listens(&port);
+    buys(&dev, &format!("http://127.0.0.1:{port}"), PERMIT);
+}
+
+/// Once, and nothing is left of the allowance.
+fn buys(dev: &Service, facilitator: &str, extension: &str) {
+    let (_seller, urls) = selling(dev, facilitator, &["sold"], &[extension]);
+    let before = balance(dev, PAY_TO);
+    let command = dev.line["pay"]["command"].as_array().unwrap().iter().skip(1);
+    let fill = |part: &Value| part.as_str().unwrap().replace("{url}", &urls[0]).replace("{key}", extension);
+    let arguments: Vec<String> = command.map(fill).collect();
+    for _ in 0..2 {
+        let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && stdout(&output).contains("foreign-content"), "{extension}: {told}");
+    }
+    assert_eq!(balance(dev, PAY_TO) - before, PRICE, "{extension}");
+}
+
+fn until_it_listens(port: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+        assert!(Instant::now() < deadline, "nobody listens");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn rpc(dev: &Service, method: &str, params: Value) -> Value {
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
     let url = text(&dev.line["chain"], "rpc_url").to_owned();
@@ -80,27 +123,23 @@ fn rpc(dev: &Service, method: &str, params: Value) -> Value {
     answer["result"].clone()
 }
 
-/// A foreign seller that settles through us, and the addresses of what it sells.
-fn selling(dev: &Service, things: &[&str], more: &[&str]) -> (Killed, Vec<String>) {
+/// A foreign seller, and the addresses of what it sells.
+fn selling(dev: &Service, facilitator: &str, things: &[&str], more: &[&str]) -> (Killed, Vec<String>) {
     let (asset, port) = (&dev.line["chain"]["asset"], crate::harness::free_address().port().to_string());
     let (price, part) = (PRICE.to_string(), PART.to_string());
     let [address, name, version] = ["address", "name", "version"].map(|member| text(asset, member));
-    let arguments = [&port, dev.url(), PAY_TO, address, name, version, &price, "foreign-content", &part];
+    let arguments = [&port, facilitator, PAY_TO, address, name, version, &price, "foreign-content", &part];
     let mut seller = node_script("sell_permit2.mjs");
     let seller = seller.args(arguments).args(more).stdin(Stdio::piped()).stdout(Stdio::null());
     let seller = Killed(seller.stderr(Stdio::inherit()).spawn().unwrap());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
-        assert!(Instant::now() < deadline, "the seller listens");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    until_it_listens(&port);
     (seller, things.iter().map(|thing| format!("http://127.0.0.1:{port}/{thing}")).collect())
 }
 
 /// The fixed price, a part of what was permitted, and nothing of it; the chain shows each to the unit.
 fn pays_through_us(mut client: Command) {
     let dev = Service::dev();
-    let (_seller, urls) = selling(&dev, &["sold", "part", "nothing"], &[]);
+    let (_seller, urls) = selling(&dev, dev.url(), &["sold", "part", "nothing"], &[]);
     let address = text(&dev.line["chain"]["asset"], "address");
     let (buyer, key) = (text(&dev.line["buyer"], "address"), text(&dev.line["buyer"], "private_key"));
     let node = text(&dev.line["chain"], "rpc_url");

@@ -47,6 +47,7 @@ use claims::{charged_nothing, spent};
 use sponsor::Approved;
 use together::Turned;
 pub(crate) use together::Waiting;
+pub use waiting::is_approving;
 
 impl Engine {
     pub async fn facilitator_verify(

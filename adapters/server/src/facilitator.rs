@@ -1,12 +1,12 @@
 //! Facilitators as a seller reaches them: ours in the same process, or another over HTTP.
 
-use std::sync::{OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::Engine;
 use engine::error::EngineError;
-use engine::facilitate::Repeater;
+use engine::facilitate::{Repeater, is_approving};
 use engine::ports::{Facilitator, Relayed};
 use ledger::id::TenantId;
 use reqwest::redirect::Policy;
@@ -33,11 +33,11 @@ impl Local {
     }
 
     /// Only the first call counts.
-    pub fn connect(&self, engine: &std::sync::Arc<Engine>) {
+    pub fn connect(&self, engine: &Arc<Engine>) {
         let _ = self.engine.set(std::sync::Arc::downgrade(engine));
     }
 
-    fn engine(&self) -> Result<std::sync::Arc<Engine>, String> {
+    fn engine(&self) -> Result<Arc<Engine>, String> {
         let engine = self.engine.get().and_then(Weak::upgrade);
         engine.ok_or_else(|| "the facilitator of this process is not running".to_owned())
     }
@@ -63,7 +63,8 @@ impl Facilitator for Local {
             Ok(engine) => engine,
             Err(why) => return Relayed::Silence(why),
         };
-        relayed(engine.facilitator_settle(&self.tenant, &request, Repeater::Recognized).await)
+        let said = engine.facilitator_settle(&self.tenant, &request, Repeater::Recognized).await;
+        relayed(said.inspect(|response| go_on(&engine, &self.tenant, &request, response)))
     }
 
     async fn extensions(&self) -> Relayed<Vec<String>> {
@@ -79,7 +80,16 @@ impl Facilitator for Local {
             Ok(engine) => engine,
             Err(why) => return Relayed::Silence(why),
         };
-        relayed(engine.facilitator_submit(&self.tenant, &request, Repeater::Recognized).await)
+        let said = engine.facilitator_submit(&self.tenant, &request, Repeater::Recognized).await;
+        relayed(said.inspect(|response| go_on(&engine, &self.tenant, &request, response)))
+    }
+}
+
+/// What goes before a payment is gone on with behind its answer; after the end of this process when it is asked for again.
+pub fn go_on(engine: &Arc<Engine>, tenant: &TenantId, request: &FacilitatorRequest, response: &SettleResponse) {
+    if is_approving(request, response) {
+        let (engine, tenant, request) = (engine.clone(), tenant.clone(), request.clone());
+        tokio::spawn(async move { engine.facilitator_go_on(&tenant, &request).await });
     }
 }
 

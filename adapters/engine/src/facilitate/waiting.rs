@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ledger::id::TenantId;
-use ledger::settlement::{Settlement, SettlementKey, SettlementState};
+use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
+use x402::permit2::approval;
 use x402::reason::Reason;
 use x402::wire::{FacilitatorRequest, SettleResponse};
 
@@ -12,7 +13,37 @@ use super::carriage::Carriage;
 use crate::error::EngineError;
 use crate::{Engine, Identity};
 
+/// How often a payment is gone on with behind its answer, and the pause between.
+const TRIES_MAX: usize = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether the answer says that the payer's approval, or the gas for it, is in no block yet: nobody but whoever settles goes
+/// on with the payment then.
+pub fn is_approving(request: &FacilitatorRequest, response: &SettleResponse) -> bool {
+    let extensions = request.payment_payload.extensions.as_ref();
+    let signed = extensions.and_then(|all| all.get(approval::EXTENSION)?.get("info")?.get("signedTransaction"));
+    signed.is_some() && response.error_reason.as_deref() == Some(Reason::SettlementPending.as_str())
+}
+
 impl Engine {
+    /// Behind such an answer: until the payment itself is sent, or is known not to be. Whoever asks again is told.
+    pub async fn facilitator_go_on(&self, tenant: &TenantId, request: &FacilitatorRequest) {
+        let (payload, required) = (&request.payment_payload, &request.payment_requirements);
+        for _ in 0..TRIES_MAX {
+            tokio::time::sleep(PAUSE).await;
+            match self.settlement_of(tenant, Role::Facilitator, payload, required).await {
+                Ok(Some(known)) if known.state == SettlementState::Claimed => {}
+                Ok(_) => return,
+                Err(error) => tracing::warn!(code = error.code(), "a payment behind its approval: {error}"),
+            }
+            match self.facilitator_submit(tenant, request, Repeater::Anonymous).await {
+                Ok(response) if is_approving(request, &response) => {}
+                Ok(_) => return,
+                Err(error) => tracing::warn!(code = error.code(), "a payment behind its approval: {error}"),
+            }
+        }
+    }
+
     /// Until it is in a block, or as long as the tenant says.
     pub async fn facilitator_settle(
         &self,
