@@ -75,7 +75,8 @@ async fn check_approval(chain: &dyn Chain, approval: &Approval) -> Result<(), On
     }
     match chain.simulate_approval(approval).await {
         Ok(()) => Ok(()),
-        Err(ChainError::Reverted { reason, .. }) => {
+        // A node does not even run what asks for less gas than its bytes cost.
+        Err(ChainError::Reverted { reason, .. } | ChainError::Refused { message: reason, .. }) => {
             Err(Refusal::new(Reason::ApprovalFailed, SIGNED, "an approval that the chain takes", reason).into())
         }
         Err(error) => Err(error.into()),

@@ -9,9 +9,6 @@ use x402::permit2::approval::Approval;
 
 use super::RpcChain;
 
-/// JSON-RPC: the node has no such method.
-const METHOD_NOT_FOUND: i64 = -32_601;
-
 #[derive(Deserialize)]
 struct SimulatedBlock {
     calls: Vec<SimulatedCall>,
@@ -56,7 +53,8 @@ impl RpcChain {
         let asked = json!([{ "blockStateCalls": [{ "calls": calls }], "validation": false }, "latest"]);
         let blocks: Vec<SimulatedBlock> = match self.client.call("eth_simulateV1", asked).await {
             Ok(blocks) => blocks,
-            Err(ChainError::Refused { code: METHOD_NOT_FOUND, .. }) => return Ok(()),
+            // It does not have the method, or not for everybody.
+            Err(ChainError::Refused { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
         let calls: Vec<SimulatedCall> = blocks.into_iter().flat_map(|block| block.calls).collect();

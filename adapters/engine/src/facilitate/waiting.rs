@@ -31,13 +31,18 @@ impl Engine {
         let (payload, required) = (&request.payment_payload, &request.payment_requirements);
         for _ in 0..TRIES_MAX {
             tokio::time::sleep(PAUSE).await;
-            match self.settlement_of(tenant, Role::Facilitator, payload, required).await {
-                Ok(Some(known)) if known.state == SettlementState::Claimed => {}
+            let known = match self.settlement_of(tenant, Role::Facilitator, payload, required).await {
+                Ok(Some(known)) if known.state == SettlementState::Claimed => known,
                 Ok(_) => return,
-                Err(error) => tracing::warn!(code = error.code(), "a payment behind its approval: {error}"),
-            }
+                Err(error) => {
+                    tracing::warn!(code = error.code(), "a payment behind its approval: {error}");
+                    continue;
+                }
+            };
             match self.facilitator_submit(tenant, request, Repeater::Anonymous).await {
                 Ok(response) if is_approving(request, &response) => {}
+                // Nobody was told: the first to ask is.
+                Ok(response) if response.success => return self.desk.owe_answer(tenant, &known.key),
                 Ok(_) => return,
                 Err(error) => tracing::warn!(code = error.code(), "a payment behind its approval: {error}"),
             }
