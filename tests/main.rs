@@ -15,6 +15,7 @@ mod acceptances_stand;
 mod agents_come_over_mcp;
 mod agents_have_sponsors;
 mod agents_sell_over_a2a;
+mod approvals_are_sponsored;
 mod approvals_cannot_be_faked;
 mod attacks_on_mandates;
 mod attacks_on_payments;

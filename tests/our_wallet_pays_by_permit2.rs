@@ -91,3 +91,83 @@ async fn a_permit_is_one_purchase_and_seen_on_the_chain() {
     let after = shop.pay(&mandate, &offer, &key).await.expect("what it came to");
     assert_eq!(after["payment_signature"], payment["payment_signature"]);
 }
+
+fn payload(payment: &Value) -> PaymentPayload {
+    serde_json::from_slice(&STANDARD.decode(text(payment, "payment_signature")).unwrap()).unwrap()
+}
+
+fn declaring(mut required: PaymentRequired, extensions: &[&str]) -> PaymentRequired {
+    let declared =
+        extensions.iter().map(|name| ((*name).to_owned(), json!({ "info": { "version": "1", "text": "t" } })));
+    required.extensions = Some(declared.collect());
+    required
+}
+
+async fn settle(shop: &Shop, payment: &Value, required: &PaymentRequired) -> Value {
+    let request = FacilitatorRequest::new(payload(payment), required.accepts[0].clone());
+    let answer = reqwest::Client::new().post(shop.url("/settle")).json(&request).send().await.unwrap();
+    answer.json().await.unwrap()
+}
+
+fn moved(shop: &Shop) -> Vec<u128> {
+    let found = shop.transfers(&shop.wallet(), &format!("{:#x}", shop_address()));
+    found.into_iter().map(|(_, value)| value).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_that_can_be_paid_is_taken() {
+    let shop = Shop::open().await;
+    let mandate = shop.mandate(intent()).await;
+    let mut both = by_permit2(&shop, 10_000);
+    both.accepts.extend(shop.offer("/paid/any", 10_000).accepts);
+    let key = new_key();
+    let payment = shop.pay(&mandate, &both, &key).await.expect("a payment");
+    assert!(payload(&payment).payload.contains_key("authorization"), "the second one: the first cannot move");
+    // Now the first one could; what was bought under the key stays what it is.
+    allow(&shop, 10_000);
+    let again = shop.pay(&mandate, &both, &key).await.expect("the same");
+    assert_eq!(again["payment_signature"], payment["payment_signature"]);
+    let mut other = both.clone();
+    other.resource.url = shop.url("/paid/other");
+    let next = shop.pay(&mandate, &other, &new_key()).await.expect("a payment");
+    assert!(payload(&next).payload.contains_key("permit2Authorization"), "in the seller's order");
+    // What takes an allowance along is taken last.
+    allow(&shop, 0);
+    other.resource.url = shop.url("/paid/third");
+    let declared = declaring(other.clone(), &["eip2612GasSponsoring", "erc20ApprovalGasSponsoring"]);
+    let last = shop.pay(&mandate, &declared, &new_key()).await.expect("a payment");
+    assert!(payload(&last).payload.contains_key("authorization") && payload(&last).extensions.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allowance_comes_along_for_exactly_the_amount() {
+    for extension in ["eip2612GasSponsoring", "erc20ApprovalGasSponsoring"] {
+        let shop = Shop::open().await;
+        let mandate = shop.mandate(intent()).await;
+        let refused = code(shop.pay(&mandate, &declaring(by_permit2(&shop, 10_000), &["other"]), &new_key()).await);
+        assert_eq!(refused, "permit2_allowance_required", "nobody takes it along");
+        for odd in [json!(null), json!("yes"), json!([])] {
+            let mut required = by_permit2(&shop, 10_000);
+            required.extensions = json!({ extension: odd }).as_object().cloned();
+            assert_eq!(code(shop.pay(&mandate, &required, &new_key()).await), "permit2_allowance_required");
+        }
+        allow(&shop, 9_999);
+        let (required, key) = (declaring(by_permit2(&shop, 10_000), &[extension]), new_key());
+        let payment = shop.pay(&mandate, &required, &key).await.expect("a payment");
+        let again = shop.pay(&mandate, &required, &key).await.expect("the same");
+        assert_eq!(payment["payment_signature"], again["payment_signature"], "the same key gives the same bytes");
+        let info = &payload(&payment).extensions.unwrap()[extension]["info"];
+        assert_eq!((text(info, "amount"), text(info, "text")), ("10000", "t"), "{info}");
+        assert_eq!(text(info, "spender"), PERMIT2.to_string());
+        let settled = settle(&shop, &payment, &required).await;
+        assert_eq!((&settled["success"], moved(&shop)), (&json!(true), vec![10_000]), "{settled}");
+        let after = shop.pay(&mandate, &required, &key).await.expect("what it came to");
+        assert_eq!(after["payment_signature"], payment["payment_signature"]);
+        let calls = format!("0xdd62ed3e{:0>64}{:0>64}", &shop.wallet()[2..], &PERMIT2.to_string()[2..]);
+        let left = shop.rpc("eth_call", json!([{ "to": chain::token::ADDRESS, "data": calls }, "latest"]));
+        assert_eq!(left, json!(B256::ZERO), "nothing is left of the allowance");
+        let evidence = format!("/v1/payments/{}/evidence", text(&payment, "id"));
+        let evidence = shop.call(Method::GET, &evidence, &shop.user, None).await.expect("evidence").to_string();
+        assert!(evidence.contains("pledge"), "what was signed beside it is on record");
+    }
+}

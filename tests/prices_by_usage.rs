@@ -126,7 +126,9 @@ async fn our_wallet_pays_what_was_used_and_the_rest_comes_back() {
     let mandate = shop.world.mandate_with(json!({ "total": "0.03", "per_payment": "0.02" })).await;
     let met = shop.ask("/metered/ours/37", None).await;
     let header = met.header("payment-required").unwrap().to_owned();
-    let unpaid = json!({ "mandate": mandate, "payment_required_header": header });
+    let mut demand: PaymentRequired = read_header(header.as_bytes()).unwrap();
+    demand.extensions = None;
+    let unpaid = json!({ "mandate": mandate, "payment_required": demand });
     let refused = shop.world.client.call(Method::POST, "/v1/payments", &shop.world.agent, Some("early"), Some(unpaid));
     let refused = crate::harness::shop::code(refused.await);
     assert_eq!(refused, "permit2_allowance_required", "nothing is signed that cannot move");
@@ -245,4 +247,30 @@ fn bought(client: &mut Command, key: &str, urls: &[String]) -> Vec<(u64, String)
         (bought["status"].as_u64().unwrap(), receipt.amount.unwrap_or_default())
     };
     said.lines().map(line).collect()
+}
+
+/// The seller says what its facilitator takes along, and the wallet brings it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allowance_comes_along_with_a_price_by_usage() {
+    let shop = Metered::open().await;
+    let wallet = wallet_address(HOME, &shop.world.ring).unwrap();
+    let mandate = shop.world.mandate_with(json!({ "total": "0.03", "per_payment": "0.02" })).await;
+    let met = shop.ask("/metered/ours/37", None).await;
+    let demand: PaymentRequired = read_header(met.header("payment-required").unwrap().as_bytes()).unwrap();
+    let mut declared: Vec<String> = demand.extensions.unwrap().keys().cloned().collect();
+    declared.sort();
+    assert_eq!(declared, ["eip2612GasSponsoring", "erc20ApprovalGasSponsoring"]);
+    let plain = shop.world.fetch(None).await.unwrap();
+    let plain: PaymentRequired = read_header(plain.header("payment-required").unwrap().as_bytes()).unwrap();
+    let says = plain.extensions.is_some_and(|all| declared.iter().any(|name| all.contains_key(name)));
+    assert!(!says, "nothing of Permit2 where nothing moves by it");
+
+    let payment = shop.signed(&mandate, "/metered/ours/37", "brought").await;
+    let header = text(&payment, "payment_signature");
+    let payload: PaymentPayload = read_header(header.as_bytes()).unwrap();
+    assert_eq!(payload.extensions.unwrap()["eip2612GasSponsoring"]["info"]["amount"], "10000");
+    let bought = shop.ask("/metered/ours/37", Some(header)).await;
+    assert_eq!((bought.status.as_u16(), body(&bought).as_str()), (200, "metered 37"));
+    shop.world.until(text(&payment, "id"), "settled").await;
+    assert_eq!((shop.figures(&mandate).await, shop.moved(wallet).await), ((0, 37, 1), vec![37]));
 }

@@ -442,7 +442,7 @@ fn a_bench_says_what_it_measured_beside_what() {
     let (path, modules) = (path.into_string().unwrap(), beside_the_modules("").display().to_string());
     for (name, rows) in [
         ("verify", &["chain_cold", "chain_warm_root", "chain_3_hops"][..]),
-        ("x402", &["exact_stateless", "facilitator_verify", "facilitator_settle"][..]),
+        ("x402", &["exact_stateless", "seller_protection", "facilitator_verify", "facilitator_settle"][..]),
     ] {
         let output = run(&["bench", name, "--json"], &[("PURSER_FOREIGN_NODE", &modules), ("PATH", &path)]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -84,6 +84,9 @@ pub const PERMIT2: &str = "permit2";
 /// called stands behind it. The payer is the escrow.
 pub const ESCROW_CALL: &str = "escrow";
 
+/// The same of gas that a facilitator gives a payer: its nonce is our own name for it, and the asset is the chain's own.
+pub const GAS_GRANT: &str = "gas";
+
 /// The same of the right to use a nonce of the asset's up without a payment (EIP-3009, `cancelAuthorization`).
 pub const CANCELLATION: &str = "cancel";
 

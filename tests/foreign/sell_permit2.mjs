@@ -1,21 +1,26 @@
 // Sells by Permit2 with the unmodified @x402/express package: one thing at a fixed price (scheme exact), one that is
 // charged a part of what was permitted, and one that is charged nothing (scheme upto).
 //
-// Usage: sell_permit2.mjs PORT FACILITATOR PAY_TO ASSET NAME VERSION AMOUNT MARKER PART
+// Usage: sell_permit2.mjs PORT FACILITATOR PAY_TO ASSET NAME VERSION AMOUNT MARKER PART [EXTENSION], where EXTENSION is how the
+// payer may give Permit2 its allowance: eip2612GasSponsoring or erc20ApprovalGasSponsoring.
 
 import express from "express";
 import { HTTPFacilitatorClient } from "@x402/core/server";
+import { declareEip2612GasSponsoringExtension, declareErc20ApprovalGasSponsoringExtension } from "@x402/extensions";
 import { ExactEvmScheme } from "@x402/evm/exact/server";
 import { UptoEvmScheme } from "@x402/evm/upto/server";
 import { paymentMiddleware, setSettlementOverrides, x402ResourceServer } from "@x402/express";
 
-const [port, facilitator, payTo, asset, name, version, amount, marker, part] = process.argv.slice(2);
+const [port, facilitator, payTo, asset, name, version, amount, marker, part, extension] = process.argv.slice(2);
 const network = "eip155:31337";
 const server = new x402ResourceServer(new HTTPFacilitatorClient({ url: facilitator }));
 server.register(network, new ExactEvmScheme());
 server.register(network, new UptoEvmScheme());
 const price = { asset, amount, extra: { name, version, assetTransferMethod: "permit2" } };
-const sold = (scheme) => ({ accepts: [{ scheme, network, payTo, price, maxTimeoutSeconds: 60 }], description: "sold" });
+const known = [declareEip2612GasSponsoringExtension(), declareErc20ApprovalGasSponsoringExtension()];
+const extensions = known.find((declared) => extension in declared) ?? {};
+const accepts = (scheme) => [{ scheme, network, payTo, price, maxTimeoutSeconds: 60 }];
+const sold = (scheme) => ({ accepts: accepts(scheme), description: "sold", extensions });
 
 const app = express();
 const routes = { "GET /sold": sold("exact"), "GET /part": sold("upto"), "GET /nothing": sold("upto") };

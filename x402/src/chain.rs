@@ -6,6 +6,7 @@
 //! whatever is not known is [`ChainError::Unavailable`].
 
 mod batch;
+mod call;
 mod findings;
 mod relay;
 
@@ -14,12 +15,12 @@ use async_trait::async_trait;
 
 use crate::auth_capture::{EscrowCall, EscrowLog, EscrowState, Held};
 use crate::batch_settlement::{ChannelCall, ChannelLog, ChannelState, ReceiverState};
-use crate::exact::{Authorization, WalletSignature};
-use crate::permit2::Permit;
-use crate::permit2::sponsor::Sponsored;
+use crate::exact::WalletSignature;
+use crate::permit2::approval::Approval;
 use crate::settlement::{ClaimKey, NonceSpace};
 
 pub use batch::Batch;
+pub use call::{CancelCall, Deployment, GasGrant, PermitCall, SettlementCall, TransferCall, WalletAnswer, WalletCall};
 pub use findings::{AuthorizedCall, Findings, find_each};
 pub use relay::Relayer;
 
@@ -119,102 +120,6 @@ pub struct TokenFacts {
     pub domain_separator: B256,
 }
 
-/// An EIP-3009 `transferWithAuthorization` call, with its 65-byte signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransferCall {
-    pub asset: Address,
-    pub from: Address,
-    pub to: Address,
-    pub value: U256,
-    pub valid_after: U256,
-    pub valid_before: U256,
-    pub nonce: B256,
-    /// r || s || v, v is 27 or 28.
-    pub signature: [u8; 65],
-}
-
-/// The same where the payer is a contract: the overload that takes bytes, and makes the token ask the payer (ERC-1271).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WalletCall {
-    pub asset: Address,
-    pub authorization: Authorization,
-    pub signature: WalletSignature,
-}
-
-/// What makes a contract wallet that is not there yet (ERC-6492).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deployment {
-    pub factory: Address,
-    pub calldata: Bytes,
-}
-
-/// What a contract wallet says of a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WalletAnswer {
-    /// The value of ERC-1271 and nothing else.
-    Signed,
-    /// Any other answer, a revert, or more gas than a settlement may take.
-    Refused,
-    /// It is not there, and its factory does not make it.
-    NotMade,
-}
-
-/// A call of an x402 proxy that moves a token by Permit2.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PermitCall {
-    pub permit: Permit,
-    /// What is to be moved. With `exact` the proxy moves all that is permitted.
-    pub amount: U256,
-    /// r || s || v (v is 27 or 28) of an account; a contract's are its own affair.
-    pub signature: Bytes,
-    /// An EIP-2612 permit that goes before it, where Permit2 has no allowance yet.
-    pub sponsored: Option<Sponsored>,
-}
-
-/// An EIP-3009 `cancelAuthorization` call, with its 65-byte signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CancelCall {
-    pub asset: Address,
-    pub authorizer: Address,
-    pub nonce: B256,
-    /// r || s || v, v is 27 or 28.
-    pub signature: [u8; 65],
-}
-
-/// What a settlement sends to the chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettlementCall {
-    Transfer(Box<TransferCall>),
-    Wallet(Box<WalletCall>),
-    Permit(Box<PermitCall>),
-    Channel(Box<ChannelCall>),
-    Escrow(Box<EscrowCall>),
-    /// So that nothing is ever settled.
-    Cancel(Box<CancelCall>),
-}
-
-impl SettlementCall {
-    /// What the payer's signature is shown as.
-    pub fn signature(&self) -> &[u8] {
-        match self {
-            Self::Transfer(call) => &call.signature,
-            Self::Wallet(call) => &call.signature.inner,
-            Self::Permit(call) => &call.signature,
-            Self::Cancel(call) => &call.signature,
-            Self::Channel(call) => match call.as_ref() {
-                ChannelCall::Deposit(call) => &call.signature,
-                ChannelCall::Claim { signature, .. } => signature,
-                ChannelCall::Refund(call) => &call.signature,
-                ChannelCall::Settle(_) => &[],
-            },
-            Self::Escrow(call) => match call.as_ref() {
-                EscrowCall::Authorize { signature, .. } | EscrowCall::Charge { signature, .. } => signature,
-                EscrowCall::Capture { .. } | EscrowCall::Void { .. } => &[],
-            },
-        }
-    }
-}
-
 /// A signed settlement transaction that has not been sent. Persist it, then broadcast it: the same bytes, always.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
@@ -297,6 +202,10 @@ pub trait Chain: Send + Sync {
     async fn allowance(&self, asset: Address, owner: Address, spender: Address) -> Result<U256, ChainError> {
         Err(ChainError::Unavailable(format!("what {spender} may take of {owner} on {asset} cannot be read here")))
     }
+    /// How many permits of an owner's a token took (EIP-2612, `nonces`): a token without them reverts.
+    async fn permit_nonce(&self, asset: Address, owner: Address) -> Result<U256, ChainError> {
+        Err(ChainError::Unavailable(format!("how many permits of {owner} {asset} took cannot be read here")))
+    }
     /// Every `Transfer` of a token from or to an owner, in the blocks from `from` to `to` (both inclusive).
     async fn token_transfers(
         &self,
@@ -340,6 +249,22 @@ pub trait Chain: Send + Sync {
     async fn simulate_permit(&self, call: &PermitCall, caller: Address) -> Result<(), ChainError> {
         let spender = call.permit.spender;
         Err(ChainError::Unavailable(format!("a call of {spender} as {caller} cannot be simulated here")))
+    }
+    /// The same of an approval of Permit2, as its owner, whatever gas the owner has.
+    async fn simulate_approval(&self, approval: &Approval) -> Result<(), ChainError> {
+        Err(ChainError::Unavailable(format!("an approval of {} cannot be simulated here", approval.owner)))
+    }
+    /// The same of a call that moves by Permit2, after an approval. A node that cannot run two calls after each other says
+    /// that it would not revert: the call is simulated once more when the approval stands.
+    async fn simulate_approved(
+        &self,
+        approval: &Approval,
+        call: &PermitCall,
+        caller: Address,
+    ) -> Result<(), ChainError> {
+        let (owner, spender) = (approval.owner, call.permit.spender);
+        let message = format!("{owner}'s approval and a call of {spender} as {caller} cannot be simulated here");
+        Err(ChainError::Unavailable(message))
     }
     /// The same of a call of the escrow.
     async fn simulate_channel(&self, call: &ChannelCall, caller: Address) -> Result<(), ChainError> {
@@ -387,6 +312,10 @@ pub trait Chain: Send + Sync {
     }
     /// Transactions sent by an account, those waiting in the pool included when `pending`.
     async fn account_nonce(&self, account: Address, pool: Pool) -> Result<u64, ChainError>;
+    /// Wei a unit of gas that a transaction of now should give at most, and of it on top of the base fee.
+    async fn fees(&self) -> Result<(U256, U256), ChainError> {
+        Err(ChainError::Unavailable("what gas costs cannot be read here".to_owned()))
+    }
     /// Sends signed bytes. A node that already knows them has them: that is `Ok`.
     async fn broadcast(&self, raw: &Bytes) -> Result<(), ChainError>;
 }

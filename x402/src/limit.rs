@@ -24,6 +24,12 @@ pub const DOMAIN_TEXT_BYTES_MAX: usize = 128;
 /// A signature in bytes; an EOA's has 65, an ERC-6492 wrapper carries a whole deployment.
 pub const SIGNATURE_BYTES_MAX: usize = 8 * 1024;
 
+/// A payer's transaction that approves Permit2: some 180 bytes.
+pub const APPROVAL_BYTES_MAX: usize = 512;
+
+/// Gas that such a transaction may ask for. Official clients ask for 70,000.
+pub const APPROVAL_GAS_MAX: u64 = 150_000;
+
 /// How much of a foreign text an error repeats.
 pub const ECHO_CHARS_MAX: usize = 96;
 

@@ -135,6 +135,23 @@ reasons! {
     Eip2612Spender = "eip2612_spender_not_permit2", Never;
     Eip2612Deadline = "eip2612_deadline_expired", Never;
     Eip2612Amount = "permit2_2612_amount_mismatch", Never;
+    ApprovalFormat = "invalid_erc20_approval_extension_format", Never;
+    ApprovalFrom = "erc20_approval_from_mismatch", Never;
+    ApprovalAsset = "erc20_approval_asset_mismatch", Never;
+    ApprovalSpender = "erc20_approval_spender_not_permit2", Never;
+    ApprovalTarget = "erc20_approval_tx_wrong_target", Never;
+    ApprovalSelector = "erc20_approval_tx_wrong_selector", Never;
+    ApprovalCallSpender = "erc20_approval_tx_wrong_spender", Never;
+    ApprovalCalldata = "erc20_approval_tx_invalid_calldata", Never;
+    ApprovalSigner = "erc20_approval_tx_signer_mismatch", Never;
+    ApprovalSignature = "erc20_approval_tx_invalid_signature", Never;
+    /// Not the one form of transaction that is sent for others, or one of another chain.
+    ApprovalUnreadable = "erc20_approval_tx_parse_failed", Never;
+    /// The chain does not take it, or takes it and Permit2 may still not move the token.
+    ApprovalFailed = "erc20_approval_tx_failed", Later;
+    ApprovalBroadcast = "erc20_approval_broadcast_failed", Later;
+    /// Its sender cannot pay for it, and gets no more than a facilitator gives.
+    ApprovalGas = "erc20_approval_insufficient_eth_for_gas", Later;
 
     UptoScheme = "invalid_upto_evm_scheme", Never;
     UptoNetworkMismatch = "invalid_upto_evm_network_mismatch", Never;

@@ -26,6 +26,9 @@ pub enum NonceSpace {
     /// The payee: vouchers of a channel, by what was charged there before them ([`voucher_key`](crate::batch_settlement::voucher_key)).
     /// No chain counts them; what they came to is in the escrow's own figures.
     Voucher,
+    /// Nobody but whoever sends it: gas for a payer, by the name that the sender gave it. The asset is the chain's own, and
+    /// it is over when a transaction of the sender's is in a block, never by time.
+    Gas,
     /// The token, as [`NonceSpace::Eip3009`]: the right to use the nonce up without a payment (`cancelAuthorization`).
     Cancel,
     /// The token: what goes into the escrow of `auth-capture` and is captured or given back there. Used up it is not over:
@@ -66,6 +69,7 @@ impl ClaimKey {
             NonceSpace::Voucher => 8,
             NonceSpace::Held => 9,
             NonceSpace::Charged => 10,
+            NonceSpace::Gas => 11,
         };
         bytes
     }
@@ -91,6 +95,7 @@ impl fmt::Display for ClaimKey {
             NonceSpace::Voucher => f.write_str("/voucher"),
             NonceSpace::Held => f.write_str("/held"),
             NonceSpace::Charged => f.write_str("/charged"),
+            NonceSpace::Gas => f.write_str("/gas"),
         }
     }
 }
@@ -202,8 +207,15 @@ fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
         // Never more than one in a transaction of ours.
         NonceSpace::Permit2 => &receipt.transfers,
         NonceSpace::Escrow(kind) => return judge_call(kind, expected, receipt),
+        // It leaves no log: it is a transaction of ours that does nothing else.
+        NonceSpace::Gas if receipt.success => {
+            let (transaction, block) = (receipt.transaction, receipt.block);
+            return Outcome::Settled { transaction, block, value: expected.value };
+        }
         // The nonce's own logs say it, whoever sent it; of a voucher no transaction does.
-        NonceSpace::Cancel | NonceSpace::Voucher | NonceSpace::Held | NonceSpace::Charged => return Outcome::Unknown,
+        NonceSpace::Cancel | NonceSpace::Voucher | NonceSpace::Gas | NonceSpace::Held | NonceSpace::Charged => {
+            return Outcome::Unknown;
+        }
     };
     match expected.moved_once(transfers) {
         Some(value) if receipt.success => {
@@ -334,7 +346,7 @@ pub async fn is_consumed(chain: &dyn Chain, key: ClaimKey, at: At) -> Result<boo
             chain.authorization_consumed(key.token, key.payer, key.nonce, at).await
         }
         NonceSpace::Permit2 => chain.permit_consumed(key.payer, key.nonce, at).await,
-        NonceSpace::Escrow(_) | NonceSpace::Voucher => Ok(false),
+        NonceSpace::Escrow(_) | NonceSpace::Voucher | NonceSpace::Gas => Ok(false),
     }
 }
 
@@ -344,7 +356,7 @@ async fn find_use(chain: &dyn Chain, key: ClaimKey, from: u64) -> Result<Option<
             chain.find_authorization(key.token, key.payer, key.nonce, from).await
         }
         NonceSpace::Permit2 => chain.find_permit(key.token, key.payer, key.nonce, from).await,
-        NonceSpace::Escrow(_) | NonceSpace::Voucher => Ok(None),
+        NonceSpace::Escrow(_) | NonceSpace::Voucher | NonceSpace::Gas => Ok(None),
     }
 }
 

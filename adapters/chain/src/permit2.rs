@@ -4,6 +4,7 @@ use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol;
 use alloy::sol_types::SolCall;
 use x402::chain::PermitCall;
+use x402::permit2::sponsor::Sponsoring;
 use x402::permit2::{Permit, Witness};
 
 /// Origin, licence and how each was made stand beside it: `fixtures/contracts/README.md`.
@@ -77,7 +78,7 @@ pub(crate) fn settle_input(call: &PermitCall) -> Bytes {
     let Permit { from: owner, token, amount, nonce, deadline, witness, .. } = call.permit;
     let permit = PermitTransferFrom { permitted: TokenPermissions { token, amount }, nonce, deadline };
     let signature = call.signature.clone();
-    let permit2612 = call.sponsored.map(|sponsored| {
+    let permit2612 = call.sponsored.as_ref().and_then(Sponsoring::permit).map(|sponsored| {
         let (r, rest) = sponsored.signature.split_at(32);
         let (s, v) = rest.split_at(32);
         Eip2612Permit {

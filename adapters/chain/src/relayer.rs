@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use x402::auth_capture::{self, EscrowCall};
 use x402::batch_settlement::{ChannelCall, ESCROW};
-use x402::chain::{Batch, CancelCall, Chain, ChainError, PermitCall, Prepared, Relayer, TransferCall, WalletCall};
+use x402::chain::{
+    Batch, CancelCall, Chain, ChainError, GasGrant, PermitCall, Prepared, Relayer, TransferCall, WalletCall,
+};
 
 use crate::channels;
 use crate::escrow;
@@ -137,7 +139,7 @@ impl LocalRelayer {
         (max_fee_per_gas, max_priority_fee_per_gas): (u128, u128),
     ) -> Result<Prepared, ChainError> {
         let chain_id = *self.chain_id.get_or_try_init(|| self.chain.chain_id()).await?;
-        let mut transaction = TxEip1559 {
+        self.ladder(TxEip1559 {
             chain_id,
             nonce: account_nonce,
             gas_limit,
@@ -146,7 +148,12 @@ impl LocalRelayer {
             to: TxKind::Call(to),
             input,
             ..TxEip1559::default()
-        };
+        })
+    }
+
+    /// Signed, with the same at higher fees behind it.
+    fn ladder(&self, mut transaction: TxEip1559) -> Result<Prepared, ChainError> {
+        let account_nonce = transaction.nonce;
         let (hash, raw) = self.signed(&transaction)?;
         let mut replacements = Vec::new();
         while replacements.len() < REPLACEMENTS_MAX
@@ -242,6 +249,21 @@ impl Relayer for LocalRelayer {
 
     async fn prepare_escrow(&self, call: &EscrowCall, account_nonce: u64) -> Result<Prepared, ChainError> {
         self.call(auth_capture::ESCROW, escrow::input(call), account_nonce).await
+    }
+
+    async fn prepare_gas(&self, grant: &GasGrant, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let chain_id = *self.chain_id.get_or_try_init(|| self.chain.chain_id()).await?;
+        let (max_fee_per_gas, max_priority_fee_per_gas) = self.fees().await?;
+        self.ladder(TxEip1559 {
+            chain_id,
+            nonce: account_nonce,
+            gas_limit: PLAIN_GAS,
+            max_fee_per_gas,
+            max_priority_fee_per_gas,
+            to: TxKind::Call(grant.to),
+            value: grant.value,
+            ..TxEip1559::default()
+        })
     }
 
     async fn prepare_cancel(&self, call: &CancelCall, account_nonce: u64) -> Result<Prepared, ChainError> {

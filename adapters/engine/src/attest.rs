@@ -6,7 +6,7 @@ use mandates::canonical::canonical_object;
 use mandates::did::Did;
 use mandates::json::Object;
 use mandates::jws::{Jws, Unsigned};
-use mandates::keys::PublicKey;
+use mandates::keys::{KeySet, PublicKey};
 use serde_json::{Map, Value, json};
 use x402::offer_receipt::{self, Artifact};
 use x402::select::Offer;
@@ -14,6 +14,7 @@ use x402::wire::{PaymentRequirements, SettleResponse};
 
 use crate::Engine;
 use crate::error::EngineError;
+use crate::ports::Relayed;
 use crate::tenant::{Payee, Tenant};
 
 /// The DID of a service at this address: its document lists what its sellers sign with.
@@ -83,11 +84,40 @@ impl Engine {
     }
 }
 
+/// The DID of a signed offer's `kid`, where its document is that of the resource's own host: of any other it says nothing. One
+/// below a path is whoever's has the path.
+fn did_of_host(kid: &str, resource_url: &str) -> Option<Did> {
+    let did = Did::parse(kid.split('#').next()?).ok()?;
+    let (document, resource) = (url::Url::parse(did.address()?).ok()?, url::Url::parse(resource_url).ok()?);
+    let is_own = document.origin() == resource.origin() && document.path() == "/.well-known/did.json";
+    is_own.then_some(did)
+}
+
+impl Engine {
+    /// What the resource's host publishes, where the signature under this offer names a key of it.
+    pub(crate) async fn published_for(&self, extensions: Option<&Map<String, Value>>, offer: &Offer) -> Option<KeySet> {
+        let documents = self.did_documents.get()?;
+        let (url, terms) = (offer.resource_url(), offer.requirements());
+        let artifacts = offer_receipt::offers(extensions);
+        let did = artifacts.iter().find_map(|artifact| {
+            let Artifact::Jws(text) = artifact else { return None };
+            let jws = Jws::parse(text).ok()?;
+            offer_receipt::is_offer_of(&jws.payload, url, terms).then(|| did_of_host(jws.kid()?, url)).flatten()
+        })?;
+        match documents.keys(&did).await {
+            Relayed::Answer(keys) => Some(keys),
+            Relayed::Silence(_) => None,
+        }
+    }
+}
+
 /// What is known of a signature under an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Vouched {
     /// By a key that the registry has for who is paid, or by the account that is paid.
     ByPayee,
+    /// By a key that the resource's own host publishes (did:web).
+    ByOrigin,
     /// By the key that it brings along: whose that is, nobody here says.
     ByItself,
     /// In a form, or under a key, that is not read here.
@@ -98,6 +128,7 @@ impl Vouched {
     const fn as_str(self) -> &'static str {
         match self {
             Self::ByPayee => "by_payee",
+            Self::ByOrigin => "by_origin",
             Self::ByItself => "by_itself",
             Self::NotLookedAt => "not_looked_at",
         }
@@ -109,7 +140,7 @@ impl Vouched {
 pub(crate) fn check_offer(
     extensions: Option<&Map<String, Value>>,
     offer: &Offer,
-    payee: Option<&Payee>,
+    known: (Option<&Payee>, Option<&KeySet>),
     now: u64,
 ) -> Result<Option<String>, EngineError> {
     for artifact in offer_receipt::offers(extensions) {
@@ -123,7 +154,7 @@ pub(crate) fn check_offer(
             return Err(refused(format!("one that stands at {now}"), format!("one that stood until {until}")));
         }
         let vouched = match artifact {
-            Artifact::Jws(jws) => vouched_by_key(jws, payee)?,
+            Artifact::Jws(jws) => vouched_by_key(jws, known)?,
             Artifact::Eip712 { payload, signature } => match offer_receipt::offer_signer(payload, signature) {
                 None => return Err(refused("a signature of 65 bytes".into(), signature.to_owned())),
                 Some(signer) if signer == offer.pay_to() => Vouched::ByPayee,
@@ -135,7 +166,7 @@ pub(crate) fn check_offer(
     Ok(None)
 }
 
-fn vouched_by_key(text: &str, payee: Option<&Payee>) -> Result<Vouched, EngineError> {
+fn vouched_by_key(text: &str, (payee, published): (Option<&Payee>, Option<&KeySet>)) -> Result<Vouched, EngineError> {
     let said = |error: mandates::rejection::Rejection| refused("a signature of its key".into(), error.to_string());
     let jws = Jws::parse(text).map_err(said)?;
     if jws.check_header().is_err() {
@@ -144,6 +175,11 @@ fn vouched_by_key(text: &str, payee: Option<&Payee>) -> Result<Vouched, EngineEr
     let on_record = payee.into_iter().flat_map(|payee| &payee.keys);
     if on_record.into_iter().any(|key| jws.verify(key).is_ok()) {
         return Ok(Vouched::ByPayee);
+    }
+    // The host says whose key that is; one that it does not name vouches for itself at most.
+    if let Some(key) = jws.kid().zip(published).and_then(|(kid, keys)| keys.find(kid)) {
+        jws.verify(key).map_err(said)?;
+        return Ok(Vouched::ByOrigin);
     }
     let Some(key) = own_key(&jws)? else { return Ok(Vouched::NotLookedAt) };
     jws.verify(&key).map_err(said)?;
@@ -165,4 +201,68 @@ fn own_key(jws: &Jws<'_>) -> Result<Option<PublicKey>, EngineError> {
 
 fn refused(expected: String, found: String) -> EngineError {
     EngineError::OfferSignature { expected, found }
+}
+
+#[cfg(test)]
+mod tests {
+    use mandates::keys::{KeyId, LocalKey};
+
+    use super::*;
+
+    const DID: &str = "did:web:shop.example";
+
+    fn key(seed: u8) -> LocalKey {
+        LocalKey::from_random(&[seed; 32]).unwrap()
+    }
+
+    fn signed(kid: &str, by: &LocalKey) -> String {
+        let header = json!({ "alg": "ES256", "jwk": by.public().to_jwk(), "kid": kid });
+        let unsigned = Unsigned::over(header.as_object().unwrap(), b"{}");
+        let signature = by.sign(unsigned.signing_input()).unwrap();
+        unsigned.finish(signature)
+    }
+
+    fn published(seed: u8) -> KeySet {
+        KeySet::new([key(seed).public().clone().named(KeyId::new(format!("{DID}#one")))]).unwrap()
+    }
+
+    #[test]
+    fn only_the_document_of_the_resources_own_host_is_asked() {
+        for (kid, resource) in [
+            ("did:web:other.example#one", "https://shop.example/a"),
+            ("did:web:shop.example:evil#one", "https://shop.example/a"),
+            ("did:web:shop.example#one", "http://shop.example/a"),
+            ("did:web:shop.example#one", "https://shop.example:8443/a"),
+            ("did:web:shop.example%3A8443#one", "https://shop.example/a"),
+            ("did:web:shop.example#one", "https://a.shop.example/a"),
+            ("did:web:shop.example#one", "https://shop.example.evil/a"),
+            ("did:web:shop.example#one", "https://shop.example@evil.example/a"),
+            ("did:web:127.0.0.1#one", "https://127.0.0.1/a"),
+            ("did:web:shop.example#one", "mcp://tool/a"),
+            ("https://shop.example#one", "https://shop.example/a"),
+            ("", "https://shop.example/a"),
+        ] {
+            assert!(did_of_host(kid, resource).is_none(), "{kid} for {resource}");
+        }
+        for (kid, resource) in [
+            ("did:web:shop.example#one", "https://shop.example/a"),
+            ("did:web:shop.example#one", "https://SHOP.example:443/a?b"),
+            ("did:web:shop.example%3A8443#one", "https://shop.example:8443/a"),
+        ] {
+            assert!(did_of_host(kid, resource).is_some(), "{kid} for {resource}");
+        }
+    }
+
+    #[test]
+    fn a_signature_is_the_origins_only_with_the_key_that_it_publishes() {
+        let (honest, other) = (key(1), key(2));
+        let named = format!("{DID}#one");
+        let judged = |text: &str, keys: Option<&KeySet>| vouched_by_key(text, (None, keys)).map_err(|_| ());
+        // Under the name of a published key, with another one.
+        assert_eq!(judged(&signed(&named, &other), Some(&published(1))), Err(()));
+        assert_eq!(judged(&signed(&named, &honest), Some(&published(2))), Err(()));
+        assert_eq!(judged(&signed(&format!("{DID}#two"), &honest), Some(&published(1))), Ok(Vouched::ByItself));
+        assert_eq!(judged(&signed(&named, &honest), None), Ok(Vouched::ByItself), "nothing was read");
+        assert_eq!(judged(&signed(&named, &honest), Some(&published(1))), Ok(Vouched::ByOrigin));
+    }
 }

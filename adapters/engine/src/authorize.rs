@@ -8,6 +8,7 @@
 //!
 //! A retry with the same key finds the spend and signs the same bytes again.
 
+mod allowance;
 mod channel;
 mod channels;
 mod deposit;
@@ -30,7 +31,7 @@ use serde_json::{Map, Value};
 use x402::exact::{self, Transfer};
 use x402::identifier;
 use x402::permit2;
-use x402::select::{Offer, SelectError, screen};
+use x402::select::Offer;
 use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
 
 use crate::attest::check_offer;
@@ -43,7 +44,7 @@ use crate::rate::Peg;
 use crate::ruling::{Reservation, UNSET};
 use crate::tenant::Tenant;
 use crate::{Engine, Identity};
-use channel::is_channel;
+use allowance::{Taken, payer_of};
 pub use channels::{AskBack, OwnChannel};
 pub(crate) use terms::check_obligations;
 use terms::{Draft, merchant_keys, place, price, recipient, request_digest};
@@ -88,19 +89,19 @@ impl Engine {
             return Err(forbidden("an agent", identity));
         }
         let tenant = self.tenant(&identity.tenant)?;
-        let offer = self.freeze(&tenant, &request)?;
-        let place = place(&request, &offer)?;
+        let offers = self.freeze(&tenant, &request)?;
         let spend = SpendId::derive(&tenant.secret, &identity.caller.principal, OPERATION, &request.key);
-        let digest = request_digest(&request, &offer, &place);
         if let Some(known) = self.store.spend(&identity.tenant, spend).await? {
-            let declared = request.required.extensions.as_ref();
-            return self.resume(identity, &tenant, (&offer, declared), known, digest).await;
+            return self.resume(identity, &tenant, (&request, offers), known).await;
         }
         self.check_quota(identity, &tenant.limits).await?;
-        let held = self.held_in_turn(identity, &tenant, (&request, &offer), (spend, digest)).await;
+        let declared = request.required.extensions.as_ref();
+        let taken = self.payable(&tenant, offers, declared).await?;
+        let digest = request_digest(&request, &taken.0, &place(&request, &taken.0)?);
+        let held = self.held_in_turn(identity, &tenant, (&request, &taken), (spend, digest)).await;
         let held = held.inspect_err(|error| self.count_refusal(identity, &tenant.limits, error))?;
         let committed = self.commit(identity, held).await?;
-        self.sign(identity, &tenant, &offer, committed, request.required.extensions.as_ref()).await
+        self.sign(identity, &tenant, &taken.0, committed, declared).await
     }
 
     /// Out of a channel one payment at a time is made: the next one waits for a while.
@@ -108,15 +109,15 @@ impl Engine {
         &self,
         identity: &Identity,
         tenant: &Tenant,
-        (request, offer): (&PaymentRequest, &Offer),
+        (request, taken): (&PaymentRequest, &Taken),
         named: (SpendId, Digest),
     ) -> Result<Spend, EngineError> {
         let deadline = tokio::time::Instant::now() + Duration::from_millis(tenant.limits.settle_wait_millis);
         let (mut mandate, mut is_screened) = (request.mandate, false);
         loop {
-            let draft = self.draft(identity, tenant, request, offer, named, mandate).await;
+            let draft = self.draft(identity, tenant, request, taken, named, mandate).await;
             if draft.is_ok() && !std::mem::replace(&mut is_screened, true) {
-                self.screen_offer(tenant, offer).await?;
+                self.screen_offer(tenant, &taken.0).await?;
             }
             let held = match draft {
                 Ok(draft) => self.hold(identity, &draft).await,
@@ -135,24 +136,12 @@ impl Engine {
         }
     }
 
-    /// One entry of `accepts[]`, frozen: what is judged is what is signed.
-    /// Channels come last, or first where the configuration prefers them; else in the seller's order.
-    fn freeze(&self, tenant: &Tenant, request: &PaymentRequest) -> Result<Offer, EngineError> {
-        let screened = screen(&request.required, &request.method, self.screening_of(tenant))?;
-        let is_preferred = tenant.limits.channels.as_ref().is_some_and(|channels| channels.preferred);
-        let mut offers = screened.offers;
-        offers.retain(|offer| offer.network() == self.network);
-        offers.sort_by_key(|offer| is_channel(offer) != is_preferred);
-        let payable = offers.into_iter().next();
-        Ok(payable.ok_or(SelectError::NoneFits(screened.passed_over))?)
-    }
-
     async fn draft<'a>(
         &self,
         identity: &Identity,
         tenant: &'a Tenant,
         request: &'a PaymentRequest,
-        offer: &'a Offer,
+        (offer, pledge): &'a Taken,
         (spend, digest): (SpendId, Digest),
         mandate: BudgetId,
     ) -> Result<Draft<'a>, EngineError> {
@@ -165,18 +154,16 @@ impl Engine {
             return Err(EngineError::CartRequired);
         }
         let (declared, now) = (request.required.extensions.as_ref(), self.now_seconds());
-        let vouched = check_offer(declared, offer, recipient.record, now)?;
+        let published = self.published_for(declared, offer).await;
+        let vouched = check_offer(declared, offer, (recipient.record, published.as_ref()), now)?;
         let (authority, rate) = price(tenant, &view, offer)?;
-        let wallet = tenant.wallet.as_ref().ok_or(EngineError::NotConfigured("wallet"))?;
-        let payer = wallet.address();
-        let payer = payer.parse().map_err(|_| EngineError::Broken(format!("{payer} is no address")))?;
+        let payer = payer_of(tenant)?;
         let valid_before = self.valid_before(tenant, &view, offer)?;
         let nonce = match offer.transfer() {
             Transfer::Eip3009 | Transfer::Escrow(_) => exact::nonce(view.budget.id.0, spend.0),
             Transfer::Channel { .. } => self.next_step(tenant, offer, payer).await?,
             Transfer::Permit2 | Transfer::Upto { .. } => permit2::nonce(view.budget.id.0, spend.0),
         };
-        self.check_allowance(offer, payer).await?;
         let links = self.links(&tenant.id, &view).await?;
         Ok(Draft {
             tenant,
@@ -191,6 +178,7 @@ impl Engine {
             authority,
             rate,
             payer,
+            pledge: *pledge,
             nonce,
             valid_before,
         })
@@ -283,7 +271,9 @@ impl Engine {
         let mut payload = self.presentable(identity, tenant, offer, &spend).await?;
         // Of the purchase, as the nonce is: whoever signs the same again names it the same.
         let name = Digest::of_parts("purser/payment-name/1", &[&spend.id.0]);
-        payload.extensions = identifier::echo(declared, &format!("purser_{name}")).map(|entry| Map::from_iter([entry]));
+        let mut extensions = self.pledged(identity, tenant, (&spend, offer), declared).await?;
+        extensions.extend(identifier::echo(declared, &format!("purser_{name}")));
+        payload.extensions = Some(extensions).filter(|extensions| !extensions.is_empty());
         let header = write_header(&payload)?;
         Ok(Payment { spend, payload, header })
     }
@@ -311,13 +301,26 @@ impl Engine {
         &self,
         identity: &Identity,
         tenant: &Tenant,
-        (offer, declared): (&Offer, Option<&Extensions>),
+        (request, offers): (&PaymentRequest, Vec<Offer>),
         spend: Spend,
-        digest: Digest,
     ) -> Result<Payment, EngineError> {
+        // Which offer was taken then: what the wallet could pay may be another one now.
+        let taken = self.bundle(identity, &spend).await?.request;
+        let (mut digest, mut offer) = (None, None);
+        for found in offers {
+            let found_digest = request_digest(request, &found, &place(request, &found)?);
+            if found_digest == taken || digest.is_none() {
+                (digest, offer) = (Some(found_digest), Some(found));
+            }
+            if found_digest == taken {
+                break;
+            }
+        }
+        let missing = || EngineError::Broken("a 402 without an offer".into());
+        let (digest, offer) = digest.zip(offer).ok_or_else(missing)?;
         self.known(identity, &spend, digest).await?;
         let committed = self.commit(identity, spend).await?;
-        self.sign(identity, tenant, offer, committed, declared).await
+        self.sign(identity, tenant, &offer, committed, request.required.extensions.as_ref()).await
     }
 
     /// What was written down under a key that is known: of this very request, and not ended without a payment.

@@ -5,7 +5,8 @@ use ledger::id::{AuthMethod, Caller, CallerKind, RailReference, TenantId};
 use ledger::money::Amount;
 use ledger::settlement::Settlement;
 use ledger::spend::{
-    Authorization, CANCELLATION, CHARGED, ESCROW_CALL, HELD, Observation, PERMIT2, Spend, UnusedProof, VOUCHER,
+    Authorization, CANCELLATION, CHARGED, ESCROW_CALL, GAS_GRANT, HELD, Observation, PERMIT2, Spend, UnusedProof,
+    VOUCHER,
 };
 use ledger::store::{Answer, Document, Work};
 use ledger::transfer::Money;
@@ -52,9 +53,14 @@ pub fn authorization(key: &ClaimKey) -> Result<Authorization, EngineError> {
         NonceSpace::Voucher => format!("{}/{VOUCHER}", key.network),
         NonceSpace::Held => format!("{}/{HELD}", key.network),
         NonceSpace::Charged => format!("{}/{CHARGED}", key.network),
+        NonceSpace::Gas => format!("{}/{GAS_GRANT}", key.network),
         NonceSpace::Escrow(kind) => format!("{}/{ESCROW_CALL}/{}", key.network, kind.as_str()),
     };
-    Ok(Authorization { network, asset: asset_id(key.network, key.token)?, payer: text(key.payer), nonce: key.nonce.0 })
+    let asset = match key.space {
+        NonceSpace::Gas => native_asset(key.network)?,
+        _ => asset_id(key.network, key.token)?,
+    };
+    Ok(Authorization { network, asset, payer: text(key.payer), nonce: key.nonce.0 })
 }
 
 /// With what this settlement of the same payer could still move.
@@ -73,6 +79,12 @@ pub fn claimed_too(sum: ClaimedElsewhere, other: &Settlement) -> Result<ClaimedE
 
 pub fn asset_id(network: Network, token: Address) -> Result<ledger::money::AssetId, EngineError> {
     network.asset_id(token).map_err(|error| EngineError::Broken(error.to_string()))
+}
+
+/// What a chain's own gas is paid in.
+fn native_asset(network: Network) -> Result<ledger::money::AssetId, EngineError> {
+    let asset = format!("{network}/slip44:60");
+    asset.parse().map_err(|_| EngineError::Broken("no name for the native asset".into()))
 }
 
 pub fn amount(value: U256) -> Result<Amount, EngineError> {
@@ -127,18 +139,22 @@ pub fn expected(
         Some(VOUCHER) => NonceSpace::Voucher,
         Some(HELD) => NonceSpace::Held,
         Some(CHARGED) => NonceSpace::Charged,
+        Some(GAS_GRANT) => NonceSpace::Gas,
         Some(ESCROW_CALL) => {
             let kind = CallKind::ALL.into_iter().find(|kind| Some(kind.as_str()) == authorization.nonce_kind());
             NonceSpace::Escrow(kind.ok_or_else(|| broken("a call of the escrow"))?)
         }
         Some(_) => return Err(broken("who counts a nonce")),
     };
-    let token = authorization.asset.as_str().rsplit(':').next().unwrap_or_default();
+    let token = match space {
+        NonceSpace::Gas => Ok(Address::ZERO),
+        _ => authorization.asset.as_str().rsplit(':').next().unwrap_or_default().parse(),
+    };
     Ok(Expected {
         key: ClaimKey {
             space,
             network,
-            token: token.parse().map_err(|_| broken("a token"))?,
+            token: token.map_err(|_| broken("a token"))?,
             payer: authorization.payer.parse().map_err(|_| broken("a payer"))?,
             nonce: B256::from(authorization.nonce),
         },
@@ -153,8 +169,7 @@ pub fn expected(
 pub fn gas(role: &FacilitatorRole, network: Network, receipt: &Receipt) -> Result<Gas, EngineError> {
     let cost = u128::from(receipt.gas_used).checked_mul(receipt.effective_gas_price);
     let cost = cost.ok_or_else(|| EngineError::Broken("gas leaves the range of an amount".into()))?;
-    let asset = format!("{network}/slip44:60");
-    let asset = asset.parse().map_err(|_| EngineError::Broken("no name for the native asset".into()))?;
+    let asset = native_asset(network)?;
     // A node may say anything of who sent it.
     let ours = role.relayers().map(|relayer| relayer.address()).chain(role.former.iter().copied());
     let payer = ours.into_iter().find(|ours| *ours == receipt.sender).unwrap_or(role.relayer.address());

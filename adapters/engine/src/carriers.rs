@@ -5,17 +5,28 @@
 //! chain: no other is asked for it, because nobody knows that the first one has not sent it. The next payment goes to
 //! whoever speaks.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use alloy_primitives::Address;
+use ledger::id::TenantId;
+use serde_json::{Map, Value};
 use x402::auth_capture;
+use x402::chain::ChainError;
+use x402::exact::Transfer;
+use x402::permit2::{approval, sponsor};
+use x402::scheme;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 
+use crate::Engine;
 use crate::error::EngineError;
 use crate::ports::{Facilitator, Relayed};
 
 /// How long one that said nothing, or that it does not carry this, is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
+/// How long it is believed which extensions one takes, or that it does not say.
+const BELIEVED_FOR: Duration = Duration::from_secs(60);
 
 /// How long it is believed that it operates what is held here.
 const OPERATES_FOR: Duration = Duration::from_secs(60);
@@ -23,6 +34,8 @@ const OPERATES_FOR: Duration = Duration::from_secs(60);
 pub struct Carriers {
     first: Carrier,
     others: Vec<Carrier>,
+    /// Which tokens take permits of their own (EIP-2612), as far as their contracts were asked.
+    permits: Mutex<BTreeMap<Address, bool>>,
 }
 
 pub struct Carrier {
@@ -32,6 +45,7 @@ pub struct Carrier {
     heard: Mutex<Heard>,
     /// When it said last that it operates what is held here.
     operates: Mutex<Option<Instant>>,
+    extensions: Mutex<Option<(Instant, Vec<String>)>>,
 }
 
 /// The last that was heard of one.
@@ -47,7 +61,7 @@ enum Heard {
 
 impl Carriers {
     pub fn new(first: Carrier, others: Vec<Carrier>) -> Self {
-        Self { first, others }
+        Self { first, others, permits: Mutex::default() }
     }
 
     fn all(&self) -> impl Iterator<Item = &Carrier> {
@@ -98,6 +112,14 @@ impl Carriers {
         }
     }
 
+    /// The extensions that whoever would carry a payment like this says it takes; none where it does not say.
+    pub(crate) async fn extensions(&self, requirements: &PaymentRequirements) -> Vec<String> {
+        match self.choose(requirements).await {
+            Some(carrier) => carrier.extensions().await,
+            None => Vec::new(),
+        }
+    }
+
     /// Who carries a payment that nobody was asked to carry yet.
     pub(crate) async fn name_for(&self, requirements: &PaymentRequirements) -> String {
         self.choose(requirements).await.unwrap_or(&self.first).name.clone()
@@ -134,13 +156,60 @@ impl Carriers {
     }
 }
 
+impl Engine {
+    /// What a seller says in a 402 of how Permit2 may get its allowance with the payment: as far as whoever would carry it
+    /// takes it, and the token can do it.
+    pub async fn declared(&self, tenant: &TenantId, offers: &[PaymentRequirements]) -> Map<String, Value> {
+        let mut said = Map::new();
+        let Some(seller) = self.tenant(tenant).ok().and_then(|tenant| tenant.seller.clone()) else { return said };
+        for offer in offers {
+            let Ok(terms) = scheme::terms(offer) else { continue };
+            if !matches!(terms.transfer, Transfer::Permit2 | Transfer::Upto { .. }) {
+                continue;
+            }
+            let taken = seller.carriers.extensions(offer).await;
+            let takes = |extension: &str| taken.iter().any(|taken| taken == extension);
+            if takes(approval::EXTENSION) {
+                said.insert(approval::EXTENSION.to_owned(), approval::declaration());
+            }
+            if takes(sponsor::EXTENSION) && self.has_permits(&seller.carriers, terms.token).await {
+                said.insert(sponsor::EXTENSION.to_owned(), sponsor::declaration());
+            }
+        }
+        said
+    }
+
+    async fn has_permits(&self, carriers: &Carriers, token: Address) -> bool {
+        let known = || carriers.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(&token) {
+            return *known;
+        }
+        let has_permits = match self.chain.permit_nonce(token, Address::ZERO).await {
+            Ok(_) => true,
+            Err(ChainError::Reverted { .. }) => false,
+            Err(error) => {
+                tracing::info!(%token, "whether it takes permits is not known: {error}");
+                return false;
+            }
+        };
+        known().insert(token, has_permits);
+        has_permits
+    }
+}
+
 fn missing<T>(name: &str) -> Relayed<T> {
     Relayed::Silence(format!("{name}, which has this payment in hand, is not configured any more"))
 }
 
 impl Carrier {
     pub fn new(name: impl Into<String>, port: Arc<dyn Facilitator>) -> Self {
-        Self { name: name.into(), port, heard: Mutex::new(Heard::NotAsked), operates: Mutex::new(None) }
+        Self {
+            name: name.into(),
+            port,
+            heard: Mutex::new(Heard::NotAsked),
+            operates: Mutex::new(None),
+            extensions: Mutex::default(),
+        }
     }
 
     async fn operates(&self, requirements: &PaymentRequirements) -> bool {
@@ -186,6 +255,24 @@ impl Carrier {
         };
         *self.heard() = if carries { Heard::Speaks } else { Heard::Silent { since: Instant::now() } };
         carries
+    }
+
+    async fn extensions(&self) -> Vec<String> {
+        let believed = || self.extensions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, known)) = believed().as_ref()
+            && since.elapsed() < BELIEVED_FOR
+        {
+            return known.clone();
+        }
+        let said = match self.port.extensions().await {
+            Relayed::Answer(said) => said,
+            Relayed::Silence(why) => {
+                tracing::warn!(facilitator = self.name, "does not say which extensions it takes: {why}");
+                Vec::new()
+            }
+        };
+        *believed() = Some((Instant::now(), said.clone()));
+        said
     }
 
     /// One that said nothing is asked what it carries before the next payment goes to it.

@@ -12,6 +12,7 @@ use ledger::store::JournalEntry;
 use mandates::base64url;
 use mandates::json::Object;
 use serde::{Deserialize, Serialize};
+use x402::permit2::pledge::Pledge;
 use x402::select::{HoldLimits, Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired};
 
@@ -74,6 +75,9 @@ pub struct Offered {
     pub payment_required: PaymentRequired,
     pub method: String,
     pub offer: Digest,
+    /// What is signed beside it so that Permit2 may move the token, where it may not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pledge: Option<Pledge>,
 }
 
 /// What was closed for whom.

@@ -13,6 +13,7 @@ mod ladder;
 mod lanes;
 mod outcome;
 mod plans;
+mod sponsor;
 mod supported;
 mod together;
 mod waiting;
@@ -43,8 +44,10 @@ use crate::{Engine, Identity};
 pub use carriage::Repeater;
 use carriage::{Carriage, LOOK_BACK_BLOCKS, able_to_settle, claimed_payer, denied, settler};
 use claims::{charged_nothing, spent};
+use sponsor::Approved;
 use together::Turned;
 pub(crate) use together::Waiting;
+pub use waiting::is_approving;
 
 impl Engine {
     pub async fn facilitator_verify(
@@ -85,7 +88,10 @@ impl Engine {
         let claimed = self.claimed_elsewhere(tenant, &payment).await?;
         let relayer = settler(&role, &payment).address();
         match exact::verify_on_chain(self.chain.as_ref(), &payment, relayer, claimed).await {
-            Ok(()) => Ok(VerifyResponse::valid(payer)),
+            Ok(()) => Ok(match self.check_gas(tenant, &role, &payment).await? {
+                Ok(()) => VerifyResponse::valid(payer),
+                Err(refusal) => VerifyResponse::refused(&refusal, Some(payer)),
+            }),
             Err(exact::OnChainError::Refused(refusal)) => Ok(VerifyResponse::refused(&refusal, Some(payer))),
             Err(exact::OnChainError::Chain(error)) => Err(error.into()),
         }
@@ -178,7 +184,7 @@ impl Engine {
         let (named, document) = place.unzip();
         let since_block = self.finalized_lately().await?;
         let claim = carriage.claim(since_block, named)?;
-        let documents = document.into_iter().collect();
+        let documents = document.into_iter().chain(carriage.approval()).collect();
         let answer = self.run(&carriage.identity, Command::Claim(Box::new(claim)), documents).await?;
         let settlement = answer.settlement;
         let settlement = settlement.ok_or_else(|| EngineError::Broken("a claim without a settlement".into()))?;
@@ -191,6 +197,15 @@ impl Engine {
         let able = able_to_settle(carriage.role, &carriage.payment);
         let turn = self.desk.turn(tenant, able.iter().map(|relayer| relayer.address()));
         let relayer = able.get(turn.place()).copied().unwrap_or(&carriage.role.relayer);
+        match self.approve_first(carriage, relayer.as_ref()).await {
+            Ok(Approved::Yes) => {}
+            Ok(Approved::Pending(sent)) => return Ok(carriage.approving(sent)),
+            Ok(Approved::No(refusal)) => return self.give_up(carriage, &refusal).await,
+            Err(error) => {
+                self.abandon(carriage).await?;
+                return Err(error);
+            }
+        }
         match self.take_turn(carriage, relayer.as_ref()).await {
             Turned::Sent => {
                 return self.await_receipt(carriage).await.map(|response| self.delivered(carriage, response));
@@ -258,6 +273,7 @@ impl Engine {
             SettlementCall::Channel(call) => relayer.prepare_channel(&call, nonce).await?,
             SettlementCall::Escrow(call) => relayer.prepare_escrow(&call, nonce).await?,
             SettlementCall::Cancel(call) => relayer.prepare_cancel(&call, nonce).await?,
+            SettlementCall::Gas(grant) => relayer.prepare_gas(&grant, nonce).await?,
         };
         let document = ladder::document(&prepared);
         let command = Command::Dispatch {
@@ -280,48 +296,6 @@ impl Engine {
             held.doubted()
         }
         answer.settlement.ok_or_else(|| EngineError::Broken("a dispatch without a settlement".into()))
-    }
-
-    async fn await_receipt(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
-        let settlement = self.watch(&carriage.identity, &carriage.key, carriage.wait).await?;
-        let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
-        Ok(match settlement.state {
-            SettlementState::Settled => carriage.settled(&settlement),
-            SettlementState::Failed => {
-                let message = "the transaction is mined and reverted";
-                carriage.failed(Reason::TransactionFailed, message, transaction)
-            }
-            SettlementState::Abandoned => carriage.given_up(),
-            _ => carriage.pending(&settlement),
-        })
-    }
-
-    /// Until it is over or `wait` is; then it is still open, and its answer is owed.
-    async fn watch(&self, identity: &Identity, key: &SettlementKey, wait: Duration) -> Result<Settlement, EngineError> {
-        let deadline = tokio::time::Instant::now() + wait;
-        let (mut pause, mut rung) = (Duration::from_millis(5), 0);
-        loop {
-            let settlement = self.carried(&identity.tenant, key).await?;
-            let due = self.due(&identity.tenant, key);
-            if due > rung {
-                self.send(identity, &settlement, due).await;
-                rung = due;
-            }
-            // An outage while waiting says nothing about the payment.
-            if let Err(error) = self.look(identity, &settlement).await {
-                tracing::warn!(code = error.code(), "waiting for a receipt: {error}");
-            }
-            let settlement = self.carried(&identity.tenant, key).await?;
-            if !settlement.state.is_open() {
-                return Ok(settlement);
-            }
-            if tokio::time::Instant::now() + pause >= deadline {
-                self.desk.owe_answer(&identity.tenant, key);
-                return Ok(settlement);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(250));
-        }
     }
 
     async fn settlement(&self, carriage: &Carriage<'_>) -> Result<Settlement, EngineError> {

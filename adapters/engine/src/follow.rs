@@ -153,7 +153,7 @@ impl Engine {
                 let (amount, valid_before) = (settlement.money.amount, settlement.valid_before);
                 let authorization = &settlement.key.authorization;
                 let expected = book::expected(authorization, &settlement.pay_to, amount, valid_before)?;
-                self.gas(identity, expected.key, &receipt)
+                self.gas(identity, &expected, &receipt)
             }
             None => {
                 let missing = format!("no receipt of {} in block {}", seen.transaction, seen.block());

@@ -79,7 +79,7 @@ use crate::checkout::Tokens;
 use crate::console::Console;
 use crate::desk::Desk;
 use crate::error::EngineError;
-use crate::ports::{Clock, Entropy, Outside, StatusLists};
+use crate::ports::{Clock, DidDocuments, Entropy, Outside, StatusLists};
 use crate::quota::Quotas;
 use crate::screening::Screening;
 use crate::status::Lists;
@@ -106,6 +106,8 @@ pub struct Engine {
     pub outside: OnceLock<Arc<dyn Outside>>,
     /// Set by a service that looks up the status of mandates that others issued.
     pub status_lists: OnceLock<Arc<dyn StatusLists>>,
+    /// Set by a service that reads what sellers publish.
+    pub did_documents: OnceLock<Arc<dyn DidDocuments>>,
     /// Set by a service that screens payments.
     pub screening: OnceLock<Arc<dyn Screening>>,
     /// Set by a service that has a shop.
@@ -150,6 +152,7 @@ impl Engine {
             entropy,
             outside,
             status_lists: OnceLock::new(),
+            did_documents: OnceLock::new(),
             screening: OnceLock::new(),
             sessions: OnceLock::new(),
             checkout_tokens: OnceLock::new(),

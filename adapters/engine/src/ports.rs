@@ -9,14 +9,17 @@ use ledger::checkpoint::VerifierKey;
 use ledger::id::{Digest, Micros, SpendId, TenantId};
 use ledger::money::Amount;
 use ledger::spend::Spend;
+use mandates::did::Did;
 use mandates::jws::Unsigned;
-use mandates::keys::PublicKey;
+use mandates::keys::{KeySet, PublicKey};
 use mandates::trust::Roots;
+use serde_json::Value;
 use x402::auth_capture::{Capture, PaymentInfo, Taken};
 use x402::batch_settlement::{Channel, Claim, Draw};
 use x402::chain::CancelCall;
 use x402::exact::TokenDomain;
 use x402::network::Network;
+use x402::permit2::pledge::Pledge;
 use x402::select::{Offer, Unsigned as Unsigned402};
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
@@ -62,6 +65,11 @@ pub trait WalletSigner: Send + Sync {
     async fn sign_voucher(&self, spend: &Spend, draw: &Draw<'_>) -> Result<PaymentPayload, SignError>;
     /// Asks for what is left in the channel of this step, which is the last one: pays nothing that is not paid.
     async fn ask_back(&self, last: &Spend, offer: &Offer, channel: &Channel) -> Result<PaymentPayload, SignError>;
+    /// What lets Permit2 move the token for it, for exactly what the spend committed: the entry of an extension. Refuses as
+    /// `sign` does.
+    async fn pledge(&self, spend: &Spend, _: &Unsigned402<'_>, _: &Pledge) -> Result<Value, SignError> {
+        Err(SignError::Refused(format!("spend {}: no allowance is signed here", spend.id)))
+    }
     /// That what the spend committed moves nothing any more (EIP-3009, `cancelAuthorization`). Refuses where nothing may be
     /// signed, and where the domain is not that of the token that was signed for.
     async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError>;
@@ -110,6 +118,10 @@ pub trait Facilitator: Send + Sync {
     async fn carries(&self, _requirements: &PaymentRequirements) -> Relayed<bool> {
         Relayed::Answer(true)
     }
+    /// The extensions of the protocol that it says it takes.
+    async fn extensions(&self) -> Relayed<Vec<String>> {
+        Relayed::Answer(Vec::new())
+    }
     /// The same as `settle`, for one who waits for the broadcast and not for a block: pending is answered where it can be.
     async fn submit(&self, payload: &PaymentPayload, requirements: &PaymentRequirements) -> Relayed<SettleResponse> {
         self.settle(payload, requirements).await
@@ -136,6 +148,13 @@ pub enum Relayed<T> {
 pub trait StatusLists: Send + Sync {
     /// The token at this address. Silence says nothing of a mandate, least of all that it stands.
     async fn fetch(&self, uri: &str) -> Relayed<String>;
+}
+
+/// Documents of DIDs (did:web). Whoever fetches them guards as [`StatusLists`] does.
+#[async_trait]
+pub trait DidDocuments: Send + Sync {
+    /// The keys with which this DID makes assertions. Silence says nothing of a signature.
+    async fn keys(&self, did: &Did) -> Relayed<KeySet>;
 }
 
 /// Names a spend in logs and errors.

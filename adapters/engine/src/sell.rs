@@ -22,7 +22,7 @@ use ledger::transfer::Money;
 use serde_json::{Map, Value};
 use x402::auth_capture;
 use x402::batch_settlement;
-use x402::chain::{At, SettlementCall};
+use x402::chain::At;
 use x402::exact::{self, Transfer, VerifiedPayment};
 use x402::permit2::PERMIT2;
 use x402::reason::Reason;
@@ -288,16 +288,11 @@ impl Engine {
         match exact::verify_on_chain(self.chain.as_ref(), payment, caller, sum).await {
             Ok(()) => {
                 let balance = self.chain.balance_of(terms.token, claimed.payer, At::Latest).await?;
-                let allowance = match payment.call() {
-                    SettlementCall::Permit(call) if call.sponsored.is_none() => {
-                        Some(self.chain.allowance(terms.token, claimed.payer, PERMIT2).await?)
-                    }
-                    SettlementCall::Permit(_)
-                    | SettlementCall::Transfer(_)
-                    | SettlementCall::Wallet(_)
-                    | SettlementCall::Cancel(_)
-                    | SettlementCall::Channel(_)
-                    | SettlementCall::Escrow(_) => None,
+                let allowance = if payment.takes_of_an_allowance() {
+                    let there = self.chain.allowance(terms.token, claimed.payer, PERMIT2).await?;
+                    Some(payment.approval().map_or(there, |approval| there.max(approval.value)))
+                } else {
+                    None
                 };
                 let (balance, allowance) = (at_most(balance), allowance.map(at_most));
                 Ok(Payable { since_block: head, cover: Some(Cover { balance, allowance, beside }) })

@@ -244,6 +244,7 @@ pub struct FacilitatorRole {
     pub batch_max: NonZeroUsize,
     /// The longest `maxTimeoutSeconds` that is taken: so long at most does a claim stay open where nothing comes of it.
     pub timeout_seconds_max: u64,
+    pub grants: GasGrants,
     /// Accounts that relayed before it: what they sent may still be mined, and costs their gas.
     pub former: Vec<Address>,
     pub payees: AllowedPayees,
@@ -253,6 +254,18 @@ impl FacilitatorRole {
     pub fn relayers(&self) -> impl Iterator<Item = &Arc<dyn Relayer>> {
         std::iter::once(&self.relayer).chain(&self.others)
     }
+}
+
+/// Gas for payers who signed an approval of Permit2 and cannot pay for it (x402, `erc20ApprovalGasSponsoring`). Whoever gets it
+/// may use it for something else, so each is bounded, and how many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GasGrants {
+    /// Wei at once, at most.
+    pub wei_max: u128,
+    /// How many a payer gets, ever.
+    pub each_payer: u32,
+    /// How many are given in a day (UTC).
+    pub each_day: u32,
 }
 
 /// Whose payments a facilitator carries. An open relay pays gas for anyone.

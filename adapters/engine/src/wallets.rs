@@ -91,7 +91,7 @@ impl Engine {
         })
     }
 
-    async fn settlement_of(
+    pub(crate) async fn settlement_of(
         &self,
         tenant: &TenantId,
         role: Role,

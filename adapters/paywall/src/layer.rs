@@ -108,6 +108,8 @@ where
     let ask = Ask::new(price.clone(), resource_url.clone(), &parts.headers);
     let pays = [PAYMENT_SIGNATURE, X_PAYMENT].iter().any(|name| parts.headers.contains_key(*name));
     let ask = if pays { ask } else { sign_in::declare(&*till, &price, sign_offers(&*till, &price, ask).await).await };
+    let ask =
+        till.declared(&price.accepts).await.into_iter().fold(ask, |ask, (name, said)| ask.with_extension(&name, said));
     if !pays && sign_in::is_shown(&price, &parts.headers) {
         return sign_in::visit(till, price, ask, inner, (parts, body)).await;
     }

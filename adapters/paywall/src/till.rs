@@ -46,6 +46,11 @@ pub trait Till: Send + Sync {
         charged: Option<Amount>,
     ) -> Result<Settled, SettleRefusal>;
 
+    /// What every 402 with these offers says beside the price, by name of the extension: what depends on who settles.
+    async fn declared(&self, _offers: &[PaymentRequirements]) -> Map<String, Value> {
+        Map::new()
+    }
+
     /// Our signature under an offer, as a compact JWS (extension `offer-receipt`); `None` where this till signs nothing.
     async fn sign_offer(&self, _resource_url: &str, _offer: &PaymentRequirements) -> Option<String> {
         None

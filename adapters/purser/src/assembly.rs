@@ -19,8 +19,8 @@ use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
 use engine::tenant::{
-    Agent, AllowedPayees, FacilitatorRole, Limits, MerchantRole, OtherVerifiers, Payee, Payees, Person, Tenant,
-    Verifier, Verifiers, check_cost_centre,
+    Agent, AllowedPayees, FacilitatorRole, GasGrants, Limits, MerchantRole, OtherVerifiers, Payee, Payees, Person,
+    Tenant, Verifier, Verifiers, check_cost_centre,
 };
 use ledger::budget::Caps;
 use ledger::id::{Micros, TenantId, TenantSecret};
@@ -42,6 +42,7 @@ use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
 use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
 use crate::notes::Notes;
+use crate::published_keys::PublishedKeys;
 use crate::screening::{Loopback, Screens};
 use crate::status_lists::PublishedLists;
 use crate::trust::file::TrustFile;
@@ -122,8 +123,9 @@ pub fn engine(
     let _ = engine.sessions.set(sessions);
     let _ = engine.pages.set(pages);
     let _ = engine.console.set(console);
-    let lists = Fetcher::new(config.reach()).map(PublishedLists::new).map_err(AssemblyError::Fetcher)?;
-    let _ = engine.status_lists.set(Arc::new(lists));
+    let fetcher = Fetcher::new(config.reach()).map_err(AssemblyError::Fetcher)?;
+    let _ = engine.status_lists.set(Arc::new(PublishedLists::new(fetcher.clone())));
+    let _ = engine.did_documents.set(Arc::new(PublishedKeys::new(fetcher)));
     if let Some(screening) = &config.screening {
         let loopback = if config.is_devnet() { Loopback::Allowed } else { Loopback::Refused };
         let _ = engine.screening.set(Arc::new(Screens::new(screening, loopback).map_err(AssemblyError::Fetcher)?));
@@ -350,7 +352,13 @@ fn facilitator(tenant: &TenantConfig, ring: &Ring, rpc: &RpcChain) -> Result<Opt
     let (batch_max, timeout_seconds_max) = (config.batch_max.get(), config.timeout_seconds_max);
     let most = usize::try_from(batch_max).ok().and_then(NonZeroUsize::new).filter(|most| most.get() <= BATCH_MAX);
     let most = most.ok_or_else(|| value("facilitate.batch_max", &format!("1 to {BATCH_MAX}"), batch_max.to_string()));
-    Ok(Some(FacilitatorRole { relayer, others, raise_after, batch_max: most?, timeout_seconds_max, former, payees }))
+    let grants = GasGrants {
+        wei_max: config.gas_grant_wei.into(),
+        each_payer: config.gas_grants_payer,
+        each_day: config.gas_grants_day,
+    };
+    let batch_max = most?;
+    Ok(Some(FacilitatorRole { relayer, others, raise_after, batch_max, timeout_seconds_max, grants, former, payees }))
 }
 
 /// Settlements in one transaction: a node is asked about each payer in one batch of calls, and takes a hundred.

@@ -8,6 +8,7 @@ mod console;
 mod facilitator;
 mod ledger;
 mod pure;
+mod seller;
 mod server;
 mod verify;
 
@@ -78,6 +79,7 @@ pub async fn run(args: &BenchArgs) -> Result<(), String> {
         BenchName::Verify => ("verify", verify::rows()?),
         BenchName::X402 => {
             let mut rows = pure::x402()?;
+            rows.extend(seller::rows().await?);
             rows.extend(facilitator::rows(args.settlements).await?);
             ("x402", rows)
         }

@@ -41,6 +41,7 @@ pub mod pay;
 pub mod policies;
 pub mod principal;
 pub mod proxy;
+mod published_keys;
 mod receivables;
 pub mod reconcile;
 pub mod resolve;

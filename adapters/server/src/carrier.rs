@@ -19,6 +19,7 @@ use identity::dpop::Request as Proved;
 
 use crate::App;
 use crate::call::{DPOP, bytes};
+use crate::facilitator::go_on;
 use crate::problem::Problem;
 
 fn tenant(app: &App) -> Result<&TenantId, Problem> {
@@ -61,6 +62,7 @@ pub async fn settle(State(app): State<App>, request: Request) -> Result<Response
     };
     match app.engine.facilitator_settle(tenant, &request, repeater(&app, &headers, &request)).await {
         Ok(mut response) => {
+            go_on(&app.engine, tenant, &request, &response);
             response.network = spoken.network(&response.network).to_owned();
             Ok(answer_of(response.error_reason.as_deref(), json_of(&response)))
         }

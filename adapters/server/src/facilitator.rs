@@ -1,12 +1,12 @@
 //! Facilitators as a seller reaches them: ours in the same process, or another over HTTP.
 
-use std::sync::{OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::Engine;
 use engine::error::EngineError;
-use engine::facilitate::Repeater;
+use engine::facilitate::{Repeater, is_approving};
 use engine::ports::{Facilitator, Relayed};
 use ledger::id::TenantId;
 use reqwest::redirect::Policy;
@@ -35,11 +35,11 @@ impl Local {
     }
 
     /// Only the first call counts.
-    pub fn connect(&self, engine: &std::sync::Arc<Engine>) {
+    pub fn connect(&self, engine: &Arc<Engine>) {
         let _ = self.engine.set(std::sync::Arc::downgrade(engine));
     }
 
-    fn engine(&self) -> Result<std::sync::Arc<Engine>, String> {
+    fn engine(&self) -> Result<Arc<Engine>, String> {
         let engine = self.engine.get().and_then(Weak::upgrade);
         engine.ok_or_else(|| "the facilitator of this process is not running".to_owned())
     }
@@ -65,7 +65,15 @@ impl Facilitator for Local {
             Ok(engine) => engine,
             Err(why) => return Relayed::Silence(why),
         };
-        relayed(engine.facilitator_settle(&self.tenant, &request, Repeater::Recognized).await)
+        let said = engine.facilitator_settle(&self.tenant, &request, Repeater::Recognized).await;
+        relayed(said.inspect(|response| go_on(&engine, &self.tenant, &request, response)))
+    }
+
+    async fn extensions(&self) -> Relayed<Vec<String>> {
+        match self.engine() {
+            Ok(engine) => relayed(engine.facilitator_supported(&self.tenant).map(|supported| supported.extensions)),
+            Err(why) => Relayed::Silence(why),
+        }
     }
 
     async fn carries(&self, requirements: &PaymentRequirements) -> Relayed<bool> {
@@ -88,7 +96,16 @@ impl Facilitator for Local {
             Ok(engine) => engine,
             Err(why) => return Relayed::Silence(why),
         };
-        relayed(engine.facilitator_submit(&self.tenant, &request, Repeater::Recognized).await)
+        let said = engine.facilitator_submit(&self.tenant, &request, Repeater::Recognized).await;
+        relayed(said.inspect(|response| go_on(&engine, &self.tenant, &request, response)))
+    }
+}
+
+/// What goes before a payment is gone on with behind its answer; after the end of this process when it is asked for again.
+pub fn go_on(engine: &Arc<Engine>, tenant: &TenantId, request: &FacilitatorRequest, response: &SettleResponse) {
+    if is_approving(request, response) {
+        let (engine, tenant, request) = (engine.clone(), tenant.clone(), request.clone());
+        tokio::spawn(async move { engine.facilitator_go_on(&tenant, &request).await });
     }
 }
 
@@ -116,6 +133,17 @@ impl Remote {
         }
         let http = builder.build().map_err(|error| error.without_url().to_string())?;
         Ok(Self { url: url.trim_end_matches('/').to_owned(), http })
+    }
+
+    async fn supported(&self) -> Relayed<SupportedResponse> {
+        match read(self.http.get(format!("{}/supported", self.url))).await {
+            Ok((200, bytes)) => match serde_json::from_slice(&bytes) {
+                Ok(supported) => Relayed::Answer(supported),
+                Err(_) => Relayed::Silence("what it carries is no answer of the protocol".to_owned()),
+            },
+            Ok((status, _)) => Relayed::Silence(format!("it answered {status} to what it carries")),
+            Err(error) => Relayed::Silence(error),
+        }
     }
 
     /// Official facilitators answer 200 with a verdict, others 400 with the same JSON: there the shape counts. A 5xx
@@ -177,18 +205,21 @@ impl Facilitator for Remote {
     }
 
     async fn carries(&self, requirements: &PaymentRequirements) -> Relayed<bool> {
-        match read(self.http.get(format!("{}/supported", self.url))).await {
-            Ok((200, bytes)) => match serde_json::from_slice::<SupportedResponse>(&bytes) {
-                Ok(supported) => Relayed::Answer(supported.kinds.iter().any(|kind| {
-                    let is_version = kind.x402_version == X402_VERSION;
-                    is_version
-                        && (&kind.scheme, &kind.network) == (&requirements.scheme, &requirements.network)
-                        && operates(kind, requirements)
-                })),
-                Err(_) => Relayed::Silence("what it carries is no answer of the protocol".to_owned()),
-            },
-            Ok((status, _)) => Relayed::Silence(format!("it answered {status} to what it carries")),
-            Err(error) => Relayed::Silence(error),
+        match self.supported().await {
+            Relayed::Answer(supported) => Relayed::Answer(supported.kinds.iter().any(|kind| {
+                let is_version = kind.x402_version == X402_VERSION;
+                is_version
+                    && (&kind.scheme, &kind.network) == (&requirements.scheme, &requirements.network)
+                    && operates(kind, requirements)
+            })),
+            Relayed::Silence(why) => Relayed::Silence(why),
+        }
+    }
+
+    async fn extensions(&self) -> Relayed<Vec<String>> {
+        match self.supported().await {
+            Relayed::Answer(supported) => Relayed::Answer(supported.extensions),
+            Relayed::Silence(why) => Relayed::Silence(why),
         }
     }
 

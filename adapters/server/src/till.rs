@@ -155,6 +155,10 @@ impl Till for Books {
         }
     }
 
+    async fn declared(&self, offers: &[PaymentRequirements]) -> serde_json::Map<String, serde_json::Value> {
+        self.engine.declared(&self.tenant, offers).await
+    }
+
     async fn sign_offer(&self, resource_url: &str, offer: &PaymentRequirements) -> Option<String> {
         said(self.engine.sign_offer(&self.tenant, &self.did, resource_url, offer).await)
     }

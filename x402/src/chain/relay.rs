@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, Bytes};
 use async_trait::async_trait;
 
-use super::{Batch, CancelCall, ChainError, PermitCall, Prepared, TransferCall, WalletCall};
+use super::{Batch, CancelCall, ChainError, GasGrant, PermitCall, Prepared, TransferCall, WalletCall};
 use crate::auth_capture::EscrowCall;
 use crate::batch_settlement::ChannelCall;
 
@@ -51,6 +51,11 @@ pub trait Relayer: Send + Sync {
         let operator = call.operator();
         let message = format!("a call of {operator}'s escrow with nonce {account_nonce} cannot be made here");
         Err(ChainError::Unavailable(message))
+    }
+    /// The same of ether for a payer, which no code of the payer's may run on.
+    async fn prepare_gas(&self, grant: &GasGrant, account_nonce: u64) -> Result<Prepared, ChainError> {
+        let (to, value) = (grant.to, grant.value);
+        Err(ChainError::Unavailable(format!("{value} wei for {to} with nonce {account_nonce} cannot be sent here")))
     }
     /// The same of a call that cancels an authorization.
     async fn prepare_cancel(&self, call: &CancelCall, account_nonce: u64) -> Result<Prepared, ChainError> {

@@ -57,7 +57,7 @@ impl ClaimedElsewhere {
         let by_permit = match space {
             NonceSpace::Eip3009 | NonceSpace::Held | NonceSpace::Charged => self.by_permit,
             NonceSpace::Permit2 => self.by_permit.checked_add(amount)?,
-            NonceSpace::Escrow(_) | NonceSpace::Cancel | NonceSpace::Voucher => self.by_permit,
+            NonceSpace::Escrow(_) | NonceSpace::Cancel | NonceSpace::Voucher | NonceSpace::Gas => self.by_permit,
         };
         Some(Self { in_all, by_permit })
     }
@@ -84,7 +84,9 @@ pub async fn verify_on_chain(
         SettlementCall::Transfer(call) => chain.findings(AuthorizedCall::Key(&call), relayer).await?,
         SettlementCall::Wallet(call) => chain.findings(AuthorizedCall::Wallet(&call), relayer).await?,
         // No payment is one.
-        SettlementCall::Cancel(_) => return Err(ChainError::Unavailable("a cancellation pays nothing".into()).into()),
+        SettlementCall::Cancel(_) | SettlementCall::Gas(_) => {
+            return Err(ChainError::Unavailable("neither a cancellation nor gas is a payment".into()).into());
+        }
     };
     check_findings(payment, &found, elsewhere)?;
     let simulated = found.simulated;

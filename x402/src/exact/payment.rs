@@ -13,7 +13,8 @@ use crate::chain::{PermitCall, SettlementCall, TransferCall, WalletCall};
 use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
 use crate::network::AssetTable;
 use crate::permit2;
-use crate::permit2::sponsor::Sponsored;
+use crate::permit2::approval::Approval;
+use crate::permit2::sponsor::Sponsoring;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scheme::check_frame;
@@ -31,7 +32,7 @@ pub struct VerifiedPayment {
     /// What is to move: all that is signed, save with `upto`.
     pub(crate) charged: U256,
     /// The allowance that came along.
-    pub(crate) sponsored: Option<Sponsored>,
+    pub(crate) sponsored: Option<Sponsoring>,
 }
 
 impl VerifiedPayment {
@@ -50,6 +51,17 @@ impl VerifiedPayment {
     /// Whether the payer is a contract, which may answer one thing now and another thing later.
     pub const fn is_by_wallet(&self) -> bool {
         matches!(self.signature, PayerSignature::Wallet(_))
+    }
+
+    /// Whether Permit2's allowance must last for it, be it there or approved first. One that comes as a permit is its own.
+    pub fn takes_of_an_allowance(&self) -> bool {
+        let has_permit = self.sponsored.as_ref().is_some_and(|sponsored| sponsored.permit().is_some());
+        matches!(self.signed, Signed::Permit2(_)) && !has_permit
+    }
+
+    /// The payer's own transaction that is sent before it.
+    pub fn approval(&self) -> Option<&Approval> {
+        self.sponsored.as_ref().and_then(Sponsoring::approval)
     }
 
     /// What must be unique.
@@ -99,7 +111,7 @@ impl VerifiedPayment {
                 SettlementCall::Wallet(Box::new(WalletCall { asset, authorization, signature: signature.clone() }))
             }
             (Signed::Permit2(permit), signature) => {
-                let (amount, sponsored) = (self.charged, self.sponsored);
+                let (amount, sponsored) = (self.charged, self.sponsored.clone());
                 let signature = signature.shown();
                 SettlementCall::Permit(Box::new(PermitCall { permit, amount, signature, sponsored }))
             }
@@ -195,7 +207,7 @@ pub(crate) struct Unsigned {
     pub terms: Terms,
     pub signed: Signed,
     pub charged: U256,
-    pub sponsored: Option<Sponsored>,
+    pub sponsored: Option<Sponsoring>,
 }
 
 impl Unsigned {

@@ -12,7 +12,7 @@ use super::authorization::ERC6492_SUFFIX;
 use super::{EvmSignature, OnChainError, Signed, Terms, VerifiedPayment};
 use crate::chain::{Chain, Deployment, WalletAnswer};
 use crate::limit::SIGNATURE_BYTES_MAX;
-use crate::permit2::sponsor::Sponsored;
+use crate::permit2::sponsor::Sponsoring;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::value;
@@ -81,7 +81,7 @@ pub struct Unproved {
     pub(super) terms: Terms,
     pub(super) signed: Signed,
     pub(super) charged: U256,
-    pub(super) sponsored: Option<Sponsored>,
+    pub(super) sponsored: Option<Sponsoring>,
     pub(super) signature: WalletSignature,
     /// Why it is no key's signature: the answer where the payer is no contract.
     pub(super) no_key: Refusal,

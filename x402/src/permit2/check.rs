@@ -2,7 +2,8 @@
 
 use alloy_primitives::U256;
 
-use super::{EXACT_PROXY, Permit, UPTO_PROXY, Witness, read_payload, sponsor};
+use super::sponsor::Sponsoring;
+use super::{EXACT_PROXY, Permit, UPTO_PROXY, Witness, approval, read_payload, sponsor};
 use crate::exact::{Checked, Signed, Terms, Transfer, Unsigned, check_accepted};
 use crate::limit::{CLOCK_SKEW_SECONDS, SETTLEMENT_MARGIN_SECONDS};
 use crate::reason::Reason;
@@ -32,7 +33,11 @@ pub(crate) fn seal(
     charged: U256,
     now: u64,
 ) -> Result<Checked, Refusal> {
-    let sponsored = sponsor::read(payload, &permit, now)?;
+    // Where both came, the one that needs no transaction of its own.
+    let sponsored = match sponsor::read(payload, &permit, now)? {
+        Some(permit) => Some(Sponsoring::Permit(permit)),
+        None => approval::read(payload, &permit, terms.network)?.map(|found| Sponsoring::Approval(Box::new(found))),
+    };
     let unsigned = Unsigned { terms, signed: Signed::Permit2(permit), charged, sponsored };
     unsigned.with(signature_text, Reason::Permit2Signature)
 }

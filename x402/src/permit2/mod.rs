@@ -2,15 +2,18 @@
 //!
 //! A payer signs that a proxy of x402 may take one token once, and in the witness where it goes; the proxy can send it
 //! nowhere else. Scheme `exact` takes the whole amount; `upto` at most that, as one named facilitator says. It needs an
-//! allowance of the token for Permit2, which stands on the chain already or comes along as an EIP-2612 permit
-//! ([`sponsor`]). Nonces are unordered and Permit2's own, one space for all tokens of a payer.
+//! allowance of the token for Permit2, which stands on the chain already or comes along: as an EIP-2612 permit
+//! ([`sponsor`]), or as a transaction of the payer's own ([`approval`]). Nonces are unordered and Permit2's own, one space for all tokens of a payer.
 
+pub mod approval;
 mod check;
 mod onchain;
 mod permit;
+pub mod pledge;
 pub mod sponsor;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use alloy_primitives::{Address, address};
 

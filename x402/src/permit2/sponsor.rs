@@ -9,6 +9,7 @@ use alloy_sol_types::SolStruct;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::approval::Approval;
 use super::{PERMIT2, Permit};
 use crate::exact::{EvmSignature, TokenDomain};
 use crate::limit::SETTLEMENT_MARGIN_SECONDS;
@@ -45,6 +46,31 @@ mod typed {
     }
 }
 
+/// An allowance that comes along with a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sponsoring {
+    /// The proxy takes it with the payment.
+    Permit(Sponsored),
+    /// It is sent before the payment.
+    Approval(Box<Approval>),
+}
+
+impl Sponsoring {
+    pub const fn permit(&self) -> Option<&Sponsored> {
+        match self {
+            Self::Permit(permit) => Some(permit),
+            Self::Approval(_) => None,
+        }
+    }
+
+    pub fn approval(&self) -> Option<&Approval> {
+        match self {
+            Self::Permit(_) => None,
+            Self::Approval(approval) => Some(approval),
+        }
+    }
+}
+
 /// An EIP-2612 permit for Permit2, as a proxy takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sponsored {
@@ -53,6 +79,11 @@ pub struct Sponsored {
     pub deadline: U256,
     /// r || s || v, v is 27 or 28.
     pub signature: [u8; 65],
+}
+
+/// What a seller says of it in a 402.
+pub fn declaration() -> Value {
+    json!({ "info": { "description": "a permit of the token for Permit2 is taken along", "version": VERSION } })
 }
 
 /// What a payer signs for it, of exactly the amount of one permit.

@@ -1,5 +1,6 @@
 //! Invalid permits first. The recorded payments of the official Python SDK are the valid ones that each is made from.
 
+mod approvals;
 mod onchain;
 
 use alloy_primitives::{Address, B256, U256};
@@ -288,6 +289,7 @@ fn a_sponsored_allowance_is_of_this_permit_or_none() {
     let offered = call(info(|i| *i = json!({"description": "d", "version": "1"})).unwrap());
     assert_eq!(offered.sponsored, None, "the seller's offer of it, echoed");
     let taken = call(info(|_| ()).unwrap()).sponsored.unwrap();
+    let taken = taken.permit().unwrap();
     assert_eq!((taken.value, taken.deadline), (U256::from(10_000), U256::from(NOW + 60)));
 }
 

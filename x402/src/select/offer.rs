@@ -12,6 +12,7 @@ use crate::exact::{
     Authorization, EvmSignature, KeyError, SignatureError, Signed, Terms, TokenDomain, Transfer, WalletKey,
 };
 use crate::network::{Asset, Network};
+use crate::permit2::pledge::Pledge;
 use crate::permit2::{EXACT_PROXY, Permit, PermitWire, UPTO_PROXY, Witness};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -221,6 +222,8 @@ pub enum AuthorizeError {
     Payload(String),
     #[error("scheme: expected exact or upto, found {0}")]
     Scheme(&'static str),
+    #[error("an allowance for Permit2 is given for a permit of Permit2 alone")]
+    Unpledged,
 }
 
 impl AuthorizeError {
@@ -233,7 +236,7 @@ impl AuthorizeError {
             Self::Key(error) => error.code(),
             Self::Signature(_) => "authorization_signature_invalid",
             Self::Payload(_) => "authorization_unwritable",
-            Self::Scheme(_) => "authorization_scheme_unsupported",
+            Self::Scheme(_) | Self::Unpledged => "authorization_scheme_unsupported",
         }
     }
 }
@@ -290,6 +293,16 @@ impl Unsigned<'_> {
             return Err(AuthorizeError::Signer { expected, found });
         }
         self.sealed(key.sign(self.digest())?)
+    }
+
+    /// What lets Permit2 move the token for it, of exactly what it moves: the entry of an extension.
+    pub fn pledge(&self, pledge: &Pledge, key: &WalletKey) -> Result<Value, AuthorizeError> {
+        let (expected, found) = (self.signed.payer(), key.address());
+        if expected != found {
+            return Err(AuthorizeError::Signer { expected, found });
+        }
+        let Signed::Permit2(permit) = &self.signed else { return Err(AuthorizeError::Unpledged) };
+        Ok(pledge.sign(permit, self.offer.network(), self.offer.domain(), key)?)
     }
 
     /// The payload with a signature made elsewhere, which must be the payer's over this authorization.

@@ -297,7 +297,7 @@ fn a_capture_is_done_where_escrow_and_token_say_so() {
 #[test]
 fn a_name_of_a_call_is_nobody_elses() {
     use crate::batch_settlement::CallKind;
-    let spaces = [NonceSpace::Eip3009, NonceSpace::Permit2, NonceSpace::Cancel]
+    let spaces = [NonceSpace::Eip3009, NonceSpace::Permit2, NonceSpace::Cancel, NonceSpace::Gas, NonceSpace::Voucher]
         .into_iter()
         .chain(CallKind::ALL.map(NonceSpace::Escrow));
     let keys: Vec<ClaimKey> = spaces.map(|space| ClaimKey { space, ..expected().key }).collect();
@@ -306,4 +306,19 @@ fn a_name_of_a_call_is_nobody_elses() {
             assert!(key.to_bytes() != other.to_bytes() && key.to_string() != other.to_string());
         }
     }
+}
+
+/// Gas for a payer leaves no log: it is there where the transaction that sends it succeeded, and by nothing else.
+#[test]
+fn gas_arrives_with_its_own_transaction_or_not_at_all() {
+    let key = ClaimKey { space: NonceSpace::Gas, ..expected().key };
+    let expected = Expected { key, ..expected() };
+    let told = |evidence: &Evidence| judge(&expected, evidence);
+    assert_eq!(told(&Evidence::Mined(receipt(false, vec![transfer()]))), Outcome::Unknown, "reverted");
+    let young = Evidence::UnusedAt { block: block(), finality: Finality::Young };
+    assert_eq!(told(&young), Outcome::Pending);
+    let arrived = told(&Evidence::Mined(receipt(true, vec![])));
+    assert!(matches!(arrived, Outcome::Settled { value, .. } if value == expected.value), "{arrived:?}");
+    let node = Node { down: true, ..Node::good() };
+    assert_eq!(now_or_never(is_consumed(&node, key, At::Latest)), Ok(false), "no chain counts it");
 }

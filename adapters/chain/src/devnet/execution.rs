@@ -28,6 +28,20 @@ pub(super) struct Environment {
     pub(super) base_fee: u64,
 }
 
+impl Environment {
+    fn block(self) -> BlockEnv {
+        BlockEnv {
+            number: U256::from(self.number),
+            timestamp: U256::from(self.timestamp),
+            gas_limit: BLOCK_GAS_MAX,
+            basefee: self.base_fee,
+            prevrandao: Some(B256::ZERO),
+            blob_excess_gas_and_price: Some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: 1 }),
+            ..BlockEnv::default()
+        }
+    }
+}
+
 /// A call that is run and not kept (`eth_call`, `eth_estimateGas`).
 #[derive(Clone, Debug)]
 pub(super) struct Call {
@@ -39,23 +53,45 @@ pub(super) struct Call {
     pub(super) gas_price: u128,
 }
 
+impl Call {
+    fn env(&self, environment: Environment) -> TxEnv {
+        TxEnv {
+            caller: self.from,
+            kind: self.kind,
+            value: self.value,
+            data: self.input.clone(),
+            gas_limit: self.gas_limit,
+            gas_price: self.gas_price,
+            chain_id: Some(environment.chain_id),
+            ..TxEnv::default()
+        }
+    }
+}
+
 pub(super) type Executed = ExecResultAndState<ExecutionResult>;
 
 pub(super) fn run_call<Db>(db: Db, environment: Environment, call: &Call) -> Result<Executed, RpcRefusal>
 where
     Db: DatabaseRef<Error = Infallible>,
 {
-    let tx = TxEnv {
-        caller: call.from,
-        kind: call.kind,
-        value: call.value,
-        data: call.input.clone(),
-        gas_limit: call.gas_limit,
-        gas_price: call.gas_price,
-        chain_id: Some(environment.chain_id),
-        ..TxEnv::default()
-    };
-    run(db, environment, tx, NonceCheck::Off).map_err(|error| refusal(&error))
+    run(db, environment, call.env(environment), NonceCheck::Off).map_err(|error| refusal(&error))
+}
+
+/// Several calls after each other, each on what those before it left.
+pub(super) fn run_calls<Db>(
+    db: Db,
+    environment: Environment,
+    calls: &[Call],
+) -> Result<Vec<ExecutionResult>, RpcRefusal>
+where
+    Db: DatabaseRef<Error = Infallible>,
+{
+    let mut cfg = CfgEnv::new_with_spec(FORK);
+    cfg.chain_id = environment.chain_id;
+    cfg.disable_nonce_check = true;
+    let context = Context::mainnet().with_db(WrapDatabaseRef(db)).with_cfg(cfg).with_block(environment.block());
+    let mut evm = context.build_mainnet();
+    calls.iter().map(|call| evm.transact_one(call.env(environment)).map_err(|error| refusal(&error))).collect()
 }
 
 pub(super) fn run_transaction<Db, T>(
@@ -102,16 +138,7 @@ where
     let mut cfg = CfgEnv::new_with_spec(FORK);
     cfg.chain_id = environment.chain_id;
     cfg.disable_nonce_check = nonce_check == NonceCheck::Off;
-    let block = BlockEnv {
-        number: U256::from(environment.number),
-        timestamp: U256::from(environment.timestamp),
-        gas_limit: BLOCK_GAS_MAX,
-        basefee: environment.base_fee,
-        prevrandao: Some(B256::ZERO),
-        blob_excess_gas_and_price: Some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: 1 }),
-        ..BlockEnv::default()
-    };
-    let context = Context::mainnet().with_db(WrapDatabaseRef(db)).with_cfg(cfg).with_block(block);
+    let context = Context::mainnet().with_db(WrapDatabaseRef(db)).with_cfg(cfg).with_block(environment.block());
     context.build_mainnet().transact(tx)
 }
 

@@ -116,6 +116,7 @@ impl Node {
             }
             "eth_getTransactionCount" => self.transaction_count(params),
             "eth_call" => self.eth_call(params),
+            "eth_simulateV1" => self.simulate(&params.required(0)?, params.block(1)?),
             "eth_estimateGas" => self.estimate_gas(params),
             "eth_sendRawTransaction" => {
                 let raw = params.bytes(0)?;
@@ -358,7 +359,7 @@ fn outcome(executed: Executed) -> Result<(Bytes, Gas), RpcRefusal> {
     }
 }
 
-fn call(request: &TransactionRequest) -> Result<Call, RpcRefusal> {
+pub(super) fn call(request: &TransactionRequest) -> Result<Call, RpcRefusal> {
     let input = request.input.clone();
     if let (Some(input), Some(data)) = (&input.input, &input.data)
         && input != data

@@ -26,6 +26,7 @@ mod node;
 mod pool;
 mod refusal;
 mod service;
+mod simulate;
 mod state;
 
 use std::fmt;

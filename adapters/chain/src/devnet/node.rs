@@ -115,16 +115,21 @@ impl Node {
         Ok(number)
     }
 
-    /// Runs a call on the state of a block. At the newest one it sees the time that the next block would have.
+    /// Runs a call on the state of a block.
     pub(super) fn call(&self, id: BlockId, call: &Call) -> Result<Executed, RpcRefusal> {
+        let environment = self.environment(id, call.gas_price > 0)?;
+        run_call(self.view(environment.number), environment, call)
+    }
+
+    /// At the newest block a call sees the time that the next one would have.
+    pub(super) fn environment(&self, id: BlockId, is_priced: bool) -> Result<Environment, RpcRefusal> {
         let number = self.state_block(id)?;
         let timestamp = match id {
             BlockId::Number(BlockNumberOrTag::Latest | BlockNumberOrTag::Pending) => self.upcoming_timestamp(),
             _ => self.blocks.by_number(number).map_or(self.blocks.head().timestamp, |block| block.header.timestamp),
         };
-        let base_fee = if call.gas_price == 0 { 0 } else { BASE_FEE_WEI };
-        let environment = Environment { chain_id: self.config.chain_id, number, timestamp, base_fee };
-        run_call(self.view(number), environment, call)
+        let base_fee = if is_priced { BASE_FEE_WEI } else { 0 };
+        Ok(Environment { chain_id: self.config.chain_id, number, timestamp, base_fee })
     }
 
     /// Takes in a signed transaction, and mines it when mining is automatic.
@@ -214,7 +219,7 @@ impl Node {
         chosen.unwrap_or(clock).max(self.blocks.head().timestamp)
     }
 
-    fn view(&self, block: u64) -> View<'_, impl Fn(u64) -> B256> {
+    pub(super) fn view(&self, block: u64) -> View<'_, impl Fn(u64) -> B256> {
         let hashes = |number| self.blocks.by_number(number).map_or(B256::ZERO, |block| block.header.seal());
         View { state: &self.state, block, hashes }
     }

@@ -4,6 +4,7 @@
 //! topics, a receipt must be of the asked transaction and agree with the log that led to it, a block must have the
 //! asked number or hash. What does not fit is [`ChainError::Unavailable`]: the node told us nothing.
 
+mod approval;
 pub(crate) mod batch;
 mod channels;
 mod client;
@@ -32,6 +33,7 @@ use x402::chain::{
     TokenFacts, TokenTransfer, TransferCall, WalletAnswer, WalletCall,
 };
 use x402::exact::WalletSignature;
+use x402::permit2::approval::Approval;
 
 use x402::settlement::{ClaimKey, NonceSpace};
 
@@ -240,9 +242,7 @@ impl Chain for RpcChain {
     }
 
     async fn simulate(&self, call: &TransferCall, caller: Address) -> Result<(), ChainError> {
-        let request = json!([self.settlement(call, caller), "latest"]);
-        let _output: Bytes = self.client.call("eth_call", request).await?;
-        Ok(())
+        self.simulated(self.settlement(call, caller)).await
     }
 
     async fn wallet_answer(
@@ -276,22 +276,33 @@ impl Chain for RpcChain {
         self.read(asset, Token::allowanceCall { owner, spender }, At::Latest).await
     }
 
+    async fn permit_nonce(&self, asset: Address, owner: Address) -> Result<U256, ChainError> {
+        self.read(asset, Token::noncesCall { owner }, At::Latest).await
+    }
+
     async fn simulate_permit(&self, call: &PermitCall, caller: Address) -> Result<(), ChainError> {
-        let request = json!([self.permit_request(call, caller), "latest"]);
-        let _output: Bytes = self.client.call("eth_call", request).await?;
-        Ok(())
+        self.simulated(self.permit_request(call, caller)).await
+    }
+
+    async fn simulate_approval(&self, approval: &Approval) -> Result<(), ChainError> {
+        self.try_approval(approval).await
+    }
+
+    async fn simulate_approved(
+        &self,
+        approval: &Approval,
+        call: &PermitCall,
+        caller: Address,
+    ) -> Result<(), ChainError> {
+        self.try_approved(approval, call, caller).await
     }
 
     async fn simulate_channel(&self, call: &ChannelCall, caller: Address) -> Result<(), ChainError> {
-        let request = json!([self.channel_request(call, caller), "latest"]);
-        let _output: Bytes = self.client.call("eth_call", request).await?;
-        Ok(())
+        self.simulated(self.channel_request(call, caller)).await
     }
 
     async fn simulate_escrow(&self, call: &EscrowCall, caller: Address) -> Result<(), ChainError> {
-        let request = json!([self.escrow_request(call, caller), "latest"]);
-        let _output: Bytes = self.client.call("eth_call", request).await?;
-        Ok(())
+        self.simulated(self.escrow_request(call, caller)).await
     }
 
     async fn escrowed(&self, payment: B256, at: At) -> Result<EscrowState, ChainError> {
@@ -335,6 +346,10 @@ impl Chain for RpcChain {
         };
         let nonce: U64 = self.client.call("eth_getTransactionCount", json!([account, tag])).await?;
         Ok(nonce.to::<u64>())
+    }
+
+    async fn fees(&self) -> Result<(U256, U256), ChainError> {
+        self.fees_of_now().await
     }
 
     async fn broadcast(&self, raw: &Bytes) -> Result<(), ChainError> {

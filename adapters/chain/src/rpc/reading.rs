@@ -38,6 +38,11 @@ impl RpcChain {
         })
     }
 
+    pub(super) async fn simulated(&self, request: Value) -> Result<(), ChainError> {
+        let _output: Bytes = self.client.call("eth_call", json!([request, "latest"])).await?;
+        Ok(())
+    }
+
     pub(super) async fn read_text<C: SolCall<Return = String>>(
         &self,
         asset: Address,

@@ -4,7 +4,7 @@ use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::SolCall;
 use x402::chain::{At, Chain, ChainError, PermitCall, Pool, Relayer, TransferLog};
 use x402::network::Network;
-use x402::permit2::sponsor::{Allowance, Sponsored};
+use x402::permit2::sponsor::{Allowance, Sponsored, Sponsoring};
 use x402::permit2::{EXACT_PROXY, PERMIT2, Permit, UPTO_PROXY, Witness};
 
 use super::*;
@@ -141,7 +141,10 @@ async fn each_permit_that_must_not_pay_reverts() {
                 ..up_to(1)
             }),
         ),
-        ("an allowance of another amount", PermitCall { sponsored: Some(sponsored(251)), ..call(permit(1)) }),
+        (
+            "an allowance of another amount",
+            PermitCall { sponsored: Some(Sponsoring::Permit(sponsored(251))), ..call(permit(1)) },
+        ),
     ];
     for (why, call) in cases {
         assert_reverts(&stage, &call, why).await;
@@ -155,12 +158,13 @@ async fn without_an_allowance_nothing_moves() {
     assert_eq!(stage.chain.allowance(token::ADDRESS, PAYER.address, PERMIT2).await, Ok(U256::ZERO));
     assert_reverts(&stage, &call(permit(1)), "no allowance").await;
     let mut forged = call(permit(1));
-    forged.sponsored = Some(Sponsored { deadline: U256::from(START + 61), ..sponsored(250) });
+    forged.sponsored = Some(Sponsoring::Permit(Sponsored { deadline: U256::from(START + 61), ..sponsored(250) }));
     assert_reverts(&stage, &forged, "a permit of the token that was not signed").await;
     assert!(!is_consumed(&stage, 1).await);
     assert_eq!(found(&stage, 1).await, Ok(None));
 
-    let paid = settle(&stage, &PermitCall { sponsored: Some(sponsored(250)), ..call(permit(1)) }).await;
+    let paid =
+        settle(&stage, &PermitCall { sponsored: Some(Sponsoring::Permit(sponsored(250))), ..call(permit(1)) }).await;
     assert_eq!(stage.balance(PAYEE.address).await, 250, "the allowance came along");
     assert_eq!(found(&stage, 1).await.unwrap().unwrap().transaction, paid);
     assert_eq!(stage.chain.allowance(token::ADDRESS, PAYER.address, PERMIT2).await, Ok(U256::ZERO), "and is used up");

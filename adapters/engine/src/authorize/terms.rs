@@ -18,9 +18,7 @@ use mandates::verify::Facts;
 use url::Url;
 use x402::auth_capture::EscrowTerms;
 use x402::exact::Transfer;
-use x402::permit2;
-use x402::reason::Reason;
-use x402::refusal::Refusal;
+use x402::permit2::pledge::Pledge;
 use x402::select::Offer;
 
 use super::channel::drawn;
@@ -57,6 +55,8 @@ pub(super) struct Draft<'a> {
     pub authority: Money,
     pub rate: Option<Peg>,
     pub payer: Address,
+    /// What is signed beside it.
+    pub pledge: Option<Pledge>,
     pub nonce: B256,
     pub valid_before: u64,
 }
@@ -135,6 +135,7 @@ impl Draft<'_> {
                 payment_required: self.request.required.clone(),
                 method: self.request.method.clone(),
                 offer: Digest(self.offer.digest()),
+                pledge: self.pledge,
             }),
             payee: self.recipient.merchant.claims(),
             authority: self.authority.amount,
@@ -299,20 +300,6 @@ fn origin(field: &'static str, text: &str) -> Result<String, EngineError> {
 }
 
 impl Engine {
-    /// A permit moves nothing where Permit2 may not take the wallet's tokens: better said than signed. An allowance is
-    /// the wallet owner's to give; no payment gives one.
-    pub(super) async fn check_allowance(&self, offer: &Offer, payer: Address) -> Result<(), EngineError> {
-        if matches!(offer.transfer(), Transfer::Eip3009 | Transfer::Channel { .. } | Transfer::Escrow(_)) {
-            return Ok(());
-        }
-        let allowance = self.chain.allowance(offer.token(), payer, permit2::PERMIT2).await?;
-        if allowance >= U256::from(offer.amount().get()) {
-            return Ok(());
-        }
-        let expected = format!("an allowance of {} for Permit2 ({})", offer.amount(), permit2::PERMIT2);
-        Err(Refusal::new(Reason::Permit2AllowanceRequired, "asset", expected, allowance).into())
-    }
-
     /// As short as offer, policy and mandate allow: the money stays held until then.
     pub(super) fn valid_before(&self, tenant: &Tenant, view: &MandateView, offer: &Offer) -> Result<u64, EngineError> {
         let now = self.now_seconds();

@@ -142,7 +142,8 @@ impl Engine {
             SettlementCall::Transfer(_)
             | SettlementCall::Wallet(_)
             | SettlementCall::Permit(_)
-            | SettlementCall::Cancel(_) => Err(ChainError::Unavailable("no call of an escrow".to_owned())),
+            | SettlementCall::Cancel(_)
+            | SettlementCall::Gas(_) => Err(ChainError::Unavailable("no call of an escrow".to_owned())),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use ledger::command::ClaimSettlement;
 use ledger::id::{Digest, TenantId};
 use ledger::settlement::{Named, Settlement, SettlementKey};
+use ledger::store::Document;
 use ledger::transfer::Money;
 use serde_json::{Map, json};
 use x402::auth_capture::Escrowed;
@@ -108,6 +109,19 @@ impl Carriage<'_> {
         let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
         let message = "sent and not yet known to be in a block; ask again with the same payload, never pay again";
         self.failed(Reason::SettlementPending, message, transaction)
+    }
+
+    /// What goes before it is sent, and in no block yet.
+    pub fn approving(&self, transaction: B256) -> SettleResponse {
+        let message =
+            "what goes before it is sent and in no block yet; ask again with the same payload, never pay again";
+        self.failed(Reason::SettlementPending, message, format!("{transaction:#x}"))
+    }
+
+    /// The payer's own transaction that is sent for it, to be on record before it is.
+    pub fn approval(&self) -> Option<Document> {
+        let approval = self.payment.approval()?;
+        Some(Document { kind: "settlement-approval".into(), bytes: approval.raw.to_vec() })
     }
 
     pub fn given_up(&self) -> SettleResponse {

@@ -7,7 +7,7 @@ use ledger::command::{Command, FailureProof, Gas};
 use ledger::money::Amount;
 use ledger::settlement::{Settlement, SettlementState};
 use x402::chain::{Receipt, UsedNonce};
-use x402::settlement::{ClaimKey, NonceSpace, Outcome, observe_after};
+use x402::settlement::{Expected, NonceSpace, Outcome, observe_after};
 
 use super::claims::charged_nothing;
 use crate::desk::Seen;
@@ -53,11 +53,11 @@ impl Engine {
         let (finalized, receipt, sent) = self.mined(identity, settlement, ours).await?;
         let ours = receipt.as_ref().map(|receipt| receipt.transaction).or(ours);
         let last = receipt.as_ref().filter(|receipt| receipt.block.number <= finalized);
-        let gas = last.map(|receipt| self.gas(identity, expected.key, receipt)).transpose()?.flatten();
+        let gas = last.map(|receipt| self.gas(identity, &expected, receipt)).transpose()?.flatten();
         let is_mined = last.is_some();
         // In a block that can be taken back it may yet move the money, where it comes before whatever made it revert.
         // A call of the escrow has no other way than ours: where it is final without its log, it came to nothing.
-        let is_call = matches!(expected.key.space, NonceSpace::Escrow(_));
+        let is_call = matches!(expected.key.space, NonceSpace::Escrow(_) | NonceSpace::Gas);
         let reverted = last.is_some_and(|receipt| !receipt.success || is_call);
         let has_reverted = receipt.as_ref().is_some_and(|receipt| !receipt.success);
         let key = key.clone();
@@ -147,11 +147,16 @@ impl Engine {
     pub(crate) fn gas(
         &self,
         identity: &Identity,
-        key: ClaimKey,
+        expected: &Expected,
         receipt: &Receipt,
     ) -> Result<Option<Gas>, EngineError> {
         let Some(role) = self.tenant(&identity.tenant)?.facilitator.clone() else { return Ok(None) };
-        let mut gas = book::gas(&role, self.network, receipt)?;
+        let (key, mut gas) = (expected.key, book::gas(&role, self.network, receipt)?);
+        // What a payer was given for its approval is what carrying its payment took.
+        if key.space == NonceSpace::Gas && receipt.success {
+            let given = gas.money.amount.checked_add(book::amount(expected.value)?);
+            gas.money.amount = given.ok_or_else(|| EngineError::Broken("gas leaves the range of an amount".into()))?;
+        }
         if receipt.used.len() > 1 {
             let is_own = |used: &UsedNonce| key.used_in(receipt) == Some(used);
             let Some(place) = receipt.used.iter().position(is_own) else { return Ok(None) };

@@ -8,7 +8,7 @@ use x402::auth_capture;
 use x402::batch_settlement;
 use x402::exact;
 use x402::identifier;
-use x402::permit2::sponsor;
+use x402::permit2::{approval, sponsor};
 use x402::upto;
 use x402::wire::{SupportedKind, SupportedResponse, X402_VERSION};
 
@@ -41,7 +41,7 @@ impl Engine {
             "eip155:*".to_owned(),
             role.relayers().map(|relayer| relayer.address().to_string()).collect(),
         )]);
-        let extensions = vec![sponsor::EXTENSION.to_owned(), identifier::EXTENSION.to_owned()];
+        let extensions = [sponsor::EXTENSION, approval::EXTENSION, identifier::EXTENSION].map(str::to_owned).to_vec();
         Ok(SupportedResponse { kinds, extensions, signers, unknown: Map::new() })
     }
 }

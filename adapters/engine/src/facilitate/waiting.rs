@@ -3,13 +3,52 @@
 use std::time::Duration;
 
 use ledger::id::TenantId;
+use ledger::settlement::{Role, Settlement, SettlementKey, SettlementState};
+use x402::permit2::approval;
+use x402::reason::Reason;
 use x402::wire::{FacilitatorRequest, SettleResponse};
 
 use super::Repeater;
-use crate::Engine;
+use super::carriage::Carriage;
 use crate::error::EngineError;
+use crate::{Engine, Identity};
+
+/// How often a payment is gone on with behind its answer, and the pause between.
+const TRIES_MAX: usize = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether the answer says that the payer's approval, or the gas for it, is in no block yet: nobody but whoever settles goes
+/// on with the payment then.
+pub fn is_approving(request: &FacilitatorRequest, response: &SettleResponse) -> bool {
+    let extensions = request.payment_payload.extensions.as_ref();
+    let signed = extensions.and_then(|all| all.get(approval::EXTENSION)?.get("info")?.get("signedTransaction"));
+    signed.is_some() && response.error_reason.as_deref() == Some(Reason::SettlementPending.as_str())
+}
 
 impl Engine {
+    /// Behind such an answer: until the payment itself is sent, or is known not to be. Whoever asks again is told.
+    pub async fn facilitator_go_on(&self, tenant: &TenantId, request: &FacilitatorRequest) {
+        let (payload, required) = (&request.payment_payload, &request.payment_requirements);
+        for _ in 0..TRIES_MAX {
+            tokio::time::sleep(PAUSE).await;
+            let known = match self.settlement_of(tenant, Role::Facilitator, payload, required).await {
+                Ok(Some(known)) if known.state == SettlementState::Claimed => known,
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(code = error.code(), "a payment behind its approval: {error}");
+                    continue;
+                }
+            };
+            match self.facilitator_submit(tenant, request, Repeater::Anonymous).await {
+                Ok(response) if is_approving(request, &response) => {}
+                // Nobody was told: the first to ask is.
+                Ok(response) if response.success => return self.desk.owe_answer(tenant, &known.key),
+                Ok(_) => return,
+                Err(error) => tracing::warn!(code = error.code(), "a payment behind its approval: {error}"),
+            }
+        }
+    }
+
     /// Until it is in a block, or as long as the tenant says.
     pub async fn facilitator_settle(
         &self,
@@ -29,5 +68,52 @@ impl Engine {
         repeater: Repeater,
     ) -> Result<SettleResponse, EngineError> {
         self.settle_within(tenant, request, repeater, Duration::ZERO).await
+    }
+
+    pub(super) async fn await_receipt(&self, carriage: &Carriage<'_>) -> Result<SettleResponse, EngineError> {
+        let settlement = self.watch(&carriage.identity, &carriage.key, carriage.wait).await?;
+        let transaction = settlement.transaction.as_ref().map_or("", |reference| reference.as_str());
+        Ok(match settlement.state {
+            SettlementState::Settled => carriage.settled(&settlement),
+            SettlementState::Failed => {
+                let message = "the transaction is mined and reverted";
+                carriage.failed(Reason::TransactionFailed, message, transaction)
+            }
+            SettlementState::Abandoned => carriage.given_up(),
+            _ => carriage.pending(&settlement),
+        })
+    }
+
+    /// Until it is over or `wait` is; then it is still open, and its answer is owed.
+    pub(super) async fn watch(
+        &self,
+        identity: &Identity,
+        key: &SettlementKey,
+        wait: Duration,
+    ) -> Result<Settlement, EngineError> {
+        let deadline = tokio::time::Instant::now() + wait;
+        let (mut pause, mut rung) = (Duration::from_millis(5), 0);
+        loop {
+            let settlement = self.carried(&identity.tenant, key).await?;
+            let due = self.due(&identity.tenant, key);
+            if due > rung {
+                self.send(identity, &settlement, due).await;
+                rung = due;
+            }
+            // An outage while waiting says nothing about the payment.
+            if let Err(error) = self.look(identity, &settlement).await {
+                tracing::warn!(code = error.code(), "waiting for a receipt: {error}");
+            }
+            let settlement = self.carried(&identity.tenant, key).await?;
+            if !settlement.state.is_open() {
+                return Ok(settlement);
+            }
+            if tokio::time::Instant::now() + pause >= deadline {
+                self.desk.owe_answer(&identity.tenant, key);
+                return Ok(settlement);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
     }
 }

@@ -276,6 +276,7 @@ pub fn start(shared: &Shared, process: usize, grant: Grant) -> Arc<Engine> {
         raise_after: std::time::Duration::MAX,
         batch_max: std::num::NonZeroUsize::MIN,
         timeout_seconds_max: u64::MAX,
+        grants: engine::tenant::GasGrants::default(),
         former: Vec::new(),
         payees: AllowedPayees::Anyone,
     };

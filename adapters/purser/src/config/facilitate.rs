@@ -26,6 +26,29 @@ pub struct FacilitateConfig {
     /// The longest `maxTimeoutSeconds` of a payment that it carries; no wallet of ours signs a longer one.
     #[serde(default = "timeout_seconds_max")]
     pub timeout_seconds_max: u64,
+    /// Wei that a payer without gas gets at most for an approval of Permit2 that it signed (x402,
+    /// `erc20ApprovalGasSponsoring`); 0 gives none. Whoever gets it may use it for something else.
+    #[serde(default = "gas_grant_wei")]
+    pub gas_grant_wei: u64,
+    /// How many such grants a payer gets, ever.
+    #[serde(default = "gas_grants_payer")]
+    pub gas_grants_payer: u32,
+    /// How many are given in a day, to all payers together.
+    #[serde(default = "gas_grants_day")]
+    pub gas_grants_day: u32,
+}
+
+/// What official clients ask for at their fallback fee (70,000 gas at 1 gwei), three times.
+const fn gas_grant_wei() -> u64 {
+    210_000_000_000_000
+}
+
+const fn gas_grants_payer() -> u32 {
+    2
+}
+
+const fn gas_grants_day() -> u32 {
+    100
 }
 
 const fn batch_max() -> NonZeroU32 {
@@ -50,7 +73,18 @@ impl Default for FacilitateConfig {
     fn default() -> Self {
         let (signers, raise_seconds) = (one_signer(), raise_seconds());
         let (batch_max, timeout_seconds_max) = (batch_max(), timeout_seconds_max());
-        Self { payees: Vec::new(), anyone: false, signers, raise_seconds, batch_max, timeout_seconds_max }
+        let (gas_grant_wei, gas_grants_payer, gas_grants_day) = (gas_grant_wei(), gas_grants_payer(), gas_grants_day());
+        Self {
+            payees: Vec::new(),
+            anyone: false,
+            signers,
+            raise_seconds,
+            batch_max,
+            timeout_seconds_max,
+            gas_grant_wei,
+            gas_grants_payer,
+            gas_grants_day,
+        }
     }
 }
 

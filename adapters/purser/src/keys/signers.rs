@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use commerce::signatures::Unsigned as UnsignedMessage;
 use engine::ports::{MandateSigner, SignError, WalletSigner};
-use ledger::spend::{CANCELLATION, CHARGED, ESCROW_CALL, HELD, PERMIT2, Spend, SpendState, VOUCHER};
+use ledger::spend::{CANCELLATION, CHARGED, ESCROW_CALL, GAS_GRANT, HELD, PERMIT2, Spend, SpendState, VOUCHER};
 use mandates::jws::Unsigned;
 use mandates::keys::{LocalKey, PublicKey};
 use store::keys::KeyState;
@@ -15,6 +15,7 @@ use x402::batch_settlement::{Channel, Draw};
 use x402::chain::CancelCall;
 use x402::exact::{TokenDomain, WalletKey, cancellation_digest};
 use x402::network::Network;
+use x402::permit2::pledge::Pledge;
 use x402::select::{Offer, Unsigned as UnsignedPayment};
 use x402::settlement::{Charge, NonceSpace};
 use x402::wire::PaymentPayload;
@@ -92,6 +93,16 @@ impl WalletSigner for LocalWallet {
             .map_err(|error| SignError::Refused(error.to_string()))
     }
 
+    async fn pledge(
+        &self,
+        spend: &Spend,
+        payment: &UnsignedPayment<'_>,
+        pledge: &Pledge,
+    ) -> Result<serde_json::Value, SignError> {
+        check_committed(spend, payment)?;
+        payment.pledge(pledge, self.key_of(spend)?).map_err(|error| SignError::Refused(error.to_string()))
+    }
+
     /// With a revoked key too: it moves nothing.
     async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError> {
         check_cancellable(spend, domain)?;
@@ -135,6 +146,7 @@ fn check_committed(spend: &Spend, payment: &UnsignedPayment<'_>) -> Result<(), S
         NonceSpace::Voucher => Some(VOUCHER),
         NonceSpace::Held => Some(HELD),
         NonceSpace::Charged => Some(CHARGED),
+        NonceSpace::Gas => Some(GAS_GRANT),
     };
     let at_most = expected.charge == Charge::AtMost;
     // What a settled charge took says no more what was signed for; the offer does, which the spend names.

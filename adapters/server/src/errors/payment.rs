@@ -149,7 +149,7 @@ super::abouts! { Reason,
         "Check the chain, the spender and the witness in what was signed.";
     Permit2AllowanceRequired =>
         "Permit2 may not take the payer's tokens: the allowance is less than the amount.",
-        "Approve Permit2 for the token, or send an EIP-2612 permit along (`eip2612GasSponsoring`).";
+        "Approve Permit2 for the token, or send an EIP-2612 permit (`eip2612GasSponsoring`) or a signed approval along (`erc20ApprovalGasSponsoring`).";
     Permit2SimulationFailed =>
         "Tried against the chain, the settlement reverts.",
         "Read the message; sign a new permit if it says so.";
@@ -180,6 +180,48 @@ super::abouts! { Reason,
     Eip2612Amount =>
         "The permit that came along is of another amount than the payment.",
         "Sign it for exactly the amount; the proxies take no other.";
+    ApprovalFormat =>
+        "The approval of Permit2 that came along cannot be read.",
+        "Send the fields of `erc20ApprovalGasSponsoring` as its specification has them.";
+    ApprovalFrom =>
+        "The approval that came along is of another owner than who pays.",
+        "Sign it as the payer.";
+    ApprovalAsset =>
+        "The approval that came along is of another token than is paid in.",
+        "Sign it for `asset`.";
+    ApprovalSpender =>
+        "The approval that came along is for another spender than Permit2.",
+        "Sign it for Permit2.";
+    ApprovalTarget =>
+        "The transaction that came along calls another contract than the token.",
+        "Call `asset`.";
+    ApprovalSelector =>
+        "The transaction that came along calls another function than `approve(address,uint256)`.",
+        "Sign a plain approval.";
+    ApprovalCallSpender =>
+        "The transaction that came along approves another spender than Permit2.",
+        "Approve Permit2.";
+    ApprovalCalldata =>
+        "The transaction that came along approves another amount than it says, less than is paid, or says more than an approval.",
+        "Sign `approve(Permit2, amount)` and nothing behind it, for at least what is paid.";
+    ApprovalSigner =>
+        "The transaction that came along is signed by another account than who pays.",
+        "Sign it as the payer.";
+    ApprovalSignature =>
+        "The transaction that came along has no signature of an account.",
+        "Sign it with the payer's key.";
+    ApprovalUnreadable =>
+        "What came along is no plain transaction of EIP-1559 for this chain: it has another form, ether or an access list.",
+        "Sign a transaction of type 2 without value and without access list, for the chain that is paid on.";
+    ApprovalFailed =>
+        "The chain does not take the approval that came along: its nonce, its fee or the token is in the way.",
+        "Sign a new one with the payer's next nonce and a fee of today.";
+    ApprovalBroadcast =>
+        "The node does not take the approval that came along.",
+        "Read the message; sign a new one if it says so.";
+    ApprovalGas =>
+        "The payer cannot pay for its approval, and does not get the gas for it.",
+        "Fill the payer's account, or sign with a lower fee; the facilitator gives only so much, so often.";
     UptoScheme =>
         "The payload is for another scheme than the terms.",
         "Use the scheme that the terms name.";
