@@ -52,15 +52,14 @@ impl ToSql for Cell {
 fn bind(statement: &mut Statement<'_>, cells: &[Cell]) -> Result<(), Failure> {
     let mut next = 0_usize;
     for index in 1..=statement.parameter_count() {
-        let named = statement.parameter_name(index).and_then(|name| name.strip_prefix('$')).map(str::parse::<usize>);
-        let place = match named {
-            Some(place) => place.ok().and_then(|place| place.checked_sub(1)),
+        let place = match statement.parameter_name(index) {
             None => Some(next),
+            Some(name) => name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()?.checked_sub(1)),
         };
         next = next.saturating_add(1);
         let cell = place.and_then(|place| cells.get(place));
-        let cell =
-            cell.ok_or_else(|| Failure::Broken(format!("a value for variable {index} of {} is missing", cells.len())))?;
+        let missing = || Failure::Broken(format!("{} values came, and none for variable {index}", cells.len()));
+        let cell = cell.ok_or_else(missing)?;
         statement.raw_bind_parameter(index, cell)?;
     }
     Ok(())
@@ -318,4 +317,56 @@ pub(super) fn check_integrity(connection: &Connection) -> Result<Option<String>,
     let rows = fetch(connection, "PRAGMA foreign_key_check", &[])?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(format!("a row of {} refers to one that is not there", row.text(0)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(value: i64) -> Cell {
+        Cell::Integer(value)
+    }
+
+    #[test]
+    fn a_variable_is_the_cell_of_its_number_wherever_it_stands() {
+        let connection = Connection::open_in_memory().unwrap();
+        let cells = [number(1), number(2), number(3)];
+        for (text, expected) in [
+            ("SELECT $2, $1, $2, $3", Ok(vec![2, 1, 2, 3])),
+            ("SELECT $3, $1", Ok(vec![3, 1])),
+            ("SELECT ?, ?, ?", Ok(vec![1, 2, 3])),
+            ("SELECT ?, ?, ?, ?", Err(())),
+            ("SELECT $4", Err(())),
+            ("SELECT $0", Err(())),
+            ("SELECT $first", Err(())),
+            ("SELECT :first", Err(())),
+        ] {
+            let found = fetch(&connection, text, &cells);
+            let expected = expected.map(|row| vec![Row(row.into_iter().map(number).collect())]);
+            assert_eq!(found.map_err(|failure| assert!(matches!(failure, Failure::Broken(_)))), expected, "{text}");
+        }
+        assert!(matches!(fetch(&connection, "SELECT 0.5", &[]), Err(Failure::Broken(_))), "no float is read");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_was_left_in_a_snapshot_does_not_keep_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let opener = Opener::new(&folder.path().join("book"), Duration::from_millis(10));
+        let writer = opener.open(Schema::Migrate).await.unwrap();
+        let readers = Readers::open(&opener, 1, Duration::from_millis(50)).unwrap();
+        let oldest = |connection: &Connection| serves_from(connection).unwrap();
+
+        let mut left = readers.acquire().await.unwrap();
+        run(left.connection(), "BEGIN").unwrap();
+        let before = oldest(left.connection());
+        assert!(matches!(readers.acquire().await, Err(Failure::Unavailable(why)) if why.contains("no reader")));
+        drop(left);
+        execute(&writer, "UPDATE release SET serves_from = $1", &[number(before + 1)]).unwrap();
+        let mut next = readers.acquire().await.unwrap();
+        assert_eq!(oldest(next.connection()), before + 1);
+        assert!(execute(next.connection(), "UPDATE release SET serves_from = 1", &[]).is_err(), "a reader wrote");
+        drop(next);
+        readers.close();
+        assert!(matches!(readers.acquire().await, Err(Failure::Unavailable(why)) if why.contains("closed")));
+    }
 }
