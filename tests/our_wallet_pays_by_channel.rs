@@ -107,7 +107,7 @@ async fn limits_and_stops_bite_before_a_voucher_is_signed() {
     with_channels(&mut world, channels(9 * PRICE));
     let mut seller = Seller::of(world, &[]).await;
     let url = format!("{}/channel/whole", seller.origin());
-    let mandate = seller.world.mandate_of("0.01", 100).await;
+    let mandate = seller.world.mandate_with(json!({ "total": "0.01", "per_payment": "0.01" })).await;
     let code = async |seller: &Seller, key: &str| {
         let refused = fetch(&seller.world, &url, &mandate, key).await.unwrap_err();
         refused.code().unwrap_or_default().to_owned()
@@ -134,7 +134,7 @@ async fn limits_and_stops_bite_before_a_voucher_is_signed() {
 async fn a_kill_between_signature_and_answer_costs_nothing_twice() {
     let mut seller = open().await;
     let mandate = seller.world.mandate().await;
-    let url = format!("{}/brief/slow", seller.origin());
+    let url = format!("{}/short/slow", seller.origin());
     let offer = seller.world.client.fetch("GET", &url, None).await.unwrap();
     let body = json!({
         "mandate": mandate, "url": url, "payment_required_header": offer.header("payment-required").unwrap(),
@@ -160,11 +160,11 @@ async fn a_kill_between_signature_and_answer_costs_nothing_twice() {
     seller.world.restart();
     seller.work.lets_go.store(true, std::sync::atomic::Ordering::SeqCst);
     // A second one waits for the first.
-    let other = format!("{}/brief/whole", seller.origin());
+    let other = format!("{}/short/whole", seller.origin());
     let busy = fetch(&seller.world, &other, &mandate, "another").await.unwrap_err();
     assert_eq!(busy.code(), Some("channel_busy"), "{busy}");
     // Until what the dead process had begun is over.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
     let (got, paid) = bought(&seller.world, &url, &mandate, "once").await;
     assert_eq!((got.status.as_u16(), text(&paid, "transaction")), (200, "channel:0:1000:1000"), "{paid}");
     assert_eq!(seller.balance(ESCROW).await, DEPOSIT, "put in once");

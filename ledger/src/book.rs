@@ -88,10 +88,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         | Command::Answer { spend, .. }
         | Command::Misspend { spend, .. } => keys.spend(view, *spend),
         Command::Cover { spend, by } => drawing::wants_cover(view, *spend, by, &mut keys),
-        Command::Withdraw { step, refund, .. } => {
-            keys.spend(view, *step);
-            keys.claim(view, &ClaimKey::Refund(refund.place.clone()));
-        }
+        Command::Withdraw { step, refund, .. } => drawing::wants_withdraw(view, *step, refund, &mut keys),
         Command::Accept(accept) => accepting::wants(view, accept, &mut keys),
         Command::Claim(claim) => crediting::wants_claim(view, claim, &request.caller.principal, &mut keys),
         Command::Abandon { settlement }

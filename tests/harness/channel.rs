@@ -130,7 +130,7 @@ impl Seller {
             ..ChannelsConfig::default()
         });
         sell.channels.as_mut().unwrap().claim_after_seconds = 450;
-        for (path, seconds) in [("/channel/*", 60), ("/brief/*", 5)] {
+        for (path, seconds) in [("/channel/*", 60), ("/short/*", 12), ("/brief/*", 5)] {
             sell.routes.push(RouteConfig {
                 path: path.into(),
                 amount: PRICE.to_string(),

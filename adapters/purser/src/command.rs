@@ -48,6 +48,11 @@ const fn default_level(command: &Command) -> &'static str {
     }
 }
 
+/// Whether it was as it should be.
+const fn exit(is_good: bool) -> ExitCode {
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 async fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Demo { json } => {
@@ -85,10 +90,8 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Reconcile(args) => {
             Ok(if reconcile::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Receivables(args) => {
-            Ok(if receivables::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        Command::Channels(args) => Ok(if channels::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Receivables(args) => receivables::run(&args).await.map(exit),
+        Command::Channels(args) => channels::run(&args).await.map(exit),
         Command::Resolve(args) => resolve::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Close(args) => Ok(if close::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Export(args) => subject::export(&args).await.map(|()| ExitCode::SUCCESS),

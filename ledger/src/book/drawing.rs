@@ -57,6 +57,11 @@ pub(super) fn wants_cover(view: &View, spend: SpendId, by: &Covering, keys: &mut
     }
 }
 
+pub(super) fn wants_withdraw(view: &View, step: SpendId, refund: &Refund, keys: &mut Keys) {
+    keys.spend(view, step);
+    keys.claim(view, &ClaimKey::Refund(refund.place.clone()));
+}
+
 /// The spend once it is signed, with how its channel stands then.
 pub(super) fn raised(found: &Spend) -> Result<Spend, Refusal> {
     if !found.authorization.is_drawn() {
