@@ -1,6 +1,6 @@
 //! What is decided about a payment before the book is asked: who is paid, what it costs, what the mandate says.
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256};
 use ledger::budget::{Budget, Caps};
 use ledger::command::Pin;
 use ledger::id::{Digest, PayeeId, SpendId};
