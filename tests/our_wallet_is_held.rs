@@ -95,7 +95,7 @@ async fn the_most_is_held_and_what_was_not_taken_comes_back() {
     let mandate = seller.world.mandate_with(json!({ "total": "0.01", "per_payment": "0.01" })).await;
     let mut spent = 0;
     for (path, key, charged) in
-        [("/held/300", "part", 300), ("/held/whole", "whole", PRICE), ("/charged/41", "at once", 41)]
+        [("/held/300", "part", 300), ("/held/whole", "whole", PRICE), ("/charged/41", "at-once", 41)]
     {
         let demand = seller.demand(path).await;
         let payment = pay(&seller, &mandate, &demand, key).await.expect("a payment");

@@ -2,7 +2,8 @@
 // charged a part of what was permitted, and one that is charged nothing (scheme upto).
 //
 // Usage: sell_permit2.mjs PORT FACILITATOR PAY_TO ASSET NAME VERSION AMOUNT MARKER PART [EXTENSION], where EXTENSION is how the
-// payer may give Permit2 its allowance: eip2612GasSponsoring or erc20ApprovalGasSponsoring.
+// payer may give Permit2 its allowance: eip2612GasSponsoring or erc20ApprovalGasSponsoring. With "none" for PART only the first is
+// sold.
 
 import express from "express";
 import { HTTPFacilitatorClient } from "@x402/core/server";
@@ -23,7 +24,8 @@ const accepts = (scheme) => [{ scheme, network, payTo, price, maxTimeoutSeconds:
 const sold = (scheme) => ({ accepts: accepts(scheme), description: "sold", extensions });
 
 const app = express();
-const routes = { "GET /sold": sold("exact"), "GET /part": sold("upto"), "GET /nothing": sold("upto") };
+const upto = part === "none" ? {} : { "GET /part": sold("upto"), "GET /nothing": sold("upto") };
+const routes = { "GET /sold": sold("exact"), ...upto };
 app.use(paymentMiddleware(routes, server));
 app.get("/sold", (_, response) => response.json({ content: marker }));
 for (const [path, charged] of [["/part", part], ["/nothing", "0"]]) {

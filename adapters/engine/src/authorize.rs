@@ -16,7 +16,6 @@ mod terms;
 
 use std::time::Duration;
 
-use alloy_primitives::B256;
 use ledger::command::{Command, Hold};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
@@ -47,7 +46,7 @@ use crate::{Engine, Identity};
 use allowance::{Taken, payer_of};
 pub use channels::{AskBack, OwnChannel};
 pub(crate) use terms::check_obligations;
-use terms::{Draft, merchant_keys, place, price, recipient, request_digest};
+use terms::{Draft, merchant_keys, nonce_of, place, price, recipient, request_digest};
 
 /// What a 402 declares beside its offers.
 type Extensions = Map<String, Value>;
@@ -390,15 +389,5 @@ impl Engine {
             other => other,
         })?;
         Ok(spend)
-    }
-}
-
-/// What is handed to [`Offer::authorize`] so that it makes what a spend committed: the nonce, or what it was made from.
-fn nonce_of(offer: &Offer, spend: &Spend) -> B256 {
-    match offer.transfer() {
-        Transfer::Escrow(_) => exact::nonce(spend.budget.0, spend.id.0),
-        Transfer::Eip3009 | Transfer::Permit2 | Transfer::Upto { .. } | Transfer::Channel { .. } => {
-            B256::from(spend.authorization.nonce)
-        }
     }
 }

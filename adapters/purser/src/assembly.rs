@@ -1,6 +1,7 @@
 //! Where all parts meet: from a configuration and its keys to an engine.
 
 mod cards;
+mod limits;
 mod selling;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,8 +20,8 @@ use engine::limits::{self, HoursText, LimitText, RefundsText};
 use engine::ports::{Clock, Entropy, Facilitator, SignError, TrustSource};
 use engine::rate::authority_from_major;
 use engine::tenant::{
-    Agent, AllowedPayees, FacilitatorRole, GasGrants, Limits, MerchantRole, OtherVerifiers, Payee, Payees, Person,
-    Tenant, Verifier, Verifiers, check_cost_centre,
+    Agent, AllowedPayees, FacilitatorRole, GasGrants, MerchantRole, OtherVerifiers, Payee, Payees, Person, Tenant,
+    Verifier, Verifiers, check_cost_centre,
 };
 use ledger::budget::Caps;
 use ledger::id::{Micros, TenantId, TenantSecret};
@@ -35,8 +36,7 @@ use x402::chain::Relayer;
 use x402::network::{Asset, AssetTable, Network, NetworkNames, TransferMethod};
 
 use crate::config::{
-    ChainConfig, Config, ConfigError, HotWalletMax, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig,
-    VerifierConfig, WalletChannelsConfig,
+    ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig, VerifierConfig,
 };
 use crate::fetch::Fetcher;
 use crate::keys::signers::LocalWallet;
@@ -146,26 +146,6 @@ pub fn tenants(
     config.tenants.iter().map(|tenant| assemble(config, tenant, ring, rpc, facilitators)).collect()
 }
 
-fn times(tenant: &TenantConfig) -> Result<Limits, AssemblyError> {
-    let mut times = Limits::default();
-    times.payment_seconds = tenant.payment_seconds.unwrap_or(times.payment_seconds);
-    times.closing_seconds = tenant.closing_seconds.unwrap_or(times.closing_seconds);
-    times.open_payments = tenant.open_payments.unwrap_or(times.open_payments);
-    times.refusals_burst = tenant.refusals_burst.unwrap_or(times.refusals_burst);
-    times.decision_seconds = tenant.decision_seconds.unwrap_or(times.decision_seconds);
-    times.prompts_per_hour = tenant.prompts_per_hour;
-    times.hold_seconds = tenant.hold_seconds.unwrap_or(times.hold_seconds);
-    let held = tenant.wallet.as_ref();
-    times.held_seconds_max = held.and_then(|held| held.held_seconds_max).unwrap_or(times.held_seconds_max);
-    times.held_fee_bps_max = held.and_then(|held| held.held_fee_bps_max).unwrap_or(times.held_fee_bps_max);
-    let channels = tenant.wallet.as_ref().and_then(|wallet| wallet.channels.as_ref());
-    let wrong = |why| AssemblyError::Tenant { tenant: tenant.id.clone(), why };
-    times.channels = channels.map(WalletChannelsConfig::read).transpose().map_err(wrong)?;
-    times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
-    times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
-    Ok(times)
-}
-
 fn assemble(
     config: &Config,
     tenant: &TenantConfig,
@@ -185,7 +165,7 @@ fn assemble(
         let hours = hours.as_ref().map(HoursText::read).transpose().map_err(|error| wrong(error.to_string()))?;
         Ok::<_, AssemblyError>(Caps { total, limits, hours, refunds: refunds.into(), ..Caps::default() })
     };
-    let times = times(tenant)?;
+    let times = self::limits::of(tenant)?;
     let person = |person: &PersonConfig| {
         let caps = caps(&person.cap, &person.limits, &person.hours, person.refunds)?;
         Ok((principal(&person.id)?, Person { caps, duty: person.role.into() }))
@@ -224,11 +204,6 @@ fn assemble(
         shop: crate::shop::role(config, tenant)?,
         vault: cards::vault(config, tenant, ring)?,
     })
-}
-
-fn wallet_max(config: &HotWalletMax) -> Result<(Address, Amount), AssemblyError> {
-    let asset = config.asset.parse().map_err(|_| value("hot_wallet_max.asset", "an address", &config.asset))?;
-    Ok((asset, config.amount))
 }
 
 /// The roots of a tenant's trust file, and its own.

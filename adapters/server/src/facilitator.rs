@@ -101,12 +101,26 @@ impl Facilitator for Local {
     }
 }
 
+/// How often a payment is gone on with behind its answer, and the pause between.
+const TRIES_MAX: usize = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// What goes before a payment is gone on with behind its answer; after the end of this process when it is asked for again.
 pub fn go_on(engine: &Arc<Engine>, tenant: &TenantId, request: &FacilitatorRequest, response: &SettleResponse) {
-    if is_approving(request, response) {
-        let (engine, tenant, request) = (engine.clone(), tenant.clone(), request.clone());
-        tokio::spawn(async move { engine.facilitator_go_on(&tenant, &request).await });
+    if !is_approving(request, response) {
+        return;
     }
+    // It keeps no engine from ending.
+    let (engine, tenant, request) = (Arc::downgrade(engine), tenant.clone(), request.clone());
+    tokio::spawn(async move {
+        for _ in 0..TRIES_MAX {
+            tokio::time::sleep(PAUSE).await;
+            let Some(engine) = engine.upgrade() else { return };
+            if engine.facilitator_go_on(&tenant, &request).await {
+                return;
+            }
+        }
+    });
 }
 
 fn relayed<T>(answer: Result<T, EngineError>) -> Relayed<T> {

@@ -5,7 +5,7 @@ use ledger::budget::{Budget, Caps};
 use ledger::command::Pin;
 use ledger::id::{Digest, PayeeId, SpendId};
 use ledger::rejection::Rejection;
-use ledger::spend::Authorization;
+use ledger::spend::{Authorization, Spend};
 use ledger::transfer::Money;
 use mandates::cart::Cart;
 use mandates::constraint::{Duty, Frequency};
@@ -17,7 +17,7 @@ use mandates::payment::ClosedPayment;
 use mandates::verify::Facts;
 use url::Url;
 use x402::auth_capture::EscrowTerms;
-use x402::exact::Transfer;
+use x402::exact::{self, Transfer};
 use x402::permit2::pledge::Pledge;
 use x402::select::Offer;
 
@@ -322,5 +322,15 @@ impl Engine {
         }
         let expected = format!("{MARGIN_SECONDS} or more");
         Err(EngineError::invalid("maxTimeoutSeconds", expected, offer.max_timeout_seconds().to_string()))
+    }
+}
+
+/// What is handed to [`Offer::authorize`] so that it makes what a spend committed: the nonce, or what it was made from.
+pub(super) fn nonce_of(offer: &Offer, spend: &Spend) -> B256 {
+    match offer.transfer() {
+        Transfer::Escrow(_) => exact::nonce(spend.budget.0, spend.id.0),
+        Transfer::Eip3009 | Transfer::Permit2 | Transfer::Upto { .. } | Transfer::Channel { .. } => {
+            B256::from(spend.authorization.nonce)
+        }
     }
 }

@@ -13,10 +13,6 @@ use super::carriage::Carriage;
 use crate::error::EngineError;
 use crate::{Engine, Identity};
 
-/// How often a payment is gone on with behind its answer, and the pause between.
-const TRIES_MAX: usize = 30;
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// Whether the answer says that the payer's approval, or the gas for it, is in no block yet: nobody but whoever settles goes
 /// on with the payment then.
 pub fn is_approving(request: &FacilitatorRequest, response: &SettleResponse) -> bool {
@@ -26,25 +22,29 @@ pub fn is_approving(request: &FacilitatorRequest, response: &SettleResponse) -> 
 }
 
 impl Engine {
-    /// Behind such an answer: until the payment itself is sent, or is known not to be. Whoever asks again is told.
-    pub async fn facilitator_go_on(&self, tenant: &TenantId, request: &FacilitatorRequest) {
+    /// Behind such an answer: once more; whether nothing is left to do. Whoever asks again is told.
+    pub async fn facilitator_go_on(&self, tenant: &TenantId, request: &FacilitatorRequest) -> bool {
         let (payload, required) = (&request.payment_payload, &request.payment_requirements);
-        for _ in 0..TRIES_MAX {
-            tokio::time::sleep(PAUSE).await;
-            let known = match self.settlement_of(tenant, Role::Facilitator, payload, required).await {
-                Ok(Some(known)) if known.state == SettlementState::Claimed => known,
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::warn!(code = error.code(), "a payment behind its approval: {error}");
-                    continue;
-                }
-            };
-            match self.facilitator_submit(tenant, request, Repeater::Anonymous).await {
-                Ok(response) if is_approving(request, &response) => {}
+        let known = match self.settlement_of(tenant, Role::Facilitator, payload, required).await {
+            Ok(Some(known)) if known.state == SettlementState::Claimed => known,
+            Ok(_) => return true,
+            Err(error) => {
+                tracing::warn!(code = error.code(), "a payment behind its approval: {error}");
+                return false;
+            }
+        };
+        match self.facilitator_submit(tenant, request, Repeater::Anonymous).await {
+            Ok(response) if is_approving(request, &response) => false,
+            Ok(response) => {
                 // Nobody was told: the first to ask is.
-                Ok(response) if response.success => return self.desk.owe_answer(tenant, &known.key),
-                Ok(_) => return,
-                Err(error) => tracing::warn!(code = error.code(), "a payment behind its approval: {error}"),
+                if response.success {
+                    self.desk.owe_answer(tenant, &known.key);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(code = error.code(), "a payment behind its approval: {error}");
+                false
             }
         }
     }
