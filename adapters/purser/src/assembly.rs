@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::B256;
 use chain::relayer::{FeeCaps, LocalRelayer};
 use chain::rpc::RpcChain;
 use engine::Engine;
@@ -26,7 +26,6 @@ use engine::tenant::{
 use ledger::budget::Caps;
 use ledger::id::{Micros, TenantId, TenantSecret};
 use ledger::journal::SaltKey;
-use ledger::money::Amount;
 use mandates::keys::{KeySet, PublicKey};
 use mandates::party::Merchant;
 use store::{Options, Schema, SqlStore};
