@@ -34,6 +34,8 @@ async fn suffers(fault: Fault, code: &str) {
     assert!(well, "{said}");
 
     world.proxy.suffer(Some(fault));
+    // What the node said of its last final block is believed for a second.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(refused(world.pay(&mandate, "while").await), (503, code.to_owned()), "{fault:?}");
     let presented = world.fetch(Some(text(&signed, "payment_signature"))).await.unwrap();
     assert!(presented.status.is_server_error(), "{fault:?}: an outage is no verdict: {}", presented.status);

@@ -55,13 +55,12 @@ impl Engine {
         offers: Vec<Offer>,
         declared: Option<&Extensions>,
     ) -> Result<Taken, EngineError> {
-        let payer = payer_of(tenant)?;
         let (mut later, mut refusal) = (None, None);
         for offer in offers {
             if !by_permit2(&offer) {
                 return Ok((offer, None));
             }
-            let needed = U256::from(offer.amount().get());
+            let (payer, needed) = (payer_of(tenant)?, U256::from(offer.amount().get()));
             let allowance = self.chain.allowance(offer.token(), payer, PERMIT2).await?;
             if allowance >= needed {
                 return Ok((offer, None));
