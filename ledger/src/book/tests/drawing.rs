@@ -3,9 +3,9 @@
 use super::memory::{Memory, Told};
 use super::opened;
 use super::rejections::{Case, at, but, commit, on};
+use super::stream::stories::{deposit, drawn_step};
 use super::stream::{
-    FINAL, PERSON, ROOT, START, VALID_BEFORE, deposit, drawn_step, mandate, money, refund, seen, settlement, spend,
-    unused,
+    FINAL, PERSON, ROOT, START, VALID_BEFORE, mandate, money, refund, seen, settlement, spend, unused,
 };
 use crate::account::{Account, Balance, Net, Side};
 use crate::channel::Step;

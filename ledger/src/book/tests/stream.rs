@@ -20,7 +20,7 @@ use ledger::transfer::Money;
 use ledger::window::{Limit, Period};
 use proptest::prelude::*;
 
-pub use self::stories::{deposit, drawn_step, gate, recover, refund, steps, taken_back};
+pub use self::stories::{gate, recover, refund, steps, taken_back};
 
 pub const ISSUER: &str = "https://idp.example/a";
 
