@@ -1,8 +1,8 @@
 //! Where all parts meet: from a configuration and its keys to an engine.
 
 mod cards;
-mod limits;
 mod selling;
+mod times;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -164,7 +164,7 @@ fn assemble(
         let hours = hours.as_ref().map(HoursText::read).transpose().map_err(|error| wrong(error.to_string()))?;
         Ok::<_, AssemblyError>(Caps { total, limits, hours, refunds: refunds.into(), ..Caps::default() })
     };
-    let times = self::limits::of(tenant)?;
+    let times = times::of(tenant)?;
     let person = |person: &PersonConfig| {
         let caps = caps(&person.cap, &person.limits, &person.hours, person.refunds)?;
         Ok((principal(&person.id)?, Person { caps, duty: person.role.into() }))
