@@ -116,7 +116,7 @@ async fn the_most_is_held_and_what_was_not_taken_comes_back() {
     // 1341 of 10000 are gone: there is room for eight more of 1000.
     for number in 1..=7 {
         let demand = seller.demand(&format!("/held/{number}")).await;
-        pay(&seller, &mandate, &demand, &format!("open {number}")).await.expect("a payment");
+        pay(&seller, &mandate, &demand, &format!("open-{number}")).await.expect("a payment");
     }
     let failed = seller.demand("/held/fail").await;
     let payment = pay(&seller, &mandate, &failed, "fail").await.expect("a payment");

@@ -217,7 +217,7 @@ impl Connection {
     pub async fn close(self) -> Result<(), Failure> {
         match self {
             // The last one folds the log in.
-            Self::Sqlite(connection) => blocking(|| connection.close()).map_err(|(_, error)| error)?,
+            Self::Sqlite(connection) => blocking(|| connection.close().map_err(|(_, error)| error))?,
             Self::Postgres(connection) => connection.close().await?,
             // Given back to their pools.
             Self::SqliteReader(_) | Self::PostgresReader(_) => {}
@@ -230,7 +230,7 @@ impl Connection {
 #[derive(Clone, Debug)]
 pub(crate) enum Opener {
     Sqlite(sqlite::Opener),
-    Postgres(postgres::Opener),
+    Postgres(Box<postgres::Opener>),
 }
 
 pub(crate) enum Readers {
@@ -242,7 +242,9 @@ impl Opener {
     pub fn new(location: &Location, busy_timeout: Duration) -> Self {
         match location {
             Location::Sqlite(path) => Self::Sqlite(sqlite::Opener::new(path, busy_timeout)),
-            Location::Postgres(address) => Self::Postgres(postgres::Opener::new(&address.options, busy_timeout)),
+            Location::Postgres(address) => {
+                Self::Postgres(Box::new(postgres::Opener::new(&address.options, busy_timeout)))
+            }
         }
     }
 

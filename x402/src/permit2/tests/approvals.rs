@@ -41,22 +41,25 @@ fn raw(bytes: &[u8]) -> Result<VerifiedPayment, Reason> {
     with(&signed(&unsigned(|_| ())), |info| info["signedTransaction"] = json!(format!("0x{}", hex::encode(bytes))))
 }
 
+/// What is changed of something, and what it is refused with.
+type Case<'a, T> = (&'a dyn Fn(&mut T), Reason);
+
 #[test]
 fn what_is_said_of_an_approval_must_be_so() {
-    let cases: [(fn(&mut Value), Reason); 13] = [
-        (|i| i["from"] = json!(OTHER), Reason::ApprovalFrom),
-        (|i| i["from"] = json!("somebody"), Reason::ApprovalFormat),
-        (|i| i["asset"] = json!(OTHER), Reason::ApprovalAsset),
-        (|i| i["spender"] = json!(EXACT_PROXY.to_string()), Reason::ApprovalSpender),
-        (|i| i["amount"] = json!("9999"), Reason::ApprovalCalldata),
-        (|i| i["amount"] = json!("10000"), Reason::ApprovalCalldata),
-        (|i| i["amount"] = json!("0x10"), Reason::ApprovalFormat),
-        (|i| i["signedTransaction"] = json!("02"), Reason::ApprovalFormat),
-        (|i| i["signedTransaction"] = json!(format!("0x{}", "00".repeat(513))), Reason::ApprovalFormat),
-        (|i| i["signedTransaction"] = json!("0x"), Reason::ApprovalUnreadable),
-        (|i| i["version"] = json!("2"), Reason::ApprovalFormat),
-        (|i| *i = json!({"signedTransaction": "0x02"}), Reason::ApprovalFormat),
-        (|i| i["signedTransaction"] = json!(7), Reason::ApprovalFormat),
+    let cases: [Case<'_, Value>; 13] = [
+        (&|i| i["from"] = json!(OTHER), Reason::ApprovalFrom),
+        (&|i| i["from"] = json!("somebody"), Reason::ApprovalFormat),
+        (&|i| i["asset"] = json!(OTHER), Reason::ApprovalAsset),
+        (&|i| i["spender"] = json!(EXACT_PROXY.to_string()), Reason::ApprovalSpender),
+        (&|i| i["amount"] = json!("9999"), Reason::ApprovalCalldata),
+        (&|i| i["amount"] = json!("10000"), Reason::ApprovalCalldata),
+        (&|i| i["amount"] = json!("0x10"), Reason::ApprovalFormat),
+        (&|i| i["signedTransaction"] = json!("02"), Reason::ApprovalFormat),
+        (&|i| i["signedTransaction"] = json!(format!("0x{}", "00".repeat(513))), Reason::ApprovalFormat),
+        (&|i| i["signedTransaction"] = json!("0x"), Reason::ApprovalUnreadable),
+        (&|i| i["version"] = json!("2"), Reason::ApprovalFormat),
+        (&|i| *i = json!({"signedTransaction": "0x02"}), Reason::ApprovalFormat),
+        (&|i| i["signedTransaction"] = json!(7), Reason::ApprovalFormat),
     ];
     for (change, reason) in cases {
         assert_eq!(with(&signed(&unsigned(|_| ())), change).unwrap_err(), reason);
@@ -69,7 +72,7 @@ fn what_is_said_of_an_approval_must_be_so() {
 fn what_is_signed_must_be_a_plain_approval_of_permit2() {
     let other: Address = OTHER.parse().unwrap();
     let elsewhere = Network::new(8_453).unwrap();
-    let cases: [(&dyn Fn(&mut UnsignedApproval), Reason); 6] = [
+    let cases: [Case<'_, UnsignedApproval>; 6] = [
         (&|u| u.token = other, Reason::ApprovalTarget),
         (&|u| u.network = elsewhere, Reason::ApprovalUnreadable),
         (&|u| u.max_priority_fee_per_gas = u.max_fee_per_gas + 1, Reason::ApprovalUnreadable),
@@ -128,8 +131,8 @@ fn no_other_transaction_is_sent_for_anybody() {
     for length in 0..good.len() {
         assert!(raw(&good[..length]).is_err(), "{length} bytes of it");
     }
-    for at in 0..good.len() {
-        assert!(raw(&changed(at, good[at] ^ 0x55)).is_err(), "byte {at}");
+    for (at, byte) in good.iter().enumerate() {
+        assert!(raw(&changed(at, byte ^ 0x55)).is_err(), "byte {at}");
     }
 }
 

@@ -61,10 +61,10 @@ impl Engine {
             Stage::Capturing | Stage::Voiding => held.request,
         };
         let state = self.chain.escrowed(hold.payment(), At::Latest).await?;
-        if let Some(request) = request.filter(|_| !state.capturable.is_zero()) {
-            if let Relayed::Silence(why) = self.ask_operator(seller, &held.payment, request).await {
-                tracing::warn!(payer = sale.key.authorization.payer, "what is held is not seen to: {why}");
-            }
+        if let Some(request) = request.filter(|_| !state.capturable.is_zero())
+            && let Relayed::Silence(why) = self.ask_operator(seller, &held.payment, request).await
+        {
+            tracing::warn!(payer = sale.key.authorization.payer, "what is held is not seen to: {why}");
         }
         self.look_for_sale(identity, sale).await.map(|state| !state.is_open())
     }
