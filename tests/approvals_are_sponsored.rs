@@ -160,7 +160,8 @@ async fn what_the_chain_would_not_take_costs_nothing() {
     let shop = open(2, 100).await;
     let buyer = Buyer::of(&shop, 0x41).await;
     let before = wei(&shop, &buyer.facilitator.to_string());
-    let cases: [(&str, fn(&mut Asked)); 6] = [
+    type Case = (&'static str, fn(&mut Asked));
+    let cases: [Case; 6] = [
         ("erc20_approval_tx_failed", |asked| asked.approval.nonce = 1),
         ("erc20_approval_tx_failed", |asked| asked.approval.nonce = u64::MAX),
         // Below the base fee.
