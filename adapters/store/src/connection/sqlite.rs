@@ -348,6 +348,24 @@ mod tests {
         assert!(matches!(fetch(&connection, "SELECT 0.5", &[]), Err(Failure::Broken(_))), "no float is read");
     }
 
+    /// What no crash of a process shows: only a power cut would.
+    #[tokio::test]
+    async fn a_writer_syncs_each_commit_and_keeps_references() {
+        let folder = tempfile::tempdir().unwrap();
+        let opener = Opener::new(&folder.path().join("book"), Duration::from_millis(10));
+        let writer = opener.open(Schema::Migrate).await.unwrap();
+        let said = |name: &str| fetch(&writer, &format!("PRAGMA {name}"), &[]).unwrap().remove(0).0.remove(0);
+        assert_eq!(said("journal_mode"), Cell::text("wal"));
+        for (name, expected) in
+            [("synchronous", 2), ("foreign_keys", 1), ("recursive_triggers", 1), ("trusted_schema", 0)]
+        {
+            assert_eq!(said(name), number(expected), "{name}");
+        }
+        let reader = opener.reader().unwrap();
+        let said = fetch(&reader, "PRAGMA query_only", &[]).unwrap();
+        assert_eq!(said, [Row(vec![number(1)])]);
+    }
+
     #[tokio::test]
     async fn a_reader_that_was_left_in_a_snapshot_does_not_keep_it() {
         let folder = tempfile::tempdir().unwrap();
