@@ -124,8 +124,8 @@ async fn denied(stage: &Stage) {
     let approval = shop.ask(plain("1.00")).await;
     browser.go(&format!("{}/approve", stage.raw.base)).await;
     shown(browser, "list").await;
-    browser.click(&format!("a[href='/approve/{}']", text(&approval, "id"))).await;
-    browser.click("form[action$='/deny'] .answer").await;
+    browser.follow(&format!("a[href='/approve/{}']", text(&approval, "id"))).await;
+    browser.follow("form[action$='/deny'] .answer").await;
     browser.until(&outcome("denied")).await;
     shown(browser, "denied").await;
     quiet(browser, "denied").await;
@@ -229,7 +229,7 @@ async fn framed(stage: &Stage) {
     browser.enter_frame("iframe").await;
     assert!(browser.find("form").await.is_none(), "the question is within a page of others");
     browser.leave_frame().await;
-    browser.click("button").await;
+    browser.follow("button").await;
     assert_eq!(
         browser.text("[role=alert]").await,
         "This did not come from a page of this service. Nothing was changed."
@@ -237,7 +237,7 @@ async fn framed(stage: &Stage) {
     assert_eq!(state(shop, &approval).await, "pending");
     // A link of others leads to the page, and the person is known there.
     browser.go(&format!("http://{address}/")).await;
-    browser.click("a").await;
+    browser.follow("a").await;
     browser.until(".answers").await;
     served.abort();
     browser.console().await;
@@ -325,7 +325,7 @@ async fn signed_out(stage: &Stage) {
     let approval = shop.ask(plain("1.04")).await;
     browser.go(&stage.page(&approval)).await;
     let former = stage.with().await;
-    browser.click(".who button").await;
+    browser.follow(".who button").await;
     browser.until("[data-passkey=sign-in]").await;
     assert_eq!(
         raw.deny(&approval, &former).await,

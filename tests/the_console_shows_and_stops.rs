@@ -46,8 +46,8 @@ async fn newcomer(stage: &Stage) -> (String, String) {
     asked["payees"] = json!([{ "id": "shop", "name": "Demo Shop" }]);
     let approval = shop.ask(asked).await;
     browser.go(&console(stage, "")).await;
-    browser.click(".counts a[href='/console/approvals']").await;
-    browser.click(&format!("main a[href='/approve/{}']", text(&approval, "id"))).await;
+    browser.follow(".counts a[href='/console/approvals']").await;
+    browser.follow(&format!("main a[href='/approve/{}']", text(&approval, "id"))).await;
     browser.click("[data-passkey=approve] .answer").await;
     browser.until(&outcome("approved")).await;
     let found = shop.call(Method::GET, &format!("/v1/approvals/{}", text(&approval, "id")), &shop.agent, None).await;
@@ -57,9 +57,9 @@ async fn newcomer(stage: &Stage) -> (String, String) {
     assert_eq!(shop.fetch("/paid/report", Some(text(&paid, "payment_signature"))).await.status.as_u16(), 200);
     let held = shop.pay(&mandate, &shop.offer("/thing", 1_230_000), &new_key()).await.expect("held");
     let spend = text(&paid, "id").to_owned();
-    browser.click("header a[href='/console']:not(.brand)").await;
+    browser.follow("header a[href='/console']:not(.brand)").await;
     browser.until(&format!("a[href='/console/spends/{spend}']")).await;
-    browser.click(&format!("a[href='/console/spends/{spend}']")).await;
+    browser.follow(&format!("a[href='/console/spends/{spend}']")).await;
     assert!(browser.text("h1").await.ends_with("→ shop"), "{}", browser.text("h1").await);
     let page = browser.text("main").await;
     for fact in ["What happened", "Entries", "Why", "hold", "commit", "mandate chain"] {
@@ -338,9 +338,9 @@ async fn forged(stage: &Stage, own: &Session, neighbours: &Session, mandate: &st
 async fn stopped(stage: &Stage, theirs: &Session, mandate: &str) {
     let (shop, browser) = (&stage.shop, &stage.browser);
     browser.go(&console(stage, &format!("/mandates/{mandate}"))).await;
-    browser.click(&format!("a[href='/console/stops/new?scope=agent/{AGENT}']")).await;
+    browser.follow(&format!("a[href='/console/stops/new?scope=agent/{AGENT}']")).await;
     assert!(browser.text("main").await.contains("This agent pays nothing"));
-    browser.click("button.danger").await;
+    browser.follow("button.danger").await;
     browser.until(".stops li").await;
     assert!(browser.text(".stops").await.starts_with(&format!("Agent {AGENT}")));
     let refused = shop.pay(mandate, &shop.offer("/stopped", 10_000), &new_key()).await;
@@ -350,7 +350,7 @@ async fn stopped(stage: &Stage, theirs: &Session, mandate: &str) {
     assert!(browser.text(".counts").await.contains("1 stops in force"));
     shown(browser, "console-overview-stopped").await;
     browser.go(&console(stage, "/stops")).await;
-    browser.click(".stops button").await;
+    browser.follow(".stops button").await;
     browser.until(".empty").await;
     shop.pay(mandate, &shop.offer("/lifted", 10_000), &new_key()).await.expect("it goes on");
     // A person stops and lifts their own agent; what an operator stopped stays.
@@ -370,8 +370,8 @@ async fn stopped(stage: &Stage, theirs: &Session, mandate: &str) {
     // Suspend, resume, and the way back.
     browser.go(&console(stage, &format!("/mandates/{mandate}"))).await;
     for (to, state) in [("suspended", "suspended"), ("active", "active")] {
-        browser.click(&format!("a[href$='/change?to={to}']")).await;
-        browser.click("button.danger").await;
+        browser.follow(&format!("a[href$='/change?to={to}']")).await;
+        browser.follow("button.danger").await;
         browser.until(&format!(".state[data-state={state}]")).await;
     }
     quiet(browser, "stopping").await;

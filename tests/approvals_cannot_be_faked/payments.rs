@@ -26,7 +26,7 @@ pub async fn one_payment(stage: &mut Stage) {
     let is_payment = |one: &&Value| one["document"]["type"] == "purser.payment-question/1";
     let approval = waiting["approvals"].as_array().unwrap().iter().find(is_payment).expect("it waits").clone();
     stage.browser.go(&format!("{}/approve", stage.raw.base)).await;
-    stage.browser.click(&format!("a[href='/approve/{}']", text(&approval, "id"))).await;
+    stage.browser.follow(&format!("a[href='/approve/{}']", text(&approval, "id"))).await;
     let browser = &stage.browser;
     assert_eq!(browser.text("h1").await, format!("{AGENT} asks to pay 1.23 USD to Demo Shop"));
     let page = browser.text("main").await;

@@ -43,14 +43,14 @@ pub async fn for_a_while(stage: &mut Stage) {
         browser.click("details[data-standing] summary").await;
         let script = format!("document.querySelector('[name={name}]').value = '{value}'");
         browser.run(&script, json!([])).await;
-        browser.click("details[data-standing] button").await;
+        browser.follow("details[data-standing] button").await;
         assert!(browser.text("[role=alert]").await.contains("go back and correct it"), "{name} {value}");
         browser.console().await;
     }
     forged(stage, &approval).await;
     browser.go(&stage.page(&approval)).await;
     browser.click("details[data-standing] summary").await;
-    browser.click("details[data-standing] button").await;
+    browser.follow("details[data-standing] button").await;
     browser.until(".answers").await;
     assert_eq!(browser.text("h1").await, format!("May {AGENT} pay Demo Shop up to 1.20 USD without asking again?"));
     let page = browser.text("main").await;
@@ -80,7 +80,7 @@ pub async fn for_a_while(stage: &mut Stage) {
 /// Seen in the console, and ended there by one button.
 async fn ended(stage: &Stage, mandate: &str, payment: &str) {
     let browser = &stage.browser;
-    browser.click(".outcome a").await;
+    browser.follow(".outcome a").await;
     browser.until("section[data-standing=passes]").await;
     shown(browser, "standing-mandate").await;
     let standing = browser.address().await;
@@ -91,7 +91,7 @@ async fn ended(stage: &Stage, mandate: &str, payment: &str) {
     assert!(browser.text(".tree ul").await.contains("standing approval"), "in the tree under its mandate");
     shown(browser, "standing-tree").await;
     browser.go(&standing).await;
-    browser.click("section[data-standing] button.danger").await;
+    browser.follow("section[data-standing] button.danger").await;
     browser.until("section[data-standing=over]").await;
     quiet(browser, "ended").await;
     let asked = stage.shop.pay(mandate, &stage.shop.offer("/third-day", 120_000), &new_key()).await;
@@ -125,7 +125,7 @@ async fn forged(stage: &Stage, approval: &Value) {
     }
     // A signature over the one payment is none over the standing approval.
     browser.click("details[data-standing] summary").await;
-    browser.click("details[data-standing] button").await;
+    browser.follow("details[data-standing] button").await;
     browser.until(".answers").await;
     let id = browser.address().await.rsplit('/').next().unwrap().to_owned();
     let beside = stage.shop.call(Method::GET, &format!("/v1/approvals/{id}"), &stage.shop.user, None).await.unwrap();

@@ -120,15 +120,39 @@ impl Browser {
     }
 
     pub async fn click(&self, css: &str) {
-        let element = self.until(css).await;
-        self.post(&format!("/element/{element}/click"), json!({})).await;
+        self.of(css, Method::POST, "click").await;
+    }
+
+    /// Something of one element, once it is there: sought again where a page that renews itself has replaced it.
+    async fn of(&self, css: &str, method: Method, what: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let element = self.until(css).await;
+            let body = if method == Method::POST { json!({}) } else { Value::Null };
+            match self.command(method.clone(), &format!("/element/{element}/{what}"), body).await {
+                Ok(value) => return value,
+                Err(error) if error["error"] == "stale element reference" && Instant::now() < deadline => {}
+                Err(error) => panic!("{what} of {css}: {error}"),
+            }
+        }
+    }
+
+    /// A click that leaves the page, until the next one is there: both may have what a test then looks for.
+    pub async fn follow(&self, css: &str) {
+        self.until(css).await;
+        self.run("window.left = true", json!([])).await;
+        self.click(css).await;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let arrived = "return window.left !== true && document.readyState === 'complete'";
+        while self.run(arrived, json!([])).await != true {
+            assert!(Instant::now() < deadline, "{css} leads nowhere from {}", self.address().await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// What one element says, once it is there.
     pub async fn text(&self, css: &str) -> String {
-        let element = self.until(css).await;
-        let text = self.command(Method::GET, &format!("/element/{element}/text"), Value::Null).await;
-        text.unwrap().as_str().unwrap().to_owned()
+        self.of(css, Method::GET, "text").await.as_str().unwrap().to_owned()
     }
 
     /// The element, within five seconds.

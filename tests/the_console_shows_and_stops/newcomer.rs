@@ -60,9 +60,9 @@ async fn a_newcomer_approves_a_purchase_finds_it_in_the_books_and_stops_the_agen
     assert_eq!(browser.text("h1").await, "Waiting for your answer");
     let asked = typed(dev.says("Have an agent ask you for something"), &[]);
     assert!(asked.status.success(), "{asked:?}");
-    browser.click("main a").await;
+    browser.follow("main a").await;
     shown(&browser, "newcomer-waiting").await;
-    browser.click(".cards a").await;
+    browser.follow(".cards a").await;
     assert_eq!(browser.text("h1").await, "shopper asks to spend up to 1.00 USD");
     browser.click("[data-passkey=approve] .answer").await;
     browser.until(&outcome("approved")).await;
@@ -72,27 +72,27 @@ async fn a_newcomer_approves_a_purchase_finds_it_in_the_books_and_stops_the_agen
     let paid = typed(pay, &[("MANDATE", &mandate)]);
     assert!(paid.status.success() && !stdout(&paid).is_empty(), "{paid:?}");
     // In the books: from the mandate to its payment, and to the entries.
-    browser.click(".outcome a").await;
+    browser.follow(".outcome a").await;
     browser.until("body.console").await;
     assert!(browser.text("h1").await.starts_with("shopper"));
     shown(&browser, "newcomer-mandate").await;
-    browser.click(".spends td a").await;
+    browser.follow(".spends td a").await;
     assert!(browser.text("h1").await.ends_with("→ shop"));
     assert!(browser.text("main").await.contains("payable/shop"), "its entries");
     shown(&browser, "newcomer-payment").await;
-    browser.click(".places a[href$='/ledger']").await;
+    browser.follow(".places a[href$='/ledger']").await;
     assert!(browser.text("main").await.contains("Debits and credits agree."));
     shown(&browser, "newcomer-books").await;
     // On a phone the way to a payment is in sight.
     browser.look(390, "light").await;
-    browser.click(".places a[href$='/spends']").await;
+    browser.follow(".places a[href$='/spends']").await;
     let seen = "const at = document.querySelector('.spends td a').getBoundingClientRect();
         return at.left >= 0 && at.right <= document.documentElement.clientWidth";
     assert_eq!(browser.run(seen, serde_json::json!([])).await, true);
     browser.look(1280, "light").await;
-    browser.click(".places a[href$='/stops']").await;
-    browser.click("a[href='/console/stops/new?scope=agent/shopper']").await;
-    browser.click("button.danger").await;
+    browser.follow(".places a[href$='/stops']").await;
+    browser.follow("a[href='/console/stops/new?scope=agent/shopper']").await;
+    browser.follow("button.danger").await;
     browser.until(".stops li").await;
     shown(&browser, "newcomer-stopped").await;
     let refused = typed(pay, &[("MANDATE", &mandate), ("first", "second")]);
