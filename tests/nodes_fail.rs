@@ -4,10 +4,14 @@
 use std::time::Duration;
 
 use purser::client::ClientError;
-use serde_json::Value;
+use purser::dev::DevOptions;
+use purser::world::HOME;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::harness::process::{run, stdout};
 use crate::harness::rpc_proxy::Fault;
+use crate::harness::shop::{Shop, intent, new_key};
 use crate::harness::text;
 use crate::harness::world::World;
 
@@ -100,4 +104,42 @@ async fn a_node_of_another_chain_is_turned_away() {
     let output = run(&["serve", "--config", &world.config_file().display().to_string()], &world.env());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("chain_id_mismatch"), "{said}");
+}
+
+/// What waits for its seller costs a node the same, however much it is; and the one that moves is seen among the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_asks_a_node_once_however_many_payments_wait() {
+    let options = DevOptions { sweep_millis: Some(3_600_000), ..DevOptions::default() };
+    let shop = Shop::open_with(options).await;
+    let mandate = shop.mandate(intent()).await;
+    let tenant = shop.service.tenant(HOME).unwrap();
+    let calls = || {
+        u64::from_str_radix(shop.rpc("devnet_calls", json!([])).as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+    };
+    let sweep = async || {
+        let before = calls();
+        let swept = shop.service.engine().sweep(&tenant).await.unwrap();
+        (swept.looked_at, swept.resolved, calls() - before)
+    };
+    let waits = shop.pay(&mandate, &shop.offer("/waits", 1_000), &new_key()).await.unwrap();
+    let (one, none, few) = sweep().await;
+    assert_eq!((one, none), (1, 0));
+    for number in 0..30 {
+        shop.pay(&mandate, &shop.offer(&format!("/waits/{number}"), 1_000), &new_key()).await.unwrap();
+    }
+    let (many, none, as_few) = sweep().await;
+    assert_eq!((many, none, as_few), (31, 0, few), "looked at, resolved, calls");
+
+    let required = shop.met("/paid/report").await;
+    let paid = shop.pay(&mandate, &required, &new_key()).await.unwrap();
+    assert_eq!(shop.fetch("/paid/report", Some(text(&paid, "payment_signature"))).await.status.as_u16(), 200);
+    let (all, moved, calls) = sweep().await;
+    assert_eq!((all, moved), (32, 1), "the one that was presented, and no other");
+    assert!(calls < 4 * few + 10, "{calls} calls for one that moved among 31");
+    let state = async |payment: &Value| {
+        let path = format!("/v1/payments/{}", text(payment, "id"));
+        text(&shop.call(Method::GET, &path, &shop.agent, None).await.unwrap(), "state").to_owned()
+    };
+    assert_eq!((state(&paid).await, state(&waits).await), ("settled".into(), "committed".into()));
+    shop.service.stop().await;
 }

@@ -121,7 +121,7 @@ async fn a_restart_gives_no_nonce_out_twice_and_looks_behind_whatever_waits() {
     let claims = (0..600).map(|number| {
         let command = Command::Claim(Box::new(claim_until(number, i64::MAX / 2)));
         let (store, tenant) = (relayed.shop.service.store().clone(), carrier.clone());
-        let work = Work { request: Request { caller: caller.clone(), command }, documents: Vec::new() };
+        let work = Work::new(Request { caller: caller.clone(), command }, Vec::new());
         tokio::spawn(async move { store.run(&tenant, work).await })
     });
     for claimed in claims.collect::<Vec<_>>() {

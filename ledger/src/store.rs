@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use crate::account::{Account, Balance};
 use crate::budget::Budget;
 use crate::claim::{Claim, ClaimKey};
-use crate::command::Request;
+use crate::command::{Command, Request};
 use crate::decision::{Decision, DecisionState};
 use crate::effects::Effects;
 use crate::event::Event;
@@ -41,6 +41,15 @@ impl Document {
 pub struct Work {
     pub request: Request,
     pub documents: Vec<Document>,
+    /// What the same caller asks next, in the same unit, where the first is done. Refused, it was not asked: the answer then
+    /// shows the first one's work alone.
+    pub then: Option<Command>,
+}
+
+impl Work {
+    pub const fn new(request: Request, documents: Vec<Document>) -> Self {
+        Self { request, documents, then: None }
+    }
 }
 
 /// Whether a command changed the book.

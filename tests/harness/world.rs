@@ -150,7 +150,7 @@ impl World {
         };
         let principal = "test".parse().unwrap();
         let caller = Caller::new(principal, CallerKind::Service, AuthMethod::Internal);
-        let work = Work { request: Request { caller, command }, documents: Vec::new() };
+        let work = Work::new(Request { caller, command }, Vec::new());
         store.run(&HOME.parse().unwrap(), work).await.unwrap();
         store.close().await.unwrap();
     }

@@ -171,6 +171,11 @@ pub trait Chain: Send + Sync {
         nonce: B256,
         from: u64,
     ) -> Result<Option<AuthorizationUse>, ChainError>;
+    /// The nonces of a payer that a log of the asset says were consumed, from block `from` (inclusive) to the head. One
+    /// that is not among them may be consumed all the same, in a block that this node has not seen.
+    async fn used_nonces(&self, asset: Address, payer: Address, from: u64) -> Result<Vec<B256>, ChainError> {
+        Err(ChainError::Unavailable(format!("what {payer} used on {asset} from block {from} is not listed here")))
+    }
     /// Every nonce of a payer, of the asset's and of Permit2's where this asset was moved, that was consumed from block `from` (inclusive) to the head, in the order of the logs. What
     /// a wallet that lost its books asks; a chain that cannot say so is unavailable.
     async fn consumed_nonces(

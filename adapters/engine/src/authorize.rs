@@ -3,8 +3,9 @@
 //! 1. Freeze one offer.
 //! 2. Find out who is paid, and what it costs in the budget's currency.
 //! 3. Close the mandate over it and verify the whole chain, as anyone would.
-//! 4. Hold: limit on every ancestor, claims of key, authorization and closed mandate, books and journal, in one unit.
-//! 5. Commit, then sign exactly that.
+//! 4. Hold and commit: limit on every ancestor, claims of key, authorization and closed mandate, books and journal, in one
+//!    unit.
+//! 5. Sign exactly that.
 //!
 //! A retry with the same key finds the spend and signs the same bytes again.
 

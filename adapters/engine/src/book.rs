@@ -30,7 +30,7 @@ impl Engine {
         documents: Vec<Document>,
     ) -> Result<Answer, EngineError> {
         let request = Request { caller: identity.caller.clone(), command };
-        Ok(self.store.run(&identity.tenant, Work { request, documents }).await?)
+        Ok(self.store.run(&identity.tenant, Work::new(request, documents)).await?)
     }
 }
 

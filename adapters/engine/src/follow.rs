@@ -4,20 +4,27 @@
 //! What has to be looked at is in the rows themselves ([`ledger::spend::Spend::young`]), so a restart forgets none of it,
 //! however long it took: a block that went while nobody looked is found to be another one afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use ledger::command::{Command, Gas};
-use ledger::id::RailReference;
+use ledger::id::{RailReference, SpendId};
 use ledger::settlement::{Role, Settlement};
-use ledger::spend::{BlockRef, Observation, Spend, TakenBack};
+use ledger::spend::{BlockRef, Observation, Rail, Spend, TakenBack};
 use x402::chain::{At, Block, ChainError};
-use x402::settlement::{Expected, Outcome, observe};
+use x402::settlement::{Expected, NonceSpace, Outcome, observe};
 
 use crate::book;
 use crate::error::EngineError;
 use crate::{Engine, Identity};
+
+/// Payments of one payer in one token that are signed and not in a block, as far as this process knows.
+struct Outstanding {
+    /// Where the search for the oldest begins.
+    from: u64,
+    by_nonce: BTreeMap<B256, SpendId>,
+}
 
 /// What a second look came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +86,41 @@ impl Engine {
     /// Settlements that this process found to be taken back since it began.
     pub fn taken_back(&self) -> u64 {
         self.taken_back.load(Ordering::Relaxed)
+    }
+
+    /// Those that nothing can be said of: no log names their nonce, and until their last moment nothing else changes
+    /// them. One question for each payer and token, however many payments wait. Where it is not answered each is asked
+    /// about by itself.
+    pub(crate) async fn untouched(&self, spends: &[Spend]) -> BTreeSet<SpendId> {
+        let now = self.clock.now().seconds();
+        let mut outstanding: BTreeMap<(Address, Address), Outstanding> = BTreeMap::new();
+        for spend in spends {
+            let is_waiting = spend.state.is_signed() && spend.young.is_none() && now < spend.valid_before;
+            if !is_waiting || spend.authorization.rail() != Rail::Chain {
+                continue;
+            }
+            // What cannot be read is looked at by itself, and said.
+            let Ok(Expected { key, .. }) = book::expected_of_spend(spend) else { continue };
+            if key.space == NonceSpace::Eip3009 {
+                let fresh = || Outstanding { from: spend.since_block, by_nonce: BTreeMap::new() };
+                let group = outstanding.entry((key.token, key.payer)).or_insert_with(fresh);
+                group.from = group.from.min(spend.since_block);
+                group.by_nonce.insert(key.nonce, spend.id);
+            }
+        }
+        let mut untouched = BTreeSet::new();
+        for ((token, payer), mut group) in outstanding {
+            match self.chain.used_nonces(token, payer, group.from).await {
+                Ok(used) => {
+                    for nonce in used {
+                        group.by_nonce.remove(&nonce);
+                    }
+                    untouched.extend(group.by_nonce.into_values());
+                }
+                Err(error) => tracing::debug!(%token, %payer, "what a payer used is not told: {error}"),
+            }
+        }
+        untouched
     }
 
     pub(crate) async fn follow_spend(

@@ -65,9 +65,13 @@ impl Engine {
             let page = self.store.open_spends(tenant, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.hold.seq);
+            let untouched = self.untouched(&page).await;
             // What is only announced the processor says, or nobody does.
             for spend in page.iter().filter(|spend| spend.may_change()) {
-                let looked = self.sweep_spend(&identity, spend, &mut blocks).await;
+                let looked = match untouched.contains(&spend.id) {
+                    true => Ok(false),
+                    false => self.sweep_spend(&identity, spend, &mut blocks).await,
+                };
                 if let (Ok(false), Some(stops)) = (&looked, &mut stops)
                     && let Err(error) = self.end_spend(&identity, spend, stops).await
                 {

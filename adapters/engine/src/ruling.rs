@@ -15,10 +15,10 @@ pub mod simulate;
 pub mod standing;
 
 use ledger::account::Account;
-use ledger::command::{Command, Hold};
+use ledger::command::{Command, Hold, Request};
 use ledger::id::{BudgetId, DecisionId, Digest, Micros, PayeeId, PrincipalId, TenantId};
 use ledger::spend::Spend;
-use ledger::store::Document;
+use ledger::store::{Document, Work};
 use policy::{Facts, Judgement, Look, Overdue, Policy, Verdict};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -139,7 +139,13 @@ impl Engine {
         if let Some(policy) = &tenant.policy {
             documents.push(Document { kind: POLICY.into(), bytes: policy.canonical().as_bytes().to_vec() });
         }
-        let answer = self.run(identity, Command::Hold(Box::new(hold)), documents).await?;
+        // Held and committed in one unit. A vault token is committed when its merchant redeems it.
+        let then = match bundle.rail {
+            Rail::X402(_) | Rail::Mandate(_) => Some(Command::Commit { spend: hold.spend }),
+            Rail::Vault(_) => None,
+        };
+        let request = Request { caller: identity.caller.clone(), command: Command::Hold(Box::new(hold)) };
+        let answer = self.store.run(&identity.tenant, Work { request, documents, then }).await?;
         let held = answer.spend.ok_or_else(|| EngineError::Broken("a hold without a spend".into()))?;
         // Another call with this key came first: what it wrote down is what is signed.
         let bundle = if held.evidence == evidence { bundle } else { self.bundle(identity, &held).await? };

@@ -133,7 +133,7 @@ impl NoteFile {
         let caller = service(tenant, "restore").map_err(|error| error.to_string())?.caller;
         for scope in scopes {
             let command = Command::Gate { scope, to: GateState::Closed };
-            let work = Work { request: Request { caller: caller.clone(), command }, documents: Vec::new() };
+            let work = Work::new(Request { caller: caller.clone(), command }, Vec::new());
             self.store.run(tenant, work).await.map_err(|error| error.to_string())?;
         }
         Ok(())

@@ -59,7 +59,7 @@ pub async fn post(config: &Config, ring: &Ring, store: &dyn Store, rpc: &dyn Cha
                 CallerKind::Service,
                 AuthMethod::Internal,
             );
-            let work = Work { request: Request { caller, command }, documents: Vec::new() };
+            let work = Work::new(Request { caller, command }, Vec::new());
             store.run(&id, work).await.map_err(|error| say(&error))?;
             tracing::info!(tenant = %tenant.id, %amount, block = block.number, "opening balance posted");
         }

@@ -393,7 +393,7 @@ pub async fn fund(
             Caller::new(crate::assembly::principal("configuration")?, CallerKind::Service, AuthMethod::Internal);
         let reference = Digest::of(wallet.as_bytes());
         let command = Command::Fund { wallet, money, reference };
-        let work = Work { request: Request { caller, command }, documents: Vec::new() };
+        let work = Work::new(Request { caller, command }, Vec::new());
         store.run(&tenant, work).await?;
     }
     Ok(())

@@ -156,7 +156,7 @@ async fn shell(path: &Path) -> SqliteConnection {
 }
 
 fn work(request: Request) -> Work {
-    Work { request, documents: Vec::new() }
+    Work::new(request, Vec::new())
 }
 
 pub(crate) fn holds(hold: ledger::command::Hold) -> Work {

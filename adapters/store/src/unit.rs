@@ -117,7 +117,13 @@ async fn judge_and_write(
         // period may have ended.
         let now = (place.clock)();
         load_wanted(connection, place.tenant, &mut view, now, std::iter::once(&work.request)).await?;
-        answers.push(judge(&mut view, place, now, work, &mut unit)?);
+        let mut answer = judge(&mut view, place, now, work, &mut unit)?;
+        if let (Ok(first), Some(command)) = (&mut answer, &work.then) {
+            let next = Request { caller: work.request.caller.clone(), command: command.clone() };
+            load_wanted(connection, place.tenant, &mut view, now, std::iter::once(&next)).await?;
+            go_on(&mut view, place, now, (work, &next), first, &mut unit)?;
+        }
+        answers.push(answer);
     }
     // An answer from what is there already is as durable as what it is read from: where that is another machine's, a
     // row is written all the same, and its COMMIT waits for both.
@@ -187,6 +193,29 @@ fn judge(
         }
         Err(Refusal::Fault(fault)) => Ok(Err(StoreError::Broken(fault.to_string()))),
     }
+}
+
+/// What a command brings along, after it. The answer is of both.
+fn go_on(
+    view: &mut View,
+    place: &Place<'_>,
+    now: Micros,
+    (work, next): (&Work, &Request),
+    first: &mut Answer,
+    unit: &mut Ledgered,
+) -> Result<(), Failure> {
+    match book::apply(view, now, next) {
+        Ok(Outcome::Known) => {}
+        Ok(Outcome::New(effects)) => record(view, place.salt_key, *effects, None, unit)?,
+        Err(Refusal::Rejected(rejection)) => {
+            tracing::debug!(tenant = %place.tenant, code = %rejection.code(), "what came along is refused: {rejection}");
+            return Ok(());
+        }
+        // The first is not written either, so that the answer is true.
+        Err(Refusal::Fault(fault)) => return Err(Failure::Broken(fault.to_string())),
+    }
+    *first = answer(view, &work.request, first.freshness, first.seq);
+    Ok(())
 }
 
 /// A refusal that its key shall answer with for ever becomes a record as well.

@@ -38,6 +38,26 @@ impl RpcChain {
         Ok(found)
     }
 
+    /// The one transaction that consumed a nonce.
+    pub(super) async fn only_use(
+        &self,
+        asset: Address,
+        payer: Address,
+        nonce: B256,
+        from: u64,
+    ) -> Result<Option<AuthorizationUse>, ChainError> {
+        let mut logs = self.consuming_logs(asset, payer, Some(nonce), from).await?;
+        let found = logs.pop();
+        if let Some(earlier) = logs.pop() {
+            let message = format!("two logs consume one nonce, the first in {:?}", earlier.transaction_hash);
+            return Err(ChainError::Unavailable(message));
+        }
+        match found {
+            Some(log) => Ok(Some(self.use_with_transfer(&log, payer).await?.0)),
+            None => Ok(None),
+        }
+    }
+
     /// To and from an owner, once each.
     pub(super) async fn transfer_logs(
         &self,
@@ -86,12 +106,7 @@ impl RpcChain {
         Ok(found)
     }
 
-    /// With the receipt that holds it.
-    pub(super) async fn use_of(&self, log: &Log) -> Result<AuthorizationUse, ChainError> {
-        Ok(self.use_with_transfer(log, Address::ZERO).await?.0)
-    }
-
-    /// And what the payer's tokens did next, where one transaction carries several payments.
+    /// With the receipt that holds it, and what the payer's tokens did next, where one transaction carries several payments.
     pub(super) async fn use_with_transfer(
         &self,
         log: &Log,
@@ -113,6 +128,11 @@ impl RpcChain {
         let transfer = transfers.find(|transfer| transfer.from == payer);
         Ok((authorization_use(log, &receipt, block)?, transfer))
     }
+}
+
+/// Of a log that [`RpcChain::consuming_logs`] let through.
+pub(super) fn used_nonce(log: &Log) -> B256 {
+    log.topics().get(2).copied().unwrap_or_default()
 }
 
 /// Block and place in it.

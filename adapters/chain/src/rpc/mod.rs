@@ -194,16 +194,12 @@ impl Chain for RpcChain {
         nonce: B256,
         from: u64,
     ) -> Result<Option<AuthorizationUse>, ChainError> {
-        let mut logs = self.consuming_logs(asset, payer, Some(nonce), from).await?;
-        let found = logs.pop();
-        if let Some(earlier) = logs.pop() {
-            let message = format!("two logs consume one nonce, the first in {:?}", earlier.transaction_hash);
-            return Err(ChainError::Unavailable(message));
-        }
-        match found {
-            Some(log) => self.use_of(&log).await.map(Some),
-            None => Ok(None),
-        }
+        self.only_use(asset, payer, nonce, from).await
+    }
+
+    async fn used_nonces(&self, asset: Address, payer: Address, from: u64) -> Result<Vec<B256>, ChainError> {
+        let logs = self.consuming_logs(asset, payer, None, from).await?;
+        Ok(logs.iter().map(logs::used_nonce).collect())
     }
 
     async fn token_transfers(
@@ -224,8 +220,7 @@ impl Chain for RpcChain {
     ) -> Result<Vec<ConsumedNonce>, ChainError> {
         let mut consumed = Vec::new();
         for log in self.consuming_logs(asset, payer, None, from).await? {
-            let nonce = log.topics().get(2).copied().unwrap_or_default();
-            let (by, transfer) = self.use_with_transfer(&log, payer).await?;
+            let (nonce, (by, transfer)) = (logs::used_nonce(&log), self.use_with_transfer(&log, payer).await?);
             consumed.push(ConsumedNonce { space: NonceSpace::Eip3009, nonce, by, transfer });
         }
         consumed.extend(self.consumed_permits(asset, payer, from).await?);

@@ -81,7 +81,7 @@ pub struct ModelChain {
     pub pool: Vec<Tx>,
     /// Prepared or sent transactions by their bytes.
     pub known: BTreeMap<Bytes, Tx>,
-    used: BTreeMap<Authorization, (u64, B256)>,
+    pub used: BTreeMap<Authorization, (u64, B256)>,
     mined: BTreeMap<B256, u64>,
     balances: BTreeMap<Address, U256>,
     nonces: BTreeMap<Address, u64>,

@@ -126,6 +126,18 @@ impl Chain for SimNode {
         .await
     }
 
+    async fn used_nonces(&self, _: Address, payer: Address, from: u64) -> Result<Vec<B256>, ChainError> {
+        self.ask(|state, met| {
+            let all = state.chain.used.keys().filter(|(who, _)| *who == payer);
+            let told = all.filter(|(who, nonce)| {
+                let found = seen(&state.chain, *who, *nonce, met.head);
+                found.is_some_and(|found| found.block.number >= from && !met.forgets)
+            });
+            Ok(told.map(|(_, nonce)| *nonce).collect())
+        })
+        .await
+    }
+
     async fn simulate(&self, call: &TransferCall, _: Address) -> Result<(), ChainError> {
         let call = call.clone();
         self.ask(move |state, met| {

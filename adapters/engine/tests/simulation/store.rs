@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use ledger::book::{Outcome, apply, keep_rejection};
 use ledger::budget::Budget;
 use ledger::claim::{Claim, ClaimKey};
-use ledger::command::Command;
+use ledger::command::{Command, Request};
 use ledger::decision::{Decision, DecisionState};
 use ledger::effects::Effects;
 use ledger::event::Event;
@@ -64,8 +64,20 @@ pub fn settle_late(state: &mut State, tenant: Option<&TenantId>) {
     }
 }
 
-/// One unit: judged on what the tables hold, then written.
+/// One unit: a command, and the one that it brings along.
 pub fn commit(state: &mut State, tenant: &TenantId, work: &Work) -> Result<Answer, StoreError> {
+    let first = judge(state, tenant, work)?;
+    let Some(command) = work.then.clone() else { return Ok(first) };
+    let request = Request { caller: work.request.caller.clone(), command };
+    match judge(state, tenant, &Work::new(request, Vec::new())) {
+        Ok(second) => Ok(Answer { freshness: first.freshness, seq: first.seq, ..second }),
+        Err(StoreError::Rejected(_)) => Ok(first),
+        Err(error) => Err(error),
+    }
+}
+
+/// Judged on what the tables hold, then written.
+fn judge(state: &mut State, tenant: &TenantId, work: &Work) -> Result<Answer, StoreError> {
     let (at, mutant) = (state.store_now(), state.mutant);
     let finalized = state.chain.finalized();
     let tables = state.books.entry(tenant.clone()).or_default();

@@ -123,7 +123,7 @@ async fn run(store: &SqlStore, tenant: &TenantId, kind: CallerKind, command: Com
     let principal = if kind == CallerKind::Agent { AGENT } else { "bench" };
     let principal = principal.parse().map_err(|_| "a principal")?;
     let request = Request { caller: Caller::new(principal, kind, AuthMethod::Internal), command };
-    let work = Work { request, documents: Vec::new() };
+    let work = Work::new(request, Vec::new());
     store.run(tenant, work).await.map(|_| ()).map_err(|error| error.to_string())
 }
 

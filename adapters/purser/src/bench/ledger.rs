@@ -47,7 +47,7 @@ fn caller(kind: CallerKind, name: &str) -> Result<Caller, String> {
 }
 
 async fn run(store: &SqlStore, tenant: &TenantId, caller: Caller, command: Command) -> Result<(), String> {
-    let work = Work { request: Request { caller, command }, documents: Vec::new() };
+    let work = Work::new(Request { caller, command }, Vec::new());
     store.run(tenant, work).await.map(|_| ()).map_err(|error| error.to_string())
 }
 

@@ -74,7 +74,7 @@ async fn claims() -> Result<(Duration, Duration), String> {
         for _ in 0..CLAIMS {
             number += 1;
             let command = Command::Claim(Box::new(claim(number)?));
-            let work = Work { request: Request { caller: caller.clone(), command }, documents: Vec::new() };
+            let work = Work::new(Request { caller: caller.clone(), command }, Vec::new());
             store.run(&tenant, work).await.map_err(say)?;
         }
         ours.push(started.elapsed());

@@ -7,6 +7,7 @@ use ledger::command::Command;
 use ledger::id::{BudgetId, Digest};
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
+use ledger::spend::SpendState::{Committed, Held};
 use ledger::store::{Freshness, Store as _, StoreError, Work};
 use tokio::task::JoinSet;
 
@@ -21,6 +22,7 @@ on_both_engines!(
     a_command_that_the_database_refuses_does_not_harm_its_neighbours,
     tenants_have_books_of_their_own,
     documents_become_durable_with_what_is_new_and_only_then,
+    what_comes_along_is_done_in_the_same_unit_or_was_not_asked,
     a_stop_bites_inside_the_reservation,
 );
 
@@ -177,6 +179,46 @@ async fn documents_become_durable_with_what_is_new_and_only_then(place: Place) {
         assert!(matches!(run(&store, work).await, Err(StoreError::Broken(_))));
     }
     assert!(store.spend(&tenant(), stream::spend(4)).await.unwrap().is_none());
+    assert_sound(&store).await;
+}
+
+async fn what_comes_along_is_done_in_the_same_unit_or_was_not_asked(place: Place) {
+    let store = place.opened().await;
+    let size = async || store.head(&tenant()).await.unwrap().0;
+    let with = |number, then| Work { then: Some(then), ..small_hold(number) };
+    let commit = |number| Command::Commit { spend: stream::spend(number) };
+    let submit = |number| Command::Submit { spend: stream::spend(number), transaction: "0x01".parse().unwrap() };
+    let state = async |number| store.spend(&tenant(), stream::spend(number)).await.unwrap().map(|spend| spend.state);
+
+    let before = size().await;
+    let done = run(&store, with(1, commit(1))).await.unwrap();
+    assert_eq!((done.freshness, done.seq, done.spend.unwrap().state), (Freshness::New, Some(before), Committed));
+    assert_eq!((size().await, state(1).await), (before + 2, Some(Committed)));
+    let again = run(&store, with(1, commit(1))).await.unwrap();
+    assert_eq!((again.freshness, again.seq, again.spend.unwrap().state), (Freshness::Known, None, Committed));
+    assert_eq!(size().await, before + 2, "nothing is written twice");
+
+    // What cannot follow: nothing that is held was submitted.
+    let alone = run(&store, with(2, submit(2))).await.unwrap();
+    assert_eq!((alone.freshness, alone.seq, alone.spend.unwrap().state), (Freshness::New, Some(before + 2), Held));
+    assert_eq!((size().await, state(2).await), (before + 3, Some(Held)));
+    let absent = run(&store, with(3, commit(99))).await.unwrap();
+    assert_eq!((absent.seq, absent.spend.unwrap().state), (Some(before + 3), Held), "of a spend that is not there");
+    // Held before, and committed when it is asked for again.
+    let later = run(&store, with(2, commit(2))).await.unwrap();
+    assert_eq!((later.freshness, later.seq, later.spend.unwrap().state), (Freshness::Known, None, Committed));
+
+    // A refusal brings nothing along, and its answer is its own.
+    let refused = Work { then: Some(commit(3)), ..holds(stream::hold(4, stream::mandate(0), 9_999)) };
+    let told = run(&store, refused).await.unwrap_err();
+    assert!(
+        matches!(
+            told,
+            StoreError::Rejected(Rejection::AmountExceedsPaymentLimit { .. } | Rejection::AmountExceedsBudget { .. })
+        ),
+        "{told}"
+    );
+    assert_eq!((state(3).await, state(4).await), (Some(Held), None));
     assert_sound(&store).await;
 }
 
