@@ -3,8 +3,11 @@
 //! An ES256 JWT of type `at+jwt` (RFC 9068): `iss`, `aud`, `sub`, `iat`, `exp`, `jti`, ours `tenant`, `kind` and, where it was
 //! exchanged for one of an outside issuer, `came_by`; for a bound one `cnf.jkt` (RFC 9449 section 6.1). Unbound ones are minted by `dev`, `demo` and operators.
 
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use engine::Identity;
-use ledger::id::{AuthMethod, Caller, CallerKind};
+use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
 use mandates::base64url;
 use mandates::json::Object;
 use mandates::jws::Jws;
@@ -18,6 +21,7 @@ const LEEWAY_SECONDS: i64 = 5;
 /// No token lives longer, whatever it says.
 const LIFE_SECONDS_MAX: i64 = 24 * 3_600;
 const TYPE: &str = "at+jwt";
+const TOKENS_REMEMBERED_MAX: usize = 4_096;
 
 /// Why a token is not taken. Says nothing about what the token contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +91,7 @@ impl Minter {
     }
 
     pub fn verifier(&self) -> Verifier {
-        Verifier { key: self.key.public().clone(), issuer: self.issuer.clone() }
+        Verifier { key: self.key.public().clone(), issuer: self.issuer.clone(), signed: Arc::default() }
     }
 
     pub fn issuer(&self) -> &str {
@@ -147,9 +151,36 @@ pub fn sign(key: &LocalKey, header: &Value, claims: &Value) -> Option<String> {
 pub struct Verifier {
     key: PublicKey,
     issuer: String,
+    signed: Arc<Mutex<Signed>>,
+}
+
+/// Tokens that the verifier's key signed, by the SHA-256 of all their bytes: the same tomorrow, and half of what a call with
+/// a bearer token costs. Whether one is in time is asked each time. The oldest goes first; strangers cannot push one out.
+#[derive(Default)]
+struct Signed {
+    digests: BTreeSet<[u8; 32]>,
+    oldest_first: VecDeque<[u8; 32]>,
+}
+
+impl Signed {
+    fn keep(&mut self, digest: [u8; 32]) {
+        if self.digests.insert(digest) {
+            self.oldest_first.push_back(digest);
+        }
+        if self.oldest_first.len() > TOKENS_REMEMBERED_MAX
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.digests.remove(&oldest);
+        }
+    }
 }
 
 impl Verifier {
+    /// Every change is whole before the lock is given back.
+    fn signed(&self) -> MutexGuard<'_, Signed> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn verify(&self, token: &str, now: i64) -> Result<Token, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
@@ -159,7 +190,11 @@ impl Verifier {
         if jws.typ() != Some(TYPE) || jws.kid() != Some(self.key.key_id().as_str()) {
             return Err(TokenError::Invalid);
         }
-        jws.verify(&self.key).map_err(|_| TokenError::Invalid)?;
+        let digest = Digest::of(token.as_bytes()).0;
+        if !self.signed().digests.contains(&digest) {
+            jws.verify(&self.key).map_err(|_| TokenError::Invalid)?;
+            self.signed().keep(digest);
+        }
         self.read(&jws.payload, now)
     }
 
@@ -246,12 +281,25 @@ mod tests {
         assert!(matches!(verifier.verify(&service, 1_000), Err(TokenError::Invalid)));
         let for_ever = ours.mint(&identity(CallerKind::Agent), Binding::Bearer, "1", 1_000, 10 * 24 * 3_600).unwrap();
         assert!(matches!(verifier.verify(&for_ever, 1_000), Err(TokenError::Invalid)));
+        assert!(verifier.verify(&good, 1_000).is_ok(), "known from here on");
+        assert!(matches!(verifier.verify(&good, 1_066), Err(TokenError::Expired)), "known, and over");
+        assert!(matches!(minter(2, "http://a").verifier().verify(&good, 1_000), Err(TokenError::Invalid)));
         for at in 0..good.len() {
             let mut bytes = good.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let text = String::from_utf8(bytes).unwrap();
             assert!(verifier.verify(&text, 1_000).is_err(), "byte {at} changed and the token still stands");
         }
+    }
+
+    #[test]
+    fn of_known_tokens_so_many_are_kept() {
+        let mut signed = Signed::default();
+        for number in 0..=TOKENS_REMEMBERED_MAX {
+            signed.keep(Digest::of(&number.to_be_bytes()).0);
+        }
+        assert_eq!((signed.digests.len(), signed.oldest_first.len()), (TOKENS_REMEMBERED_MAX, TOKENS_REMEMBERED_MAX));
+        assert!(!signed.digests.contains(&Digest::of(&0_usize.to_be_bytes()).0), "the oldest went");
     }
 
     #[test]

@@ -168,7 +168,10 @@ impl Lane {
         queue: &mut mpsc::Receiver<Waiting>,
     ) -> (Vec<Work>, Vec<oneshot::Sender<Result<Answer, StoreError>>>) {
         let mut document_bytes = document_bytes(&first.work);
-        let (mut works, mut replies) = (vec![first.work], vec![first.reply]);
+        let waiting = queue.len().saturating_add(1).min(self.unit_commands_max);
+        let (mut works, mut replies) = (Vec::with_capacity(waiting), Vec::with_capacity(waiting));
+        works.push(first.work);
+        replies.push(first.reply);
         while works.len() < self.unit_commands_max && document_bytes < UNIT_DOCUMENT_BYTES_MAX {
             let Ok(next) = queue.try_recv() else { break };
             document_bytes = document_bytes.saturating_add(self::document_bytes(&next.work));

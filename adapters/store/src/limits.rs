@@ -64,5 +64,7 @@ pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// nearly every unit; 20,000 pages of 4 KiB are 80 MB of log.
 pub const WAL_PAGES: u32 = 20_000;
 /// The writer's page cache, in KiB as SQLite takes it (negative). Claims and spends lie in the order of hashes, so a unit
-/// touches pages all over the file: SQLite's default of 2 MB reads most of them again for every unit.
-pub const WRITER_CACHE_KIB: i64 = -128 * 1024;
+/// touches pages all over the file: SQLite's default of 2 MB reads most of them again for every unit. A large one costs as
+/// well: after a unit that rebalanced a tree SQLite goes through all of it (`pcache1TruncateUnsafe`; the page number that
+/// the swap goes by lies behind every real one), a quarter of a millisecond at 128 MiB.
+pub const WRITER_CACHE_KIB: i64 = -32 * 1024;

@@ -11,15 +11,11 @@ use ledger::store::StoreError;
 use crate::cell::{Cell, Cells, Row};
 use crate::connection::Dialect;
 use crate::failure::Failure;
-use crate::limits::READ_ROWS_MAX;
+use crate::load::limited;
 use crate::{SqlStore, load, rows};
 
 /// A node and everything below it: `$1` is the tenant, `$2` the node.
 const UNDER: &str = "SELECT $2 UNION SELECT b.id FROM budget b JOIN under u ON b.tenant = $1 AND b.parent = u.id";
-
-fn limited(limit: u32) -> Cell {
-    Cell::Integer(limit.min(READ_ROWS_MAX).into())
-}
 
 fn listed(row: &Row) -> Result<Listed, Failure> {
     let effects = load::effects_of(row, 0)?;

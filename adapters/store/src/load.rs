@@ -13,12 +13,14 @@ use ledger::money::AssetId;
 use ledger::rejection::Rejection;
 use ledger::settlement::{PayerKey, Settlement};
 use ledger::spend::Spend;
+use ledger::store::JournalEntry;
 use ledger::view::{Head, Keys, PurchaseKey, StoredClaim, View};
 use ledger::window::WindowKey;
 
 use crate::cell::{Cell, Cells, Row};
 use crate::connection::{Connection, Dialect};
 use crate::failure::Failure;
+use crate::limits::READ_ROWS_MAX;
 use crate::rows;
 use crate::table::LookUp;
 
@@ -315,4 +317,14 @@ pub(crate) async fn documents(
     let cells = wanted.map(|digest| vec![Cell::blob(digest.0)]).collect();
     let rows = rows::find::DOCUMENTS.find(connection, tenant, cells).await?;
     rows.iter().map(|row| row.digest(0)).collect()
+}
+
+/// A page's size as a statement takes it.
+pub(crate) fn limited(limit: u32) -> Cell {
+    Cell::Integer(limit.min(READ_ROWS_MAX).into())
+}
+
+pub(crate) fn record_of(row: &Row) -> Result<(JournalEntry, Effects), Failure> {
+    let effects = effects_of(row, 0)?;
+    Ok((JournalEntry { seq: effects.seq, bytes: row.blob(1)?.to_vec(), leaf: row.digest(2)? }, effects))
 }

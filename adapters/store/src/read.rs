@@ -23,6 +23,7 @@ use ledger::window::{Window, WindowKey};
 use crate::cell::{Cell, Cells, Row};
 use crate::failure::Failure;
 use crate::limits::{READ_ROWS_MAX, SPEND_RECORDS_MAX};
+use crate::load::{limited, record_of};
 use crate::{SqlStore, load, rows, verify};
 
 #[async_trait]
@@ -34,7 +35,8 @@ impl Store for SqlStore {
     async fn spend(&self, tenant: &TenantId, id: SpendId) -> Result<Option<Spend>, StoreError> {
         let text =
             format!("SELECT j.seq, j.bytes FROM spend s {} WHERE s.tenant = $1 AND s.id = $2", self.last_record());
-        Ok(self.spends(text, vec![Cell::text(tenant), Cell::blob(id.0)]).await?.pop())
+        let found = self.look_up(text, vec![Cell::text(tenant), Cell::blob(id.0)]).await?;
+        Ok(found.map(|row| load::spend_of(&row, 0)).transpose()?)
     }
 
     async fn budget(&self, tenant: &TenantId, id: BudgetId) -> Result<Option<Budget>, StoreError> {
@@ -66,16 +68,16 @@ impl Store for SqlStore {
              WHERE tenant = $1 AND role = $2 AND network = $3 AND asset = $4 AND payer = $5 AND nonce = $6";
         let key = rows::settlement_key(key);
         let cells = std::iter::once(Cell::text(tenant)).chain(key).collect();
-        Ok(self.bodies(text, cells).await?.pop())
+        Ok(self.look_up(text, cells).await?.map(|row| row.decoded(0)).transpose()?)
     }
 
     async fn claim(&self, tenant: &TenantId, key: &ClaimKey) -> Result<Option<Claim>, StoreError> {
         let text = "SELECT j.seq, j.bytes FROM claim c JOIN journal j ON j.tenant = c.tenant AND j.seq = c.seq
                     WHERE c.tenant = $1 AND c.key = $2";
         let key = key.digest();
-        let found = self.fetch(text, vec![Cell::text(tenant), Cell::blob(key.0)]).await?;
-        let Some(row) = found.first() else { return Ok(None) };
-        let claims = load::effects_of(row, 0)?.claims;
+        let found = self.look_up(text, vec![Cell::text(tenant), Cell::blob(key.0)]).await?;
+        let Some(row) = found else { return Ok(None) };
+        let claims = load::effects_of(&row, 0)?.claims;
         let claim = claims.into_iter().find(|claim| claim.key == key);
         claim.map(Some).ok_or_else(|| StoreError::Broken(format!("the record of a claim does not claim {key}")))
     }
@@ -87,8 +89,8 @@ impl Store for SqlStore {
     /// Checked against its digest at every read: a caller gets the document that was linked to, or none.
     async fn document(&self, tenant: &TenantId, digest: Digest) -> Result<Option<Document>, StoreError> {
         let text = "SELECT kind, bytes FROM document WHERE tenant = $1 AND digest = $2";
-        let found = self.fetch(text, vec![Cell::text(tenant), Cell::blob(digest.0)]).await?;
-        let Some(row) = found.first() else { return Ok(None) };
+        let found = self.look_up(text, vec![Cell::text(tenant), Cell::blob(digest.0)]).await?;
+        let Some(row) = found else { return Ok(None) };
         let document = Document { kind: row.text(0)?.to_owned(), bytes: row.blob(1)?.to_vec() };
         if document.digest() != digest {
             let found = document.digest();
@@ -356,6 +358,10 @@ impl SqlStore {
         verify::verify(&self.shared.opener, tenant, &salt_key, read).await
     }
 
+    async fn look_up(&self, text: impl Into<String>, cells: Cells) -> Result<Option<Row>, Failure> {
+        Ok(self.shared.readers.acquire().await?.look_up(text.into(), cells).await?.into_iter().next())
+    }
+
     pub(crate) async fn fetch(&self, text: impl Into<Cow<'static, str>>, cells: Cells) -> Result<Vec<Row>, Failure> {
         self.shared.readers.acquire().await?.fetch(text, cells).await
     }
@@ -367,16 +373,17 @@ impl SqlStore {
 
     async fn spends(&self, text: String, cells: Cells) -> Result<Vec<Spend>, StoreError> {
         let found = self.fetch(text, cells).await?;
-        Ok(found.iter().map(|row| load::spend_of(row, 0)).collect::<Result<_, Failure>>()?)
+        // A sweep reads hundreds, and they are large: a list that grows as it is filled copies them.
+        let mut spends = Vec::with_capacity(found.len());
+        for row in &found {
+            spends.push(load::spend_of(row, 0)?);
+        }
+        Ok(spends)
     }
 
-    async fn body<T: Canon>(
-        &self,
-        text: &'static str,
-        tenant: &TenantId,
-        id: &[u8; 32],
-    ) -> Result<Option<T>, StoreError> {
-        Ok(self.bodies(text, vec![Cell::text(tenant), Cell::blob(id)]).await?.pop())
+    async fn body<T: Canon>(&self, text: &str, tenant: &TenantId, id: &[u8; 32]) -> Result<Option<T>, StoreError> {
+        let found = self.look_up(text, vec![Cell::text(tenant), Cell::blob(id)]).await?;
+        Ok(found.map(|row| row.decoded(0)).transpose()?)
     }
 
     async fn bodies<T: Canon>(&self, text: impl Into<Cow<'static, str>>, cells: Cells) -> Result<Vec<T>, StoreError> {
@@ -388,13 +395,4 @@ impl SqlStore {
 fn balance_of(row: &Row) -> Result<AccountBalance, Failure> {
     let (account, asset) = (row.parsed(0)?, row.parsed(1)?);
     Ok(AccountBalance { account, asset, balance: row.balance(2)? })
-}
-
-fn limited(limit: u32) -> Cell {
-    Cell::Integer(limit.min(READ_ROWS_MAX).into())
-}
-
-pub(crate) fn record_of(row: &Row) -> Result<(JournalEntry, Effects), Failure> {
-    let effects = load::effects_of(row, 0)?;
-    Ok((JournalEntry { seq: effects.seq, bytes: row.blob(1)?.to_vec(), leaf: row.digest(2)? }, effects))
 }

@@ -243,7 +243,7 @@ impl LookUp {
             let fill = keys.last().into_iter().cycle().take(size.saturating_sub(keys.len()));
             let cells = std::iter::once(place.clone()).chain(keys.iter().chain(fill).flatten().cloned());
             let cells: Cells = cells.collect();
-            found.extend(connection.fetch(self.values(size), cells).await?);
+            found.extend(connection.look_up(self.values(size), cells).await?);
         }
         Ok(found)
     }

@@ -110,7 +110,7 @@ async fn judge_and_write(
     let requests = || works.iter().map(|work| &work.request);
     load_wanted(connection, place.tenant, &mut view, (place.clock)(), requests()).await?;
 
-    let mut unit = Ledgered::default();
+    let mut unit = Ledgered { records: Vec::with_capacity(works.len()), ..Ledgered::default() };
     let mut answers = Vec::with_capacity(works.len());
     for work in works {
         // Asked again: an earlier command of this unit may have made what this one must now read more about, and a

@@ -389,8 +389,9 @@ async fn catalog(connection: &mut PgConnection) -> Result<Vec<String>, Failure> 
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
+/// What the migrations make of an empty database, to be kept beside them.
 #[cfg(test)]
-pub(super) async fn catalog_of_migrations(url: &str) -> Result<Vec<String>, Failure> {
+pub(crate) async fn catalog_of_migrations(url: &str) -> Result<Vec<String>, Failure> {
     let mut connection = PgConnection::connect(url).await?;
     MIGRATOR.run_direct(None, &mut connection, false).await.map_err(migration)?;
     catalog(&mut connection).await
