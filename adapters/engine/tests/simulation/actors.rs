@@ -78,7 +78,7 @@ impl World {
             let caller = identity(tenant, "treasury", CallerKind::Service).caller;
             let reference = Digest([1; 32]);
             let command = Command::Fund { wallet: format!("{}:{wallet:#x}", network()), money, reference };
-            let unit = Unit { request: Request { caller, command }, documents: Vec::new() };
+            let unit = Unit::new(Request { caller, command }, Vec::new());
             self.shared.with(|state| commit(state, &tenant_id(tenant), &unit)).unwrap();
         }
         for owner in [wallet_address(), SHOP_ADDRESS, STALL_ADDRESS] {
