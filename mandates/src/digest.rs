@@ -1,7 +1,8 @@
 //! The hashes of SD-JWT (RFC 9901 section 4.1.1): over received ASCII, as base64url text.
 
-use aws_lc_rs::digest;
 use serde_json::Value;
+use sha2::digest::Output;
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::base64url;
 use crate::json::{Object, kind};
@@ -50,14 +51,11 @@ impl HashAlgorithm {
 
     /// The same over several texts as if they stood one after the other.
     pub(crate) fn digest_parts(self, parts: &[&str]) -> String {
-        let algorithm = match self {
-            Self::Sha256 => &digest::SHA256,
-            Self::Sha384 => &digest::SHA384,
-            Self::Sha512 => &digest::SHA512,
-        };
-        let mut context = digest::Context::new(algorithm);
-        parts.iter().for_each(|part| context.update(part.as_bytes()));
-        base64url::encode(context.finish().as_ref())
+        match self {
+            Self::Sha256 => base64url::encode(&over::<Sha256>(parts)),
+            Self::Sha384 => base64url::encode(&over::<Sha384>(parts)),
+            Self::Sha512 => base64url::encode(&over::<Sha512>(parts)),
+        }
     }
 }
 
@@ -66,13 +64,40 @@ fn unsupported(came: &str) -> Rejection {
     Rejection::new(Code::SdAlgUnsupported, message).at("_sd_alg")
 }
 
+fn over<D: Digest>(parts: &[impl AsRef<[u8]>]) -> Output<D> {
+    let mut digest = D::new();
+    parts.iter().for_each(|part| digest.update(part));
+    digest.finalize()
+}
+
 /// SHA-256 over several parts, for identities; the caller separates the parts.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(part);
+    over::<Sha256>(parts).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::digest;
+
+    use super::*;
+
+    /// The library that verifies signatures has the same hashes.
+    #[test]
+    fn parts_are_hashed_as_one_text() {
+        for length in 0..300 {
+            let text: String = ('!'..='~').cycle().take(length).collect();
+            let (before, behind) = text.split_at(length / 3);
+            for (ours, theirs) in [
+                (HashAlgorithm::Sha256, &digest::SHA256),
+                (HashAlgorithm::Sha384, &digest::SHA384),
+                (HashAlgorithm::Sha512, &digest::SHA512),
+            ] {
+                let wanted = base64url::encode(digest::digest(theirs, text.as_bytes()).as_ref());
+                assert_eq!(ours.digest_text(&text), wanted, "{text}");
+                assert_eq!(ours.digest_parts(&[before, behind, ""]), wanted, "{text}");
+            }
+            let wanted = digest::digest(&digest::SHA256, text.as_bytes());
+            assert_eq!(sha256(&[before.as_bytes(), behind.as_bytes()]), wanted.as_ref(), "{text}");
+        }
     }
-    let mut out = [0_u8; 32];
-    out.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-    out
 }

@@ -20,13 +20,13 @@ pub struct RawJws<'a> {
 
 impl<'a> RawJws<'a> {
     pub fn split(text: &'a str) -> Result<Self, Rejection> {
-        let parts: Vec<&str> = text.split('.').take(4).collect();
-        match parts.as_slice() {
-            [header, payload, signature] if !header.is_empty() && !payload.is_empty() => {
+        let mut parts = text.split('.');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(header), Some(payload), Some(signature), None) if !header.is_empty() && !payload.is_empty() => {
                 Ok(Self { text, header, payload, signature })
             }
-            other => {
-                let message = format!("a JWT has three parts; {} has {}", shown(text), other.len());
+            _ => {
+                let message = format!("a JWT has three parts; {} has {}", shown(text), text.split('.').take(4).count());
                 Err(Rejection::new(Code::MalformedJwt, message))
             }
         }

@@ -3,8 +3,10 @@
 //! Signing keys live outside (an HSM, the engine's key store): issuing hands out the bytes to sign and takes 64 bytes
 //! back. [`LocalKey`] is the plain in-memory key that an adapter may put behind its port.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::agreement;
 use aws_lc_rs::encoding::{AsBigEndian, AsDer, PublicKeyX509Der};
@@ -37,6 +39,12 @@ impl KeyId {
     }
 }
 
+impl Borrow<str> for KeyId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -45,7 +53,10 @@ impl fmt::Display for KeyId {
 
 /// A point on P-256, checked to be on the curve, and the name its JWK gave it.
 #[derive(Clone)]
-pub struct PublicKey {
+pub struct PublicKey(Arc<NamedPoint>);
+
+#[derive(Clone)]
+struct NamedPoint {
     x: [u8; 32],
     y: [u8; 32],
     key_id: Option<KeyId>,
@@ -54,10 +65,10 @@ pub struct PublicKey {
 
 impl PublicKey {
     pub fn from_coordinates(x: [u8; 32], y: [u8; 32]) -> Result<Self, Rejection> {
-        let point = uncompressed(&x, &y);
-        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        // As SubjectPublicKeyInfo: of a bare point aws-lc-rs checks twice that it is on the curve.
+        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&P256_SPKI[..], &x, &y].concat())
             .map_err(|_| Rejection::new(Code::KeyInvalid, "x and y are a point of P-256; these are not"))?;
-        Ok(Self { x, y, key_id: None, parsed })
+        Ok(Self(Arc::new(NamedPoint { x, y, key_id: None, parsed })))
     }
 
     /// A public JWK as AP2's `types/jwk.json` has it: no member beyond the listed ones, and no private part.
@@ -85,16 +96,15 @@ impl PublicKey {
                 }
             }
         }
-        let mut key = Self::from_coordinates(coordinate(jwk, "x")?, coordinate(jwk, "y")?)?;
-        key.key_id = match jwk.get("kid") {
-            None => None,
-            Some(Value::String(kid)) => Some(KeyId(kid.clone())),
+        let key = Self::from_coordinates(coordinate(jwk, "x")?, coordinate(jwk, "y")?)?;
+        match jwk.get("kid") {
+            None => Ok(key),
+            Some(Value::String(kid)) => Ok(key.named(KeyId(kid.clone()))),
             Some(other) => {
                 let message = format!("kid is a string; {} came", kind(other));
-                return Err(Rejection::new(Code::KeyInvalid, message).at("kid"));
+                Err(Rejection::new(Code::KeyInvalid, message).at("kid"))
             }
-        };
-        Ok(key)
+        }
     }
 
     /// A `SubjectPublicKeyInfo` in DER (RFC 5480): DER has one spelling, so that of an uncompressed P-256 point is compared.
@@ -126,24 +136,24 @@ impl PublicKey {
 
     #[must_use]
     pub fn named(mut self, key_id: KeyId) -> Self {
-        self.key_id = Some(key_id);
+        Arc::make_mut(&mut self.0).key_id = Some(key_id);
         self
     }
 
     /// The name from the JWK, else the thumbprint.
     pub fn key_id(&self) -> KeyId {
-        self.key_id.clone().unwrap_or_else(|| KeyId(self.thumbprint()))
+        self.0.key_id.clone().unwrap_or_else(|| KeyId(self.thumbprint()))
     }
 
     /// RFC 7638: SHA-256 over the required members in lexical order, base64url.
     pub fn thumbprint(&self) -> String {
-        let (x, y) = (base64url::encode(&self.x), base64url::encode(&self.y));
+        let (x, y) = (base64url::encode(&self.0.x), base64url::encode(&self.0.y));
         let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
         base64url::encode(&sha256(&[canonical.as_bytes()]))
     }
 
     pub fn coordinates(&self) -> ([u8; 32], [u8; 32]) {
-        (self.x, self.y)
+        (self.0.x, self.0.y)
     }
 
     /// The public JWK; `kid` only where the key was given one.
@@ -151,9 +161,9 @@ impl PublicKey {
         let mut jwk = Object::new();
         jwk.insert("kty".to_owned(), "EC".into());
         jwk.insert("crv".to_owned(), "P-256".into());
-        jwk.insert("x".to_owned(), base64url::encode(&self.x).into());
-        jwk.insert("y".to_owned(), base64url::encode(&self.y).into());
-        if let Some(key_id) = &self.key_id {
+        jwk.insert("x".to_owned(), base64url::encode(&self.0.x).into());
+        jwk.insert("y".to_owned(), base64url::encode(&self.0.y).into());
+        if let Some(key_id) = &self.0.key_id {
             jwk.insert("kid".to_owned(), key_id.as_str().into());
         }
         jwk
@@ -166,7 +176,7 @@ impl PublicKey {
             let message = format!("an ES256 signature has 64 bytes; this one has {}", signature.len());
             return Err(Rejection::new(Code::SignatureLength, message));
         }
-        self.parsed.verify_sig(message, signature).map_err(|_| {
+        self.0.parsed.verify_sig(message, signature).map_err(|_| {
             let message = format!("the signature must verify with key {}; it does not", shown(self.key_id().as_str()));
             Rejection::new(Code::SignatureInvalid, message)
         })
@@ -176,7 +186,7 @@ impl PublicKey {
 impl PartialEq for PublicKey {
     /// The same point, whatever it is called.
     fn eq(&self, other: &Self) -> bool {
-        self.x == other.x && self.y == other.y
+        self.0.x == other.0.x && self.0.y == other.0.y
     }
 }
 
@@ -229,10 +239,6 @@ fn coordinate(jwk: &Object, name: &str) -> Result<[u8; 32], Rejection> {
     };
     let bytes = base64url::decode(text).ok_or_else(|| invalid(format!("{} characters", text.chars().count())))?;
     <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| invalid(format!("{} bytes", bytes.len())))
-}
-
-fn uncompressed(x: &[u8; 32], y: &[u8; 32]) -> Vec<u8> {
-    [&[4_u8][..], x, y].concat()
 }
 
 /// Keys that someone trusts, found by `kid`. A name that two keys carry is refused: a verifier must not choose.
@@ -292,7 +298,7 @@ impl KeySet {
     }
 
     pub fn find(&self, key_id: &str) -> Option<&PublicKey> {
-        self.keys.get(&KeyId(key_id.to_owned()))
+        self.keys.get(key_id)
     }
 
     /// The key of a set of one.

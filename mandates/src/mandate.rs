@@ -132,6 +132,7 @@ impl Open {
 
 /// A closed mandate, or the open one of a token that is looked at on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart as soon as it is read")]
 pub enum Mandate {
     Open(Open),
     Payment(ClosedPayment),

@@ -162,7 +162,7 @@ impl Instant {
     }
 
     pub(crate) fn read(claims: &Object, field: &str) -> Result<Option<Self>, Rejection> {
-        schema::optional_text(claims, field)?.map(|text| Self::parse(field, &text)).transpose()
+        schema::optional_text_of(claims, field)?.map(|text| Self::parse(field, text)).transpose()
     }
 
     pub fn unix_seconds(&self) -> i64 {

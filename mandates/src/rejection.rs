@@ -296,6 +296,11 @@ impl Rejection {
 
 /// A counterparty's text, cut so that a message stays short and escaped so that it cannot pose as ours.
 pub(crate) fn shown(text: &str) -> String {
+    // Most texts need neither.
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+    if text.len() <= SHOWN_CHARS_MAX && text.bytes().all(is_plain) {
+        return ["`", text, "`"].concat();
+    }
     let cut: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() { format!("`{cut}…`") } else { format!("`{cut}`") }
 }
@@ -324,5 +329,14 @@ mod tests {
     fn a_shown_text_is_cut_and_escaped() {
         assert_eq!(shown("a\nb"), "`a\\nb`");
         assert!(shown(&"x".repeat(5000)).chars().count() < 120);
+        for byte in 0..=u8::MAX {
+            let text = format!("a{}b", char::from(byte));
+            let escaped: String = text.chars().flat_map(char::escape_debug).collect();
+            assert_eq!(shown(&text), format!("`{escaped}`"));
+        }
+        for length in [SHOWN_CHARS_MAX - 1, SHOWN_CHARS_MAX] {
+            assert_eq!(shown(&"x".repeat(length)), format!("`{}`", "x".repeat(length)));
+        }
+        assert_eq!(shown(&"x".repeat(SHOWN_CHARS_MAX + 1)), format!("`{}…`", "x".repeat(SHOWN_CHARS_MAX)));
     }
 }

@@ -16,10 +16,19 @@ fn wrong_kind(field: &str, wanted: &str, came: Option<&Value>) -> Rejection {
 }
 
 pub(crate) fn text(object: &Object, field: &str) -> Result<String, Rejection> {
-    optional_text(object, field)?.ok_or_else(|| wrong_kind(field, "a string", None))
+    text_of(object, field).map(str::to_owned)
 }
 
 pub(crate) fn optional_text(object: &Object, field: &str) -> Result<Option<String>, Rejection> {
+    optional_text_of(object, field).map(|text| text.map(str::to_owned))
+}
+
+/// The text itself, where it lies.
+pub(crate) fn text_of<'a>(object: &'a Object, field: &str) -> Result<&'a str, Rejection> {
+    optional_text_of(object, field)?.ok_or_else(|| wrong_kind(field, "a string", None))
+}
+
+pub(crate) fn optional_text_of<'a>(object: &'a Object, field: &str) -> Result<Option<&'a str>, Rejection> {
     match object.get(field) {
         None => Ok(None),
         Some(Value::String(text)) if text.is_empty() => {
@@ -28,7 +37,7 @@ pub(crate) fn optional_text(object: &Object, field: &str) -> Result<Option<Strin
         Some(Value::String(text)) if text.len() > TEXT_BYTES_MAX => {
             Err(refused(field, format!("{field} has at most {TEXT_BYTES_MAX} bytes; {} came", text.len())))
         }
-        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::String(text)) => Ok(Some(text)),
         other => Err(wrong_kind(field, "a string", other)),
     }
 }

@@ -56,8 +56,7 @@ pub(super) fn authenticate(
 ) -> Result<Credential, Rejection> {
     let Envelope { root: raw, opened, hops } = open_envelope(presented, memory, report)?;
     let stands_alone = hops.is_empty();
-    let root = Presented { raw, opened, memory };
-    let (raw, mut root) = (root.raw.clone(), read_root(root, stands_alone, context, report)?);
+    let mut root = read_root(Presented { raw: &raw, opened, memory }, stands_alone, context, report)?;
     let mut links: Vec<Link> = root.link.take().into_iter().collect();
     let mut standings: Vec<(usize, Result<Place, Rejection>)> =
         root.place.take().map(|place| (0, place)).into_iter().collect();
@@ -149,7 +148,7 @@ struct Root {
 }
 
 struct Presented<'a> {
-    raw: RawSdJwt<'a>,
+    raw: &'a RawSdJwt<'a>,
     opened: Opened<'a>,
     memory: Option<&'a RootMemory>,
 }

@@ -121,7 +121,7 @@ pub fn verify_remembering(presented: &str, context: &Context<'_>, memory: &RootM
 }
 
 fn judge(presented: &str, context: &Context<'_>, memory: Option<&RootMemory>) -> Verdict {
-    let mut report = Report::default();
+    let mut report = Report::new();
     let outcome = credential::authenticate(presented, context, memory, &mut report)
         .and_then(|credential| authority::judge(credential, context, &mut report));
     if let Ok(facts) = &outcome {

@@ -100,14 +100,21 @@ const MANDATE: [&str; 14] = [
     super::standing::CHECK,
 ];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Report {
     checks: Vec<Check>,
     pub(super) segment_count: usize,
     pub(super) family: Option<Family>,
 }
 
+/// Three of the envelope, eight a segment, fourteen of the mandates: what a chain of two takes, and some constraints.
+const USUAL: usize = 40;
+
 impl Report {
+    pub(super) fn new() -> Self {
+        Self { checks: Vec::with_capacity(USUAL), segment_count: 0, family: None }
+    }
+
     /// Records a check and passes its result on.
     pub(super) fn record<T>(
         &mut self,

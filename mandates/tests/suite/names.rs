@@ -1,7 +1,10 @@
 //! What a chain calls itself before anybody has looked at a signature, and by which hashes others may name it.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use mandates::base64url;
 use mandates::chain::{claimed, reference_hashes, reference_spellings};
+use mandates::keys::{LocalKey, PublicKey};
+use mandates::rejection::Code;
 
 use crate::cast::*;
 
@@ -88,4 +91,37 @@ fn both_spellings_name_each_other_and_both_verify() {
     assert_eq!(known.len(), 4);
     let another = reference_spellings(&paid(vec![up_to(5_000)], &cart_jwt(1_001), 1_001)).unwrap();
     assert!(another.iter().all(|hash| !known.contains(hash)));
+}
+
+/// What is read as a key here is what the library reads from the bare point.
+#[test]
+fn a_key_is_a_point_of_the_curve() {
+    let accepts = |x: [u8; 32], y: [u8; 32]| {
+        let bare = [&[4_u8][..], &x, &y].concat();
+        let theirs = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bare).is_ok();
+        let ours = PublicKey::from_coordinates(x, y);
+        assert_eq!(ours.is_ok(), theirs, "{x:?} {y:?}");
+        if let Err(refused) = &ours {
+            assert_eq!(refused.code, Code::KeyInvalid);
+        }
+        ours.is_ok()
+    };
+    let (x, y) = LocalKey::from_random(&[7; 32]).unwrap().public().coordinates();
+    assert!(accepts(x, y));
+    let of_the_field: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    ];
+    for wrong in [[0; 32], [0xff; 32], of_the_field, x] {
+        assert!(!accepts(x, wrong), "{wrong:?}");
+        assert!(!accepts(wrong, wrong), "{wrong:?}");
+    }
+    for bit in 0..256_usize {
+        let flipped = |mut coordinate: [u8; 32]| {
+            coordinate[bit / 8] ^= 1 << (bit % 8);
+            coordinate
+        };
+        assert!(!accepts(x, flipped(y)), "bit {bit} of y");
+        accepts(flipped(x), y);
+    }
 }
