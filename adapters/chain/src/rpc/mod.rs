@@ -341,6 +341,7 @@ impl Chain for RpcChain {
 
     async fn account_nonce(&self, account: Address, pool: Pool) -> Result<u64, ChainError> {
         let tag = match pool {
+            Pool::Final => "finalized",
             Pool::Mined => "latest",
             Pool::Pending => "pending",
         };
