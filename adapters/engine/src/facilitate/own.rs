@@ -18,6 +18,7 @@ use super::calls::Work;
 use super::plans::Plan;
 use crate::error::EngineError;
 use crate::ports::SignError;
+use crate::tenant::FacilitatorRole;
 use crate::{Engine, Identity};
 
 /// How often the same call may come to nothing: each try costs gas.
@@ -116,7 +117,7 @@ impl Engine {
     /// Every account of a tenant's that sends transactions.
     pub(super) fn senders(&self, tenant: &TenantId) -> Result<Vec<Arc<dyn Relayer>>, EngineError> {
         let tenant = self.tenant(tenant)?;
-        let relayers = tenant.facilitator.iter().flat_map(|role| role.relayers());
+        let relayers = tenant.facilitator.iter().flat_map(FacilitatorRole::relayers);
         Ok(relayers.chain(&tenant.take_back.senders).cloned().collect())
     }
 
