@@ -34,7 +34,6 @@ use x402::chain::{
 };
 use x402::exact::WalletSignature;
 use x402::permit2::approval::Approval;
-
 use x402::settlement::{ClaimKey, NonceSpace};
 
 use crate::devnet::Devnet;
