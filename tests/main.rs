@@ -60,6 +60,7 @@ mod others_sell_through_the_paywall;
 mod our_wallet_is_held;
 mod our_wallet_pays_by_channel;
 mod our_wallet_pays_by_permit2;
+mod our_wallet_takes_back;
 mod permits_are_carried;
 mod policy_is_outside_the_model;
 mod prices_by_usage;

@@ -84,6 +84,9 @@ pub const PERMIT2: &str = "permit2";
 /// called stands behind it. The payer is the escrow.
 pub const ESCROW_CALL: &str = "escrow";
 
+/// Which calls of an escrow its payer alone can make, to get back what is its own.
+pub const TAKING_BACK: [&str; 3] = ["withdraw", "finalize", "reclaim"];
+
 /// The same of gas that a facilitator gives a payer: its nonce is our own name for it, and the asset is the chain's own.
 pub const GAS_GRANT: &str = "gas";
 
@@ -152,6 +155,11 @@ impl Authorization {
     /// Whether it cancels another one, and can move nothing.
     pub fn is_cancellation(&self) -> bool {
         self.nonce_space() == Some(CANCELLATION)
+    }
+
+    /// Whether it is a call by which the wallet takes back its own out of an escrow.
+    pub fn takes_back(&self) -> bool {
+        self.nonce_space() == Some(ESCROW_CALL) && self.nonce_kind().is_some_and(|kind| TAKING_BACK.contains(&kind))
     }
 
     /// Whether it is paid out of a channel, and by no transfer of its own.

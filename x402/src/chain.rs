@@ -143,6 +143,9 @@ pub enum ChainError {
     /// The node answered, and refused this very request (for example `nonce too low`).
     #[error("the node refused ({code}): {message}")]
     Refused { code: i64, message: String },
+    /// Nothing was signed: the account could not pay for the gas of it.
+    #[error("{needed} wei for gas were expected at {account}, {found} are there")]
+    Gas { account: Address, needed: U256, found: U256 },
 }
 
 #[async_trait]
@@ -276,10 +279,10 @@ pub trait Chain: Send + Sync {
         let claims = call.claims().len();
         Err(ChainError::Unavailable(format!("a call of the escrow with {claims} claims as {caller} is not tried here")))
     }
-    /// The same of a call of the escrow of `auth-capture`, which takes its operator for the caller alone.
+    /// The same of a call of the escrow of `auth-capture`, which takes its operator, or its payer, for the caller alone.
     async fn simulate_escrow(&self, call: &EscrowCall, caller: Address) -> Result<(), ChainError> {
-        let operator = call.operator();
-        Err(ChainError::Unavailable(format!("a call of {operator}'s escrow as {caller} is not tried here")))
+        let sender = call.sender();
+        Err(ChainError::Unavailable(format!("a call of the escrow by {sender} as {caller} is not tried here")))
     }
     /// What the escrow of `auth-capture` has of a payment.
     async fn escrowed(&self, payment: B256, at: At) -> Result<EscrowState, ChainError> {
@@ -327,6 +330,8 @@ pub trait Chain: Send + Sync {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
+    /// In blocks that no reorganisation takes back.
+    Final,
     Mined,
     Pending,
 }

@@ -70,6 +70,9 @@ impl ClaimKey {
             NonceSpace::Held => 9,
             NonceSpace::Charged => 10,
             NonceSpace::Gas => 11,
+            NonceSpace::Escrow(CallKind::Withdraw) => 12,
+            NonceSpace::Escrow(CallKind::Finalize) => 13,
+            NonceSpace::Escrow(CallKind::Reclaim) => 14,
         };
         bytes
     }
@@ -228,7 +231,7 @@ fn judge_receipt(expected: &Expected, receipt: &Receipt) -> Outcome {
 /// A call of the escrow did what it is for where the escrow says so, and the token too where something moves. How much that
 /// was the logs say: others may have claimed or swept meanwhile.
 fn judge_call(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outcome {
-    if matches!(kind, CallKind::Capture | CallKind::Void) {
+    if matches!(kind, CallKind::Capture | CallKind::Void | CallKind::Reclaim) {
         return judge_escrow(kind, expected, receipt);
     }
     let moved = |amount: U256| {
@@ -243,6 +246,9 @@ fn judge_call(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outcome
             Some(amount)
         }
         (CallKind::Refund, ChannelLog::Refunded { amount, .. }) if moved(amount) => Some(amount),
+        (CallKind::Withdraw, ChannelLog::Withdrawing { amount, .. }) => Some(amount),
+        // All of it may have been claimed meanwhile.
+        (CallKind::Finalize, ChannelLog::Withdrawn { amount, .. }) if amount.is_zero() || moved(amount) => Some(amount),
         _ => None,
     });
     match done.filter(|_| receipt.success) {
@@ -251,7 +257,8 @@ fn judge_call(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outcome
     }
 }
 
-/// The same of a capture, whose receiver gets it without the fee, and of a void. Both come out of the operator's own store.
+/// The same of a capture, whose receiver gets it without the fee, of a void, and of what its payer takes back. All come out of
+/// the operator's own store.
 fn judge_escrow(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outcome {
     let moved = |value: U256| {
         let fits = |log: &TransferLog| (log.asset, log.to, log.value) == (expected.key.token, expected.to, value);
@@ -263,7 +270,12 @@ fn judge_escrow(kind: CallKind, expected: &Expected, receipt: &Receipt) -> Outco
         {
             Some(amount)
         }
-        (CallKind::Void, EscrowLog::Voided { amount, .. }) if !amount.is_zero() && moved(amount) => Some(amount),
+        (CallKind::Void, EscrowLog::Voided { amount, .. })
+        | (CallKind::Reclaim, EscrowLog::Reclaimed { amount, .. })
+            if !amount.is_zero() && moved(amount) =>
+        {
+            Some(amount)
+        }
         _ => None,
     });
     match done.filter(|_| receipt.success) {

@@ -40,6 +40,8 @@ sol! {
         function refundWithSignature(
             ChannelConfig config, uint128 amount, uint256 nonce, bytes receiverAuthorizerSignature
         ) external;
+        function initiateWithdraw(ChannelConfig config, uint128 amount) external;
+        function finalizeWithdraw(ChannelConfig config) external;
         function multicall(bytes[] data) external returns (bytes[] results);
         function channels(bytes32 channelId) external view returns (uint128 balance, uint128 totalClaimed);
         function pendingWithdrawals(bytes32 channelId) external view returns (uint128 amount, uint40 initiatedAt);
@@ -51,6 +53,8 @@ sol! {
         event Claimed(bytes32 indexed channelId, address indexed sender, uint128 claimAmount, uint128 newTotalClaimed);
         event Settled(address indexed receiver, address indexed token, address indexed sender, uint128 amount);
         event Refunded(bytes32 indexed channelId, address indexed sender, uint128 amount);
+        event WithdrawInitiated(bytes32 indexed channelId, uint128 amount, uint40 finalizeAfter);
+        event WithdrawFinalized(bytes32 indexed channelId, address indexed sender, uint128 amount);
     }
 }
 
@@ -94,6 +98,10 @@ pub(crate) fn input(call: &ChannelCall) -> Bytes {
             .abi_encode()
         }
         ChannelCall::Claim { claims, signature } => claim_input(claims, signature),
+        ChannelCall::Withdraw { channel, amount } => {
+            Escrow::initiateWithdrawCall { config: config(channel), amount: amount.get() }.abi_encode()
+        }
+        ChannelCall::Finalize { channel } => Escrow::finalizeWithdrawCall { config: config(channel) }.abi_encode(),
         ChannelCall::Settle(sweep) => Escrow::settleCall { receiver: sweep.receiver, token: sweep.token }.abi_encode(),
         ChannelCall::Refund(refund) => {
             let own = Escrow::refundWithSignatureCall {
@@ -130,8 +138,15 @@ pub(crate) fn log_of(log: &Log) -> Option<ChannelLog> {
         let (receiver, token) = (found.receiver, found.token);
         return Some(ChannelLog::Settled { receiver, token, amount: U256::from(found.amount) });
     }
-    let found = Escrow::Refunded::decode_log_validate(log).ok()?;
-    Some(ChannelLog::Refunded { channel: found.channelId, amount: U256::from(found.amount) })
+    if let Ok(found) = Escrow::Refunded::decode_log_validate(log) {
+        return Some(ChannelLog::Refunded { channel: found.channelId, amount: U256::from(found.amount) });
+    }
+    if let Ok(found) = Escrow::WithdrawInitiated::decode_log_validate(log) {
+        let (channel, amount) = (found.channelId, U256::from(found.amount));
+        return Some(ChannelLog::Withdrawing { channel, amount, from: found.finalizeAfter.to::<u64>() });
+    }
+    let found = Escrow::WithdrawFinalized::decode_log_validate(log).ok()?;
+    Some(ChannelLog::Withdrawn { channel: found.channelId, amount: U256::from(found.amount) })
 }
 
 #[derive(serde::Deserialize)]

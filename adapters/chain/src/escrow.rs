@@ -39,6 +39,7 @@ pub(crate) fn input(call: &EscrowCall) -> Bytes {
         }
         .abi_encode(),
         EscrowCall::Void { .. } => Escrow::voidCall { paymentInfo: payment }.abi_encode(),
+        EscrowCall::Reclaim { .. } => Escrow::reclaimCall { paymentInfo: payment }.abi_encode(),
     }
     .into()
 }
@@ -52,8 +53,11 @@ pub(crate) fn log_of(log: &Log) -> Option<EscrowLog> {
         let (payment, amount, fee_bps): (B256, U256, u16) = (found.paymentInfoHash, found.amount, found.feeBps);
         return Some(EscrowLog::Captured { payment, amount, fee_bps });
     }
-    let found = Escrow::PaymentVoided::decode_log_validate(&log.inner).ok()?;
-    Some(EscrowLog::Voided { payment: found.paymentInfoHash, amount: found.amount })
+    if let Ok(found) = Escrow::PaymentVoided::decode_log_validate(&log.inner) {
+        return Some(EscrowLog::Voided { payment: found.paymentInfoHash, amount: found.amount });
+    }
+    let found = Escrow::PaymentReclaimed::decode_log_validate(&log.inner).ok()?;
+    Some(EscrowLog::Reclaimed { payment: found.paymentInfoHash, amount: found.amount })
 }
 
 #[derive(serde::Deserialize)]

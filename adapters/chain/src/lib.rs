@@ -7,7 +7,7 @@
 //! 4. The devnet speaks plain Ethereum JSON-RPC, so that clients of others run on it unmodified.
 //! 5. There is one implementation of the port: in process or over HTTP, the same bytes pass.
 //!
-//! Read in this order: [`rpc`] (the port over JSON-RPC), [`relayer`] (who pays the gas), then [`devnet`]
+//! Read in this order: [`rpc`] (the port over JSON-RPC), [`relayer`] (who pays the gas) and [`payer`], then [`devnet`]
 //! (an EVM behind a JSON-RPC door) with [`accounts`], [`token`] and Permit2, which stand in its genesis.
 //!
 //! It never decides what an observation means for money (the engine does), never retries on its own, never keeps
@@ -19,6 +19,7 @@ pub mod devnet;
 mod escrow;
 pub mod limits;
 mod multicall;
+pub mod payer;
 mod permit2;
 pub mod relayer;
 pub mod rpc;

@@ -43,6 +43,19 @@ const PLAIN_GAS: u64 = 21_000;
 const REPLACEMENTS_MAX: usize = 2;
 
 impl FeeCaps {
+    /// Of what gas costs now, the part on top of the base fee that is given.
+    fn tip(&self, base: U256, price: U256) -> U256 {
+        let most = self.max_priority_fee_per_gas.min(self.max_fee_per_gas);
+        price.saturating_sub(base).min(U256::from(most))
+    }
+
+    /// What a transaction of now gives for a unit of gas; `None` where gas costs more than that may be.
+    fn fees(&self, base: U256, tip: U256) -> Option<(u128, u128)> {
+        let cap = U256::from(self.max_fee_per_gas);
+        let fee = base.saturating_mul(U256::from(2)).saturating_add(tip).min(cap);
+        (base.saturating_add(tip) <= cap).then(|| (fee.saturating_to(), tip.saturating_to()))
+    }
+
     /// Twice as much, within the caps. `None` where that is less than a tenth more of each, which nodes do not take for a
     /// replacement.
     fn above(&self, fee: u128, tip: u128) -> Option<(u128, u128)> {
@@ -82,6 +95,15 @@ impl RelayerError {
     }
 }
 
+/// What a call costs now.
+pub(crate) struct Quote {
+    gas_limit: u64,
+    /// Wei a unit of gas, and of it on top of the base fee.
+    fees: (u128, u128),
+    /// What higher fees keep to.
+    caps: FeeCaps,
+}
+
 /// Signs with a key in memory. Knows no nonce of its own: the engine counts, so that a restart forgets nothing.
 pub struct LocalRelayer {
     chain: RpcChain,
@@ -105,13 +127,11 @@ impl LocalRelayer {
     }
 
     fn fees_at(&self, base: U256, price: U256) -> Result<(u128, u128), ChainError> {
-        let cap = U256::from(self.caps.max_fee_per_gas);
-        let tip = price.saturating_sub(base).min(U256::from(self.caps.max_priority_fee_per_gas)).min(cap);
-        if base.saturating_add(tip) > cap {
-            return Err(too_dear(format!("gas costs {base} + {tip} wei, at most {cap} are allowed")));
-        }
-        let fee = base.saturating_mul(U256::from(2)).saturating_add(tip).min(cap);
-        Ok((fee.saturating_to(), tip.saturating_to()))
+        let tip = self.caps.tip(base, price);
+        self.caps.fees(base, tip).ok_or_else(|| {
+            let cap = self.caps.max_fee_per_gas;
+            too_dear(format!("gas costs {base} + {tip} wei, at most {cap} are allowed"))
+        })
     }
 
     /// A quarter more than the estimate: other settlements may change which slots are fresh in the meantime.
@@ -121,6 +141,61 @@ impl LocalRelayer {
             return Err(too_dear(format!("the settlement takes {estimate} gas, at most {cap} are allowed")));
         }
         Ok(estimate.saturating_add(estimate / 4).min(cap))
+    }
+
+    /// What a call costs now, where all of it may cost so many wei at most, and no more than the account has: also at the
+    /// highest fee.
+    pub(crate) async fn quote(
+        &self,
+        (to, input, gas_max): &(Address, Bytes, u64),
+        wei_max: U256,
+    ) -> Result<Quote, ChainError> {
+        let account = self.address();
+        let (gas_limit, base, price, found) = tokio::try_join!(
+            self.gas_limit(*to, input, *gas_max),
+            self.chain.base_fee(),
+            self.chain.gas_price(),
+            self.chain.native_balance(account),
+        )?;
+        let gas = U256::from(gas_limit);
+        let tip = self.caps.tip(base, price);
+        let needed = gas.saturating_mul(base.saturating_add(tip));
+        if needed > wei_max {
+            return Err(too_dear(format!("the transaction costs {needed} wei, at most {wei_max} are allowed")));
+        }
+        let most = wei_max.min(found).checked_div(gas).unwrap_or_default();
+        let caps = FeeCaps { max_fee_per_gas: self.caps.max_fee_per_gas.min(most.saturating_to()), ..self.caps };
+        let fees = caps.fees(base, tip).ok_or(ChainError::Gas { account, needed, found })?;
+        Ok(Quote { gas_limit, fees, caps })
+    }
+
+    /// Signed at that price, and not sent.
+    pub(crate) async fn bounded(
+        &self,
+        (to, input, _): (Address, Bytes, u64),
+        nonce: u64,
+        quote: &Quote,
+    ) -> Result<Prepared, ChainError> {
+        let chain_id = *self.chain_id.get_or_try_init(|| self.chain.chain_id()).await?;
+        let (max_fee_per_gas, max_priority_fee_per_gas) = quote.fees;
+        let (gas_limit, to) = (quote.gas_limit, TxKind::Call(to));
+        self.ladder_within(
+            TxEip1559 {
+                chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas,
+                max_priority_fee_per_gas,
+                to,
+                input,
+                ..TxEip1559::default()
+            },
+            &quote.caps,
+        )
+    }
+
+    pub(crate) const fn chain(&self) -> &RpcChain {
+        &self.chain
     }
 
     /// Priced and signed, and not sent.
@@ -152,12 +227,16 @@ impl LocalRelayer {
     }
 
     /// Signed, with the same at higher fees behind it.
-    fn ladder(&self, mut transaction: TxEip1559) -> Result<Prepared, ChainError> {
+    fn ladder(&self, transaction: TxEip1559) -> Result<Prepared, ChainError> {
+        self.ladder_within(transaction, &self.caps)
+    }
+
+    fn ladder_within(&self, mut transaction: TxEip1559, caps: &FeeCaps) -> Result<Prepared, ChainError> {
         let account_nonce = transaction.nonce;
         let (hash, raw) = self.signed(&transaction)?;
         let mut replacements = Vec::new();
         while replacements.len() < REPLACEMENTS_MAX
-            && let Some((fee, tip)) = self.caps.above(transaction.max_fee_per_gas, transaction.max_priority_fee_per_gas)
+            && let Some((fee, tip)) = caps.above(transaction.max_fee_per_gas, transaction.max_priority_fee_per_gas)
         {
             (transaction.max_fee_per_gas, transaction.max_priority_fee_per_gas) = (fee, tip);
             replacements.push(self.signed(&transaction)?.1);

@@ -13,7 +13,9 @@ mod allowance;
 mod channel;
 mod channels;
 mod deposit;
+mod reclaim;
 mod terms;
+mod withdraw;
 
 use std::time::Duration;
 
@@ -46,6 +48,7 @@ use crate::tenant::Tenant;
 use crate::{Engine, Identity};
 use allowance::{Taken, payer_of};
 pub use channels::{AskBack, OwnChannel};
+pub use reclaim::OwnHold;
 pub(crate) use terms::check_obligations;
 use terms::{Draft, merchant_keys, nonce_of, place, price, recipient, request_digest};
 

@@ -19,7 +19,6 @@ use x402::settlement::{Charge, ClaimKey, Expected, NonceSpace};
 use alloy_primitives::{Address, B256, U256};
 
 use crate::error::EngineError;
-use crate::tenant::FacilitatorRole;
 use crate::{Engine, Identity};
 
 impl Engine {
@@ -165,13 +164,10 @@ pub fn expected(
     })
 }
 
-/// What a settlement took, charged to an account of the tenant's.
-pub fn gas(role: &FacilitatorRole, network: Network, receipt: &Receipt) -> Result<Gas, EngineError> {
+/// What a transaction took, charged to the account that sent it.
+pub fn gas(payer: Address, network: Network, receipt: &Receipt) -> Result<Gas, EngineError> {
     let cost = u128::from(receipt.gas_used).checked_mul(receipt.effective_gas_price);
     let cost = cost.ok_or_else(|| EngineError::Broken("gas leaves the range of an amount".into()))?;
     let asset = native_asset(network)?;
-    // A node may say anything of who sent it.
-    let ours = role.relayers().map(|relayer| relayer.address()).chain(role.former.iter().copied());
-    let payer = ours.into_iter().find(|ours| *ours == receipt.sender).unwrap_or(role.relayer.address());
     Ok(Gas { wallet: format!("{network}:{}", text(payer)), money: Money { asset, amount: Amount::new(cost) } })
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
-use ledger::id::{Digest, TenantId};
+use ledger::id::{Digest, SpendId, TenantId};
 use ledger::money::Amount;
 use ledger::settlement::SettlementKey;
 use ledger::spend::Authorization;
@@ -56,6 +56,8 @@ pub struct Desk {
     wasteful: Mutex<BTreeMap<Address, Instant>>,
     /// What was charged in a channel when it was last looked at; never more than is so.
     charged: Mutex<BTreeMap<(TenantId, B256), Amount>>,
+    /// Payments whose money could not be taken back when that was tried last.
+    put_off: Mutex<BTreeMap<SpendId, Instant>>,
     /// The last step that was seen of a channel of our own; never one that is not there.
     steps: Mutex<BTreeMap<(TenantId, Authorization), u64>>,
 }
@@ -69,6 +71,9 @@ const LONERS_MAX: usize = 10_000;
 /// How long a contract that wasted a transaction is not carried for, and how many such are remembered.
 const WASTEFUL_FOR: Duration = Duration::from_secs(3_600);
 const WASTEFUL_MAX: usize = 100_000;
+
+/// How long nothing is tried again that the wallet could not pay the gas for, or that the chain refused.
+const PUT_OFF_FOR: Duration = Duration::from_secs(15);
 
 /// The last settlement that a sweep looked at, where more of its kind came behind.
 #[derive(Clone, Copy, Debug, Default)]
@@ -223,6 +228,16 @@ impl Desk {
 
     pub fn is_wasteful(&self, wallet: Address) -> bool {
         locked(&self.wasteful).get(&wallet).is_some_and(|since| since.elapsed() < WASTEFUL_FOR)
+    }
+
+    pub fn put_off(&self, spend: SpendId) {
+        let mut put_off = locked(&self.put_off);
+        put_off.retain(|_, since| since.elapsed() < PUT_OFF_FOR);
+        put_off.insert(spend, Instant::now());
+    }
+
+    pub fn is_put_off(&self, spend: SpendId) -> bool {
+        locked(&self.put_off).get(&spend).is_some_and(|since| since.elapsed() < PUT_OFF_FOR)
     }
 
     /// So much was charged in a channel, all in all.

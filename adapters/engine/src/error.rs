@@ -71,6 +71,8 @@ pub enum EngineError {
     ReceiptContradicts { spend: SpendId, expected: &'static str, found: &'static str },
     #[error("{expected} was expected, found {found}")]
     ChannelLimit { expected: String, found: String },
+    #[error("{expected} were expected for the gas of a transaction, {found} are there")]
+    InsufficientGas { expected: String, found: String },
     #[error("the mandate demands a cart signed by the merchant; none was given")]
     CartRequired,
     #[error("{expected} was expected of what is handed on, {found} was asked for")]
@@ -161,6 +163,7 @@ impl EngineError {
             Self::VerifierUnknown { .. } => "verifier_unknown",
             Self::CartRequired => "cart_required",
             Self::ChannelLimit { .. } => "channel_limit_exceeded",
+            Self::InsufficientGas { .. } => "insufficient_gas",
             Self::ReceiptContradicts { .. } => "receipt_contradicts",
             Self::Delegation { code, .. } => code,
             Self::QuotaExceeded { .. } => "quota_exceeded",
@@ -209,6 +212,7 @@ impl EngineError {
             | Self::ApprovalExpired { .. }
             | Self::StandingMandate { .. }
             | Self::CartRequired
+            | Self::InsufficientGas { .. }
             | Self::ChannelLimit { .. } => Kind::Refused,
             Self::TokenEnded { .. } => Kind::Unauthenticated,
             Self::Forbidden { .. }
@@ -354,6 +358,9 @@ impl From<ChainError> for EngineError {
             ChainError::Unavailable(why) => Self::ChainUnavailable(why),
             ChainError::Reverted { reason, .. } => Self::ChainRefused(reason),
             ChainError::Refused { code, message } => Self::ChainRefused(format!("{code}: {message}")),
+            ChainError::Gas { account, needed, found } => {
+                Self::InsufficientGas { expected: format!("{needed} wei at {account}"), found: found.to_string() }
+            }
         }
     }
 }

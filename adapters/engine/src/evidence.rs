@@ -13,7 +13,7 @@ use mandates::base64url;
 use mandates::json::Object;
 use serde::{Deserialize, Serialize};
 use x402::permit2::pledge::Pledge;
-use x402::select::{HoldLimits, Wallet, screen};
+use x402::select::{HoldLimits, Offer, Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired};
 
 pub use self::allowed::Allowed;
@@ -256,11 +256,15 @@ impl Engine {
         offered: &Offered,
         spend: &Spend,
     ) -> Result<PaymentPayload, EngineError> {
+        self.presentable(identity, tenant, &self.offer_taken(offered)?, spend).await
+    }
+
+    /// Which of the offers of a 402 was taken, whatever the wallet would take now.
+    pub(crate) fn offer_taken(&self, offered: &Offered) -> Result<Offer, EngineError> {
         let wallet = Wallet::new(&self.assets).with_holds(HoldLimits::ANY).with_channels(u64::MAX);
         let screened = screen(&offered.payment_required, &offered.method, wallet)?;
         let offer = screened.offers.into_iter().find(|offer| Digest(offer.digest()) == offered.offer);
-        let offer = offer.ok_or_else(|| EngineError::Broken("the offer of a spend is not in its 402".into()))?;
-        self.presentable(identity, tenant, &offer, spend).await
+        offer.ok_or_else(|| EngineError::Broken("the offer of a spend is not in its 402".into()))
     }
 }
 

@@ -188,8 +188,8 @@ impl Engine {
                 tracing::error!(spend = %id, "the authorization was consumed and our payee was not paid");
                 Command::Misspend { spend: id, transaction: book::reference(transaction)? }
             }
-            // It lies in the escrow, or may still come there: nobody doubts that.
-            Outcome::Pending if spend.authorization.is_escrowed() => return Ok(spend.state),
+            // It lies in the escrow, or may still come there: nobody doubts that. Past its deadline it comes home.
+            Outcome::Pending if spend.authorization.is_escrowed() => return self.reclaim_late(identity, spend).await,
             Outcome::Pending | Outcome::Unknown => return self.wait_or_doubt(identity, spend).await,
         };
         self.state_after(identity, spend, command).await

@@ -54,6 +54,7 @@ pub struct Tenant {
     pub payees: Payees,
     pub verifiers: Verifiers,
     pub wallet: Option<Arc<dyn WalletSigner>>,
+    pub take_back: TakeBack,
     pub pegs: Vec<Peg>,
     /// The currency in which people give budgets here.
     pub currency: String,
@@ -67,6 +68,16 @@ pub struct Tenant {
     /// Whose checkouts are spoken to by ACP and UCP.
     pub shop: Option<ShopRole>,
     pub vault: Option<Vault>,
+}
+
+/// How the wallet gets its own money back out of an escrow whose other side does nothing. The escrows take that from the payer
+/// alone, so it is a transaction of the wallet's own, and its account pays the gas.
+#[derive(Clone, Default)]
+pub struct TakeBack {
+    /// One for each key of the wallet's that is not revoked, with a bound on what a transaction costs.
+    pub senders: Vec<Arc<dyn Relayer>>,
+    /// Whether what is held past its deadline is taken back without being asked for.
+    pub is_automatic: bool,
 }
 
 /// With what a person approves.
@@ -253,6 +264,12 @@ pub struct FacilitatorRole {
 impl FacilitatorRole {
     pub fn relayers(&self) -> impl Iterator<Item = &Arc<dyn Relayer>> {
         std::iter::once(&self.relayer).chain(&self.others)
+    }
+
+    /// Which of its accounts sent a transaction: a node may say anything of that.
+    pub fn sender(&self, said: Address) -> Address {
+        let mut ours = self.relayers().map(|relayer| relayer.address()).chain(self.former.iter().copied());
+        ours.find(|ours| *ours == said).unwrap_or_else(|| self.relayer.address())
     }
 }
 

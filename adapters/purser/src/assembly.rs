@@ -1,6 +1,7 @@
 //! Where all parts meet: from a configuration and its keys to an engine.
 
 mod cards;
+mod purse;
 mod selling;
 mod times;
 
@@ -38,7 +39,6 @@ use crate::config::{
     ChainConfig, Config, ConfigError, MerchantConfig, PayeeConfig, PersonConfig, TenantConfig, VerifierConfig,
 };
 use crate::fetch::Fetcher;
-use crate::keys::signers::LocalWallet;
 use crate::keys::{KeyError, Purpose, Ring, Slot, random_bytes};
 use crate::notes::Notes;
 use crate::published_keys::PublishedKeys;
@@ -171,7 +171,7 @@ fn assemble(
     };
     let people = tenant.people.iter().map(person);
     let wallet = match &tenant.wallet {
-        Some(_) => Some(Arc::new(wallet(ring, &slot(Purpose::Wallet))?) as _),
+        Some(_) => Some(Arc::new(purse::wallet(ring, &slot(Purpose::Wallet))?) as _),
         None => None,
     };
     Ok(Tenant {
@@ -193,6 +193,7 @@ fn assemble(
         payees: Payees::new(tenant.payees.iter().map(payee).collect::<Result<_, _>>()?),
         verifiers: verifiers(tenant)?,
         wallet,
+        take_back: purse::take_back(tenant, ring, rpc)?,
         pegs: tenant.pegs.clone(),
         currency: tenant.currency.clone(),
         caps: caps(&tenant.cap, &tenant.limits, &tenant.hours, tenant.refunds)?,
@@ -253,13 +254,6 @@ fn upkeep(agent: &crate::config::AgentConfig) -> Result<Upkeep, AssemblyError> {
     };
     let review_by = agent.review_by.as_ref().map(day).transpose()?;
     Ok(Upkeep { review_by, dormant_after_days: agent.dormant_after_days })
-}
-
-/// Its active key pays; those that paid before it sign again what they signed, and nothing else.
-fn wallet(ring: &Ring, slot: &Slot) -> Result<LocalWallet, AssemblyError> {
-    let keys = ring.keys().iter().filter(|key| key.slot == *slot).map(|key| Ok((key.wallet()?, key.sealed.state)));
-    let keys = keys.collect::<Result<Vec<_>, KeyError>>()?;
-    Ok(LocalWallet::new(keys).ok_or_else(|| KeyError::Missing(slot.clone()))?)
 }
 
 fn merchants(

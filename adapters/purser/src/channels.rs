@@ -25,31 +25,42 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub async fn run(args: &ChannelsArgs) -> Result<bool, String> {
     let (of, asked) = match &args.action {
         ChannelsAction::List(list) => (&list.of, None),
-        ChannelsAction::Refund(refund) => (&refund.of, Some(refund)),
+        ChannelsAction::Refund(asked) | ChannelsAction::Withdraw(asked) => (&asked.of, Some(asked)),
     };
+    let by_itself = matches!(args.action, ChannelsAction::Withdraw(_));
     let config = Config::read(&of.config).map_err(|error| error.to_string())?;
     let ring = ring(&config, Schema::Refuse).await?;
     let store = open_store(&config, &ring, Schema::Refuse).await.map_err(|error| error.to_string())?;
     let engine = connected(&config, &ring, store.clone())?;
     let payers =
         |tenant: &&TenantConfig| tenant.wallet.is_some() && of.tenant.as_ref().is_none_or(|id| *id == tenant.id);
-    let mut done = asked.is_none();
+    let (mut done, mut is_found) = (asked.is_none(), asked.is_none());
     for tenant in config.tenants.iter().filter(payers) {
         let identity = operator(tenant, asked.and_then(|asked| asked.operator.as_deref()))?;
         for channel in engine.own_channels(&identity).await.map_err(said)? {
             match asked {
                 None => print(&tenant.id, &channel, of.json),
                 Some(asked) if channel.id.to_string().eq_ignore_ascii_case(&asked.id) => {
-                    let after = refund(&engine, &identity, &asked.id).await?;
+                    is_found = true;
+                    let after = match by_itself {
+                        true => engine.withdraw_channel(&identity, &asked.id).await.map_err(said)?,
+                        false => refund(&engine, &identity, &asked.id).await?,
+                    };
                     print(&tenant.id, &after, of.json);
-                    done = after.state.balance == after.state.total_claimed;
+                    done = match by_itself {
+                        true => after.withdraw_from().is_none() && after.left().is_zero(),
+                        false => after.state.balance == after.state.total_claimed,
+                    };
                 }
                 Some(_) => {}
             }
         }
     }
     store.close().await.map_err(|error| error.to_string())?;
-    Ok(done)
+    match asked.filter(|_| !is_found) {
+        Some(asked) => Err(format!("not_found: there is no channel {} here", asked.id)),
+        None => Ok(done),
+    }
 }
 
 fn said(error: EngineError) -> String {
@@ -113,6 +124,7 @@ fn to_json(tenant: &str, channel: &OwnChannel) -> Value {
         "payee": last.payee, "pay_to": last.pay_to, "url": offer.resource_url(),
         "booked": booked, "coming": coming, "balance": state.balance, "claimed": state.total_claimed,
         "charged": charged, "withdraw_requested_at": state.withdraw_requested_at,
+        "withdraw_from": channel.withdraw_from(),
         "last": { "id": last.id, "state": last.state.as_str() },
     })
 }
@@ -123,8 +135,10 @@ fn print(tenant: &str, channel: &OwnChannel, is_json: bool) {
     }
     let OwnChannel { id, state, charged, offer, last, .. } = channel;
     let (balance, claimed, payee, asset) = (state.balance, state.total_claimed, &last.payee, offer.asset());
+    let asked =
+        channel.withdraw_from().map_or_else(String::new, |from| format!("; asked for, and to be had from {from}"));
     println!(
-        "{tenant} {id} {balance} of {asset} for {payee}: {charged} charged, {claimed} claimed; last {} ({})",
+        "{tenant} {id} {balance} of {asset} for {payee}: {charged} charged, {claimed} claimed; last {} ({}){asked}",
         last.id, last.state
     );
 }

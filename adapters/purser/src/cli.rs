@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use ledger::origin::Build;
 
 pub use self::books::{
-    BalancesArgs, ChannelsAction, ChannelsArgs, LedgerArgs, LedgerQuestion, LedgerScope, Outcome, ReceivablesArgs,
-    ReconcileArgs, ResolveArgs, SpendsArgs,
+    BalancesArgs, ChannelsAction, ChannelsArgs, ChannelsAsk, HoldsAction, HoldsArgs, LedgerArgs, LedgerQuestion,
+    LedgerScope, Outcome, ReceivablesArgs, ReconcileArgs, ResolveArgs, SpendsArgs,
 };
 pub use self::events::{ListenArgs, TriggerArgs, WebhookAction, WebhookArgs, WebhookPlace};
 pub use self::people::{AskArgs, PrincipalInvite, PrincipalPasskeys, PrincipalReport};
@@ -78,6 +78,8 @@ pub enum Command {
     Receivables(ReceivablesArgs),
     /// Money of the wallets that lies in channels (x402, `batch-settlement`).
     Channels(ChannelsArgs),
+    /// Money of the wallets that an escrow holds for a payment (x402, `auth-capture`).
+    Holds(HoldsArgs),
     /// Say what became of a payment closed for a verifier who never answers, as an operator.
     Resolve(ResolveArgs),
     /// A day of the books, when it is over: what moved, what is open, where books and chain do not agree, and a checkpoint

@@ -7,8 +7,8 @@ use crate::pay::Ended;
 use crate::verify::Judged;
 use crate::{
     acquirer, approve, ask, bench, chain_command, channels, checkpoint, close, delegate, demo, dev, doctor, export,
-    init, invitation, keys, mcp, operate, pay, policies, principal, proxy, receivables, reconcile, resolve, restore,
-    serve, shopper, standing, stop, subject, telemetry, verify, webhook,
+    holds, init, invitation, keys, mcp, operate, pay, policies, principal, proxy, receivables, reconcile, resolve,
+    restore, serve, shopper, standing, stop, subject, telemetry, verify, webhook,
 };
 use clap::Parser;
 
@@ -92,6 +92,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         }
         Command::Receivables(args) => receivables::run(&args).await.map(exit),
         Command::Channels(args) => channels::run(&args).await.map(exit),
+        Command::Holds(args) => holds::run(&args).await.map(exit),
         Command::Resolve(args) => resolve::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Close(args) => Ok(if close::run(&args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Export(args) => subject::export(&args).await.map(|()| ExitCode::SUCCESS),

@@ -88,7 +88,7 @@ fn patience() -> RpcConfig {
 fn told(error: &ChainError) -> String {
     match error {
         ChainError::Unavailable(_) => format!("chain_unavailable: {error}; start the node or correct rpc_url"),
-        ChainError::Reverted { .. } | ChainError::Refused { .. } => {
+        ChainError::Reverted { .. } | ChainError::Refused { .. } | ChainError::Gas { .. } => {
             format!(
                 "chain_refused: {error}; the node answers and does not serve this: ask its operator, or take another"
             )

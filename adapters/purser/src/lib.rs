@@ -28,6 +28,7 @@ pub mod doctor;
 pub mod export;
 pub mod fence;
 pub mod fetch;
+pub mod holds;
 pub mod init;
 mod invitation;
 pub mod issuers;

@@ -35,8 +35,10 @@ impl Draft<'_> {
             }
         }
         let name = self.check_name(claim)?;
-        // What was begun before a stop ends; nothing is begun under it, save what takes back.
-        let is_barred = |scope: &&Scope| **scope == Scope::Fence || !claim.key.authorization.is_cancellation();
+        // What was begun before a stop ends; nothing is begun under it, save what takes back: a stop is there to keep money from
+        // going out, and this brings it home.
+        let own = &claim.key.authorization;
+        let is_barred = |scope: &&Scope| **scope == Scope::Fence || !(own.is_cancellation() || own.takes_back());
         [Scope::Fence, Scope::Everything].iter().filter(is_barred).try_for_each(|scope| self.check_gate(scope))?;
         self.check_cover(claim)?;
         self.check_credit(claim)?;

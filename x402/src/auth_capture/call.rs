@@ -30,7 +30,7 @@ mod errors {
     }
 }
 
-/// A call of the escrow that its operator alone can make.
+/// A call of the escrow that one account alone can make: a payment's operator, or its payer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EscrowCall {
     /// All that the payer signed for, by EIP-3009 through the collector.
@@ -41,6 +41,8 @@ pub enum EscrowCall {
     Capture { info: PaymentInfo, amount: Amount, fee_bps: u16, fee_receiver: Address },
     /// What is left goes back to the payer.
     Void { info: PaymentInfo },
+    /// The payer's own, after the deadline: what is left goes back to it.
+    Reclaim { info: PaymentInfo },
 }
 
 impl EscrowCall {
@@ -49,13 +51,20 @@ impl EscrowCall {
             Self::Authorize { info, .. }
             | Self::Charge { info, .. }
             | Self::Capture { info, .. }
-            | Self::Void { info } => info,
+            | Self::Void { info }
+            | Self::Reclaim { info } => info,
         }
     }
 
     /// The only account that can make it.
-    pub const fn operator(&self) -> Address {
-        self.info().operator
+    pub const fn sender(&self) -> Address {
+        match self {
+            Self::Reclaim { info } => info.payer,
+            Self::Authorize { info, .. }
+            | Self::Charge { info, .. }
+            | Self::Capture { info, .. }
+            | Self::Void { info } => info.operator,
+        }
     }
 }
 
@@ -94,6 +103,7 @@ pub struct EscrowState {
 pub enum EscrowLog {
     Captured { payment: B256, amount: U256, fee_bps: u16 },
     Voided { payment: B256, amount: U256 },
+    Reclaimed { payment: B256, amount: U256 },
 }
 
 /// Why the escrow refuses, by the custom error that it reverts with. `None` of any other.

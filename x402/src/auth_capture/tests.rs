@@ -93,7 +93,7 @@ fn a_payment_of_the_official_client_is_what_it_says() {
     assert_eq!((expected.to, expected.key.space), (Deployment::V1_1.eip3009_collector(), NonceSpace::Eip3009));
     let payment = judged(&paid(&bound_requirements()), &bound_requirements(), SIGNED_AT).unwrap().by_key().unwrap();
     let crate::chain::SettlementCall::Escrow(call) = payment.call() else { panic!("a call of the escrow") };
-    assert_eq!(call.operator(), address!("3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"));
+    assert_eq!(call.sender(), address!("3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"));
 }
 
 /// Whoever changes a word of the terms has another payment, which nobody signed.

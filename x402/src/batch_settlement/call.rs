@@ -1,4 +1,4 @@
-//! What a facilitator has the escrow do, and the logs that say that it did.
+//! What a facilitator or a payer has the escrow do, and the logs that say that it did.
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 
@@ -11,9 +11,21 @@ use crate::value::Amount;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelCall {
     Deposit(DepositCall),
-    Claim { claims: Vec<Claim>, signature: Bytes },
+    Claim {
+        claims: Vec<Claim>,
+        signature: Bytes,
+    },
     Settle(Sweep),
     Refund(RefundCall),
+    /// The payer's own: asks for so much back, which it gets after the channel's delay.
+    Withdraw {
+        channel: Channel,
+        amount: Amount,
+    },
+    /// The payer's own, after the delay: gives it what it asked for, as far as that is not claimed.
+    Finalize {
+        channel: Channel,
+    },
 }
 
 /// By EIP-3009, through the collector.
@@ -47,10 +59,24 @@ pub enum CallKind {
     /// Of the escrow of `auth-capture`, as the next.
     Capture,
     Void,
+    /// The payer's own, of the escrow of channels, as the next.
+    Withdraw,
+    Finalize,
+    /// The payer's own, of the escrow of `auth-capture`.
+    Reclaim,
 }
 
 impl CallKind {
-    pub const ALL: [Self; 5] = [Self::Claim, Self::Settle, Self::Refund, Self::Capture, Self::Void];
+    pub const ALL: [Self; 8] = [
+        Self::Claim,
+        Self::Settle,
+        Self::Refund,
+        Self::Capture,
+        Self::Void,
+        Self::Withdraw,
+        Self::Finalize,
+        Self::Reclaim,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,7 +85,15 @@ impl CallKind {
             Self::Refund => "refund",
             Self::Capture => "capture",
             Self::Void => "void",
+            Self::Withdraw => "withdraw",
+            Self::Finalize => "finalize",
+            Self::Reclaim => "reclaim",
         }
+    }
+
+    /// Whether the payer alone can make it, to get back what is its own.
+    pub const fn takes_back(self) -> bool {
+        matches!(self, Self::Withdraw | Self::Finalize | Self::Reclaim)
     }
 }
 
@@ -72,15 +106,24 @@ impl ChannelCall {
         match self {
             Self::Claim { claims, .. } => claims,
             Self::Refund(refund) => &refund.claims,
-            Self::Deposit(_) | Self::Settle(_) => &[],
+            Self::Deposit(_) | Self::Settle(_) | Self::Withdraw { .. } | Self::Finalize { .. } => &[],
+        }
+    }
+
+    /// The only account that can make it, where that is not anybody.
+    pub const fn sender(&self) -> Option<Address> {
+        match self {
+            Self::Withdraw { channel, .. } | Self::Finalize { channel } => Some(channel.payer),
+            Self::Deposit(_) | Self::Claim { .. } | Self::Settle(_) | Self::Refund(_) => None,
         }
     }
 
     /// What makes two calls the same one, so that it is made once. A sweep is named by what was swept before it: the same
-    /// words mean another one afterwards. `None` of a deposit, which its own nonce names.
+    /// words mean another one afterwards. `None` of a deposit, which its own nonce names, and of what a payer does, who
+    /// counts how often it did.
     pub fn identity(&self, network: Network, settled: Amount) -> Option<B256> {
         match self {
-            Self::Deposit(_) => None,
+            Self::Deposit(_) | Self::Withdraw { .. } | Self::Finalize { .. } => None,
             Self::Claim { claims, .. } => Some(claims_digest(network, claims)),
             Self::Settle(Sweep { receiver, token }) => {
                 let parts = [receiver.as_slice(), token.as_slice(), &settled.to_be_bytes()].concat();
@@ -110,8 +153,32 @@ pub fn record(identity: B256, attempt: u32) -> B256 {
 /// A log of the escrow's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelLog {
-    Deposited { channel: B256, amount: U256 },
-    Claimed { channel: B256, total: U256 },
-    Settled { receiver: Address, token: Address, amount: U256 },
-    Refunded { channel: B256, amount: U256 },
+    Deposited {
+        channel: B256,
+        amount: U256,
+    },
+    Claimed {
+        channel: B256,
+        total: U256,
+    },
+    Settled {
+        receiver: Address,
+        token: Address,
+        amount: U256,
+    },
+    Refunded {
+        channel: B256,
+        amount: U256,
+    },
+    /// Asked for by the payer, which can have it from then on (Unix seconds).
+    Withdrawing {
+        channel: B256,
+        amount: U256,
+        from: u64,
+    },
+    /// What the payer got of it.
+    Withdrawn {
+        channel: B256,
+        amount: U256,
+    },
 }

@@ -105,11 +105,11 @@ impl SettlementCall {
                 ChannelCall::Deposit(call) => &call.signature,
                 ChannelCall::Claim { signature, .. } => signature,
                 ChannelCall::Refund(call) => &call.signature,
-                ChannelCall::Settle(_) => &[],
+                ChannelCall::Settle(_) | ChannelCall::Withdraw { .. } | ChannelCall::Finalize { .. } => &[],
             },
             Self::Escrow(call) => match call.as_ref() {
                 EscrowCall::Authorize { signature, .. } | EscrowCall::Charge { signature, .. } => signature,
-                EscrowCall::Capture { .. } | EscrowCall::Void { .. } => &[],
+                EscrowCall::Capture { .. } | EscrowCall::Void { .. } | EscrowCall::Reclaim { .. } => &[],
             },
         }
     }

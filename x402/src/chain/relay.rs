@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, Bytes};
 use async_trait::async_trait;
 
-use super::{Batch, CancelCall, ChainError, GasGrant, PermitCall, Prepared, TransferCall, WalletCall};
+use super::{Batch, CancelCall, ChainError, GasGrant, PermitCall, Prepared, SettlementCall, TransferCall, WalletCall};
 use crate::auth_capture::EscrowCall;
 use crate::batch_settlement::ChannelCall;
 
@@ -19,6 +19,10 @@ pub trait Relayer: Send + Sync {
     }
     /// Prices and signs the settlement as a transaction with `account_nonce`, and sends nothing.
     async fn prepare(&self, call: &TransferCall, account_nonce: u64) -> Result<Prepared, ChainError>;
+    /// Whether the account could pay for a call now, and the chain would take it. Signs nothing.
+    async fn affords(&self, _call: &SettlementCall) -> Result<(), ChainError> {
+        Ok(())
+    }
     /// Whether several transfers can go in one transaction on this chain.
     async fn batches(&self) -> bool {
         false
@@ -48,8 +52,8 @@ pub trait Relayer: Send + Sync {
     }
     /// The same of a call of the escrow of `auth-capture`.
     async fn prepare_escrow(&self, call: &EscrowCall, account_nonce: u64) -> Result<Prepared, ChainError> {
-        let operator = call.operator();
-        let message = format!("a call of {operator}'s escrow with nonce {account_nonce} cannot be made here");
+        let sender = call.sender();
+        let message = format!("a call of the escrow by {sender} with nonce {account_nonce} cannot be made here");
         Err(ChainError::Unavailable(message))
     }
     /// The same of ether for a payer, which no code of the payer's may run on.

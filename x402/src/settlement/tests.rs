@@ -223,6 +223,9 @@ fn a_call_of_the_escrow_is_done_by_its_own_log_alone() {
     let swept = ChannelLog::Settled { receiver: to, token, amount };
     let refunded = ChannelLog::Refunded { channel, amount };
     let claimed = ChannelLog::Claimed { channel, total: amount };
+    let asked = ChannelLog::Withdrawing { channel, amount, from: 9 };
+    let fetched = ChannelLog::Withdrawn { channel, amount };
+    let nothing_fetched = ChannelLog::Withdrawn { channel, amount: U256::ZERO };
     let done = |kind, success, transfers: Vec<TransferLog>, channels: Vec<ChannelLog>| {
         let evidence = Evidence::Mined(Receipt { channels, ..receipt(success, transfers) });
         matches!(judge(&of(kind), &evidence), Outcome::Settled { .. })
@@ -244,6 +247,13 @@ fn a_call_of_the_escrow_is_done_by_its_own_log_alone() {
         (CallKind::Claim, false, vec![], vec![claimed]),
         (CallKind::Claim, true, vec![moved], vec![]),
         (CallKind::Claim, true, vec![moved], vec![swept, refunded]),
+        (CallKind::Withdraw, false, vec![], vec![asked]),
+        (CallKind::Withdraw, true, vec![moved], vec![]),
+        (CallKind::Withdraw, true, vec![moved], vec![fetched, refunded]),
+        (CallKind::Finalize, false, vec![moved], vec![fetched]),
+        (CallKind::Finalize, true, vec![], vec![fetched]),
+        (CallKind::Finalize, true, vec![moved], vec![asked, refunded]),
+        (CallKind::Finalize, true, vec![TransferLog { to: other, ..moved }], vec![fetched]),
     ] {
         assert!(
             !done(kind, success, transfers.clone(), channels.clone()),
@@ -253,6 +263,9 @@ fn a_call_of_the_escrow_is_done_by_its_own_log_alone() {
     assert!(done(CallKind::Settle, true, vec![moved], vec![swept]));
     assert!(done(CallKind::Refund, true, vec![moved], vec![claimed, refunded]));
     assert!(done(CallKind::Claim, true, vec![], vec![claimed]));
+    assert!(done(CallKind::Withdraw, true, vec![], vec![asked]));
+    assert!(done(CallKind::Finalize, true, vec![moved], vec![fetched]));
+    assert!(done(CallKind::Finalize, true, vec![], vec![nothing_fetched]), "all was claimed before");
 }
 
 /// The escrow says how much, and the token that it went where it was to go, without the fee.
@@ -264,6 +277,7 @@ fn a_capture_is_done_where_escrow_and_token_say_so() {
     let (payment, other) = (B256::repeat_byte(5), Address::repeat_byte(0x77));
     let captured = |amount: U256, fee_bps| EscrowLog::Captured { payment, amount, fee_bps };
     let voided = |amount: U256| EscrowLog::Voided { payment, amount };
+    let reclaimed = |amount: U256| EscrowLog::Reclaimed { payment, amount };
     let moved = |value: U256| TransferLog { asset: key.token, from: other, to, value };
     let less = value - U256::from(1);
     let done = |kind, success, transfers: Vec<TransferLog>, escrow: Vec<EscrowLog>| {
@@ -284,6 +298,10 @@ fn a_capture_is_done_where_escrow_and_token_say_so() {
         (CallKind::Void, true, vec![], vec![voided(value)]),
         (CallKind::Void, true, vec![moved(value)], vec![captured(value, 0)]),
         (CallKind::Void, true, vec![], vec![voided(U256::ZERO)]),
+        (CallKind::Reclaim, false, vec![moved(value)], vec![reclaimed(value)]),
+        (CallKind::Reclaim, true, vec![], vec![reclaimed(value)]),
+        (CallKind::Reclaim, true, vec![moved(value)], vec![voided(value)]),
+        (CallKind::Reclaim, true, vec![], vec![reclaimed(U256::ZERO)]),
     ] {
         assert!(!done(kind, success, transfers.clone(), logs.clone()), "{kind:?} {success} {transfers:?} {logs:?}");
     }
@@ -291,6 +309,7 @@ fn a_capture_is_done_where_escrow_and_token_say_so() {
     assert!(done(CallKind::Capture, true, vec![moved(value)], vec![captured(value, 0)]));
     assert!(done(CallKind::Capture, true, vec![moved(value - fee)], vec![captured(value, 100)]));
     assert!(done(CallKind::Void, true, vec![moved(less)], vec![voided(less)]), "how much is left the escrow says");
+    assert!(done(CallKind::Reclaim, true, vec![moved(less)], vec![reclaimed(less)]));
 }
 
 /// No time ends it, and nobody else's transaction is one.

@@ -34,7 +34,6 @@ use x402::chain::{
 };
 use x402::exact::WalletSignature;
 use x402::permit2::approval::Approval;
-
 use x402::settlement::{ClaimKey, NonceSpace};
 
 use crate::devnet::Devnet;
@@ -336,6 +335,7 @@ impl Chain for RpcChain {
 
     async fn account_nonce(&self, account: Address, pool: Pool) -> Result<u64, ChainError> {
         let tag = match pool {
+            Pool::Final => "finalized",
             Pool::Mined => "latest",
             Pool::Pending => "pending",
         };

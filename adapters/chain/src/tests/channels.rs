@@ -6,12 +6,13 @@ use x402::batch_settlement::{
     Channel, ChannelCall, ChannelLog, ChannelState, Claim, DepositCall, EIP3009_COLLECTOR, ESCROW, RefundCall, Sweep,
     claim_batch_digest, deposit_digest, deposit_nonce, refund_digest, voucher_digest,
 };
-use x402::chain::{At, Chain, ChainError, Pool, Receipt, Relayer};
+use x402::chain::{At, Chain, ChainError, Pool, Receipt, Relayer, SettlementCall};
 use x402::exact::{Authorization, TokenDomain};
 use x402::network::Network;
 use x402::value::Amount;
 
 use super::*;
+use crate::payer::OwnSender;
 
 fn network() -> Network {
     Network::new(31_337).unwrap()
@@ -158,4 +159,118 @@ async fn what_happens_in_a_channel_is_in_its_logs() {
     assert_eq!(state(&stage).await, has(400, 400, 1));
     let escrow = stage.balance(ESCROW).await;
     assert_eq!((escrow, stage.balance(PAYER.address).await, stage.balance(PAYEE.address).await), (100, 999_600, 300));
+}
+
+const WEI_MAX: u128 = 1_000_000_000_000_000_000;
+
+fn own(stage: &Stage, by: TestAccount, wei_max: u128) -> OwnSender {
+    OwnSender::new(stage.chain.clone(), &by.private_key, wei_max).unwrap()
+}
+
+fn withdraw(units: u128) -> ChannelCall {
+    ChannelCall::Withdraw { channel: channel(), amount: Amount::new(units) }
+}
+
+fn finalize() -> ChannelCall {
+    ChannelCall::Finalize { channel: channel() }
+}
+
+async fn sent_by_payer(stage: &Stage, call: &ChannelCall) -> Receipt {
+    let nonce = stage.chain.account_nonce(PAYER.address, Pool::Pending).await.unwrap();
+    let prepared = own(stage, PAYER, WEI_MAX).prepare_channel(call, nonce).await.unwrap();
+    stage.chain.broadcast(&prepared.raw).await.unwrap();
+    stage.chain.receipt(prepared.transaction).await.unwrap().unwrap()
+}
+
+async fn prepared_by(stage: &Stage, by: TestAccount, call: &ChannelCall) -> ChainError {
+    let sender = own(stage, by, WEI_MAX);
+    let afforded = sender.affords(&SettlementCall::Channel(Box::new(call.clone()))).await.unwrap_err();
+    let prepared = sender.prepare_channel(call, 0).await.unwrap_err();
+    assert_eq!(afforded, prepared, "what it says beforehand");
+    prepared
+}
+
+/// The wallet's key signs what takes back its own, and no other transaction.
+#[tokio::test]
+async fn the_wallets_account_sends_nothing_but_what_takes_back_its_own() {
+    let stage = Stage::new();
+    send(&stage, &ChannelCall::Deposit(deposit(channel(), 1000, 1))).await;
+    let elses = Channel { payer: PAYEE.address, ..channel() };
+    for (call, why) in [
+        (ChannelCall::Deposit(deposit(channel(), 10, 2)), "a deposit"),
+        (claim(10), "a claim"),
+        (sweep(), "a sweep"),
+        (refund(PAYEE, 10, 0, None), "a refund"),
+        (ChannelCall::Withdraw { channel: elses, amount: Amount::new(10) }, "out of another's channel"),
+        (ChannelCall::Finalize { channel: elses }, "out of another's channel, at last"),
+    ] {
+        let refused = prepared_by(&stage, PAYER, &call).await;
+        assert!(matches!(refused, ChainError::Refused { .. }), "{why}: {refused:?}");
+    }
+    let sender = own(&stage, PAYER, WEI_MAX);
+    assert!(matches!(sender.prepare(&payment(1), 0).await, Err(ChainError::Refused { .. })), "a transfer");
+    assert!(sender.affords(&SettlementCall::Transfer(Box::new(payment(1)))).await.is_err(), "a transfer");
+    let gas = x402::chain::GasGrant { to: PAYEE.address, value: U256::ONE };
+    assert!(sender.prepare_gas(&gas, 0).await.is_err(), "its coin to somebody");
+    assert!(sender.prepare_batch(&[payment(1)], 0).await.is_err(), "several");
+    for (call, why) in [(withdraw(1001), "more than there is"), (withdraw(0), "nothing"), (finalize(), "not asked for")]
+    {
+        let refused = prepared_by(&stage, PAYER, &call).await;
+        assert!(matches!(refused, ChainError::Reverted { .. }), "{why}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_payer_asks_for_it_gets_after_the_delay_as_far_as_it_is_not_claimed() {
+    let stage = Stage::new();
+    let id = channel().id(network());
+    send(&stage, &ChannelCall::Deposit(deposit(channel(), 1000, 1))).await;
+    let asked = sent_by_payer(&stage, &withdraw(900)).await;
+    let from = asked.block.timestamp + 900;
+    assert_eq!(asked.channels, [ChannelLog::Withdrawing { channel: id, amount: U256::from(900), from }]);
+    assert_eq!(state(&stage).await.withdraw_requested_at, asked.block.timestamp);
+    let twice = prepared_by(&stage, PAYER, &withdraw(100)).await;
+    assert!(matches!(twice, ChainError::Reverted { .. }), "twice: {twice:?}");
+    stage.wait(890);
+    stage.devnet.mine(1);
+    let early = prepared_by(&stage, PAYER, &finalize()).await;
+    assert!(matches!(early, ChainError::Reverted { .. }), "too early: {early:?}");
+    assert_reverts(&stage, &finalize(), "by somebody else").await;
+    send(&stage, &claim(300)).await;
+    stage.wait(20);
+    stage.devnet.mine(1);
+    let fetched = sent_by_payer(&stage, &finalize()).await;
+    assert_eq!(fetched.channels, [ChannelLog::Withdrawn { channel: id, amount: U256::from(700) }]);
+    assert_eq!(state(&stage).await, has(300, 300, 0));
+    assert_eq!(stage.balance(PAYER.address).await, 999_700);
+    let again = prepared_by(&stage, PAYER, &finalize()).await;
+    assert!(matches!(again, ChainError::Reverted { .. }), "twice: {again:?}");
+}
+
+/// An account that cannot pay signs nothing; nor does one that may not.
+#[tokio::test]
+async fn what_the_wallet_cannot_pay_for_or_may_not_is_not_signed() {
+    let stage = Stage::new();
+    send(&stage, &ChannelCall::Deposit(deposit(channel(), 1000, 1))).await;
+    let dear = own(&stage, PAYER, 1).prepare_channel(&withdraw(900), 0).await.unwrap_err();
+    let ChainError::Refused { message, .. } = &dear else { panic!("{dear:?}") };
+    assert!(message.contains("at most 1 are allowed"), "{message}");
+    stage.result("anvil_setBalance", json!([PAYER.address, "0x3e8"]));
+    let poor = prepared_by(&stage, PAYER, &withdraw(900)).await;
+    let ChainError::Gas { account, needed, found } = poor else { panic!("{poor:?}") };
+    assert_eq!((account, found), (PAYER.address, U256::from(1000)));
+    assert!(needed > found, "{needed}");
+    // What is signed never costs more than is there, also at the highest of its fees.
+    let enough = needed * U256::from(2);
+    stage.result("anvil_setBalance", json!([PAYER.address, enough]));
+    let prepared = own(&stage, PAYER, WEI_MAX).prepare_channel(&withdraw(900), 0).await.unwrap();
+    for raw in std::iter::once(&prepared.raw).chain(&prepared.replacements) {
+        use alloy::consensus::Transaction as _;
+        use alloy::eips::eip2718::Decodable2718 as _;
+        let signed = TxEnvelope::decode_2718_exact(raw).unwrap();
+        let most = U256::from(signed.gas_limit()) * U256::from(signed.max_fee_per_gas());
+        assert!(most <= enough, "{most} of {enough}");
+    }
+    stage.chain.broadcast(&prepared.raw).await.unwrap();
+    assert!(stage.chain.receipt(prepared.transaction).await.unwrap().unwrap().success);
 }

@@ -13,6 +13,7 @@ use x402::settlement::{ClaimKey, Expected, NonceSpace, Outcome, observe};
 use x402::value::Amount;
 
 use super::*;
+use crate::payer::OwnSender;
 
 const HELD: u128 = 1_000;
 const COLLECTOR_OF_FEES: TestAccount = ACCOUNTS[3];
@@ -75,7 +76,7 @@ async fn send(stage: &Stage, call: &EscrowCall) -> Receipt {
 }
 
 async fn assert_reverts(stage: &Stage, call: &EscrowCall, why: &str) {
-    let simulated = stage.chain.simulate_escrow(call, call.operator()).await;
+    let simulated = stage.chain.simulate_escrow(call, call.sender()).await;
     assert!(matches!(simulated, Err(ChainError::Reverted { .. })), "{why}: {simulated:?}");
     let prepared = stage.relayer.prepare_escrow(call, 0).await;
     assert!(matches!(prepared, Err(ChainError::Reverted { .. })), "{why}: {prepared:?}");
@@ -247,4 +248,34 @@ async fn the_escrow_tells_of_a_charge() {
     let stage = Stage::new();
     send(&stage, &charge(400, 500)).await;
     assert_eq!(tells(&stage, key()).await.unwrap(), [(HeldKind::Charged, 400)]);
+}
+
+/// By the payer, after the deadline, and what is left; by nobody's key of ours anything else.
+#[tokio::test]
+async fn the_wallets_account_takes_back_what_is_left_after_the_deadline_and_nothing_else() {
+    let stage = Stage::new();
+    let own = |by: TestAccount| OwnSender::new(stage.chain.clone(), &by.private_key, u128::MAX).unwrap();
+    let reclaim = EscrowCall::Reclaim { info: terms() };
+    send(&stage, &authorize(terms())).await;
+    for (call, why) in [(authorize(terms()), "a hold"), (capture(1, 0), "a capture"), (void(), "a void")] {
+        let refused = own(PAYER).prepare_escrow(&call, 0).await;
+        assert!(matches!(refused, Err(ChainError::Refused { .. })), "{why}: {refused:?}");
+    }
+    for by in [PAYEE, RELAYER] {
+        let refused = own(by).prepare_escrow(&reclaim, 0).await;
+        assert!(matches!(refused, Err(ChainError::Refused { .. })), "another's: {refused:?}");
+    }
+    let early = own(PAYER).prepare_escrow(&reclaim, 0).await;
+    assert!(matches!(early, Err(ChainError::Reverted { .. })), "before the deadline: {early:?}");
+    send(&stage, &capture(400, 0)).await;
+    stage.wait(600);
+    stage.devnet.mine(1);
+    let prepared = own(PAYER).prepare_escrow(&reclaim, 0).await.unwrap();
+    stage.chain.broadcast(&prepared.raw).await.unwrap();
+    let receipt = stage.chain.receipt(prepared.transaction).await.unwrap().unwrap();
+    let payment = terms().hash(network(), ESCROW);
+    assert_eq!(receipt.escrow, [EscrowLog::Reclaimed { payment, amount: U256::from(600) }]);
+    assert_eq!((stage.balance(PAYER.address).await, has(&stage).await), (999_600, (true, 0, 400)));
+    let again = own(PAYER).prepare_escrow(&reclaim, 1).await;
+    assert!(matches!(again, Err(ChainError::Reverted { .. })), "twice: {again:?}");
 }

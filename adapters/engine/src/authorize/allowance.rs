@@ -93,7 +93,7 @@ impl Engine {
                 Err(ChainError::Reverted { reason, .. } | ChainError::Unavailable(reason)) => {
                     tracing::info!(token = %offer.token(), "takes no permits of its own: {reason}");
                 }
-                Err(error @ ChainError::Refused { .. }) => return Err(error.into()),
+                Err(error @ (ChainError::Refused { .. } | ChainError::Gas { .. })) => return Err(error.into()),
             }
         }
         if !is_declared(declared, approval::EXTENSION) {

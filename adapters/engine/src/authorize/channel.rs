@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256};
 use ledger::channel::{Step, number_of, sibling, step_nonce};
 use ledger::claim::{ClaimKey, ClaimOutcome};
 use ledger::command::{Command, Covering};
-use ledger::id::{Digest, TenantId};
+use ledger::id::TenantId;
 use ledger::money::Amount;
 use ledger::rejection::Rejection;
 use ledger::spend::{Authorization, Spend, SpendState};
@@ -19,7 +19,7 @@ use x402::batch_settlement::{Channel, Corrected, Draw, channel_for, charged_of, 
 use x402::chain::At;
 use x402::exact::Transfer;
 use x402::refusal::Refusal;
-use x402::select::{HoldLimits, Offer, Wallet, screen};
+use x402::select::{HoldLimits, Offer, Wallet};
 use x402::settlement::NonceSpace;
 use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse};
 
@@ -174,10 +174,7 @@ impl Engine {
         let Rail::X402(offered) = &bundle.rail else {
             return Err(EngineError::Broken("a step of a channel without its 402".into()));
         };
-        let wallet = Wallet::new(&self.assets).with_channels(u64::MAX);
-        let screened = screen(&offered.payment_required, &offered.method, wallet)?;
-        let offer = screened.offers.into_iter().find(|offer| Digest(offer.digest()) == offered.offer);
-        offer.ok_or_else(|| EngineError::Broken("the offer of a spend is not in its 402".into()))
+        self.offer_taken(offered)
     }
 
     /// The same bytes, whenever they are asked for; with the deposit, as long as that may still have to be carried.

@@ -1,6 +1,6 @@
 //! The channels that our wallet has: what lies in them, how it comes back, and what of its vouchers is over with it.
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use ledger::account::Account;
 use ledger::channel::{Step, number_of, step_nonce};
 use ledger::claim::LogPlace;
@@ -13,6 +13,7 @@ use ledger::store::AccountBalance;
 use x402::batch_settlement::{Channel, ChannelLog, ChannelState, ESCROW};
 use x402::chain::{At, Receipt, TransferLog};
 use x402::select::Offer;
+use x402::settlement::{ClaimKey, Expected, NonceSpace};
 use x402::wire::{PaymentRequired, SettleResponse, write_header};
 
 use crate::book;
@@ -37,7 +38,20 @@ pub struct OwnChannel {
     pub offer: Offer,
     /// Its last payment.
     pub last: Spend,
-    channel: Channel,
+    pub(super) channel: Channel,
+}
+
+impl OwnChannel {
+    /// Put in, and neither claimed nor charged.
+    pub fn left(&self) -> Amount {
+        self.state.balance.checked_sub(self.state.total_claimed.max(self.charged)).unwrap_or(Amount::ZERO)
+    }
+
+    /// When what the wallet asked for at the escrow can be fetched, in Unix seconds; `None` where it asked for nothing.
+    pub fn withdraw_from(&self) -> Option<u64> {
+        let asked = Some(self.state.withdraw_requested_at).filter(|at| *at != 0);
+        asked.map(|at| at.saturating_add(self.channel.withdraw_delay.to::<u64>()))
+    }
 }
 
 /// What is shown to the payee of a channel, so that it gives back what is left.
@@ -65,7 +79,7 @@ fn first_step(row: &AccountBalance) -> Option<Authorization> {
     Some(named.at_most())
 }
 
-fn check_caller(identity: &Identity) -> Result<(), EngineError> {
+pub(super) fn check_caller(identity: &Identity) -> Result<(), EngineError> {
     match identity.caller.kind {
         CallerKind::Agent | CallerKind::Merchant => Err(forbidden("the person, or an operator,", identity)),
         _ => Ok(()),
@@ -80,19 +94,28 @@ impl Engine {
         for row in self.store.balances(&identity.tenant).await? {
             let Some(first) = first_step(&row) else { continue };
             let Some((_, last)) = self.last_step(&identity.tenant, &first).await? else { continue };
-            let offer = self.offer_of_step(identity, &last).await?;
-            let channel = self.channel_of(&offer, &last.authorization)?;
-            let id = channel.id(offer.network());
-            let state = self.chain.channel(id, At::Latest).await?;
-            let charged = Step::of(&last).map_err(broken)?.after().unwrap_or(Amount::MAX);
-            let balance = row.balance;
-            let booked = balance.debit_posted.checked_sub(balance.credit_posted).unwrap_or(Amount::ZERO);
-            found.push(OwnChannel { id, booked, coming: balance.debit_pending, state, charged, offer, last, channel });
+            found.push(self.seen_channel(identity, &row, last).await?);
         }
         Ok(found)
     }
 
-    async fn own_channel(&self, identity: &Identity, id: &str) -> Result<OwnChannel, EngineError> {
+    async fn seen_channel(
+        &self,
+        identity: &Identity,
+        row: &AccountBalance,
+        last: Spend,
+    ) -> Result<OwnChannel, EngineError> {
+        let offer = self.offer_of_step(identity, &last).await?;
+        let channel = self.channel_of(&offer, &last.authorization)?;
+        let id = channel.id(offer.network());
+        let state = self.chain.channel(id, At::Latest).await?;
+        let charged = Step::of(&last).map_err(broken)?.after().unwrap_or(Amount::MAX);
+        let balance = row.balance;
+        let booked = balance.debit_posted.checked_sub(balance.credit_posted).unwrap_or(Amount::ZERO);
+        Ok(OwnChannel { id, booked, coming: balance.debit_pending, state, charged, offer, last, channel })
+    }
+
+    pub(super) async fn own_channel(&self, identity: &Identity, id: &str) -> Result<OwnChannel, EngineError> {
         let channels = self.own_channels(identity).await?;
         let found = channels.into_iter().find(|channel| channel.id.to_string().eq_ignore_ascii_case(id));
         found.ok_or_else(|| EngineError::NotFound { what: "channel", id: id.to_owned() })
@@ -135,10 +158,22 @@ impl Engine {
         let finalized = self.finalized().await?;
         let receipt = self.chain.receipt(hash).await?;
         let receipt = receipt.ok_or_else(|| EngineError::NotFound { what: "transaction", id: format!("{hash:#x}") })?;
-        let Some((number, moved)) = given_back(&receipt, own) else {
+        let given = given_back(&receipt, (own.id, own.channel.token, own.channel.payer));
+        let Some((number, moved)) = given else {
             let expected = format!("a refund of channel {} to {}", own.id, own.channel.payer);
             return Err(EngineError::invalid("transaction", expected, "no such refund"));
         };
+        self.post_back(identity, &own.last, (&receipt, number, moved), finalized).await
+    }
+
+    /// Once, whoever names it.
+    async fn post_back(
+        &self,
+        identity: &Identity,
+        step: &Spend,
+        (receipt, number, moved): (&Receipt, u32, TransferLog),
+        finalized: u64,
+    ) -> Result<(), EngineError> {
         let transaction = book::reference(receipt.transaction)?;
         let seen = Observation {
             transaction: transaction.clone(),
@@ -147,13 +182,36 @@ impl Engine {
             pay_to: book::text(moved.to),
             amount: book::amount(moved.value)?,
         };
-        let place = LogPlace { network: own.last.authorization.chain().to_owned(), transaction, number };
-        let command = Command::Withdraw { step: own.last.id, refund: Refund { place, seen }, finalized };
+        let place = LogPlace { network: step.authorization.chain().to_owned(), transaction, number };
+        let command = Command::Withdraw { step: step.id, refund: Refund { place, seen }, finalized };
         self.run(identity, command, Vec::new()).await?;
         Ok(())
     }
 
-    /// Once a final block shows that nothing is left in a channel, no voucher of it is good for more than was claimed.
+    /// What the wallet fetched itself, from the receipt of its own transaction in a final block.
+    pub(crate) async fn book_withdrawal(
+        &self,
+        identity: &Identity,
+        receipt: &Receipt,
+        expected: &Expected,
+    ) -> Result<(), EngineError> {
+        let fetched = receipt.channels.iter().find_map(|log| match log {
+            ChannelLog::Withdrawn { channel, amount } => Some((*channel, *amount)),
+            _ => None,
+        });
+        // All of it may have been claimed before.
+        let Some((channel, _)) = fetched.filter(|(_, amount)| !amount.is_zero()) else { return Ok(()) };
+        let (token, payer) = (expected.key.token, expected.to);
+        let given = given_back(receipt, (channel, token, payer));
+        let (number, moved) = given.ok_or_else(|| broken("a withdrawal whose money went elsewhere"))?;
+        let nonce = B256::from(step_nonce(channel.0, 0));
+        let first = book::authorization(&ClaimKey { space: NonceSpace::Voucher, payer, nonce, ..expected.key })?;
+        let last = self.last_step(&identity.tenant, &first.at_most()).await?;
+        let (_, last) = last.ok_or_else(|| broken("a withdrawal of a channel that nothing was paid out of"))?;
+        self.post_back(identity, &last, (receipt, number, moved), receipt.block.number).await
+    }
+
+    /// Once a final block shows that nothing is left in a channel beyond what was charged, no voucher of it is good for more.
     /// Whether that is so.
     pub(crate) async fn close_channel(&self, identity: &Identity, last: &Spend) -> Result<bool, EngineError> {
         let offer = self.offer_of_step(identity, last).await?;
@@ -163,10 +221,10 @@ impl Engine {
         }
         let finalized = self.chain.block(At::Finalized).await?;
         let state = self.chain.channel(id, At::Number(finalized.number)).await?;
-        if state.balance != state.total_claimed {
+        let counted = Step::of(last).map_err(broken)?.after().unwrap_or(Amount::MAX);
+        if state.balance > state.total_claimed.max(counted) {
             return Ok(false);
         }
-        let counted = Step::of(last).map_err(broken)?.after().unwrap_or(Amount::MAX);
         // More than it said, and not more than was signed: the newest voucher that is good for it was charged so much.
         let mut excess = state.total_claimed.checked_sub(counted).unwrap_or(Amount::ZERO);
         for spend in self.open_steps(identity, last).await? {
@@ -236,11 +294,16 @@ impl Engine {
         Ok(self.spend(identity, spend).await?.state)
     }
 
-    /// Of every channel whose last payment was not charged whole: what became of it once the channel is empty.
+    /// Of every channel that the wallet asked for its money: the next step. Of every channel whose last payment was not
+    /// charged whole: what became of it once nothing more can be.
     pub(crate) async fn sweep_own_channels(&self, identity: &Identity) -> Result<(), EngineError> {
         for row in self.store.balances(&identity.tenant).await? {
             let Some(first) = first_step(&row) else { continue };
             let Some((_, last)) = self.last_step(&identity.tenant, &first).await? else { continue };
+            if self.is_withdrawing(&identity.tenant, &first).await? {
+                let own = self.seen_channel(identity, &row, last.clone()).await?;
+                self.go_on_withdrawing(identity, &own).await?;
+            }
             let charged = Step::of(&last).map_err(broken)?.charged;
             if last.state == SpendState::Settled && charged != Some(last.money.amount) {
                 self.close_channel(identity, &last).await?;
@@ -250,15 +313,15 @@ impl Engine {
     }
 }
 
-/// What the escrow sent to the payer, where it says that this was a refund of this very channel.
-fn given_back(receipt: &Receipt, own: &OwnChannel) -> Option<(u32, TransferLog)> {
-    let is_own = |log: &&ChannelLog| matches!(log, ChannelLog::Refunded { channel, .. } if *channel == own.id);
-    let ChannelLog::Refunded { amount, .. } = receipt.channels.iter().find(is_own).filter(|_| receipt.success)? else {
-        return None;
-    };
-    let is_back = |log: &TransferLog| {
-        let ends = (log.asset, log.from, log.to) == (own.channel.token, ESCROW, own.channel.payer);
-        ends && log.value == *amount && !amount.is_zero()
-    };
+/// What the escrow sent to the payer, where it says that this was a refund of this very channel, or that the payer fetched it.
+fn given_back(receipt: &Receipt, (id, token, payer): (B256, Address, Address)) -> Option<(u32, TransferLog)> {
+    let amount = receipt.channels.iter().find_map(|log| match log {
+        ChannelLog::Refunded { channel, amount } | ChannelLog::Withdrawn { channel, amount } => {
+            (*channel == id).then_some(*amount)
+        }
+        _ => None,
+    });
+    let amount = amount.filter(|amount| receipt.success && !amount.is_zero())?;
+    let is_back = |log: &TransferLog| (log.asset, log.from, log.to, log.value) == (token, ESCROW, payer, amount);
     (0..).zip(receipt.transfers.iter().copied()).find(|(_, log)| is_back(log))
 }

@@ -22,7 +22,7 @@ use x402::reason::Reason;
 use x402::refusal::Refusal;
 use x402::wire::{FacilitatorRequest, SettleResponse};
 
-use super::plans::{ATTEMPTS_MAX, Plan, Planned, call_of};
+use super::plans::{Plan, Planned, call_of};
 use crate::book::{self, service};
 use crate::error::EngineError;
 use crate::tenant::FacilitatorRole;
@@ -30,14 +30,16 @@ use crate::{Engine, Identity};
 
 /// No call of the escrow ends by time: the last second of the year 9999.
 const NEVER: i64 = 253_402_300_799;
+
 /// One on its way.
-struct Work<'a> {
-    identity: Identity,
-    role: &'a FacilitatorRole,
-    plan: &'a Plan,
-    key: SettlementKey,
-    network: Network,
-    wait: Duration,
+pub(super) struct Work<'a> {
+    pub identity: Identity,
+    /// Whose accounts may make it.
+    pub senders: Vec<Arc<dyn Relayer>>,
+    pub plan: &'a Plan,
+    pub key: SettlementKey,
+    pub network: Network,
+    pub wait: Duration,
 }
 
 impl Work<'_> {
@@ -52,11 +54,13 @@ impl Work<'_> {
     /// By the name that the escrow itself gives it, where it does.
     fn refused(&self, reason: &str, data: &[u8]) -> SettleResponse {
         match self.plan.kind {
-            CallKind::Capture | CallKind::Void => match refused_by_escrow(data) {
+            CallKind::Capture | CallKind::Void | CallKind::Reclaim => match refused_by_escrow(data) {
                 Some(known) => self.failed(known, format!("the escrow refuses it: {reason}"), ""),
                 None => self.reverts(reason),
             },
-            CallKind::Claim | CallKind::Settle | CallKind::Refund => self.reverts(reason),
+            CallKind::Claim | CallKind::Settle | CallKind::Refund | CallKind::Withdraw | CallKind::Finalize => {
+                self.reverts(reason)
+            }
         }
     }
 
@@ -118,12 +122,13 @@ impl Engine {
         wait: Duration,
     ) -> Result<SettleResponse, EngineError> {
         let Some(key) = self.place_of_call(tenant, plan).await? else {
-            let message = format!("expected at most {ATTEMPTS_MAX} tries of one call, found one more");
+            let message = format!("expected at most {} tries of one call, found one more", plan.attempts_max);
             let network = self.network.to_string();
             return Ok(SettleResponse::failed(plan.reasons().1, message, plan.payer(), "", network));
         };
         let identity = service(tenant, "facilitator")?;
-        let work = Work { identity, role, plan, key, network: self.network, wait };
+        let senders = role.relayers().cloned().collect();
+        let work = Work { identity, senders, plan, key, network: self.network, wait };
         // What the escrow refuses is written down nowhere: strangers would fill the book.
         if !self.is_begun(tenant, plan).await? {
             match self.try_call(&plan.call, role).await {
@@ -132,13 +137,16 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.make(&work).await
+        match self.make(&work).await? {
+            Ok(settlement) => self.answer_call(&work, &settlement).await,
+            Err(refused) => Ok(refused),
+        }
     }
 
     pub(super) async fn try_call(&self, call: &SettlementCall, role: &FacilitatorRole) -> Result<(), ChainError> {
         match call {
             SettlementCall::Channel(call) => self.chain.simulate_channel(call, role.relayer.address()).await,
-            SettlementCall::Escrow(call) => self.chain.simulate_escrow(call, call.operator()).await,
+            SettlementCall::Escrow(call) => self.chain.simulate_escrow(call, call.sender()).await,
             SettlementCall::Transfer(_)
             | SettlementCall::Wallet(_)
             | SettlementCall::Permit(_)
@@ -147,17 +155,18 @@ impl Engine {
         }
     }
 
-    async fn make(&self, work: &Work<'_>) -> Result<SettleResponse, EngineError> {
+    /// What became of it so far, or the answer where nothing is sent.
+    pub(super) async fn make(&self, work: &Work<'_>) -> Result<Result<Settlement, SettleResponse>, EngineError> {
         let tenant = &work.identity.tenant;
         let claim = work.claim(self.finalized_lately().await?)?;
         let answer = match self.run(&work.identity, Command::Claim(Box::new(claim)), Vec::new()).await {
             // Nothing was begun, and nothing will be.
             Err(EngineError::Book(rejection @ Rejection::Stopped { .. })) => {
-                return Ok(work.failed(Reason::InvalidPaymentRequirements, rejection.to_string(), ""));
+                return Ok(Err(work.failed(Reason::InvalidPaymentRequirements, rejection.to_string(), "")));
             }
             Err(EngineError::Book(Rejection::PaymentUsedForOtherResource { .. })) => {
                 let message = "expected one capture for what the escrow has now, found another one beside it";
-                return Ok(work.failed(Reason::CaptureUnexpectedState, message, ""));
+                return Ok(Err(work.failed(Reason::CaptureUnexpectedState, message, "")));
             }
             other => other?,
         };
@@ -168,17 +177,16 @@ impl Engine {
             && self.carried(tenant, &work.key).await?.state == SettlementState::Claimed
             && let Some(refused) = self.begin_call(work).await?
         {
-            return Ok(refused);
+            return Ok(Err(refused));
         }
-        let settlement = self.watch(&work.identity, &work.key, work.wait).await?;
-        self.answer_call(work, &settlement).await
+        Ok(Ok(self.watch(&work.identity, &work.key, work.wait).await?))
     }
 
     /// Claimed by us, nothing sent. The answer, where nothing will be.
     async fn begin_call(&self, work: &Work<'_>) -> Result<Option<SettleResponse>, EngineError> {
         let tenant = &work.identity.tenant;
         let is_able = |relayer: &&Arc<dyn Relayer>| work.plan.sender.is_none_or(|sender| relayer.address() == sender);
-        let relayers: Vec<_> = work.role.relayers().filter(is_able).collect();
+        let relayers: Vec<_> = work.senders.iter().filter(is_able).collect();
         let turn = self.desk.turn(tenant, relayers.iter().map(|relayer| relayer.address()));
         let relayer = relayers.get(turn.place()).or(relayers.first()).copied();
         let relayer = relayer.ok_or_else(|| EngineError::Broken("an operator that is nobody here".into()))?;
@@ -239,9 +247,13 @@ impl Engine {
         response.amount = Some(match work.plan.kind {
             // A claim counts, and moves nothing.
             CallKind::Claim => String::new(),
-            CallKind::Settle | CallKind::Refund | CallKind::Capture | CallKind::Void => {
-                moved.unwrap_or_else(|| U256::from(settlement.money.amount.get())).to_string()
-            }
+            CallKind::Settle
+            | CallKind::Refund
+            | CallKind::Capture
+            | CallKind::Void
+            | CallKind::Withdraw
+            | CallKind::Finalize
+            | CallKind::Reclaim => moved.unwrap_or_else(|| U256::from(settlement.money.amount.get())).to_string(),
         });
         if let SettlementCall::Channel(call) = &work.plan.call
             && let ChannelCall::Refund(refund) = call.as_ref()

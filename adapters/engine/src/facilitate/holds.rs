@@ -22,7 +22,7 @@ use x402::wire::{FacilitatorRequest, SettleResponse, VerifyResponse};
 
 use super::Repeater;
 use super::carriage::{check_payee, claimed_payer};
-use super::plans::Plan;
+use super::plans::{ATTEMPTS_MAX, Plan};
 use crate::Engine;
 use crate::error::EngineError;
 use crate::tenant::FacilitatorRole;
@@ -82,6 +82,7 @@ fn plan_of(request: &Request) -> Plan {
         amount,
         identity: identity_of(request),
         subject: record_of(request.terms.network, &request.kind, &info),
+        attempts_max: ATTEMPTS_MAX,
     }
 }
 

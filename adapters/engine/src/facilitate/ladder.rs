@@ -1,8 +1,6 @@
 //! A settlement's transaction and the same at higher fees: all signed and written down before the first is sent, so that
 //! raising a fee needs neither a key nor a record, and whichever is mined is known for ours.
 
-use std::time::Duration;
-
 use alloy_primitives::{B256, Bytes, keccak256};
 use ledger::id::TenantId;
 use ledger::settlement::{Settlement, SettlementKey};
@@ -69,7 +67,7 @@ impl Engine {
         if self.desk.has_waited(tenant, key) {
             return Ok(());
         }
-        let step = self.facilitator_role(tenant)?.raise_after;
+        let step = self.raise_after(tenant);
         for (rung, raw) in (0_u32..).zip(self.ladder(identity, settlement).await?).skip(1) {
             if self.chain.knows(keccak256(&raw)).await? {
                 self.desk.waited_before(tenant, key, step.saturating_mul(rung));
@@ -80,7 +78,7 @@ impl Engine {
 
     /// Which of them is due: the next one each time that the time of the configuration has passed since the first was sent.
     pub(super) fn due(&self, tenant: &TenantId, key: &SettlementKey) -> usize {
-        let step = self.facilitator_role(tenant).map_or(Duration::MAX, |role| role.raise_after);
+        let step = self.raise_after(tenant);
         let waited = self.desk.waited(tenant, key).as_millis();
         usize::try_from(waited.checked_div(step.as_millis()).unwrap_or_default()).unwrap_or(usize::MAX)
     }

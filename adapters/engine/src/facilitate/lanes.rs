@@ -60,9 +60,8 @@ impl Engine {
     pub(crate) async fn fill_holes(&self, tenant: &TenantId, open: &[(Place, Settlement)]) -> Result<(), EngineError> {
         let sent = open.iter().map(|(_, row)| row).filter(|row| row.state == SettlementState::Submitted);
         let Some(last) = sent.filter_map(|row| row.account_nonce).max() else { return Ok(()) };
-        let role = self.facilitator_role(tenant)?;
         let identity = service(tenant, "facilitator")?;
-        for relayer in role.relayers() {
+        for relayer in self.senders(tenant)? {
             let pending = self.chain.account_nonce(relayer.address(), Pool::Pending).await?;
             // Nothing that waits stands behind the next one that its node would take.
             if pending >= last {

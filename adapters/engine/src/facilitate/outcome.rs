@@ -6,6 +6,7 @@ use alloy_primitives::B256;
 use ledger::command::{Command, FailureProof, Gas};
 use ledger::money::Amount;
 use ledger::settlement::{Settlement, SettlementState};
+use x402::batch_settlement::CallKind;
 use x402::chain::{Receipt, UsedNonce};
 use x402::settlement::{Expected, NonceSpace, Outcome, observe_after};
 
@@ -61,6 +62,7 @@ impl Engine {
         let reverted = last.is_some_and(|receipt| !receipt.success || is_call);
         let has_reverted = receipt.as_ref().is_some_and(|receipt| !receipt.success);
         let key = key.clone();
+        let fetched = receipt.clone().filter(|_| expected.key.space == NonceSpace::Escrow(CallKind::Finalize));
         let outcome = observe_after(self.chain.as_ref(), &expected, receipt, settlement.since_block).await?;
         // Final or not: a wallet that does it again before that is not carried for meanwhile.
         if has_reverted && matches!(outcome, Outcome::Pending | Outcome::ProvedUnused { .. }) {
@@ -71,8 +73,13 @@ impl Engine {
             (Outcome::Settled { transaction, block, .. }, _)
                 if ours == Some(transaction) || sent.contains(&transaction) =>
             {
-                if !self.is_confirmed(&block).await? {
+                let is_early = fetched.is_some() && block.number > finalized;
+                if is_early || !self.is_confirmed(&block).await? {
                     return Ok(settlement.state);
+                }
+                // Before it is over: from then on nobody looks at it again.
+                if let Some(receipt) = &fetched {
+                    self.book_withdrawal(identity, receipt, &expected).await?;
                 }
                 let seen = book::observation(&expected, transaction, &block)?;
                 Command::Receive { settlement: key, seen, finalized, gas }
@@ -86,7 +93,7 @@ impl Engine {
                 let proof = FailureProof::Unused(book::proof(&finalized));
                 Command::Fail { settlement: key, proof, gas }
             }
-            (_, Some(ours)) if reverted => {
+            (_, Some(ours)) if reverted || self.is_overtaken(identity, settlement, &expected).await? => {
                 let proof = FailureProof::Reverted(book::reference(ours)?);
                 Command::Fail { settlement: key, proof, gas }
             }
@@ -150,8 +157,13 @@ impl Engine {
         expected: &Expected,
         receipt: &Receipt,
     ) -> Result<Option<Gas>, EngineError> {
-        let Some(role) = self.tenant(&identity.tenant)?.facilitator.clone() else { return Ok(None) };
-        let (key, mut gas) = (expected.key, book::gas(&role, self.network, receipt)?);
+        let (key, tenant) = (expected.key, self.tenant(&identity.tenant)?);
+        let payer = match (key.space, &tenant.facilitator) {
+            (NonceSpace::Escrow(kind), _) if kind.takes_back() => expected.to,
+            (_, Some(role)) => role.sender(receipt.sender),
+            (_, None) => return Ok(None),
+        };
+        let mut gas = book::gas(payer, self.network, receipt)?;
         // What a payer was given for its approval is what carrying its payment took.
         if key.space == NonceSpace::Gas && receipt.success {
             let given = gas.money.amount.checked_add(book::amount(expected.value)?);

@@ -40,6 +40,8 @@ pub(super) struct Plan {
     pub identity: B256,
     /// What exactly is asked for, where two could ask for different ones under one identity.
     pub subject: B256,
+    /// How often it may come to nothing.
+    pub attempts_max: u32,
 }
 
 /// What a request comes to before anything is written.
@@ -55,7 +57,10 @@ impl Plan {
             CallKind::Claim => (Reason::BatchClaimSimulation, Reason::BatchClaimFailed),
             CallKind::Settle => (Reason::BatchSettleSimulation, Reason::BatchSettleFailed),
             CallKind::Refund => (Reason::BatchRefundSimulation, Reason::BatchRefundFailed),
-            CallKind::Capture | CallKind::Void => (Reason::CaptureSimulation, Reason::CaptureReverted),
+            CallKind::Capture | CallKind::Void | CallKind::Reclaim => {
+                (Reason::CaptureSimulation, Reason::CaptureReverted)
+            }
+            CallKind::Withdraw | CallKind::Finalize => (Reason::BatchRefundSimulation, Reason::BatchRefundFailed),
         }
     }
 
@@ -71,7 +76,8 @@ impl Plan {
         call: ChannelCall,
     ) -> Self {
         let (payer, call) = ((kind == CallKind::Refund).then_some(to), SettlementCall::Channel(Box::new(call)));
-        Self { call, kind, escrow: ESCROW, sender: None, payer, token, to, amount, identity, subject: identity }
+        let (escrow, sender, subject, attempts_max) = (ESCROW, None, identity, ATTEMPTS_MAX);
+        Self { call, kind, escrow, sender, payer, token, to, amount, identity, subject, attempts_max }
     }
 }
 
@@ -145,7 +151,10 @@ impl Engine {
         match call {
             ChannelCall::Refund(refund) => self.screen_channel(&refund.channel, refund.amount).await,
             ChannelCall::Settle(sweep) => self.screen_between(ESCROW, sweep.receiver, sweep.token, Amount::ZERO).await,
-            ChannelCall::Claim { .. } | ChannelCall::Deposit(_) => Ok(Ok(())),
+            ChannelCall::Claim { .. }
+            | ChannelCall::Deposit(_)
+            | ChannelCall::Withdraw { .. }
+            | ChannelCall::Finalize { .. } => Ok(Ok(())),
         }
     }
 
@@ -202,7 +211,9 @@ impl Engine {
                 }
                 plan
             }
-            ChannelCall::Deposit(_) => return Err(EngineError::Broken("a deposit is no call of a payee's".into())),
+            ChannelCall::Deposit(_) | ChannelCall::Withdraw { .. } | ChannelCall::Finalize { .. } => {
+                return Err(EngineError::Broken("what a payer does is no call of a payee's".into()));
+            }
         };
         Ok(Ok(Planned::Call(Box::new(planned))))
     }
@@ -231,21 +242,25 @@ impl Engine {
         Ok(Ok(amount))
     }
 
+    pub(super) fn key_of_call(
+        &self,
+        kind: CallKind,
+        (payer, token): (Address, Address),
+        nonce: B256,
+    ) -> Result<SettlementKey, EngineError> {
+        let (space, network) = (NonceSpace::Escrow(kind), self.network);
+        let authorization = book::authorization(&ClaimKey { space, network, token, payer, nonce })?;
+        Ok(SettlementKey { role: Role::Facilitator, authorization })
+    }
+
     /// The name under which this call is made, or was; `None` where it came to nothing too often.
     pub(super) async fn place_of_call(
         &self,
         tenant: &TenantId,
         plan: &Plan,
     ) -> Result<Option<SettlementKey>, EngineError> {
-        for attempt in 0..ATTEMPTS_MAX {
-            let authorization = book::authorization(&ClaimKey {
-                space: NonceSpace::Escrow(plan.kind),
-                network: self.network,
-                token: plan.token,
-                payer: plan.escrow,
-                nonce: record(plan.identity, attempt),
-            })?;
-            let key = SettlementKey { role: Role::Facilitator, authorization };
+        for attempt in 0..plan.attempts_max {
+            let key = self.key_of_call(plan.kind, (plan.escrow, plan.token), record(plan.identity, attempt))?;
             let found = self.store.settlement(tenant, &key).await?;
             if found.is_none_or(|found| found.state != SettlementState::Failed) {
                 return Ok(Some(key));

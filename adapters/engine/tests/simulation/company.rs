@@ -204,6 +204,7 @@ fn bare(name: &str) -> Tenant {
         payees: Payees::default(),
         verifiers: Verifiers { on_record: Vec::new(), others: OtherVerifiers::Refused },
         wallet: None,
+        take_back: Default::default(),
         pegs: Vec::new(),
         currency: "USD".into(),
         caps: Caps::default(),

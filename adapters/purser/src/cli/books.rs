@@ -120,7 +120,10 @@ pub enum ChannelsAction {
     /// What the wallets have in channels, by the book and in the escrow.
     List(ChannelsList),
     /// Ask the payee of a channel for what is left. Exit 1 where something stays.
-    Refund(ChannelsRefund),
+    Refund(ChannelsAsk),
+    /// Ask the escrow for what is left, without the payee, at the cost of the wallet's own gas; the service fetches it when the
+    /// channel's delay is over, and so does this command then. Exit 1 while something is to be fetched.
+    Withdraw(ChannelsAsk),
 }
 
 #[derive(Debug, Args)]
@@ -130,14 +133,28 @@ pub struct ChannelsList {
 }
 
 #[derive(Debug, Args)]
-pub struct ChannelsRefund {
-    /// The channel, as `list` shows it.
+pub struct ChannelsAsk {
+    /// As `list` shows it.
     pub id: String,
     #[command(flatten)]
     pub of: LedgerScope,
     /// Who says so; the only operator where none is named.
     #[arg(long, value_name = "NAME")]
     pub operator: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct HoldsArgs {
+    #[command(subcommand)]
+    pub action: HoldsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HoldsAction {
+    /// What lies there, until when it can be captured, and what keeps it there afterwards.
+    List(ChannelsList),
+    /// Take back what is left of a payment past its deadline, at the cost of the wallet's own gas. Exit 1 while it is not back.
+    Reclaim(ChannelsAsk),
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

@@ -67,9 +67,28 @@ pub struct WalletConfig {
     /// What share of it, in basis points, may go to somebody else than who is paid; none where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_fee_bps_max: Option<u16>,
+    /// Whether the wallet takes back by itself what an escrow holds past its deadline, at the cost of its own gas; it does where
+    /// nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub take_back: Option<bool>,
+    /// What a transaction of the wallet's own, by which it takes its money back, may cost at most, in gwei of the chain's own
+    /// coin; 20,000,000 where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub take_back_gwei_max: Option<u64>,
     /// Where it stands there, the wallet pays out of channels too (scheme `batch-settlement`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<WalletChannelsConfig>,
+}
+
+/// A fiftieth of a coin of 10^18 units.
+const TAKE_BACK_GWEI_MAX: u64 = 20_000_000;
+const WEI_OF_GWEI: u128 = 1_000_000_000;
+
+impl WalletConfig {
+    /// Wei.
+    pub fn take_back_wei_max(&self) -> u128 {
+        u128::from(self.take_back_gwei_max.unwrap_or(TAKE_BACK_GWEI_MAX)).saturating_mul(WEI_OF_GWEI)
+    }
 }
 
 /// How much the wallet puts into channels, in atomic units of whichever token.

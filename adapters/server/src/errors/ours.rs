@@ -118,6 +118,11 @@ pub(super) const OURS: &[(&str, &str, &str)] = &[
         "The payment would put more money into channels than the configuration lets be bound there.",
         "Ask for the rest of channels that are not used any more (`purser channels refund`), or raise `wallet.channels`.",
     ),
+    (
+        "insufficient_gas",
+        "The wallet has too little of the chain's own coin for a transaction of its own. Nothing was signed.",
+        "Send the address that is named some of it, and ask again.",
+    ),
     ("cart_required", "The mandate demands a cart that the merchant signed.", "Send `cart` with the payment."),
     (
         "chain_unavailable",

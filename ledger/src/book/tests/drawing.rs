@@ -5,7 +5,7 @@ use super::opened;
 use super::rejections::{Case, at, but, commit, on};
 use super::stream::stories::{deposit, drawn_step};
 use super::stream::{
-    FINAL, PERSON, ROOT, START, VALID_BEFORE, mandate, money, refund, seen, settlement, spend, unused,
+    FINAL, PERSON, ROOT, START, VALID_BEFORE, claim, mandate, money, refund, seen, settlement, spend, unused,
 };
 use crate::account::{Account, Balance, Net, Side};
 use crate::channel::Step;
@@ -212,4 +212,33 @@ fn a_step_that_was_never_signed_leaves_the_channel_where_it_was() {
     done(&mut memory, signed(1, 0, 40));
     done(&mut memory, [answer(1, 40), held(2, 1, 60), on(Command::Void { spend: spend(2) }), held(3, 2, 5)]);
     assert_eq!(found(&memory, 3).transaction.unwrap().as_str(), "channel:40:-:40");
+}
+
+/// A stop is there to keep money from going out: what brings it home goes on. A book that may be an old copy does nothing.
+#[test]
+fn a_stop_keeps_nobody_from_taking_back_what_is_his() {
+    let call = |network: &str| {
+        let mut claim = claim(9, Role::Facilitator, 5);
+        claim.key.authorization.network = network.to_owned();
+        on(Command::Claim(Box::new(claim)))
+    };
+    let own = ["eip155:1/escrow/withdraw", "eip155:1/escrow/finalize", "eip155:1/escrow/reclaim"];
+    let others = ["eip155:1/escrow/claim", "eip155:1/escrow/refund", "eip155:1/escrow", "eip155:1/held", "eip155:1"];
+    for (scope, is_own, passes) in [
+        (Scope::Everything, true, true),
+        (Scope::Everything, false, false),
+        (Scope::Fence, true, false),
+        (Scope::Fence, false, false),
+    ] {
+        let calls: &[&str] = if is_own { &own } else { &others };
+        for network in calls {
+            let mut memory = opened();
+            done(&mut memory, [on(Command::Gate { scope: scope.clone(), to: GateState::Closed })]);
+            let told = memory.run(at(2), &call(network));
+            match passes {
+                true => assert!(matches!(told, Told::New(_)), "{network} under {scope}: {told:?}"),
+                false => assert!(matches!(told, Told::Rejected(_)), "{network} under {scope}: {told:?}"),
+            }
+        }
+    }
 }
