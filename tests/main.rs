@@ -57,6 +57,7 @@ mod offers_are_signed;
 mod older_clients;
 mod others_publish_a_status;
 mod others_sell_through_the_paywall;
+mod our_wallet_comes_back;
 mod our_wallet_is_held;
 mod our_wallet_pays_by_channel;
 mod our_wallet_pays_by_permit2;

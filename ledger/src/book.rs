@@ -21,6 +21,7 @@ mod settling;
 mod spending;
 #[cfg(test)]
 mod tests;
+mod visiting;
 
 use crate::budget::BudgetState;
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
@@ -67,6 +68,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
                 keys.gates(view, gating::gates_of_spend(view, &request.caller, found));
             }
         }
+        Command::SignIn { spend, under, .. } => visiting::wants(view, &request.caller, *spend, *under, &mut keys),
         Command::Redeem { spend, cart, .. } => redeeming::wants(view, request, *spend, *cart, &mut keys),
         Command::Void { spend }
         | Command::Expire { spend }
@@ -292,6 +294,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         }
         Command::Fail { settlement, proof, gas } => draft.fail(settlement, proof, gas.as_ref()),
         Command::Announce { spend, refunds, document } => draft.announce(*spend, *refunds, *document),
+        Command::SignIn { spend, under, document } => draft.sign_in(*spend, *under, *document),
         Command::Refund { spend, refund } => draft.refund(*spend, refund),
         Command::Recover(recover) => draft.recover(recover),
         Command::Fund { wallet, money, reference } => draft.fund(wallet, money, *reference),

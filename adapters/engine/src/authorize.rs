@@ -12,6 +12,7 @@ mod allowance;
 mod channel;
 mod channels;
 mod deposit;
+mod sign_in;
 mod terms;
 
 use std::time::Duration;
@@ -45,6 +46,7 @@ use crate::tenant::Tenant;
 use crate::{Engine, Identity};
 use allowance::{Taken, payer_of};
 pub use channels::{AskBack, OwnChannel};
+pub use sign_in::SignedIn;
 pub(crate) use terms::check_obligations;
 use terms::{Draft, merchant_keys, nonce_of, place, price, recipient, request_digest};
 

@@ -22,6 +22,7 @@ mod redeeming;
 mod rejections;
 mod reviewing;
 pub mod stream;
+mod visiting;
 mod vouchers;
 mod windows;
 
