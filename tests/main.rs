@@ -68,6 +68,7 @@ mod processes_come_and_go;
 mod processors_do_not_answer;
 mod programs_pay_through_a_proxy;
 mod purchases_have_names;
+mod receipts_of_sellers_are_kept;
 mod receivers_are_told;
 mod relayers_share_the_work;
 mod releases_stand_side_by_side;

@@ -4,6 +4,7 @@
 //! come in a fixed order (the one the rules are written in), so that two stores give the same answer.
 
 mod accepting;
+mod attesting;
 mod charging;
 mod claiming;
 mod crediting;
@@ -68,6 +69,7 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
                 keys.gates(view, gating::gates_of_spend(view, &request.caller, found));
             }
         }
+        Command::Attest { spend, .. } => attesting::wants(view, *spend, &mut keys),
         Command::SignIn { spend, under, .. } => visiting::wants(view, &request.caller, *spend, *under, &mut keys),
         Command::Redeem { spend, cart, .. } => redeeming::wants(view, request, *spend, *cart, &mut keys),
         Command::Void { spend }
@@ -294,6 +296,7 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         }
         Command::Fail { settlement, proof, gas } => draft.fail(settlement, proof, gas.as_ref()),
         Command::Announce { spend, refunds, document } => draft.announce(*spend, *refunds, *document),
+        Command::Attest { spend, document } => draft.attest(*spend, *document),
         Command::SignIn { spend, under, document } => draft.sign_in(*spend, *under, *document),
         Command::Refund { spend, refund } => draft.refund(*spend, refund),
         Command::Recover(recover) => draft.recover(recover),

@@ -178,6 +178,11 @@ pub enum Command {
         refunds: Amount,
         document: Digest,
     },
+    /// What the payee says of it, signed: the document. Kept once, and moves nothing.
+    Attest {
+        spend: SpendId,
+        document: Digest,
+    },
     /// Whoever paid says who they are, to come back for what was paid (x402, `sign-in-with-x`): the document is the text that is
     /// signed next. It moves nothing, and is signed only where a payment would be: under this mandate, now.
     SignIn {

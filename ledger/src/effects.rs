@@ -72,6 +72,8 @@ canon_names!(
         Withdraw = 41 "withdraw",
         /// The payer comes back for what was paid, by a signature that moves nothing.
         SignIn = 42 "sign_in",
+        /// The payee's signed receipt is kept.
+        Attest = 43 "attest",
     }
 );
 

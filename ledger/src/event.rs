@@ -81,6 +81,8 @@ canon_names!(
         PaymentRefundAnnounced = 44 "payment.refund_announced",
         /// Whoever paid signed who they are, to come back for what was paid.
         PaymentSignedIn = 45 "payment.signed_in",
+        /// The payee's signed receipt came, and is kept.
+        PaymentAttested = 46 "payment.attested",
     }
 );
 
@@ -145,6 +147,7 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Refund => payment(effects, EventType::PaymentRefunded),
         Operation::Announce => payment(effects, EventType::PaymentRefundAnnounced),
         Operation::SignIn => payment(effects, EventType::PaymentSignedIn),
+        Operation::Attest => payment(effects, EventType::PaymentAttested),
         Operation::Recover => match &effects.fact {
             Some(Fact::Seen(seen)) => vec![(EventType::PaymentRecovered, seen.transaction.to_string(), None)],
             _ => Vec::new(),

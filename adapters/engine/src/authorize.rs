@@ -12,6 +12,7 @@ mod allowance;
 mod channel;
 mod channels;
 mod deposit;
+mod outcome;
 mod sign_in;
 mod terms;
 
@@ -347,32 +348,6 @@ impl Engine {
             }
             _ => Ok(bundle),
         }
-    }
-
-    /// What the counterparty said of a payment: a reason to look, never a result.
-    pub async fn report_outcome(
-        &self,
-        identity: &Identity,
-        id: SpendId,
-        (reported, demanded): (Option<SettleResponse>, Option<PaymentRequired>),
-    ) -> Result<Spend, EngineError> {
-        let spend = self.own_spend(identity, id).await?;
-        if spend.authorization.is_drawn() {
-            return self.hear_payee(identity, spend, (reported, demanded)).await;
-        }
-        if spend.authorization.rail() != Rail::Chain {
-            return Ok(spend);
-        }
-        if let Some(response) = reported.filter(|response| !response.transaction.is_empty())
-            && spend.state.is_signed()
-        {
-            let transaction = response.transaction;
-            let reference = transaction.parse().ok().filter(|_| transaction.len() <= 66);
-            let reference = reference.ok_or_else(|| EngineError::invalid("transaction", "a hash", transaction))?;
-            self.run(identity, Command::Submit { spend: id, transaction: reference }, Vec::new()).await?;
-        }
-        let patience = Duration::from_millis(self.tenant(&identity.tenant)?.limits.settle_wait_millis);
-        self.await_spend(identity, id, patience).await
     }
 
     /// Gives up a payment that is held and not signed.

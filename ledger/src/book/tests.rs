@@ -1,6 +1,7 @@
 //! The book against a naive model, and every refusal by name.
 
 mod answering;
+mod attesting;
 mod carts;
 mod charging;
 mod crediting;
