@@ -21,7 +21,7 @@ use std::time::Duration;
 use ledger::command::{Command, Hold};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
-use ledger::spend::{Rail, Spend, SpendState};
+use ledger::spend::{Spend, SpendState};
 use ledger::transfer::Money;
 use mandates::base64url;
 use mandates::cart;
@@ -33,7 +33,7 @@ use x402::exact::{self, Transfer};
 use x402::identifier;
 use x402::permit2;
 use x402::select::Offer;
-use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
+use x402::wire::{PaymentPayload, PaymentRequired, write_header};
 
 use crate::attest::check_offer;
 use crate::book;

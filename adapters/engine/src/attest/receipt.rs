@@ -20,7 +20,7 @@ use super::{Vouched, did_of_host, vouched_by_key};
 use crate::consent::to_canonical_document;
 use crate::error::EngineError;
 use crate::evidence::{Bundle, Rail};
-use crate::{Engine, Identity, book};
+use crate::{Engine, Identity};
 
 const TYPE: &str = "purser.sellers-receipt/1";
 /// How far the seller's clock may be behind ours.
