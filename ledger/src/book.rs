@@ -4,6 +4,7 @@
 //! come in a fixed order (the one the rules are written in), so that two stores give the same answer.
 
 mod accepting;
+mod attesting;
 mod charging;
 mod claiming;
 mod crediting;
@@ -21,6 +22,7 @@ mod settling;
 mod spending;
 #[cfg(test)]
 mod tests;
+mod visiting;
 
 use crate::budget::BudgetState;
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
@@ -61,12 +63,9 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::ChangeBudget { budget, .. } | Command::ChangeCaps { budget, .. } => keys.budget(view, *budget),
         Command::Hold(hold) => hold_wants(view, at, request, hold, &mut keys)?,
         Command::Gate { scope, .. } => keys.gate(view, scope.clone()),
-        Command::Commit { spend } | Command::Present { spend, .. } => {
-            keys.spend(view, *spend);
-            if let Ok(Some(found)) = view.spends.find(spend) {
-                keys.gates(view, gating::gates_of_spend(view, &request.caller, found));
-            }
-        }
+        Command::Commit { spend } | Command::Present { spend, .. } => signed_wants(view, request, *spend, &mut keys),
+        Command::Attest { spend, .. } => attesting::wants(view, *spend, &mut keys),
+        Command::SignIn { spend, under, .. } => visiting::wants(view, &request.caller, *spend, *under, &mut keys),
         Command::Redeem { spend, cart, .. } => redeeming::wants(view, request, *spend, *cart, &mut keys),
         Command::Void { spend }
         | Command::Expire { spend }
@@ -112,6 +111,13 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
         Command::Fund { .. } => {}
     }
     Ok(keys)
+}
+
+fn signed_wants(view: &View, request: &Request, spend: SpendId, keys: &mut Keys) {
+    keys.spend(view, spend);
+    if let Ok(Some(found)) = view.spends.find(&spend) {
+        keys.gates(view, gating::gates_of_spend(view, &request.caller, found));
+    }
 }
 
 fn decide_wants(view: &View, decision: DecisionId, keys: &mut Keys) {
@@ -176,7 +182,7 @@ fn hold_wants(view: &View, at: Micros, request: &Request, hold: &Hold, keys: &mu
 /// is not before it, because time in a book only rises.
 pub fn apply(view: &mut View, at: Micros, request: &Request) -> Result<Outcome, Refusal> {
     let at = rising(view, at);
-    let outcome = judge(view, at, request)?;
+    let outcome = judge(&Draft { view, at, request })?;
     if let Outcome::New(effects) = &outcome {
         view.absorb(effects, None)?;
     }
@@ -227,9 +233,8 @@ pub const fn is_kept(code: RejectionCode) -> bool {
     )
 }
 
-fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal> {
-    let draft = Draft { view, at, request };
-    match &request.command {
+fn judge(draft: &Draft<'_>) -> Result<Outcome, Refusal> {
+    match &draft.request.command {
         Command::Propose(propose) => draft.propose(propose),
         Command::Decide { decision, subject, answer, evidence } => {
             draft.decide(*decision, *subject, *answer, *evidence)
@@ -292,6 +297,8 @@ fn judge(view: &View, at: Micros, request: &Request) -> Result<Outcome, Refusal>
         }
         Command::Fail { settlement, proof, gas } => draft.fail(settlement, proof, gas.as_ref()),
         Command::Announce { spend, refunds, document } => draft.announce(*spend, *refunds, *document),
+        Command::Attest { spend, document } => draft.attest(*spend, *document),
+        Command::SignIn { spend, under, document } => draft.sign_in(*spend, *under, *document),
         Command::Refund { spend, refund } => draft.refund(*spend, refund),
         Command::Recover(recover) => draft.recover(recover),
         Command::Fund { wallet, money, reference } => draft.fund(wallet, money, *reference),

@@ -30,6 +30,8 @@ pub enum ClaimKey {
     Named { role: Role, payer: String, name: String, number: u8 },
     /// A text that a payer of ours signed to come back for what they paid for.
     SignedIn { payer: String, nonce: String },
+    /// The one signed receipt of its payee that is kept of a payment.
+    Attested(SpendId),
 }
 
 /// A log of a transaction.
@@ -61,6 +63,7 @@ impl ClaimKey {
             Self::Cart { .. } => "cart",
             Self::Named { .. } => "named",
             Self::SignedIn { .. } => "signed_in",
+            Self::Attested(_) => "attested",
         }
     }
 
@@ -122,6 +125,10 @@ impl Canon for ClaimKey {
                 payer.write(out);
                 nonce.write(out);
             }
+            Self::Attested(spend) => {
+                out.push(11);
+                spend.write(out);
+            }
         }
     }
 
@@ -146,6 +153,7 @@ impl Canon for ClaimKey {
                 number: Canon::read(input)?,
             }),
             10 => Ok(Self::SignedIn { payer: Canon::read(input)?, nonce: Canon::read(input)? }),
+            11 => Canon::read(input).map(Self::Attested),
             other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
         }
     }

@@ -3,7 +3,7 @@
 mod claim;
 mod proof;
 
-pub use self::claim::{ClaimSettlement, Cover, Credit, Order};
+pub use self::claim::{Accept, ClaimSettlement, Cover, Credit, Order};
 pub use self::proof::{Covering, FailureProof, ReleaseProof};
 use crate::budget::{BudgetKind, BudgetState, Caps};
 use crate::claim::LogPlace;
@@ -178,6 +178,18 @@ pub enum Command {
         refunds: Amount,
         document: Digest,
     },
+    /// What the payee says of it, signed: the document. Kept once, and moves nothing.
+    Attest {
+        spend: SpendId,
+        document: Digest,
+    },
+    /// Whoever paid says who they are, to come back for what was paid (x402, `sign-in-with-x`): the document is the text that is
+    /// signed next. It moves nothing, and is signed only where a payment would be: under this mandate, now.
+    SignIn {
+        spend: SpendId,
+        under: BudgetId,
+        document: Digest,
+    },
     /// The payee gave something back, as the rail shows it.
     Refund {
         spend: SpendId,
@@ -338,18 +350,6 @@ pub struct Hold {
     pub evidence: Digest,
     /// Who is to look at it, and until when: in the queue from the moment that it is held.
     pub review: Option<Propose>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Accept {
-    /// The open mandate that it was closed under; itself where there is none.
-    pub mandate: BudgetId,
-    /// The nonce that it was closed for.
-    pub nonce: String,
-    /// Digest of what it is accepted as.
-    pub request: Digest,
-    /// The receipt, stored with it.
-    pub document: Digest,
 }
 
 /// A payment receipt, or what an operator says instead of one, stored with it.

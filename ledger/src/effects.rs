@@ -70,6 +70,10 @@ canon_names!(
         Cover = 40 "cover",
         /// The escrow gave back what lay in a channel.
         Withdraw = 41 "withdraw",
+        /// The payer comes back for what was paid, by a signature that moves nothing.
+        SignIn = 42 "sign_in",
+        /// The payee's signed receipt is kept.
+        Attest = 43 "attest",
     }
 );
 

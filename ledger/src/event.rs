@@ -79,6 +79,10 @@ canon_names!(
         ReviewOverdue = 43 "review.overdue",
         /// The merchant says that it gives something back; it has not come.
         PaymentRefundAnnounced = 44 "payment.refund_announced",
+        /// Whoever paid signed who they are, to come back for what was paid.
+        PaymentSignedIn = 45 "payment.signed_in",
+        /// The payee's signed receipt came, and is kept.
+        PaymentAttested = 46 "payment.attested",
     }
 );
 
@@ -142,6 +146,8 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Misspend => payment(effects, EventType::PaymentSpentOtherwise),
         Operation::Refund => payment(effects, EventType::PaymentRefunded),
         Operation::Announce => payment(effects, EventType::PaymentRefundAnnounced),
+        Operation::SignIn => payment(effects, EventType::PaymentSignedIn),
+        Operation::Attest => payment(effects, EventType::PaymentAttested),
         Operation::Recover => match &effects.fact {
             Some(Fact::Seen(seen)) => vec![(EventType::PaymentRecovered, seen.transaction.to_string(), None)],
             _ => Vec::new(),

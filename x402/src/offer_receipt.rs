@@ -110,12 +110,13 @@ pub fn offers(extensions: Option<&Map<String, Value>>) -> Vec<Artifact<'_>> {
     declared.iter().take(crate::limit::OFFERS_MAX).filter_map(artifact).collect()
 }
 
-/// The signed receipt of a settlement's answer.
-pub fn receipt(unknown: &Map<String, Value>) -> Option<Artifact<'_>> {
-    artifact(unknown.get("extensions")?.get(EXTENSION)?.get("info")?.get("receipt")?)
+/// The signed receipt of a settlement's answer, as it came.
+pub fn receipt(unknown: &Map<String, Value>) -> Option<&Value> {
+    unknown.get("extensions")?.get(EXTENSION)?.get("info")?.get("receipt")
 }
 
-fn artifact(entry: &Value) -> Option<Artifact<'_>> {
+/// What an entry is, in a form that is known.
+pub fn artifact(entry: &Value) -> Option<Artifact<'_>> {
     let signature = entry.get("signature")?.as_str().filter(|text| text.len() <= ARTIFACT_BYTES_MAX)?;
     match entry.get("format")?.as_str()? {
         "jws" => Some(Artifact::Jws(signature)),
@@ -143,6 +144,16 @@ pub fn is_offer_of(payload: &Map<String, Value>, resource_url: &str, offer: &Pay
 /// Until when a signed offer stands; `None` where it does not say. Zero is as if it did not.
 pub fn valid_until(payload: &Map<String, Value>) -> Option<u64> {
     payload.get("validUntil").and_then(Value::as_u64).filter(|seconds| *seconds != 0)
+}
+
+/// When a signed receipt says that it was made; Unix seconds.
+pub fn issued_at(payload: &Map<String, Value>) -> Option<i64> {
+    payload.get("issuedAt").and_then(Value::as_i64)
+}
+
+/// Which transaction a signed receipt names; most name none.
+pub fn transaction(payload: &Map<String, Value>) -> Option<&str> {
+    payload.get("transaction").and_then(Value::as_str).filter(|named| !named.is_empty())
 }
 
 /// Whether a signed receipt is of this payment.
@@ -178,6 +189,11 @@ fn offer_digest(payload: &Map<String, Value>) -> Option<B256> {
 
 /// Who signed a receipt of the form `eip712`.
 pub fn receipt_signer(payload: &Map<String, Value>, signature: &str) -> Option<Address> {
+    EvmSignature::read(signature).ok()?.recover(receipt_digest(payload)?).ok()
+}
+
+/// What an account signs of a receipt (EIP-712).
+pub fn receipt_digest(payload: &Map<String, Value>) -> Option<B256> {
     let text = |name: &str| payload.get(name)?.as_str().map(ToOwned::to_owned);
     let number = |name: &str| payload.get(name)?.as_u64().map(U256::from);
     let receipt = Receipt {
@@ -188,6 +204,5 @@ pub fn receipt_signer(payload: &Map<String, Value>, signature: &str) -> Option<A
         issuedAt: number("issuedAt")?,
         transaction: text("transaction").unwrap_or_default(),
     };
-    let digest = receipt.eip712_signing_hash(&eip712_domain! { name: "x402 receipt", version: "1", chain_id: 1, });
-    EvmSignature::read(signature).ok()?.recover(digest).ok()
+    Some(receipt.eip712_signing_hash(&eip712_domain! { name: "x402 receipt", version: "1", chain_id: 1, }))
 }

@@ -4,6 +4,8 @@
 //! A signature says who somebody is and nothing else. What is signed must be the very text that was asked for: nothing of
 //! it is the client's to choose, so there is no statement to mislead, no line to smuggle in and no time to stretch. What the
 //! address has paid for, and that a text is answered once, the books say.
+//!
+//! Here is the seller's side; what a payer of ours signs for a seller elsewhere is in [`invitation`].
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use jiff::Timestamp;
@@ -17,6 +19,8 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::value;
 use crate::wire::read_header;
+
+pub mod invitation;
 
 /// The name of the extension.
 pub const EXTENSION: &str = "sign-in-with-x";
@@ -85,7 +89,7 @@ fn moment(seconds: i64) -> Option<String> {
 pub(crate) struct Signed {
     domain: String,
     address: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     statement: Option<String>,
     uri: String,
     version: String,
@@ -94,13 +98,13 @@ pub(crate) struct Signed {
     kind: String,
     nonce: String,
     issued_at: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     expiration_time: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     resources: Option<Vec<String>>,
     signature: String,
 }

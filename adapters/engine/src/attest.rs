@@ -1,12 +1,15 @@
 //! Signatures under what is offered and under what was paid (x402 `offer-receipt`): as a seller we make them with the
 //! tenant's key for receipts, as a wallet we look at them before anything is held.
 
+pub(crate) mod receipt;
+
 use ledger::id::TenantId;
 use mandates::canonical::canonical_object;
 use mandates::did::Did;
 use mandates::json::Object;
 use mandates::jws::{Jws, Unsigned};
 use mandates::keys::{KeySet, PublicKey};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use x402::offer_receipt::{self, Artifact};
 use x402::select::Offer;
@@ -96,7 +99,6 @@ fn did_of_host(kid: &str, resource_url: &str) -> Option<Did> {
 impl Engine {
     /// What the resource's host publishes, where the signature under this offer names a key of it.
     pub(crate) async fn published_for(&self, extensions: Option<&Map<String, Value>>, offer: &Offer) -> Option<KeySet> {
-        let documents = self.did_documents.get()?;
         let (url, terms) = (offer.resource_url(), offer.requirements());
         let artifacts = offer_receipt::offers(extensions);
         let did = artifacts.iter().find_map(|artifact| {
@@ -104,7 +106,11 @@ impl Engine {
             let jws = Jws::parse(text).ok()?;
             offer_receipt::is_offer_of(&jws.payload, url, terms).then(|| did_of_host(jws.kid()?, url)).flatten()
         })?;
-        match documents.keys(&did).await {
+        self.published_by(&did).await
+    }
+
+    async fn published_by(&self, did: &Did) -> Option<KeySet> {
+        match self.did_documents.get()?.keys(did).await {
             Relayed::Answer(keys) => Some(keys),
             Relayed::Silence(_) => None,
         }
@@ -112,7 +118,8 @@ impl Engine {
 }
 
 /// What is known of a signature under an offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Vouched {
     /// By a key that the registry has for who is paid, or by the account that is paid.
     ByPayee,
@@ -140,9 +147,10 @@ impl Vouched {
 pub(crate) fn check_offer(
     extensions: Option<&Map<String, Value>>,
     offer: &Offer,
-    known: (Option<&Payee>, Option<&KeySet>),
+    (payee, published): (Option<&Payee>, Option<&KeySet>),
     now: u64,
 ) -> Result<Option<String>, EngineError> {
+    let known = (payee.map_or(&[][..], |payee| &payee.keys), published);
     for artifact in offer_receipt::offers(extensions) {
         let read = match &artifact {
             Artifact::Jws(jws) => Jws::parse(jws).ok().map(|jws| jws.payload),
@@ -154,7 +162,7 @@ pub(crate) fn check_offer(
             return Err(refused(format!("one that stands at {now}"), format!("one that stood until {until}")));
         }
         let vouched = match artifact {
-            Artifact::Jws(jws) => vouched_by_key(jws, known)?,
+            Artifact::Jws(jws) => vouched_by_key(jws, known).map_err(|wrong| refused(wrong.expected, wrong.found))?,
             Artifact::Eip712 { payload, signature } => match offer_receipt::offer_signer(payload, signature) {
                 None => return Err(refused("a signature of 65 bytes".into(), signature.to_owned())),
                 Some(signer) if signer == offer.pay_to() => Vouched::ByPayee,
@@ -166,14 +174,23 @@ pub(crate) fn check_offer(
     Ok(None)
 }
 
-fn vouched_by_key(text: &str, (payee, published): (Option<&Payee>, Option<&KeySet>)) -> Result<Vouched, EngineError> {
-    let said = |error: mandates::rejection::Rejection| refused("a signature of its key".into(), error.to_string());
+/// Why a signature is none.
+#[derive(Debug, PartialEq, Eq)]
+struct Wrong {
+    expected: String,
+    found: String,
+}
+
+fn vouched_by_key(text: &str, (payees, published): (&[PublicKey], Option<&KeySet>)) -> Result<Vouched, Wrong> {
+    let said = |error: mandates::rejection::Rejection| Wrong {
+        expected: "a signature of its key".into(),
+        found: error.to_string(),
+    };
     let jws = Jws::parse(text).map_err(said)?;
     if jws.check_header().is_err() {
         return Ok(Vouched::NotLookedAt);
     }
-    let on_record = payee.into_iter().flat_map(|payee| &payee.keys);
-    if on_record.into_iter().any(|key| jws.verify(key).is_ok()) {
+    if payees.iter().any(|key| jws.verify(key).is_ok()) {
         return Ok(Vouched::ByPayee);
     }
     // The host says whose key that is; one that it does not name vouches for itself at most.
@@ -187,13 +204,13 @@ fn vouched_by_key(text: &str, (payee, published): (Option<&Payee>, Option<&KeySe
 }
 
 /// The key that an artifact brings along: in its header, or in a `kid` that is its own document. Two must be one.
-fn own_key(jws: &Jws<'_>) -> Result<Option<PublicKey>, EngineError> {
+fn own_key(jws: &Jws<'_>) -> Result<Option<PublicKey>, Wrong> {
     let brought = jws.header.get("jwk").and_then(Value::as_object).and_then(|jwk| PublicKey::from_jwk(jwk).ok());
     let did = jws.kid().and_then(|kid| kid.split('#').next()).and_then(|did| Did::parse(did).ok());
     let named = did.and_then(|did| did.own_keys().ok().flatten()).and_then(|keys| keys.iter().next().cloned());
     match (brought, named) {
         (Some(brought), Some(named)) if brought.thumbprint() != named.thumbprint() => {
-            Err(refused(format!("the key {} of its kid", named.thumbprint()), brought.thumbprint()))
+            Err(Wrong { expected: format!("the key {} of its kid", named.thumbprint()), found: brought.thumbprint() })
         }
         (brought, named) => Ok(brought.or(named)),
     }
@@ -257,7 +274,7 @@ mod tests {
     fn a_signature_is_the_origins_only_with_the_key_that_it_publishes() {
         let (honest, other) = (key(1), key(2));
         let named = format!("{DID}#one");
-        let judged = |text: &str, keys: Option<&KeySet>| vouched_by_key(text, (None, keys)).map_err(|_| ());
+        let judged = |text: &str, keys: Option<&KeySet>| vouched_by_key(text, (&[], keys)).map_err(|_| ());
         // Under the name of a published key, with another one.
         assert_eq!(judged(&signed(&named, &other), Some(&published(1))), Err(()));
         assert_eq!(judged(&signed(&named, &honest), Some(&published(2))), Err(()));

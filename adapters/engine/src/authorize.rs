@@ -13,7 +13,9 @@ mod allowance;
 mod channel;
 mod channels;
 mod deposit;
+mod outcome;
 mod reclaim;
+mod sign_in;
 mod terms;
 mod withdraw;
 
@@ -22,7 +24,7 @@ use std::time::Duration;
 use ledger::command::{Command, Hold};
 use ledger::id::{BudgetId, CallerKind, Digest, IdempotencyKey, Micros, SpendId};
 use ledger::rejection::Rejection;
-use ledger::spend::{Rail, Spend, SpendState};
+use ledger::spend::{Spend, SpendState};
 use ledger::transfer::Money;
 use mandates::base64url;
 use mandates::cart;
@@ -34,7 +36,7 @@ use x402::exact::{self, Transfer};
 use x402::identifier;
 use x402::permit2;
 use x402::select::Offer;
-use x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, write_header};
+use x402::wire::{PaymentPayload, PaymentRequired, write_header};
 
 use crate::attest::check_offer;
 use crate::book;
@@ -49,6 +51,7 @@ use crate::{Engine, Identity};
 use allowance::{Taken, payer_of};
 pub use channels::{AskBack, OwnChannel};
 pub use reclaim::OwnHold;
+pub use sign_in::SignedIn;
 pub(crate) use terms::check_obligations;
 use terms::{Draft, merchant_keys, nonce_of, place, price, recipient, request_digest};
 
@@ -349,32 +352,6 @@ impl Engine {
             }
             _ => Ok(bundle),
         }
-    }
-
-    /// What the counterparty said of a payment: a reason to look, never a result.
-    pub async fn report_outcome(
-        &self,
-        identity: &Identity,
-        id: SpendId,
-        (reported, demanded): (Option<SettleResponse>, Option<PaymentRequired>),
-    ) -> Result<Spend, EngineError> {
-        let spend = self.own_spend(identity, id).await?;
-        if spend.authorization.is_drawn() {
-            return self.hear_payee(identity, spend, (reported, demanded)).await;
-        }
-        if spend.authorization.rail() != Rail::Chain {
-            return Ok(spend);
-        }
-        if let Some(response) = reported.filter(|response| !response.transaction.is_empty())
-            && spend.state.is_signed()
-        {
-            let transaction = response.transaction;
-            let reference = transaction.parse().ok().filter(|_| transaction.len() <= 66);
-            let reference = reference.ok_or_else(|| EngineError::invalid("transaction", "a hash", transaction))?;
-            self.run(identity, Command::Submit { spend: id, transaction: reference }, Vec::new()).await?;
-        }
-        let patience = Duration::from_millis(self.tenant(&identity.tenant)?.limits.settle_wait_millis);
-        self.await_spend(identity, id, patience).await
     }
 
     /// Gives up a payment that is held and not signed.

@@ -132,6 +132,9 @@ pub struct EvidenceFile {
     /// What they answered afterwards, where it was the opposite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contradiction: Option<String>,
+    /// The seller's signed receipt as it came with its answer, and what was found of it then: the stored text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sellers_receipt: Option<String>,
     pub records: Vec<Record>,
     pub journal_entries: u64,
     pub journal_root: Digest,
@@ -182,6 +185,7 @@ impl Engine {
         let receipt =
             self.text_named(identity, id, &[Operation::Settle, Operation::Release, Operation::Answer]).await?;
         let contradiction = self.text_named(identity, id, &[Operation::Misspend]).await?;
+        let sellers_receipt = self.text_named(identity, id, &[Operation::Attest]).await?;
         let found = self.store.records_of_spend(&identity.tenant, id).await?;
         let records = found.into_iter().map(|(entry, _)| opened(&tenant, entry)).collect();
         let (approval, answered) = self.approval_of(identity, &tenant, &decision).await?;
@@ -209,6 +213,7 @@ impl Engine {
             papers,
             receipt,
             contradiction,
+            sellers_receipt,
             records,
             journal_entries,
             journal_root,

@@ -21,6 +21,7 @@ use x402::exact::TokenDomain;
 use x402::network::Network;
 use x402::permit2::pledge::Pledge;
 use x402::select::{Offer, Unsigned as Unsigned402};
+use x402::sign_in::invitation::Invitation;
 use x402::wire::{PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse};
 
 pub trait Clock: Send + Sync {
@@ -69,6 +70,11 @@ pub trait WalletSigner: Send + Sync {
     /// `sign` does.
     async fn pledge(&self, spend: &Spend, _: &Unsigned402<'_>, _: &Pledge) -> Result<Value, SignError> {
         Err(SignError::Refused(format!("spend {}: no allowance is signed here", spend.id)))
+    }
+    /// Says who comes back for what the spend paid: a text that moves nothing. Refuses where it is not settled, or the text is
+    /// of another chain.
+    async fn sign_in(&self, spend: &Spend, _: &Invitation) -> Result<String, SignError> {
+        Err(SignError::Refused(format!("spend {}: nobody signs in here", spend.id)))
     }
     /// That what the spend committed moves nothing any more (EIP-3009, `cancelAuthorization`). Refuses where nothing may be
     /// signed, and where the domain is not that of the token that was signed for.

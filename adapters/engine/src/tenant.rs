@@ -178,6 +178,15 @@ pub struct Limits {
     pub ceilings: Ceilings,
     /// Where the wallet pays out of channels.
     pub channels: Option<WalletChannels>,
+    /// Where the wallet says who it is, to come back for what it paid (x402, `sign-in-with-x`).
+    pub sign_in: Option<SignIns>,
+}
+
+/// Under which texts of sellers the wallet puts its name.
+#[derive(Clone, Debug, Default)]
+pub struct SignIns {
+    /// Sentences that a text may have beside our own and none.
+    pub statements: Vec<String>,
 }
 
 /// How much a wallet puts into channels (x402, `batch-settlement`), of each token in its atomic units.
@@ -220,6 +229,7 @@ impl Default for Limits {
             held_fee_bps_max: 0,
             ceilings: Ceilings::default(),
             channels: None,
+            sign_in: Some(SignIns::default()),
         }
     }
 }

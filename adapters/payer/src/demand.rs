@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::{Map, Value};
+use x402::sign_in::invitation;
 use x402::wire::{
     PAYMENT_REQUIRED, PAYMENT_SIGNATURE, PaymentRequired, X_PAYMENT, read_header, read_message, v1, version_of,
 };
@@ -73,6 +74,14 @@ impl Demand {
                 });
                 offered.collect()
             }
+        }
+    }
+
+    /// Whether whoever paid for it may come back for it without paying.
+    pub fn takes_sign_in(&self) -> bool {
+        match self {
+            Self::Header { required, .. } => invitation::is_declared(required.extensions.as_ref()),
+            Self::Body { .. } => false,
         }
     }
 

@@ -4,7 +4,8 @@
 //! 1. One key is one purchase: the wallet is asked once a fetch, and gives the same payment for the same key.
 //! 2. A payment goes to the origin that asked for it: no redirect is followed, with it or without.
 //! 3. A 402 after a payment is an answer, not a reason to pay again.
-//! 4. Whatever the seller says or does not say, the wallet is told to look: the payer believes nobody.
+//! 4. Whoever paid before comes back by who they are, once, where seller and wallet let them; else it is paid.
+//! 5. Whatever the seller says or does not say, the wallet is told to look: the payer believes nobody.
 //!
 //! Read in this order: [`Wallet`] (the port), [`Payer::fetch`]; [`Payer::open`] and [`Payer::present`] are its halves, for
 //! whoever passes answers on as they come.
@@ -30,6 +31,7 @@ use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
+use x402::sign_in::SIGN_IN_WITH_X;
 use x402::wire::{PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE};
 
 pub use demand::{Demand, Offered, wants_allowance};
@@ -80,6 +82,12 @@ pub trait Wallet: Send + Sync {
     type Error: std::error::Error + Send + Sync + 'static;
 
     async fn pay(&self, asked: Asked<'_>) -> Result<Payment, Self::Error>;
+
+    /// The value of SIGN-IN-WITH-X, where what is asked for was paid for before and the demand lets its payer come back.
+    /// `None` where it is to be paid, for whatever reason.
+    async fn sign_in(&self, _: Asked<'_>) -> Option<String> {
+        None
+    }
 
     /// Finds out what became of a payment.
     async fn look(&self, payment: &Payment, reported: Reported<'_>) -> Result<Self::Outcome, Self::Error>;
@@ -222,6 +230,9 @@ impl<W: Wallet> Payer<W> {
     pub async fn fetch(&self, purchase: &Purchase) -> Result<Bought<W::Outcome>, PayerError<W::Error>> {
         let Met { fetched: met, demand } = self.meet(purchase).await?;
         let Some(demand) = demand else { return Ok(Bought { fetched: met, paid: None }) };
+        if let Some(answer) = self.come_back(purchase, &demand).await? {
+            return Ok(Bought { fetched: read(&purchase.url, answer).await?, paid: None });
+        }
         let (payment, answer) = self.show(purchase, &demand).await?;
         let fetched = match answer {
             Ok(answer) => read(&purchase.url, answer).await,
@@ -263,6 +274,24 @@ impl<W: Wallet> Payer<W> {
         Ok(Opened::Asked(Box::new(Challenge { fetched, demand })))
     }
 
+    /// Says who comes back, once, where the demand lets whoever paid do that and the wallet paid. `None` where it is to be
+    /// paid: the wallet signs nothing, or the seller asks all the same.
+    pub async fn come_back(
+        &self,
+        purchase: &Purchase,
+        demand: &Demand,
+    ) -> Result<Option<Response>, PayerError<W::Error>> {
+        if !demand.takes_sign_in() {
+            return Ok(None);
+        }
+        let asked = Asked { method: &purchase.method, url: &purchase.url, key: &purchase.key, demand };
+        let Some(header) = self.wallet.sign_in(asked).await else { return Ok(None) };
+        let answer = self.send(purchase, Some((SIGN_IN_WITH_X, &header))).await?;
+        let status = answer.status();
+        let is_asked = status == StatusCode::PAYMENT_REQUIRED || wants_allowance(status, answer.headers());
+        Ok((!is_asked).then_some(answer))
+    }
+
     /// Pays what is asked, once, shows the payment, and has the wallet look as soon as the seller has begun to answer.
     /// An error says that there is no payment.
     pub async fn present(&self, purchase: &Purchase, demand: &Demand) -> Result<Presented<W>, PayerError<W::Error>> {
@@ -279,16 +308,16 @@ impl<W: Wallet> Payer<W> {
 
     /// A payment, and what its seller begins to say to it.
     async fn show(&self, purchase: &Purchase, demand: &Demand) -> Result<Shown<W>, PayerError<W::Error>> {
-        let (method, url, key) = (purchase.method.as_str(), purchase.url.as_str(), purchase.key.as_str());
-        let payment = self.wallet.pay(Asked { method, url, key, demand }).await.map_err(PayerError::Wallet)?;
-        let answer = self.send(purchase, Some((demand.payment_header(), &payment))).await;
+        let asked = Asked { method: &purchase.method, url: &purchase.url, key: &purchase.key, demand };
+        let payment = self.wallet.pay(asked).await.map_err(PayerError::Wallet)?;
+        let answer = self.send(purchase, Some((demand.payment_header(), payment.header.as_str()))).await;
         Ok((payment, answer))
     }
 
     async fn send(
         &self,
         purchase: &Purchase,
-        payment: Option<(&'static str, &Payment)>,
+        shown: Option<(&'static str, &str)>,
     ) -> Result<Response, PayerError<W::Error>> {
         let unreachable = |why: String| PayerError::Unreachable { url: purchase.url.clone(), why, source: None };
         let method = Method::from_bytes(purchase.method.as_bytes()).map_err(|error| unreachable(error.to_string()))?;
@@ -296,12 +325,15 @@ impl<W: Wallet> Payer<W> {
         // Ours alone: a caller's own payment header would be a second one.
         headers.remove(PAYMENT_SIGNATURE);
         headers.remove(X_PAYMENT);
+        if let Some((name, _)) = shown {
+            headers.remove(name);
+        }
         let mut request = self.http.request(method, &purchase.url).headers(headers);
         if !purchase.body.is_empty() {
             request = request.body(purchase.body.clone());
         }
-        if let Some((name, payment)) = payment {
-            request = request.header(name, &payment.header);
+        if let Some((name, value)) = shown {
+            request = request.header(name, value);
         }
         request.send().await.map_err(|error| lost(&purchase.url, error))
     }

@@ -13,6 +13,7 @@ use x402::wire::{PAYMENT_REQUIRED, PaymentRequired, PaymentRequirements, Resourc
 use super::*;
 
 mod calls;
+mod coming_back;
 
 #[derive(Debug, thiserror::Error)]
 #[error("no")]
@@ -25,6 +26,9 @@ struct Counting {
     over: Mutex<Vec<&'static str>>,
     refuses: bool,
     blind: bool,
+    /// Has paid before, and says so with this.
+    known: Option<&'static str>,
+    signed_in: AtomicUsize,
     /// What it signs; of the HTTP sellers here, `signed`.
     header: Option<String>,
 }
@@ -44,6 +48,11 @@ impl Wallet for Arc<Counting> {
         Ok(Payment { id: asked.key.to_owned(), header })
     }
 
+    async fn sign_in(&self, _: Asked<'_>) -> Option<String> {
+        self.signed_in.fetch_add(1, Ordering::SeqCst);
+        self.known.map(str::to_owned)
+    }
+
     async fn look(&self, _: &Payment, reported: Reported<'_>) -> Result<(), No> {
         self.looked.lock().unwrap().push((reported.status, reported.response.map(str::to_owned)));
         if self.blind { Err(No) } else { Ok(()) }
@@ -51,6 +60,10 @@ impl Wallet for Arc<Counting> {
 }
 
 fn offer() -> String {
+    offer_with(None)
+}
+
+fn offer_with(extensions: Option<serde_json::Map<String, Value>>) -> String {
     let requirements = PaymentRequirements {
         scheme: "exact".into(),
         network: "eip155:31337".into(),
@@ -61,7 +74,7 @@ fn offer() -> String {
         extra: None,
         unknown: serde_json::Map::new(),
     };
-    write_header(&PaymentRequired::new(ResourceInfo::new("http://a/b"), vec![requirements], None)).unwrap()
+    write_header(&PaymentRequired::new(ResourceInfo::new("http://a/b"), vec![requirements], extensions)).unwrap()
 }
 
 /// The same of version 1.
@@ -112,7 +125,7 @@ fn behave_older(request: &Request) -> Option<Response> {
 /// A seller whose path says how it behaves.
 async fn behave(State(visits): State<Arc<AtomicUsize>>, request: Request) -> Response {
     visits.fetch_add(1, Ordering::SeqCst);
-    if let Some(answer) = behave_older(&request) {
+    if let Some(answer) = behave_older(&request).or_else(|| coming_back::behave(&request)) {
         return answer;
     }
     let paid = request.headers().get(PAYMENT_SIGNATURE).map(|value| value.to_str().unwrap().to_owned());

@@ -131,6 +131,7 @@ impl Settings {
         mandates::suspend,
         mandates::resume,
         payments::pay,
+        payments::sign_in,
         payments::show,
         payments::outcome,
         payments::void,
@@ -233,6 +234,7 @@ fn table(app: App) -> Router {
         .route("/v1/reviews", get(reviews::list))
         .route("/v1/reviews/{id}", post(reviews::answer))
         .route("/v1/payments", post(payments::pay))
+        .route("/v1/sign-ins", post(payments::sign_in))
         .route("/v1/payments/{id}", get(payments::show))
         .route("/v1/payments/{id}/outcome", post(payments::outcome))
         .route("/v1/payments/{id}/void", post(payments::void))

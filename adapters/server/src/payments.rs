@@ -52,19 +52,39 @@ pub async fn pay(
     headers: HeaderMap,
     Body(body): Body<PaymentBody>,
 ) -> Result<Response, Problem> {
-    let key = idempotency_key(&headers)?;
     let met = met(&body)?;
-    let request = PaymentRequest {
+    let request = asked(&app, &headers, body, &met)?;
+    let payment = app.engine.authorize(&identity, request).await?;
+    Ok(created(payment_json(&payment, &met, &app.settings.names)?))
+}
+
+fn asked(app: &App, headers: &HeaderMap, body: PaymentBody, met: &Met) -> Result<PaymentRequest, Problem> {
+    Ok(PaymentRequest {
         mandate: body.mandate,
+        key: idempotency_key(headers)?,
         required: met.required(&app.settings.names).map_err(malformed)?,
         method: body.method.unwrap_or_else(|| "GET".into()),
         url: body.url,
-        key,
         cart: body.cart,
         again_after: body.again_after,
-    };
-    let payment = app.engine.authorize(&identity, request).await?;
-    Ok(created(payment_json(&payment, &met, &app.settings.names)?))
+    })
+}
+
+#[utoipa::path(post, path = "/v1/sign-ins", tag = "payments", request_body = crate::schema::Payment,
+    params(("Idempotency-Key" = String, Header, description = "Of the purchase that this is instead of; one that nothing was bought under.")),
+    description = "A 402 that declares sign-in-with-x, of a resource that this wallet has paid for, becomes a SIGN-IN-WITH-X: nothing is paid. The payment must be settled, of the same agent and person, at the same terms; the text is looked at as a stranger's, and written down before it is signed. What is refused is to be paid.",
+    responses((status = 201, body = crate::schema::answers::SignedIn), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
+        (status = 413), (status = 422), (status = 503)))]
+pub async fn sign_in(
+    State(app): State<App>,
+    Actor(identity): Actor,
+    headers: HeaderMap,
+    Body(body): Body<PaymentBody>,
+) -> Result<Response, Problem> {
+    let met = met(&body)?;
+    let request = asked(&app, &headers, body, &met)?;
+    let signed = app.engine.come_back(&identity, request).await?;
+    Ok(created(json!({ "payment": signed.spend.id, "sign_in_with_x": signed.header, "text": signed.text })))
 }
 
 pub fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {

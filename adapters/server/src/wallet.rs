@@ -49,13 +49,9 @@ pub struct MandateWallet<'a, S> {
     pub tell: Tell<'a>,
 }
 
-#[async_trait]
-impl<S: Surface> Wallet for MandateWallet<'_, S> {
-    type Outcome = Value;
-    type Error = S::Error;
-
-    async fn pay(&self, asked: Asked<'_>) -> Result<Payment, S::Error> {
-        (self.tell)(format!("{} asks for {}", plain(asked.url), offers(asked.demand)));
+impl<S> MandateWallet<'_, S> {
+    /// What was met, for one of the routes that answer it.
+    fn call(&self, path: &str, asked: &Asked<'_>) -> Call {
         let mut body = json!({
             "mandate": self.mandate,
             "method": asked.method,
@@ -69,8 +65,18 @@ impl<S: Surface> Wallet for MandateWallet<'_, S> {
                 body["payment_required"] = serde_json::from_slice(came).unwrap_or_else(|_| json!(required));
             }
         }
-        let call = Call { idempotency_key: Some(asked.key.to_owned()), ..Call::post("/v1/payments", body) };
-        let payment = self.surface.call(call).await?;
+        Call { idempotency_key: Some(asked.key.to_owned()), ..Call::post(path, body) }
+    }
+}
+
+#[async_trait]
+impl<S: Surface> Wallet for MandateWallet<'_, S> {
+    type Outcome = Value;
+    type Error = S::Error;
+
+    async fn pay(&self, asked: Asked<'_>) -> Result<Payment, S::Error> {
+        (self.tell)(format!("{} asks for {}", plain(asked.url), offers(asked.demand)));
+        let payment = self.surface.call(self.call("/v1/payments", &asked)).await?;
         let text = |name: &str| payment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (amount, asset, pay_to, ends) = (text("amount"), text("asset"), text("pay_to"), &payment["valid_before"]);
         (self.tell)(format!("payment {}: {amount} of {asset} to {pay_to} is signed, good until {ends}", text("id")));
@@ -79,6 +85,25 @@ impl<S: Surface> Wallet for MandateWallet<'_, S> {
             Demand::Body { .. } => text("x_payment"),
         };
         Ok(Payment { id: text("id"), header })
+    }
+
+    /// Whoever brings a cart, or means another purchase, buys.
+    async fn sign_in(&self, asked: Asked<'_>) -> Option<String> {
+        if self.cart.is_some() || self.again_after.is_some() {
+            return None;
+        }
+        match self.surface.call(self.call("/v1/sign-ins", &asked)).await {
+            Ok(signed) => {
+                let text = |name: &str| signed.get(name).and_then(Value::as_str);
+                let paid = plain(text("payment").unwrap_or("-"));
+                (self.tell)(format!("{} was paid for with payment {paid}: signing in", plain(asked.url)));
+                text("sign_in_with_x").map(ToOwned::to_owned)
+            }
+            Err(error) => {
+                (self.tell)(format!("nobody signs in to {}: {error}", plain(asked.url)));
+                None
+            }
+        }
     }
 
     async fn look(&self, payment: &Payment, reported: Reported<'_>) -> Result<Value, S::Error> {

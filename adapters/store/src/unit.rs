@@ -295,6 +295,8 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Cover { spend, .. }
         | Command::Withdraw { step: spend, .. }
         | Command::Announce { spend, .. }
+        | Command::Attest { spend, .. }
+        | Command::SignIn { spend, .. }
         | Command::Refund { spend, .. }
         | Command::Misspend { spend, .. } => answer.spend = view.spends.find(spend).ok().flatten().cloned(),
         Command::Claim(claim) => answer.settlement = view.settlements.find(&claim.key).ok().flatten().cloned(),

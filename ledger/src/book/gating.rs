@@ -25,6 +25,13 @@ pub(super) fn gates_of_spend(view: &View, caller: &Caller, spend: &Spend) -> Vec
     scopes
 }
 
+/// Every gate that a signature passes by which somebody comes back: those of the payment, and of the mandate that is named now.
+pub(super) fn gates_of_visit(view: &View, caller: &Caller, spend: &Spend, under: BudgetId) -> Vec<Scope> {
+    let mut scopes = gates_of_spend(view, caller, spend);
+    scopes.extend(gates_of_path(view, under));
+    scopes
+}
+
 /// Where whoever asks comes from: a person who comes by a stopped issuer decides nothing, and lets nothing go on.
 pub(super) fn gates_of_caller(caller: &Caller) -> impl Iterator<Item = Scope> {
     scopes_of_origin(caller.build, caller.issuer.as_ref())

@@ -1,6 +1,7 @@
 //! The book against a naive model, and every refusal by name.
 
 mod answering;
+mod attesting;
 mod carts;
 mod charging;
 mod crediting;
@@ -22,6 +23,7 @@ mod redeeming;
 mod rejections;
 mod reviewing;
 pub mod stream;
+mod visiting;
 mod vouchers;
 mod windows;
 

@@ -1,6 +1,6 @@
 //! A payment of somebody else's, claimed before work or carriage.
 
-use crate::id::{Digest, IdempotencyKey, PayeeId};
+use crate::id::{BudgetId, Digest, IdempotencyKey, PayeeId};
 use crate::money::Amount;
 use crate::settlement::{Named, Settlement, SettlementKey};
 use crate::transfer::Money;
@@ -49,5 +49,17 @@ pub struct Order {
     /// The seller's name for it.
     pub key: IdempotencyKey,
     /// Says which payment it is, stored with the claim.
+    pub document: Digest,
+}
+
+#[derive(Clone, Debug)]
+pub struct Accept {
+    /// The open mandate that it was closed under; itself where there is none.
+    pub mandate: BudgetId,
+    /// The nonce that it was closed for.
+    pub nonce: String,
+    /// Digest of what it is accepted as.
+    pub request: Digest,
+    /// The receipt, stored with it.
     pub document: Digest,
 }

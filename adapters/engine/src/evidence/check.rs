@@ -1,6 +1,7 @@
 //! Checking an evidence file offline, with the keys that the verifier trusts.
 
 mod approval;
+mod attested;
 mod drawn;
 mod presented;
 mod redeemed;
@@ -81,6 +82,9 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
         Rail::X402(offered) => {
             find("authorization", check_payload(file, offered, &spend, &records, assets));
             find("settlement", check_settlement(file, &records, &spend));
+            if let Some(record) = records.iter().find(|record| record.operation == Operation::Attest) {
+                find("sellers_receipt", attested::check(file, &bundle, offered, &spend, (&records, record)));
+            }
         }
         Rail::Mandate(presented) => {
             find("authorization", presented::check_papers(file, &bundle, presented, &spend, &records, trusted));
@@ -106,6 +110,9 @@ pub fn not_proved(file: &EvidenceFile) -> Vec<&'static str> {
         "that the mandate was not revoked when it was used: the issuer's status list says that of now",
         "that what was bought was delivered",
     ];
+    if file.sellers_receipt.is_some() {
+        left.push("whose the key under the seller's receipt is, where no record and no host of the resource names it");
+    }
     match file.papers {
         Some(_) => left.extend([
             "that money moved: whoever the mandate was closed for says so, signed, under a key that the file names",

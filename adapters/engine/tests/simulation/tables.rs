@@ -152,6 +152,8 @@ pub fn spend_of(command: &Command) -> Option<SpendId> {
         | Command::Finalise { spend, .. }
         | Command::Release { spend, .. }
         | Command::Refund { spend, .. }
+        | Command::Attest { spend, .. }
+        | Command::SignIn { spend, .. }
         | Command::Misspend { spend, .. } => Some(*spend),
         _ => None,
     }

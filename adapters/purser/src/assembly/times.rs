@@ -23,6 +23,9 @@ pub(super) fn of(tenant: &TenantConfig) -> Result<Limits, AssemblyError> {
     let channels = tenant.wallet.as_ref().and_then(|wallet| wallet.channels.as_ref());
     let wrong = |why| AssemblyError::Tenant { tenant: tenant.id.clone(), why };
     times.channels = channels.map(WalletChannelsConfig::read).transpose().map_err(wrong)?;
+    if let Some(wallet) = &tenant.wallet {
+        times.sign_in = wallet.sign_ins().map_err(wrong)?;
+    }
     times.ceilings.relayer_gwei = tenant.relayer_max_gwei;
     times.ceilings.wallet = tenant.hot_wallet_max.as_ref().map(wallet_max).transpose()?;
     Ok(times)

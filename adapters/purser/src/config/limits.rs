@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use engine::tenant::WalletChannels;
+use engine::tenant::{SignIns, WalletChannels};
 use ledger::money::Amount;
 use serde::{Deserialize, Serialize};
 use x402::batch_settlement::WITHDRAW_DELAY_SECONDS;
@@ -78,6 +78,39 @@ pub struct WalletConfig {
     /// Where it stands there, the wallet pays out of channels too (scheme `batch-settlement`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<WalletChannelsConfig>,
+    /// Whether it says who it is where a seller lets whoever paid come back without paying (extension `sign-in-with-x`); it
+    /// does where nothing is said, because what it signs moves nothing and stands for what is paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<bool>,
+    /// Sentences of sellers that it puts its name under then; without them our own, and texts that have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sign_in_statements: Vec<String>,
+}
+
+const STATEMENTS_MAX: usize = 100;
+const STATEMENT_BYTES_MAX: usize = 200;
+
+impl WalletConfig {
+    /// Under which texts it puts its name, where it does.
+    pub fn sign_ins(&self) -> Result<Option<SignIns>, String> {
+        let statements = self.sign_in_statements.clone();
+        if statements.len() > STATEMENTS_MAX {
+            let found = statements.len();
+            return Err(format!(
+                "wallet.sign_in_statements: at most {STATEMENTS_MAX} were expected, {found} are there"
+            ));
+        }
+        // A line more would be another text.
+        let is_sentence = |text: &String| {
+            (1..=STATEMENT_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        };
+        if let Some(odd) = statements.iter().find(|text| !is_sentence(text)) {
+            return Err(format!(
+                "wallet.sign_in_statements: one line of 1 to {STATEMENT_BYTES_MAX} printable ASCII characters was expected, {odd:?} is there"
+            ));
+        }
+        Ok(self.sign_in.unwrap_or(true).then_some(SignIns { statements }))
+    }
 }
 
 /// A fiftieth of a coin of 10^18 units.

@@ -18,6 +18,7 @@ use x402::network::Network;
 use x402::permit2::pledge::Pledge;
 use x402::select::{Offer, Unsigned as UnsignedPayment};
 use x402::settlement::{Charge, NonceSpace};
+use x402::sign_in::invitation::Invitation;
 use x402::wire::PaymentPayload;
 
 /// An ES256 signer whose key is in memory.
@@ -103,6 +104,15 @@ impl WalletSigner for LocalWallet {
         payment.pledge(pledge, self.key_of(spend)?).map_err(|error| SignError::Refused(error.to_string()))
     }
 
+    /// With the key that paid, and never with a revoked one: whoever has that may be anybody.
+    async fn sign_in(&self, spend: &Spend, invitation: &Invitation) -> Result<String, SignError> {
+        check_paid(spend, invitation)?;
+        let payer = &spend.authorization.payer;
+        let held = self.keys.get(payer).filter(|(_, state)| *state != KeyState::Revoked);
+        let (key, _) = held.ok_or_else(|| SignError::NoKey(payer.clone()))?;
+        invitation.sign(key).map_err(|error| SignError::Refused(error.to_string()))
+    }
+
     /// With a revoked key too: it moves nothing.
     async fn cancel(&self, spend: &Spend, domain: &TokenDomain) -> Result<CancelCall, SignError> {
         check_cancellable(spend, domain)?;
@@ -113,6 +123,18 @@ impl WalletSigner for LocalWallet {
         let signature = signed.map_err(|error| SignError::Refused(error.to_string()))?.to_bytes();
         Ok(CancelCall { asset, authorizer, nonce, signature })
     }
+}
+
+/// What is said is that this paid: it did, on the chain that the text names.
+fn check_paid(spend: &Spend, invitation: &Invitation) -> Result<(), SignError> {
+    if spend.state != SpendState::Settled {
+        return Err(SignError::Refused(format!("spend {} is {}, settled was expected", spend.id, spend.state)));
+    }
+    if invitation.network().to_string() == spend.authorization.chain() {
+        return Ok(());
+    }
+    let (found, expected) = (invitation.network(), spend.authorization.chain());
+    Err(SignError::Refused(format!("a text of {expected} was expected for spend {}, one of {found} came", spend.id)))
 }
 
 /// A signature may be out, for a nonce of this very token's.
@@ -175,6 +197,8 @@ mod tests {
     use ledger::money::Amount;
     use ledger::spend::Authorization;
     use ledger::transfer::{Money, TransferId};
+    use x402::sign_in::invitation::Paid;
+    use x402::sign_in::{Challenge, EXTENSION, Proof};
 
     use super::*;
 
@@ -215,6 +239,44 @@ mod tests {
             issuer: None,
             evidence: digest,
         }
+    }
+
+    fn invitation(chain_id: u64) -> Invitation {
+        let challenge = Challenge {
+            domain: "a.example".into(),
+            uri: URI.into(),
+            nonce: "0a1b".repeat(8),
+            issued_at: 1_800_000_000,
+        };
+        let network = Network::new(chain_id).unwrap();
+        let entry = challenge.declaration([network.to_string().as_str()].into_iter()).unwrap();
+        let extensions = serde_json::Map::from_iter([(EXTENSION.to_owned(), entry)]);
+        let paid = Paid { resource_url: URI, network, statements: &[] };
+        Invitation::read(Some(&extensions), paid, 1_800_000_000).unwrap()
+    }
+
+    const URI: &str = "https://a.example/report";
+
+    async fn signed_in(spend: &Spend, chain_id: u64, state: KeyState) -> Result<String, SignError> {
+        let others = (WalletKey::from_bytes(&[8; 32]).unwrap(), KeyState::Active);
+        LocalWallet::new([others, (key(), state)]).unwrap().sign_in(spend, &invitation(chain_id)).await
+    }
+
+    #[tokio::test]
+    async fn nobody_comes_back_for_what_is_not_paid_or_by_a_key_that_is_not_ours_any_more() {
+        for state in SpendState::ALL.iter().copied().filter(|state| *state != SpendState::Settled) {
+            assert!(signed_in(&spend(state), 8453, KeyState::Retired).await.is_err(), "{state}");
+        }
+        let paid = spend(SpendState::Settled);
+        assert!(signed_in(&paid, 1, KeyState::Retired).await.is_err(), "another chain");
+        let revoked = signed_in(&paid, 8453, KeyState::Revoked).await;
+        assert!(matches!(revoked, Err(SignError::NoKey(_))), "{revoked:?}");
+        let mut strange = paid.clone();
+        strange.authorization.payer = "0x0000000000000000000000000000000000000001".into();
+        assert!(matches!(signed_in(&strange, 8453, KeyState::Retired).await, Err(SignError::NoKey(_))));
+        let header = signed_in(&paid, 8453, KeyState::Retired).await.unwrap();
+        let proof = Proof::read(header.as_bytes()).unwrap();
+        assert!(proof.is_by_key().unwrap() && proof.address == key().address(), "by the key that paid");
     }
 
     async fn cancelled(spend: &Spend, domain: &TokenDomain, state: KeyState) -> Result<CancelCall, SignError> {

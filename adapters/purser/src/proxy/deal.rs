@@ -70,6 +70,11 @@ impl Deal {
             Err(error) => return proxy.own_answer(&unwritten(&error)),
         };
         self.purchase.key.clone_from(&chosen.key);
+        match payer.come_back(&self.purchase, &self.demand).await {
+            Ok(Some(answer)) => return self.came_back(&chosen, answer),
+            Ok(None) => {}
+            Err(error) => return proxy.own_answer(&lost(&error)),
+        }
         let mut shown = payer.present(&self.purchase, &self.demand).await;
         if let Err(error) = &shown
             && self.came_to_nothing(&remote, &chosen, error).await
@@ -85,6 +90,16 @@ impl Deal {
             Ok(shown) => self.told(chosen, shown),
             Err(error) => self.unpaid(&chosen, &error),
         }
+    }
+
+    /// What the seller answered to who paid before: nothing is bought, so nothing is remembered.
+    fn came_back(&self, chosen: &Chosen, answer: reqwest::Response) -> Response {
+        let (method, host, answered) = (plain(&self.purchase.method), &self.host, answer.status().as_u16());
+        tracing::info!(method, host, answered, "signed in as who paid");
+        if chosen.note.is_some() && chosen.age == Age::Fresh {
+            warned(self.proxy.notebook.forget(self.fingerprint, &chosen.key));
+        }
+        self.proxy.passed(answer, &self.purchase.method.parse().unwrap_or(Method::GET))
     }
 
     /// By the rule (`purchase.rs`).

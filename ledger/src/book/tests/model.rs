@@ -222,6 +222,14 @@ impl Model {
                 (bought.money, bought.authority) = (left.money.amount.get(), left.authority.get());
             }
             Command::Misspend { spend, .. } => life(self, spend, &[Life::Signed], Life::Misspent),
+            Command::SignIn { spend, under, .. } => {
+                let bought = &self.spends[spend];
+                assert!(bought.life == Life::Settled && bought.refunded < bought.money, "not paid for");
+                let nodes = [self.path(bought.leaf), self.path(*under)].concat();
+                assert!(nodes.iter().all(|id| self.nodes[id].state == BudgetState::Active), "signed under a stop");
+                let origin = [&bought.origin[..], &origin(&request.caller)].concat();
+                assert_eq!(self.barred(bought.leaf, &bought.payee, &origin), None, "signed past a gate");
+            }
             _ => {}
         }
         for (leg, transfer) in (0..).zip(&effects.transfers) {

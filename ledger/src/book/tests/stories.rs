@@ -35,7 +35,7 @@ fn looked_at(number: u8, hold: &mut Hold) -> Vec<Request> {
 /// A payment from its hold on, as far as it gets: single steps rarely meet a spend in the right state.
 fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
     let places = prop_oneof![Just(0_u8), Just(1), Just(20), Just(22)];
-    (30..60_u8, places, 1..60_u128, 1..9_usize, 0..8_u8).prop_map(|(number, place, units, length, end)| {
+    (30..60_u8, places, 1..60_u128, 1..11_usize, 0..8_u8).prop_map(|(number, place, units, length, end)| {
         let spend = spend(number);
         let mut hold = hold(number, mandate(place), units);
         hold.expires_at = START.plus_micros(100_000_000_000);
@@ -63,7 +63,10 @@ fn payment() -> impl Strategy<Value = Vec<(i64, Request)>> {
         let signed = [by(agent(), Command::Hold(Box::new(hold))), by(service(), Command::Commit { spend })];
         let ended = std::iter::once(by(service(), paid)).chain(followed);
         let refunded = by(agent(), Command::Refund { spend, refund });
-        let requests = signed.into_iter().chain(looked).chain(doubt).chain(named).chain(ended).chain([refunded]);
+        let come_back = Command::SignIn { spend, under: mandate(place), document: Digest::of(b"text") };
+        let attest = Command::Attest { spend, document: Digest::of(b"receipt") };
+        let after = [by(agent(), attest), by(agent(), come_back), refunded];
+        let requests = signed.into_iter().chain(looked).chain(doubt).chain(named).chain(ended).chain(after);
         requests.take(length).map(|request| (1_000, request)).collect()
     })
 }
