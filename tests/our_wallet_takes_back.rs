@@ -8,7 +8,7 @@ use chain::accounts::ACCOUNTS;
 use chain::relayer::{FeeCaps, LocalRelayer};
 use ledger::id::CallerKind;
 use ledger::store::Store as _;
-use purser::keys::{Purpose, Slot};
+use purser::keys::{MasterKey, Purpose, Ring, Slot};
 use purser::world::{ADMIN, CARRIER, HOME, SHOP};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -195,11 +195,14 @@ async fn a_seller_that_comes_back_during_the_delay_gets_what_was_signed_and_no_m
     let channel = listed(&seller.world);
     assert!(withdraw(&seller.world, &channel).2.is_empty());
 
-    let key = seller.world.ring.secret(&Slot::new(SHOP, Purpose::Channels)).unwrap();
+    // Drawn when the service first sold for vouchers.
+    let master = MasterKey::from_hex(&seller.world.master).unwrap();
+    let ring = Ring::open(&seller.world.config.database, master, Schema::Refuse).await.unwrap();
+    let key = ring.secret(&Slot::new(SHOP, Purpose::Channels)).unwrap();
     let (max_claimable, total_claimed) = (voucher.max_claimable, Amount::new(PRICE));
     let digest = claim_batch_digest(network(), [(voucher.channel_id, max_claimable, total_claimed)]);
     let signature = key_of(&key).sign(digest).unwrap().to_bytes().to_vec().into();
-    let (channel_of, own) = (voucher.channel, voucher.signature.clone());
+    let (channel_of, own) = (voucher.channel, voucher.signature.parse().unwrap());
     let claims = vec![Claim { channel: channel_of, max_claimable, signature: own, total_claimed }];
     let stranger = LocalRelayer::new(seller.rpc(), &ACCOUNTS[5].private_key, FeeCaps::default()).unwrap();
     let nonce = seller.rpc().account_nonce(stranger.address(), Pool::Pending).await.unwrap();
@@ -209,7 +212,9 @@ async fn a_seller_that_comes_back_during_the_delay_gets_what_was_signed_and_no_m
     pass(&seller.world, DELAY + 1).await;
     is_back(&seller, PRICE).await;
     let world = &seller.world;
-    until("all that was claimed is spent", async || posted(world, &mandate).await == (PRICE, 0)).await;
+    until("a final block shows it", async || listed(world)["booked"] == "0").await;
+    until("all that was claimed is spent", async || listed(world)["charged"] == PRICE.to_string()).await;
+    assert_eq!(posted(world, &mandate).await, (PRICE, 0));
     booked(&mut seller.world, &[("wallet/", FUNDS - PRICE), ("channel/", 0), ("spend/", PRICE)]);
 }
 
