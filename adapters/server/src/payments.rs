@@ -73,7 +73,7 @@ fn asked(app: &App, headers: &HeaderMap, body: PaymentBody, met: &Met) -> Result
 #[utoipa::path(post, path = "/v1/sign-ins", tag = "payments", request_body = crate::schema::Payment,
     params(("Idempotency-Key" = String, Header, description = "Of the purchase that this is instead of; one that nothing was bought under.")),
     description = "A 402 that declares sign-in-with-x, of a resource that this wallet has paid for, becomes a SIGN-IN-WITH-X: nothing is paid. The payment must be settled, of the same agent and person, at the same terms; the text is looked at as a stranger's, and written down before it is signed. What is refused is to be paid.",
-    responses((status = 201, body = crate::schema::answers::SignedIn), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
+    responses((status = 201, body = crate::schema::SignedIn), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
         (status = 413), (status = 422), (status = 503)))]
 pub async fn sign_in(
     State(app): State<App>,

@@ -238,6 +238,17 @@ pub struct Payment {
     again_after: Option<String>,
 }
 
+/// Who comes back for what was paid, and is not paid again.
+#[derive(ToSchema)]
+pub struct SignedIn {
+    /// What was paid.
+    payment: String,
+    /// The value of SIGN-IN-WITH-X.
+    sign_in_with_x: String,
+    /// What it signs (EIP-4361, as EIP-191 signs).
+    text: String,
+}
+
 /// What the seller answered.
 #[derive(ToSchema)]
 pub struct Outcome {

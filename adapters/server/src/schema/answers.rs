@@ -81,17 +81,6 @@ pub struct Authorized {
     x_payment: Option<String>,
 }
 
-/// Who comes back for what was paid, and is not paid again.
-#[derive(ToSchema)]
-pub struct SignedIn {
-    /// What was paid.
-    payment: String,
-    /// The value of SIGN-IN-WITH-X.
-    sign_in_with_x: String,
-    /// What it signs (EIP-4361, as EIP-191 signs).
-    text: String,
-}
-
 /// A spend, and the mandates to hand over.
 #[derive(ToSchema)]
 pub struct Closed {
