@@ -74,7 +74,8 @@ fn offer_with(extensions: Option<serde_json::Map<String, Value>>) -> String {
         extra: None,
         unknown: serde_json::Map::new(),
     };
-    write_header(&PaymentRequired::new(ResourceInfo::new("http://a/b"), vec![requirements], extensions)).unwrap()
+    let required = PaymentRequired::new(ResourceInfo::new("http://a/b"), vec![requirements], None);
+    write_header(&PaymentRequired { extensions, ..required }).unwrap()
 }
 
 /// The same of version 1.
