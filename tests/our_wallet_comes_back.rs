@@ -253,16 +253,16 @@ async fn what_was_paid_is_come_back_for_and_not_paid_again() {
     let mut world = world(12).await;
     let (mandate, second) = (world.mandate().await, world.mandate().await);
     let first = pay(&world, &mandate, PAID, "one");
-    assert!(first.0 == "goods" && first.1.contains("is settled"), "{first:?}");
+    assert!(first.0.contains("goods") && first.1.contains("is settled"), "{first:?}");
     assert_eq!((world.moved().await, signed(&world).await), (1, 0));
     // Another purchase of the same, under another mandate of the same person's too; the key of the first one pays again.
     for (number, (under, key)) in [(&mandate, "two"), (&second, "three"), (&mandate, "two")].into_iter().enumerate() {
         let (came, told) = pay(&world, under, PAID, key);
-        assert!(came == "goods" && told.contains("signing in"), "{told}");
+        assert!(came.contains("goods") && told.contains("signing in"), "{told}");
         assert_eq!((world.moved().await, signed(&world).await), (1, number + 1));
     }
     let again = pay(&world, &mandate, PAID, "one");
-    assert!(again.0 == "goods" && again.1.contains("is settled"), "{again:?}");
+    assert!(again.0.contains("goods") && again.1.contains("is settled"), "{again:?}");
     assert_eq!((world.moved().await, signed(&world).await), (1, 3), "the same payment, shown again");
     // Where nobody comes back it is bought again.
     for key in ["never-1", "never-2"] {
@@ -293,7 +293,8 @@ async fn proxied(world: &World, mandate: &str) {
         let plain = format!("{}/{}", text(&proxy.line, "proxy_url"), url(world, "/back/report"));
         let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(plain).send().await.unwrap();
         let headers = answer.headers().clone();
-        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "goods"));
+        let (status, came) = (answer.status().as_u16(), answer.text().await.unwrap());
+        assert!(status == 200 && came.contains("goods"), "{status} {came}");
         assert!(!headers.contains_key("purser-payment") && !headers.contains_key("purser-refusal"), "{headers:?}");
         assert_eq!((signed(world).await, world.moved().await), (before + number, paid));
     }

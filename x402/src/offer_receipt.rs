@@ -110,9 +110,10 @@ pub fn offers(extensions: Option<&Map<String, Value>>) -> Vec<Artifact<'_>> {
     declared.iter().take(crate::limit::OFFERS_MAX).filter_map(artifact).collect()
 }
 
-/// The signed receipt of a settlement's answer, as it came.
+/// The signed receipt of a settlement's answer, as it came. One in a form that is not known is passed over, as an offer is.
 pub fn receipt(unknown: &Map<String, Value>) -> Option<&Value> {
-    unknown.get("extensions")?.get(EXTENSION)?.get("info")?.get("receipt")
+    let entry = unknown.get("extensions")?.get(EXTENSION)?.get("info")?.get("receipt")?;
+    artifact(entry).map(|_| entry)
 }
 
 /// What an entry is, in a form that is known.
