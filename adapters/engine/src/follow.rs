@@ -88,17 +88,21 @@ impl Engine {
         self.taken_back.load(Ordering::Relaxed)
     }
 
-    /// Those that nothing can be said of: no log names their nonce, and until their last moment nothing else changes
-    /// them. One question for each payer and token, however many payments wait. Where it is not answered each is asked
-    /// about by itself.
+    /// Those that nothing can be said of: no log names their nonce, and until their last moment, by our clock and by the last
+    /// final block, nothing else changes them. One question for each payer and token, however many payments wait. Where it
+    /// is not answered each is asked about by itself.
     pub(crate) async fn untouched(&self, spends: &[Spend]) -> BTreeSet<SpendId> {
-        let now = self.clock.now().seconds();
+        let is_signed = |spend: &&Spend| {
+            spend.state.is_signed() && spend.young.is_none() && spend.authorization.rail() == Rail::Chain
+        };
+        let signed: Vec<&Spend> = spends.iter().filter(is_signed).collect();
+        if signed.is_empty() {
+            return BTreeSet::new();
+        }
+        let Ok(finalized) = self.chain.block(At::Finalized).await else { return BTreeSet::new() };
+        let now = self.clock.now().seconds().max(i64::try_from(finalized.timestamp).unwrap_or(i64::MAX));
         let mut outstanding: BTreeMap<(Address, Address), Outstanding> = BTreeMap::new();
-        for spend in spends {
-            let is_waiting = spend.state.is_signed() && spend.young.is_none() && now < spend.valid_before;
-            if !is_waiting || spend.authorization.rail() != Rail::Chain {
-                continue;
-            }
+        for spend in signed.into_iter().filter(|spend| now < spend.valid_before) {
             // What cannot be read is looked at by itself, and said.
             let Ok(Expected { key, .. }) = book::expected_of_spend(spend) else { continue };
             if key.space == NonceSpace::Eip3009 {
