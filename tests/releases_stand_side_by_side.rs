@@ -2,7 +2,7 @@
 //! of both pay from one budget, and N leaves. Where N may not serve any more it takes nothing and says why.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ use crate::harness::world::World;
 /// What is asked for, and what there is room for.
 const THINGS: u64 = 1_200;
 const ROOM: u64 = 1_000;
+/// So many at once, and then a pause: there must be something left to pay for until the old release has left.
+const BURST: u64 = 16;
+const PAUSE: Duration = Duration::from_millis(600);
 /// However slow the machine is.
 const PATIENCE: Duration = Duration::from_secs(300);
 const ADDITIVE: [(&str, &str); 1] = [("NEXT_RELEASE", "90")];
@@ -52,13 +55,30 @@ struct Load {
     servers: Mutex<Vec<Server>>,
     turn: AtomicUsize,
     next: AtomicU64,
+    pace: tokio::sync::Mutex<()>,
+    hurried: AtomicBool,
 }
 
 impl Load {
     async fn new(world: &World, servers: Vec<Server>) -> Arc<Self> {
         let (mandate, offer) = (world.mandate_of("10.00", 5_000).await, world.offer("0").await);
         let (agent, servers) = (world.agent.clone(), Mutex::new(servers));
-        Arc::new(Self { agent, mandate, offer, servers, turn: AtomicUsize::new(0), next: AtomicU64::new(0) })
+        let (turn, next, pace, hurried) = Default::default();
+        Arc::new(Self { agent, mandate, offer, servers, turn, next, pace, hurried })
+    }
+
+    async fn thing(&self) -> u64 {
+        let _turn = self.pace.lock().await;
+        let thing = self.next.fetch_add(1, Ordering::SeqCst);
+        if thing % BURST == 0 && !self.hurried.load(Ordering::SeqCst) {
+            tokio::time::sleep(PAUSE).await;
+        }
+        thing
+    }
+
+    /// Everything that is left, as fast as it goes.
+    fn hurry(&self) {
+        self.hurried.store(true, Ordering::SeqCst);
     }
 
     async fn pay(&self, client: &Client, thing: u64) -> Result<Value, ClientError> {
@@ -99,7 +119,7 @@ impl Load {
             callers.spawn(async move {
                 let (mut held, mut over) = (0, 0);
                 loop {
-                    let thing = load.next.fetch_add(1, Ordering::SeqCst);
+                    let thing = load.thing().await;
                     if thing >= THINGS {
                         return (held, over);
                     }
@@ -167,6 +187,7 @@ async fn a_release_is_replaced_under_load_and_nothing_is_lost() {
     let so_far = load.next.load(Ordering::SeqCst);
     assert!(so_far < THINGS, "the load ended before the old release left");
     // N leaves, one process after another.
+    load.hurry();
     load.servers.lock().unwrap().retain(|server| Arc::ptr_eq(&server.answered, &new.answered));
     for service in [world.serve.as_mut().unwrap(), &mut second, &mut third] {
         let service: &mut Service = service;
@@ -222,6 +243,7 @@ async fn a_release_that_may_not_serve_takes_nothing_and_says_why() {
     let (_joined, client) = world.replica_of(next(), &BREAKING, 3);
     let new = Server::new(client);
     *load.servers.lock().unwrap() = vec![new.clone()];
+    load.hurry();
     let (mut held, mut over) = (0, 0);
     while let Some(answered) = callers.join_next().await {
         let (one, other) = answered.unwrap();
