@@ -70,7 +70,7 @@ impl Load {
     async fn thing(&self) -> u64 {
         let _turn = self.pace.lock().await;
         let thing = self.next.fetch_add(1, Ordering::SeqCst);
-        if thing % BURST == 0 && !self.hurried.load(Ordering::SeqCst) {
+        if thing.is_multiple_of(BURST) && !self.hurried.load(Ordering::SeqCst) {
             tokio::time::sleep(PAUSE).await;
         }
         thing
