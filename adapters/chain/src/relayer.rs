@@ -7,9 +7,7 @@ use std::time::Instant;
 use alloy::consensus::transaction::SignerRecoverable as _;
 use alloy::consensus::{SignableTransaction, Transaction as _, TxEip1559, TxEnvelope};
 use alloy::eips::eip2718::{Decodable2718, Encodable2718};
-use alloy::network::TxSignerSync;
-use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
-use alloy::signers::local::PrivateKeySigner;
+use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use x402::auth_capture::{self, EscrowCall};
@@ -17,6 +15,7 @@ use x402::batch_settlement::{ChannelCall, ESCROW};
 use x402::chain::{
     Batch, CancelCall, Chain, ChainError, GasGrant, PermitCall, Prepared, Relayer, TransferCall, WalletCall,
 };
+use x402::exact::WalletKey;
 
 use crate::channels;
 use crate::escrow;
@@ -107,7 +106,7 @@ pub(crate) struct Quote {
 /// Signs with a key in memory. Knows no nonce of its own: the engine counts, so that a restart forgets nothing.
 pub struct LocalRelayer {
     chain: RpcChain,
-    signer: PrivateKeySigner,
+    key: WalletKey,
     caps: FeeCaps,
     chain_id: OnceCell<u64>,
     /// Whether the chain has it, and since when that is known.
@@ -116,8 +115,8 @@ pub struct LocalRelayer {
 
 impl LocalRelayer {
     pub fn new(chain: RpcChain, private_key: &B256, caps: FeeCaps) -> Result<Self, RelayerError> {
-        let signer = PrivateKeySigner::from_bytes(private_key).map_err(|_| RelayerError::KeyInvalid)?;
-        Ok(Self { chain, signer, caps, chain_id: OnceCell::new(), multicall: Mutex::default() })
+        let key = WalletKey::from_bytes(private_key).map_err(|_| RelayerError::KeyInvalid)?;
+        Ok(Self { chain, key, caps, chain_id: OnceCell::new(), multicall: Mutex::default() })
     }
 
     /// Twice the base fee leaves room for six full blocks in a row (each raises it by an eighth, EIP-1559).
@@ -245,12 +244,11 @@ impl LocalRelayer {
     }
 
     fn signed(&self, transaction: &TxEip1559) -> Result<(B256, Bytes), ChainError> {
-        let mut transaction = transaction.clone();
-        let signature = self
-            .signer
-            .sign_transaction_sync(&mut transaction)
-            .map_err(|_| ChainError::Unavailable("the relayer's key could not sign".to_owned()))?;
-        let envelope = TxEnvelope::from(transaction.into_signed(signature));
+        let signature = self.key.sign(transaction.signature_hash()).ok();
+        let signature = signature.and_then(|signature| Signature::from_raw_array(&signature.to_bytes()).ok());
+        let unsigned = || ChainError::Unavailable("the relayer's key could not sign".to_owned());
+        let signature = signature.ok_or_else(unsigned)?;
+        let envelope = TxEnvelope::from(transaction.clone().into_signed(signature));
         Ok((*envelope.tx_hash(), Bytes::from(envelope.encoded_2718())))
     }
 }
@@ -258,7 +256,7 @@ impl LocalRelayer {
 #[async_trait]
 impl Relayer for LocalRelayer {
     fn address(&self) -> Address {
-        self.signer.address()
+        self.key.address()
     }
 
     fn nonce_in(&self, raw: &Bytes) -> Option<u64> {
@@ -356,7 +354,7 @@ impl Relayer for LocalRelayer {
 
 impl fmt::Debug for LocalRelayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalRelayer").field("address", &self.signer.address()).finish_non_exhaustive()
+        f.debug_struct("LocalRelayer").field("address", &self.key.address()).finish_non_exhaustive()
     }
 }
 

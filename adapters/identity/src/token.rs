@@ -4,7 +4,7 @@
 //! exchanged for one of an outside issuer, `came_by`; for a bound one `cnf.jkt` (RFC 9449 section 6.1). Unbound ones are minted by `dev`, `demo` and operators.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use engine::Identity;
 use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
@@ -81,21 +81,22 @@ pub struct Token {
 /// Signs tokens.
 pub struct Minter {
     key: LocalKey,
-    issuer: String,
+    verifier: Verifier,
 }
 
 impl Minter {
     /// `issuer` is the service's public URL, and the only audience.
     pub fn new(key: LocalKey, issuer: impl Into<String>) -> Self {
-        Self { key, issuer: issuer.into() }
+        let verifier = Verifier { key: key.public().clone(), issuer: issuer.into(), signed: Mutex::default() };
+        Self { key, verifier }
     }
 
-    pub fn verifier(&self) -> Verifier {
-        Verifier { key: self.key.public().clone(), issuer: self.issuer.clone(), signed: Arc::default() }
+    pub const fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        &self.verifier.issuer
     }
 
     /// `id` names the token; it need not be secret, only its own.
@@ -114,7 +115,7 @@ impl Minter {
     ) -> Option<String> {
         let header = json!({ "alg": "ES256", "typ": TYPE, "kid": self.key.key_id().as_str() });
         let mut claims = json!({
-            "iss": self.issuer, "aud": self.issuer, "sub": identity.caller.principal, "tenant": identity.tenant,
+            "iss": self.issuer(), "aud": self.issuer(), "sub": identity.caller.principal, "tenant": identity.tenant,
             "kind": identity.caller.kind.as_str(), "iat": now, "exp": now.saturating_add(i64::from(seconds)), "jti": id,
         });
         if let Binding::Key(thumbprint) = binding {
@@ -147,11 +148,10 @@ pub fn sign(key: &LocalKey, header: &Value, claims: &Value) -> Option<String> {
 }
 
 /// Reads tokens.
-#[derive(Clone)]
 pub struct Verifier {
     key: PublicKey,
     issuer: String,
-    signed: Arc<Mutex<Signed>>,
+    signed: Mutex<Signed>,
 }
 
 /// Tokens that the verifier's key signed, by the SHA-256 of all their bytes: the same tomorrow, and half of what a call with
@@ -281,7 +281,9 @@ mod tests {
         assert!(matches!(verifier.verify(&service, 1_000), Err(TokenError::Invalid)));
         let for_ever = ours.mint(&identity(CallerKind::Agent), Binding::Bearer, "1", 1_000, 10 * 24 * 3_600).unwrap();
         assert!(matches!(verifier.verify(&for_ever, 1_000), Err(TokenError::Invalid)));
-        assert!(verifier.verify(&good, 1_000).is_ok(), "known from here on");
+        assert_eq!(verifier.signed().digests.len(), 3, "those that were signed and not in time: stale, a service's, for ever");
+        assert!(verifier.verify(&good, 1_000).is_ok());
+        assert!(ours.verifier().signed().digests.contains(&Digest::of(good.as_bytes()).0), "known from here on");
         assert!(matches!(verifier.verify(&good, 1_066), Err(TokenError::Expired)), "known, and over");
         assert!(matches!(minter(2, "http://a").verifier().verify(&good, 1_000), Err(TokenError::Invalid)));
         for at in 0..good.len() {

@@ -211,6 +211,28 @@ fn a_signature_has_one_form() {
     assert_eq!(verified.call().signature(), recorded, "v of 0 and 1 is written as 27 and 28");
 }
 
+/// Two libraries that both keep to RFC 6979 agree to the byte; a payment that is signed again is the same payment.
+#[test]
+fn a_key_signs_as_another_library_does() {
+    let order = U256::from_str_radix("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141", 16).unwrap();
+    for refused in [[0; 32], order.to_be_bytes(), [0xff; 32]] {
+        assert_eq!(WalletKey::from_bytes(&refused).map(|key| key.address()), Err(KeyError::Malformed));
+    }
+    let mut seed = B256::ZERO;
+    for _ in 0..64 {
+        seed = alloy_primitives::keccak256(seed);
+        let digest = alloy_primitives::keccak256(seed);
+        let (own, peer) = (WalletKey::from_bytes(&seed).unwrap(), k256::ecdsa::SigningKey::from_slice(&seed.0).unwrap());
+        let (expected, recovery) = peer.sign_prehash_recoverable(&digest.0).unwrap();
+        let signature = own.sign(digest).unwrap();
+        assert_eq!(signature.to_bytes()[..64], expected.to_bytes()[..], "{seed}");
+        assert_eq!(signature.to_bytes()[64], 27 + recovery.to_byte(), "{seed}");
+        assert_eq!(signature, own.sign(digest).unwrap());
+        assert_eq!(signature.recover(digest).unwrap(), own.address());
+        assert_eq!(own.address(), alloy_primitives::Address::from_private_key(&peer));
+    }
+}
+
 /// (r, n - s) with the other parity: the same signature to mathematics, another text to everybody else.
 fn high_s(signature: &[u8]) -> Vec<u8> {
     let order = U256::from_str_radix("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141", 16).unwrap();

@@ -253,7 +253,7 @@ fn kid(slot: &Slot, secret: &[u8; 32]) -> Option<String> {
     match slot.purpose.material() {
         Material::P256 => Some(LocalKey::from_random(secret).ok()?.public().thumbprint()),
         Material::Secp256k1 => {
-            let (x, y) = WalletKey::from_bytes(secret).ok()?.public_point()?;
+            let (x, y) = WalletKey::from_bytes(secret).ok()?.public_point();
             let (x, y) = (base64url::encode(&x), base64url::encode(&y));
             let jwk = format!(r#"{{"crv":"secp256k1","kty":"EC","x":"{x}","y":"{y}"}}"#);
             Some(base64url::encode(&Sha256::digest(jwk.as_bytes())))
