@@ -1,6 +1,6 @@
 //! What became of what may have gone out. The chain decides; a counterparty's word is at most a reason to look.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
 use ledger::command::{Command, FailureProof, ReleaseProof};
@@ -17,6 +17,10 @@ use crate::follow::{Blocks, Followed};
 use crate::{Engine, Identity};
 
 const PAGE: u32 = 500;
+/// Of the time of a sweep nine tenths are left to payments: after each page it rests so many times as long as that took.
+pub const SWEEP_REST: u32 = 9;
+/// Whatever a page took, so long at most does the next one wait for it.
+pub const SWEEP_REST_MAX: Duration = Duration::from_millis(250);
 /// Sales and carriages looked at in one sweep of a tenant. The next sweep goes on behind them, so that those that cannot move
 /// keep no other waiting.
 const SWEEP_MAX: u32 = 500;
@@ -62,6 +66,7 @@ impl Engine {
         let (mut blocks, mut after) = (Blocks::default(), None);
         // Page by page: those that only wait for their block to be final must not keep others from being looked at.
         loop {
+            let began = Instant::now();
             let page = self.store.open_spends(tenant, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.hold.seq);
@@ -79,6 +84,11 @@ impl Engine {
                 }
                 swept.take(looked);
             }
+            if u32::try_from(page.len()).is_ok_and(|found| found < PAGE) {
+                break;
+            }
+            // However many are open, those who pay now do not wait until all of them were looked at.
+            tokio::time::sleep(began.elapsed().saturating_mul(SWEEP_REST).min(SWEEP_REST_MAX)).await;
         }
         let from = self.desk.swept_until(tenant);
         let open = self.store.open_settlements(tenant, from.open, SWEEP_MAX).await?;

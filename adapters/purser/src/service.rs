@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use chain::rpc::RpcChain;
 use engine::ports::Facilitator;
+use engine::reconcile::{SWEEP_REST, SWEEP_REST_MAX};
 use engine::tenant::Tenant;
 use engine::{Engine, Identity};
 use identity::callers::{BearerPolicy, Callers, Client, Register, client_name};
@@ -342,10 +343,7 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 /// Who answers for agents changes by the configuration, and days pass slowly.
 const AGENTS_EVERY: Duration = Duration::from_secs(60);
 
-/// However much is open, so long at most does the next look wait for the last one's length.
-const SWEEP_REST_MAX: Duration = Duration::from_secs(1);
-
-/// Holds what is open against the chain: at once, then again and again. Of the time nine tenths are left to payments.
+/// Holds what is open against the chain: at once, then again and again.
 async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receiver<bool>) {
     let mut known: Vec<Arc<Tenant>> = Vec::new();
     let mut agents_at: Option<Instant> = None;
@@ -374,7 +372,7 @@ async fn sweep(engine: Arc<Engine>, every: Duration, mut stopped: watch::Receive
                 tracing::warn!(tenant = %tenant.id, code = error.code(), "sweep of checkouts: {error}");
             }
         }
-        let rest = began.elapsed().saturating_mul(9).min(SWEEP_REST_MAX);
+        let rest = began.elapsed().saturating_mul(SWEEP_REST).min(SWEEP_REST_MAX);
         tokio::select! {
             () = tokio::time::sleep(every.max(rest)) => {}
             () = engine.hurried() => {}
