@@ -281,7 +281,6 @@ mod tests {
         assert!(matches!(verifier.verify(&service, 1_000), Err(TokenError::Invalid)));
         let for_ever = ours.mint(&identity(CallerKind::Agent), Binding::Bearer, "1", 1_000, 10 * 24 * 3_600).unwrap();
         assert!(matches!(verifier.verify(&for_ever, 1_000), Err(TokenError::Invalid)));
-        assert_eq!(verifier.signed().digests.len(), 3, "those that were signed and not in time: stale, a service's, for ever");
         assert!(verifier.verify(&good, 1_000).is_ok());
         assert!(ours.verifier().signed().digests.contains(&Digest::of(good.as_bytes()).0), "known from here on");
         assert!(matches!(verifier.verify(&good, 1_066), Err(TokenError::Expired)), "known, and over");

@@ -2,6 +2,7 @@
 //! callers share one sync of the disk. A caller that goes away never takes its unit with it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ledger::id::TenantId;
@@ -21,11 +22,13 @@ pub(crate) struct Writer {
     skew_max: Option<Duration>,
     /// `None` after a fault: opened again by the next unit.
     connection: Mutex<Option<Connection>>,
+    /// Commands, so far.
+    pub written: Arc<AtomicU64>,
 }
 
 impl Writer {
     pub fn new(opener: Opener, skew_max: Option<Duration>, connection: Option<Connection>) -> Self {
-        Self { opener, skew_max, connection: Mutex::new(connection) }
+        Self { opener, skew_max, connection: Mutex::new(connection), written: Arc::default() }
     }
 
     pub const fn dialect(&self) -> Dialect {
@@ -78,7 +81,11 @@ impl Writer {
         };
         let result = attempt(&mut connection, place, works).await;
         match &result {
-            Ok(Ended::Answered(_)) | Err(Failure::Refused(_)) => *slot = Some(connection),
+            Ok(Ended::Answered(answers)) => {
+                self.written.fetch_add(u64::try_from(answers.len()).unwrap_or(0), Ordering::Relaxed);
+                *slot = Some(connection);
+            }
+            Err(Failure::Refused(_)) => *slot = Some(connection),
             // Opened anew: whatever state it was in, the next unit starts from what is in the database.
             _ => discard(connection).await,
         }

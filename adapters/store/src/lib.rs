@@ -51,7 +51,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 pub use crate::connection::{Change, Schema, Step};
-use crate::connection::{Connection, Dialect, Opener, Readers};
+use crate::connection::{Connection, Dialect, Folder, Opener, Readers};
 #[doc(hidden)]
 pub use crate::connection::{LaterMigration, become_later};
 pub use crate::copy::{Copied, Home, Purpose, copy, erase};
@@ -133,8 +133,9 @@ pub struct SqlStore {
 
 struct Shared {
     opener: Opener,
-    /// SQLite's one writer.
+    /// SQLite's one writer, and what folds its log.
     writer: Arc<Writer>,
+    folder: Option<Folder>,
     readers: Readers,
     salts: Salts,
     options: Options,
@@ -180,9 +181,11 @@ impl SqlStore {
         let connection = opener.open(options.schema).await?;
         let readers = opener.readers(options.readers, options.busy_timeout).await?;
         let writer = Arc::new(Writer::new(opener.clone(), options.skew_max, Some(connection)));
+        let folder = Folder::start(&opener, writer.written.clone())?;
         let shared = Shared {
             opener,
             writer,
+            folder,
             readers,
             salts: salts.into(),
             options,
@@ -219,6 +222,9 @@ impl SqlStore {
         }
         for writer in writers {
             writer.close().await?;
+        }
+        if let Some(folder) = &self.shared.folder {
+            folder.stop();
         }
         Ok(self.shared.writer.close().await?)
     }

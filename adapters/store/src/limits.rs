@@ -63,8 +63,13 @@ pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// Pages in the write-ahead log before it is folded into the database. SQLite's default of 1,000 would do so at
 /// nearly every unit; 20,000 pages of 4 KiB are 80 MB of log.
 pub const WAL_PAGES: u32 = 20_000;
+/// How often a thread looks whether another connection than the writer should fold the log, whether so many commands were
+/// written since, and from how many pages on it is worth the two syncs.
+pub const FOLD_EVERY: Duration = Duration::from_millis(100);
+pub const FOLD_COMMANDS: u64 = 100;
+pub const FOLD_PAGES: i64 = 2_000;
 /// The writer's page cache, in KiB as SQLite takes it (negative). Claims and spends lie in the order of hashes, so a unit
 /// touches pages all over the file: SQLite's default of 2 MB reads most of them again for every unit. A large one costs as
 /// well: after a unit that rebalanced a tree SQLite goes through all of it (`pcache1TruncateUnsafe`; the page number that
 /// the swap goes by lies behind every real one), a quarter of a millisecond at 128 MiB.
-pub const WRITER_CACHE_KIB: i64 = -32 * 1024;
+pub const WRITER_CACHE_KIB: i64 = -8 * 1024;

@@ -222,7 +222,8 @@ fn a_key_signs_as_another_library_does() {
     for _ in 0..64 {
         seed = alloy_primitives::keccak256(seed);
         let digest = alloy_primitives::keccak256(seed);
-        let (own, peer) = (WalletKey::from_bytes(&seed).unwrap(), k256::ecdsa::SigningKey::from_slice(&seed.0).unwrap());
+        let (own, peer) =
+            (WalletKey::from_bytes(&seed).unwrap(), k256::ecdsa::SigningKey::from_slice(&seed.0).unwrap());
         let (expected, recovery) = peer.sign_prehash_recoverable(&digest.0).unwrap();
         let signature = own.sign(digest).unwrap();
         assert_eq!(signature.to_bytes()[..64], expected.to_bytes()[..], "{seed}");

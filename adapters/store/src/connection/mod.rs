@@ -2,6 +2,7 @@
 //! between the engines is here, in the two files below, and in how a table takes rows in bulk (`table`).
 
 mod erase;
+mod fold;
 mod notice;
 mod postgres;
 mod release;
@@ -21,6 +22,7 @@ use crate::cell::{Cell, Row};
 use crate::failure::Failure;
 use crate::location::Location;
 
+pub(crate) use self::fold::Folder;
 #[cfg(test)]
 pub(crate) use self::postgres::catalog_of_migrations;
 pub use self::release::{Change, LaterMigration, become_later};

@@ -134,6 +134,9 @@ pub(crate) struct Opener {
 /// What holds of every connection.
 const EVERYWHERE: &str = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
 
+/// FULL: a commit that was answered survives a power cut, and the log is synced before it is folded.
+const DURABLE: &str = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON;";
+
 impl Opener {
     pub fn new(path: &Path, busy_timeout: Duration) -> Self {
         Self { path: path.to_owned(), busy_timeout }
@@ -168,10 +171,10 @@ impl Opener {
         }
         let expected = sqlite_schema::expected().await?;
         let connection = self.connect()?;
-        // FULL: a commit that was answered survives a power cut. recursive_triggers: a row replaced is a row deleted.
+        // recursive_triggers: a row replaced is a row deleted.
         let text = format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA recursive_triggers = ON;
-             PRAGMA cache_size = {WRITER_CACHE_KIB}; PRAGMA wal_autocheckpoint = {WAL_PAGES};"
+            "PRAGMA journal_mode = WAL; {DURABLE} PRAGMA recursive_triggers = ON; PRAGMA cache_size = {WRITER_CACHE_KIB};
+             PRAGMA wal_autocheckpoint = {WAL_PAGES};"
         );
         run(&connection, &text)?;
         sqlite_schema::check(&connection, expected, schema)?;
@@ -189,6 +192,13 @@ impl Opener {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Folds the log, and writes nothing of its own.
+    pub fn folder(&self) -> Result<Connection, Failure> {
+        let connection = self.connect()?;
+        run(&connection, DURABLE)?;
+        Ok(connection)
     }
 
     pub fn reader(&self) -> Result<Connection, Failure> {

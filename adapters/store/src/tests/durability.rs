@@ -67,6 +67,36 @@ async fn a_lock_held_from_outside_is_unavailable_and_writes_nothing() {
     assert_sound(&store).await;
 }
 
+/// The writer folds the log at twenty thousand pages, while those who pay wait; these are a fifth of that.
+#[tokio::test]
+async fn the_log_is_folded_while_units_go_on() {
+    let place = Place::new();
+    let store = place.opened().await;
+    let mut outside = place.shell().await;
+    let mut longest = 0;
+    let mut left = async || {
+        let text = "PRAGMA wal_checkpoint(NOOP)";
+        let row = sqlx::query_as::<_, (i64, i64, i64)>(text).fetch_one(&mut outside).await.unwrap();
+        longest = longest.max(row.1);
+        row.1 - row.2
+    };
+    for number in 1..=200 {
+        run(&store, holds(stream::hold(number, stream::mandate(0), 1))).await.unwrap();
+    }
+    for _ in 0..100 {
+        if left().await < crate::limits::FOLD_PAGES {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(left().await < crate::limits::FOLD_PAGES, "nobody folds it");
+    assert!(
+        (crate::limits::FOLD_PAGES..crate::limits::WAL_PAGES.into()).contains(&longest),
+        "a log of {longest} pages"
+    );
+    assert_sound(&store).await;
+}
+
 async fn a_closed_store_takes_nothing_and_finishes_what_waits(place: Place) {
     let store = place.opened().await;
     let waiting = tokio::spawn({
