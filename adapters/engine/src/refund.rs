@@ -1,5 +1,5 @@
-//! Money that a payee sends back. x402 has no message for it: whoever hears of the transaction names it, and the chain
-//! says what it moved.
+//! Money that goes back from whoever was paid to whoever paid. x402 has no message for it: whoever hears of the transaction
+//! names it, and the chain says what it moved. What comes back to our wallet and what our seller gives back are read alike.
 
 use alloy_primitives::{Address, U256};
 use ledger::claim::LogPlace;
@@ -7,18 +7,36 @@ use ledger::command::{Command, Refund};
 use ledger::effects::{Fact, Operation};
 use ledger::id::{CallerKind, SpendId};
 use ledger::rejection::Rejection;
+use ledger::settlement::{Settlement, SettlementState};
 use ledger::spend::{Observation, Rail, Spend};
-use x402::chain::{Receipt, TransferLog};
+use ledger::store::Answer;
+use x402::auth_capture::HeldKind;
+use x402::chain::{ChainError, Receipt, TransferLog};
+use x402::settlement::{ClaimKey, Expected};
 
 use crate::book::{self, service};
 use crate::consent::forbidden;
 use crate::error::EngineError;
 use crate::follow::Blocks;
+use crate::sell::{SELLER, sale_key};
 use crate::{Engine, Identity};
 
+/// Transfers of one transaction, of which so many are refunds of one payment.
+struct Back {
+    among: Vec<Refund>,
+    count: usize,
+}
+
+/// A transaction that somebody says gave money back.
+struct Named {
+    receipt: Receipt,
+    /// The last final block, read before.
+    finalized: u64,
+}
+
 impl Engine {
-    /// Posts every transfer of the transaction from the payee of a payment back to the wallet that paid it. A transfer
-    /// is one refund of one payment, whoever names it and however often.
+    /// Posts every transfer of the transaction from the payee of a payment back to the wallet that paid it, and what the escrow
+    /// says that it gave back of it. A transfer is one refund of one payment, whoever names it and however often.
     pub async fn refund(&self, identity: &Identity, id: SpendId, transaction: &str) -> Result<Spend, EngineError> {
         // It may give back what an agent may spend: nothing that an agent says about itself.
         if matches!(identity.caller.kind, CallerKind::Agent | CallerKind::Merchant) {
@@ -35,6 +53,54 @@ impl Engine {
             self.follow_spend(&service(&identity.tenant, "reconciler")?, &spend, &mut Blocks::default()).await?;
             spend = self.own_spend(identity, id).await?;
         }
+        let named = self.named_transaction(transaction).await?;
+        let expected = book::expected_of_spend(&spend)?;
+        let settled_at = self.settled_at(identity, &spend).await?;
+        // The escrow says itself which payment it gives back.
+        let of_escrow = self.given_back_by_escrow(&spend, &expected, &named.receipt).await?;
+        let found = named.back(&expected, settled_at, of_escrow)?;
+        let command = |refund| Command::Refund { spend: id, refund };
+        let posted = self.post_back(identity, found, command).await?;
+        posted.spend.ok_or_else(|| EngineError::Broken("a refund without a payment".into()))
+    }
+
+    /// A sale of this tenant's, for its merchant and for an operator.
+    pub async fn sale(&self, identity: &Identity, payment: &ClaimKey) -> Result<Settlement, EngineError> {
+        let tenant = self.tenant(&identity.tenant)?;
+        let caller = &identity.caller;
+        let merchant = tenant.merchants.get(&caller.principal).filter(|_| caller.kind == CallerKind::Merchant);
+        let seller = tenant.seller.as_ref().map(|seller| seller.payee.as_str());
+        let is_its = merchant.is_some_and(|role| seller == Some(role.merchant.id.as_str()));
+        if !(is_its || matches!(caller.kind, CallerKind::Operator | CallerKind::Service)) {
+            return Err(forbidden("the merchant who sold it, or an operator,", identity));
+        }
+        let found = self.store.settlement(&identity.tenant, &sale_key(payment)?).await?;
+        found.ok_or_else(|| EngineError::NotFound { what: "sale", id: payment.to_string() })
+    }
+
+    /// Posts every transfer of the transaction from where a sale was paid to, back to whoever paid it. A transfer gives back one
+    /// sale, whoever names it and however often.
+    pub async fn give_back(
+        &self,
+        identity: &Identity,
+        payment: &ClaimKey,
+        transaction: &str,
+    ) -> Result<Settlement, EngineError> {
+        let mut sale = self.sale(identity, payment).await?;
+        if sale.young.is_some() {
+            self.follow_settlement(&service(&identity.tenant, SELLER)?, &sale, &mut Blocks::default()).await?;
+            sale = self.sale(identity, payment).await?;
+        }
+        let named = self.named_transaction(transaction).await?;
+        let expected = book::expected(&sale.key.authorization, &sale.pay_to, sale.money.amount, sale.valid_before)?;
+        let found = named.back(&expected, self.paid_at(&sale).await?, Vec::new())?;
+        let (key, finalized) = (&sale.key, named.finalized);
+        let command = |refund| Command::GiveBack { settlement: key.clone(), refund, finalized };
+        let posted = self.post_back(identity, found, command).await?;
+        posted.settlement.ok_or_else(|| EngineError::Broken("a refund without a sale".into()))
+    }
+
+    async fn named_transaction(&self, transaction: &str) -> Result<Named, EngineError> {
         let wrong = || EngineError::invalid("transaction", "0x and 64 hexadecimal digits", transaction);
         let hash = transaction.parse().map_err(|_| wrong())?;
         let finalized = self.finalized().await?;
@@ -43,54 +109,41 @@ impl Engine {
         if !receipt.success {
             return Err(EngineError::invalid("transaction", "one that succeeded", "one that reverted"));
         }
-        let settled_at = self.settled_at(identity, &spend).await?;
-        if settled_at.is_some_and(|block| receipt.block.number <= block) {
-            let expected = format!("one after block {}, in which the payment settled", settled_at.unwrap_or(0));
-            return Err(EngineError::invalid(
-                "transaction",
-                expected,
-                format!("one of block {}", receipt.block.number),
-            ));
-        }
-        let mut after = None;
-        let mut refused = None;
-        let found = refunds(&spend, &receipt)?;
-        // What can be taken back has not come back: so nothing that was given back to a budget is ever taken from it again.
-        if !found.is_empty() && receipt.block.number > finalized {
-            let (what, block) = (format!("transaction {hash:#x}"), receipt.block.number);
-            return Err(EngineError::Book(Rejection::NotFinal { what, block, finalized }));
-        }
-        for (number, log) in found {
-            let seen = Observation {
-                transaction: book::reference(receipt.transaction)?,
-                block_number: receipt.block.number,
-                block_hash: receipt.block.hash.0,
-                pay_to: book::text(log.to),
-                amount: book::amount(log.value)?,
-            };
-            let (network, transaction) = (spend.authorization.chain().to_owned(), seen.transaction.clone());
-            let refund = Refund { place: LogPlace { network, transaction, number }, seen };
-            match self.run(identity, Command::Refund { spend: id, refund }, Vec::new()).await {
-                Ok(answer) => after = answer.spend,
-                // The refund of another payment to the same payee, in one transaction with this one's.
-                Err(
-                    error @ EngineError::Book(Rejection::RefundClaimed { .. } | Rejection::RefundExceedsPayment { .. }),
-                ) => refused = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match (after, refused) {
-            (Some(spend), _) => Ok(spend),
-            (None, Some(error)) => Err(error),
-            (None, None) => {
-                let expected = format!("{} from {} to {}", spend.money.asset, spend.pay_to, spend.authorization.payer);
-                Err(EngineError::invalid("transaction", format!("a transfer of {expected}"), "no such transfer"))
-            }
-        }
+        Ok(Named { receipt, finalized })
     }
-}
 
-impl Engine {
+    /// What is another payment's already, in one transaction with this one's, is passed over.
+    async fn post_back(
+        &self,
+        identity: &Identity,
+        found: Vec<Back>,
+        command: impl Fn(Refund) -> Command,
+    ) -> Result<Answer, EngineError> {
+        let (mut after, mut refused) = (None, None);
+        for Back { among, count } in found {
+            let mut left = count;
+            for refund in among {
+                if left == 0 {
+                    break;
+                }
+                match self.run(identity, command(refund), Vec::new()).await {
+                    Ok(answer) => {
+                        left = left.saturating_sub(1);
+                        after = Some(answer);
+                    }
+                    Err(EngineError::Book(
+                        rejection @ (Rejection::RefundClaimed { .. }
+                        | Rejection::RefundExceedsPayment { .. }
+                        | Rejection::RefundExceedsSale { .. }),
+                    )) => refused = Some(EngineError::Book(rejection)),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let nothing = || EngineError::Broken("a transaction that gives back nothing was taken for one that does".into());
+        after.ok_or_else(|| refused.unwrap_or_else(nothing))
+    }
+
     async fn settled_at(&self, identity: &Identity, spend: &Spend) -> Result<Option<u64>, EngineError> {
         let records = self.store.records_of_spend(&identity.tenant, spend.id).await?;
         let says_where = |operation| matches!(operation, Operation::Settle | Operation::Finalise);
@@ -100,14 +153,90 @@ impl Engine {
             _ => None,
         }))
     }
+
+    /// The block that a sale was paid in; `None` of one that is not paid, or for which nothing was charged.
+    async fn paid_at(&self, sale: &Settlement) -> Result<Option<u64>, EngineError> {
+        let is_paid = matches!(sale.state, SettlementState::Settled | SettlementState::Undelivered);
+        let paid = sale.transaction.as_ref().filter(|_| is_paid).and_then(book::transaction);
+        let Some(hash) = paid else { return Ok(None) };
+        let gone = || ChainError::Unavailable(format!("the receipt of {hash}, which paid this sale, is not there"));
+        Ok(Some(self.chain.receipt(hash).await?.ok_or_else(gone)?.block.number))
+    }
+
+    /// How much the escrow of `auth-capture` says that it gave back of this very payment in the transaction, log by log.
+    async fn given_back_by_escrow(
+        &self,
+        spend: &Spend,
+        expected: &Expected,
+        receipt: &Receipt,
+    ) -> Result<Vec<U256>, EngineError> {
+        let key = expected.key;
+        if !spend.authorization.is_escrowed() {
+            return Ok(Vec::new());
+        }
+        let used = self.chain.find_authorization(key.token, key.payer, key.nonce, spend.since_block).await?;
+        let Some(used) = used else { return Ok(Vec::new()) };
+        let Some(held) = self.chain.held(key, &used).await? else { return Ok(Vec::new()) };
+        let of_this = held.logs.iter().filter(|log| log.kind == HeldKind::Refunded);
+        let of_this = of_this.filter(|log| (log.transaction, log.block.hash) == (receipt.transaction, receipt.block.hash));
+        Ok(of_this.map(|log| log.amount).collect())
+    }
 }
 
-/// With their places among the transfers of the transaction.
-fn refunds(spend: &Spend, receipt: &Receipt) -> Result<Vec<(u32, TransferLog)>, EngineError> {
-    let expected = book::expected_of_spend(spend)?;
-    let (payee, payer, token): (Address, Address, Address) = (expected.to, expected.key.payer, expected.key.token);
-    let is_back = |log: &TransferLog| {
-        log.asset == token && log.from == payee && log.to == payer && log.value > U256::ZERO && payee != payer
-    };
-    Ok((0..).zip(receipt.transfers.iter().copied()).filter(|(_, log)| is_back(log)).collect())
+impl Named {
+    /// What it gave back of a payment: transfers from its payee, which come after it, and as many transfers to its payer as the
+    /// escrow says that it made for it, each of the amount that it says. What can be taken back has not come back: so nothing
+    /// that was given back to a budget is ever taken from it again.
+    fn back(&self, expected: &Expected, paid_at: Option<u64>, of_escrow: Vec<U256>) -> Result<Vec<Back>, EngineError> {
+        let (payee, payer, token) = (expected.to, expected.key.payer, expected.key.token);
+        let block = self.receipt.block.number;
+        let is_after = paid_at.is_none_or(|paid_at| block > paid_at);
+        let network = expected.key.network.to_string();
+        let plain = self.transfers(&network, |log| from_to(log, token, payer) && log.from == payee && is_after)?;
+        let mut found = vec![Back { count: plain.len(), among: plain }];
+        let mut amounts = of_escrow;
+        amounts.sort_unstable();
+        for same in amounts.chunk_by(|one, other| one == other) {
+            let amount = same.first().copied().unwrap_or_default();
+            let is_that = |log: &TransferLog| from_to(log, token, payer) && log.from != payee && log.value == amount;
+            let among = self.transfers(&network, is_that)?;
+            found.push(Back { among, count: same.len() });
+        }
+        found.retain(|back| !back.among.is_empty());
+        if found.is_empty() {
+            return Err(match paid_at.filter(|_| !is_after) {
+                Some(paid_at) => {
+                    let expected = format!("one after block {paid_at}, in which the payment settled");
+                    EngineError::invalid("transaction", expected, format!("one of block {block}"))
+                }
+                None => {
+                    let expected = format!("a transfer of {token:#x} from {payee:#x} to {payer:#x}");
+                    EngineError::invalid("transaction", expected, "no such transfer")
+                }
+            });
+        }
+        if block > self.finalized {
+            let (what, finalized) = (format!("transaction {:#x}", self.receipt.transaction), self.finalized);
+            return Err(EngineError::Book(Rejection::NotFinal { what, block, finalized }));
+        }
+        Ok(found)
+    }
+
+    /// With their places among the transfers of the transaction.
+    fn transfers(&self, network: &str, is_back: impl Fn(&TransferLog) -> bool) -> Result<Vec<Refund>, EngineError> {
+        let (receipt, transaction) = (&self.receipt, book::reference(self.receipt.transaction)?);
+        let found = (0..).zip(&receipt.transfers).filter(|(_, log)| is_back(log));
+        let refunds = found.map(|(number, log)| {
+            let place = LogPlace { network: network.to_owned(), transaction: transaction.clone(), number };
+            let (block_number, block_hash) = (receipt.block.number, receipt.block.hash.0);
+            let (pay_to, amount) = (book::text(log.to), book::amount(log.value)?);
+            let seen = Observation { transaction: transaction.clone(), block_number, block_hash, pay_to, amount };
+            Ok(Refund { place, seen })
+        });
+        refunds.collect()
+    }
+}
+
+fn from_to(log: &TransferLog, token: Address, payer: Address) -> bool {
+    log.asset == token && log.to == payer && log.from != payer && log.value > U256::ZERO
 }

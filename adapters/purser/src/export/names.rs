@@ -151,6 +151,7 @@ fn alias(account: &Account) -> String {
             format!("Spend:M-{}", mandate.to_string().chars().take(ACCOUNT_DIGITS).collect::<String>())
         }
         Account::Refunds => "Refunds".into(),
+        Account::Returns => "Returns".into(),
         Account::Gas => "Gas".into(),
         Account::Funding => "Funding".into(),
     };
