@@ -249,7 +249,8 @@ mod tests {
             (VAULT_NETWORK, false),
         ] {
             let asset = "eip155:1/erc20:0x0000000000000000000000000000000000000001".parse().unwrap();
-            let authorization = Authorization { network: network.to_owned(), asset, payer: "0x".into(), nonce: [0; 32] };
+            let authorization =
+                Authorization { network: network.to_owned(), asset, payer: "0x".into(), nonce: [0; 32] };
             assert_eq!(authorization.can_be_cancelled(), expected, "{network}");
         }
     }

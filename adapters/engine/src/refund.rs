@@ -140,7 +140,8 @@ impl Engine {
                 }
             }
         }
-        let nothing = || EngineError::Broken("a transaction that gives back nothing was taken for one that does".into());
+        let nothing =
+            || EngineError::Broken("a transaction that gives back nothing was taken for one that does".into());
         after.ok_or_else(|| refused.unwrap_or_else(nothing))
     }
 
@@ -178,7 +179,8 @@ impl Engine {
         let Some(used) = used else { return Ok(Vec::new()) };
         let Some(held) = self.chain.held(key, &used).await? else { return Ok(Vec::new()) };
         let of_this = held.logs.iter().filter(|log| log.kind == HeldKind::Refunded);
-        let of_this = of_this.filter(|log| (log.transaction, log.block.hash) == (receipt.transaction, receipt.block.hash));
+        let of_this =
+            of_this.filter(|log| (log.transaction, log.block.hash) == (receipt.transaction, receipt.block.hash));
         Ok(of_this.map(|log| log.amount).collect())
     }
 }

@@ -27,7 +27,9 @@ impl fmt::Display for ClaimKey {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a payment is named `eip155:N/erc20:0x…/0x…/0x…` (asset, payer, nonce; `/permit2` and the like behind it); this is `{0}`")]
+#[error(
+    "a payment is named `eip155:N/erc20:0x…/0x…/0x…` (asset, payer, nonce; `/permit2` and the like behind it); this is `{0}`"
+)]
 pub struct ParseClaimKeyError(String);
 
 /// The one spelling that is written.

@@ -60,11 +60,7 @@ pub(super) fn cases() -> Vec<Case> {
     let young = || vec![claims(1, Role::Seller), receive(1, Role::Seller, FINAL - 1)];
     let conclude = on(Command::Conclude { settlement: key(1), seen: seen(40), finalized: FINAL, gas: None });
     let take_back = || on(Command::Unreceive { settlement: key(1), proof: taken_back(0) });
-    let fail = on(Command::Fail {
-        settlement: key(1),
-        proof: FailureProof::Unused(unused(VALID_BEFORE)),
-        gas: None,
-    });
+    let fail = on(Command::Fail { settlement: key(1), proof: FailureProof::Unused(unused(VALID_BEFORE)), gas: None });
     let of_young = on(Command::GiveBack { settlement: key(1), refund: refund(1, 5), finalized: FINAL - 1 });
     let carrier = settlement(1, Role::Facilitator);
     let carried = on(Command::GiveBack { settlement: carrier, refund: refund(1, 5), finalized: FINAL });
@@ -159,7 +155,8 @@ fn what_went_back_stands_against_what_was_sold() {
     assert!(row(&memory, 1).is_given_back() && !row(&memory, 2).is_given_back());
     assert_eq!(memory.run(at(1), &back(1, refund(2, 25))), Told::Known);
     let wallet = Account::Wallet(format!("eip155:31337:{}", super::stream::PAY_TO));
-    let figures = [Account::Sales, Account::Returns, wallet, Account::Receivable].map(|account| balance(&memory, &account));
+    let figures =
+        [Account::Sales, Account::Returns, wallet, Account::Receivable].map(|account| balance(&memory, &account));
     assert_eq!(figures, ["80", "-41", "39", "0"]);
     let told: Vec<EventType> = memory.records.iter().rev().take(3).flat_map(events).map(|event| event.kind).collect();
     assert_eq!(told, [EventType::SettlementRefunded; 3]);

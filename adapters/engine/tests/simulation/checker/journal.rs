@@ -33,11 +33,9 @@ pub fn i8(book: &Book<'_>) -> Verdict {
         }
         let enough = match record.operation {
             Operation::Hold => record.claims.len() >= 3,
-            Operation::Reject
-            | Operation::Refund
-            | Operation::GiveBack
-            | Operation::Recover
-            | Operation::Accept => record.claims.len() == 1,
+            Operation::Reject | Operation::Refund | Operation::GiveBack | Operation::Recover | Operation::Accept => {
+                record.claims.len() == 1
+            }
             _ => record.claims.is_empty(),
         };
         ensure(enough, || format!("record {} ({}) has {} claims", record.seq, record.operation, record.claims.len()))?;
