@@ -304,7 +304,7 @@ fn judge(draft: &Draft<'_>) -> Result<Outcome, Refusal> {
         Command::Attest { spend, document } => draft.attest(*spend, *document),
         Command::SignIn { spend, under, document } => draft.sign_in(*spend, *under, *document),
         Command::Refund { spend, refund } => draft.refund(*spend, refund),
-        Command::GiveBack { settlement, refund, finalized } => draft.give_back(settlement, refund, *finalized),
+        Command::GiveBack { settlement, refund, finalized } => draft.refund_sale(settlement, refund, *finalized),
         Command::Recover(recover) => draft.recover(recover),
         Command::Fund { wallet, money, reference } => draft.fund(wallet, money, *reference),
     }

@@ -67,7 +67,7 @@ impl Draft<'_> {
 
     /// Never more than was paid to us, from where it was paid to, to whoever paid it; and one transfer on the rail once. Both
     /// lie in final blocks: so a sale that gave something back is never taken back itself.
-    pub(super) fn give_back(&self, key: &SettlementKey, refund: &Refund, finalized: u64) -> Result<Outcome, Refusal> {
+    pub(super) fn refund_sale(&self, key: &SettlementKey, refund: &Refund, finalized: u64) -> Result<Outcome, Refusal> {
         let (claim, own) = (ClaimKey::GivenBack(refund.place.clone()).digest(), Digest::of(&encode(key)));
         if let Some(taken) = self.view.claims.find(&claim)? {
             if taken.claim.request == own {
