@@ -242,3 +242,105 @@ impl Named {
 fn from_to(log: &TransferLog, token: Address, payer: Address) -> bool {
     log.asset == token && log.to == payer && log.from != payer && log.value > U256::ZERO
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::B256;
+    use x402::chain::Block;
+    use x402::network::Network;
+    use x402::settlement::{Charge, NonceSpace};
+
+    use super::*;
+
+    const TOKEN: Address = Address::repeat_byte(1);
+    const PAYER: Address = Address::repeat_byte(2);
+    const PAYEE: Address = Address::repeat_byte(3);
+    const STORE: Address = Address::repeat_byte(4);
+    const ELSEWHERE: Address = Address::repeat_byte(5);
+    const PAID_AT: u64 = 10;
+
+    fn expected() -> Expected {
+        let (space, network) = (NonceSpace::Held, Network::new(8453).unwrap());
+        let key = ClaimKey { space, network, token: TOKEN, payer: PAYER, nonce: B256::ZERO };
+        Expected { key, to: PAYEE, value: U256::from(100), charge: Charge::Whole, valid_before: 9 }
+    }
+
+    fn log(asset: Address, from: Address, to: Address, value: u64) -> TransferLog {
+        TransferLog { asset, from, to, value: U256::from(value) }
+    }
+
+    fn named(number: u64, finalized: u64, transfers: &[TransferLog]) -> Named {
+        let receipt = Receipt {
+            transaction: B256::repeat_byte(7),
+            block: Block { number, hash: B256::repeat_byte(8), timestamp: 1 },
+            sender: ELSEWHERE,
+            success: true,
+            gas_used: 1,
+            effective_gas_price: 1,
+            transfers: transfers.to_vec(),
+            used: Vec::new(),
+            channels: Vec::new(),
+            escrow: Vec::new(),
+        };
+        Named { receipt, finalized }
+    }
+
+    /// Number and amount of each that may be one, and how many of them are.
+    fn back(named: &Named, of_escrow: &[u64]) -> Result<Vec<(Vec<(u32, u128)>, usize)>, &'static str> {
+        let of_escrow = of_escrow.iter().map(|amount| U256::from(*amount)).collect();
+        let found = named.back(&expected(), Some(PAID_AT), of_escrow).map_err(|error| error.code())?;
+        let each = |back: Back| {
+            let among = back.among.iter().map(|refund| (refund.place.number, refund.seen.amount.get())).collect();
+            (among, back.count)
+        };
+        Ok(found.into_iter().map(each).collect())
+    }
+
+    #[test]
+    fn what_is_no_transfer_from_the_payee_to_the_payer_gives_nothing_back() {
+        for (transfers, what) in [
+            (&[][..], "nothing"),
+            (&[log(ELSEWHERE, PAYEE, PAYER, 5)], "another token"),
+            (&[log(TOKEN, PAYEE, ELSEWHERE, 5)], "another payer"),
+            (&[log(TOKEN, ELSEWHERE, PAYER, 5)], "another payee"),
+            (&[log(TOKEN, PAYER, PAYEE, 5)], "the other way"),
+            (&[log(TOKEN, PAYER, PAYER, 5)], "to itself"),
+            (&[log(TOKEN, PAYEE, PAYER, 0)], "of nothing"),
+        ] {
+            assert_eq!(back(&named(11, 20, transfers), &[]), Err("invalid_request"), "{what}");
+        }
+        let good = [log(TOKEN, PAYEE, PAYER, 5)];
+        for (number, finalized, code) in
+            [(10, 20, "invalid_request"), (9, 20, "invalid_request"), (11, 10, "not_final"), (21, 20, "not_final")]
+        {
+            assert_eq!(back(&named(number, finalized, &good), &[]), Err(code), "block {number} of {finalized}");
+        }
+        let among =
+            [log(TOKEN, STORE, PAYER, 7), good[0], log(ELSEWHERE, PAYEE, PAYER, 5), log(TOKEN, PAYEE, PAYER, 6)];
+        assert_eq!(back(&named(11, 11, &among), &[]), Ok(vec![(vec![(1, 5), (3, 6)], 2)]), "each, at its place");
+    }
+
+    /// As many as it says, each of what it says; a transfer that it says nothing of is none of its refunds.
+    #[test]
+    fn the_escrow_gave_back_what_it_says_and_the_token_shows() {
+        let store = |value| log(TOKEN, STORE, PAYER, value);
+        for (transfers, said, what) in [
+            (&[store(5)][..], &[][..], "nothing is said"),
+            (&[store(5)], &[6], "another amount"),
+            (&[log(TOKEN, STORE, ELSEWHERE, 5)], &[5], "to somebody else"),
+            (&[log(ELSEWHERE, STORE, PAYER, 5)], &[5], "of another token"),
+            (&[], &[5], "and nothing moved"),
+        ] {
+            assert_eq!(back(&named(11, 20, transfers), said), Err("invalid_request"), "{what}");
+        }
+        let two = [store(5), store(6), store(5), log(TOKEN, PAYEE, PAYER, 5)];
+        let plain = (vec![(3, 5)], 1);
+        let said = back(&named(11, 20, &two), &[5]).unwrap();
+        assert_eq!(said, [plain.clone(), (vec![(0, 5), (2, 5)], 1)], "one of both: the other is another payment's");
+        let said = back(&named(11, 20, &two), &[6, 5, 5]).unwrap();
+        assert_eq!(said, [plain, (vec![(0, 5), (2, 5)], 2), (vec![(1, 6)], 1)]);
+        // In the block of the capture itself only the escrow can say which came first.
+        assert_eq!(back(&named(PAID_AT, 20, &two), &[6]), Ok(vec![(vec![(1, 6)], 1)]));
+        assert_eq!(back(&named(21, 20, &two), &[6]), Err("not_final"));
+    }
+}

@@ -292,6 +292,7 @@ mod tests {
             ),
             (Account::Spend(BudgetId([0xab; 32])), "Expenses:Spend:M-abababababababab"),
             (Account::Sales, "Income:Sales"),
+            (Account::Returns, "Income:Returns"),
             (Account::Funding, "Equity:Funding"),
         ] {
             assert_eq!(chart.account(&account).unwrap(), (alias.to_owned(), Met::First));
