@@ -13,7 +13,7 @@ use x402::permit2::{EXACT_PROXY, Permit, PermitWire, UPTO_PROXY, Witness};
 use x402::scheme;
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements};
 
-use crate::harness::shop::Shop;
+use crate::harness::shop::{Shop, TWO_FACED};
 use crate::harness::text;
 
 const PRICE: u64 = 10_000;
@@ -324,4 +324,32 @@ async fn what_was_begun_is_gone_on_with() {
     let told = ended(&shop, &request).await;
     assert_eq!((told.as_str(), buyer.moved(&shop)), ("settled", 1), "the first to ask is told");
     assert_eq!(buyer.sent(&shop), json!("0x1"));
+}
+
+/// The token takes the approval in the simulation and not on the chain, and then none at all. The payer keeps its money, the
+/// payment is over by name and can be made anew, and the facilitator is out of the gas that it gave, once an approval.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_fails_on_the_chain_loses_nothing() {
+    let shop = open(2, 100).await;
+    let buyer = Buyer::of(&shop, 0x4b).await;
+    shop.token_turns(TWO_FACED);
+    let request = buyer.request(&shop, 1, |_| ());
+    let verified = ask(&shop, "/verify", &request).await;
+    assert_eq!(verified["isValid"], true, "nobody can tell beforehand: {verified}");
+    assert_eq!(ended(&shop, &request).await, "erc20_approval_tx_failed");
+    assert_eq!((buyer.sent(&shop), buyer.moved(&shop)), (json!("0x1"), 0), "it was sent, and reverted");
+    let given = shop.rpc("eth_getTransactionCount", json!([buyer.facilitator, "latest"]));
+    for _ in 0..3 {
+        assert_ne!(ask(&shop, "/settle", &request).await["success"], true);
+    }
+    let again = shop.rpc("eth_getTransactionCount", json!([buyer.facilitator, "latest"]));
+    assert_eq!((again, buyer.moved(&shop)), (given, 0), "nothing is given for the same approval again");
+    let carrier = shop.service.tenant(CARRIER).unwrap();
+    let open = shop.service.store().open_settlements(&carrier, None, 100).await.unwrap();
+    assert!(open.is_empty(), "nothing can come of it: {open:?}");
+    // The same payment, with another approval, of a token that keeps its word.
+    shop.token_mends();
+    let next = buyer.request(&shop, 1, |asked| asked.approval.nonce = 1);
+    let settled = ask(&shop, "/settle", &next).await;
+    assert_eq!((&settled["success"], buyer.moved(&shop)), (&json!(true), 1), "{settled}");
 }

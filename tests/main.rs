@@ -81,6 +81,7 @@ mod the_chain_reorganises;
 mod the_console_shows_and_stops;
 mod the_document_is_true;
 mod tidy;
+mod tokens_misbehave;
 mod tools_and_agents_are_paid;
 mod verifiers_contradict_themselves;
 mod walkthrough;

@@ -1,27 +1,19 @@
 //! Promise 4 where money moves beside the book: refunds are what the chain shows, and what nobody told is listed.
 
-use std::process::Command;
-
-use purser::world::{HOME, SHOP, shop_address, wallet_address};
+use ledger::id::CallerKind;
+use purser::client::ClientError;
+use purser::world::{ADMIN, AGENT, HOME, MERCHANT, SHOP, USER, shop_address, wallet_address};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::shop::code;
 use crate::harness::world::World;
-use crate::harness::{foreign, root, text};
+use crate::harness::{process::run, text};
 
 /// What the shop sends by itself, in a block that is final, and the hash of it.
 async fn shop_sends(world: &World, to: &str, amount: u128) -> String {
     let key = format!("{:#x}", chain::accounts::ACCOUNTS[2].private_key);
-    let (url, token) = (text(&world.chain.line, "rpc_url"), chain::token::ADDRESS.to_string());
-    let output = Command::new(foreign("python"))
-        .arg(root().join("tests/foreign/transfer.py"))
-        .args([url, &key, &token, to, &amount.to_string()])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    world.rpc("anvil_mine", json!([3])).await;
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    world.sends(&key, &chain::token::ADDRESS.to_string(), &[to, &amount.to_string()]).await
 }
 
 /// The chain says what was refunded, not who asks: a transfer is one refund of one payment, from the payee who was paid.
@@ -89,6 +81,160 @@ async fn a_refund_is_what_the_chain_shows_once() {
     let file = world.config_file().display().to_string();
     let verified = crate::harness::process::run(&["ledger", "verify", "--config", &file], &world.env());
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+fn token_of(world: &World, tenant: &str, who: &str, kind: CallerKind) -> String {
+    let minter = purser::service::minter(&world.config, &world.ring).unwrap();
+    purser::service::mint(&minter, tenant, who, kind, 3_600).unwrap()
+}
+
+/// As the shop knows the payment.
+fn sale_of(payment: &Value) -> String {
+    let [asset, payer, nonce] = ["asset", "payer", "nonce"].map(|name| text(payment, name));
+    format!("/v1/sales/{}", format!("{asset}/{payer}/{nonce}").replace('/', "%2F"))
+}
+
+/// The sale, once it is in a final block.
+async fn finally(world: &World, merchant: &str, sale: &str) {
+    for _ in 0..200 {
+        let shown = world.call(Method::GET, sale, merchant, None).await.unwrap();
+        if shown["final"] == true {
+            return assert_eq!((&shown["refunded"], &shown["amount"]), (&json!("0"), &json!("10000")), "{shown}");
+        }
+        world.rpc("anvil_mine", json!([1])).await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("{sale} is not final");
+}
+
+async fn gives_back(world: &World, token: &str, sale: &str, transaction: &str) -> Result<Value, ClientError> {
+    let body = Some(json!({ "transaction": transaction }));
+    world.call(Method::POST, &format!("{sale}/refund"), token, body).await
+}
+
+/// What the shop sends back is posted as the chain shows it: of the sale that is named, to whoever paid it, a transfer once,
+/// never more than was paid, whichever process is asked; and it buys nothing any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seller_gives_back_what_the_chain_shows_once() {
+    let mut world = World::start().await;
+    let merchant = token_of(&world, SHOP, MERCHANT, CallerKind::Merchant);
+    let wallet = format!("{:#x}", wallet_address(HOME, &world.ring).unwrap());
+    let early = shop_sends(&world, &wallet, 0).await;
+    let mandate = world.mandate().await;
+    let (mut payments, mut sales) = (Vec::new(), Vec::new());
+    for number in 0..3 {
+        let payment = world.pay(&mandate, &format!("sold-{number}")).await.unwrap();
+        assert_eq!(world.fetch(Some(text(&payment, "payment_signature"))).await.unwrap().status.as_u16(), 200);
+        sales.push(sale_of(&payment));
+        payments.push(payment);
+    }
+    for sale in &sales {
+        finally(&world, &merchant, sale).await;
+    }
+    let unpaid = sale_of(&world.pay(&mandate, "unpaid").await.unwrap());
+    let shop = format!("{:#x}", shop_address());
+    let broke = shop_sends(&world, &wallet, 30_001).await;
+    world.rpc("devnet_mint", json!([shop, "0xf4240"])).await;
+    let stranger = "0x00000000000000000000000000000000000000cc";
+    let (part, rest) = (shop_sends(&world, &wallet, 4_000).await, shop_sends(&world, &wallet, 6_000).await);
+    let (too_much, elsewhere) = (shop_sends(&world, &wallet, 10_001).await, shop_sends(&world, stranger, 5_000).await);
+    let paying = world.call(Method::GET, &sales[0], &merchant, None).await.unwrap();
+    for (transaction, expected) in [
+        ("0x12", "invalid_request"),
+        ("", "invalid_request"),
+        (&*format!("0x{}", "ab".repeat(32)), "not_found"),
+        (&*elsewhere, "invalid_request"),
+        (&broke, "invalid_request"),
+        (&early, "invalid_request"),
+        // The payment itself goes the other way.
+        (text(&paying, "transaction"), "invalid_request"),
+        (&too_much, "refund_exceeds_sale"),
+    ] {
+        assert_eq!(code(gives_back(&world, &merchant, &sales[0], transaction).await), expected, "{transaction}");
+    }
+    for (sale, expected) in [
+        (unpaid.as_str(), "not_found"),
+        ("/v1/sales/1", "not_found"),
+        (&sales[0].to_uppercase().replace("/V1/SALES", "/v1/sales"), "not_found"),
+        (&format!("{}%2Fpermit2", sales[0]), "not_found"),
+    ] {
+        assert_eq!(code(gives_back(&world, &merchant, sale, &part).await), expected, "{sale}");
+    }
+    for (tenant, who, kind, expected) in [
+        (SHOP, AGENT, CallerKind::Agent, "forbidden"),
+        (SHOP, USER, CallerKind::User, "forbidden"),
+        (HOME, AGENT, CallerKind::Agent, "forbidden"),
+        // Another book has no such sale.
+        (HOME, ADMIN, CallerKind::Operator, "not_found"),
+    ] {
+        let token = token_of(&world, tenant, who, kind);
+        assert_eq!(code(gives_back(&world, &token, &sales[0], &part).await), expected, "{tenant} {who}");
+        assert_eq!(code(world.call(Method::GET, &sales[0], &token, None).await), expected, "{tenant} {who}");
+    }
+    for (sale, transaction, refunded) in
+        [(0, &part, "4000"), (0, &part, "4000"), (0, &rest, "10000"), (0, &part, "10000")]
+    {
+        let after = gives_back(&world, &merchant, &sales[sale], transaction).await.unwrap();
+        assert_eq!((&after["refunded"], &after["state"]), (&json!(refunded), &json!("settled")), "{after}");
+    }
+    for sale in [&sales[1], &sales[2]] {
+        assert_eq!(code(gives_back(&world, &merchant, sale, &part).await), "refund_claimed", "one payer, two sales");
+    }
+    let again = world.fetch(Some(text(&payments[0], "payment_signature"))).await.unwrap();
+    assert_eq!(again.status.as_u16(), 402, "what was given back buys nothing");
+    let again = world.fetch(Some(text(&payments[1], "payment_signature"))).await.unwrap();
+    assert_eq!(again.status.as_u16(), 200, "the others' answers are as they were");
+    races(&world, &merchant, &wallet, &sales).await;
+    books_of_the_shop(&mut world);
+}
+
+/// The same transaction, at two processes at once, for one sale and for two.
+async fn races(world: &World, merchant: &str, wallet: &str, sales: &[String]) {
+    let (replica, client) = world.replica(1);
+    let at_other = async |sale: &str, transaction: &str| {
+        let (path, body) = (format!("{sale}/refund"), Some(json!({ "transaction": transaction })));
+        client.call(Method::POST, &path, merchant, None, body).await
+    };
+    let same = shop_sends(world, wallet, 1_000).await;
+    let (one, other) = tokio::join!(gives_back(world, merchant, &sales[1], &same), at_other(&sales[1], &same));
+    assert_eq!((&one.unwrap()["refunded"], &other.unwrap()["refunded"]), (&json!("1000"), &json!("1000")));
+    let either = shop_sends(world, wallet, 2_000).await;
+    let (one, other) = tokio::join!(gives_back(world, merchant, &sales[1], &either), at_other(&sales[2], &either));
+    let won = [&one, &other].into_iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(won, 1, "one transfer is one refund: {one:?} {other:?}");
+    let lost = if one.is_err() { one } else { other };
+    assert_eq!(code(lost), "refund_claimed");
+    drop(replica);
+}
+
+/// 10,000 and 3,000 of 30,000 went back: in the accounts, on the chain, in the events and in the exports.
+fn books_of_the_shop(world: &mut World) {
+    world.serve = None;
+    let file = world.config_file().display().to_string();
+    let said = |arguments: &[&str]| {
+        let output = run(&[arguments, &["--config", &file]].concat(), &world.env());
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert!(said(&["ledger", "verify"]).0);
+    let (_, balances) = said(&["ledger", "balances", "--json"]);
+    let shop = balances.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let shop = shop.into_iter().find(|line| line["tenant"] == SHOP).unwrap();
+    assert_eq!(shop["balanced"], true);
+    for (account, expected) in [("sales", "30000"), ("returns", "-13000"), ("receivable", "0"), ("wallet/", "17000")] {
+        let found = shop["accounts"].as_array().unwrap().iter();
+        let found = found.into_iter().find(|entry| text(entry, "account").starts_with(account)).expect(account);
+        assert_eq!(text(found, "balance"), expected, "{account}: {shop}");
+    }
+    let (_, reports) = said(&["reconcile", "--json", "--tenant", SHOP]);
+    let report: Value = serde_json::from_str(reports.lines().next().expect("a line of the shop's")).unwrap();
+    // Three sales and four refunds. What was sent too much, and to others, is not of these sales: it is listed.
+    let items = report["items"].as_array().unwrap();
+    assert!(items.iter().all(|item| text(item, "state") == "unexpected"), "{report}");
+    assert_eq!(report["matched"], 7, "{report}");
+    for (format, account) in [("beancount", "Income:Returns"), ("hledger", "Income:Returns"), ("csv", "returns")] {
+        let (done, exported) = said(&["ledger", "export", "--tenant", SHOP, "--format", format]);
+        assert!(done && exported.contains(account), "{format}: {exported}");
+    }
 }
 
 /// The day so far agrees with the trial balance and the wallet, and its checkpoint is one that the journal goes on from;

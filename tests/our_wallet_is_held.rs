@@ -3,10 +3,15 @@
 
 use std::time::Duration;
 
-use alloy_primitives::Address;
-use purser::world::{HOME, SHOP, shop_address, wallet_address};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_sol_types::SolValue as _;
+use purser::keys::{Purpose, Slot};
+use purser::world::{CARRIER, HOME, SHOP, shop_address, wallet_address};
 use reqwest::Method;
 use serde_json::{Value, json};
+use x402::auth_capture::abi::PaymentInfo;
+use x402::auth_capture::{ESCROW, read_payment};
+use x402::scheme;
 use x402::wire::{PaymentPayload, PaymentRequired, read_header};
 
 use crate::harness::channel::{PRICE, until};
@@ -14,6 +19,9 @@ use crate::harness::held::{Seller, now, taken};
 use crate::harness::process::{run, stdout};
 use crate::harness::shop;
 use crate::harness::text;
+
+/// `refund(PaymentInfo,uint256,address,bytes)` of the escrow: payment, amount, where the money is taken from, and what that gets.
+const REFUND: [u8; 4] = [0xd4, 0x58, 0xdb, 0x5a];
 
 /// In millionths of a dollar, which is what a unit of the token is.
 async fn figures(seller: &Seller, mandate: &str) -> (u128, u128, u64) {
@@ -170,4 +178,143 @@ async fn what_lies_in_the_escrow_stays_held() {
     assert_eq!(taken(&asked.await.unwrap()), PRICE.to_string());
     seller.world.until(text(&payment, "id"), "settled").await;
     assert_eq!(figures(&seller, &mandate).await, (0, PRICE, 1));
+}
+
+/// Where the collector of refunds is put that `fixtures/contracts/TestWallets.sol` describes.
+const COLLECTOR: Address = Address::repeat_byte(0xc1);
+
+/// The operator of every payment here, whose key the test has, with something to give back.
+struct Operator {
+    key: String,
+}
+
+impl Operator {
+    async fn of(seller: &Seller) -> Self {
+        let world = &seller.world;
+        let key = B256::from(world.ring.secret(&Slot::new(CARRIER, Purpose::Relayer)).unwrap()).to_string();
+        let artifact: Value = serde_json::from_str(include_str!("../fixtures/contracts/TestWallets.json")).unwrap();
+        let contracts = artifact["contracts"].as_array().unwrap();
+        let contract = contracts.iter().find(|contract| contract["contract"] == "TestRefunds").unwrap();
+        let code = world.rpc("eth_call", json!([{ "data": contract["bytecode"] }, "latest"])).await;
+        world.rpc("anvil_setCode", json!([COLLECTOR, code])).await;
+        let operator = purser::world::relayer_address(&world.ring).unwrap();
+        world.rpc("devnet_mint", json!([operator, "0x2710"])).await;
+        let token = chain::token::ADDRESS.to_string();
+        world.sends(&key, &token, &[&COLLECTOR.to_string(), "10000", "approve"]).await;
+        Self { key }
+    }
+
+    /// What the escrow gives back of a payment after it was captured, with this operator's money.
+    async fn refunds(&self, seller: &Seller, payload: &PaymentPayload, units: u64) -> String {
+        let info = read_payment(payload, &scheme::terms(&payload.accepted).unwrap()).unwrap().info;
+        let said = (PaymentInfo::from(&info), U256::from(units), COLLECTOR, Bytes::new()).abi_encode_params();
+        let call = Bytes::from([REFUND.as_slice(), &said].concat());
+        seller.world.sends(&self.key, &ESCROW.to_string(), &[&call.to_string()]).await
+    }
+}
+
+async fn refunded(seller: &Seller, id: &str, transaction: &str) -> Result<Value, purser::client::ClientError> {
+    let (path, body) = (format!("/v1/payments/{id}/refund"), json!({ "transaction": transaction }));
+    seller.world.call(Method::POST, &path, &seller.world.user, Some(body)).await
+}
+
+/// The escrow says which payment it gives back and the token that it did; whose money that was is nothing to the wallet.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_escrow_gives_back_afterwards_is_posted_to_that_payment_alone() {
+    let mut seller = Seller::open().await;
+    let wallet = wallet_address(HOME, &seller.world.ring).unwrap();
+    let funds = seller.balance(wallet).await;
+    let mandate =
+        seller.world.mandate_with(json!({ "total": "0.01", "per_payment": "0.01", "refunds": "restore" })).await;
+    let mut bought = Vec::new();
+    for (path, key) in [("/held/300", "part"), ("/held/whole", "whole"), ("/charged/41", "at-once")] {
+        let payment = pay(&seller, &mandate, &seller.demand(path).await, key).await.expect("a payment");
+        let payload = signed(&payment);
+        taken(&seller.ask(path, Some(&payload)).await);
+        seller.world.until(text(&payment, "id"), "settled").await;
+        bought.push((text(&payment, "id").to_owned(), payload));
+    }
+    let [(part, of_part), (whole, of_whole), (charged, of_charged)] = &bought[..] else { panic!("three") };
+    let operator = Operator::of(&seller).await;
+    let first = operator.refunds(&seller, of_part, 100).await;
+    let too_much = operator.refunds(&seller, of_part, 201).await;
+    for (id, transaction, expected) in [
+        // The escrow does not say that it gave anything of these back.
+        (whole, &first, "invalid_request"),
+        (charged, &first, "invalid_request"),
+        // More than was captured: it reverted there.
+        (part, &too_much, "invalid_request"),
+    ] {
+        assert_eq!(shop::code(refunded(&seller, id, transaction).await), expected, "{id} {transaction}");
+    }
+    for _ in 0..2 {
+        assert_eq!(refunded(&seller, part, &first).await.unwrap()["refunded"], "100", "once, however often it is told");
+    }
+    assert_eq!(figures(&seller, &mandate).await, (0, PRICE + 200 + 41, 3), "it can be spent again");
+    // The payee itself sends something, beside what the escrow gives: both count, and together never more than was paid.
+    let shop_key = chain::accounts::ACCOUNTS[2].private_key.to_string();
+    let token = chain::token::ADDRESS.to_string();
+    let sent = seller.world.sends(&shop_key, &token, &[&wallet.to_string(), "150"]).await;
+    assert_eq!(refunded(&seller, part, &sent).await.unwrap()["refunded"], "250");
+    for other in [charged, whole] {
+        assert_eq!(shop::code(refunded(&seller, other, &sent).await), "refund_claimed");
+    }
+    let last = operator.refunds(&seller, of_part, 100).await;
+    assert_eq!(shop::code(refunded(&seller, part, &last).await), "refund_exceeds_payment", "50 are left");
+    let rest = operator.refunds(&seller, of_whole, PRICE.try_into().unwrap()).await;
+    assert_eq!(refunded(&seller, whole, &rest).await.unwrap()["refunded"], PRICE.to_string());
+    let at_once = operator.refunds(&seller, of_charged, 41).await;
+    assert_eq!(refunded(&seller, charged, &at_once).await.unwrap()["refunded"], "41");
+    let posted = 300 - 250;
+    assert_eq!(figures(&seller, &mandate).await, (0, posted, 3));
+    seller.world.serve = None;
+    seller.booked(HOME, &[("wallet/", funds - posted)]);
+    let file = seller.world.config_file().display().to_string();
+    let reports = stdout(&run(&["reconcile", "--json", "--tenant", HOME, "--config", &file], &seller.world.env()));
+    let report: Value = serde_json::from_str(reports.lines().next().expect("a line")).unwrap();
+    let items = report["items"].as_array().unwrap();
+    // What came and fits no payment any more, and nothing else.
+    assert_eq!((items.len(), text(&items[0], "transaction")), (1, last.as_str()), "{report}");
+}
+
+/// What is signed for the escrow and not there yet is an authorization of the token's like any other: a stop cancels it. What
+/// lies there already is the seller's to take until its deadline, and goes its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_cancels_what_is_signed_for_the_escrow_and_not_there_yet() {
+    let seller = Seller::open().await;
+    let (stopped, other) = (seller.world.mandate().await, seller.world.mandate().await);
+    let mut waiting = Vec::new();
+    for (path, key) in [("/held/300", "held"), ("/charged/41", "charged")] {
+        let payment = pay(&seller, &stopped, &seller.demand(path).await, key).await.expect("a payment");
+        waiting.push((path, payment));
+    }
+    let elsewhere = pay(&seller, &other, &seller.demand("/held/300").await, "other").await.expect("a payment");
+    let there = pay(&seller, &stopped, &seller.demand("/held/slow").await, "there").await.expect("a payment");
+    let (origin, payload) = (seller.origin(), signed(&there));
+    let asked =
+        tokio::spawn(async move { crate::harness::channel::ask_at(&origin, "/held/slow", Some(&payload)).await });
+    until("it lies in the escrow", async || seller.work.runs() == 1).await;
+    let revoke = format!("/v1/mandates/{stopped}/revoke");
+    seller.world.call(Method::POST, &revoke, &seller.world.user, None).await.expect("revoked");
+    for (path, payment) in &waiting {
+        seller.world.until(text(payment, "id"), "released").await;
+        let late = seller.ask(path, Some(&signed(payment))).await;
+        assert_ne!(late.status, 200, "{path}: what was cancelled buys nothing: {late:?}");
+        assert_eq!(seller.escrowed(&signed(payment)).await.capturable.get(), 0, "{path}");
+    }
+    let topic = keccak256("AuthorizationCanceled(address,bytes32)");
+    let filter =
+        json!([{ "fromBlock": "0x0", "toBlock": "latest", "address": chain::token::ADDRESS, "topics": [topic] }]);
+    assert_eq!(seller.world.rpc("eth_getLogs", filter).await.as_array().unwrap().len(), 2);
+    assert_eq!(
+        seller.world.state(text(&there, "id")).await,
+        "committed",
+        "what lies there is not the wallet's to cancel"
+    );
+    assert_eq!(figures(&seller, &stopped).await.0, PRICE, "and it stays held");
+    seller.work.lets_go.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(taken(&asked.await.unwrap()), PRICE.to_string());
+    seller.world.until(text(&there, "id"), "settled").await;
+    assert_eq!(seller.world.state(text(&elsewhere, "id")).await, "committed", "another mandate's");
+    assert_eq!(taken(&seller.ask("/held/300", Some(&signed(&elsewhere))).await), "300");
 }

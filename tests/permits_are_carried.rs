@@ -12,7 +12,7 @@ use x402::permit2::{EXACT_PROXY, Permit, PermitWire, UPTO_PROXY, Witness};
 use x402::scheme;
 use x402::wire::{FacilitatorRequest, PaymentPayload, PaymentRequirements};
 
-use crate::harness::shop::Shop;
+use crate::harness::shop::{FALSE, NO_PERMIT, Shop};
 use crate::harness::text;
 
 const PRICE: u64 = 10_000;
@@ -205,4 +205,39 @@ async fn at_most_what_was_permitted_moves_once() {
         assert_ne!(said["success"], true, "charged {again} after nothing: {said}");
     }
     assert_eq!(buyer.moved(), [37]);
+}
+
+/// A token without EIP-2612, and one that says `false` where it moves nothing: what comes along for the first is refused before
+/// anything is sent, and of the second no settlement is a success, by whichever scheme.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_without_permits_and_one_that_moves_nothing_settle_nothing() {
+    let shop = Shop::open().await;
+    let buyer = Buyer::of(&shop).await;
+    let (exact, upto) = (buyer.requirements("exact"), buyer.requirements("upto"));
+    let sent = || shop.rpc("eth_getTransactionCount", json!([buyer.facilitator, "latest"]));
+    let before = sent();
+    shop.token_turns(NO_PERMIT);
+    for (number, requirements) in [(1, &exact), (2, &upto)] {
+        let payment = buyer.pay(requirements, number, Some(0));
+        let (verified, settled) = buyer.reason(&payment, requirements).await;
+        assert_eq!(verified, settled);
+        assert!(text(&json!({ "code": settled }), "code").starts_with("permit2_"), "{settled}");
+    }
+    assert_eq!((sent(), buyer.moved().len()), (before.clone(), 0), "nothing was sent");
+    // Its permit is taken where there are permits, and the allowance stands from then on.
+    shop.token_mends();
+    let paid = buyer.pay(&exact, 3, Some(0));
+    assert_eq!(buyer.ask("/settle", &paid, &exact).await["success"], true);
+    let raw = buyer.pay(&upto, 4, Some(1));
+    shop.token_turns(FALSE);
+    let after = sent();
+    for (payment, requirements) in [(&raw, &upto), (&buyer.pay(&exact, 5, Some(1)), &exact)] {
+        let settled = buyer.ask("/settle", payment, requirements).await;
+        assert_ne!(settled["success"], true, "{settled}");
+    }
+    assert_eq!(
+        (sent(), buyer.moved().len()),
+        (after, 1),
+        "Permit2 does not take a `false`, and says so in the simulation"
+    );
 }

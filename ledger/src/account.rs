@@ -39,6 +39,8 @@ pub enum Account {
     Spend(BudgetId),
     /// What payees gave back: it stands against `Spend`, so that neither changes what the other says.
     Refunds,
+    /// What we gave back of what we sold: it stands against `Sales`, so that neither changes what the other says.
+    Returns,
     Gas,
     /// Where money in the book came from when it was brought in.
     Funding,
@@ -55,7 +57,7 @@ impl Account {
         match self {
             Self::Wallet(_) | Self::Channel(_) | Self::Receivable => Class::Asset,
             Self::Payable(_) | Self::Issued | Self::Suspense => Class::Liability,
-            Self::Sales => Class::Income,
+            Self::Sales | Self::Returns => Class::Income,
             Self::Spend(_) | Self::Refunds | Self::Gas => Class::Expense,
             Self::Funding => Class::Equity,
         }
@@ -74,6 +76,7 @@ impl fmt::Display for Account {
             Self::Sales => f.write_str("sales"),
             Self::Spend(mandate) => write!(f, "spend/{mandate}"),
             Self::Refunds => f.write_str("refunds"),
+            Self::Returns => f.write_str("returns"),
             Self::Gas => f.write_str("gas"),
             Self::Funding => f.write_str("funding"),
         }
@@ -97,6 +100,7 @@ impl FromStr for Account {
                 "suspense" => Ok(Self::Suspense),
                 "sales" => Ok(Self::Sales),
                 "refunds" => Ok(Self::Refunds),
+                "returns" => Ok(Self::Returns),
                 "gas" => Ok(Self::Gas),
                 "funding" => Ok(Self::Funding),
                 _ => Err(unknown()),

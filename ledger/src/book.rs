@@ -107,6 +107,10 @@ pub fn wants(view: &View, at: Micros, request: &Request) -> Result<Keys, Fault> 
             keys.spend(view, *spend);
             keys.claim(view, &ClaimKey::Refund(refund.place.clone()));
         }
+        Command::GiveBack { settlement, refund, .. } => {
+            keys.settlement(view, settlement);
+            keys.claim(view, &ClaimKey::GivenBack(refund.place.clone()));
+        }
         Command::Recover(recover) => mending::wants(view, at, recover, &mut keys)?,
         Command::Fund { .. } => {}
     }
@@ -300,6 +304,7 @@ fn judge(draft: &Draft<'_>) -> Result<Outcome, Refusal> {
         Command::Attest { spend, document } => draft.attest(*spend, *document),
         Command::SignIn { spend, under, document } => draft.sign_in(*spend, *under, *document),
         Command::Refund { spend, refund } => draft.refund(*spend, refund),
+        Command::GiveBack { settlement, refund, finalized } => draft.refund_sale(settlement, refund, *finalized),
         Command::Recover(recover) => draft.recover(recover),
         Command::Fund { wallet, money, reference } => draft.fund(wallet, money, *reference),
     }

@@ -32,6 +32,8 @@ pub enum ClaimKey {
     SignedIn { payer: String, nonce: String },
     /// The one signed receipt of its payee that is kept of a payment.
     Attested(SpendId),
+    /// One transfer on the rail by which we gave money back.
+    GivenBack(LogPlace),
 }
 
 /// A log of a transaction.
@@ -64,6 +66,7 @@ impl ClaimKey {
             Self::Named { .. } => "named",
             Self::SignedIn { .. } => "signed_in",
             Self::Attested(_) => "attested",
+            Self::GivenBack(_) => "given_back",
         }
     }
 
@@ -129,6 +132,10 @@ impl Canon for ClaimKey {
                 out.push(11);
                 spend.write(out);
             }
+            Self::GivenBack(place) => {
+                out.push(12);
+                place.write(out);
+            }
         }
     }
 
@@ -154,6 +161,7 @@ impl Canon for ClaimKey {
             }),
             10 => Ok(Self::SignedIn { payer: Canon::read(input)?, nonce: Canon::read(input)? }),
             11 => Canon::read(input).map(Self::Attested),
+            12 => Canon::read(input).map(Self::GivenBack),
             other => Err(DecodeError::Value { what: "a claim", found: other.to_string() }),
         }
     }
@@ -168,7 +176,7 @@ pub enum ClaimOutcome {
         code: RejectionCode,
         text: Digest,
     },
-    /// Found on the rail, by a book that had lost whoever claimed it.
+    /// Found on the rail: by a book that had lost whoever claimed it, or as what a seller gave back.
     Seen(RailReference),
     /// The node that this key opened.
     Opened(BudgetId),

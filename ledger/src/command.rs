@@ -1,12 +1,13 @@
 //! What can be asked of a book.
 
 mod claim;
+mod mending;
 mod proof;
 
 pub use self::claim::{Accept, ClaimSettlement, Cover, Credit, Order};
+pub use self::mending::{Recover, Refund};
 pub use self::proof::{Covering, FailureProof, ReleaseProof};
 use crate::budget::{BudgetKind, BudgetState, Caps};
-use crate::claim::LogPlace;
 use crate::decision::{Answer, Finding};
 use crate::gate::{GateState, Scope};
 use crate::id::{
@@ -195,6 +196,13 @@ pub enum Command {
         spend: SpendId,
         refund: Refund,
     },
+    /// We gave something back of what was paid to us, as the rail shows it.
+    GiveBack {
+        settlement: SettlementKey,
+        refund: Refund,
+        /// The chain's last final block when it was seen.
+        finalized: u64,
+    },
     /// A payment of ours that the rail shows and a restored book does not know.
     Recover(Box<Recover>),
     /// A closed mandate that was presented to us is used up, and answered with a receipt.
@@ -365,22 +373,6 @@ pub struct Acknowledgement {
 pub enum Answered {
     Paid,
     NotPaid,
-}
-
-#[derive(Clone, Debug)]
-pub struct Refund {
-    pub place: LogPlace,
-    pub seen: Observation,
-}
-
-#[derive(Clone, Debug)]
-pub struct Recover {
-    pub authorization: Authorization,
-    pub money: Money,
-    /// What it takes from the nodes above the mandates, at most; which mandate it was is lost.
-    pub authority: Amount,
-    pub nodes: Vec<BudgetId>,
-    pub seen: Observation,
 }
 
 #[derive(Clone, Debug)]

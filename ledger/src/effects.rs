@@ -74,6 +74,8 @@ canon_names!(
         SignIn = 42 "sign_in",
         /// The payee's signed receipt is kept.
         Attest = 43 "attest",
+        /// A seller gave something back.
+        GiveBack = 44 "give_back",
     }
 );
 

@@ -83,6 +83,8 @@ canon_names!(
         PaymentSignedIn = 45 "payment.signed_in",
         /// The payee's signed receipt came, and is kept.
         PaymentAttested = 46 "payment.attested",
+        /// We gave something back to whoever paid us.
+        SettlementRefunded = 47 "settlement.refunded",
     }
 );
 
@@ -173,6 +175,7 @@ fn told(effects: &Effects) -> Vec<Told> {
         Operation::Deliver => settlement(effects, EventType::SettlementDelivered),
         Operation::Undeliver => settlement(effects, EventType::SettlementUndelivered),
         Operation::WriteOff => settlement(effects, EventType::SettlementWrittenOff),
+        Operation::GiveBack => settlement(effects, EventType::SettlementRefunded),
         Operation::Fund | Operation::Withdraw => funded(effects),
     }
 }

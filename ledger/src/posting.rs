@@ -1,8 +1,7 @@
 //! Every posting pattern, as a table: which account is debited and which credited, on which layer, for what reason. Each
 //! row is one transfer and so balances in its asset by itself; `verify` holds every transfer of a journal against it.
 //!
-//! Not here, because nothing posts it yet: payment processors (fee, payout), refunds that a seller gives,
-//! exchange between assets, corrections.
+//! Not here, because nothing posts it yet: payment processors (fee, payout), exchange between assets, corrections.
 
 use crate::account::Account;
 use crate::transfer::{Layer, Transfer, TransferCode};
@@ -19,6 +18,7 @@ pub enum Kind {
     Sales,
     Spend,
     Refunds,
+    Returns,
     Gas,
     Funding,
 }
@@ -35,6 +35,7 @@ impl Account {
             Self::Sales => Kind::Sales,
             Self::Spend(_) => Kind::Spend,
             Self::Refunds => Kind::Refunds,
+            Self::Returns => Kind::Returns,
             Self::Gas => Kind::Gas,
             Self::Funding => Kind::Funding,
         }
@@ -55,8 +56,8 @@ const fn row(code: TransferCode, debit: Kind, credit: Kind, layer: Layer, when: 
     Pattern { code, debit, credit, layer, when }
 }
 
-pub const PATTERNS: [Pattern; 33] = {
-    use Kind::{Channel, Funding, Gas, Issued, Payable, Receivable, Refunds, Sales, Spend, Suspense, Wallet};
+pub const PATTERNS: [Pattern; 34] = {
+    use Kind::{Channel, Funding, Gas, Issued, Payable, Receivable, Refunds, Returns, Sales, Spend, Suspense, Wallet};
     use Layer::{Pending, Posted, Void};
     use TransferCode as Code;
     [
@@ -88,6 +89,7 @@ pub const PATTERNS: [Pattern; 33] = {
         row(Code::Sale, Receivable, Sales, Posted, "the chain shows that we were paid, or it is given before that"),
         row(Code::Receive, Wallet, Receivable, Posted, "the chain shows that we were paid: the money is in the wallet"),
         row(Code::Unreceive, Receivable, Wallet, Posted, "the chain took the block back: sold, and owed again"),
+        row(Code::Refund, Returns, Wallet, Posted, "the chain shows that we sent something back to whoever paid us"),
         row(Code::Release, Sales, Receivable, Posted, "what is owed for that sale is given up"),
         row(Code::Release, Receivable, Sales, Void, "the sale came to nothing"),
         row(Code::Gas, Gas, Wallet, Posted, "what carrying a payment to the chain took"),

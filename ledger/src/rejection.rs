@@ -168,6 +168,8 @@ rejections! {
         "one payment at a time goes on in a channel, and {spend} is {state} there; an answered one was expected: the same key asks its payee again",
     66 "not_covered" NotCovered { spend: SpendId, signed: Amount, found: Amount } transient
         "spend {spend} signed a voucher over {signed}; one over as much was expected to take its place, found one over {found}",
+    67 "refund_exceeds_sale" RefundExceedsSale { authorization: String, requested: Amount, left: Amount } final
+        "{requested} was given back, of the sale that {authorization} paid {left} can be",
 }
 
 /// What is ours and not the request's fault: nothing is stored under the key, the caller may try again.

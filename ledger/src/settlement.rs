@@ -2,7 +2,7 @@
 
 use crate::codec::{canon_names, canon_struct};
 use crate::id::{Digest, PayeeId, RailReference};
-use crate::money::AssetId;
+use crate::money::{Amount, AssetId};
 use crate::spend::{Authorization, BlockRef};
 use crate::transfer::{Money, TransferId};
 
@@ -75,6 +75,8 @@ pub struct Settlement {
     pub state: SettlementState,
     /// The block that it was settled in, while the chain may still take that back.
     pub young: Option<BlockRef>,
+    /// What was given back of it so far, of `money`; `None` before anything was.
+    pub refunded: Option<Amount>,
     /// The block that it was settled in and that the chain took back, the last one: whoever asked was told of it.
     pub taken_back: Option<BlockRef>,
     pub money: Money,
@@ -96,7 +98,7 @@ pub struct Settlement {
 }
 canon_struct!(Settlement {
     key;
-    state with young;
+    state with young and refunded;
     taken_back,
     money,
     payee,
@@ -131,6 +133,11 @@ impl Settlement {
     /// Paid for, and not given to anybody yet.
     pub const fn is_kept(&self) -> bool {
         matches!(self.state, SettlementState::Settled) && self.pending.is_some()
+    }
+
+    /// All that was paid for it went back: it buys nothing any more.
+    pub fn is_given_back(&self) -> bool {
+        self.refunded.is_some_and(|refunded| refunded >= self.money.amount)
     }
 
     /// What its payer owes for it, or is about to owe.

@@ -152,6 +152,11 @@ impl Authorization {
         self.network.split('/').nth(2)
     }
 
+    /// Whether the asset counts the nonce for a payment, so that its payer can use it up without one.
+    pub fn can_be_cancelled(&self) -> bool {
+        self.rail() == Rail::Chain && matches!(self.nonce_space(), None | Some(HELD | CHARGED))
+    }
+
     /// Whether it cancels another one, and can move nothing.
     pub fn is_cancellation(&self) -> bool {
         self.nonce_space() == Some(CANCELLATION)

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use alloy_primitives::{Address, Bytes, U256};
+use alloy_sol_types::SolValue as _;
 use ledger::id::CallerKind;
 use purser::client::{Client, ClientError, Fetched};
 use purser::dev::{DevOptions, DevService};
@@ -25,6 +27,15 @@ pub fn new_key() -> String {
     format!("key-{}", KEYS.fetch_add(1, Ordering::Relaxed))
 }
 
+/// How a token can be odd, as `fixtures/contracts/TestWallets.sol` counts it: it says `false` and moves nothing, it uses an
+/// authorization up and moves nothing, it takes no permits, it takes approvals in simulations alone.
+pub const FALSE: u8 = 2;
+pub const HOLLOW: u8 = 3;
+pub const NO_PERMIT: u8 = 4;
+pub const TWO_FACED: u8 = 5;
+/// Where the code of the test dollar lies while the token has another one.
+const HONEST: Address = Address::repeat_byte(0xd0);
+
 /// What an intent asks for where a test says nothing else.
 pub fn intent() -> Value {
     json!({
@@ -45,6 +56,26 @@ impl Shop {
         let agent = service.token(HOME, AGENT, CallerKind::Agent).expect("a token");
         let merchant = service.token(SHOP, MERCHANT, CallerKind::Merchant).expect("a token");
         Self { service, client, user, agent, merchant }
+    }
+
+    /// From now on the token is odd in this way: its books are as they were, its code is another.
+    pub fn token_turns(&self, oddity: u8) {
+        let honest = self.rpc("eth_getCode", json!([chain::token::ADDRESS, "latest"]));
+        self.rpc("anvil_setCode", json!([HONEST, honest]));
+        let artifact: Value = serde_json::from_str(include_str!("../../fixtures/contracts/TestWallets.json")).unwrap();
+        let mut contracts = artifact["contracts"].as_array().unwrap().iter();
+        let contract = contracts.find(|contract| contract["contract"] == "OddDollar").unwrap();
+        let creation: Bytes = super::text(contract, "bytecode").parse().unwrap();
+        let arguments = (HONEST, U256::from(oddity), chain::token::NAME.to_owned()).abi_encode_params();
+        let creation = Bytes::from([creation.as_ref(), &arguments].concat());
+        let code = self.rpc("eth_call", json!([{ "data": creation }, "latest"]));
+        self.rpc("anvil_setCode", json!([chain::token::ADDRESS, code]));
+    }
+
+    /// It is what it was.
+    pub fn token_mends(&self) {
+        let honest = self.rpc("eth_getCode", json!([HONEST, "latest"]));
+        self.rpc("anvil_setCode", json!([chain::token::ADDRESS, honest]));
     }
 
     pub fn url(&self, path: &str) -> String {

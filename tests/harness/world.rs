@@ -207,6 +207,19 @@ impl World {
         answer["result"].clone()
     }
 
+    /// What an account says to a contract (`tests/foreign/transfer.py`), in a block that is final, and the transaction's hash.
+    pub async fn sends(&self, key: &str, contract: &str, said: &[&str]) -> String {
+        let output = std::process::Command::new(super::foreign("python"))
+            .arg(super::root().join("tests/foreign/transfer.py"))
+            .args([text(&self.chain.line, "rpc_url"), key, contract])
+            .args(said)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.rpc("anvil_mine", json!([3])).await;
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
     pub async fn call(
         &self,
         method: Method,

@@ -4,7 +4,7 @@
 //! still move. So success needs the one matching `Transfer`, release needs the proof of [`Outcome::ProvedUnused`],
 //! and whatever is neither stays open.
 
-use std::fmt;
+mod spelling;
 
 use alloy_primitives::{Address, B256, U256};
 
@@ -12,6 +12,7 @@ use crate::auth_capture::{self, Capture, EscrowLog};
 use crate::batch_settlement::{CallKind, ChannelLog};
 use crate::chain::{At, AuthorizationUse, Block, Chain, ChainError, Receipt, TransferLog, UsedNonce};
 use crate::network::Network;
+pub use spelling::ParseClaimKeyError;
 
 /// Who counts a nonce. The same 32 bytes in two spaces are two nonces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,23 +84,6 @@ impl ClaimKey {
     pub fn used_in(self, receipt: &Receipt) -> Option<&UsedNonce> {
         let own = |used: &&UsedNonce| (used.asset, used.payer, used.nonce) == (self.token, self.payer, self.nonce);
         receipt.used.iter().find(own).filter(|_| self.space == NonceSpace::Eip3009)
-    }
-}
-
-/// `eip155:N/erc20:0x…/0x…/0x…`: asset, payer, nonce, in lower case; `/permit2` behind it in that space.
-impl fmt::Display for ClaimKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/erc20:{:#x}/{:#x}/{:#x}", self.network, self.token, self.payer, self.nonce)?;
-        match self.space {
-            NonceSpace::Eip3009 => Ok(()),
-            NonceSpace::Permit2 => f.write_str("/permit2"),
-            NonceSpace::Escrow(kind) => write!(f, "/escrow/{}", kind.as_str()),
-            NonceSpace::Cancel => f.write_str("/cancel"),
-            NonceSpace::Voucher => f.write_str("/voucher"),
-            NonceSpace::Held => f.write_str("/held"),
-            NonceSpace::Charged => f.write_str("/charged"),
-            NonceSpace::Gas => f.write_str("/gas"),
-        }
     }
 }
 

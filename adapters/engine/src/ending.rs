@@ -12,7 +12,7 @@ use ledger::command::Command;
 use ledger::decision::{Answer, Decision, DecisionState};
 use ledger::gate::{Scope, scopes_of_origin, scopes_of_path, scopes_of_spend};
 use ledger::id::{BudgetId, CallerKind, PrincipalId, TenantId};
-use ledger::spend::{Rail, Spend, SpendState};
+use ledger::spend::{Spend, SpendState};
 
 use crate::book::service;
 use crate::consent::Question;
@@ -32,10 +32,10 @@ enum Ending {
     Follow,
 }
 
-const fn ending_of(state: SpendState, rail: Rail, is_eip3009: bool) -> Ending {
-    match (state, rail) {
-        (SpendState::Held, _) => Ending::GiveBack,
-        (state, Rail::Chain) if state.is_signed() && is_eip3009 => Ending::Cancel,
+const fn ending_of(state: SpendState, can_be_cancelled: bool) -> Ending {
+    match state {
+        SpendState::Held => Ending::GiveBack,
+        state if state.is_signed() && can_be_cancelled => Ending::Cancel,
         _ => Ending::Follow,
     }
 }
@@ -93,8 +93,7 @@ impl Engine {
         spend: &Spend,
         stops: &mut Stops,
     ) -> Result<(), EngineError> {
-        let is_eip3009 = spend.authorization.nonce_space().is_none();
-        let ending = ending_of(spend.state, spend.authorization.rail(), is_eip3009);
+        let ending = ending_of(spend.state, spend.authorization.can_be_cancelled());
         if ending == Ending::Follow || !self.is_ended(&identity.tenant, spend, stops).await? {
             return Ok(());
         }
@@ -214,21 +213,45 @@ fn past(done: Result<(), EngineError>) -> Result<(), EngineError> {
 
 #[cfg(test)]
 mod tests {
+    use ledger::spend::{Authorization, MANDATE_NETWORK, VAULT_NETWORK};
+
     use super::*;
 
     #[test]
     fn nothing_that_may_be_out_is_given_back() {
         for state in SpendState::ALL.iter().copied() {
-            for rail in [Rail::Chain, Rail::Mandate, Rail::Vault] {
-                for is_eip3009 in [true, false] {
-                    let expected = match state {
-                        SpendState::Held => Ending::GiveBack,
-                        _ if state.is_signed() && rail == Rail::Chain && is_eip3009 => Ending::Cancel,
-                        _ => Ending::Follow,
-                    };
-                    assert_eq!(ending_of(state, rail, is_eip3009), expected, "{state} {rail} {is_eip3009}");
-                }
+            for can_be_cancelled in [true, false] {
+                let expected = match state {
+                    SpendState::Held => Ending::GiveBack,
+                    _ if state.is_signed() && can_be_cancelled => Ending::Cancel,
+                    _ => Ending::Follow,
+                };
+                assert_eq!(ending_of(state, can_be_cancelled), expected, "{state} {can_be_cancelled}");
             }
+        }
+    }
+
+    /// Whoever counts the nonce takes the cancellation: the token, also for what goes into the escrow.
+    #[test]
+    fn only_what_the_token_counts_can_be_cancelled() {
+        for (network, expected) in [
+            ("eip155:1", true),
+            ("eip155:1/held", true),
+            ("eip155:1/held/upto", true),
+            ("eip155:1/charged/upto", true),
+            ("eip155:1/permit2", false),
+            ("eip155:1/permit2/upto", false),
+            ("eip155:1/voucher/upto", false),
+            ("eip155:1/cancel", false),
+            ("eip155:1/escrow/reclaim", false),
+            ("eip155:1/gas", false),
+            (MANDATE_NETWORK, false),
+            (VAULT_NETWORK, false),
+        ] {
+            let asset = "eip155:1/erc20:0x0000000000000000000000000000000000000001".parse().unwrap();
+            let authorization =
+                Authorization { network: network.to_owned(), asset, payer: "0x".into(), nonce: [0; 32] };
+            assert_eq!(authorization.can_be_cancelled(), expected, "{network}");
         }
     }
 }

@@ -51,6 +51,10 @@ impl Surface for Agent {
     async fn call(&self, call: Call) -> Result<Value, ClientError> {
         Remote { client: &self.client, credential: &self.credential }.call(call).await
     }
+
+    fn code(error: &ClientError) -> Option<&str> {
+        error.code()
+    }
 }
 
 #[async_trait]

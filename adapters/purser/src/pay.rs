@@ -84,6 +84,10 @@ impl Surface for Remote<'_> {
         let Call { method, path, idempotency_key, body } = call;
         self.client.call_as(self.credential, method, &path, idempotency_key.as_deref(), body).await
     }
+
+    fn code(error: &ClientError) -> Option<&str> {
+        error.code()
+    }
 }
 
 /// What is called, where that is no HTTP resource.

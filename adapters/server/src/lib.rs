@@ -39,6 +39,7 @@ pub mod paid;
 mod payments;
 pub mod problem;
 mod reviews;
+mod sales;
 mod schema;
 mod signatures;
 mod status;
@@ -137,6 +138,8 @@ impl Settings {
         payments::void,
         payments::refund,
         payments::evidence,
+        sales::show,
+        sales::refund,
         books::accounts,
         books::balance,
         books::trial_balance,
@@ -240,6 +243,8 @@ fn table(app: App) -> Router {
         .route("/v1/payments/{id}/void", post(payments::void))
         .route("/v1/payments/{id}/refund", post(payments::refund))
         .route("/v1/payments/{id}/evidence", get(payments::evidence))
+        .route("/v1/sales/{id}", get(sales::show))
+        .route("/v1/sales/{id}/refund", post(sales::refund))
         .route("/v1/ledger/accounts", get(books::accounts))
         .route("/v1/ledger/accounts/{id}/balance", get(books::balance))
         .route("/v1/ledger/trial-balance", get(books::trial_balance))

@@ -197,7 +197,7 @@ pub async fn void(
 #[serde(deny_unknown_fields)]
 pub struct RefundBody {
     /// The hash of the transaction that gave the money back.
-    transaction: String,
+    pub(crate) transaction: String,
 }
 
 #[utoipa::path(post, path = "/v1/payments/{id}/refund", tag = "payments", params(("id" = String, Path)),

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod commerce;
 pub mod reviews;
+pub mod sales;
 pub mod signatures;
 
 use serde_json::{Map, Value};

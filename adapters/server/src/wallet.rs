@@ -6,6 +6,7 @@ use http::Method;
 use ledger::id::{Digest, IdempotencyKey};
 use payer::{Asked, Demand, Payment, Reported, Wallet};
 use serde_json::{Value, json};
+use x402::reason::Reason;
 
 /// One call of a route under `/v1`.
 #[derive(Clone, Debug)]
@@ -33,7 +34,13 @@ pub trait Surface: Send + Sync {
 
     /// The JSON of a success.
     async fn call(&self, call: Call) -> Result<Value, Self::Error>;
+
+    /// The stable code of a refusal.
+    fn code(error: &Self::Error) -> Option<&str>;
 }
+
+/// Why nobody signs in where nothing is wrong: nothing was paid for here yet, the key has bought it, the wallet does not do that.
+const NOTHING_TO_TELL: [&str; 3] = [Reason::SignInUnpaid.as_str(), "spend_state", "not_configured"];
 
 /// Hears what happens.
 pub type Tell<'a> = &'a (dyn Fn(String) + Sync);
@@ -100,7 +107,9 @@ impl<S: Surface> Wallet for MandateWallet<'_, S> {
                 text("sign_in_with_x").map(ToOwned::to_owned)
             }
             Err(error) => {
-                (self.tell)(format!("nobody signs in to {}: {error}", plain(asked.url)));
+                if !S::code(&error).is_some_and(|code| NOTHING_TO_TELL.contains(&code)) {
+                    (self.tell)(format!("nobody signs in to {}: {error}", plain(asked.url)));
+                }
                 None
             }
         }

@@ -307,6 +307,7 @@ fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<u64>
         | Command::Revisit { settlement, .. }
         | Command::Undeliver { settlement, .. }
         | Command::WriteOff { settlement, .. }
+        | Command::GiveBack { settlement, .. }
         | Command::Charge { settlement, .. }
         | Command::Receive { settlement, .. }
         | Command::HandOver { settlement, .. }

@@ -218,6 +218,9 @@ impl Draft<'_> {
         if found.money.amount.is_zero() {
             return Err(wrong("paid", "charged nothing").into());
         }
+        if found.is_given_back() {
+            return Err(wrong("paid, and not given back", "given back").into());
+        }
         let claim = signed_in(key, nonce).digest();
         if self.view.claims.find(&claim)?.is_some() {
             return Err(Rejection::SignInAnswered { nonce: nonce.to_owned() }.into());

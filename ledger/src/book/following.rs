@@ -99,7 +99,7 @@ impl Draft<'_> {
     }
 }
 
-fn named(key: &SettlementKey) -> String {
+pub(super) fn named(key: &SettlementKey) -> String {
     format!("the authorization {}", hex::encode(key.authorization.nonce))
 }
 

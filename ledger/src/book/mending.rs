@@ -1,17 +1,21 @@
 //! What is put right afterwards: money that comes back, and payments that a restored book does not know.
 
-use super::presenting::{off_rail, on_rail};
+use super::following::named;
+use super::presenting::{DRAWN, off_rail, on_rail};
+use super::settling::{received, sale};
 use super::spending::leg;
 use super::{Draft, Outcome, claimant, done, drawing, unknown_budget};
 use crate::account::Account;
 use crate::budget::{BudgetMove, BudgetStep, Refunds};
 use crate::claim::{Claim, ClaimKey, ClaimOutcome};
+use crate::codec::encode;
 use crate::command::{Recover, Refund};
 use crate::effects::{Fact, Operation};
 use crate::gate::{GateState, Scope};
 use crate::id::{BudgetId, CallerKind, Digest, Micros, PayeeId, SpendId};
 use crate::money::Amount;
 use crate::rejection::{Fault, Refusal, Rejection};
+use crate::settlement::{Role, Settlement, SettlementKey, SettlementState};
 use crate::spend::{Announced, Rail, Spend, SpendState};
 use crate::transfer::{Layer, Resolves, Transfer, TransferCode, TransferId};
 use crate::view::{Keys, View};
@@ -57,6 +61,54 @@ impl Draft<'_> {
         let outstanding = found.announced.and_then(|announced| announced.amount.checked_sub(requested));
         let announced = self.promise(&mut effects, found, outstanding.unwrap_or(Amount::ZERO));
         effects.spend = Some(Spend { refunded, announced, ..found.clone() });
+        effects.fact = Some(Fact::Seen(refund.seen.clone()));
+        done(effects)
+    }
+
+    /// Never more than was paid to us, from where it was paid to, to whoever paid it; and one transfer on the rail once. Both
+    /// lie in final blocks: so a sale that gave something back is never taken back itself.
+    pub(super) fn refund_sale(&self, key: &SettlementKey, refund: &Refund, finalized: u64) -> Result<Outcome, Refusal> {
+        let (claim, own) = (ClaimKey::GivenBack(refund.place.clone()).digest(), Digest::of(&encode(key)));
+        if let Some(taken) = self.view.claims.find(&claim)? {
+            if taken.claim.request == own {
+                return Ok(Outcome::Known);
+            }
+            let transfer = format!("{} of {}", refund.place.number, refund.place.transaction);
+            return Err(Rejection::RefundClaimed { transfer, by: "another sale".to_owned() }.into());
+        }
+        let paid = [SettlementState::Settled, SettlementState::Undelivered];
+        let Some(found) = self.settlement_in(key, &paid, SettlementState::Settled)? else { return Ok(Outcome::Known) };
+        check_sold(found)?;
+        let requested = refund.seen.amount;
+        let refunded_in = Some(refund.seen.block_number).filter(|block| *block > finalized);
+        if let Some(block) = found.young.map(|block| block.number).or(refunded_in) {
+            return Err(Rejection::NotFinal { what: named(key), block, finalized }.into());
+        }
+        if requested.is_zero() {
+            return Err(Rejection::AmountZero { found: requested }.into());
+        }
+        let payer = &key.authorization.payer;
+        if refund.seen.pay_to != *payer {
+            let (expected, found) = (payer.clone(), refund.seen.pay_to.clone());
+            return Err(Rejection::SettlementMismatch { expected, found }.into());
+        }
+        let before = found.refunded.unwrap_or(Amount::ZERO);
+        let left = found.money.amount.checked_sub(before).unwrap_or(Amount::ZERO);
+        let refunded = before.checked_add(requested).filter(|_| requested <= left);
+        let authorization = hex::encode(key.authorization.nonce);
+        let refunded = refunded.ok_or(Rejection::RefundExceedsSale { authorization, requested, left })?;
+        let mut effects = self.effects(Operation::GiveBack);
+        let (wallet, code) = (received(found).debit, TransferCode::Refund);
+        let given = sale(&found.money, code, Layer::Posted, None);
+        effects.transfers = vec![Transfer { debit: Account::Returns, credit: wallet, amount: requested, ..given }];
+        let outcome = ClaimOutcome::Seen(refund.seen.transaction.clone());
+        effects.claims = vec![Claim { key: claim, request: own, outcome }];
+        let after = Settlement { refunded: Some(refunded), ..found.clone() };
+        effects.settlement = Some(match after.is_given_back() {
+            // Nobody has anything to ask of the other for it.
+            true => Settlement { state: SettlementState::Settled, pending: None, ..after },
+            false => after,
+        });
         effects.fact = Some(Fact::Seen(refund.seen.clone()));
         done(effects)
     }
@@ -189,6 +241,21 @@ impl Draft<'_> {
         });
         Ok((!is_known && self.view.claims.find(&second)?.is_none()).then_some(second))
     }
+}
+
+/// Sold for a transfer of its own. What comes back of a channel is the channel's.
+fn check_sold(found: &Settlement) -> Result<(), Rejection> {
+    let authorization = &found.key.authorization;
+    if found.key.role != Role::Seller {
+        let (expected, found) = (Role::Seller.to_string(), found.key.role.to_string());
+        return Err(Rejection::OwnerMismatch { expected, found });
+    }
+    if authorization.is_voucher() {
+        let (expected, found) = ("one that was paid by a transfer of its own".to_owned(), DRAWN.to_owned());
+        let authorization = hex::encode(authorization.nonce);
+        return Err(Rejection::SettlementStateWrong { authorization, expected, found });
+    }
+    Ok(())
 }
 
 /// The windows of now of these nodes, each with its limit's amount; a payment whose payee is lost counts in none that is

@@ -63,6 +63,7 @@ impl Draft<'_> {
                 None => SettlementState::Claimed,
             },
             young: None,
+            refunded: None,
             money: claim.money.clone(),
             payee: claim.payee.clone(),
             pay_to: claim.pay_to.clone(),
@@ -346,7 +347,7 @@ pub(super) fn sale(money: &Money, code: TransferCode, layer: Layer, resolves: Op
 }
 
 /// The money is in the wallet.
-fn received(found: &Settlement) -> Transfer {
+pub(super) fn received(found: &Settlement) -> Transfer {
     let wallet = Account::Wallet(format!("{}:{}", found.key.authorization.chain(), found.pay_to));
     let credit = Account::Receivable;
     Transfer { debit: wallet, credit, ..sale(&found.money, TransferCode::Receive, Layer::Posted, None) }

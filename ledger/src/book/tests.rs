@@ -9,6 +9,7 @@ mod delegating;
 mod drawing;
 mod ending;
 mod following;
+mod giving_back;
 mod holding;
 pub mod memory;
 mod mending;

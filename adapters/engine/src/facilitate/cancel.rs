@@ -107,7 +107,7 @@ impl Engine {
 
     /// Whether the chain is asked, or did, let what this spend signed go unpaid: it is not given to anybody again.
     pub(crate) async fn is_called_back(&self, tenant: &Tenant, spend: &Spend) -> Result<bool, EngineError> {
-        if spend.authorization.rail() != ledger::spend::Rail::Chain || spend.authorization.nonce_space().is_some() {
+        if !spend.authorization.can_be_cancelled() {
             return Ok(false);
         }
         let Some((carrier, _)) = canceller(tenant) else { return Ok(false) };

@@ -25,6 +25,8 @@ use crate::{Engine, Identity};
 
 /// Sales listed that one side owes the other for good.
 const OWED_MAX: u32 = 10_000;
+/// Why a payment buys nothing any more.
+const GIVEN_BACK: &str = "paid, and given back";
 
 /// What became of an answer that is given before it is paid.
 #[derive(Debug)]
@@ -313,6 +315,9 @@ impl Engine {
         if !self.is_deep(sale, presented.release.confirmations).await? {
             return Ok(SaleClaim::InFlight);
         }
+        if sale.is_given_back() {
+            return Ok(made_good(sale, GIVEN_BACK));
+        }
         match self.content(&identity.tenant, sale).await? {
             Some(Content::Answer(answer) | Content::Served { answer, .. }) => {
                 self.hand_over(identity, sale).await?;
@@ -323,13 +328,7 @@ impl Engine {
                 Ok(won(hand, presented, Manner::PaidFirst))
             }
             None | Some(Content::Begun | Content::Held) => Ok(SaleClaim::OutcomeUnknown),
-            Some(Content::Undelivered) => {
-                let message = "paid, not delivered, and made good elsewhere";
-                Ok(SaleClaim::Failed(SettleResponse {
-                    error_message: Some(message.into()),
-                    ..failed(sale, Reason::UnexpectedSettleError)
-                }))
-            }
+            Some(Content::Undelivered) => Ok(made_good(sale, "paid, not delivered, and made good elsewhere")),
         }
     }
 
@@ -343,6 +342,9 @@ impl Engine {
         let is_paid = sale.state == SettlementState::Settled;
         if is_paid && !self.is_deep(sale, confirmations).await? {
             return Ok(SaleClaim::InFlight);
+        }
+        if sale.is_given_back() {
+            return Ok(made_good(sale, GIVEN_BACK));
         }
         let response = is_paid.then(|| settled(sale));
         let answer = match self.content(&identity.tenant, sale).await? {
@@ -386,4 +388,10 @@ impl Engine {
             _ => Ok(SaleClaim::OutcomeUnknown),
         }
     }
+}
+
+/// Of a payment that buys nothing any more.
+fn made_good(sale: &Settlement, why: &str) -> SaleClaim {
+    let failed = failed(sale, Reason::UnexpectedSettleError);
+    SaleClaim::Failed(SettleResponse { error_message: Some(why.to_owned()), ..failed })
 }

@@ -159,7 +159,7 @@ impl Engine {
             }
             let is_given =
                 matches!(self.content(tenant, &sale).await?, Some(Content::Answer(_) | Content::Served { .. }));
-            if is_given && self.is_deep(&sale, asked.confirmations).await? {
+            if is_given && !sale.is_given_back() && self.is_deep(&sale, asked.confirmations).await? {
                 return Ok(Some(sale));
             }
         }

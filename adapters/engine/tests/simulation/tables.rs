@@ -188,6 +188,7 @@ pub fn answer(view: &View, request: &Request, freshness: Freshness, seq: Option<
         | Command::Revisit { settlement: key, .. }
         | Command::Undeliver { settlement: key, .. }
         | Command::WriteOff { settlement: key, .. }
+        | Command::GiveBack { settlement: key, .. }
         | Command::Charge { settlement: key, .. }
         | Command::Receive { settlement: key, .. }
         | Command::HandOver { settlement: key, .. }

@@ -151,6 +151,7 @@ fn alias(account: &Account) -> String {
             format!("Spend:M-{}", mandate.to_string().chars().take(ACCOUNT_DIGITS).collect::<String>())
         }
         Account::Refunds => "Refunds".into(),
+        Account::Returns => "Returns".into(),
         Account::Gas => "Gas".into(),
         Account::Funding => "Funding".into(),
     };
@@ -291,6 +292,7 @@ mod tests {
             ),
             (Account::Spend(BudgetId([0xab; 32])), "Expenses:Spend:M-abababababababab"),
             (Account::Sales, "Income:Sales"),
+            (Account::Returns, "Income:Returns"),
             (Account::Funding, "Equity:Funding"),
         ] {
             assert_eq!(chart.account(&account).unwrap(), (alias.to_owned(), Met::First));

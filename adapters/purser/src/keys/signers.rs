@@ -144,8 +144,8 @@ fn check_cancellable(spend: &Spend, domain: &TokenDomain) -> Result<(), SignErro
     }
     let network = Network::new(domain.chain_id);
     let asset = network.and_then(|network| network.asset_id(domain.verifying_contract).ok());
-    let is_of_chain = network.is_some_and(|network| network.to_string() == spend.authorization.network);
-    if is_of_chain && asset.as_ref() == Some(&spend.authorization.asset) {
+    let is_of_chain = network.is_some_and(|network| network.to_string() == spend.authorization.chain());
+    if is_of_chain && spend.authorization.can_be_cancelled() && asset.as_ref() == Some(&spend.authorization.asset) {
         return Ok(());
     }
     Err(SignError::Refused(format!("the token of the cancellation is not the one of spend {}", spend.id)))
@@ -294,7 +294,14 @@ mod tests {
         for state in SpendState::ALL.iter().copied().filter(|state| !state.is_signed()) {
             assert!(cancelled(&spend(state), &good, KeyState::Retired).await.is_err(), "{state}");
         }
-        for network in ["eip155:1", "eip155:8453/permit2", "eip155:8453/cancel", "ap2:payment"] {
+        for network in [
+            "eip155:1",
+            "eip155:1/held/upto",
+            "eip155:8453/permit2",
+            "eip155:8453/voucher/upto",
+            "eip155:8453/cancel",
+            "ap2:payment",
+        ] {
             let mut other = signed.clone();
             other.authorization.network = network.into();
             assert!(cancelled(&other, &good, KeyState::Retired).await.is_err(), "{network}");
@@ -315,6 +322,12 @@ mod tests {
             let signature = x402::exact::EvmSignature::new(&call.signature).unwrap();
             assert_eq!(signature.recover(digest).unwrap(), key().address());
             assert_eq!((call.asset, call.nonce.0), (domain.verifying_contract, [9; 32]));
+        }
+        // What goes into an escrow is an authorization of the token's too.
+        for space in ["held", "held/upto", "charged/upto"] {
+            let mut held = spend(SpendState::Committed);
+            held.authorization.network = format!("eip155:8453/{space}");
+            assert!(cancelled(&held, &domain(8453, 1), KeyState::Active).await.is_ok(), "{space}");
         }
     }
 }

@@ -42,6 +42,9 @@ super::abouts! { RejectionCode,
     RefundExceedsPayment =>
         "More was given back than was paid, or than is left after earlier refunds.",
         "Look at the transaction: it may be the refund of several payments, or no refund at all.";
+    RefundExceedsSale =>
+        "More was sent back than the sale was paid with, or than is left of it after earlier refunds.",
+        "Name a transaction that gives back at most what is left; what was sent beyond it is no refund of this sale.";
     RefundClaimed =>
         "The transfer is the refund of another payment already; one transfer is one refund.",
         "Name the transaction in which this payment was refunded.";

@@ -312,6 +312,10 @@ impl Surface for House {
             ))),
         }
     }
+
+    fn code(error: &RouteRefused) -> Option<&str> {
+        error.problem["code"].as_str()
+    }
 }
 
 impl House {

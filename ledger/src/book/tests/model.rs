@@ -412,6 +412,10 @@ impl Model {
         let receivable = self.balances.get(&(Account::Receivable, super::stream::token())).copied().unwrap_or_default();
         let owed = owed.map(|sale| sale.money.amount.get()).sum::<u128>();
         assert_eq!(receivable.debit_posted.get(), receivable.credit_posted.get() + owed, "receivable");
+        // What a seller gave back, to the unit.
+        let back = view.settlements.changed().filter_map(|(_, sale)| sale.refunded);
+        let returns = self.balances.get(&(Account::Returns, super::stream::token())).copied().unwrap_or_default();
+        assert_eq!(returns.debit_posted.get(), back.map(Amount::get).sum::<u128>(), "returns");
         // Uncleared cheques: what is signed and not settled, to the unit.
         let owed = |account| {
             let balance = self.balances.get(&(account, super::stream::token())).copied().unwrap_or_default();

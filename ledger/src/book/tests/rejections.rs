@@ -366,6 +366,7 @@ fn each_refusal_has_its_name_and_changes_no_money() {
         super::carts::cases(),
         super::charging::cases(),
         super::drawing::cases(),
+        super::giving_back::cases(),
         super::crediting::cases(),
         super::naming::cases(),
         super::orders::cases(),

@@ -156,7 +156,7 @@ pub fn accept(number: u8, request: u8) -> Accept {
 
 /// A sale that is paid, taken back by the chain, and then comes to something or to nothing.
 fn sale() -> impl Strategy<Value = Vec<(i64, Request)>> {
-    (30..60_u8, 1..10_usize, 0..3_u8).prop_map(|(number, length, end)| {
+    (30..60_u8, 1..12_usize, 0..3_u8).prop_map(|(number, length, end)| {
         let key = || settlement(number, Role::Seller);
         let receive = || Command::Receive { settlement: key(), seen: seen(5), finalized: FINAL - 1, gas: None };
         let redeem = Command::HandOver { settlement: key(), seen: seen(5), finalized: FINAL - 1 };
@@ -178,6 +178,8 @@ fn sale() -> impl Strategy<Value = Vec<(i64, Request)>> {
             Command::Abandon { settlement: key() },
             ended,
             Command::Conclude { settlement: key(), seen: seen(5), finalized: FINAL, gas: None },
+            Command::GiveBack { settlement: key(), refund: refund(number, 3), finalized: FINAL },
+            Command::GiveBack { settlement: key(), refund: refund(number + 60, 2), finalized: FINAL },
         ];
         commands.into_iter().take(length).map(|command| (1_000, by(service(), command))).collect()
     })
@@ -193,6 +195,8 @@ fn credit() -> impl Strategy<Value = Vec<(i64, Request)>> {
         let dispatch = Command::Dispatch { settlement: key(), document, transaction: None, account_nonce: None };
         let receive = Command::Receive { settlement: key(), seen: seen(2), finalized: FINAL, gas: None };
         let undeliver = Command::Undeliver { settlement: key(), document };
+        let refund = refund(number + 100, 1 + u128::from(number % 2));
+        let back = Command::GiveBack { settlement: key(), refund, finalized: FINAL };
         let commands = match end {
             0 => vec![claim, Command::Serve { settlement: key(), document, charged: None }, fail, write_off()],
             1 => vec![
@@ -202,7 +206,7 @@ fn credit() -> impl Strategy<Value = Vec<(i64, Request)>> {
                 undeliver,
                 Command::Deliver { settlement: key(), document, instead_of: None },
             ],
-            _ => vec![claim, dispatch, receive, undeliver, write_off()],
+            _ => vec![claim, dispatch, receive, undeliver, back, write_off()],
         };
         commands.into_iter().take(length).map(|command| (1_000, by(service(), command))).collect()
     })

@@ -358,7 +358,7 @@ fn on_spend() -> impl Strategy<Value = Request> {
 }
 
 fn on_settlement() -> impl Strategy<Value = Request> {
-    (0..4_u8, 0..17_u8, 0..2_u8, 1..4_u128).prop_map(|(number, what, role, units)| {
+    (0..4_u8, 0..18_u8, 0..2_u8, 1..4_u128).prop_map(|(number, what, role, units)| {
         // Two numbers of one price each, so that what is seen on the chain fits.
         let units = if number > 1 { number.into() } else { units };
         let role = if role == 0 { Role::Seller } else { Role::Facilitator };
@@ -385,6 +385,7 @@ fn on_settlement() -> impl Strategy<Value = Request> {
                 finalized: FINAL - u64::from(what == 8),
                 gas: gas(),
             },
+            17 => Command::GiveBack { settlement: sold, refund: refund(number, 1), finalized: FINAL },
             16 => Command::HandOver { settlement: sold, seen: seen(units), finalized: FINAL - 1 },
             9 => Command::Unreceive { settlement: key, proof: taken_back(number) },
             10 => Command::Conclude { settlement: key, seen: seen(units), finalized: FINAL, gas: gas() },

@@ -25,7 +25,7 @@ pub fn i8(book: &Book<'_>) -> Verdict {
             let fits = match &claim.outcome {
                 ClaimOutcome::Spend(id) => record.spend.as_ref().is_some_and(|spend| spend.id == *id),
                 ClaimOutcome::Rejected { .. } => record.operation == Operation::Reject && record.moves.is_empty(),
-                ClaimOutcome::Seen(_) => record.operation == Operation::Recover,
+                ClaimOutcome::Seen(_) => matches!(record.operation, Operation::Recover | Operation::GiveBack),
                 ClaimOutcome::Opened(id) => record.opened.iter().any(|node| node.id == *id),
                 ClaimOutcome::Accepted(_) => record.operation == Operation::Accept,
             };
@@ -33,7 +33,9 @@ pub fn i8(book: &Book<'_>) -> Verdict {
         }
         let enough = match record.operation {
             Operation::Hold => record.claims.len() >= 3,
-            Operation::Reject | Operation::Refund | Operation::Recover | Operation::Accept => record.claims.len() == 1,
+            Operation::Reject | Operation::Refund | Operation::GiveBack | Operation::Recover | Operation::Accept => {
+                record.claims.len() == 1
+            }
             _ => record.claims.is_empty(),
         };
         ensure(enough, || format!("record {} ({}) has {} claims", record.seq, record.operation, record.claims.len()))?;
