@@ -125,6 +125,7 @@ async fn a_seller_gives_back_what_the_chain_shows_once() {
     for number in 0..3 {
         let payment = world.pay(&mandate, &format!("sold-{number}")).await.unwrap();
         assert_eq!(world.fetch(Some(text(&payment, "payment_signature"))).await.unwrap().status.as_u16(), 200);
+        world.until(text(&payment, "id"), "settled").await;
         sales.push(sale_of(&payment));
         payments.push(payment);
     }

@@ -60,7 +60,7 @@ impl Engine {
         let of_escrow = self.given_back_by_escrow(&spend, &expected, &named.receipt).await?;
         let found = named.back(&expected, settled_at, of_escrow)?;
         let command = |refund| Command::Refund { spend: id, refund };
-        let posted = self.post_back(identity, found, command).await?;
+        let posted = self.post_refunds(identity, found, command).await?;
         posted.spend.ok_or_else(|| EngineError::Broken("a refund without a payment".into()))
     }
 
@@ -80,7 +80,7 @@ impl Engine {
 
     /// Posts every transfer of the transaction from where a sale was paid to, back to whoever paid it. A transfer gives back one
     /// sale, whoever names it and however often.
-    pub async fn give_back(
+    pub async fn refund_sale(
         &self,
         identity: &Identity,
         payment: &ClaimKey,
@@ -96,7 +96,7 @@ impl Engine {
         let found = named.back(&expected, self.paid_at(&sale).await?, Vec::new())?;
         let (key, finalized) = (&sale.key, named.finalized);
         let command = |refund| Command::GiveBack { settlement: key.clone(), refund, finalized };
-        let posted = self.post_back(identity, found, command).await?;
+        let posted = self.post_refunds(identity, found, command).await?;
         posted.settlement.ok_or_else(|| EngineError::Broken("a refund without a sale".into()))
     }
 
@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// What is another payment's already, in one transaction with this one's, is passed over.
-    async fn post_back(
+    async fn post_refunds(
         &self,
         identity: &Identity,
         found: Vec<Back>,

@@ -37,7 +37,7 @@ pub async fn refund(
     Body(body): Body<RefundBody>,
 ) -> Result<Response, Problem> {
     let payment = named(&text)?;
-    Ok(ok(sale_json(&payment, &app.engine.give_back(&identity, &payment, &body.transaction).await?)))
+    Ok(ok(sale_json(&payment, &app.engine.refund_sale(&identity, &payment, &body.transaction).await?)))
 }
 
 fn named(text: &str) -> Result<ClaimKey, Problem> {
