@@ -139,8 +139,9 @@ fn check_units(lines: &[Line]) -> Result<(), Rejection> {
 /// UCP `totals.json`: exactly one total. Details may be itemised; discounts are negative there, the total never is.
 fn total(claims: Members<'_>) -> Result<Amount, Rejection> {
     let totals = schema::objects(claims, "totals", LIST_ENTRIES_MAX)?;
-    let of =
-        |kind: &'static str| totals.iter().copied().filter(move |entry| entry.get("type").and_then(Json::as_str) == Some(kind));
+    let of = |kind: &'static str| {
+        totals.iter().copied().filter(move |entry| entry.get("type").and_then(Json::as_str) == Some(kind))
+    };
     let counts = (of("total").count(), of("subtotal").count());
     if counts.0 != 1 || counts.1 > 1 {
         let message = format!("totals has one total and at most one subtotal; {} and {} came", counts.0, counts.1);

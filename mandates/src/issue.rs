@@ -318,7 +318,9 @@ impl<'a> Shown<'a> {
         let by_digest = segment
             .disclosures
             .iter()
-            .map(|disclosure| (algorithm.digest_text(disclosure.text()), (disclosure.text(), segment.value(disclosure))))
+            .map(|disclosure| {
+                (algorithm.digest_text(disclosure.text()), (disclosure.text(), segment.value(disclosure)))
+            })
             .collect();
         Ok(Self { algorithm, payload: segment.jwt.payload(), by_digest })
     }

@@ -98,7 +98,8 @@ impl Tree {
 
     /// Reads one JSON value and nothing after it, beside those that are there.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Place, Rejection> {
-        let text = std::str::from_utf8(bytes).map_err(|_| malformed("JSON is UTF-8; these bytes are not".to_owned()))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| malformed("JSON is UTF-8; these bytes are not".to_owned()))?;
         let mut reader = Reader::new(text, self.text.len(), &mut self.nodes);
         let place = reader.document()?;
         let unescaped = reader.into_unescaped();
@@ -135,12 +136,13 @@ impl Tree {
         }
     }
 
-    /// The first value inside an object or an array, and those next to it.
+    /// The values inside an object or an array.
     pub(crate) fn inside(&self, place: Place) -> impl Iterator<Item = Place> {
-        self.from(self.first(place))
+        self.siblings(self.first(place))
     }
 
-    fn from(&self, first: Place) -> impl Iterator<Item = Place> {
+    /// This one and those next to it.
+    fn siblings(&self, first: Place) -> impl Iterator<Item = Place> {
         let is_there = |place: &Place| place.0 < self.nodes.len();
         std::iter::successors(Some(first).filter(is_there), move |place| Some(self.next(*place)).filter(is_there))
     }
@@ -206,13 +208,12 @@ impl Tree {
 }
 
 fn link(nodes: &mut [Node], parent: Place, before: Option<Place>, child: Place) {
-    let at = before.unwrap_or(parent);
-    let Some(node) = nodes.get_mut(at.0) else { return };
-    match &mut node.content {
-        _ if before.is_some() => node.next = child,
-        Content::Array(first) | Content::Object(first) => *first = child,
-        _ => {}
-    }
+    let place = match nodes.get_mut(before.unwrap_or(parent).0) {
+        Some(node) if before.is_some() => &mut node.next,
+        Some(Node { content: Content::Array(first) | Content::Object(first), .. }) => first,
+        _ => return,
+    };
+    *place = child;
 }
 
 fn twice(mut names: Vec<&str>) -> Option<&str> {

@@ -2,7 +2,6 @@
 //! `cnf` says to whom, when and on which nonce it was presented. AP2 v0.2 chains never carry one ([`crate::chain`]
 //! refuses it); AP2 v0.1 and plain SD-JWT credentials do.
 
-
 use crate::chain;
 use crate::clock::{self, Clock};
 use crate::json::{Json, Members, Object};

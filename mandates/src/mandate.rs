@@ -64,8 +64,7 @@ impl Vct {
 
     pub(crate) fn of<'t>(claims: impl Into<Members<'t>>) -> Result<Self, Rejection> {
         let came = claims.into().get("vct");
-        let known =
-            came.and_then(Json::as_str).and_then(|text| Self::ALL.into_iter().find(|vct| vct.as_str() == text));
+        let known = came.and_then(Json::as_str).and_then(|text| Self::ALL.into_iter().find(|vct| vct.as_str() == text));
         known.ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str).join(", ");
             let came = came.map_or_else(|| "nothing".to_owned(), shown_value);

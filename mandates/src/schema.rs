@@ -28,10 +28,7 @@ pub(crate) fn text_of<'t>(object: impl Into<Members<'t>>, field: &str) -> Result
     optional_text_of(object, field)?.ok_or_else(|| wrong_kind(field, "a string", None))
 }
 
-pub(crate) fn optional_text_of<'t>(
-    object: impl Into<Members<'t>>,
-    field: &str,
-) -> Result<Option<&'t str>, Rejection> {
+pub(crate) fn optional_text_of<'t>(object: impl Into<Members<'t>>, field: &str) -> Result<Option<&'t str>, Rejection> {
     match object.into().get(field) {
         None => Ok(None),
         Some(Json::String(text)) if text.is_empty() => {
@@ -88,10 +85,7 @@ pub(crate) fn optional_amount<'t>(object: impl Into<Members<'t>>, field: &str) -
     match object.into().get(field) {
         None => Ok(None),
         Some(Json::Number(number)) => number.parse().map(Some).map_err(|_| {
-            refused(
-                field,
-                format!("{field} is an integer of minor units, 0 or more; {} came", shown(number)),
-            )
+            refused(field, format!("{field} is an integer of minor units, 0 or more; {} came", shown(number)))
         }),
         other => Err(wrong_kind(field, "an integer", other)),
     }
@@ -99,9 +93,9 @@ pub(crate) fn optional_amount<'t>(object: impl Into<Members<'t>>, field: &str) -
 
 pub(crate) fn count<'t>(object: impl Into<Members<'t>>, field: &str) -> Result<u64, Rejection> {
     match object.into().get(field) {
-        Some(Json::Number(number)) => number.parse().map_err(|_| {
-            refused(field, format!("{field} is an integer, 0 or more; {} came", shown(number)))
-        }),
+        Some(Json::Number(number)) => number
+            .parse()
+            .map_err(|_| refused(field, format!("{field} is an integer, 0 or more; {} came", shown(number)))),
         other => Err(wrong_kind(field, "an integer", other)),
     }
 }

@@ -5,7 +5,6 @@
 //! ES256 only, as everywhere here; UCP also lets ES384 and ES512 through. Times are not part of this signature: the
 //! reattached JWT is a `checkout_jwt`, and [`crate::cart`] holds it to `expires_at` and the rest.
 
-
 use crate::canonical::canonical_object;
 use crate::digest::HashAlgorithm;
 use crate::json::{self, Json, Members, Object};

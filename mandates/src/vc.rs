@@ -305,11 +305,10 @@ fn read_terms(claims: Members<'_>, subject: Members<'_>, issuer: String) -> Resu
 
 /// Registered claims repeat what the credential says, or are not there (VC-JOSE-COSE section 4; RFC 7519).
 fn check_agreement(claims: Members<'_>, terms: &Terms, audience: &Audience<'_>) -> Result<(), Rejection> {
-    let same = [("iss", Some(&terms.issuer)), ("jti", Some(&terms.id)), ("sub", terms.subject.as_ref())]
-        .into_iter()
-        .find(|(name, wanted)| {
-            claims.get(name).is_some_and(|came| came.as_str() != wanted.map(|wanted| wanted.as_str()))
-        });
+    let same =
+        [("iss", Some(&terms.issuer)), ("jti", Some(&terms.id)), ("sub", terms.subject.as_ref())].into_iter().find(
+            |(name, wanted)| claims.get(name).is_some_and(|came| came.as_str() != wanted.map(|wanted| wanted.as_str())),
+        );
     if let Some((name, wanted)) = same {
         let wanted = wanted.map_or("nothing", String::as_str);
         let came = claims.get(name).map_or_else(|| "nothing".to_owned(), shown_value);

@@ -223,11 +223,10 @@ impl<'a> Reader<'a> {
         let (start, unescaped) = (self.at, self.unescaped.len());
         let mut is_plain = true;
         loop {
-            // All three bytes are ASCII, so a run ends between characters.
+            // What ends a run is ASCII, so it ends between characters.
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
             let from = self.at;
-            self.at = self.at.saturating_add(plain);
+            self.at = self.at.saturating_add(plain(rest));
             let run = self.text.get(from..self.at).unwrap_or_default();
             match self.peek() {
                 Some(b'"') => {
@@ -298,4 +297,24 @@ impl<'a> Reader<'a> {
         self.at = self.at.saturating_add(4);
         u32::from_str_radix(digits, 16).map_err(|_| self.unexpected("four hexadecimal digits"))
     }
+}
+
+/// How many bytes at the front a string may have as they are: all before a quote, a backslash or a control character.
+fn plain(bytes: &[u8]) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    let ends_in = |word: &[u8; 8]| ends(u64::from_le_bytes(*word));
+    let whole = words.iter().position(|word| ends_in(word) != 0).unwrap_or(words.len()).saturating_mul(8);
+    let rest = bytes.get(whole..).unwrap_or_default();
+    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    whole.saturating_add(rest.iter().position(is_end).unwrap_or(rest.len()))
+}
+
+/// Not nought where one of eight bytes ends a run: each byte from which `less` can be taken only with a borrow shows in its
+/// highest bit (Warren, Hacker's Delight, section 6-1).
+const fn ends(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const fn below(word: u64, less: u64) -> u64 {
+        word.wrapping_sub(less) & !word & (EACH << 7)
+    }
+    below(word, EACH << 5) | below(word ^ (EACH * 0x22), EACH) | below(word ^ (EACH * 0x5c), EACH)
 }

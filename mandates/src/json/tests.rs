@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::DEPTH_MAX;
 
 #[test]
 fn what_rfc_8259_does_not_have_is_refused() {

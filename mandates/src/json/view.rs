@@ -46,7 +46,7 @@ impl<'t> Members<'t> {
     pub fn get(self, name: &str) -> Option<Json<'t>> {
         match self.0 {
             Source::Read(tree, first) => {
-                tree.from(first).find(|place| tree.name(*place) == name).map(|place| tree.at(place))
+                tree.siblings(first).find(|place| tree.name(*place) == name).map(|place| tree.at(place))
             }
             Source::Made(object) => object.get(name).map(Json::from),
         }
@@ -62,7 +62,7 @@ impl<'t> Members<'t> {
             Source::Made(object) => (None, Some(object)),
         };
         let read = tree.into_iter().flat_map(|(tree, first)| {
-            let members = tree.from(first);
+            let members = tree.siblings(first);
             members.map(|place| (tree.name(place), tree.at(place)))
         });
         read.chain(made.into_iter().flatten().map(|(name, value)| (name.as_str(), value.into())))
@@ -90,13 +90,13 @@ impl<'t> Entries<'t> {
             Source::Read(tree, first) => (Some((tree, first)), None),
             Source::Made(entries) => (None, Some(entries)),
         };
-        let read = tree.into_iter().flat_map(|(tree, first)| tree.from(first).map(|place| tree.at(place)));
+        let read = tree.into_iter().flat_map(|(tree, first)| tree.siblings(first).map(|place| tree.at(place)));
         read.chain(made.into_iter().flatten().map(Json::from))
     }
 
     pub fn len(self) -> usize {
         match self.0 {
-            Source::Read(tree, first) => tree.from(first).count(),
+            Source::Read(tree, first) => tree.siblings(first).count(),
             Source::Made(entries) => entries.len(),
         }
     }

@@ -22,9 +22,7 @@ impl CurrencyAmount {
         let currency = Currency::read(claims)?;
         let wrong = |came: String| schema::refused("value", format!("value is an exact JSON number; {came} came"));
         let value = match claims.get("value") {
-            Some(Json::Number(number)) => {
-                clock::decimal(number).ok_or_else(|| wrong(shown(number)))?.normalize()
-            }
+            Some(Json::Number(number)) => clock::decimal(number).ok_or_else(|| wrong(shown(number)))?.normalize(),
             other => return Err(wrong(other.map_or("nothing", Json::kind).to_owned())),
         };
         Ok(Self { currency, value })

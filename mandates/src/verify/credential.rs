@@ -181,8 +181,11 @@ fn read_root(
             // The same bytes passed this before; whose key it is now is asked again.
             report.record("root_type", at, Ok(()))?;
             let content = &remembered.content;
-            let named =
-                Named { kid: content.kid.clone(), x5c: content.x5c.as_ref().map(Json::from), now_seconds: context.clock.now_seconds };
+            let named = Named {
+                kid: content.kid.clone(),
+                x5c: content.x5c.as_ref().map(Json::from),
+                now_seconds: context.clock.now_seconds,
+            };
             let candidates = report.record("root_key", at, context.trusted.candidates(&named))?;
             let signed = who_signed(candidates, |key| {
                 if *key == remembered.signer { Ok(()) } else { root.raw.jwt().decode()?.verify(key) }
@@ -196,7 +199,9 @@ fn read_root(
     let kind = report.record("root_delegate_payload", at, RootKind::of(&content, stands_alone))?;
     let claims = content.resolved.claims();
     let times = context.clock.check(claims, "the root").and_then(|()| match &kind {
-        RootKind::Provider(mandate) => context.clock.check(content.resolved.mandate(&mandate.delegate), "the root's mandate"),
+        RootKind::Provider(mandate) => {
+            context.clock.check(content.resolved.mandate(&mandate.delegate), "the root's mandate")
+        }
         RootKind::UserCredential => Ok(()),
     });
     report.record("root_times", at, times)?;
@@ -362,7 +367,12 @@ fn refuse_cnf(claims: Members<'_>) -> Result<Option<PublicKey>, Rejection> {
     Ok(None)
 }
 
-fn check_times(outer: Members<'_>, mandate: Members<'_>, position: Position, context: &Context<'_>) -> Result<(), Rejection> {
+fn check_times(
+    outer: Members<'_>,
+    mandate: Members<'_>,
+    position: Position,
+    context: &Context<'_>,
+) -> Result<(), Rejection> {
     context.clock.check(outer, "the hop")?;
     context.clock.check(mandate, "the hop's mandate")?;
     if position == Position::Leaf
