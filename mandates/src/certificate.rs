@@ -156,12 +156,12 @@ impl Anchors {
     ///
     /// The chain is in order, each certificate issued by the next; the anchor itself may be there or not, and what comes
     /// behind it is not needed and not checked beyond its name.
-    pub fn key_of(&self, x5c: Json<'_>, now_seconds: i64) -> Result<PublicKey, Rejection> {
+    pub fn key_of<'t>(&self, x5c: impl Into<Json<'t>>, now_seconds: i64) -> Result<PublicKey, Rejection> {
         if self.is_empty() {
             let message = "an x5c chain ends at an anchor of the verifier; it has none";
             return Err(Rejection::new(Code::X5cNoAnchor, message).at("x5c"));
         }
-        let chain = Chain::decode(x5c)?;
+        let chain = Chain::decode(x5c.into())?;
         let now = u64::try_from(now_seconds);
         let now = now.map_err(|_| malformed(format!("certificates are valid after 1970; it is {now_seconds}")))?;
         let chain = chain.up_to(&self.0);

@@ -68,6 +68,12 @@ struct Span {
     end: usize,
 }
 
+impl Span {
+    const fn len(self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+}
+
 const NAMELESS: Span = Span { start: 0, end: 0 };
 
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +151,19 @@ impl Tree {
     fn siblings(&self, first: Place) -> impl Iterator<Item = Place> {
         let is_there = |place: &Place| place.0 < self.nodes.len();
         std::iter::successors(Some(first).filter(is_there), move |place| Some(self.next(*place)).filter(is_there))
+    }
+
+    /// The one of this name among these siblings.
+    fn find(&self, first: Place, name: &str) -> Option<Place> {
+        let mut place = first;
+        while let Some(node) = self.nodes.get(place.0) {
+            // Most names differ in length already.
+            if node.name.len() == name.len() && self.text_of(node.name) == name {
+                return Some(place);
+            }
+            place = node.next;
+        }
+        None
     }
 
     pub(crate) fn first(&self, place: Place) -> Place {

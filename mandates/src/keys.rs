@@ -79,13 +79,17 @@ impl PublicKey {
             let message = format!("a JWK here has {}; {} came", JWK_MEMBERS.join(", "), shown(name));
             return Err(Rejection::new(Code::KeyInvalid, message).at(name));
         }
-        Self::from_published_jwk(jwk)
+        Self::read(jwk)
     }
 
     /// The same without the list of members: key sets of others carry more (RFC 7517 section 4 says to ignore it).
     pub(crate) fn from_published_jwk<'t>(jwk: impl Into<Members<'t>>) -> Result<Self, Rejection> {
         let jwk = jwk.into();
         refuse_private(jwk)?;
+        Self::read(jwk)
+    }
+
+    fn read(jwk: Members<'_>) -> Result<Self, Rejection> {
         expect_member(jwk, "kty", "EC")?;
         expect_member(jwk, "crv", "P-256")?;
         for (name, wanted) in [("alg", "ES256"), ("use", "sig")] {
