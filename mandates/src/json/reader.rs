@@ -220,37 +220,39 @@ impl<'a> Reader<'a> {
         if !self.take(b'"') {
             return Err(self.unexpected("a string"));
         }
-        let (start, unescaped) = (self.at, self.unescaped.len());
-        let mut is_plain = true;
+        let start = self.at;
+        self.skip_plain();
+        let end = self.at;
+        // The usual string has no escape: it stays where it is.
+        if self.take(b'"') { Ok(self.span(start, end)) } else { self.string_with_escapes(start) }
+    }
+
+    fn string_with_escapes(&mut self, mut from: usize) -> Result<Span, Rejection> {
+        let behind = self.text.len();
+        let start = behind.saturating_add(self.unescaped.len());
         loop {
-            // What ends a run is ASCII, so it ends between characters.
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let from = self.at;
-            self.at = self.at.saturating_add(plain(rest));
-            let run = self.text.get(from..self.at).unwrap_or_default();
+            self.unescaped.push_str(self.text.get(from..self.at).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
-                    let end = self.at;
                     self.at = self.at.saturating_add(1);
-                    // The usual string has no escape: it stays where it is.
-                    if is_plain {
-                        return Ok(self.span(start, end));
-                    }
-                    self.unescaped.push_str(run);
-                    let behind = self.text.len();
-                    let (start, end) = (behind.saturating_add(unescaped), behind.saturating_add(self.unescaped.len()));
-                    return Ok(self.span(start, end));
+                    return Ok(self.span(start, behind.saturating_add(self.unescaped.len())));
                 }
                 Some(b'\\') => {
-                    is_plain = false;
-                    self.unescaped.push_str(run);
                     let character = self.escape()?;
                     self.unescaped.push(character);
                 }
                 Some(_) => return Err(self.unexpected("an escaped control character")),
                 None => return Err(self.unexpected("`\"`")),
             }
+            from = self.at;
+            self.skip_plain();
         }
+    }
+
+    /// What ends a run is ASCII, so it ends between characters.
+    fn skip_plain(&mut self) {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        self.at = self.at.saturating_add(plain(rest));
     }
 
     fn escape(&mut self) -> Result<char, Rejection> {
@@ -301,16 +303,21 @@ impl<'a> Reader<'a> {
 
 /// How many bytes at the front a string may have as they are: all before a quote, a backslash or a control character.
 fn plain(bytes: &[u8]) -> usize {
-    let (words, _) = bytes.as_chunks::<8>();
-    let ends_in = |word: &[u8; 8]| ends(u64::from_le_bytes(*word));
-    let whole = words.iter().position(|word| ends_in(word) != 0).unwrap_or(words.len()).saturating_mul(8);
-    let rest = bytes.get(whole..).unwrap_or_default();
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut plain = 0_usize;
+    for word in words {
+        let ends = ends(u64::from_le_bytes(*word));
+        if ends != 0 {
+            return plain.saturating_add(usize::try_from(ends.trailing_zeros() >> 3).unwrap_or_default());
+        }
+        plain = plain.saturating_add(8);
+    }
     let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-    whole.saturating_add(rest.iter().position(is_end).unwrap_or(rest.len()))
+    plain.saturating_add(rest.iter().position(is_end).unwrap_or(rest.len()))
 }
 
-/// Not nought where one of eight bytes ends a run: each byte from which `less` can be taken only with a borrow shows in its
-/// highest bit (Warren, Hacker's Delight, section 6-1).
+/// The lowest bit shows the first of eight bytes that ends a run: a byte from which `less` can be taken only with a borrow
+/// sets its highest bit, and a borrow changes only what is behind (Warren, Hacker's Delight, section 6-1).
 const fn ends(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const fn below(word: u64, less: u64) -> u64 {
