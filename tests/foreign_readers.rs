@@ -42,9 +42,9 @@ fn read(token: &str, jwk: &Value) -> Value {
     let token = SdJwt::parse(token).unwrap();
     token.jwt.verify(&public(jwk)).unwrap();
     let resolved = token.resolve().unwrap();
-    let mut claims = resolved.claims;
-    if let Some(delegates) = resolved.delegates {
-        claims.insert("delegate_payload".into(), delegates.into_iter().map(|delegate| delegate.value).collect());
+    let mut claims = resolved.claims().to_object();
+    if let Some(delegates) = &resolved.delegates {
+        claims.insert("delegate_payload".into(), delegates.iter().map(|delegate| resolved.value(delegate).to_value()).collect());
     }
     Value::Object(claims)
 }

@@ -12,6 +12,12 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
+/// The same into a buffer that is used again; what was in it is gone.
+pub(crate) fn decode_into(text: &str, bytes: &mut Vec<u8>) -> Option<()> {
+    bytes.clear();
+    URL_SAFE_NO_PAD.decode_vec(text, bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::currency::Currency;
 use crate::digest::HashAlgorithm;
-use crate::json::Object;
+use crate::json::{Json, Members, Object};
 use crate::jws::{Jws, Unsigned};
 use crate::keys::{KeyId, KeySet};
 use crate::limits::{LINES_MAX, LIST_ENTRIES_MAX, TOKEN_BYTES_MAX, UNITS_MAX};
@@ -50,10 +50,10 @@ pub struct TaxLine {
 impl Cart {
     /// Decodes a checkout without checking its signature.
     pub fn parse(checkout_jwt: &str) -> Result<Self, Rejection> {
-        Self::read(&decode(checkout_jwt)?.payload)
+        Self::read(decode(checkout_jwt)?.payload())
     }
 
-    fn read(claims: &Object) -> Result<Self, Rejection> {
+    fn read(claims: Members<'_>) -> Result<Self, Rejection> {
         let merchant = match claims.get("merchant") {
             None => None,
             Some(_) => Some(Merchant::parse(schema::object(claims, "merchant")?)?),
@@ -72,7 +72,7 @@ impl Cart {
             currency: Currency::read(claims)?,
             total: total(claims)?,
             expires_at_seconds: [advertised, signed].into_iter().flatten().min(),
-            claims: claims.clone(),
+            claims: claims.to_object(),
         })
     }
 
@@ -111,7 +111,7 @@ impl Cart {
 }
 
 impl Line {
-    fn parse(claims: &Object) -> Result<Self, Rejection> {
+    fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         let item = schema::object(claims, "item")?;
         let quantity = schema::count(claims, "quantity")?;
         if quantity == 0 {
@@ -137,10 +137,11 @@ fn check_units(lines: &[Line]) -> Result<(), Rejection> {
 }
 
 /// UCP `totals.json`: exactly one total. Details may be itemised; discounts are negative there, the total never is.
-fn total(claims: &Object) -> Result<Amount, Rejection> {
+fn total(claims: Members<'_>) -> Result<Amount, Rejection> {
     let totals = schema::objects(claims, "totals", LIST_ENTRIES_MAX)?;
-    let of =
-        |kind: &'static str| totals.iter().filter(move |entry| entry.get("type").and_then(Value::as_str) == Some(kind));
+    let of = |kind: &'static str| {
+        totals.iter().copied().filter(move |entry| entry.get("type").and_then(Json::as_str) == Some(kind))
+    };
     let counts = (of("total").count(), of("subtotal").count());
     if counts.0 != 1 || counts.1 > 1 {
         let message = format!("totals has one total and at most one subtotal; {} and {} came", counts.0, counts.1);
@@ -157,7 +158,7 @@ pub fn hash(checkout_jwt: &str, algorithm: HashAlgorithm) -> String {
 
 /// A checkout to sign, held to the same schema as one that comes in.
 pub fn unsigned(checkout: &Object, key_id: &KeyId) -> Result<Unsigned, Rejection> {
-    Cart::read(checkout)?;
+    Cart::read(checkout.into())?;
     let header = Object::from_iter([
         ("alg".to_owned(), "ES256".into()),
         ("kid".to_owned(), key_id.as_str().into()),

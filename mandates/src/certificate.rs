@@ -18,7 +18,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pki_types::pem::PemObject as _;
 use pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use serde_json::Value;
 use webpki::aws_lc_rs as algorithms;
 use webpki::{EndEntityCert, Error, KeyPurposeIdIter};
 use x509_cert::Certificate;
@@ -26,7 +25,7 @@ use x509_cert::der::Decode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
-use crate::json::kind;
+use crate::json::Json;
 use crate::keys::PublicKey;
 use crate::limits::{ANCHORS_MAX, CERTIFICATE_BYTES_MAX, CERTIFICATES_MAX};
 use crate::rejection::{Code, Rejection, shown};
@@ -157,12 +156,12 @@ impl Anchors {
     ///
     /// The chain is in order, each certificate issued by the next; the anchor itself may be there or not, and what comes
     /// behind it is not needed and not checked beyond its name.
-    pub fn key_of(&self, x5c: &Value, now_seconds: i64) -> Result<PublicKey, Rejection> {
+    pub fn key_of<'t>(&self, x5c: impl Into<Json<'t>>, now_seconds: i64) -> Result<PublicKey, Rejection> {
         if self.is_empty() {
             let message = "an x5c chain ends at an anchor of the verifier; it has none";
             return Err(Rejection::new(Code::X5cNoAnchor, message).at("x5c"));
         }
-        let chain = Chain::decode(x5c)?;
+        let chain = Chain::decode(x5c.into())?;
         let now = u64::try_from(now_seconds);
         let now = now.map_err(|_| malformed(format!("certificates are valid after 1970; it is {now_seconds}")))?;
         let chain = chain.up_to(&self.0);
@@ -220,16 +219,16 @@ struct Chain {
 }
 
 impl Chain {
-    fn decode(x5c: &Value) -> Result<Self, Rejection> {
-        let Value::Array(entries) = x5c else {
-            return Err(malformed(format!("x5c is an array of certificates; {} came", kind(x5c))));
+    fn decode(x5c: Json<'_>) -> Result<Self, Rejection> {
+        let Json::Array(entries) = x5c else {
+            return Err(malformed(format!("x5c is an array of certificates; {} came", x5c.kind())));
         };
         if entries.is_empty() || entries.len() > CERTIFICATES_MAX {
             let message = format!("x5c has 1 to {CERTIFICATES_MAX} certificates; {} came", entries.len());
             return Err(malformed(message));
         }
         let mut chain = Self { certificates: Vec::new(), facts: Vec::new() };
-        for entry in entries {
+        for entry in entries.iter() {
             // Standard base64 with its padding, not base64url (RFC 7515 section 4.1.6).
             let decoded = entry.as_str().and_then(|text| STANDARD.decode(text).ok());
             let der = decoded.ok_or_else(|| malformed("a certificate in x5c is base64 of DER; something else came"))?;

@@ -3,11 +3,9 @@
 //! `chain := segment_0 ~~ … ~~ segment_n ~`, each segment an SD-JWT minus its final `~`. This module splits and binds;
 //! the order of the checks is in [`crate::verify`].
 
-use serde_json::Value;
-
 use crate::base64url;
 use crate::digest::{HashAlgorithm, sha256};
-use crate::json::{Object, kind};
+use crate::json::{Json, Members};
 use crate::keys::PublicKey;
 use crate::limits::{DISCLOSURES_MAX, SEGMENTS_MAX, TOKEN_BYTES_MAX};
 use crate::rejection::{Code, Rejection, shown, shown_value};
@@ -70,10 +68,10 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 
 /// The `typ` of a root. AP2 and its SDK leave it open; only a hop's type is refused.
 pub(crate) fn check_root_type(root: &SdJwt<'_>) -> Result<(), Rejection> {
-    match root.jwt.header.get("typ") {
+    match root.jwt.header().get("typ") {
         None => Ok(()),
         // Media types are case-insensitive and `application/` may be spelled out (RFC 7515 section 4.1.9).
-        Some(Value::String(typ))
+        Some(Json::String(typ))
             if !HOP_TYPES.contains(&typ.to_ascii_lowercase().trim_start_matches("application/")) =>
         {
             Ok(())
@@ -90,8 +88,8 @@ pub(crate) fn check_hop_type(hop: &SdJwt<'_>, position: Position) -> Result<(), 
         Position::Middle => MIDDLE_TYPES,
         Position::Leaf => LEAF_TYPES,
     };
-    match hop.jwt.header.get("typ") {
-        Some(Value::String(typ)) if wanted.contains(&typ.as_str()) => Ok(()),
+    match hop.jwt.header().get("typ") {
+        Some(Json::String(typ)) if wanted.contains(&typ) => Ok(()),
         other => {
             let came = other.map_or_else(|| "nothing".to_owned(), shown_value);
             let message = format!("typ here is {}; {came} came", wanted.join(" or "));
@@ -119,7 +117,7 @@ pub(crate) struct Previous<'a> {
 /// nobody can show another selection of what was delegated (AP2 security considerations).
 pub(crate) fn check_binding(hop: &SdJwt<'_>, previous: &Previous<'_>, position: Position) -> Result<(), Rejection> {
     let Previous { segment, algorithm } = previous;
-    let claim = |name: &str| hop.jwt.payload.get(name);
+    let claim = |name: &str| hop.jwt.payload().get(name);
     let (name, value, actual, mismatch) = match (claim("sd_hash"), claim("issuer_jwt_hash")) {
         (Some(value), None) => ("sd_hash", value, segment.sd_hash_by(*algorithm), Code::SdHashMismatch),
         (None, Some(value)) => {
@@ -144,15 +142,11 @@ fn binding_count(came: &str) -> Rejection {
 }
 
 /// The one delegate payload that this verifier may see.
-pub(crate) fn single_delegate(resolved: &Resolved) -> Result<(&Delegate, &Object), Rejection> {
-    check_single(resolved.delegates.as_deref().unwrap_or_default())
-}
-
-fn check_single(delegates: &[Delegate]) -> Result<(&Delegate, &Object), Rejection> {
-    match delegates {
-        [delegate] => match &delegate.value {
-            Value::Object(object) => Ok((delegate, object)),
-            other => Err(wrong_delegates(kind(other))),
+pub(crate) fn single_delegate(resolved: &Resolved) -> Result<(&Delegate, Members<'_>), Rejection> {
+    match resolved.delegates.as_deref().unwrap_or_default() {
+        [delegate] => match resolved.value(delegate) {
+            Json::Object(members) => Ok((delegate, members)),
+            other => Err(wrong_delegates(other.kind())),
         },
         several => Err(wrong_delegates(&several.len().to_string())),
     }
@@ -163,28 +157,19 @@ pub(crate) fn wrong_delegates(came: &str) -> Rejection {
     Rejection::new(Code::DelegatePayloadCount, message).at("delegate_payload")
 }
 
-/// The same, taken out of the resolved segment: its digest and its claims.
-pub(crate) fn only_delegate(delegates: Vec<Delegate>) -> Result<(Option<String>, Object), Rejection> {
-    check_single(&delegates)?;
-    match delegates.into_iter().next() {
-        Some(Delegate { digest, value: Value::Object(claims) }) => Ok((digest, claims)),
-        _ => Err(wrong_delegates("0")),
-    }
-}
-
 /// The key in `cnf.jwk` (RFC 7800 section 3.2).
-pub(crate) fn confirmation_key(claims: &Object) -> Result<PublicKey, Rejection> {
+pub(crate) fn confirmation_key(claims: Members<'_>) -> Result<PublicKey, Rejection> {
     match claims.get("cnf") {
         None => Err(Rejection::new(Code::CnfMissing, "a delegated key in cnf was expected; none came").at("cnf")),
-        Some(Value::Object(cnf)) => match cnf.get("jwk") {
-            Some(Value::Object(jwk)) => PublicKey::from_jwk(jwk),
+        Some(Json::Object(cnf)) => match cnf.get("jwk") {
+            Some(Json::Object(jwk)) => PublicKey::from_jwk(jwk),
             _ => {
-                let names = cnf.keys().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+                let names = cnf.keys().map(shown).collect::<Vec<_>>().join(", ");
                 Err(Rejection::new(Code::CnfMissing, format!("cnf carries a jwk; it has {names}")).at("cnf.jwk"))
             }
         },
         Some(other) => {
-            Err(Rejection::new(Code::CnfMissing, format!("cnf is an object; {} came", kind(other))).at("cnf"))
+            Err(Rejection::new(Code::CnfMissing, format!("cnf is an object; {} came", other.kind())).at("cnf"))
         }
     }
 }
@@ -317,14 +302,14 @@ pub fn claimed(presented: &str) -> Result<Claimed, Rejection> {
         let signed = segment.jwt.signing_input();
         let resolved = segment.into_resolved()?;
         // A user credential is a root without a mandate of its own.
-        if let Some(delegates) = resolved.delegates {
-            let (digest, _) = only_delegate(delegates)?;
-            named.push(MandateId::of(signed, digest.as_deref()));
+        if resolved.delegates.is_some() {
+            let (delegate, _) = single_delegate(&resolved)?;
+            named.push(MandateId::of(signed, delegate.digest.as_deref()));
         }
-        last = Some(resolved.claims);
+        last = Some(resolved);
     }
-    let claims = last.unwrap_or_default();
-    let Presentation { audience, nonce, .. } = Presentation::read(&claims)?;
+    let last = last.ok_or_else(|| wrong_delegates("0"))?;
+    let Presentation { audience, nonce, .. } = Presentation::read(last.claims())?;
     let leaf = named.pop().ok_or_else(|| wrong_delegates("0"))?;
     Ok(Claimed { under: named.pop().unwrap_or(leaf), leaf, audience, nonce })
 }

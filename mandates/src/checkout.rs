@@ -1,7 +1,7 @@
 //! The closed checkout mandate, `mandate.checkout.1` (AP2 v0.2 `checkout_mandate.json`): a merchant's signed checkout and
 //! its hash.
 
-use crate::json::Object;
+use crate::json::{self, Json, Members, Object};
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::mandate::{self, Vct};
 use crate::rejection::Rejection;
@@ -19,19 +19,18 @@ pub struct ClosedCheckout {
 }
 
 impl ClosedCheckout {
-    pub(crate) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         let checkout_jwt = match claims.get("checkout_jwt") {
-            Some(serde_json::Value::String(jwt)) if jwt.len() <= TOKEN_BYTES_MAX => jwt.clone(),
+            Some(Json::String(jwt)) if jwt.len() <= TOKEN_BYTES_MAX => jwt.to_owned(),
             other => {
-                let came = other.map_or("nothing", crate::json::kind);
+                let came = other.map_or("nothing", Json::kind);
                 return Err(schema::refused(
                     "checkout_jwt",
                     format!("checkout_jwt is a disclosed string; {came} came"),
                 ));
             }
         };
-        let mut others = claims.clone();
-        others.retain(|name, _| !["vct", "checkout_jwt", "checkout_hash", "iat", "exp"].contains(&name.as_str()));
+        let others = json::without(claims, &["vct", "checkout_jwt", "checkout_hash", "iat", "exp"]);
         Ok(Self {
             checkout_jwt,
             checkout_hash: schema::text(claims, "checkout_hash")?,

@@ -1,9 +1,8 @@
 //! Time claims (RFC 7519 section 4.1): exact decimals, one skew both ways, `now` from the caller.
 
 use rust_decimal::Decimal;
-use serde_json::{Number, Value};
 
-use crate::json::{Object, kind};
+use crate::json::{Json, Members};
 use crate::rejection::{Code, Rejection, shown};
 
 /// The verifier's clock. A token is expired from the very second of `exp` + skew on ("on or after", RFC 7519 4.1.4).
@@ -23,9 +22,8 @@ impl Clock {
     }
 
     /// `exp`, `nbf` and `iat` of one object, each where it is there.
-    pub(crate) fn check(&self, claims: &Object, place: &str) -> Result<(), Rejection> {
-        let now = self.now_seconds;
-        let skew = self.skew_seconds;
+    pub(crate) fn check<'t>(&self, claims: impl Into<Members<'t>>, place: &str) -> Result<(), Rejection> {
+        let (claims, now, skew) = (claims.into(), self.now_seconds, self.skew_seconds);
         if let Some(exp) = numeric_date(claims, "exp")?
             && self.earliest() >= exp
         {
@@ -49,27 +47,26 @@ impl Clock {
 }
 
 /// A NumericDate: seconds, possibly with a fraction.
-pub(crate) fn numeric_date(claims: &Object, name: &str) -> Result<Option<Decimal>, Rejection> {
+pub(crate) fn numeric_date<'t>(claims: impl Into<Members<'t>>, name: &str) -> Result<Option<Decimal>, Rejection> {
     let wrong = |came: String| {
         Rejection::new(Code::TimeClaimType, format!("{name} is a number of seconds; {came} came")).at(name)
     };
-    match claims.get(name) {
+    match claims.into().get(name) {
         None => Ok(None),
-        Some(Value::Number(number)) => match decimal(number) {
+        Some(Json::Number(number)) => match decimal(number) {
             Some(seconds) if !seconds.is_sign_negative() || seconds.is_zero() => Ok(Some(seconds)),
-            _ => Err(wrong(shown(&number.to_string()))),
+            _ => Err(wrong(shown(number))),
         },
-        Some(other) => Err(wrong(kind(other).to_owned())),
+        Some(other) => Err(wrong(other.kind().to_owned())),
     }
 }
 
 /// A JSON number without loss, or nothing: more than 28 digits are not rounded away.
-pub(crate) fn decimal(number: &Number) -> Option<Decimal> {
+pub(crate) fn decimal(text: &str) -> Option<Decimal> {
     // Nearly every number is whole and small.
-    if let Some(whole) = number.as_u64() {
+    if let Ok(whole) = text.parse::<u64>() {
         return Some(Decimal::from(whole));
     }
-    let text = number.as_str();
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
         return Decimal::from_str_exact(text).ok();
     };

@@ -46,14 +46,14 @@ pub fn verify(presented: &str, context: &Context<'_>) -> Result<Credential, Reje
         KeyBinding::NotAsked => {
             let sd_jwt = SdJwt::parse(presented)?;
             let resolved = check(&sd_jwt, context)?;
-            Ok(Credential { header: sd_jwt.jwt.header, resolved, binding: None })
+            Ok(Credential { header: sd_jwt.jwt.header().to_object(), resolved, binding: None })
         }
         KeyBinding::Required(terms) => {
             let presented = Presented::parse(presented)?;
             let resolved = check(&presented.sd_jwt, context)?;
-            let holder = chain::confirmation_key(&resolved.claims)?;
+            let holder = chain::confirmation_key(resolved.claims())?;
             let binding = presented.verify(&holder, &terms)?;
-            Ok(Credential { header: presented.sd_jwt.jwt.header, resolved, binding: Some(binding) })
+            Ok(Credential { header: presented.sd_jwt.jwt.header().to_object(), resolved, binding: Some(binding) })
         }
     }
 }
@@ -62,13 +62,13 @@ fn check(sd_jwt: &SdJwt<'_>, context: &Context<'_>) -> Result<Resolved, Rejectio
     let jwt = &sd_jwt.jwt;
     jwt.check_header()?;
     if !jwt.typ().is_some_and(|typ| context.types.contains(&typ)) {
-        let came = jwt.header.get("typ").map_or_else(|| "nothing".to_owned(), shown_value);
+        let came = jwt.header().get("typ").map_or_else(|| "nothing".to_owned(), shown_value);
         let message = format!("typ of a credential is {}; {came} came", context.types.join(" or "));
         return Err(Rejection::new(Code::TypWrong, message).at("typ"));
     }
     jwt.verify(issuer_key(jwt, context.issuers)?)?;
     let resolved = sd_jwt.resolve()?;
-    context.clock.check(&resolved.claims, "the credential")?;
+    context.clock.check(resolved.claims(), "the credential")?;
     Ok(resolved)
 }
 

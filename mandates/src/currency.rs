@@ -5,7 +5,7 @@ use std::fmt;
 use ledger::money::Amount;
 use rust_decimal::Decimal;
 
-use crate::json::Object;
+use crate::json::Members;
 use crate::rejection::{Code, Rejection, shown};
 use crate::schema;
 
@@ -23,7 +23,7 @@ impl Currency {
         }
     }
 
-    pub(crate) fn read(object: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn read<'t>(object: impl Into<Members<'t>>) -> Result<Self, Rejection> {
         Self::new(schema::text_of(object, "currency")?)
     }
 

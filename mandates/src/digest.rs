@@ -1,11 +1,10 @@
 //! The hashes of SD-JWT (RFC 9901 section 4.1.1): over received ASCII, as base64url text.
 
-use serde_json::Value;
 use sha2::digest::Output;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::base64url;
-use crate::json::{Object, kind};
+use crate::json::{Json, Members};
 use crate::rejection::{Code, Rejection, shown};
 
 /// `_sd_alg`. RFC 9901 obliges to sha-256; the other two are taken because honest issuers may use them.
@@ -19,11 +18,11 @@ pub enum HashAlgorithm {
 
 impl HashAlgorithm {
     /// The `_sd_alg` of a payload; sha-256 where it is absent.
-    pub fn of(payload: &Object) -> Result<Self, Rejection> {
+    pub fn of(payload: Members<'_>) -> Result<Self, Rejection> {
         match payload.get("_sd_alg") {
             None => Ok(Self::Sha256),
-            Some(Value::String(name)) => Self::named(name),
-            Some(other) => Err(unsupported(kind(other))),
+            Some(Json::String(name)) => Self::named(name),
+            Some(other) => Err(unsupported(other.kind())),
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::base64url;
 use crate::digest::HashAlgorithm;
 use crate::issue::Salt;
-use crate::json::Object;
+use crate::json::{Entries, Json, Members, Object};
 use crate::jws::Unsigned;
 use crate::limits::{DECOYS_MAX, DEPTH_MAX, DISCLOSURES_MAX};
 use crate::rejection::{Code, Rejection};
@@ -211,48 +211,49 @@ pub fn present(issued: &str, choice: &Choice) -> Result<String, Rejection> {
     let algorithm = sd_jwt.algorithm()?;
     let disclosures = sd_jwt.disclosures.iter();
     let by_digest = disclosures.map(|disclosure| (algorithm.digest_text(disclosure.text()), disclosure)).collect();
-    let mut picker = Picker { by_digest, kept: BTreeSet::new() };
-    picker.object(&sd_jwt.jwt.payload, choice);
+    let mut picker = Picker { sd_jwt: &sd_jwt, by_digest, kept: BTreeSet::new() };
+    picker.object(sd_jwt.jwt.payload(), choice);
     let kept = sd_jwt.disclosures.iter().map(|disclosure| disclosure.text()).filter(|text| picker.kept.contains(text));
     Ok(kept.fold(format!("{}~", sd_jwt.jwt.text()), |text, disclosure| text + disclosure + "~"))
 }
 
 struct Picker<'a> {
+    sd_jwt: &'a SdJwt<'a>,
     by_digest: BTreeMap<String, &'a crate::sd_jwt::Disclosure<'a>>,
     kept: BTreeSet<&'a str>,
 }
 
 impl<'a> Picker<'a> {
-    fn value(&mut self, value: &'a Value, choice: &Choice) {
+    fn value(&mut self, value: Json<'a>, choice: &Choice) {
         match value {
-            Value::Object(object) => self.object(object, choice),
-            Value::Array(array) => self.array(array, choice),
+            Json::Object(object) => self.object(object, choice),
+            Json::Array(array) => self.array(array, choice),
             _ => {}
         }
     }
 
-    fn object(&mut self, object: &'a Object, choice: &Choice) {
+    fn object(&mut self, object: Members<'a>, choice: &Choice) {
         let Choice::Members(choices) = choice else { return };
         for (name, value) in object.iter().filter(|(name, _)| *name != "_sd") {
             if let Some(choice) = choices.get(name) {
                 self.value(value, choice);
             }
         }
-        let digests = object.get("_sd").and_then(Value::as_array);
-        for digest in digests.into_iter().flatten() {
+        let digests = object.get("_sd").and_then(Json::as_array);
+        for digest in digests.into_iter().flat_map(Entries::iter) {
             let Some(disclosure) = self.find(digest) else { continue };
-            if let Some(choice) = disclosure.name().and_then(|name| choices.get(name)) {
+            if let Some(choice) = self.sd_jwt.name(disclosure).and_then(|name| choices.get(name)) {
                 self.show(disclosure, choice);
             }
         }
     }
 
-    fn array(&mut self, array: &'a [Value], choice: &Choice) {
+    fn array(&mut self, array: Entries<'a>, choice: &Choice) {
         let Choice::Elements(choices) = choice else { return };
         let mut choices = choices.iter();
-        for element in array {
+        for element in array.iter() {
             let digest = match element {
-                Value::Object(object) if object.len() == 1 => object.get("..."),
+                Json::Object(object) if object.iter().nth(1).is_none() => object.get("..."),
                 _ => None,
             };
             match digest.map(|digest| self.find(digest)) {
@@ -264,14 +265,14 @@ impl<'a> Picker<'a> {
         }
     }
 
-    fn find(&self, digest: &Value) -> Option<&'a crate::sd_jwt::Disclosure<'a>> {
+    fn find(&self, digest: Json<'_>) -> Option<&'a crate::sd_jwt::Disclosure<'a>> {
         digest.as_str().and_then(|digest| self.by_digest.get(digest)).copied()
     }
 
     fn show(&mut self, disclosure: &'a crate::sd_jwt::Disclosure<'a>, choice: &Choice) {
         if *choice != Choice::Withhold {
             self.kept.insert(disclosure.text());
-            self.value(disclosure.value(), choice);
+            self.value(self.sd_jwt.value(disclosure), choice);
         }
     }
 }

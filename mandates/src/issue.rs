@@ -12,7 +12,7 @@ use crate::base64url;
 use crate::chain::{self, MandateId, Position};
 use crate::constraint::{AllowedInstruments, AllowedMerchants, AllowedPayees, LineItems};
 use crate::digest::HashAlgorithm;
-use crate::json::Object;
+use crate::json::{Entries, Json, Members, Object};
 use crate::jws::Unsigned;
 use crate::keys::KeyId;
 use crate::limits::DISCLOSURES_MAX;
@@ -125,7 +125,7 @@ pub fn present_only(presented: &str, vct: Vct) -> Result<String, Rejection> {
     let delegates = shown.delegates();
     let is_wanted = |digest: &String| {
         let value = shown.by_digest.get(digest).map(|(_, value)| value);
-        value.and_then(|value| value.get("vct")).and_then(Value::as_str) == Some(vct.as_str())
+        value.and_then(|value| value.get("vct")).and_then(Json::as_str) == Some(vct.as_str())
     };
     let wanted = delegates.iter().filter(|digest| is_wanted(digest)).count();
     if wanted != 1 {
@@ -149,14 +149,14 @@ pub fn present_only_merchant(presented: &str, merchant: &Merchant) -> Result<Str
     let shown = Shown::of(&last)?;
     let value = |digest: &String| shown.by_digest.get(digest).map(|(_, value)| *value);
     let is_it = |digest: &&String| {
-        let entry = value(digest).and_then(Value::as_object);
+        let entry = value(digest).and_then(Json::as_object);
         entry.and_then(|entry| Merchant::parse(entry).ok()).is_some_and(|entry| entry.is(merchant))
     };
     let mut dropped = BTreeSet::new();
     for mandate in shown.delegates().iter().filter_map(value) {
-        let constraints = mandate.get("constraints").and_then(Value::as_array).into_iter().flatten();
-        for constraint in constraints {
-            let kind = constraint.get("type").and_then(Value::as_str).unwrap_or_default();
+        let constraints = mandate.get("constraints").and_then(Json::as_array);
+        for constraint in constraints.into_iter().flat_map(Entries::iter) {
+            let kind = constraint.get("type").and_then(Json::as_str).unwrap_or_default();
             if LISTS.contains(&kind) {
                 let entries = shown.elements(constraint.get("allowed"));
                 let (kept, others): (Vec<_>, Vec<_>) = entries.iter().partition(is_it);
@@ -203,9 +203,9 @@ pub(crate) fn check_hand_over(mandates: &[Mandate]) -> Result<(), Rejection> {
 fn check_succession(last: &SdJwt<'_>, position: Position, mandates: &[Mandate]) -> Result<(), Rejection> {
     check_hand_over(mandates)?;
     let resolved = last.resolve()?;
-    let is_user_credential = resolved.claims.contains_key("cnf") && resolved.delegates.is_none();
+    let is_user_credential = resolved.claims().contains_key("cnf") && resolved.delegates.is_none();
     let family: Option<Family> = if is_user_credential {
-        chain::confirmation_key(&resolved.claims)?;
+        chain::confirmation_key(resolved.claims())?;
         None
     } else {
         let (_, claims) = chain::single_delegate(&resolved)?;
@@ -308,8 +308,8 @@ impl Concealer<'_> {
 /// The disclosures of one segment by digest, to follow which belongs inside which.
 struct Shown<'a> {
     algorithm: HashAlgorithm,
-    payload: &'a Object,
-    by_digest: BTreeMap<String, (&'a str, &'a Value)>,
+    payload: Members<'a>,
+    by_digest: BTreeMap<String, (&'a str, Json<'a>)>,
 }
 
 impl<'a> Shown<'a> {
@@ -318,9 +318,11 @@ impl<'a> Shown<'a> {
         let by_digest = segment
             .disclosures
             .iter()
-            .map(|disclosure| (algorithm.digest_text(disclosure.text()), (disclosure.text(), disclosure.value())))
+            .map(|disclosure| {
+                (algorithm.digest_text(disclosure.text()), (disclosure.text(), segment.value(disclosure)))
+            })
             .collect();
-        Ok(Self { algorithm, payload: &segment.jwt.payload, by_digest })
+        Ok(Self { algorithm, payload: segment.jwt.payload(), by_digest })
     }
 
     fn delegates(&self) -> Vec<String> {
@@ -328,9 +330,9 @@ impl<'a> Shown<'a> {
     }
 
     /// The digests of an array's concealed elements that are disclosed.
-    fn elements(&self, array: Option<&Value>) -> Vec<String> {
-        let Some(Value::Array(elements)) = array else { return Vec::new() };
-        let digests = elements.iter().filter_map(|element| element.get("...").and_then(Value::as_str));
+    fn elements(&self, array: Option<Json<'_>>) -> Vec<String> {
+        let Some(Json::Array(elements)) = array else { return Vec::new() };
+        let digests = elements.iter().filter_map(|element| element.get("...").and_then(Json::as_str));
         digests.filter(|digest| self.by_digest.contains_key(*digest)).map(str::to_owned).collect()
     }
 
@@ -341,18 +343,18 @@ impl<'a> Shown<'a> {
             if let Some((_, value)) = self.by_digest.get(&digest)
                 && into.insert(digest)
             {
-                strings(value, &mut open);
+                strings(*value, &mut open);
             }
         }
     }
 }
 
 /// Every string in a value: any of them may be a digest, and only those that are one are followed.
-fn strings(value: &Value, into: &mut Vec<String>) {
+fn strings(value: Json<'_>, into: &mut Vec<String>) {
     match value {
-        Value::String(text) => into.push(text.clone()),
-        Value::Array(entries) => entries.iter().for_each(|entry| strings(entry, into)),
-        Value::Object(members) => members.values().for_each(|member| strings(member, into)),
+        Json::String(text) => into.push(text.to_owned()),
+        Json::Array(entries) => entries.iter().for_each(|entry| strings(entry, into)),
+        Json::Object(members) => members.iter().for_each(|(_, member)| strings(member, into)),
         _ => {}
     }
 }

@@ -2,377 +2,240 @@
 //!
 //! A reader of our own, because a serde visitor cannot tell a number from an object that carries serde_json's private
 //! number key once `arbitrary_precision` is on: two readers that differ on an amount are a theft waiting to happen.
+//!
+//! What is read lies in a [`Tree`]: one text and one list of nodes, however many values came. [`Members`] and [`Json`] look
+//! at it, and at values that somebody made, alike.
 
-use serde_json::map::Entry;
-use serde_json::{Map, Number, Value};
+mod reader;
+#[cfg(test)]
+mod tests;
+mod view;
 
-use crate::limits::{DEPTH_MAX, NUMBER_CHARS_MAX};
-use crate::rejection::{Code, Rejection, shown};
+use serde_json::{Map, Value};
+
+use crate::rejection::{Code, Rejection};
+use reader::Reader;
+pub use view::{Entries, Json, Members};
 
 pub type Object = Map<String, Value>;
 
 /// One JSON value and nothing after it.
 pub fn parse(bytes: &[u8]) -> Result<Value, Rejection> {
-    let text = std::str::from_utf8(bytes).map_err(|_| malformed("JSON is UTF-8; these bytes are not".to_owned()))?;
-    let mut reader = Reader { text, at: 0 };
-    reader.skip_space();
-    let value = reader.value(0)?;
-    reader.skip_space();
-    match reader.peek() {
-        None => Ok(value),
-        Some(byte) => Err(malformed(format!("one JSON value was expected; byte {byte:#04x} follows at {}", reader.at))),
-    }
+    let mut tree = Tree::default();
+    let place = tree.read(bytes)?;
+    Ok(tree.at(place).to_value())
 }
 
 /// One JSON object and nothing after it.
 pub fn parse_object(bytes: &[u8]) -> Result<Object, Rejection> {
-    match parse(bytes)? {
-        Value::Object(object) => Ok(object),
-        other => Err(malformed(format!("a JSON object was expected; {} came", kind(&other)))),
-    }
+    let mut tree = Tree::default();
+    let place = tree.read_object(bytes)?;
+    Ok(tree.members(place).to_object())
 }
 
 /// The members of an object that are not among these.
-pub(crate) fn without(object: &Object, names: &[&str]) -> Object {
-    let others = object.iter().filter(|(name, _)| !names.contains(&name.as_str()));
-    others.map(|(name, value)| (name.clone(), value.clone())).collect()
+pub(crate) fn without(object: Members<'_>, names: &[&str]) -> Object {
+    let others = object.iter().filter(|(name, _)| !names.contains(name));
+    others.map(|(name, value)| (name.to_owned(), value.to_value())).collect()
 }
 
 /// What kind of value it is, for a sentence.
-pub const fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
+pub fn kind<'t>(value: impl Into<Json<'t>>) -> &'static str {
+    value.into().kind()
 }
 
 fn malformed(message: String) -> Rejection {
     Rejection::new(Code::MalformedJson, message)
 }
 
-struct Reader<'a> {
-    text: &'a str,
-    at: usize,
+/// JSON values that were read: each node says where in the text its name and its own text stand, and which is next to it.
+#[derive(Clone, Debug, Default)]
+pub struct Tree {
+    text: String,
+    nodes: Vec<Node>,
 }
 
-impl Reader<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
+/// A value of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(usize);
 
-    fn take(&mut self, wanted: u8) -> bool {
-        let found = self.peek() == Some(wanted);
-        if found {
-            self.at = self.at.saturating_add(1);
-        }
-        found
-    }
+/// Behind the last of its siblings, and inside what is empty.
+const NOWHERE: Place = Place(usize::MAX);
 
-    fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at = self.at.saturating_add(1);
-        }
-    }
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: usize,
+    end: usize,
+}
 
-    fn unexpected(&self, wanted: &str) -> Rejection {
-        match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
-            Some(found) => malformed(format!("{wanted} was expected at {}; {:?} came", self.at, found)),
-            None => malformed(format!("{wanted} was expected at {}; the text ended", self.at)),
-        }
-    }
-
-    fn value(&mut self, depth: usize) -> Result<Value, Rejection> {
-        if depth > DEPTH_MAX {
-            let message = format!("JSON nests at most {DEPTH_MAX} levels; level {depth} came");
-            return Err(Rejection::new(Code::TooDeep, message));
-        }
-        match self.peek() {
-            Some(b'{') => self.object(depth),
-            Some(b'[') => self.array(depth),
-            Some(b'"') => Ok(Value::String(self.string()?)),
-            Some(b't') => self.word("true", Value::Bool(true)),
-            Some(b'f') => self.word("false", Value::Bool(false)),
-            Some(b'n') => self.word("null", Value::Null),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => Err(self.unexpected("a JSON value")),
-        }
-    }
-
-    fn word(&mut self, word: &str, value: Value) -> Result<Value, Rejection> {
-        if self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
-            self.at = self.at.saturating_add(word.len());
-            return Ok(value);
-        }
-        Err(self.unexpected(word))
-    }
-
-    fn object(&mut self, depth: usize) -> Result<Value, Rejection> {
-        let mut object = Object::new();
-        self.take(b'{');
-        self.skip_space();
-        if self.take(b'}') {
-            return Ok(Value::Object(object));
-        }
-        loop {
-            self.skip_space();
-            let key = self.string()?;
-            self.skip_space();
-            if !self.take(b':') {
-                return Err(self.unexpected("`:`"));
-            }
-            self.skip_space();
-            let value = self.value(depth.saturating_add(1))?;
-            match object.entry(key) {
-                Entry::Vacant(place) => {
-                    place.insert(value);
-                }
-                Entry::Occupied(place) => {
-                    let message = format!("a key occurs once in an object; {} occurs twice", shown(place.key()));
-                    return Err(Rejection::new(Code::DuplicateJsonKey, message).at(place.key().clone()));
-                }
-            }
-            self.skip_space();
-            if self.take(b'}') {
-                return Ok(Value::Object(object));
-            }
-            if !self.take(b',') {
-                return Err(self.unexpected("`,` or `}`"));
-            }
-        }
-    }
-
-    fn array(&mut self, depth: usize) -> Result<Value, Rejection> {
-        let mut array = Vec::new();
-        self.take(b'[');
-        self.skip_space();
-        if self.take(b']') {
-            return Ok(Value::Array(array));
-        }
-        loop {
-            self.skip_space();
-            array.push(self.value(depth.saturating_add(1))?);
-            self.skip_space();
-            if self.take(b']') {
-                return Ok(Value::Array(array));
-            }
-            if !self.take(b',') {
-                return Err(self.unexpected("`,` or `]`"));
-            }
-        }
-    }
-
-    fn number(&mut self) -> Result<Value, Rejection> {
-        let start = self.at;
-        self.take(b'-');
-        if !self.take(b'0') {
-            self.digits()?;
-        }
-        if self.take(b'.') {
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at = self.at.saturating_add(1);
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at = self.at.saturating_add(1);
-            }
-            self.digits()?;
-        }
-        let text = self.text.get(start..self.at).unwrap_or_default();
-        if text.len() > NUMBER_CHARS_MAX {
-            return Err(malformed(format!("a number has at most {NUMBER_CHARS_MAX} characters; {} came", text.len())));
-        }
-        // What is whole, small and not negative has this one spelling, so its text is kept.
-        if let Ok(whole) = text.parse::<u64>() {
-            return Ok(Value::Number(whole.into()));
-        }
-        let number: Number = text.parse().map_err(|_| malformed(format!("{} is not a JSON number", shown(text))))?;
-        Ok(Value::Number(number))
-    }
-
-    fn digits(&mut self) -> Result<(), Rejection> {
-        let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at = self.at.saturating_add(1);
-        }
-        if self.at == start { Err(self.unexpected("a digit")) } else { Ok(()) }
-    }
-
-    fn string(&mut self) -> Result<String, Rejection> {
-        if !self.take(b'"') {
-            return Err(self.unexpected("a string"));
-        }
-        let mut out = String::new();
-        loop {
-            // All three bytes are ASCII, so a run ends between characters.
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
-            let end = self.at.saturating_add(plain);
-            let run = self.text.get(self.at..end).unwrap_or_default();
-            self.at = end;
-            match self.peek() {
-                Some(b'"') => {
-                    self.at = self.at.saturating_add(1);
-                    // The usual string has no escape: it is copied once, at its length.
-                    return Ok(if out.is_empty() { run.to_owned() } else { out + run });
-                }
-                Some(b'\\') => {
-                    out.push_str(run);
-                    out.push(self.escape()?);
-                }
-                Some(_) => return Err(self.unexpected("an escaped control character")),
-                None => return Err(self.unexpected("`\"`")),
-            }
-        }
-    }
-
-    fn escape(&mut self) -> Result<char, Rejection> {
-        self.take(b'\\');
-        let found = self.peek();
-        let plain = match found {
-            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            Some(b'u') => return self.unicode_escape(),
-            _ => return Err(self.unexpected("an escape")),
-        };
-        self.at = self.at.saturating_add(1);
-        Ok(plain)
-    }
-
-    fn unicode_escape(&mut self) -> Result<char, Rejection> {
-        let high = self.hex4()?;
-        let scalar = if (0xd800..0xdc00).contains(&high) {
-            if !self.take(b'\\') || self.peek() != Some(b'u') {
-                return Err(self.unexpected("the second half of a surrogate pair"));
-            }
-            let low = self.hex4()?;
-            if !(0xdc00..0xe000).contains(&low) {
-                return Err(malformed(format!("a low surrogate was expected; {low:#06x} came")));
-            }
-            0x10000_u32.saturating_add((high & 0x3ff) << 10).saturating_add(low & 0x3ff)
-        } else {
-            high
-        };
-        char::from_u32(scalar).ok_or_else(|| malformed(format!("a Unicode scalar was expected; {scalar:#06x} came")))
-    }
-
-    /// `u` and four hexadecimal digits.
-    fn hex4(&mut self) -> Result<u32, Rejection> {
-        self.take(b'u');
-        let digits = self.text.get(self.at..self.at.saturating_add(4)).unwrap_or_default();
-        if digits.len() != 4 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(self.unexpected("four hexadecimal digits"));
-        }
-        self.at = self.at.saturating_add(4);
-        u32::from_str_radix(digits, 16).map_err(|_| self.unexpected("four hexadecimal digits"))
+impl Span {
+    const fn len(self) -> usize {
+        self.end.saturating_sub(self.start)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+const NAMELESS: Span = Span { start: 0, end: 0 };
 
-    #[test]
-    fn what_rfc_8259_does_not_have_is_refused() {
-        let cases = [
-            "",
-            " ",
-            "nul",
-            "NaN",
-            "Infinity",
-            "-Infinity",
-            "+1",
-            "01",
-            "-",
-            "1.",
-            ".5",
-            "1e",
-            "1e+",
-            "'a'",
-            "{a:1}",
-            "{\"a\":1,}",
-            "[1,]",
-            "[1 2]",
-            "{\"a\" 1}",
-            "\"\n\"",
-            "\"\\x\"",
-            "\"\\ud800\"",
-            "\"\\udc00\"",
-            "\"\\ud800\\u0041\"",
-            "\"\\u12g4\"",
-            "\"open",
-            "[",
-            "{",
-            "1 1",
-            "{}{}",
-            "// a\n1",
-            "\u{feff}1",
-            "tru",
-            "\"\\u00",
-            "--1",
-            "0x1",
-            "\"\\u+123\"",
-        ];
-        for text in cases {
-            assert_eq!(parse(text.as_bytes()).unwrap_err().code, Code::MalformedJson, "{text:?} was read");
-        }
-        assert_eq!(parse(b"\"\xff\"").unwrap_err().code, Code::MalformedJson);
-        assert_eq!(parse("9".repeat(65).as_bytes()).unwrap_err().code, Code::MalformedJson);
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    name: Span,
+    content: Content,
+    next: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    Null,
+    Bool(bool),
+    Number(Span),
+    String(Span),
+    /// The first element.
+    Array(Place),
+    /// The first member.
+    Object(Place),
+}
+
+impl Tree {
+    /// For as much JSON text.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        // A claim has some twenty characters with its name.
+        Self { text: String::with_capacity(bytes), nodes: Vec::with_capacity(bytes >> 4) }
     }
 
-    #[test]
-    fn a_key_occurs_once_however_it_is_spelled() {
-        for text in ["{\"a\":1,\"a\":1}", "{\"a\":1,\"\\u0061\":2}", "[{\"x\":{\"b\":1,\"b\":2}}]"] {
-            assert_eq!(parse(text.as_bytes()).unwrap_err().code, Code::DuplicateJsonKey, "{text}");
+    /// Reads one JSON value and nothing after it, beside those that are there.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Place, Rejection> {
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| malformed("JSON is UTF-8; these bytes are not".to_owned()))?;
+        let mut reader = Reader::new(text, self.text.len(), &mut self.nodes);
+        let place = reader.document()?;
+        let unescaped = reader.into_unescaped();
+        self.text.push_str(text);
+        self.text.push_str(&unescaped);
+        Ok(place)
+    }
+
+    /// The same for an object.
+    pub fn read_object(&mut self, bytes: &[u8]) -> Result<Place, Rejection> {
+        let place = self.read(bytes)?;
+        match self.at(place) {
+            Json::Object(_) => Ok(place),
+            other => Err(malformed(format!("a JSON object was expected; {} came", other.kind()))),
         }
     }
 
-    #[test]
-    fn depth_is_bounded_without_recursion_running_away() {
-        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(parse(deep.as_bytes()).unwrap_err().code, Code::TooDeep);
-        let fits = format!("{}1{}", "[".repeat(DEPTH_MAX), "]".repeat(DEPTH_MAX));
-        assert!(parse(fits.as_bytes()).is_ok());
+    pub fn at(&self, place: Place) -> Json<'_> {
+        match self.nodes.get(place.0).map(|node| node.content) {
+            None | Some(Content::Null) => Json::Null,
+            Some(Content::Bool(flag)) => Json::Bool(flag),
+            Some(Content::Number(span)) => Json::Number(self.text_of(span)),
+            Some(Content::String(span)) => Json::String(self.text_of(span)),
+            Some(Content::Array(first)) => Json::Array(Entries::read(self, first)),
+            Some(Content::Object(first)) => Json::Object(Members::read(self, first)),
+        }
     }
 
-    #[test]
-    fn numbers_keep_their_text_and_no_object_poses_as_one() {
-        assert_eq!(parse(b"199.00").unwrap().to_string(), "199.00");
-        assert_eq!(parse(b"1e2").unwrap().as_u64(), None);
-        let posing = parse(br#"{"$serde_json::private::Number":"5"}"#).unwrap();
-        assert!(posing.is_object());
+    /// The members of the object there; of anything else, none.
+    pub fn members(&self, object: Place) -> Members<'_> {
+        match self.at(object) {
+            Json::Object(members) => members,
+            _ => Members::read(self, NOWHERE),
+        }
     }
 
-    #[test]
-    fn a_string_ends_where_it_ends() {
-        for length in 0..70 {
-            let plain = "x".repeat(length);
-            for (escaped, read) in
-                [("", ""), ("\\n", "\n"), ("\\\"", "\""), ("é", "é"), ("\\u0041", "A"), ("\u{7f}", "\u{7f}")]
-            {
-                let text = format!("[\"{plain}{escaped}\",\"{escaped}{plain}\"]");
-                let value = parse(text.as_bytes()).unwrap();
-                assert_eq!(value[0], Value::from(format!("{plain}{read}")), "{text}");
-                assert_eq!(value[1], Value::from(format!("{read}{plain}")), "{text}");
+    /// The values inside an object or an array.
+    pub(crate) fn inside(&self, place: Place) -> impl Iterator<Item = Place> {
+        self.siblings(self.first(place))
+    }
+
+    /// This one and those next to it.
+    fn siblings(&self, first: Place) -> impl Iterator<Item = Place> {
+        let is_there = |place: &Place| place.0 < self.nodes.len();
+        std::iter::successors(Some(first).filter(is_there), move |place| Some(self.next(*place)).filter(is_there))
+    }
+
+    /// The one of this name among these siblings.
+    fn find(&self, first: Place, name: &str) -> Option<Place> {
+        let mut place = first;
+        while let Some(node) = self.nodes.get(place.0) {
+            // Most names differ in length already.
+            if node.name.len() == name.len() && self.text_of(node.name) == name {
+                return Some(place);
             }
-            for broken in ["\n", "\u{1f}", "\u{0}", "\\x", "\\"] {
-                let text = format!("\"{plain}{broken}\"");
-                assert_eq!(parse(text.as_bytes()).unwrap_err().code, Code::MalformedJson, "{text:?}");
-            }
-            assert_eq!(parse(format!("\"{plain}").as_bytes()).unwrap_err().code, Code::MalformedJson);
+            place = node.next;
+        }
+        None
+    }
+
+    pub(crate) fn first(&self, place: Place) -> Place {
+        match self.nodes.get(place.0).map(|node| node.content) {
+            Some(Content::Array(first) | Content::Object(first)) => first,
+            _ => NOWHERE,
         }
     }
 
-    #[test]
-    fn plain_json_is_read() {
-        let text = r#" {"a":[1,-0,2.5e-3,true,false,null],"b":"\u0041\ud83d\ude00\"\\\/\b\f\n\r\té","c":{}} "#;
-        assert_eq!(parse(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+    pub(crate) fn next(&self, place: Place) -> Place {
+        self.nodes.get(place.0).map_or(NOWHERE, |node| node.next)
     }
+
+    /// The name of a member.
+    pub(crate) fn name(&self, place: Place) -> &str {
+        self.nodes.get(place.0).map_or("", |node| self.text_of(node.name))
+    }
+
+    fn text_of(&self, span: Span) -> &str {
+        self.text.get(span.start..span.end).unwrap_or_default()
+    }
+}
+
+/// Putting disclosures in their place.
+impl Tree {
+    pub(crate) fn is_there(&self, place: Place) -> bool {
+        place.0 < self.nodes.len()
+    }
+
+    /// `child` becomes what follows `before` inside `parent`, or its first where nothing is before.
+    pub(crate) fn link(&mut self, parent: Place, before: Option<Place>, child: Place) {
+        link(&mut self.nodes, parent, before, child);
+    }
+
+    /// Calls a value by the text of another.
+    pub(crate) fn rename(&mut self, place: Place, name: Place) {
+        let Some(Content::String(name)) = self.nodes.get(name.0).map(|node| node.content) else { return };
+        if let Some(node) = self.nodes.get_mut(place.0) {
+            node.name = name;
+        }
+    }
+
+    /// Takes a member out of its object.
+    pub(crate) fn remove(&mut self, object: Place, name: &str) -> Option<Place> {
+        let mut before = None;
+        let found = self.inside(object).find(|place| {
+            let is_it = self.name(*place) == name;
+            if !is_it {
+                before = Some(*place);
+            }
+            is_it
+        })?;
+        self.link(object, before, self.next(found));
+        Some(found)
+    }
+
+    /// A name that two members of an object have.
+    pub(crate) fn name_twice(&self, object: Place) -> Option<&str> {
+        twice(self.inside(object).map(|place| self.name(place)).collect())
+    }
+}
+
+fn link(nodes: &mut [Node], parent: Place, before: Option<Place>, child: Place) {
+    let place = match nodes.get_mut(before.unwrap_or(parent).0) {
+        Some(node) if before.is_some() => &mut node.next,
+        Some(Node { content: Content::Array(first) | Content::Object(first), .. }) => first,
+        _ => return,
+    };
+    *place = child;
+}
+
+fn twice(mut names: Vec<&str>) -> Option<&str> {
+    names.sort_unstable();
+    names.array_windows().find_map(|[one, other]| (one == other).then_some(*one))
 }

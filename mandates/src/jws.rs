@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base64url;
-use crate::json::{self, Object};
+use crate::json::{Json, Members, Object, Place, Tree};
 use crate::keys::{PublicKey, Signature};
 use crate::rejection::{Code, Rejection, shown, shown_value};
 
@@ -37,32 +37,36 @@ impl<'a> RawJws<'a> {
     }
 
     pub fn decode(self) -> Result<Jws<'a>, Rejection> {
-        Ok(Jws {
-            raw: self,
-            header: part(self.header, "header")?,
-            payload: part(self.payload, "payload")?,
-            signature: base64url::decode(self.signature).ok_or_else(|| {
-                let message = format!("a signature is base64url without padding; {} came", shown(self.signature));
-                Rejection::new(Code::MalformedSignature, message)
-            })?,
-        })
+        self.decode_with(self.text.len(), &mut Vec::new())
     }
-}
 
-fn part(text: &str, name: &str) -> Result<Object, Rejection> {
-    let bytes = base64url::decode(text).ok_or_else(|| {
-        let message = format!("a JWT {name} is base64url without padding; {} came", shown(text));
-        Rejection::new(Code::MalformedJwt, message)
-    })?;
-    json::parse_object(&bytes)
+    /// `encoded` characters will be in the tree, by way of `bytes`.
+    pub(crate) fn decode_with(self, encoded: usize, bytes: &mut Vec<u8>) -> Result<Jws<'a>, Rejection> {
+        let mut tree = Tree::with_capacity(encoded.saturating_sub(encoded >> 2));
+        let mut part = |text: &str, name: &str| {
+            base64url::decode_into(text, bytes).ok_or_else(|| {
+                let message = format!("a JWT {name} is base64url without padding; {} came", shown(text));
+                Rejection::new(Code::MalformedJwt, message)
+            })?;
+            tree.read_object(bytes)
+        };
+        let (header, payload) = (part(self.header, "header")?, part(self.payload, "payload")?);
+        let signature = base64url::decode(self.signature).ok_or_else(|| {
+            let message = format!("a signature is base64url without padding; {} came", shown(self.signature));
+            Rejection::new(Code::MalformedSignature, message)
+        })?;
+        Ok(Jws { raw: self, tree, header, payload, signature })
+    }
 }
 
 /// A decoded JWS whose signature nobody has checked yet.
 #[derive(Clone, Debug)]
 pub struct Jws<'a> {
     raw: RawJws<'a>,
-    pub header: Object,
-    pub payload: Object,
+    /// Header and payload; of an SD-JWT its disclosures too.
+    pub(crate) tree: Tree,
+    header: Place,
+    pub(crate) payload: Place,
     signature: Vec<u8>,
 }
 
@@ -75,6 +79,14 @@ impl<'a> Jws<'a> {
         self.raw.text
     }
 
+    pub fn header(&self) -> Members<'_> {
+        self.tree.members(self.header)
+    }
+
+    pub fn payload(&self) -> Members<'_> {
+        self.tree.members(self.payload)
+    }
+
     /// `header.payload` as received: what is signed, and what names a mandate.
     pub fn signing_input(&self) -> &'a str {
         let end = self.raw.text.len().saturating_sub(self.raw.signature.len()).saturating_sub(1);
@@ -82,24 +94,24 @@ impl<'a> Jws<'a> {
     }
 
     pub fn kid(&self) -> Option<&str> {
-        self.header.get("kid").and_then(Value::as_str)
+        self.header().get("kid").and_then(Json::as_str)
     }
 
     pub fn typ(&self) -> Option<&str> {
-        self.header.get("typ").and_then(Value::as_str)
+        self.header().get("typ").and_then(Json::as_str)
     }
 
     /// `alg` is ES256 and no extension must be understood. `jwk`, `jku` and `x5u` are not looked at: a token does not
     /// bring its own key.
     pub fn check_header(&self) -> Result<(), Rejection> {
-        match self.header.get("alg") {
-            Some(Value::String(alg)) if alg == "ES256" => {}
+        match self.header().get("alg") {
+            Some(Json::String("ES256")) => {}
             other => {
                 let came = other.map_or_else(|| "nothing".to_owned(), shown_value);
                 return Err(Rejection::new(Code::AlgNotAllowed, format!("alg is ES256; {came} came")).at("alg"));
             }
         }
-        match ["crit", "b64"].into_iter().find(|name| self.header.contains_key(*name)) {
+        match ["crit", "b64"].into_iter().find(|name| self.header().contains_key(name)) {
             None => Ok(()),
             Some(name) => {
                 let message = format!("no header extension is understood here; `{name}` came");

@@ -2,11 +2,9 @@
 //! `cnf` says to whom, when and on which nonce it was presented. AP2 v0.2 chains never carry one ([`crate::chain`]
 //! refuses it); AP2 v0.1 and plain SD-JWT credentials do.
 
-use serde_json::Value;
-
 use crate::chain;
 use crate::clock::{self, Clock};
-use crate::json::{Object, kind};
+use crate::json::{Json, Members, Object};
 use crate::jws::{Jws, Unsigned};
 use crate::keys::PublicKey;
 use crate::limits::{DISCLOSURES_MAX, TEXT_BYTES_MAX, TOKEN_BYTES_MAX};
@@ -76,25 +74,25 @@ impl<'a> Presented<'a> {
         let jws = &self.key_binding;
         jws.check_header()?;
         if jws.typ() != Some(TYPE) {
-            let came = jws.header.get("typ").map_or_else(|| "nothing".to_owned(), shown_value);
+            let came = jws.header().get("typ").map_or_else(|| "nothing".to_owned(), shown_value);
             return Err(Rejection::new(Code::TypWrong, format!("typ of a KB-JWT is {TYPE}; {came} came")).at("typ"));
         }
         jws.verify(holder)?;
         let hash = self.sd_jwt.sd_hash()?;
-        if jws.payload.get("sd_hash").and_then(Value::as_str) != Some(hash.as_str()) {
-            let came = jws.payload.get("sd_hash").map_or_else(|| "nothing".to_owned(), shown_value);
+        if jws.payload().get("sd_hash").and_then(Json::as_str) != Some(hash.as_str()) {
+            let came = jws.payload().get("sd_hash").map_or_else(|| "nothing".to_owned(), shown_value);
             let message = format!("sd_hash is {hash}, the hash of the SD-JWT as presented; {came} came");
             return Err(Rejection::new(Code::SdHashMismatch, message).at("sd_hash"));
         }
-        let binding = Binding::read(&jws.payload)?;
+        let binding = Binding::read(jws.payload())?;
         binding.check(&terms.expected)?;
-        check_age(&jws.payload, &terms.clock, terms.age_seconds_max)?;
+        check_age(jws.payload(), &terms.clock, terms.age_seconds_max)?;
         Ok(binding)
     }
 }
 
 impl Binding {
-    fn read(claims: &Object) -> Result<Self, Rejection> {
+    fn read(claims: Members<'_>) -> Result<Self, Rejection> {
         let issued_at = clock::numeric_date(claims, "iat")?.and_then(clock::whole_seconds).ok_or_else(|| {
             Rejection::new(Code::IatMissing, "a KB-JWT says when it was signed; iat is not there").at("iat")
         })?;
@@ -102,7 +100,7 @@ impl Binding {
             audience: text(claims, "aud", Code::AudMissing)?,
             nonce: text(claims, "nonce", Code::NonceMissing)?,
             issued_at_seconds: issued_at,
-            claims: claims.clone(),
+            claims: claims.to_object(),
         })
     }
 
@@ -121,7 +119,7 @@ impl Binding {
 }
 
 /// Its times, and an `iat` within the window (RFC 9901 section 7.3).
-pub(crate) fn check_age(claims: &Object, clock: &Clock, age_seconds_max: u32) -> Result<(), Rejection> {
+pub(crate) fn check_age(claims: Members<'_>, clock: &Clock, age_seconds_max: u32) -> Result<(), Rejection> {
     clock.check(claims, "the KB-JWT")?;
     let oldest = clock.earliest().checked_sub(age_seconds_max.into()).unwrap_or_default();
     match clock::numeric_date(claims, "iat")? {
@@ -147,11 +145,11 @@ pub(crate) fn check_envelope(text: &str) -> Result<(), Rejection> {
     }
 }
 
-fn text(claims: &Object, name: &'static str, missing: Code) -> Result<String, Rejection> {
+fn text(claims: Members<'_>, name: &'static str, missing: Code) -> Result<String, Rejection> {
     match claims.get(name) {
-        Some(Value::String(text)) if !text.is_empty() && text.len() <= TEXT_BYTES_MAX => Ok(text.clone()),
+        Some(Json::String(text)) if !text.is_empty() && text.len() <= TEXT_BYTES_MAX => Ok(text.to_owned()),
         other => {
-            let came = other.map_or("nothing", kind);
+            let came = other.map_or("nothing", Json::kind);
             let message = format!("{name} is a string of 1 to {TEXT_BYTES_MAX} bytes; {came} came");
             Err(Rejection::new(missing, message).at(name))
         }
@@ -163,7 +161,7 @@ fn text(claims: &Object, name: &'static str, missing: Code) -> Result<String, Re
 pub fn unsigned(credential: &str, terms: &Presentation<'_>, others: &Object) -> Result<Unsigned, Rejection> {
     check_envelope(credential)?;
     let sd_jwt = SdJwt::parse(credential)?;
-    chain::confirmation_key(&sd_jwt.resolve()?.claims)?;
+    chain::confirmation_key(sd_jwt.resolve()?.claims())?;
     let mut claims = others.clone();
     claims.insert("aud".to_owned(), terms.audience.into());
     claims.insert("iat".to_owned(), terms.issued_at_seconds.into());

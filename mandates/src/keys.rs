@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::base64url;
 use crate::digest::sha256;
-use crate::json::{Object, kind};
+use crate::json::{Json, Members, Object};
 use crate::limits::KEYS_MAX;
 use crate::rejection::{Code, Rejection, shown, shown_value};
 
@@ -72,26 +72,32 @@ impl PublicKey {
     }
 
     /// A public JWK as AP2's `types/jwk.json` has it: no member beyond the listed ones, and no private part.
-    pub fn from_jwk(jwk: &Object) -> Result<Self, Rejection> {
+    pub fn from_jwk<'t>(jwk: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        let jwk = jwk.into();
         refuse_private(jwk)?;
-        if let Some(name) = jwk.keys().find(|name| !JWK_MEMBERS.contains(&name.as_str())) {
+        if let Some(name) = jwk.keys().find(|name| !JWK_MEMBERS.contains(name)) {
             let message = format!("a JWK here has {}; {} came", JWK_MEMBERS.join(", "), shown(name));
-            return Err(Rejection::new(Code::KeyInvalid, message).at(name.clone()));
+            return Err(Rejection::new(Code::KeyInvalid, message).at(name));
         }
-        Self::from_published_jwk(jwk)
+        Self::read(jwk)
     }
 
     /// The same without the list of members: key sets of others carry more (RFC 7517 section 4 says to ignore it).
-    pub(crate) fn from_published_jwk(jwk: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn from_published_jwk<'t>(jwk: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        let jwk = jwk.into();
         refuse_private(jwk)?;
+        Self::read(jwk)
+    }
+
+    fn read(jwk: Members<'_>) -> Result<Self, Rejection> {
         expect_member(jwk, "kty", "EC")?;
         expect_member(jwk, "crv", "P-256")?;
         for (name, wanted) in [("alg", "ES256"), ("use", "sig")] {
             match jwk.get(name) {
                 None => {}
-                Some(Value::String(value)) if value == wanted => {}
+                Some(Json::String(value)) if value == wanted => {}
                 Some(other) => {
-                    let message = format!("{name} of a signing key is {wanted}; {other} came");
+                    let message = format!("{name} of a signing key is {wanted}; {} came", other.to_value());
                     return Err(Rejection::new(Code::KeyInvalid, message).at(name));
                 }
             }
@@ -99,9 +105,9 @@ impl PublicKey {
         let key = Self::from_coordinates(coordinate(jwk, "x")?, coordinate(jwk, "y")?)?;
         match jwk.get("kid") {
             None => Ok(key),
-            Some(Value::String(kid)) => Ok(key.named(KeyId(kid.clone()))),
+            Some(Json::String(kid)) => Ok(key.named(KeyId::new(kid))),
             Some(other) => {
-                let message = format!("kid is a string; {} came", kind(other));
+                let message = format!("kid is a string; {} came", other.kind());
                 Err(Rejection::new(Code::KeyInvalid, message).at("kid"))
             }
         }
@@ -207,8 +213,8 @@ const P256_SPKI: [u8; 27] = [
 const JWK_MEMBERS: [&str; 12] =
     ["kty", "crv", "x", "y", "use", "key_ops", "alg", "kid", "x5u", "x5c", "x5t", "x5t#S256"];
 
-fn refuse_private(jwk: &Object) -> Result<(), Rejection> {
-    match ["d", "p", "q", "k"].into_iter().find(|name| jwk.contains_key(*name)) {
+fn refuse_private(jwk: Members<'_>) -> Result<(), Rejection> {
+    match ["d", "p", "q", "k"].into_iter().find(|name| jwk.contains_key(name)) {
         None => Ok(()),
         Some(name) => {
             let message = format!("a public key has no private member; `{name}` came");
@@ -217,9 +223,9 @@ fn refuse_private(jwk: &Object) -> Result<(), Rejection> {
     }
 }
 
-fn expect_member(jwk: &Object, name: &str, wanted: &str) -> Result<(), Rejection> {
+fn expect_member(jwk: Members<'_>, name: &str, wanted: &str) -> Result<(), Rejection> {
     match jwk.get(name) {
-        Some(Value::String(value)) if value == wanted => Ok(()),
+        Some(Json::String(value)) if value == wanted => Ok(()),
         came => {
             let came = came.map_or_else(|| "nothing".to_owned(), shown_value);
             Err(Rejection::new(Code::KeyNotP256, format!("{name} of a key is {wanted}; {came} came")).at(name))
@@ -228,13 +234,13 @@ fn expect_member(jwk: &Object, name: &str, wanted: &str) -> Result<(), Rejection
 }
 
 /// 32 octets, so 43 characters (RFC 7518 section 6.2.1.2): a shorter spelling of a small number is refused.
-fn coordinate(jwk: &Object, name: &str) -> Result<[u8; 32], Rejection> {
+fn coordinate(jwk: Members<'_>, name: &str) -> Result<[u8; 32], Rejection> {
     let invalid = |came: String| {
         Rejection::new(Code::KeyInvalid, format!("{name} is base64url of 32 bytes; {came} came")).at(name)
     };
     let text = match jwk.get(name) {
-        Some(Value::String(text)) => text,
-        Some(other) => return Err(invalid(kind(other).to_owned())),
+        Some(Json::String(text)) => text,
+        Some(other) => return Err(invalid(other.kind().to_owned())),
         None => return Err(invalid("nothing".to_owned())),
     };
     let bytes = base64url::decode(text).ok_or_else(|| invalid(format!("{} characters", text.chars().count())))?;
@@ -267,18 +273,18 @@ impl KeySet {
     }
 
     /// A JWK set (RFC 7517 section 5). Keys of other types or for other uses are passed over, a broken P-256 key is an error.
-    pub fn from_jwks(jwks: &Object) -> Result<Self, Rejection> {
-        let Some(Value::Array(entries)) = jwks.get("keys") else {
+    pub fn from_jwks<'t>(jwks: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        let Some(Json::Array(entries)) = jwks.into().get("keys") else {
             return Err(Rejection::new(Code::KeySetInvalid, "a JWK set has an array `keys`; none came").at("keys"));
         };
         let mut keys = Vec::new();
         for entry in entries.iter().take(KEYS_MAX.saturating_add(1)) {
-            let Value::Object(jwk) = entry else {
-                let message = format!("a key of a JWK set is an object; {} came", kind(entry));
+            let Json::Object(jwk) = entry else {
+                let message = format!("a key of a JWK set is an object; {} came", entry.kind());
                 return Err(Rejection::new(Code::KeySetInvalid, message).at("keys"));
             };
             refuse_private(jwk)?;
-            let is_for = |name: &str, wanted: &str| jwk.get(name).is_none_or(|value| value == wanted);
+            let is_for = |name: &str, wanted: &str| jwk.get(name).is_none_or(|value| value.as_str() == Some(wanted));
             if !is_for("use", "sig") || !is_for("alg", "ES256") {
                 continue;
             }
@@ -346,7 +352,7 @@ impl LocalKey {
 
     /// A private JWK; its `x` and `y` must belong to its `d`.
     pub fn from_jwk(jwk: &Object) -> Result<Self, Rejection> {
-        let key = Self::from_random(&coordinate(jwk, "d")?)?;
+        let key = Self::from_random(&coordinate(jwk.into(), "d")?)?;
         let mut public = jwk.clone();
         public.remove("d");
         let public = PublicKey::from_jwk(&public)?;

@@ -8,7 +8,7 @@ use crate::chain;
 use crate::checkout::ClosedCheckout;
 use crate::clock;
 use crate::constraint::Written;
-use crate::json::{self, Object};
+use crate::json::{self, Json, Members, Object};
 use crate::keys::PublicKey;
 use crate::limits::CONSTRAINTS_MAX;
 use crate::payment::{self, ClosedPayment};
@@ -62,10 +62,9 @@ impl Vct {
         matches!(self, Self::OpenCheckout | Self::OpenPayment)
     }
 
-    pub(crate) fn of(claims: &Object) -> Result<Self, Rejection> {
-        let came = claims.get("vct");
-        let known =
-            came.and_then(Value::as_str).and_then(|text| Self::ALL.into_iter().find(|vct| vct.as_str() == text));
+    pub(crate) fn of<'t>(claims: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        let came = claims.into().get("vct");
+        let known = came.and_then(Json::as_str).and_then(|text| Self::ALL.into_iter().find(|vct| vct.as_str() == text));
         known.ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str).join(", ");
             let came = came.map_or_else(|| "nothing".to_owned(), shown_value);
@@ -99,7 +98,7 @@ const ABOUT_ITSELF: [&str; 6] = ["vct", "constraints", "cnf", "iat", "exp", "nbf
 
 impl Open {
     /// `holder` is the key in `cnf`, which whoever asks has read.
-    pub(crate) fn parse(vct: Vct, claims: &Object, holder: PublicKey) -> Result<Self, Rejection> {
+    pub(crate) fn parse(vct: Vct, claims: Members<'_>, holder: PublicKey) -> Result<Self, Rejection> {
         let constraints = schema::list(claims, "constraints", CONSTRAINTS_MAX)?;
         let presets = json::without(claims, &ABOUT_ITSELF);
         if vct.family() == Family::Payment {
@@ -142,12 +141,12 @@ pub enum Mandate {
 impl Mandate {
     /// From the claims that a delegate payload shows: the schema of its `vct` (AP2 v0.2), held as strictly as for a mandate
     /// that comes in.
-    pub fn parse(claims: &Object) -> Result<Self, Rejection> {
-        Self::parse_for(claims, None)
+    pub fn parse<'t>(claims: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        Self::parse_for(claims.into(), None)
     }
 
     /// The same where the key in `cnf` was read before.
-    pub(crate) fn parse_for(claims: &Object, holder: Option<&PublicKey>) -> Result<Self, Rejection> {
+    pub(crate) fn parse_for(claims: Members<'_>, holder: Option<&PublicKey>) -> Result<Self, Rejection> {
         match Vct::of(claims)? {
             vct @ (Vct::OpenCheckout | Vct::OpenPayment) => {
                 let holder = holder.map_or_else(|| chain::confirmation_key(claims), |holder| Ok(holder.clone()))?;
@@ -175,7 +174,7 @@ impl Mandate {
     }
 }
 
-pub(crate) fn seconds(claims: &Object, field: &str) -> Result<Option<i64>, Rejection> {
+pub(crate) fn seconds<'t>(claims: impl Into<Members<'t>>, field: &str) -> Result<Option<i64>, Rejection> {
     match clock::numeric_date(claims, field)? {
         None => Ok(None),
         Some(date) => clock::whole_seconds(date)
@@ -184,7 +183,7 @@ pub(crate) fn seconds(claims: &Object, field: &str) -> Result<Option<i64>, Rejec
     }
 }
 
-fn start(claims: &Object) -> Result<Option<i64>, Rejection> {
+fn start(claims: Members<'_>) -> Result<Option<i64>, Rejection> {
     match clock::numeric_date(claims, "nbf")? {
         None => Ok(None),
         Some(date) => clock::whole_seconds(date.ceil())

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::constraint::OpenCheckout;
 use crate::digest::HashAlgorithm;
 use crate::issue;
-use crate::json::{Object, kind};
+use crate::json::{Entries, Json, Members, Object, kind};
 use crate::key_binding;
 use crate::mandate::{Mandate, Vct};
 use crate::rejection::{Code, Rejection, shown, shown_value};
@@ -150,10 +150,11 @@ impl Delegation<'_> {
                 format!("a credential and what its holder signs is presented; {} segments came", segments.len());
             return Err(Rejection::new(Code::MalformedJwt, message).at("vp_token"));
         };
-        let payload = last.decode()?.jwt.payload;
-        self.check_holder(&payload, taking)?;
-        let display = self.display(&payload)?;
-        let signed = payload.get("delegate_payload").and_then(Value::as_array).map_or(0, Vec::len);
+        let last = last.decode()?;
+        let payload = last.jwt.payload();
+        self.check_holder(payload, taking)?;
+        let display = self.display(payload)?;
+        let signed = payload.get("delegate_payload").and_then(Json::as_array).map_or(0, Entries::len);
         if signed != self.mandates.len() {
             let message = format!("{} mandates were asked for; {signed} are signed", self.mandates.len());
             return Err(Rejection::new(Code::DelegatePayloadCount, message).at("delegate_payload"));
@@ -174,10 +175,10 @@ impl Delegation<'_> {
         let data = answer.get("data").and_then(Value::as_object).unwrap_or(answer);
         let presented = schema::object(data, "vp_token")?.get(self.credential_id);
         let only = match presented {
-            Some(Value::Array(several)) if several.len() == 1 => several.first(),
+            Some(Json::Array(several)) if several.len() == 1 => several.iter().next(),
             other => other,
         };
-        only.and_then(Value::as_str).ok_or_else(|| {
+        only.and_then(Json::as_str).ok_or_else(|| {
             let came = presented.map_or("nothing", kind);
             let id = shown(self.credential_id);
             schema::refused("vp_token", format!("vp_token has one presentation of {id}; {came} came"))
@@ -185,7 +186,7 @@ impl Delegation<'_> {
     }
 
     /// To whom, when and on which nonce it was signed.
-    fn check_holder(&self, payload: &Object, taking: &Taking<'_>) -> Result<(), Rejection> {
+    fn check_holder(&self, payload: Members<'_>, taking: &Taking<'_>) -> Result<(), Rejection> {
         for (field, code, expected) in
             [("aud", Code::AudMismatch, taking.audience), ("nonce", Code::NonceMismatch, self.nonce)]
         {
@@ -198,14 +199,15 @@ impl Delegation<'_> {
         key_binding::check_age(payload, &taking.clock, taking.age_seconds_max)
     }
 
-    fn display(&self, payload: &Object) -> Result<Display, Rejection> {
+    fn display(&self, payload: Members<'_>) -> Result<Display, Rejection> {
         let Some(signed) = payload.get("transaction_data_hashes") else { return Ok(Display::Unsigned) };
         let data = self.transaction_data();
         let expected: Vec<String> = data.iter().map(|entry| HashAlgorithm::Sha256.digest_text(entry)).collect();
         let is_same = signed.as_array().is_some_and(|signed| {
-            signed.len() == expected.len() && signed.iter().zip(&expected).all(|(ours, theirs)| ours == theirs)
+            signed.len() == expected.len()
+                && signed.iter().zip(&expected).all(|(came, expected)| came.as_str() == Some(expected))
         });
-        let algorithm = payload.get("transaction_data_hashes_alg").is_none_or(|name| name == "sha-256");
+        let algorithm = payload.get("transaction_data_hashes_alg").is_none_or(|name| name.as_str() == Some("sha-256"));
         if is_same && algorithm {
             return Ok(Display::Signed);
         }
@@ -234,13 +236,13 @@ fn check_signed(chain: &str, asked: &Mandate, taking: &Taking<'_>) -> Result<(),
     let last = segments.last().ok_or_else(|| Rejection::new(Code::MalformedJwt, "a chain has a segment; none came"))?;
     let resolved = last.decode()?.resolve()?;
     let (_, signed) = chain::single_delegate(&resolved)?;
-    let asked = asked.claims();
-    if *signed == asked {
+    let (signed, asked) = (signed.to_object(), asked.claims());
+    if signed == asked {
         return Ok(());
     }
     let differs = |name: &&String| signed.get(*name) != asked.get(*name);
     let name = asked.keys().chain(signed.keys()).find(differs).cloned().unwrap_or_default();
     let text = |claims: &Object| claims.get(&name).map_or_else(|| "nothing".to_owned(), shown_value);
-    let message = format!("{name} was asked to be {}; {} is signed", text(&asked), text(signed));
+    let message = format!("{name} was asked to be {}; {} is signed", text(&asked), text(&signed));
     Err(Rejection::new(Code::DelegationChanged, message).at(name))
 }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::currency::Currency;
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::rejection::{Rejection, shown};
 use crate::schema;
 
@@ -18,7 +18,8 @@ pub struct Money {
 }
 
 impl Money {
-    pub fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub fn parse<'t>(claims: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        let claims = claims.into();
         Ok(Self { amount: schema::amount(claims, "amount")?, currency: Currency::read(claims)? })
     }
 
@@ -44,7 +45,8 @@ pub struct Merchant {
 }
 
 impl Merchant {
-    pub fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub fn parse<'t>(claims: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        let claims = claims.into();
         Ok(Self {
             id: schema::text(claims, "id")?,
             name: schema::text(claims, "name")?,
@@ -92,7 +94,8 @@ pub struct Instrument {
 }
 
 impl Instrument {
-    pub fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub fn parse<'t>(claims: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        let claims = claims.into();
         let details = crate::json::without(claims, &["id", "type", "description"]);
         Ok(Self {
             id: schema::text(claims, "id")?,
@@ -130,7 +133,8 @@ pub struct Pisp {
 }
 
 impl Pisp {
-    pub fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub fn parse<'t>(claims: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        let claims = claims.into();
         Ok(Self {
             legal_name: schema::text(claims, "legal_name")?,
             brand_name: schema::text(claims, "brand_name")?,
@@ -161,7 +165,7 @@ impl Instant {
         })
     }
 
-    pub(crate) fn read(claims: &Object, field: &str) -> Result<Option<Self>, Rejection> {
+    pub(crate) fn read<'t>(claims: impl Into<Members<'t>>, field: &str) -> Result<Option<Self>, Rejection> {
         schema::optional_text_of(claims, field)?.map(|text| Self::parse(field, text)).transpose()
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::json::Object;
+use crate::json::{Json, Members, Object};
 use crate::party::{Instant, Instrument, Merchant, Money, Pisp};
 use crate::rejection::Rejection;
 use crate::schema;
@@ -41,7 +41,8 @@ const MEMBERS: [&str; 11] = [
 
 impl ClosedPayment {
     /// The members of a closed payment mandate.
-    pub fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub fn parse<'t>(claims: impl Into<Members<'t>>) -> Result<Self, Rejection> {
+        let claims = claims.into();
         let others = crate::json::without(claims, &MEMBERS);
         Ok(Self {
             transaction_id: schema::text(claims, "transaction_id")?,
@@ -50,7 +51,7 @@ impl ClosedPayment {
             payment_instrument: Instrument::parse(schema::object(claims, "payment_instrument")?)?,
             pisp: optional(claims, "pisp", Pisp::parse)?,
             execution_date: Instant::read(claims, "execution_date")?,
-            risk_data: claims.get("risk_data").cloned(),
+            risk_data: claims.get("risk_data").map(Json::to_value),
             issued_at_seconds: crate::mandate::seconds(claims, "iat")?,
             expires_at_seconds: crate::mandate::seconds(claims, "exp")?,
             others,
@@ -79,7 +80,8 @@ impl ClosedPayment {
 }
 
 /// The preset claims of an open payment mandate are held to the types that they must have in the closed one.
-pub(crate) fn check_presets(presets: &Object) -> Result<(), Rejection> {
+pub(crate) fn check_presets<'t>(presets: impl Into<Members<'t>>) -> Result<(), Rejection> {
+    let presets = presets.into();
     optional(presets, "payee", Merchant::parse)?;
     optional(presets, "payment_amount", Money::parse)?;
     optional(presets, "payment_instrument", Instrument::parse)?;
@@ -88,10 +90,10 @@ pub(crate) fn check_presets(presets: &Object) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn optional<T>(
-    claims: &Object,
+fn optional<'t, T>(
+    claims: Members<'t>,
     field: &str,
-    parse: impl Fn(&Object) -> Result<T, Rejection>,
+    parse: impl Fn(Members<'t>) -> Result<T, Rejection>,
 ) -> Result<Option<T>, Rejection> {
     if claims.contains_key(field) { parse(schema::object(claims, field)?).map(Some) } else { Ok(None) }
 }

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::jws::{Jws, Unsigned};
 use crate::keys::{KeyId, KeySet};
 use crate::limits::TOKEN_BYTES_MAX;
@@ -102,7 +102,7 @@ impl Receipt {
         claims
     }
 
-    fn read(claims: &Object, kind: ReceiptKind) -> Result<Self, Rejection> {
+    fn read(claims: Members<'_>, kind: ReceiptKind) -> Result<Self, Rejection> {
         let status = text(claims, "status")?;
         let answer = match (status.as_str(), kind) {
             ("Success", ReceiptKind::Payment) => Answer::Paid {
@@ -125,7 +125,7 @@ impl Receipt {
         } else {
             &["order_id", "psp_confirmation_id", "network_confirmation_id"]
         };
-        if let Some(name) = forbidden.iter().find(|name| claims.contains_key(**name)) {
+        if let Some(name) = forbidden.iter().find(|name| claims.contains_key(name)) {
             let message = format!("a receipt with status {status} has no {name}; one came");
             return Err(Rejection::new(Code::ReceiptFieldForbidden, message).at(*name));
         }
@@ -140,7 +140,7 @@ impl Receipt {
 }
 
 impl Failure {
-    fn read(claims: &Object) -> Result<Self, Rejection> {
+    fn read(claims: Members<'_>) -> Result<Self, Rejection> {
         Ok(Self { error: text(claims, "error")?, error_description: text(claims, "error_description")? })
     }
 }
@@ -160,7 +160,7 @@ pub fn verify(
     let jws = Jws::parse(receipt_jwt)?;
     jws.check_header()?;
     if !jws.typ().is_some_and(|typ| typ.eq_ignore_ascii_case("JWT")) {
-        let came = jws.header.get("typ").map_or_else(|| "nothing".to_owned(), shown_value);
+        let came = jws.header().get("typ").map_or_else(|| "nothing".to_owned(), shown_value);
         return Err(Rejection::new(Code::TypWrong, format!("typ of a receipt is JWT; {came} came")).at("typ"));
     }
     let kid = jws.kid().unwrap_or_default();
@@ -169,8 +169,8 @@ pub fn verify(
         Rejection::new(Code::UnknownKid, message).at("kid")
     })?;
     jws.verify(key)?;
-    clock.check(&jws.payload, "the receipt")?;
-    let receipt = Receipt::read(&jws.payload, kind)?;
+    clock.check(jws.payload(), "the receipt")?;
+    let receipt = Receipt::read(jws.payload(), kind)?;
     match references {
         References::Known(known) if !known.contains(&receipt.reference) => {
             let message =
@@ -181,7 +181,7 @@ pub fn verify(
     }
 }
 
-fn text(claims: &Object, field: &str) -> Result<String, Rejection> {
+fn text(claims: Members<'_>, field: &str) -> Result<String, Rejection> {
     crate::schema::optional_text(claims, field)?.ok_or_else(|| missing(field))
 }
 

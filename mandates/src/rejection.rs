@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::json::Json;
 use crate::limits::SHOWN_CHARS_MAX;
 
 /// The four error codes of AP2 v0.2 (`agent_authorization.md`, "Error codes"); nothing finer may go over the wire.
@@ -306,8 +307,9 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// The same for a JSON value: a string as its text, anything else as JSON.
-pub(crate) fn shown_value(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| shown(&value.to_string()), shown)
+pub(crate) fn shown_value<'t>(value: impl Into<Json<'t>>) -> String {
+    let value = value.into();
+    value.as_str().map_or_else(|| shown(&value.to_value().to_string()), shown)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
 use serde_json::Value;
 
 use crate::clock::{self, Clock};
-use crate::json::{Object, kind};
+use crate::json::{Json, Members, Object};
 use crate::jws::{Jws, Unsigned};
 use crate::keys::{KeyId, KeySet};
 use crate::limits::{
@@ -54,9 +54,9 @@ pub struct Place {
 
 impl Place {
     /// Of a payload, where it says one. Another mechanism in `status` is not understood and so refused.
-    pub fn of(payload: &Object) -> Result<Option<Self>, Rejection> {
-        let Some(status) = payload.get("status") else { return Ok(None) };
-        let list = status.get("status_list").and_then(Value::as_object).ok_or_else(|| {
+    pub fn of<'t>(payload: impl Into<Members<'t>>) -> Result<Option<Self>, Rejection> {
+        let Some(status) = payload.into().get("status") else { return Ok(None) };
+        let list = status.get("status_list").and_then(Json::as_object).ok_or_else(|| {
             let message = format!("status has a status_list {{idx, uri}}; {} came", shown_value(status));
             Rejection::new(Code::StatusUnreadable, message).at("status")
         })?;
@@ -95,14 +95,14 @@ impl List {
         base64url::encode(&compress_to_vec_zlib(&self.bytes, LEVEL))
     }
 
-    fn parse(claims: &Object) -> Result<Self, Rejection> {
+    fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         let refused = |message: String| Rejection::new(Code::StatusUnreadable, message).at("status_list");
         let list = schema::object(claims, "status_list")?;
         let bits = schema::count(list, "bits")?;
         let bits = u8::try_from(bits).ok().filter(|bits| matches!(bits, 1 | 2 | 4 | 8));
         let bits = bits.ok_or_else(|| refused("a status has 1, 2, 4 or 8 bits; another number came".to_owned()))?;
         let packed = match list.get("lst") {
-            Some(Value::String(text)) => base64url::decode(text),
+            Some(Json::String(text)) => base64url::decode(text),
             _ => None,
         };
         let packed = packed.ok_or_else(|| refused("lst is base64url without padding; it is not".to_owned()))?;
@@ -143,7 +143,7 @@ impl List {
 pub fn places(presented: &str) -> Result<Vec<Place>, Rejection> {
     let mut places = Vec::new();
     for segment in chain::split(presented)? {
-        places.extend(Place::of(&segment.decode()?.jwt.payload)?);
+        places.extend(Place::of(segment.decode()?.jwt.payload())?);
     }
     Ok(places)
 }
@@ -222,7 +222,7 @@ pub(crate) fn look_under(
         let message = "a status list is signed by the root of its credential; another root's key is named";
         return Err(refused.unwrap_or_else(|| Rejection::new(Code::RootOutOfScope, message).at("kid")));
     }
-    let named = jws.payload.get("iss").and_then(Value::as_str);
+    let named = jws.payload().get("iss").and_then(Json::as_str);
     if let (Some(named), Some(issuer)) = (named, authority.issuer)
         && named != issuer
     {
@@ -234,14 +234,14 @@ pub(crate) fn look_under(
 
 /// Where a list token says that it is published, unverified: to find it among files.
 pub fn address(token: &str) -> Option<String> {
-    open(token).ok()?.payload.get("sub")?.as_str().map(str::to_owned)
+    open(token).ok()?.payload().get("sub")?.as_str().map(str::to_owned)
 }
 
 /// How long a list that is fetched now may be shown again without asking (`ttl`, and no longer than `exp`; section 5.1),
 /// unverified: whoever publishes it decides. Nothing where it cannot be read, [`STATUS_KEPT_SECONDS_MAX`] at most.
 pub fn kept_seconds(token: &str, now_seconds: i64) -> u32 {
     let Ok(jws) = open(token) else { return 0 };
-    let seconds = |name: &str| clock::numeric_date(&jws.payload, name).ok().flatten().and_then(clock::whole_seconds);
+    let seconds = |name: &str| clock::numeric_date(jws.payload(), name).ok().flatten().and_then(clock::whole_seconds);
     let ttl = seconds("ttl").unwrap_or(i64::from(STATUS_TTL_SECONDS));
     let left = seconds("exp").map_or(ttl, |exp| exp.saturating_sub(now_seconds));
     let kept = ttl.min(left).clamp(0, i64::from(STATUS_KEPT_SECONDS_MAX));
@@ -263,8 +263,8 @@ fn open(token: &str) -> Result<Jws<'_>, Rejection> {
 }
 
 fn read(jws: &Jws<'_>, place: &Place, clock: Clock) -> Result<Status, Rejection> {
-    let claims = &jws.payload;
-    if claims.get("sub").and_then(Value::as_str) != Some(place.uri.as_str()) {
+    let claims = jws.payload();
+    if claims.get("sub").and_then(Json::as_str) != Some(place.uri.as_str()) {
         let came = claims.get("sub").map_or_else(|| "nothing".to_owned(), shown_value);
         let message = format!("the list is the one of {}; {came} came", shown(&place.uri));
         return Err(Rejection::new(Code::StatusElsewhere, message).at("sub"));
@@ -274,10 +274,10 @@ fn read(jws: &Jws<'_>, place: &Place, clock: Clock) -> Result<Status, Rejection>
 }
 
 /// `iat` is required. A list without `exp` is good for a day: one that was valid long ago says nothing of today.
-fn check_times(claims: &Object, clock: Clock) -> Result<(), Rejection> {
+fn check_times(claims: Members<'_>, clock: Clock) -> Result<(), Rejection> {
     clock.check(claims, "the status list")?;
     let issued_at = clock::numeric_date(claims, "iat")?.ok_or_else(|| {
-        let came = claims.get("iat").map_or("nothing", kind);
+        let came = claims.get("iat").map_or("nothing", Json::kind);
         Rejection::new(Code::IatMissing, format!("a status list says when it was issued; {came} came")).at("iat")
     })?;
     let oldest = clock.earliest() - rust_decimal::Decimal::from(STATUS_AGE_SECONDS_MAX);

@@ -8,10 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::certificate::Anchors;
 use crate::chain;
+use crate::json::Json;
 use crate::jws::Jws;
 use crate::keys::{KeySet, PublicKey};
 use crate::limits::ROOTS_MAX;
@@ -29,19 +28,19 @@ pub trait Roots: fmt::Debug + Send + Sync {
 pub struct Named<'a> {
     /// As the header has it; a DID URL that is only a fragment is completed from `iss` (DID Core section 3.2.2).
     pub kid: Option<String>,
-    pub x5c: Option<&'a Value>,
+    pub x5c: Option<Json<'a>>,
     /// The second at which certificates must be valid.
     pub now_seconds: i64,
 }
 
 impl<'a> Named<'a> {
     pub(crate) fn by(root: &'a Jws<'_>, now_seconds: i64) -> Self {
-        let issuer = root.payload.get("iss").and_then(Value::as_str).filter(|issuer| issuer.starts_with("did:"));
+        let issuer = root.payload().get("iss").and_then(Json::as_str).filter(|issuer| issuer.starts_with("did:"));
         let kid = match (root.kid(), issuer) {
             (Some(kid), Some(issuer)) if kid.starts_with('#') => Some(format!("{issuer}{kid}")),
             (kid, _) => kid.map(str::to_owned),
         };
-        Self { kid, x5c: root.header.get("x5c"), now_seconds }
+        Self { kid, x5c: root.header().get("x5c"), now_seconds }
     }
 }
 
@@ -137,7 +136,7 @@ impl Trust {
         &self.roots
     }
 
-    fn by_certificate(&self, x5c: &Value, now_seconds: i64) -> Result<Vec<Candidate>, Rejection> {
+    fn by_certificate(&self, x5c: Json<'_>, now_seconds: i64) -> Result<Vec<Candidate>, Rejection> {
         let (mut found, mut refused) = (Vec::new(), None::<Rejection>);
         for root in &self.roots {
             let RootKeys::Anchors(anchors) = &root.keys else { continue };

@@ -5,11 +5,9 @@
 //! ES256 only, as everywhere here; UCP also lets ES384 and ES512 through. Times are not part of this signature: the
 //! reattached JWT is a `checkout_jwt`, and [`crate::cart`] holds it to `expires_at` and the rest.
 
-use serde_json::Value;
-
 use crate::canonical::canonical_object;
 use crate::digest::HashAlgorithm;
-use crate::json::{self, Object, kind};
+use crate::json::{self, Json, Members, Object};
 use crate::jws::{Jws, Unsigned};
 use crate::keys::{KeyId, KeySet, Signature};
 use crate::limits::TOKEN_BYTES_MAX;
@@ -59,7 +57,7 @@ impl UnsignedCheckout {
         let jwt = self.unsigned.finish(signature);
         let (header, signature) = ends(&jwt)?;
         let mut checkout = self.checkout;
-        let mut extension = schema::optional_object(&checkout, EXTENSION)?.cloned().unwrap_or_default();
+        let mut extension = schema::optional_object(&checkout, EXTENSION)?.map(Members::to_object).unwrap_or_default();
         extension.insert(MEMBER.to_owned(), format!("{header}..{signature}").into());
         checkout.insert(EXTENSION.to_owned(), extension.into());
         Ok(checkout)
@@ -118,8 +116,8 @@ fn bare(checkout: &Object) -> Object {
 
 fn authorization(checkout: &Object) -> Result<String, Rejection> {
     let came = match schema::optional_object(checkout, EXTENSION)?.and_then(|extension| extension.get(MEMBER)) {
-        Some(Value::String(text)) if !text.is_empty() => return Ok(text.clone()),
-        other => other.map_or("nothing", kind),
+        Some(Json::String(text)) if !text.is_empty() => return Ok(text.to_owned()),
+        other => other.map_or("nothing", Json::kind),
     };
     let message = format!("a checkout carries {EXTENSION}.{MEMBER}, a text; {came} came");
     Err(Rejection::new(Code::MerchantAuthorizationMissing, message).at(MEMBER))

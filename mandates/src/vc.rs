@@ -16,7 +16,7 @@
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::json::{Object, kind};
+use crate::json::{Json, Members, Object, kind};
 use crate::jws::{Jws, Unsigned};
 use crate::key_binding::check_envelope;
 use crate::keys::{KeyId, KeySet};
@@ -65,11 +65,11 @@ impl Kind {
         }
     }
 
-    fn read(self, claims: &Object) -> Result<Content, Rejection> {
+    fn read(self, claims: Members<'_>) -> Result<Content, Rejection> {
         match self {
-            Self::Intent => IntentMandate::read(claims).map(Content::Intent),
-            Self::Cart => CartContents::read(claims).map(Content::Cart),
-            Self::Payment => PaymentMandateContents::read(claims).map(Content::Payment),
+            Self::Intent => IntentMandate::read(&claims.to_object()).map(Content::Intent),
+            Self::Cart => CartContents::read(&claims.to_object()).map(Content::Cart),
+            Self::Payment => PaymentMandateContents::read(&claims.to_object()).map(Content::Payment),
             Self::Versioned => Mandate::parse(claims).map(Content::Versioned),
         }
     }
@@ -188,15 +188,15 @@ pub fn verify(token: &str, context: &Context<'_>) -> Result<Credential, Rejectio
     check_envelope(token)?;
     let jws = Jws::parse(token)?;
     check_header(&jws)?;
-    let claims = &jws.payload;
+    let claims = jws.payload();
     let issuer = issuer_of(claims)?;
     jws.verify(key_of(&jws, &issuer, context)?)?;
-    if let Some(name) = ["vc", "vp"].into_iter().find(|name| claims.contains_key(*name)) {
+    if let Some(name) = ["vc", "vp"].into_iter().find(|name| claims.contains_key(name)) {
         return Err(malformed(name, format!("the payload is the credential itself; a claim {name} came")));
     }
     check_types(claims, context.kind)?;
     let subject = match claims.get("credentialSubject") {
-        Some(Value::Object(subject)) => subject,
+        Some(Json::Object(subject)) => subject,
         other => {
             let came = other.map_or("nothing", kind);
             return Err(malformed("credentialSubject", format!("a mandate has one subject, an object; {came} came")));
@@ -206,7 +206,7 @@ pub fn verify(token: &str, context: &Context<'_>) -> Result<Credential, Rejectio
     check_agreement(claims, &terms, &context.audience)?;
     check_times(claims, &terms, &context.clock)?;
     // `status` is where an IETF status list is named.
-    if let Some(name) = ["credentialStatus", "status"].into_iter().find(|name| claims.contains_key(*name)) {
+    if let Some(name) = ["credentialStatus", "status"].into_iter().find(|name| claims.contains_key(name)) {
         let message = format!("a status must be looked up before a credential is believed; {name} came");
         return Err(Rejection::new(Code::VcStatusNotBuilt, message).at(name));
     }
@@ -218,33 +218,33 @@ fn check_header(jws: &Jws<'_>) -> Result<(), Rejection> {
     jws.check_header()?;
     // Media types are case-insensitive and `application/` may be spelled out (RFC 7515 sections 4.1.9 and 4.1.10).
     let is = |name: &str, wanted: &str| {
-        let text = jws.header.get(name).and_then(Value::as_str).map(str::to_ascii_lowercase);
+        let text = jws.header().get(name).and_then(Json::as_str).map(str::to_ascii_lowercase);
         text.is_some_and(|text| text.trim_start_matches("application/") == wanted)
     };
     let wrong = |name: &str, wanted: &str| {
-        let came = jws.header.get(name).map_or_else(|| "nothing".to_owned(), shown_value);
+        let came = jws.header().get(name).map_or_else(|| "nothing".to_owned(), shown_value);
         Err(Rejection::new(Code::TypWrong, format!("{name} of a credential is {wanted}; {came} came")).at(name))
     };
     if !is("typ", TYPE) {
         return wrong("typ", TYPE);
     }
-    if jws.header.contains_key("cty") && !is("cty", "vc") {
+    if jws.header().contains_key("cty") && !is("cty", "vc") {
         return wrong("cty", "vc");
     }
     Ok(())
 }
 
 /// `issuer`: a URL, or an object whose `id` is one (VCDM 2.0 section 4.7).
-fn issuer_of(claims: &Object) -> Result<String, Rejection> {
+fn issuer_of(claims: Members<'_>) -> Result<String, Rejection> {
     let id = match claims.get("issuer") {
-        Some(Value::String(id)) => id,
-        Some(Value::Object(issuer)) => match issuer.get("id") {
-            Some(Value::String(id)) => id,
+        Some(Json::String(id)) => id,
+        Some(Json::Object(issuer)) => match issuer.get("id") {
+            Some(Json::String(id)) => id,
             other => return Err(not_a_url("issuer.id", other)),
         },
         other => return Err(not_a_url("issuer", other)),
     };
-    check_url("issuer", id).map(|()| id.clone())
+    check_url("issuer", id).map(|()| id.to_owned())
 }
 
 fn key_of<'k>(jws: &Jws<'_>, issuer: &str, context: &Context<'k>) -> Result<&'k crate::keys::PublicKey, Rejection> {
@@ -260,20 +260,20 @@ fn key_of<'k>(jws: &Jws<'_>, issuer: &str, context: &Context<'k>) -> Result<&'k 
 }
 
 /// `@context` begins with the one of VCDM 2.0; `type` has the base type and, of ours, exactly the one that is expected.
-fn check_types(claims: &Object, expected: Kind) -> Result<(), Rejection> {
+fn check_types(claims: Members<'_>, expected: Kind) -> Result<(), Rejection> {
     let first = match claims.get("@context") {
-        Some(Value::Array(entries)) if entries.len() <= LIST_ENTRIES_MAX => entries.first(),
+        Some(Json::Array(entries)) if entries.len() <= LIST_ENTRIES_MAX => entries.iter().next(),
         _ => None,
     };
-    if first.and_then(Value::as_str) != Some(CONTEXT) {
+    if first.and_then(Json::as_str) != Some(CONTEXT) {
         let came = first.map_or_else(|| "nothing".to_owned(), shown_value);
         return Err(malformed("@context", format!("@context is an array that begins with {CONTEXT}; {came} came")));
     }
     let types = match claims.get("type") {
-        Some(Value::Array(types)) if types.len() <= LIST_ENTRIES_MAX => types.as_slice(),
-        _ => &[],
+        Some(Json::Array(types)) if types.len() <= LIST_ENTRIES_MAX => Some(types),
+        _ => None,
     };
-    let has = |wanted: &str| types.iter().any(|name| name.as_str() == Some(wanted));
+    let has = |wanted: &str| types.is_some_and(|types| types.iter().any(|name| name.as_str() == Some(wanted)));
     let others =
         [Kind::Intent, Kind::Cart, Kind::Payment, Kind::Versioned].into_iter().filter(|kind| *kind != expected);
     if !has(BASE_TYPE) || !has(expected.as_str()) || others.into_iter().any(|other| has(other.as_str())) {
@@ -284,14 +284,14 @@ fn check_types(claims: &Object, expected: Kind) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn read_terms(claims: &Object, subject: &Object, issuer: String) -> Result<Terms, Rejection> {
-    let url = |from: &Object, name: &str, field: &str| match from.get(name) {
+fn read_terms(claims: Members<'_>, subject: Members<'_>, issuer: String) -> Result<Terms, Rejection> {
+    let url = |from: Members<'_>, name: &str, field: &str| match from.get(name) {
         None => Ok(None),
-        Some(Value::String(url)) => check_url(field, url).map(|()| Some(url.clone())),
+        Some(Json::String(url)) => check_url(field, url).map(|()| Some(url.to_owned())),
         other => Err(not_a_url(field, other)),
     };
     let instant = |field: &str| {
-        let text = claims.get(field).and_then(Value::as_str).unwrap_or_default();
+        let text = claims.get(field).and_then(Json::as_str).unwrap_or_default();
         Instant::parse(field, text).map_err(|refused| malformed(field, refused.message))
     };
     Ok(Terms {
@@ -304,12 +304,11 @@ fn read_terms(claims: &Object, subject: &Object, issuer: String) -> Result<Terms
 }
 
 /// Registered claims repeat what the credential says, or are not there (VC-JOSE-COSE section 4; RFC 7519).
-fn check_agreement(claims: &Object, terms: &Terms, audience: &Audience<'_>) -> Result<(), Rejection> {
-    let same = [("iss", Some(&terms.issuer)), ("jti", Some(&terms.id)), ("sub", terms.subject.as_ref())]
-        .into_iter()
-        .find(|(name, wanted)| {
-            claims.get(*name).is_some_and(|came| came.as_str() != wanted.map(|wanted| wanted.as_str()))
-        });
+fn check_agreement(claims: Members<'_>, terms: &Terms, audience: &Audience<'_>) -> Result<(), Rejection> {
+    let same =
+        [("iss", Some(&terms.issuer)), ("jti", Some(&terms.id)), ("sub", terms.subject.as_ref())].into_iter().find(
+            |(name, wanted)| claims.get(name).is_some_and(|came| came.as_str() != wanted.map(|wanted| wanted.as_str())),
+        );
     if let Some((name, wanted)) = same {
         let wanted = wanted.map_or("nothing", String::as_str);
         let came = claims.get(name).map_or_else(|| "nothing".to_owned(), shown_value);
@@ -317,8 +316,8 @@ fn check_agreement(claims: &Object, terms: &Terms, audience: &Audience<'_>) -> R
     }
     let named = match (claims.get("aud"), audience) {
         (None, _) | (_, Audience::NotAsked) => return Ok(()),
-        (Some(Value::String(one)), Audience::Among(wanted)) => one == wanted,
-        (Some(Value::Array(many)), Audience::Among(wanted)) => many.iter().any(|one| one.as_str() == Some(*wanted)),
+        (Some(Json::String(one)), Audience::Among(wanted)) => one == *wanted,
+        (Some(Json::Array(many)), Audience::Among(wanted)) => many.iter().any(|one| one.as_str() == Some(*wanted)),
         _ => false,
     };
     if named {
@@ -329,7 +328,7 @@ fn check_agreement(claims: &Object, terms: &Terms, audience: &Audience<'_>) -> R
     Err(Rejection::new(Code::AudMismatch, format!("aud names {wanted} where it is there; {came} came")).at("aud"))
 }
 
-fn check_times(claims: &Object, terms: &Terms, clock: &Clock) -> Result<(), Rejection> {
+fn check_times(claims: Members<'_>, terms: &Terms, clock: &Clock) -> Result<(), Rejection> {
     clock.check(claims, "the credential")?;
     let (now, skew) = (clock.now_seconds, i64::from(clock.skew_seconds));
     if now.saturating_add(skew) < terms.valid_from.unix_seconds() {
@@ -357,7 +356,7 @@ fn check_url(field: &str, url: &str) -> Result<(), Rejection> {
     Err(malformed(field, format!("{field} is a URL; {} came", shown(url))))
 }
 
-fn not_a_url(field: &str, came: Option<&Value>) -> Rejection {
+fn not_a_url(field: &str, came: Option<Json<'_>>) -> Rejection {
     malformed(field, format!("{field} is a URL; {} came", came.map_or("nothing", kind)))
 }
 

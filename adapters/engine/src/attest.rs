@@ -6,7 +6,7 @@ pub(crate) mod receipt;
 use ledger::id::TenantId;
 use mandates::canonical::canonical_object;
 use mandates::did::Did;
-use mandates::json::Object;
+use mandates::json::{Json, Object};
 use mandates::jws::{Jws, Unsigned};
 use mandates::keys::{KeySet, PublicKey};
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ impl Engine {
         let did = artifacts.iter().find_map(|artifact| {
             let Artifact::Jws(text) = artifact else { return None };
             let jws = Jws::parse(text).ok()?;
-            offer_receipt::is_offer_of(&jws.payload, url, terms).then(|| did_of_host(jws.kid()?, url)).flatten()
+            offer_receipt::is_offer_of(&jws.payload().to_object(), url, terms).then(|| did_of_host(jws.kid()?, url)).flatten()
         })?;
         self.published_by(&did).await
     }
@@ -153,7 +153,7 @@ pub(crate) fn check_offer(
     let known = (payee.map_or(&[][..], |payee| &payee.keys), published);
     for artifact in offer_receipt::offers(extensions) {
         let read = match &artifact {
-            Artifact::Jws(jws) => Jws::parse(jws).ok().map(|jws| jws.payload),
+            Artifact::Jws(jws) => Jws::parse(jws).ok().map(|jws| jws.payload().to_object()),
             Artifact::Eip712 { payload, .. } => Some((*payload).clone()),
         };
         let (url, terms) = (offer.resource_url(), offer.requirements());
@@ -205,7 +205,7 @@ fn vouched_by_key(text: &str, (payees, published): (&[PublicKey], Option<&KeySet
 
 /// The key that an artifact brings along: in its header, or in a `kid` that is its own document. Two must be one.
 fn own_key(jws: &Jws<'_>) -> Result<Option<PublicKey>, Wrong> {
-    let brought = jws.header.get("jwk").and_then(Value::as_object).and_then(|jwk| PublicKey::from_jwk(jwk).ok());
+    let brought = jws.header().get("jwk").and_then(Json::as_object).and_then(|jwk| PublicKey::from_jwk(jwk).ok());
     let did = jws.kid().and_then(|kid| kid.split('#').next()).and_then(|did| Did::parse(did).ok());
     let named = did.and_then(|did| did.own_keys().ok().flatten()).and_then(|keys| keys.iter().next().cloned());
     match (brought, named) {

@@ -1,8 +1,8 @@
 //! How a client proves who it is to get a token: a JWT that it signs itself (RFC 7523 section 3, `private_key_jwt`).
 
+use mandates::json::Json;
 use mandates::jws::Jws;
 use mandates::keys::PublicKey;
-use serde_json::Value;
 
 use crate::replay::{Replay, Use};
 
@@ -31,7 +31,7 @@ pub fn claimed_client(assertion: &str) -> Option<String> {
         return None;
     }
     let jws = Jws::parse(assertion).ok()?;
-    jws.payload.get("sub").and_then(Value::as_str).map(str::to_owned)
+    jws.payload().get("sub").and_then(Json::as_str).map(str::to_owned)
 }
 
 /// An assertion that is true, and not used up yet.
@@ -68,15 +68,15 @@ pub fn check(
     let jws = Jws::parse(assertion).map_err(invalid)?;
     jws.check_header().map_err(invalid)?;
     jws.verify(key).map_err(invalid)?;
-    let text = |name: &str| jws.payload.get(name).and_then(Value::as_str).ok_or(AssertionError::Invalid);
-    let seconds = |name: &str| jws.payload.get(name).and_then(Value::as_i64);
+    let text = |name: &str| jws.payload().get(name).and_then(Json::as_str).ok_or(AssertionError::Invalid);
+    let seconds = |name: &str| jws.payload().get(name).and_then(Json::as_i64);
     if text("iss")? != client || text("sub")? != client {
         return Err(AssertionError::Invalid);
     }
-    let named: Vec<&str> = match jws.payload.get("aud") {
-        Some(Value::String(audience)) => vec![audience],
+    let named: Vec<&str> = match jws.payload().get("aud") {
+        Some(Json::String(audience)) => vec![audience],
         // Several audiences would let each of them present it to the others.
-        Some(Value::Array(several)) if several.len() == 1 => several.iter().filter_map(Value::as_str).collect(),
+        Some(Json::Array(several)) if several.len() == 1 => several.iter().filter_map(Json::as_str).collect(),
         _ => Vec::new(),
     };
     if !named.iter().any(|audience| audiences.contains(audience)) {

@@ -1,9 +1,10 @@
 //! Proof of possession (RFC 9449): the caller signs this request, now, with the key that its token is bound to.
 
 use mandates::base64url;
+use mandates::json::Json;
 use mandates::jws::Jws;
 use mandates::keys::{LocalKey, PublicKey};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::replay::{Replay, Use};
@@ -108,18 +109,18 @@ pub fn check(proof: &str, request: Request<'_>, with: With<'_>) -> Result<Proof,
     if jws.typ() != Some(TYPE) {
         return Err(ProofError::Malformed);
     }
-    let jwk = jws.header.get("jwk").and_then(Value::as_object).ok_or(ProofError::Malformed)?;
+    let jwk = jws.header().get("jwk").and_then(Json::as_object).ok_or(ProofError::Malformed)?;
     // A private key in a header is given away; whoever signs with it could be anyone.
     let key = PublicKey::from_jwk(jwk).map_err(|_| ProofError::Malformed)?;
     jws.verify(&key).map_err(|_| ProofError::Signature)?;
-    let text = |name: &str| jws.payload.get(name).and_then(Value::as_str).ok_or(ProofError::Malformed);
+    let text = |name: &str| jws.payload().get(name).and_then(Json::as_str).ok_or(ProofError::Malformed);
     if text("htm")? != request.method {
         return Err(ProofError::Method);
     }
     if without_query(text("htu")?) != without_query(request.address) {
         return Err(ProofError::Address);
     }
-    let issued_at = jws.payload.get("iat").and_then(Value::as_i64).ok_or(ProofError::Malformed)?;
+    let issued_at = jws.payload().get("iat").and_then(Json::as_i64).ok_or(ProofError::Malformed)?;
     let age = request.now.checked_sub(issued_at).ok_or(ProofError::Time)?;
     if !(-AHEAD_SECONDS_MAX..=PROOF_SECONDS_MAX).contains(&age) {
         return Err(ProofError::Time);

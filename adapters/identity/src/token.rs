@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use engine::Identity;
 use ledger::id::{AuthMethod, Caller, CallerKind, Digest};
 use mandates::base64url;
-use mandates::json::Object;
+use mandates::json::{Json, Members};
 use mandates::jws::Jws;
 use mandates::keys::{LocalKey, PublicKey};
 use serde_json::{Value, json};
@@ -195,11 +195,11 @@ impl Verifier {
             jws.verify(&self.key).map_err(|_| TokenError::Invalid)?;
             self.signed().keep(digest);
         }
-        self.read(&jws.payload, now)
+        self.read(jws.payload(), now)
     }
 
-    fn read(&self, claims: &Object, now: i64) -> Result<Token, TokenError> {
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(TokenError::Invalid);
+    fn read(&self, claims: Members<'_>, now: i64) -> Result<Token, TokenError> {
+        let text = |name: &str| claims.get(name).and_then(Json::as_str).ok_or(TokenError::Invalid);
         if text("iss")? != self.issuer || text("aud")? != self.issuer {
             return Err(TokenError::Invalid);
         }
@@ -222,8 +222,9 @@ impl Verifier {
 }
 
 /// Issued, not over, and never for long. When it was issued.
-pub(crate) fn in_time(claims: &Object, now: i64) -> Result<i64, TokenError> {
-    let seconds = |name: &str| claims.get(name).and_then(Value::as_i64).ok_or(TokenError::Invalid);
+pub(crate) fn in_time<'t>(claims: impl Into<Members<'t>>, now: i64) -> Result<i64, TokenError> {
+    let claims = claims.into();
+    let seconds = |name: &str| claims.get(name).and_then(Json::as_i64).ok_or(TokenError::Invalid);
     let (issued_at, expires_at) = (seconds("iat")?, seconds("exp")?);
     if now >= expires_at.saturating_add(LEEWAY_SECONDS) {
         return Err(TokenError::Expired);
@@ -236,11 +237,11 @@ pub(crate) fn in_time(claims: &Object, now: i64) -> Result<i64, TokenError> {
 }
 
 /// The thumbprint that a token is bound to (RFC 9449 section 6.1). Bound in another way is bound, and not for us to read.
-pub(crate) fn confirmation(claims: &Object) -> Result<Option<String>, TokenError> {
-    match claims.get("cnf") {
+pub(crate) fn confirmation<'t>(claims: impl Into<Members<'t>>) -> Result<Option<String>, TokenError> {
+    match claims.into().get("cnf") {
         None => Ok(None),
         Some(confirmation) => {
-            let thumbprint = confirmation.get("jkt").and_then(Value::as_str).ok_or(TokenError::Invalid)?;
+            let thumbprint = confirmation.get("jkt").and_then(Json::as_str).ok_or(TokenError::Invalid)?;
             Ok(Some(thumbprint.to_owned()))
         }
     }

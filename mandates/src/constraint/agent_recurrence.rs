@@ -5,10 +5,9 @@
 //! the SDK, it stands only beside an amount range and a budget.
 
 pub use ledger::recurrence::Frequency;
-use serde_json::Value;
 
 use super::{Case, Constraint, Duty, Finding, Used};
-use crate::json::{Object, kind};
+use crate::json::{Json, Members, Object};
 use crate::rejection::{Code, Rejection, shown};
 use crate::schema;
 
@@ -28,12 +27,12 @@ pub struct AgentRecurrence {
 impl AgentRecurrence {
     pub const TYPE: &'static str = "payment.agent_recurrence";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         let max_occurrences = match claims.get("max_occurrences") {
             None => None,
-            Some(Value::Number(_)) => Some(schema::count(claims, "max_occurrences")?),
+            Some(Json::Number(_)) => Some(schema::count(claims, "max_occurrences")?),
             Some(other) => {
-                let message = format!("max_occurrences is an integer; {} came", kind(other));
+                let message = format!("max_occurrences is an integer; {} came", other.kind());
                 return Err(schema::refused("max_occurrences", message));
             }
         };

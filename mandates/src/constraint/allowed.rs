@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Finding;
 use crate::cart::Cart;
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::limits::LIST_ENTRIES_MAX;
 use crate::party::{Instrument, Merchant, Pisp, array_of};
 use crate::payment::ClosedPayment;
@@ -21,7 +21,7 @@ pub struct AllowedPayees {
 impl AllowedPayees {
     pub const TYPE: &'static str = "payment.allowed_payees";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         Ok(Self { allowed: entries(claims, Merchant::parse)? })
     }
 
@@ -46,7 +46,7 @@ pub struct AllowedMerchants {
 impl AllowedMerchants {
     pub const TYPE: &'static str = "checkout.allowed_merchants";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         Ok(Self { allowed: entries(claims, Merchant::parse)? })
     }
 
@@ -75,7 +75,7 @@ pub struct AllowedInstruments {
 impl AllowedInstruments {
     pub const TYPE: &'static str = "payment.allowed_payment_instruments";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         Ok(Self { allowed: entries(claims, Instrument::parse)? })
     }
 
@@ -103,7 +103,7 @@ pub struct AllowedPisps {
 impl AllowedPisps {
     pub const TYPE: &'static str = "payment.allowed_pisps";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         Ok(Self { allowed: entries(claims, Pisp::parse)? })
     }
 
@@ -123,7 +123,10 @@ impl AllowedPisps {
     }
 }
 
-fn entries<T>(claims: &Object, parse: impl Fn(&Object) -> Result<T, Rejection>) -> Result<Vec<T>, Rejection> {
+fn entries<'t, T>(
+    claims: Members<'t>,
+    parse: impl Fn(Members<'t>) -> Result<T, Rejection>,
+) -> Result<Vec<T>, Rejection> {
     schema::objects(claims, "allowed", LIST_ENTRIES_MAX)?.into_iter().map(parse).collect()
 }
 

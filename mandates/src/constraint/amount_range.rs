@@ -4,7 +4,7 @@ use ledger::money::Amount;
 
 use super::Finding;
 use crate::currency::Currency;
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::payment::ClosedPayment;
 use crate::rejection::{Code, Rejection};
 use crate::schema;
@@ -19,7 +19,7 @@ pub struct AmountRange {
 impl AmountRange {
     pub const TYPE: &'static str = "payment.amount_range";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         Ok(Self {
             currency: Currency::read(claims)?,
             max: schema::amount(claims, "max")?,

@@ -7,7 +7,7 @@ use serde_json::{Number, Value};
 use super::{Duty, Finding, Used};
 use crate::clock;
 use crate::currency::Currency;
-use crate::json::{Object, kind};
+use crate::json::{Json, Members, Object};
 use crate::payment::ClosedPayment;
 use crate::rejection::{Code, Rejection, shown};
 use crate::schema;
@@ -22,15 +22,15 @@ pub struct Budget {
 impl Budget {
     pub const TYPE: &'static str = "payment.budget";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         let wrong =
             |came: String| schema::refused("max", format!("max is a decimal of major units, 0 or more; {came} came"));
         let max = match claims.get("max") {
-            Some(Value::Number(number)) => match clock::decimal(number) {
+            Some(Json::Number(number)) => match clock::decimal(number) {
                 Some(max) if !max.is_sign_negative() => max,
-                _ => return Err(wrong(shown(&number.to_string()))),
+                _ => return Err(wrong(shown(number))),
             },
-            other => return Err(wrong(other.map_or("nothing", kind).to_owned())),
+            other => return Err(wrong(other.map_or("nothing", Json::kind).to_owned())),
         };
         Ok(Self { max, currency: Currency::read(claims)? })
     }

@@ -3,7 +3,7 @@
 
 use super::Finding;
 use crate::clock::Clock;
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::party::Instant;
 use crate::payment::ClosedPayment;
 use crate::rejection::{Code, Rejection};
@@ -18,7 +18,7 @@ pub struct ExecutionDate {
 impl ExecutionDate {
     pub const TYPE: &'static str = "payment.execution_date";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         Ok(Self { not_before: Instant::read(claims, "not_before")?, not_after: Instant::read(claims, "not_after")? })
     }
 

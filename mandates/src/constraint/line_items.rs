@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Finding;
 use crate::cart::Cart;
 use crate::flow::Network;
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::limits::{LINES_MAX, LIST_ENTRIES_MAX, UNITS_MAX};
 use crate::rejection::{Code, Rejection, shown};
 use crate::schema;
@@ -33,7 +33,7 @@ pub struct Item {
 }
 
 impl Item {
-    fn parse(claims: &Object) -> Result<Self, Rejection> {
+    fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         Ok(Self { id: schema::text(claims, "id")?, title: schema::optional_text(claims, "title")? })
     }
 
@@ -47,7 +47,7 @@ impl Item {
 }
 
 impl Slot {
-    fn parse(claims: &Object) -> Result<Self, Rejection> {
+    fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         let quantity = schema::count(claims, "quantity")?;
         if quantity == 0 || quantity > UNITS_MAX {
             return Err(schema::refused("quantity", format!("quantity lies in 1..={UNITS_MAX}; {quantity} came")));
@@ -61,7 +61,7 @@ impl Slot {
 impl LineItems {
     pub const TYPE: &'static str = "checkout.line_items";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         let slots = schema::objects(claims, "items", LINES_MAX)?;
         Ok(Self { slots: slots.into_iter().map(Slot::parse).collect::<Result<_, _>>()? })
     }

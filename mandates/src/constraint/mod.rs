@@ -23,7 +23,7 @@ pub use reference::Reference;
 
 use crate::cart::Cart;
 use crate::clock::Clock;
-use crate::json::{Object, kind};
+use crate::json::{Json, Object, kind};
 use crate::mandate::Family;
 use crate::payment::ClosedPayment;
 use crate::rejection::{Code, Rejection, shown};
@@ -117,11 +117,12 @@ pub(crate) enum Finding {
 }
 
 impl Written {
-    pub fn parse(value: &Value) -> Result<Self, Rejection> {
-        let unknown = |kind| Ok(Self::Unknown { kind, value: value.clone() });
-        let Value::Object(claims) = value else { return unknown(None) };
-        let Some(Value::String(kind)) = claims.get("type") else { return unknown(None) };
-        let known = match kind.as_str() {
+    pub fn parse<'t>(value: impl Into<Json<'t>>) -> Result<Self, Rejection> {
+        let value = value.into();
+        let unknown = |kind| Ok(Self::Unknown { kind, value: value.to_value() });
+        let Json::Object(claims) = value else { return unknown(None) };
+        let Some(Json::String(kind)) = claims.get("type") else { return unknown(None) };
+        let known = match kind {
             AmountRange::TYPE => Constraint::AmountRange(AmountRange::parse(claims)?),
             AllowedPayees::TYPE => Constraint::AllowedPayees(AllowedPayees::parse(claims)?),
             AllowedInstruments::TYPE => Constraint::AllowedInstruments(AllowedInstruments::parse(claims)?),

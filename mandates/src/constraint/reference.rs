@@ -1,7 +1,7 @@
 //! `payment.reference`: the order's chain holds the open checkout mandate with this hash.
 
 use super::{Finding, OpenCheckout};
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::rejection::{Code, Rejection, shown};
 use crate::schema;
 
@@ -13,7 +13,7 @@ pub struct Reference {
 impl Reference {
     pub const TYPE: &'static str = "payment.reference";
 
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         Ok(Self { conditional_transaction_id: schema::text(claims, "conditional_transaction_id")? })
     }
 

@@ -8,7 +8,7 @@ use crate::canonical::without_nulls;
 use crate::chain::MandateId;
 use crate::clock::{self, Clock};
 use crate::digest::sha256;
-use crate::json::{self, Object, kind};
+use crate::json::{self, Json, Members, Object};
 use crate::jws::{Jws, Unsigned};
 use crate::keys::{KeyId, KeySet};
 use crate::limits::{LIST_ENTRIES_MAX, TOKEN_BYTES_MAX};
@@ -151,12 +151,12 @@ impl CartMandate {
     pub fn parse(json: &[u8]) -> Result<Self, Rejection> {
         let claims = without_nulls(&json::parse_object(json)?);
         check_members(&claims, &["contents", "merchant_authorization"], "a CartMandate")?;
-        let contents = CartContents::read(schema::object(&claims, "contents")?)?;
+        let contents = CartContents::read(&schema::object(&claims, "contents")?.to_object())?;
         let authorization = match claims.get("merchant_authorization") {
             None => None,
             Some(Value::String(jwt)) => Some(jwt.clone()),
             Some(other) => {
-                let message = format!("merchant_authorization is a string; {} came", kind(other));
+                let message = format!("merchant_authorization is a string; {} came", json::kind(other));
                 return Err(schema::refused("merchant_authorization", message));
             }
         };
@@ -190,10 +190,10 @@ impl CartMandate {
         })?;
         let jws = authenticate(jwt, context.merchant_keys)?;
         let authorization = Authorization::read(&jws)?;
-        context.clock.check(&jws.payload, "the merchant's authorization")?;
-        authorization.check_window(&jws.payload, context.authorization_seconds_max)?;
+        context.clock.check(jws.payload(), "the merchant's authorization")?;
+        authorization.check_window(jws.payload(), context.authorization_seconds_max)?;
         authorization.check_audience(&context.audience)?;
-        self.check_hash(&jws.payload)?;
+        self.check_hash(jws.payload())?;
         check_expiry(&self.contents.cart_expiry, &context.clock, "cart_expiry", Code::CartExpired)?;
         match context.jtis {
             Jtis::Seen(seen) if seen.contains(&authorization.jti) => {
@@ -204,7 +204,7 @@ impl CartMandate {
         }
     }
 
-    fn check_hash(&self, claims: &Object) -> Result<(), Rejection> {
+    fn check_hash(&self, claims: Members<'_>) -> Result<(), Rejection> {
         let came = required(claims, "cart_hash")?;
         if came == self.contents.hash {
             return Ok(());
@@ -221,9 +221,9 @@ fn authenticate<'a>(jwt: &'a str, merchant_keys: &KeySet) -> Result<Jws<'a>, Rej
     }
     let jws = Jws::parse(jwt)?;
     jws.check_header()?;
-    match jws.header.get("typ") {
+    match jws.header().get("typ") {
         None => {}
-        Some(Value::String(typ)) if typ.eq_ignore_ascii_case("JWT") => {}
+        Some(Json::String(typ)) if typ.eq_ignore_ascii_case("JWT") => {}
         Some(other) => {
             let message = format!("typ of an authorization is JWT; {} came", shown_value(other));
             return Err(Rejection::new(Code::TypWrong, message).at("typ"));
@@ -240,7 +240,7 @@ fn authenticate<'a>(jwt: &'a str, merchant_keys: &KeySet) -> Result<Jws<'a>, Rej
 
 impl Authorization {
     fn read(jws: &Jws<'_>) -> Result<Self, Rejection> {
-        let claims = &jws.payload;
+        let claims = jws.payload();
         let seconds = |name: &'static str| {
             let date = clock::numeric_date(claims, name)?;
             date.and_then(clock::whole_seconds).ok_or_else(|| missing(name, "a number of seconds", claims.get(name)))
@@ -257,7 +257,7 @@ impl Authorization {
         })
     }
 
-    fn check_window(&self, claims: &Object, seconds_max: u32) -> Result<(), Rejection> {
+    fn check_window(&self, claims: Members<'_>, seconds_max: u32) -> Result<(), Rejection> {
         let date = |name| clock::numeric_date(claims, name).map(Option::unwrap_or_default);
         let (issued, expires) = (date("iat")?, date("exp")?);
         let lasts = expires.checked_sub(issued).unwrap_or_default();
@@ -282,21 +282,21 @@ impl Authorization {
 }
 
 /// A string, or an array of strings (RFC 7519 section 4.1.3), never empty.
-fn audience(claims: &Object) -> Result<Vec<String>, Rejection> {
-    if !matches!(claims.get("aud"), Some(Value::Array(_))) {
+fn audience(claims: Members<'_>) -> Result<Vec<String>, Rejection> {
+    if !matches!(claims.get("aud"), Some(Json::Array(_))) {
         return Ok(vec![required(claims, "aud")?]);
     }
     let audience = schema::optional_texts(claims, "aud", LIST_ENTRIES_MAX)?.unwrap_or_default();
     if audience.is_empty() { Err(missing("aud", "a text or a list of them", claims.get("aud"))) } else { Ok(audience) }
 }
 
-fn required(claims: &Object, name: &'static str) -> Result<String, Rejection> {
+fn required(claims: Members<'_>, name: &'static str) -> Result<String, Rejection> {
     schema::optional_text(claims, name)
         .map_err(|refused| Rejection::new(Code::ClaimMissing, refused.message).at(name))?
         .ok_or_else(|| missing(name, "a text", None))
 }
 
-fn missing(name: &'static str, wanted: &str, came: Option<&Value>) -> Rejection {
-    let came = came.map_or("nothing", kind);
+fn missing(name: &'static str, wanted: &str, came: Option<Json<'_>>) -> Rejection {
+    let came = came.map_or("nothing", Json::kind);
     Rejection::new(Code::ClaimMissing, format!("an authorization has {name}, {wanted}; {came} came")).at(name)
 }

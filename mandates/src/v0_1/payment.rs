@@ -19,7 +19,7 @@ use crate::keys::KeySet;
 use crate::party::Instant;
 use crate::rejection::{Code, Rejection, shown, shown_value};
 use crate::schema;
-use crate::sd_jwt::SdJwt;
+use crate::sd_jwt::{Resolved, SdJwt};
 use crate::verify::Expected;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ impl PaymentMandate {
     pub fn parse(json: &[u8]) -> Result<Self, Rejection> {
         let claims = without_nulls(&json::parse_object(json)?);
         check_members(&claims, &MEMBERS, "a PaymentMandate")?;
-        let contents = PaymentMandateContents::read(schema::object(&claims, "payment_mandate_contents")?)?;
+        let contents = PaymentMandateContents::read(&schema::object(&claims, "payment_mandate_contents")?.to_object())?;
         let user_authorization = match claims.get("user_authorization") {
             None => None,
             Some(Value::String(text)) => Some(text.clone()),
@@ -204,8 +204,8 @@ impl PaymentMandate {
             Rejection::new(Code::UserAuthorizationMissing, message).at("user_authorization")
         })?;
         let presented = Presented::parse(text)?;
-        let claims = check_credential(&presented.sd_jwt, context)?;
-        let holder = chain::confirmation_key(&claims)?;
+        let credential = check_credential(&presented.sd_jwt, context)?;
+        let holder = chain::confirmation_key(credential.claims())?;
         let terms = Terms {
             clock: context.clock,
             expected: context.expected,
@@ -239,23 +239,23 @@ impl PaymentMandate {
     }
 }
 
-fn check_credential(credential: &SdJwt<'_>, context: &Context<'_>) -> Result<Object, Rejection> {
+fn check_credential(credential: &SdJwt<'_>, context: &Context<'_>) -> Result<Resolved, Rejection> {
     let jwt = &credential.jwt;
     jwt.check_header()?;
     if !jwt.typ().is_some_and(|typ| CREDENTIAL_TYPES.contains(&typ)) {
-        let came = jwt.header.get("typ").map_or_else(|| "nothing".to_owned(), shown_value);
+        let came = jwt.header().get("typ").map_or_else(|| "nothing".to_owned(), shown_value);
         let message = format!("typ of a credential is {}; {came} came", CREDENTIAL_TYPES.join(" or "));
         return Err(Rejection::new(Code::TypWrong, message).at("typ"));
     }
     jwt.verify(issuer_key(jwt, context.credential_issuers)?)?;
-    let claims = credential.resolve()?.claims;
-    context.clock.check(&claims, "the credential")?;
-    let vct = schema::text(&claims, "vct")?;
+    let resolved = credential.resolve()?;
+    context.clock.check(resolved.claims(), "the credential")?;
+    let vct = schema::text(resolved.claims(), "vct")?;
     match context.credential_types {
         CredentialTypes::Among(types) if !types.contains(&vct.as_str()) => {
             let message = format!("vct of a person's credential is one of {types:?}; {} came", shown(&vct));
             Err(Rejection::new(Code::CredentialTypeWrong, message).at("vct"))
         }
-        _ => Ok(claims),
+        _ => Ok(resolved),
     }
 }

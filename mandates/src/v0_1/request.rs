@@ -2,11 +2,10 @@
 //! units, read exactly.
 
 use rust_decimal::Decimal;
-use serde_json::Value;
 
 use crate::clock;
 use crate::currency::Currency;
-use crate::json::{Object, kind};
+use crate::json::{Json, Members, Object};
 use crate::limits::{LINES_MAX, LIST_ENTRIES_MAX};
 use crate::rejection::{Rejection, shown};
 use crate::schema;
@@ -19,14 +18,12 @@ pub struct CurrencyAmount {
 }
 
 impl CurrencyAmount {
-    fn parse(claims: &Object) -> Result<Self, Rejection> {
+    fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         let currency = Currency::read(claims)?;
         let wrong = |came: String| schema::refused("value", format!("value is an exact JSON number; {came} came"));
         let value = match claims.get("value") {
-            Some(Value::Number(number)) => {
-                clock::decimal(number).ok_or_else(|| wrong(shown(&number.to_string())))?.normalize()
-            }
-            other => return Err(wrong(other.map_or("nothing", kind).to_owned())),
+            Some(Json::Number(number)) => clock::decimal(number).ok_or_else(|| wrong(shown(number)))?.normalize(),
+            other => return Err(wrong(other.map_or("nothing", Json::kind).to_owned())),
         };
         Ok(Self { currency, value })
     }
@@ -50,7 +47,7 @@ pub struct PaymentItem {
 const REFUND_PERIOD_DAYS: u64 = 30;
 
 impl PaymentItem {
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         schema::flag(claims, "pending")?;
         let refund_period_days = match claims.get("refund_period") {
             None => REFUND_PERIOD_DAYS,
@@ -64,7 +61,7 @@ impl PaymentItem {
     }
 
     /// A total is zero or more (W3C Payment Request, constructor, step on `total`).
-    pub(super) fn parse_total(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse_total(claims: Members<'_>) -> Result<Self, Rejection> {
         let item = Self::parse(claims)?;
         if item.amount.value.is_sign_negative() && !item.amount.value.is_zero() {
             return Err(schema::refused("total", format!("a total is 0 or more; {} came", item.amount)));
@@ -72,7 +69,7 @@ impl PaymentItem {
         Ok(item)
     }
 
-    fn parse_list(claims: &Object, field: &str) -> Result<Vec<Self>, Rejection> {
+    fn parse_list(claims: Members<'_>, field: &str) -> Result<Vec<Self>, Rejection> {
         schema::objects(claims, field, LINES_MAX)?.into_iter().map(Self::parse).collect()
     }
 }
@@ -97,7 +94,7 @@ pub struct PaymentRequest {
 }
 
 impl PaymentRequest {
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         let mut methods = Vec::new();
         for method in schema::objects(claims, "method_data", LIST_ENTRIES_MAX)? {
             schema::optional_object(method, "data")?;
@@ -138,7 +135,7 @@ impl PaymentRequest {
 }
 
 impl Modifier {
-    fn parse(claims: &Object) -> Result<Self, Rejection> {
+    fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         schema::optional_object(claims, "data")?;
         if claims.contains_key("additional_display_items") {
             PaymentItem::parse_list(claims, "additional_display_items")?;
@@ -158,7 +155,7 @@ pub struct PaymentResponse {
 }
 
 impl PaymentResponse {
-    pub(super) fn parse(claims: &Object) -> Result<Self, Rejection> {
+    pub(super) fn parse(claims: Members<'_>) -> Result<Self, Rejection> {
         schema::optional_object(claims, "shipping_address")?.map_or(Ok(()), contact_address)?;
         schema::optional_object(claims, "shipping_option")?.map_or(Ok(()), shipping_option)?;
         for field in ["payer_name", "payer_email", "payer_phone"] {
@@ -167,26 +164,26 @@ impl PaymentResponse {
         Ok(Self {
             request_id: schema::text(claims, "request_id")?,
             method_name: schema::text(claims, "method_name")?,
-            details: schema::optional_object(claims, "details")?.cloned().unwrap_or_default(),
+            details: schema::optional_object(claims, "details")?.map(Members::to_object).unwrap_or_default(),
         })
     }
 }
 
-fn label(claims: &Object, field: &str) -> Result<String, Rejection> {
+fn label(claims: Members<'_>, field: &str) -> Result<String, Rejection> {
     match schema::prose(claims, field)? {
         Some(label) => Ok(label),
         None => schema::text(claims, field),
     }
 }
 
-fn shipping_option(claims: &Object) -> Result<(), Rejection> {
+fn shipping_option(claims: Members<'_>) -> Result<(), Rejection> {
     schema::text(claims, "id")?;
     label(claims, "label")?;
     schema::flag(claims, "selected")?;
     CurrencyAmount::parse(schema::object(claims, "amount")?).map(|_| ())
 }
 
-fn options(claims: &Object) -> Result<(), Rejection> {
+fn options(claims: Members<'_>) -> Result<(), Rejection> {
     for field in ["request_payer_name", "request_payer_email", "request_payer_phone", "request_shipping"] {
         schema::flag(claims, field)?;
     }
@@ -194,7 +191,7 @@ fn options(claims: &Object) -> Result<(), Rejection> {
 }
 
 /// W3C Contact Picker: every member is optional.
-fn contact_address(claims: &Object) -> Result<(), Rejection> {
+fn contact_address(claims: Members<'_>) -> Result<(), Rejection> {
     const TEXTS: [&str; 9] = [
         "city",
         "country",
@@ -211,7 +208,7 @@ fn contact_address(claims: &Object) -> Result<(), Rejection> {
         return Ok(());
     }
     schema::list(claims, "address_line", LIST_ENTRIES_MAX)?.iter().try_for_each(|line| match line {
-        Value::String(_) => Ok(()),
-        other => Err(schema::refused("address_line", format!("a line is a string; {} came", kind(other)))),
+        Json::String(_) => Ok(()),
+        other => Err(schema::refused("address_line", format!("a line is a string; {} came", other.kind()))),
     })
 }

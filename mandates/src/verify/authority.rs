@@ -1,7 +1,5 @@
 //! Checks 19 to 28: does what the chain says authorise this very action?
 
-use serde_json::Value;
-
 use super::credential::{Credential, Link, SignedBy};
 use super::report::{CheckOutcome, Report};
 use super::{
@@ -9,7 +7,7 @@ use super::{
 };
 use crate::cart::{self, Cart};
 use crate::constraint::{Case, Constraint, Duty, Finding, Written};
-use crate::json::Object;
+use crate::json::{Json, Members};
 use crate::mandate::{Family, Mandate, Open, Vct};
 use crate::payment::ClosedPayment;
 use crate::rejection::{Code, Rejection, shown, shown_value};
@@ -33,7 +31,7 @@ pub(super) fn judge(credential: Credential, context: &Context<'_>, report: &mut 
         check_revoked(&links, context, report)?;
         return Ok(Facts { family, open, closed: None, obligations, expires_at_seconds: earliest(&links), standings });
     };
-    report.record("preset_claims", None, check_presets(&open, &link.claims))?;
+    report.record("preset_claims", None, check_presets(&open, link.claims()))?;
     hold_constraints(&open, &closed, context, report, &mut obligations)?;
     let paid_for = bind_purchase(link, &closed, context, report)?;
     use_nonce(&links, presentation.as_ref(), context, report, &mut obligations)?;
@@ -50,7 +48,7 @@ pub(super) fn judge(credential: Credential, context: &Context<'_>, report: &mut 
 
 /// Check 19: One family, all open but the last, the last closed.
 fn check_types(links: &[Link], context: &Context<'_>) -> Result<Family, Rejection> {
-    let types = links.iter().map(|link| Vct::of(&link.claims)).collect::<Result<Vec<_>, _>>()?;
+    let types = links.iter().map(|link| Vct::of(link.claims())).collect::<Result<Vec<_>, _>>()?;
     let Some((last, before)) = types.split_last() else {
         return Err(Rejection::new(Code::LeafNotClosed, "a chain ends with a closed mandate; this one has no mandate"));
     };
@@ -82,7 +80,7 @@ fn check_types(links: &[Link], context: &Context<'_>) -> Result<Family, Rejectio
 
 /// Whoever signed the root is trusted for the outermost mandate. Beyond AP2, which leaves trust lists open.
 fn check_root(links: &[Link], signed_by: &SignedBy) -> Result<(), Rejection> {
-    let outermost = links.first().map(|link| Vct::of(&link.claims)).transpose()?;
+    let outermost = links.first().map(|link| Vct::of(link.claims())).transpose()?;
     outermost.map_or(Ok(()), |outermost| trust::check_scope(&signed_by.scopes, signed_by.issuer.as_deref(), outermost))
 }
 
@@ -95,7 +93,7 @@ struct Parsed<'a> {
 fn parse(links: &[Link]) -> Result<Parsed<'_>, Rejection> {
     let mut parsed = Parsed { open: Vec::new(), closed: None };
     for link in links {
-        match Mandate::parse_for(&link.claims, link.holder.as_ref())? {
+        match Mandate::parse_for(link.claims(), link.holder.as_ref())? {
             Mandate::Open(mandate) => {
                 parsed.open.push(OpenFacts { identity: link.identity, segment: link.segment, mandate });
             }
@@ -113,7 +111,7 @@ fn parse(links: &[Link]) -> Result<Parsed<'_>, Rejection> {
 /// constraint or member could be the one that forbids this (and a decoy there cannot be told from one).
 fn check_disclosed(link: &Link) -> Result<(), Rejection> {
     const THINNED: [&str; 2] = ["allowed", "acceptable_items"];
-    for withheld in &link.withheld {
+    for withheld in &link.resolved.withheld {
         let (Withheld::Element(path) | Withheld::Member(path)) = withheld;
         let is_inside = path.get(2).is_some_and(|step| step == "constraints");
         let is_thinned = matches!(withheld, Withheld::Element(_))
@@ -129,11 +127,11 @@ fn check_disclosed(link: &Link) -> Result<(), Rejection> {
 }
 
 /// Check 22: Every preset claim of every open mandate stands unchanged in the closed one.
-fn check_presets(open: &[OpenFacts], closed: &Object) -> Result<(), Rejection> {
+fn check_presets(open: &[OpenFacts], closed: Members<'_>) -> Result<(), Rejection> {
     for facts in open {
         for (name, preset) in &facts.mandate.presets {
             let came = closed.get(name);
-            if came != Some(preset) {
+            if came.is_none_or(|came| came != *preset) {
                 let came = came.map_or_else(|| "nothing".to_owned(), shown_value);
                 let message = format!("{} is preset to {}; {came} came", shown(name), shown_value(preset));
                 return Err(Rejection::new(Code::PresetClaimChanged, message).at(name.clone()));
@@ -231,7 +229,7 @@ fn bind_purchase(
 
 fn check_hashes(link: &Link, closed: &Closed, purchase: &Purchase<'_>) -> Result<(), Rejection> {
     let expected = match purchase {
-        Purchase::Cart { checkout_jwt, .. } => Some(cart::hash(checkout_jwt, link.algorithm)),
+        Purchase::Cart { checkout_jwt, .. } => Some(cart::hash(checkout_jwt, link.resolved.algorithm)),
         Purchase::CheckoutHash { hash, .. } | Purchase::TransactionId(hash) => Some((*hash).to_owned()),
         Purchase::OnItsOwn => None,
     };
@@ -245,7 +243,7 @@ fn check_hashes(link: &Link, closed: &Closed, purchase: &Purchase<'_>) -> Result
             _ => Ok(()),
         },
         Closed::Checkout { mandate, .. } => {
-            let actual = cart::hash(&mandate.checkout_jwt, link.algorithm);
+            let actual = cart::hash(&mandate.checkout_jwt, link.resolved.algorithm);
             if actual != mandate.checkout_hash {
                 let message = format!("checkout_hash is {actual}; {} came", shown(&mandate.checkout_hash));
                 return Err(Rejection::new(Code::CheckoutHashMismatch, message).at("checkout_hash"));
@@ -374,8 +372,8 @@ fn check_agreement(payment: &ClosedPayment, cart: &Cart) -> Result<(), Rejection
 
 /// The first second at which some mandate of the chain is no longer good.
 fn earliest(links: &[Link]) -> Option<i64> {
-    let expiries = links.iter().filter_map(|link| match link.claims.get("exp") {
-        Some(Value::Number(_)) => crate::mandate::seconds(&link.claims, "exp").ok().flatten(),
+    let expiries = links.iter().filter_map(|link| match link.claims().get("exp") {
+        Some(Json::Number(_)) => crate::mandate::seconds(link.claims(), "exp").ok().flatten(),
         _ => None,
     });
     expiries.min()

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::memory::{Content, Delegated, Delegation, Remembered, RootMemory};
 use super::presentation::Presentation;
 use super::report::Report;
@@ -12,11 +10,11 @@ use super::{Context, Expected};
 use crate::chain::{self, MandateId, Position, Previous};
 use crate::clock;
 use crate::digest::HashAlgorithm;
-use crate::json::Object;
+use crate::json::{Json, Members};
 use crate::keys::PublicKey;
 use crate::mandate::Vct;
 use crate::rejection::{Code, Rejection};
-use crate::sd_jwt::{RawSdJwt, SdJwt, Withheld};
+use crate::sd_jwt::{Delegate, RawSdJwt, Resolved, SdJwt};
 use crate::status::Place;
 use crate::trust::{Candidate, Named, Scope};
 
@@ -25,11 +23,17 @@ use crate::trust::{Candidate, Named, Scope};
 pub(super) struct Link {
     pub segment: usize,
     pub identity: MandateId,
-    pub algorithm: HashAlgorithm,
-    pub claims: Arc<Object>,
+    /// The segment in which it lies.
+    pub resolved: Arc<Resolved>,
+    mandate: Delegate,
     /// The key in its `cnf`, where it has one.
     pub holder: Option<PublicKey>,
-    pub withheld: Vec<Withheld>,
+}
+
+impl Link {
+    pub fn claims(&self) -> Members<'_> {
+        self.resolved.mandate(&self.mandate)
+    }
 }
 
 pub(super) struct Credential {
@@ -68,7 +72,7 @@ pub(super) fn authenticate(
         let position = if segment == last { last_position(&hop, context) } else { Position::Middle };
         let read =
             read_hop(Hop { hop, previous: &previous, segment, position, holder: holder.as_ref() }, context, report)?;
-        previous = Previous { segment: raw, algorithm: read.link.algorithm };
+        previous = Previous { segment: raw, algorithm: read.link.resolved.algorithm };
         links.push(read.link);
         standings.extend(read.place.map(|place| (segment, place)));
         signer = read.signer;
@@ -177,8 +181,11 @@ fn read_root(
             // The same bytes passed this before; whose key it is now is asked again.
             report.record("root_type", at, Ok(()))?;
             let content = &remembered.content;
-            let named =
-                Named { kid: content.kid.clone(), x5c: content.x5c.as_ref(), now_seconds: context.clock.now_seconds };
+            let named = Named {
+                kid: content.kid.clone(),
+                x5c: content.x5c.as_ref().map(Json::from),
+                now_seconds: context.clock.now_seconds,
+            };
             let candidates = report.record("root_key", at, context.trusted.candidates(&named))?;
             let signed = who_signed(candidates, |key| {
                 if *key == remembered.signer { Ok(()) } else { root.raw.jwt().decode()?.verify(key) }
@@ -188,24 +195,27 @@ fn read_root(
             (Arc::clone(content), signer, scopes)
         }
     };
-    let presentation = if stands_alone { read_lone_root(&content.claims, context, report)? } else { None };
+    let presentation = if stands_alone { read_lone_root(content.resolved.claims(), context, report)? } else { None };
     let kind = report.record("root_delegate_payload", at, RootKind::of(&content, stands_alone))?;
-    let times = context.clock.check(&content.claims, "the root").and_then(|()| match &kind {
-        RootKind::Provider(mandate) => context.clock.check(&mandate.claims, "the root's mandate"),
+    let claims = content.resolved.claims();
+    let times = context.clock.check(claims, "the root").and_then(|()| match &kind {
+        RootKind::Provider(mandate) => {
+            context.clock.check(content.resolved.mandate(&mandate.delegate), "the root's mandate")
+        }
         RootKind::UserCredential => Ok(()),
     });
     report.record("root_times", at, times)?;
     let holder = report.record("root_confirmation_key", at, kind.holder(&content, stands_alone))?;
-    let issuer = content.claims.get("iss").and_then(Value::as_str).map(str::to_owned);
-    let algorithm = content.algorithm;
+    let issuer = claims.get("iss").and_then(Json::as_str).map(str::to_owned);
+    let algorithm = content.resolved.algorithm;
     let link = match kind {
         RootKind::UserCredential => None,
-        RootKind::Provider(Delegated { identity, claims }) => {
-            let withheld = content.withheld.clone();
-            Some(Link { segment: 0, identity, algorithm, claims, holder: holder.clone(), withheld })
+        RootKind::Provider(Delegated { identity, delegate: mandate }) => {
+            let resolved = Arc::clone(&content.resolved);
+            Some(Link { segment: 0, identity, resolved, mandate, holder: holder.clone() })
         }
     };
-    let place = Place::of(&content.claims).transpose();
+    let place = Place::of(claims).transpose();
     Ok(Root { link, holder, signer, presentation, signed_by: SignedBy { scopes, issuer }, algorithm, place })
 }
 
@@ -236,7 +246,7 @@ enum RootKind {
 
 impl RootKind {
     fn of(content: &Content, stands_alone: bool) -> Result<Self, Rejection> {
-        match (content.claims.contains_key("cnf"), &content.delegation) {
+        match (content.resolved.claims().contains_key("cnf"), &content.delegation) {
             (true, Delegation::None) if stands_alone => {
                 let message = "a mandate is delegated by a root; this user credential came with none behind it";
                 Err(Rejection::new(Code::DelegatePayloadCount, message).at("delegate_payload"))
@@ -253,11 +263,11 @@ impl RootKind {
 
     /// Whom the root empowers; a closed mandate that stands alone empowers nobody further.
     fn holder(&self, content: &Content, stands_alone: bool) -> Result<Option<PublicKey>, Rejection> {
-        if let Self::Provider(Delegated { claims, .. }) = self
+        if let Self::Provider(mandate) = self
             && stands_alone
-            && Vct::of(claims).is_ok_and(|vct| !vct.is_open())
+            && Vct::of(content.resolved.mandate(&mandate.delegate)).is_ok_and(|vct| !vct.is_open())
         {
-            return refuse_cnf(claims);
+            return refuse_cnf(content.resolved.mandate(&mandate.delegate));
         }
         content.holder.clone().map(Some)
     }
@@ -265,7 +275,7 @@ impl RootKind {
 
 /// A root without hops carries no key binding; where the verifier asked for itself, the root must name it.
 fn read_lone_root(
-    claims: &Object,
+    claims: Members<'_>,
     context: &Context<'_>,
     report: &mut Report,
 ) -> Result<Option<Presentation>, Rejection> {
@@ -306,7 +316,7 @@ fn read_hop(hop: Hop<'_, '_>, context: &Context<'_>, report: &mut Report) -> Res
     report.record("hop_binding", at, chain::check_binding(&hop, previous, position))?;
     let signed = hop.jwt.signing_input();
     let resolved = report.record("hop_disclosures", at, hop.into_resolved())?;
-    let presentation = Presentation::read(&resolved.claims).and_then(|presentation| {
+    let presentation = Presentation::read(resolved.claims()).and_then(|presentation| {
         if position == Position::Leaf {
             presentation.check(context)?;
         }
@@ -321,29 +331,23 @@ fn read_hop(hop: Hop<'_, '_>, context: &Context<'_>, report: &mut Report) -> Res
         }
         other => report.record("hop_claims", at, other)?,
     };
-    let delegate = chain::only_delegate(resolved.delegates.unwrap_or_default()).and_then(|found| {
-        if resolved.claims.contains_key("cnf") {
+    let delegate = chain::single_delegate(&resolved).and_then(|found| {
+        if resolved.claims().contains_key("cnf") {
             let message = "cnf lies inside the delegate payload; one came outside it";
             return Err(Rejection::new(Code::CnfMisplaced, message).at("cnf"));
         }
         Ok(found)
     });
-    let (digest, claims) = report.record("hop_delegate_payload", at, delegate)?;
+    let (delegate, claims) = report.record("hop_delegate_payload", at, delegate)?;
     let holder = match position {
-        Position::Middle => chain::confirmation_key(&claims).map(Some),
-        Position::Leaf => refuse_cnf(&claims),
+        Position::Middle => chain::confirmation_key(claims).map(Some),
+        Position::Leaf => refuse_cnf(claims),
     };
     let holder = report.record("hop_confirmation_key", at, holder)?;
-    report.record("hop_times", at, check_times(&resolved.claims, &claims, position, context))?;
-    let link = Link {
-        segment,
-        identity: MandateId::of(signed, digest.as_deref()),
-        algorithm: resolved.algorithm,
-        claims: Arc::new(claims),
-        holder: holder.clone(),
-        withheld: resolved.withheld,
-    };
-    let place = Place::of(&resolved.claims).transpose();
+    report.record("hop_times", at, check_times(resolved.claims(), claims, position, context))?;
+    let Delegated { identity, delegate: mandate } = Delegated::of(signed, delegate);
+    let place = Place::of(resolved.claims()).transpose();
+    let link = Link { segment, identity, resolved: Arc::new(resolved), mandate, holder: holder.clone() };
     Ok(ReadHop { link, holder, signer, presentation, place })
 }
 
@@ -355,7 +359,7 @@ fn check_signature(hop: &SdJwt<'_>, holder: Option<&PublicKey>) -> Result<Public
     Ok(holder.clone())
 }
 
-fn refuse_cnf(claims: &Object) -> Result<Option<PublicKey>, Rejection> {
+fn refuse_cnf(claims: Members<'_>) -> Result<Option<PublicKey>, Rejection> {
     if claims.contains_key("cnf") {
         let message = "a closed mandate delegates to nobody; a cnf came";
         return Err(Rejection::new(Code::LeafHasCnf, message).at("cnf"));
@@ -363,7 +367,12 @@ fn refuse_cnf(claims: &Object) -> Result<Option<PublicKey>, Rejection> {
     Ok(None)
 }
 
-fn check_times(outer: &Object, mandate: &Object, position: Position, context: &Context<'_>) -> Result<(), Rejection> {
+fn check_times(
+    outer: Members<'_>,
+    mandate: Members<'_>,
+    position: Position,
+    context: &Context<'_>,
+) -> Result<(), Rejection> {
     context.clock.check(outer, "the hop")?;
     context.clock.check(mandate, "the hop's mandate")?;
     if position == Position::Leaf

@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use crate::chain::{self, MandateId};
-use crate::digest::{HashAlgorithm, sha256};
-use crate::json::Object;
+use crate::digest::sha256;
+use crate::json::Json;
 use crate::keys::PublicKey;
 use crate::limits::{ROOTS_REMEMBERED_BYTES_MAX, ROOTS_REMEMBERED_MAX};
 use crate::rejection::Rejection;
-use crate::sd_jwt::{SdJwt, Withheld};
+use crate::sd_jwt::{Delegate, Resolved, SdJwt};
 use crate::trust::Named;
 
 /// What a root says, a function of its bytes alone.
@@ -30,14 +30,11 @@ use crate::trust::Named;
 pub(super) struct Content {
     pub kid: Option<String>,
     pub x5c: Option<Value>,
-    /// Outside of the mandates.
-    pub claims: Object,
+    pub resolved: Arc<Resolved>,
     /// Whether there is a `delegate_payload`.
     pub delegation: Delegation,
     /// The key of the one mandate, or of the user's credential.
     pub holder: Result<PublicKey, Rejection>,
-    pub withheld: Vec<Withheld>,
-    pub algorithm: HashAlgorithm,
 }
 
 #[derive(Debug)]
@@ -50,29 +47,31 @@ pub(super) enum Delegation {
 #[derive(Clone, Debug)]
 pub(super) struct Delegated {
     pub identity: MandateId,
-    pub claims: Arc<Object>,
+    pub delegate: Delegate,
 }
 
 impl Content {
     pub fn of(root: SdJwt<'_>) -> Result<Self, Rejection> {
         let named = Named::by(&root.jwt, 0);
-        let (kid, x5c) = (named.kid, named.x5c.cloned());
+        let (kid, x5c) = (named.kid, named.x5c.map(Json::to_value));
         let signed = root.jwt.signing_input();
         let resolved = root.into_resolved()?;
-        let (claims, withheld, algorithm) = (resolved.claims, resolved.withheld, resolved.algorithm);
-        let (delegation, holder) = match resolved.delegates {
-            None => (Delegation::None, chain::confirmation_key(&claims)),
-            Some(delegates) => {
-                let one = chain::only_delegate(delegates);
-                let holder = one.as_ref().map_err(Clone::clone).and_then(|(_, claims)| chain::confirmation_key(claims));
-                let delegated = one.map(|(digest, claims)| Delegated {
-                    identity: MandateId::of(signed, digest.as_deref()),
-                    claims: Arc::new(claims),
-                });
+        let (delegation, holder) = match &resolved.delegates {
+            None => (Delegation::None, chain::confirmation_key(resolved.claims())),
+            Some(_) => {
+                let one = chain::single_delegate(&resolved);
+                let holder = one.clone().and_then(|(_, claims)| chain::confirmation_key(claims));
+                let delegated = one.map(|(delegate, _)| Delegated::of(signed, delegate));
                 (Delegation::Of(delegated), holder)
             }
         };
-        Ok(Self { kid, x5c, claims, delegation, holder, withheld, algorithm })
+        Ok(Self { kid, x5c, resolved: Arc::new(resolved), delegation, holder })
+    }
+}
+
+impl Delegated {
+    pub fn of(signed: &str, delegate: &Delegate) -> Self {
+        Self { identity: MandateId::of(signed, delegate.digest.as_deref()), delegate: delegate.clone() }
     }
 }
 

@@ -1,10 +1,8 @@
 //! Whom a chain was handed to, as its leaf says.
 
-use serde_json::Value;
-
 use super::{Context, Expected};
 use crate::clock;
-use crate::json::{Object, kind};
+use crate::json::{Json, Members};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::rejection::{Code, Rejection, shown};
 
@@ -18,7 +16,7 @@ pub struct Presentation {
 
 impl Presentation {
     /// `iat`, `aud` and `nonce` of a key-bound hop (RFC 9901 section 4.3: all three are required).
-    pub(crate) fn read(claims: &Object) -> Result<Self, Rejection> {
+    pub(crate) fn read(claims: Members<'_>) -> Result<Self, Rejection> {
         let issued_at = clock::numeric_date(claims, "iat")?.and_then(clock::whole_seconds).ok_or_else(|| {
             Rejection::new(Code::IatMissing, "a key-bound hop says when it was signed; iat is not there").at("iat")
         })?;
@@ -43,11 +41,11 @@ impl Presentation {
     }
 }
 
-fn bound_text(claims: &Object, name: &'static str, missing: Code) -> Result<String, Rejection> {
+fn bound_text(claims: Members<'_>, name: &'static str, missing: Code) -> Result<String, Rejection> {
     match claims.get(name) {
-        Some(Value::String(text)) if !text.is_empty() && text.len() <= TEXT_BYTES_MAX => Ok(text.clone()),
+        Some(Json::String(text)) if !text.is_empty() && text.len() <= TEXT_BYTES_MAX => Ok(text.to_owned()),
         other => {
-            let came = other.map_or("nothing", kind);
+            let came = other.map_or("nothing", Json::kind);
             let message = format!("{name} is a string of 1 to {TEXT_BYTES_MAX} bytes; {came} came");
             Err(Rejection::new(missing, message).at(name))
         }

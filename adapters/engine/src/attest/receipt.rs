@@ -69,7 +69,7 @@ pub(crate) struct Judged {
 pub(crate) fn judge(receipt: &Value, bound: Bound<'_>) -> Result<Judged, String> {
     let artifact = offer_receipt::artifact(receipt).ok_or("a receipt in the form jws or eip712 was expected")?;
     let payload = match &artifact {
-        Artifact::Jws(text) => Jws::parse(text).map_err(|error| error.to_string())?.payload,
+        Artifact::Jws(text) => Jws::parse(text).map_err(|error| error.to_string())?.payload().to_object(),
         Artifact::Eip712 { payload, .. } => (*payload).clone(),
     };
     let Bound { resource_url, spend, held_at, keys, published } = bound;

@@ -359,8 +359,9 @@ fn bound(document: &Document, signed: &Signed, mandate: &str, accept: Option<Acc
 fn embedded(mandate: &str) -> Option<String> {
     let leaf = mandate.rsplit("~~").next()?;
     let resolved = SdJwt::parse(leaf).ok()?.resolve().ok()?;
-    let shown = resolved.delegates?.into_iter().find_map(|delegate| delegate.value.get("checkout_jwt").cloned());
-    shown?.as_str().map(str::to_owned)
+    let mut delegates = resolved.delegates.iter().flatten();
+    let shown = delegates.find_map(|delegate| resolved.value(delegate).get("checkout_jwt"))?;
+    shown.as_str().map(str::to_owned)
 }
 
 fn of(rejection: &Rejection) -> Refused {

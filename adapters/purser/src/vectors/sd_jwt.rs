@@ -137,11 +137,11 @@ impl Case {
         let (first, others) = self.issue(&concealed)?;
         let whole = self.verify(&first, KeyBinding::NotAsked)?;
         let user_claims = Marked::Object(self.claims.clone());
-        compare("all claims", &whole.resolved.claims, &joined(plain(&user_claims), &around))?;
+        compare("all claims", &whole.resolved.claims().to_object(), &joined(plain(&user_claims), &around))?;
         let presented = self.present(&first)?;
         let (presented, others) = self.carry(presented, others)?;
         let credential = self.verify(&presented, self.wanted_binding())?;
-        compare("the verified claims", &credential.resolved.claims, &joined(self.expected.clone(), &around))?;
+        compare("the verified claims", &credential.resolved.claims().to_object(), &joined(self.expected.clone(), &around))?;
         let mut header = self.header();
         if self.form == Form::Compact {
             header.extend(self.extra_header.clone());
