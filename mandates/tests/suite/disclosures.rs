@@ -87,7 +87,9 @@ fn judge(token: &str, key_binding: KeyBinding<'_>) -> Result<Object, Code> {
     let issuers = keys(&provider());
     let clock = Clock { now_seconds: NOW, skew_seconds: 0 };
     let context = Context { clock, issuers: &issuers, types: &[TYPE], key_binding };
-    credential::verify(token, &context).map(|credential| credential.resolved.claims().to_object()).map_err(|refused| refused.code)
+    credential::verify(token, &context)
+        .map(|credential| credential.resolved.claims().to_object())
+        .map_err(|refused| refused.code)
 }
 
 fn bound(presented: &str, key: &LocalKey) -> String {

@@ -28,11 +28,12 @@ pub(super) struct Client {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+#[serde(bound = "T: DeserializeOwned")]
+struct Answer<T> {
     id: Value,
     /// A `null` result is an answer ("there is no such thing"); a missing one is not.
-    #[serde(default, deserialize_with = "present")]
-    result: Option<Value>,
+    #[serde(default = "nothing", deserialize_with = "present")]
+    result: Option<T>,
     error: Option<NodeError>,
 }
 
@@ -45,8 +46,12 @@ struct NodeError {
     data: Value,
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+const fn nothing<T>() -> Option<T> {
+    None
 }
 
 impl Client {
@@ -88,7 +93,8 @@ impl Client {
         let asked = Value::Array(asked.collect());
         let exchange = transport.exchange(asked.to_string().into_bytes());
         let answer = tokio::time::timeout(self.timeout, exchange).await.map_err(|_| odd("no answer in time"))??;
-        let mut answers: Vec<Answer> = serde_json::from_slice(&answer).map_err(|_| odd("no batch was answered"))?;
+        let mut answers: Vec<Answer<Value>> =
+            serde_json::from_slice(&answer).map_err(|_| odd("no batch was answered"))?;
         // The order of the answers is the node's own.
         numbered()
             .map(|(id, (method, _))| {
@@ -116,15 +122,28 @@ impl Client {
             ChainError::Unavailable(format!("{method}: no answer within {} ms", self.timeout.as_millis()))
         })??;
         let odd = |what: String| ChainError::Unavailable(format!("{method}: {what}"));
-        let answer: Answer =
-            serde_json::from_slice(&answer).map_err(|error| odd(format!("the answer is not JSON-RPC: {error}")))?;
+        let unlike = |error: serde_json::Error| odd(format!("the answer is not JSON-RPC: {error}"));
+        let answer: Answer<T> = match serde_json::from_slice(&answer) {
+            Ok(answer) => answer,
+            // Read at once where all is well; where it is not, what is wrong is looked for.
+            Err(_) => {
+                let Answer { id, result, error } = serde_json::from_slice::<Answer<Value>>(&answer).map_err(unlike)?;
+                let unreadable = |error: serde_json::Error| {
+                    odd(format!("the result cannot be read: {}", printable(&error.to_string())))
+                };
+                let result = match error {
+                    Some(_) => None,
+                    None => result.map(T::deserialize).transpose().map_err(unreadable)?,
+                };
+                Answer { id, result, error }
+            }
+        };
         if answer.id != id {
             return Err(odd(format!("asked with id {id}, answered with id {}", printable(&answer.id.to_string()))));
         }
         match (answer.result, answer.error) {
             (_, Some(error)) => Err(classify(method, error)),
-            (Some(result), None) => T::deserialize(result)
-                .map_err(|error| odd(format!("the result cannot be read: {}", printable(&error.to_string())))),
+            (Some(result), None) => Ok(result),
             (None, None) => Err(odd("the answer holds neither a result nor an error".to_owned())),
         }
     }

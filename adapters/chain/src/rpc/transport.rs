@@ -88,7 +88,8 @@ async fn exchange_over_http(client: &Client, url: &Url, request: Vec<u8>) -> Res
     if !response.status().is_success() {
         return Err(ChainError::Unavailable(format!("the node answered with HTTP status {}", response.status())));
     }
-    let mut answer = Vec::new();
+    let said = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut answer = Vec::with_capacity(said.min(NODE_ANSWER_BYTES_MAX));
     while let Some(chunk) = response.chunk().await.map_err(lost)? {
         if answer.len().saturating_add(chunk.len()) > NODE_ANSWER_BYTES_MAX {
             let message = format!("the node's answer is longer than {NODE_ANSWER_BYTES_MAX} bytes");
