@@ -240,9 +240,7 @@ pub const fn is_kept(code: RejectionCode) -> bool {
 fn judge(draft: &Draft<'_>) -> Result<Outcome, Refusal> {
     match &draft.request.command {
         Command::Propose(propose) => draft.propose(propose),
-        Command::Decide { decision, subject, answer, evidence } => {
-            draft.decide(*decision, *subject, *answer, *evidence)
-        }
+        Command::Decide { decision: id, subject, answer, evidence } => draft.decide(*id, *subject, *answer, *evidence),
         Command::Review { review, subject, spend, finding, because } => {
             draft.review(*review, *subject, *spend, *finding, *because)
         }
