@@ -70,7 +70,7 @@ struct Span {
 
 impl Span {
     const fn len(self) -> usize {
-        self.end.saturating_sub(self.start)
+        self.end.wrapping_sub(self.start)
     }
 }
 
@@ -124,13 +124,17 @@ impl Tree {
     }
 
     pub fn at(&self, place: Place) -> Json<'_> {
-        match self.nodes.get(place.0).map(|node| node.content) {
-            None | Some(Content::Null) => Json::Null,
-            Some(Content::Bool(flag)) => Json::Bool(flag),
-            Some(Content::Number(span)) => Json::Number(self.text_of(span)),
-            Some(Content::String(span)) => Json::String(self.text_of(span)),
-            Some(Content::Array(first)) => Json::Array(Entries::read(self, first)),
-            Some(Content::Object(first)) => Json::Object(Members::read(self, first)),
+        self.nodes.get(place.0).map_or(Json::Null, |node| self.content(node))
+    }
+
+    fn content(&self, node: &Node) -> Json<'_> {
+        match node.content {
+            Content::Null => Json::Null,
+            Content::Bool(flag) => Json::Bool(flag),
+            Content::Number(span) => Json::Number(self.text_of(span)),
+            Content::String(span) => Json::String(self.text_of(span)),
+            Content::Array(first) => Json::Array(Entries::read(self, first)),
+            Content::Object(first) => Json::Object(Members::read(self, first)),
         }
     }
 
@@ -154,16 +158,12 @@ impl Tree {
     }
 
     /// The one of this name among these siblings.
-    fn find(&self, first: Place, name: &str) -> Option<Place> {
-        let mut place = first;
-        while let Some(node) = self.nodes.get(place.0) {
-            // Most names differ in length already.
-            if node.name.len() == name.len() && self.text_of(node.name) == name {
-                return Some(place);
-            }
-            place = node.next;
-        }
-        None
+    fn find(&self, first: Place, name: &str) -> Option<Json<'_>> {
+        let node = |place: Place| self.nodes.get(place.0);
+        let mut siblings = std::iter::successors(node(first), |before| node(before.next));
+        // Most names differ in length already.
+        let found = siblings.find(|node| node.name.len() == name.len() && self.text_of(node.name) == name)?;
+        Some(self.content(found))
     }
 
     pub(crate) fn first(&self, place: Place) -> Place {

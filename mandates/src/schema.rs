@@ -31,9 +31,7 @@ pub(crate) fn text_of<'t>(object: impl Into<Members<'t>>, field: &str) -> Result
 pub(crate) fn optional_text_of<'t>(object: impl Into<Members<'t>>, field: &str) -> Result<Option<&'t str>, Rejection> {
     match object.into().get(field) {
         None => Ok(None),
-        Some(Json::String(text)) if text.is_empty() => {
-            Err(refused(field, format!("{field} has characters; it is empty")))
-        }
+        Some(Json::String("")) => Err(refused(field, format!("{field} has characters; it is empty"))),
         Some(Json::String(text)) if text.len() > TEXT_BYTES_MAX => {
             Err(refused(field, format!("{field} has at most {TEXT_BYTES_MAX} bytes; {} came", text.len())))
         }

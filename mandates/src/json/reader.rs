@@ -48,6 +48,8 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// Mostly there is none.
+    #[inline]
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at = self.at.saturating_add(1);

@@ -51,9 +51,19 @@ fn what_rfc_8259_does_not_have_is_refused() {
 
 #[test]
 fn a_key_occurs_once_however_it_is_spelled() {
-    for text in ["{\"a\":1,\"a\":1}", "{\"a\":1,\"\\u0061\":2}", "[{\"x\":{\"b\":1,\"b\":2}}]"] {
+    for text in [
+        r#"{"a":1,"a":1}"#,
+        r#"{"a":1,"\u0061":2}"#,
+        r#"[{"x":{"b":1,"b":2}}]"#,
+        r#"{"a":1,"b":2,"a":3}"#,
+        r#"{"c":1,"a":2,"b":3,"c":4}"#,
+        r#"{"\u0062":1,"a":2,"\u0062":3}"#,
+        r#"{"":1,"a":2,"":3}"#,
+    ] {
         assert_eq!(parse(text.as_bytes()).unwrap_err().code, Code::DuplicateJsonKey, "{text}");
     }
+    let others = parse(br#"{"c":1,"a":{"c":2},"\u0062":3,"aa":4,"":5}"#).unwrap();
+    assert_eq!(others, serde_json::json!({ "c": 1, "a": { "c": 2 }, "b": 3, "aa": 4, "": 5 }));
 }
 
 #[test]
@@ -96,4 +106,22 @@ fn a_string_ends_where_it_ends() {
 fn plain_json_is_read() {
     let text = r#" {"a":[1,-0,2.5e-3,true,false,null],"b":"\u0041\ud83d\ude00\"\\\/\b\f\n\r\té","c":{}} "#;
     assert_eq!(parse(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+}
+
+#[test]
+fn values_of_one_tree_keep_their_own_text() {
+    let texts = [r#"{"a\nb":["\u00e9","x"],"":{}}"#, r#"["\\","",{"a":null}]"#, "7", r#""\"""#, "{}", "[[],[1]]"];
+    let mut tree = Tree::default();
+    let places = texts.map(|text| tree.read(text.as_bytes()).unwrap());
+    for broken in ["{", "[1,", "\"\\n", "{\"a\":1,\"a\":2}"] {
+        assert!(tree.clone().read(broken.as_bytes()).is_err(), "{broken}");
+    }
+    for (text, place) in texts.into_iter().zip(places) {
+        let wanted: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(tree.at(place).to_value(), wanted, "{text}");
+        assert_eq!(Json::from(&wanted).to_value(), wanted, "{text}");
+    }
+    let members = tree.members(places[0]);
+    assert_eq!(members.get("a\nb").and_then(Json::as_array).map(Entries::len), Some(2));
+    assert!(["a", "b", "A\nb", "a\nB", "a\nb "].iter().all(|name| !members.contains_key(name)));
 }

@@ -45,7 +45,7 @@ impl<'t> Members<'t> {
 
     pub fn get(self, name: &str) -> Option<Json<'t>> {
         match self.0 {
-            Source::Read(tree, first) => tree.find(first, name).map(|place| tree.at(place)),
+            Source::Read(tree, first) => tree.find(first, name),
             Source::Made(object) => object.get(name).map(Json::from),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mandates::base64url;
 use mandates::clock::Clock;
 use mandates::credential::{self, Context, KeyBinding};
 use mandates::digest::HashAlgorithm;
@@ -10,6 +11,7 @@ use mandates::json::Object;
 use mandates::key_binding::{self, Presentation};
 use mandates::keys::LocalKey;
 use mandates::rejection::Code;
+use mandates::sd_jwt::SdJwt;
 use mandates::serialization;
 use mandates::verify::Expected;
 use proptest::prelude::*;
@@ -308,4 +310,29 @@ proptest! {
         let nothing = disclosure::present(&token, &Choice::Withhold).unwrap();
         prop_assert_eq!(&judge(&nothing, KeyBinding::NotAsked).unwrap()["root"], &open_part(&value));
     }
+}
+
+/// What is behind a digest may not change what stands in the clear, nor what another disclosure says.
+#[test]
+fn a_disclosed_claim_is_new_in_its_object() {
+    let part = |json: &str| base64url::encode(json.as_bytes());
+    let resolved = |claims: &str, disclosed: &[&str]| {
+        let disclosed: Vec<String> = disclosed.iter().map(|json| part(json)).collect();
+        let digests: Vec<String> = disclosed.iter().map(|text| HashAlgorithm::Sha256.digest_text(text)).collect();
+        let payload = claims.replace("SD", &json!(digests).to_string());
+        let token = format!("{}.{}.~{}~", part(r#"{"alg":"ES256"}"#), part(&payload), disclosed.join("~"));
+        let resolved = SdJwt::parse(&token).unwrap().resolve();
+        resolved.map(|resolved| Value::Object(resolved.claims().to_object())).map_err(|refused| refused.code)
+    };
+    let (one, other) = (r#"["s","b",1]"#, r#"["t","b",2]"#);
+    for (claims, disclosed) in [
+        (r#"{"b":0,"_sd":SD}"#, &[one][..]),
+        (r#"{"_sd":SD,"z":0,"b":null}"#, &[one]),
+        (r#"{"_sd":SD}"#, &[one, other]),
+        (r#"{"in":{"a":1,"_sd":SD,"b":0}}"#, &[one]),
+        (r#"{"in":[{"_sd":SD}]}"#, &[one, other]),
+    ] {
+        assert_eq!(resolved(claims, disclosed), Err(Code::ClaimOverwritten), "{claims}");
+    }
+    assert_eq!(resolved(r#"{"in":{"_sd":SD},"b":0}"#, &[one]), Ok(json!({ "in": { "b": 1 }, "b": 0 })));
 }
