@@ -44,7 +44,10 @@ fn read(token: &str, jwk: &Value) -> Value {
     let resolved = token.resolve().unwrap();
     let mut claims = resolved.claims().to_object();
     if let Some(delegates) = &resolved.delegates {
-        claims.insert("delegate_payload".into(), delegates.iter().map(|delegate| resolved.value(delegate).to_value()).collect());
+        claims.insert(
+            "delegate_payload".into(),
+            delegates.iter().map(|delegate| resolved.value(delegate).to_value()).collect(),
+        );
     }
     Value::Object(claims)
 }

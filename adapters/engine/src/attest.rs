@@ -104,7 +104,9 @@ impl Engine {
         let did = artifacts.iter().find_map(|artifact| {
             let Artifact::Jws(text) = artifact else { return None };
             let jws = Jws::parse(text).ok()?;
-            offer_receipt::is_offer_of(&jws.payload().to_object(), url, terms).then(|| did_of_host(jws.kid()?, url)).flatten()
+            offer_receipt::is_offer_of(&jws.payload().to_object(), url, terms)
+                .then(|| did_of_host(jws.kid()?, url))
+                .flatten()
         })?;
         self.published_by(&did).await
     }

@@ -141,7 +141,11 @@ impl Case {
         let presented = self.present(&first)?;
         let (presented, others) = self.carry(presented, others)?;
         let credential = self.verify(&presented, self.wanted_binding())?;
-        compare("the verified claims", &credential.resolved.claims().to_object(), &joined(self.expected.clone(), &around))?;
+        compare(
+            "the verified claims",
+            &credential.resolved.claims().to_object(),
+            &joined(self.expected.clone(), &around),
+        )?;
         let mut header = self.header();
         if self.form == Form::Compact {
             header.extend(self.extra_header.clone());
