@@ -79,17 +79,13 @@ impl PublicKey {
             let message = format!("a JWK here has {}; {} came", JWK_MEMBERS.join(", "), shown(name));
             return Err(Rejection::new(Code::KeyInvalid, message).at(name));
         }
-        Self::read(jwk)
+        Self::from_published_jwk(jwk)
     }
 
     /// The same without the list of members: key sets of others carry more (RFC 7517 section 4 says to ignore it).
     pub(crate) fn from_published_jwk<'t>(jwk: impl Into<Members<'t>>) -> Result<Self, Rejection> {
         let jwk = jwk.into();
         refuse_private(jwk)?;
-        Self::read(jwk)
-    }
-
-    fn read(jwk: Members<'_>) -> Result<Self, Rejection> {
         expect_member(jwk, "kty", "EC")?;
         expect_member(jwk, "crv", "P-256")?;
         for (name, wanted) in [("alg", "ES256"), ("use", "sig")] {
@@ -259,10 +255,8 @@ impl KeySet {
         for key in keys {
             let name = key.key_id();
             if set.keys.len() >= KEYS_MAX {
-                return Err(Rejection::new(
-                    Code::KeySetInvalid,
-                    format!("a key set has at most {KEYS_MAX} keys; more came"),
-                ));
+                let message = format!("a key set has at most {KEYS_MAX} keys; more came");
+                return Err(Rejection::new(Code::KeySetInvalid, message));
             }
             if set.keys.insert(name.clone(), key).is_some() {
                 let message = format!("a kid names one key of a set; {} names two", shown(name.as_str()));
