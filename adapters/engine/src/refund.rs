@@ -286,7 +286,10 @@ mod tests {
     }
 
     /// Number and amount of each that may be one, and how many of them are.
-    fn back(named: &Named, of_escrow: &[u64]) -> Result<Vec<(Vec<(u32, u128)>, usize)>, &'static str> {
+    /// Transfers by their numbers and amounts, and how many go by one claim.
+    type Found = (Vec<(u32, u128)>, usize);
+
+    fn back(named: &Named, of_escrow: &[u64]) -> Result<Vec<Found>, &'static str> {
         let of_escrow = of_escrow.iter().map(|amount| U256::from(*amount)).collect();
         let found = named.back(&expected(), Some(PAID_AT), of_escrow).map_err(|error| error.code())?;
         let each = |back: Back| {
