@@ -286,7 +286,6 @@ mod tests {
     }
 
     /// Number and amount of each that may be one, and how many of them are.
-    /// Transfers by their numbers and amounts, and how many go by one claim.
     type Found = (Vec<(u32, u128)>, usize);
 
     fn back(named: &Named, of_escrow: &[u64]) -> Result<Vec<Found>, &'static str> {
