@@ -231,7 +231,7 @@ async fn a_release_that_may_not_serve_takes_nothing_and_says_why() {
     let (entries, answered) = (written(), old.answered());
     let refused = load.pay(&old.client, THINGS + 1).await;
     assert!(matches!(&refused, Err(ClientError::Refused { status: 503, .. })), "{refused:?}");
-    let both = "the schema is served by release 91 and later, this program is release 14";
+    let both = "the schema is served by release 91 and later, this program is release 15";
     for args in [&["serve"][..], &["ledger", "verify"], &["migrate"]] {
         let (done, told) = command(&world, &ours(), &[], args);
         assert!(!done && told.contains(both), "{args:?}: {told}");
