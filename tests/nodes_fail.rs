@@ -106,6 +106,30 @@ async fn a_node_of_another_chain_is_turned_away() {
     assert!(!output.status.success() && said.contains("chain_id_mismatch"), "{said}");
 }
 
+/// It rests behind five hundred; what lies there is looked at all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_goes_on_behind_a_full_page() {
+    const PAGE: u32 = 500;
+    let options = DevOptions { sweep_millis: Some(3_600_000), ..DevOptions::default() };
+    let shop = Shop::open_with(options).await;
+    let mut many = intent();
+    many["total"] = "50.00".into();
+    let mandate = shop.mandate(many).await;
+    let tenant = shop.service.tenant(HOME).unwrap();
+    for number in 0..PAGE {
+        let mut offer = shop.offer(&format!("/waits/{number}"), 1_000);
+        // However slow the machine is, none is over before the sweep.
+        offer.accepts.iter_mut().for_each(|accepted| accepted.max_timeout_seconds = 3_600);
+        shop.pay(&mandate, &offer, &new_key()).await.unwrap();
+    }
+    let required = shop.met("/paid/report").await;
+    let paid = shop.pay(&mandate, &required, &new_key()).await.unwrap();
+    assert_eq!(shop.fetch("/paid/report", Some(text(&paid, "payment_signature"))).await.status.as_u16(), 200);
+    let swept = shop.service.engine().sweep(&tenant).await.unwrap();
+    assert_eq!((swept.looked_at, swept.resolved), (PAGE + 1, 1), "the last one was presented");
+    shop.service.stop().await;
+}
+
 /// What waits for its seller costs a node the same, however much it is; and the one that moves is seen among the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_asks_a_node_once_however_many_payments_wait() {
