@@ -3,24 +3,22 @@
 //! Signing keys live outside (an HSM, the engine's key store): issuing hands out the bytes to sign and takes 64 bytes
 //! back. [`LocalKey`] is the plain in-memory key that an adapter may put behind its port.
 
+mod local;
+mod set;
+
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::agreement;
-use aws_lc_rs::encoding::{AsBigEndian, AsDer, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
-};
-use serde_json::Value;
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 
 use crate::base64url;
 use crate::digest::sha256;
 use crate::json::{Json, Members, Object};
-use crate::limits::KEYS_MAX;
 use crate::rejection::{Code, Rejection, shown, shown_value};
+pub use local::LocalKey;
+pub use set::KeySet;
 
 /// 64 bytes, r then s (RFC 7518 section 3.4).
 pub type Signature = [u8; 64];
@@ -241,160 +239,4 @@ fn coordinate(jwk: Members<'_>, name: &str) -> Result<[u8; 32], Rejection> {
     };
     let bytes = base64url::decode(text).ok_or_else(|| invalid(format!("{} characters", text.chars().count())))?;
     <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| invalid(format!("{} bytes", bytes.len())))
-}
-
-/// Keys that someone trusts, found by `kid`. A name that two keys carry is refused: a verifier must not choose.
-#[derive(Clone, Debug, Default)]
-pub struct KeySet {
-    keys: BTreeMap<KeyId, PublicKey>,
-}
-
-impl KeySet {
-    pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Result<Self, Rejection> {
-        let mut set = Self::default();
-        for key in keys {
-            let name = key.key_id();
-            if set.keys.len() >= KEYS_MAX {
-                let message = format!("a key set has at most {KEYS_MAX} keys; more came");
-                return Err(Rejection::new(Code::KeySetInvalid, message));
-            }
-            if set.keys.insert(name.clone(), key).is_some() {
-                let message = format!("a kid names one key of a set; {} names two", shown(name.as_str()));
-                return Err(Rejection::new(Code::KeySetInvalid, message).at("kid"));
-            }
-        }
-        Ok(set)
-    }
-
-    /// A JWK set (RFC 7517 section 5). Keys of other types or for other uses are passed over, a broken P-256 key is an error.
-    pub fn from_jwks<'t>(jwks: impl Into<Members<'t>>) -> Result<Self, Rejection> {
-        let Some(Json::Array(entries)) = jwks.into().get("keys") else {
-            return Err(Rejection::new(Code::KeySetInvalid, "a JWK set has an array `keys`; none came").at("keys"));
-        };
-        let mut keys = Vec::new();
-        for entry in entries.iter().take(KEYS_MAX.saturating_add(1)) {
-            let Json::Object(jwk) = entry else {
-                let message = format!("a key of a JWK set is an object; {} came", entry.kind());
-                return Err(Rejection::new(Code::KeySetInvalid, message).at("keys"));
-            };
-            refuse_private(jwk)?;
-            let is_for = |name: &str, wanted: &str| jwk.get(name).is_none_or(|value| value.as_str() == Some(wanted));
-            if !is_for("use", "sig") || !is_for("alg", "ES256") {
-                continue;
-            }
-            match PublicKey::from_published_jwk(jwk) {
-                Ok(key) => keys.push(key),
-                Err(refused) if refused.code == Code::KeyNotP256 => {}
-                Err(refused) => return Err(refused),
-            }
-        }
-        Self::new(keys)
-    }
-
-    pub fn to_jwks(&self) -> Object {
-        let keys =
-            self.keys.iter().map(|(name, key)| Value::Object(key.clone().named(name.clone()).to_jwk())).collect();
-        Object::from_iter([("keys".to_owned(), Value::Array(keys))])
-    }
-
-    pub fn find(&self, key_id: &str) -> Option<&PublicKey> {
-        self.keys.get(key_id)
-    }
-
-    /// The key of a set of one.
-    pub fn only(&self) -> Option<&PublicKey> {
-        if self.keys.len() == 1 { self.keys.values().next() } else { None }
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &PublicKey> {
-        self.keys.values()
-    }
-
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-}
-
-/// A signing key in this process's memory. ECDSA's per-signature secret comes from aws-lc's own generator: the one place
-/// of the crate that is not a pure function of its arguments.
-pub struct LocalKey {
-    pair: EcdsaKeyPair,
-    public: PublicKey,
-}
-
-impl LocalKey {
-    /// From 32 random bytes; about one in 2^32 is no scalar of P-256 and is refused, so draw again.
-    pub fn from_random(bytes: &[u8; 32]) -> Result<Self, Rejection> {
-        let refused = |_| Rejection::new(Code::KeyInvalid, "a private key is a scalar of P-256; these bytes are not");
-        let scalar = agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, bytes).map_err(|_| refused(()))?;
-        let point = scalar.compute_public_key().map_err(|_| refused(()))?;
-        let pair =
-            EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, bytes, point.as_ref())
-                .map_err(|_| refused(()))?;
-        Self::from_pair(pair)
-    }
-
-    pub fn from_pkcs8(der: &[u8]) -> Result<Self, Rejection> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
-            .map_err(|_| Rejection::new(Code::KeyInvalid, "a PKCS #8 P-256 key was expected; something else came"))?;
-        Self::from_pair(pair)
-    }
-
-    /// A private JWK; its `x` and `y` must belong to its `d`.
-    pub fn from_jwk(jwk: &Object) -> Result<Self, Rejection> {
-        let key = Self::from_random(&coordinate(jwk.into(), "d")?)?;
-        let mut public = jwk.clone();
-        public.remove("d");
-        let public = PublicKey::from_jwk(&public)?;
-        if public != key.public {
-            return Err(Rejection::new(Code::KeyInvalid, "x and y belong to d; they are another key's").at("d"));
-        }
-        Ok(Self { public, ..key })
-    }
-
-    fn from_pair(pair: EcdsaKeyPair) -> Result<Self, Rejection> {
-        let invalid = || Rejection::new(Code::KeyInvalid, "a P-256 point has 65 bytes; this one has not");
-        let point = pair.public_key().as_ref().to_vec();
-        let x = point.get(1..33).and_then(|x| <[u8; 32]>::try_from(x).ok()).ok_or_else(invalid)?;
-        let y = point.get(33..65).and_then(|y| <[u8; 32]>::try_from(y).ok()).ok_or_else(invalid)?;
-        let public = PublicKey::from_coordinates(x, y)?;
-        Ok(Self { pair, public })
-    }
-
-    #[must_use]
-    pub fn named(mut self, key_id: KeyId) -> Self {
-        self.public = self.public.named(key_id);
-        self
-    }
-
-    pub fn public(&self) -> &PublicKey {
-        &self.public
-    }
-
-    pub fn key_id(&self) -> KeyId {
-        self.public.key_id()
-    }
-
-    pub fn sign(&self, message: &[u8]) -> Result<Signature, Rejection> {
-        let refused = || Rejection::new(Code::KeyInvalid, "ES256 gives 64 bytes; the library refused to sign");
-        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| refused())?;
-        Signature::try_from(signature.as_ref()).map_err(|_| refused())
-    }
-
-    /// The private scalar, for sealing. The caller answers for what becomes of it.
-    pub fn expose_scalar(&self) -> Result<[u8; 32], Rejection> {
-        let refused = || Rejection::new(Code::KeyInvalid, "a P-256 scalar has 32 bytes; the library gave none");
-        let scalar = self.pair.private_key().as_be_bytes().map_err(|_| refused())?;
-        <[u8; 32]>::try_from(scalar.as_ref()).map_err(|_| refused())
-    }
-}
-
-impl fmt::Debug for LocalKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LocalKey({})", self.key_id())
-    }
 }
