@@ -4,7 +4,7 @@
 //! the order of the checks is in [`crate::verify`].
 
 use crate::base64url;
-use crate::digest::{HashAlgorithm, sha256};
+use crate::digest::{HashAlgorithm, Hashed, sha256};
 use crate::json::{Json, Members};
 use crate::keys::PublicKey;
 use crate::limits::{DISCLOSURES_MAX, SEGMENTS_MAX, TOKEN_BYTES_MAX};
@@ -111,17 +111,28 @@ pub enum Position {
 pub(crate) struct Previous<'a> {
     pub segment: RawSdJwt<'a>,
     pub algorithm: HashAlgorithm,
+    /// Where its signature was verified just now.
+    pub signed: Option<Hashed>,
+}
+
+impl Previous<'_> {
+    fn sd_hash(&self) -> String {
+        match &self.signed {
+            Some(signed) if self.algorithm == HashAlgorithm::Sha256 => self.segment.sd_hash_behind(signed.clone()),
+            _ => self.segment.sd_hash_by(self.algorithm),
+        }
+    }
 }
 
 /// `sd_hash` or `issuer_jwt_hash`, exactly one, equal to the previous segment's; the leaf is bound by `sd_hash`, so that
 /// nobody can show another selection of what was delegated (AP2 security considerations).
 pub(crate) fn check_binding(hop: &SdJwt<'_>, previous: &Previous<'_>, position: Position) -> Result<(), Rejection> {
-    let Previous { segment, algorithm } = previous;
     let claim = |name: &str| hop.jwt.payload().get(name);
     let (name, value, actual, mismatch) = match (claim("sd_hash"), claim("issuer_jwt_hash")) {
-        (Some(value), None) => ("sd_hash", value, segment.sd_hash_by(*algorithm), Code::SdHashMismatch),
+        (Some(value), None) => ("sd_hash", value, previous.sd_hash(), Code::SdHashMismatch),
         (None, Some(value)) => {
-            ("issuer_jwt_hash", value, segment.issuer_jwt_hash_by(*algorithm), Code::IssuerJwtHashMismatch)
+            let actual = previous.segment.issuer_jwt_hash_by(previous.algorithm);
+            ("issuer_jwt_hash", value, actual, Code::IssuerJwtHashMismatch)
         }
         (None, None) => return Err(binding_count("none")),
         (Some(_), Some(_)) => return Err(binding_count("both")),
@@ -304,7 +315,7 @@ pub fn claimed(presented: &str) -> Result<Claimed, Rejection> {
         // A user credential is a root without a mandate of its own.
         if resolved.delegates.is_some() {
             let (delegate, _) = single_delegate(&resolved)?;
-            named.push(MandateId::of(signed, delegate.digest.as_deref()));
+            named.push(MandateId::of(signed, resolved.digest(delegate)));
         }
         last = Some(resolved);
     }

@@ -72,8 +72,19 @@ impl Currency {
 
 impl Currency {
     /// An amount of minor units for people: major units where the list gives the exponent, and always with the currency.
-    pub fn shown(&self, minor: Amount) -> String {
-        self.major(minor).map_or_else(|_| format!("{minor} minor units of {self}"), |major| format!("{major} {self}"))
+    pub fn shown(&self, minor: Amount) -> impl fmt::Display {
+        let currency = self.clone();
+        fmt::from_fn(move |f| {
+            let Some(exponent) = currency.exponent() else { return write!(f, "{minor} minor units of {currency}") };
+            let unit = 10_u128.saturating_pow(exponent);
+            write!(f, "{}", minor.get().checked_div(unit).unwrap_or_default())?;
+            if let (Some(part), Ok(width)) = (minor.get().checked_rem(unit), usize::try_from(exponent))
+                && width > 0
+            {
+                write!(f, ".{part:0>width$}")?;
+            }
+            write!(f, " {currency}")
+        })
     }
 }
 
@@ -126,10 +137,11 @@ mod tests {
 
     #[test]
     fn an_amount_is_shown_with_its_unit() {
-        let shown = |code: &str, minor| Currency::new(code).unwrap().shown(Amount::new(minor));
+        let shown = |code: &str, minor| Currency::new(code).unwrap().shown(Amount::new(minor)).to_string();
         assert_eq!(shown("USD", 1), "0.01 USD");
         assert_eq!(shown("JPY", 500), "500 JPY");
         assert_eq!(shown("XXX", 1), "1 minor units of XXX", "its scale is nobody's guess");
-        assert_eq!(shown("USD", u128::MAX), format!("{} minor units of USD", u128::MAX));
+        assert_eq!(shown("KWD", 12_005), "12.005 KWD");
+        assert_eq!(shown("USD", u128::MAX), "3402823669209384634633746074317682114.55 USD");
     }
 }

@@ -58,6 +58,26 @@ impl HashAlgorithm {
     }
 }
 
+/// SHA-256 so far: over what is signed, whose hash is verified, and with what stands behind it, which `sd_hash` names too.
+#[derive(Clone)]
+pub(crate) struct Hashed(Sha256);
+
+impl Hashed {
+    pub fn over(message: &[u8]) -> Self {
+        Self(Sha256::new_with_prefix(message))
+    }
+
+    pub fn sha256(&self) -> [u8; 32] {
+        self.0.clone().finalize().into()
+    }
+
+    /// base64url of the hash over what was hashed and these behind it.
+    pub fn followed_by(mut self, parts: &[&str]) -> String {
+        parts.iter().for_each(|part| self.0.update(part));
+        base64url::encode(&self.0.finalize())
+    }
+}
+
 fn unsupported(came: &str) -> Rejection {
     let message = format!("_sd_alg is sha-256, sha-384 or sha-512; {came} came");
     Rejection::new(Code::SdAlgUnsupported, message).at("_sd_alg")

@@ -114,7 +114,7 @@ pub fn identity(unsigned: &Unsigned) -> Result<MandateId, Rejection> {
     let last = last.decode()?;
     let resolved = last.resolve()?;
     let (delegate, _) = chain::single_delegate(&resolved)?;
-    Ok(MandateId::of(last.jwt.signing_input(), delegate.digest.as_deref()))
+    Ok(MandateId::of(last.jwt.signing_input(), resolved.digest(delegate)))
 }
 
 /// The chain with only the mandate of this type shown in its last segment: what one verifier gets of a hand-over.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base64url;
+use crate::digest::Hashed;
 use crate::json::{Json, Members, Object, Place, Tree};
 use crate::keys::{PublicKey, Signature};
 use crate::rejection::{Code, Rejection, shown, shown_value};
@@ -34,6 +35,12 @@ impl<'a> RawJws<'a> {
 
     pub fn text(&self) -> &'a str {
         self.text
+    }
+
+    /// `header.payload` as received: what is signed, and what names a mandate.
+    pub fn signing_input(&self) -> &'a str {
+        let end = self.text.len().saturating_sub(self.signature.len()).saturating_sub(1);
+        self.text.get(..end).unwrap_or_default()
     }
 
     pub fn decode(self) -> Result<Jws<'a>, Rejection> {
@@ -89,8 +96,7 @@ impl<'a> Jws<'a> {
 
     /// `header.payload` as received: what is signed, and what names a mandate.
     pub fn signing_input(&self) -> &'a str {
-        let end = self.raw.text.len().saturating_sub(self.raw.signature.len()).saturating_sub(1);
-        self.raw.text.get(..end).unwrap_or_default()
+        self.raw.signing_input()
     }
 
     pub fn kid(&self) -> Option<&str> {
@@ -121,7 +127,16 @@ impl<'a> Jws<'a> {
     }
 
     pub fn verify(&self, key: &PublicKey) -> Result<(), Rejection> {
-        key.verify(self.signing_input().as_bytes(), &self.signature)
+        self.verify_hash(&self.hashed(), key)
+    }
+
+    /// The hash of what is signed.
+    pub(crate) fn hashed(&self) -> Hashed {
+        Hashed::over(self.signing_input().as_bytes())
+    }
+
+    pub(crate) fn verify_hash(&self, hashed: &Hashed, key: &PublicKey) -> Result<(), Rejection> {
+        key.verify_hash(hashed, &self.signature)
     }
 }
 

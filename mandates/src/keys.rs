@@ -10,11 +10,12 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
 
 use crate::base64url;
-use crate::digest::sha256;
+use crate::digest::{Hashed, sha256};
 use crate::json::{Json, Members, Object};
 use crate::rejection::{Code, Rejection, shown, shown_value};
 pub use local::LocalKey;
@@ -64,7 +65,10 @@ struct NamedPoint {
 impl PublicKey {
     pub fn from_coordinates(x: [u8; 32], y: [u8; 32]) -> Result<Self, Rejection> {
         // As SubjectPublicKeyInfo: of a bare point aws-lc-rs checks twice that it is on the curve.
-        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&P256_SPKI[..], &x, &y].concat())
+        let mut spki = [0; P256_SPKI.len() + 64];
+        let parts = P256_SPKI.iter().chain(&x).chain(&y);
+        spki.iter_mut().zip(parts).for_each(|(place, byte)| *place = *byte);
+        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, spki)
             .map_err(|_| Rejection::new(Code::KeyInvalid, "x and y are a point of P-256; these are not"))?;
         Ok(Self(Arc::new(NamedPoint { x, y, key_id: None, parsed })))
     }
@@ -77,13 +81,17 @@ impl PublicKey {
             let message = format!("a JWK here has {}; {} came", JWK_MEMBERS.join(", "), shown(name));
             return Err(Rejection::new(Code::KeyInvalid, message).at(name));
         }
-        Self::from_published_jwk(jwk)
+        Self::from_public_jwk(jwk)
     }
 
     /// The same without the list of members: key sets of others carry more (RFC 7517 section 4 says to ignore it).
     pub(crate) fn from_published_jwk<'t>(jwk: impl Into<Members<'t>>) -> Result<Self, Rejection> {
         let jwk = jwk.into();
         refuse_private(jwk)?;
+        Self::from_public_jwk(jwk)
+    }
+
+    fn from_public_jwk(jwk: Members<'_>) -> Result<Self, Rejection> {
         expect_member(jwk, "kty", "EC")?;
         expect_member(jwk, "crv", "P-256")?;
         for (name, wanted) in [("alg", "ES256"), ("use", "sig")] {
@@ -129,7 +137,7 @@ impl PublicKey {
         if point.len() != 33 || !matches!(point.first(), Some(2 | 3)) {
             return Err(invalid());
         }
-        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| invalid())?;
+        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).map_err(|_| invalid())?;
         let der: PublicKeyX509Der<'_> = parsed.as_der().map_err(|_| invalid())?;
         Self::from_spki(der.as_ref()).map_err(|_| invalid())
     }
@@ -172,11 +180,18 @@ impl PublicKey {
     /// ES256 over `message`. AP2 and RFC 7518 have no low-S rule, so `s` and `n - s` both pass: never use a signature,
     /// or a hash over one, as a name.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
-        if signature.len() != 64 {
+        self.verify_hash(&Hashed::over(message), signature)
+    }
+
+    /// The same where what is signed was hashed already.
+    pub(crate) fn verify_hash(&self, message: &Hashed, signature: &[u8]) -> Result<(), Rejection> {
+        let Some((r, s)) = signature.split_first_chunk().and_then(|(r, s)| Some((r, <&[u8; 32]>::try_from(s).ok()?)))
+        else {
             let message = format!("an ES256 signature has 64 bytes; this one has {}", signature.len());
             return Err(Rejection::new(Code::SignatureLength, message));
-        }
-        self.0.parsed.verify_sig(message, signature).map_err(|_| {
+        };
+        let hash = Digest::import_less_safe(&message.sha256(), &SHA256);
+        hash.and_then(|hash| self.0.parsed.verify_digest_sig(&hash, &der(r, s))).map_err(|_| {
             let message = format!("the signature must verify with key {}; it does not", shown(self.key_id().as_str()));
             Rejection::new(Code::SignatureInvalid, message)
         })
@@ -196,6 +211,28 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({})", self.key_id())
     }
+}
+
+/// `ECDSA-Sig-Value` (RFC 3279 section 2.2.3). Of two numbers aws-lc-rs makes this too, by way of two allocated ones.
+fn der(r: &[u8; 32], s: &[u8; 32]) -> Vec<u8> {
+    // 72 at most: short form throughout.
+    let mut der = Vec::with_capacity(72);
+    der.extend([0x30, 0]);
+    for number in [r, s] {
+        let zeros = number.iter().take(31).take_while(|byte| **byte == 0).count();
+        let digits = number.get(zeros..).unwrap_or_default();
+        // What begins with a set bit would be negative.
+        let sign = digits.first().filter(|byte| **byte >= 0x80).map(|_| 0);
+        let length = digits.len().saturating_add(usize::from(sign.is_some()));
+        der.extend([0x02, u8::try_from(length).unwrap_or_default()]);
+        der.extend(sign);
+        der.extend(digits);
+    }
+    let length = u8::try_from(der.len().saturating_sub(2)).unwrap_or_default();
+    if let Some(place) = der.get_mut(1) {
+        *place = length;
+    }
+    der
 }
 
 /// What stands before the coordinates: ecPublicKey on prime256v1, a bit string of 65 bytes, 4.
@@ -239,4 +276,66 @@ fn coordinate(jwk: Members<'_>, name: &str) -> Result<[u8; 32], Rejection> {
     };
     let bytes = base64url::decode(text).ok_or_else(|| invalid(format!("{} characters", text.chars().count())))?;
     <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| invalid(format!("{} bytes", bytes.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+
+    use super::*;
+
+    /// The order of P-256 (SEC 2, section 2.4.2).
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+
+    /// The library's verdict on `r` and `s` as JOSE writes them, without our spelling of them.
+    fn library_takes(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+        let (x, y) = key.coordinates();
+        let point = [&[4][..], &x, &y].concat();
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
+    }
+
+    #[test]
+    fn numbers_out_of_range_sign_nothing() {
+        let key = LocalKey::from_random(&[3; 32]).unwrap();
+        let good = key.sign(b"message").unwrap();
+        let (r, s) = good.split_at(32);
+        let (zero, one, most) = ([0; 32], [&[0; 31][..], &[1]].concat(), [0xff; 32]);
+        for number in [&zero[..], &one, &ORDER, &most] {
+            for forged in [[number, s].concat(), [r, number].concat(), [number, number].concat()] {
+                let refused = key.public().verify(b"message", &forged).unwrap_err();
+                assert_eq!(refused.code, Code::SignatureInvalid, "{forged:02x?}");
+                assert!(!library_takes(key.public(), b"message", &forged));
+            }
+        }
+        for length in [0, 1, 32, 63, 65, 128] {
+            let cut: Vec<u8> = good.iter().copied().cycle().take(length).collect();
+            assert_eq!(key.public().verify(b"message", &cut).unwrap_err().code, Code::SignatureLength, "{length}");
+        }
+        assert!(key.public().verify(b"message!", &good).is_err());
+        key.public().verify(b"message", &good).unwrap();
+    }
+
+    /// Short numbers and such whose first bit is set among them.
+    #[test]
+    fn a_signature_is_read_as_the_library_reads_it() {
+        let key = LocalKey::from_random(&[4; 32]).unwrap();
+        let (mut short, mut high) = (0, 0);
+        for count in 0_u32.. {
+            if count >= 500 && short > 0 && high > 0 {
+                break;
+            }
+            let message = count.to_be_bytes();
+            let good = key.sign(&message).unwrap();
+            short += usize::from(good[0] == 0) + usize::from(good[32] == 0);
+            high += usize::from(good[0] >= 0x80) + usize::from(good[32] >= 0x80);
+            key.public().verify(&message, &good).unwrap_or_else(|refused| panic!("{good:02x?}: {refused}"));
+            assert!(library_takes(key.public(), &message, &good));
+            let mut changed = good;
+            changed[usize::try_from(count % 64).unwrap()] ^= 1;
+            assert!(key.public().verify(&message, &changed).is_err(), "{changed:02x?}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ impl Money {
 
 impl std::fmt::Display for Money {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.currency.shown(self.amount))
+        self.currency.shown(self.amount).fmt(f)
     }
 }
 

@@ -3,7 +3,7 @@
 mod resolve;
 
 use crate::base64url;
-use crate::digest::HashAlgorithm;
+use crate::digest::{HashAlgorithm, Hashed};
 use crate::json::{Json, Members, Place, Tree};
 use crate::jws::{Jws, RawJws};
 use crate::rejection::{Code, Rejection, shown};
@@ -40,6 +40,12 @@ impl<'a> RawSdJwt<'a> {
         algorithm.digest_parts(&[self.text, "~"])
     }
 
+    /// `sd_hash` by SHA-256, where what is signed was hashed already.
+    pub(crate) fn sd_hash_behind(&self, signed: Hashed) -> String {
+        let behind = self.text.get(self.jwt.signing_input().len()..).unwrap_or_default();
+        signed.followed_by(&[behind, "~"])
+    }
+
     pub(crate) fn issuer_jwt_hash_by(&self, algorithm: HashAlgorithm) -> String {
         algorithm.digest_text(self.jwt.text())
     }
@@ -54,7 +60,7 @@ impl<'a> RawSdJwt<'a> {
     }
 
     pub fn decode(&self) -> Result<SdJwt<'a>, Rejection> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(self.text.len());
         let mut jwt = self.jwt.decode_with(self.text.len(), &mut bytes)?;
         let parse = |text: &&'a str| Disclosure::parse(text, &mut jwt.tree, &mut bytes);
         let disclosures = self.disclosures.iter().map(parse).collect::<Result<_, _>>()?;
@@ -189,6 +195,11 @@ impl Resolved {
         self.tree.at(delegate.value)
     }
 
+    /// The digest of a delegate as the signed payload spells it; `None` for one that stands there in the clear.
+    pub fn digest(&self, delegate: &Delegate) -> Option<&str> {
+        delegate.digest.and_then(|digest| self.tree.at(digest).as_str())
+    }
+
     /// The members of a delegate that is an object.
     pub(crate) fn mandate(&self, delegate: &Delegate) -> Members<'_> {
         self.tree.members(delegate.value)
@@ -196,10 +207,9 @@ impl Resolved {
 }
 
 /// One disclosed element of `delegate_payload`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Delegate {
-    /// Its digest as the signed payload spells it; `None` for an element that stands there in the clear.
-    pub digest: Option<String>,
+    digest: Option<Place>,
     value: Place,
 }
 

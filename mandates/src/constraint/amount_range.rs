@@ -58,7 +58,7 @@ impl AmountRange {
         Ok(Finding::Holds(format!("{} is within {least}{}", self.shown(paid.amount), self.shown(self.max))))
     }
 
-    fn shown(&self, minor: Amount) -> String {
+    fn shown(&self, minor: Amount) -> impl std::fmt::Display {
         self.currency.shown(minor)
     }
 }

@@ -150,7 +150,6 @@ impl<'a> Resolver<'a> {
                 self.tree.link(array, before, value);
                 before = Some(value);
                 if is_delegates {
-                    let digest = digest.and_then(|digest| self.tree.at(digest).as_str()).map(str::to_owned);
                     self.delegates.push(Delegate { digest, value });
                 }
             }

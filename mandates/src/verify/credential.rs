@@ -9,7 +9,7 @@ use super::standing::Standing;
 use super::{Context, Expected};
 use crate::chain::{self, MandateId, Position, Previous};
 use crate::clock;
-use crate::digest::HashAlgorithm;
+use crate::digest::{HashAlgorithm, Hashed};
 use crate::json::{Json, Members};
 use crate::keys::PublicKey;
 use crate::mandate::Vct;
@@ -64,15 +64,15 @@ pub(super) fn authenticate(
     let mut links: Vec<Link> = root.link.take().into_iter().collect();
     let mut standings: Vec<(usize, Result<Place, Rejection>)> =
         root.place.take().map(|place| (0, place)).into_iter().collect();
-    let Root { mut presentation, mut signer, mut holder, signed_by, algorithm, .. } = root;
-    let mut previous = Previous { segment: raw, algorithm };
+    let Root { mut presentation, mut signer, mut holder, signed_by, algorithm, signed, .. } = root;
+    let mut previous = Previous { segment: raw, algorithm, signed };
     let last = hops.len();
     for (index, (raw, hop)) in hops.into_iter().enumerate() {
         let segment = index.saturating_add(1);
         let position = if segment == last { last_position(&hop, context) } else { Position::Middle };
         let read =
             read_hop(Hop { hop, previous: &previous, segment, position, holder: holder.as_ref() }, context, report)?;
-        previous = Previous { segment: raw, algorithm: read.link.resolved.algorithm };
+        previous = Previous { segment: raw, algorithm: read.link.resolved.algorithm, signed: Some(read.signed) };
         links.push(read.link);
         standings.extend(read.place.map(|place| (segment, place)));
         signer = read.signer;
@@ -148,6 +148,8 @@ struct Root {
     presentation: Option<Presentation>,
     signed_by: SignedBy,
     algorithm: HashAlgorithm,
+    /// What was signed, where its signature was verified just now.
+    signed: Option<Hashed>,
     place: Option<Result<Place, Rejection>>,
 }
 
@@ -164,18 +166,19 @@ fn read_root(
     report: &mut Report,
 ) -> Result<Root, Rejection> {
     let at = Some(0);
-    let (content, signer, scopes) = match root.opened {
+    let (content, signer, scopes, hashed) = match root.opened {
         Opened::Decoded(decoded) => {
             report.record("root_type", at, chain::check_root_type(&decoded))?;
             let named = Named::by(&decoded.jwt, context.clock.now_seconds);
             let candidates = report.record("root_key", at, context.trusted.candidates(&named))?;
-            let signed = who_signed(candidates, |key| decoded.jwt.verify(key));
+            let hashed = decoded.jwt.hashed();
+            let signed = who_signed(candidates, |key| decoded.jwt.verify_hash(&hashed, key));
             let (signer, scopes) = report.record("root_signature", at, signed)?;
             let content = Arc::new(report.record("root_disclosures", at, Content::of(decoded))?);
             if let Some(memory) = root.memory {
                 memory.keep(root.raw.text(), &signer, &content);
             }
-            (content, signer, scopes)
+            (content, signer, scopes, Some(hashed))
         }
         Opened::Remembered(remembered) => {
             // The same bytes passed this before; whose key it is now is asked again.
@@ -192,7 +195,7 @@ fn read_root(
             });
             let (signer, scopes) = report.record("root_signature", at, signed)?;
             report.record("root_disclosures", at, Ok(()))?;
-            (Arc::clone(content), signer, scopes)
+            (Arc::clone(content), signer, scopes, None)
         }
     };
     let presentation = if stands_alone { read_lone_root(content.resolved.claims(), context, report)? } else { None };
@@ -216,7 +219,8 @@ fn read_root(
         }
     };
     let place = Place::of(claims).transpose();
-    Ok(Root { link, holder, signer, presentation, signed_by: SignedBy { scopes, issuer }, algorithm, place })
+    let signed_by = SignedBy { scopes, issuer };
+    Ok(Root { link, holder, signer, presentation, signed_by, algorithm, signed: hashed, place })
 }
 
 /// The candidates whose signature it is: one key, which several roots may have.
@@ -304,6 +308,7 @@ struct ReadHop {
     link: Link,
     holder: Option<PublicKey>,
     signer: PublicKey,
+    signed: Hashed,
     presentation: Presentation,
     place: Option<Result<Place, Rejection>>,
 }
@@ -312,7 +317,8 @@ fn read_hop(hop: Hop<'_, '_>, context: &Context<'_>, report: &mut Report) -> Res
     let Hop { hop, previous, segment, position, holder } = hop;
     let at = Some(segment);
     report.record("hop_type", at, chain::check_hop_type(&hop, position))?;
-    let signer = report.record("hop_signature", at, check_signature(&hop, holder))?;
+    let hashed = hop.jwt.hashed();
+    let signer = report.record("hop_signature", at, check_signature(&hop, &hashed, holder))?;
     report.record("hop_binding", at, chain::check_binding(&hop, previous, position))?;
     let signed = hop.jwt.signing_input();
     let resolved = report.record("hop_disclosures", at, hop.into_resolved())?;
@@ -345,17 +351,17 @@ fn read_hop(hop: Hop<'_, '_>, context: &Context<'_>, report: &mut Report) -> Res
     };
     let holder = report.record("hop_confirmation_key", at, holder)?;
     report.record("hop_times", at, check_times(resolved.claims(), claims, position, context))?;
-    let Delegated { identity, delegate: mandate } = Delegated::of(signed, delegate);
+    let Delegated { identity, delegate: mandate } = Delegated::of(signed, &resolved, delegate);
     let place = Place::of(resolved.claims()).transpose();
     let link = Link { segment, identity, resolved: Arc::new(resolved), mandate, holder: holder.clone() };
-    Ok(ReadHop { link, holder, signer, presentation, place })
+    Ok(ReadHop { link, holder, signer, signed: hashed, presentation, place })
 }
 
-fn check_signature(hop: &SdJwt<'_>, holder: Option<&PublicKey>) -> Result<PublicKey, Rejection> {
+fn check_signature(hop: &SdJwt<'_>, hashed: &Hashed, holder: Option<&PublicKey>) -> Result<PublicKey, Rejection> {
     let holder = holder.ok_or_else(|| {
         Rejection::new(Code::CnfMissing, "the segment before delegates to a key; it delegates to none").at("cnf")
     })?;
-    hop.jwt.verify(holder)?;
+    hop.jwt.verify_hash(hashed, holder)?;
     Ok(holder.clone())
 }
 

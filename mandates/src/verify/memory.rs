@@ -61,7 +61,7 @@ impl Content {
             Some(_) => {
                 let one = chain::single_delegate(&resolved);
                 let holder = one.clone().and_then(|(_, claims)| chain::confirmation_key(claims));
-                let delegated = one.map(|(delegate, _)| Delegated::of(signed, delegate));
+                let delegated = one.map(|(delegate, _)| Delegated::of(signed, &resolved, delegate));
                 (Delegation::Of(delegated), holder)
             }
         };
@@ -70,8 +70,8 @@ impl Content {
 }
 
 impl Delegated {
-    pub fn of(signed: &str, delegate: &Delegate) -> Self {
-        Self { identity: MandateId::of(signed, delegate.digest.as_deref()), delegate: delegate.clone() }
+    pub fn of(signed: &str, resolved: &Resolved, delegate: &Delegate) -> Self {
+        Self { identity: MandateId::of(signed, resolved.digest(delegate)), delegate: *delegate }
     }
 }
 

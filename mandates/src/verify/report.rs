@@ -107,8 +107,8 @@ pub(super) struct Report {
     pub(super) family: Option<Family>,
 }
 
-/// Three of the envelope, eight a segment, fourteen of the mandates: what a chain of two takes, and some constraints.
-const USUAL: usize = 40;
+/// Three of the envelope, eight a segment, fourteen of the mandates: what a chain of three takes, and some constraints.
+const USUAL: usize = 48;
 
 impl Report {
     pub(super) fn new() -> Self {
