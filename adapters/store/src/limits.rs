@@ -6,6 +6,10 @@ use std::time::Duration;
 pub const LANE_COMMANDS_MAX: usize = 4_096;
 /// Commands judged in one unit of work. A unit takes about half of the waiting callers, and gains little past this.
 pub const UNIT_COMMANDS_MAX: usize = 512;
+/// Judged while those before are written, where another process writes. Few in this crate's tests, whose units are small.
+pub const UNIT_PART: usize = if cfg!(test) { 3 } else { 128 };
+/// Judged between two looks at whether more can be sent to it.
+pub const UNIT_JUDGED_AT_ONCE: usize = if cfg!(test) { 2 } else { 8 };
 /// Bytes of documents in one unit, beyond which no further command joins it.
 pub const UNIT_DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 

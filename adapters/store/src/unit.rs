@@ -1,21 +1,23 @@
 //! One unit of work: lock the tenant, read, let the book judge command after command, write, commit, answer.
 
+use std::collections::BTreeMap;
+
 use ledger::book::{self, Outcome};
 use ledger::command::{Command, Request};
 use ledger::effects::Effects;
-use ledger::id::{Micros, TenantId};
+use ledger::id::{Digest, Micros, TenantId};
 use ledger::journal::SaltKey;
 use ledger::rejection::{Refusal, Rejection};
-use ledger::store::{Answer, Freshness, StoreError, Work};
+use ledger::store::{Answer, Document, Freshness, StoreError, Work};
 use ledger::view::{Keys, View};
 
 use crate::Clock;
 use crate::cell::Cell;
 use crate::connection::{Connection, Dialect};
 use crate::failure::Failure;
-use crate::limits::LOAD_ROUNDS_MAX;
+use crate::limits::{LOAD_ROUNDS_MAX, UNIT_JUDGED_AT_ONCE, UNIT_PART};
 use crate::load;
-use crate::write::{Ledgered, Written, write};
+use crate::write::{Written, write, write_records};
 
 pub(crate) type Answers = Vec<Result<Answer, StoreError>>;
 
@@ -99,6 +101,13 @@ enum Change {
     Nothing,
 }
 
+/// What a unit of work adds.
+#[derive(Default)]
+struct Ledgered {
+    records: Vec<Written>,
+    documents: BTreeMap<Digest, Document>,
+}
+
 async fn judge_and_write(
     connection: &mut Connection,
     place: &Place<'_>,
@@ -107,34 +116,82 @@ async fn judge_and_write(
 ) -> Result<(Answers, Change), Failure> {
     let mut view = View { head: load::locked_head(connection, place.tenant).await?, ..View::default() };
     let size_before = view.head.frontier.size();
-    let requests = || works.iter().map(|work| &work.request);
-    load_wanted(connection, place.tenant, &mut view, (place.clock)(), requests()).await?;
+    load_wanted(connection, place.tenant, &mut view, (place.clock)(), works.iter().map(|work| &work.request)).await?;
 
-    let mut unit = Ledgered { records: Vec::with_capacity(works.len()), ..Ledgered::default() };
-    let mut answers = Vec::with_capacity(works.len());
-    for work in works {
-        // Asked again: an earlier command of this unit may have made what this one must now read more about, and a
-        // period may have ended.
-        let now = (place.clock)();
-        load_wanted(connection, place.tenant, &mut view, now, std::iter::once(&work.request)).await?;
-        let mut answer = judge(&mut view, place, now, work, &mut unit)?;
-        if let (Ok(first), Some(command)) = (&mut answer, &work.then) {
-            let next = Request { caller: work.request.caller.clone(), command: command.clone() };
-            load_wanted(connection, place.tenant, &mut view, now, std::iter::once(&next)).await?;
-            go_on(&mut view, place, now, (work, &next), first, &mut unit)?;
-        }
-        answers.push(answer);
+    let (left, answers) = (works.iter(), Vec::with_capacity(works.len()));
+    let mut judging = Judging { place, view, left, answers, unit: Ledgered::default() };
+    // SQLite writes on this very thread, so nothing is won by parts there.
+    let part = Some(UNIT_PART).filter(|_| connection.dialect() == Dialect::Postgres);
+    let mut effects = Vec::new();
+    while judging.left.len() > 0 {
+        let records = std::mem::take(&mut judging.unit.records);
+        let (written, judged) =
+            tokio::join!(write_records(connection, place.tenant, records), judging.judge_what_is_read(part));
+        effects.extend(written?);
+        judged?;
+        while part.is_none_or(|part| judging.unit.records.len() < part) && judging.judge_next(connection).await? {}
     }
+    let Judging { view, answers, unit, .. } = judging;
+    effects.extend(write_records(connection, place.tenant, unit.records).await?);
     // An answer from what is there already is as durable as what it is read from: where that is another machine's, a
     // row is written all the same, and its COMMIT waits for both.
     if let Some(id) = id {
         mark(connection, place.tenant, id, view.head.frontier.size()).await?;
     }
-    if unit.records.is_empty() {
+    if effects.is_empty() {
         return Ok((answers, if id.is_some() { Change::Something } else { Change::Nothing }));
     }
-    write(connection, place.tenant, &view, size_before, unit).await?;
+    write(connection, place.tenant, &view, size_before, &effects, unit.documents).await?;
     Ok((answers, Change::Something))
+}
+
+/// The commands of a unit, one after another.
+struct Judging<'a> {
+    place: &'a Place<'a>,
+    view: View,
+    left: std::slice::Iter<'a, Work>,
+    answers: Answers,
+    /// What is to be written yet.
+    unit: Ledgered,
+}
+
+impl Judging<'_> {
+    /// As long as nothing more has to be read for one; and no more than a part, where the database is busy with the part
+    /// before.
+    async fn judge_what_is_read(&mut self, part: Option<usize>) -> Result<(), Failure> {
+        for count in 0..part.unwrap_or(usize::MAX) {
+            let Some(work) = self.left.as_slice().first() else { return Ok(()) };
+            let now = (self.place.clock)();
+            let wanted =
+                book::wants(&self.view, now, &work.request).map_err(|fault| Failure::Broken(fault.to_string()));
+            if work.then.is_some() || !wanted?.is_empty() {
+                return Ok(());
+            }
+            self.answers.push(judge(&mut self.view, self.place, now, work, &mut self.unit)?);
+            self.left.next();
+            // So that what is being written gets on.
+            if part.is_some() && count % UNIT_JUDGED_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next one, if there is one. Asked again: an earlier command of this unit may have made what this one must now read
+    /// more about, and a period may have ended.
+    async fn judge_next(&mut self, connection: &mut Connection) -> Result<bool, Failure> {
+        let Some(work) = self.left.next() else { return Ok(false) };
+        let (place, view, now) = (self.place, &mut self.view, (self.place.clock)());
+        load_wanted(connection, place.tenant, view, now, std::iter::once(&work.request)).await?;
+        let mut answer = judge(view, place, now, work, &mut self.unit)?;
+        if let (Ok(first), Some(command)) = (&mut answer, &work.then) {
+            let next = Request { caller: work.request.caller.clone(), command: command.clone() };
+            load_wanted(connection, place.tenant, view, now, std::iter::once(&next)).await?;
+            go_on(view, place, now, (work, &next), first, &mut self.unit)?;
+        }
+        self.answers.push(answer);
+        Ok(true)
+    }
 }
 
 async fn load_wanted(

@@ -1,4 +1,5 @@
-//! Writing what a unit of work came to: every row of it, in bulk, before the one COMMIT.
+//! Writing what a unit of work came to: every row of it, in bulk, before the one COMMIT. What each record is goes first, as
+//! soon as it is judged; what they came to together, once all are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,42 +26,46 @@ pub(crate) struct Written {
     pub rejection: Option<String>,
 }
 
-/// What a unit of work adds.
-#[derive(Default)]
-pub(crate) struct Ledgered {
-    pub records: Vec<Written>,
-    pub documents: BTreeMap<Digest, Document>,
-}
-
-pub(crate) async fn write(
+/// The next records of a journal, and what each claims.
+pub(crate) async fn write_records(
     connection: &mut Connection,
     tenant: &TenantId,
-    view: &View,
-    size_before: u64,
-    unit: Ledgered,
-) -> Result<(), Failure> {
-    write_head(connection, tenant, view, size_before).await?;
-    write_documents(connection, tenant, unit.documents).await?;
-
-    let (mut journal, mut claims, mut later) = (Vec::new(), Vec::new(), Vec::new());
-    // By the record that reserved them; the last record of the unit that speaks of one says what it is.
-    let mut spends = BTreeMap::new();
-    let mut effects = Vec::with_capacity(unit.records.len());
-    for record in unit.records {
+    records: Vec<Written>,
+) -> Result<Vec<Effects>, Failure> {
+    let (mut journal, mut claims) = (Vec::with_capacity(records.len()), Vec::new());
+    let mut effects = Vec::with_capacity(records.len());
+    for record in records {
         let seq = record.entry.seq;
         journal.push(rows::journal(record.entry));
-        if let Some(spend) = &record.effects.spend {
-            spends.insert(spend.hold.seq, rows::spend(spend, seq));
-            if spend.hold.seq != seq {
-                later.push(rows::spend_record(spend, seq));
-            }
-        }
         let rejection = &record.rejection;
         claims.extend(record.effects.claims.iter().map(|claim| rows::claim(claim.key, seq, rejection.clone())));
         effects.push(record.effects);
     }
     rows::JOURNAL.insert(connection, tenant, journal).await?;
     rows::CLAIM.insert(connection, tenant, sorted(claims)).await?;
+    Ok(effects)
+}
+
+/// What all records of a unit came to.
+pub(crate) async fn write(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    view: &View,
+    size_before: u64,
+    effects: &[Effects],
+    documents: BTreeMap<Digest, Document>,
+) -> Result<(), Failure> {
+    write_head(connection, tenant, view, size_before).await?;
+    write_documents(connection, tenant, documents).await?;
+
+    // By the record that reserved them; the last record of the unit that speaks of one says what it is.
+    let (mut spends, mut later) = (BTreeMap::new(), Vec::new());
+    for (seq, spend) in effects.iter().filter_map(|record| Some((record.seq, record.spend.as_ref()?))) {
+        spends.insert(spend.hold.seq, rows::spend(spend, seq));
+        if spend.hold.seq != seq {
+            later.push(rows::spend_record(spend, seq));
+        }
+    }
 
     // Parents before children: a new child refers to its parent's row.
     let mut budgets: Vec<_> = view.budgets.changed().map(|(_, budget)| budget).collect();
@@ -76,7 +81,7 @@ pub(crate) async fn write(
     // In the order of the key, which is the scope's text.
     let gates = sorted(view.gates.changed().map(|(_, gate)| rows::gate(gate)).collect());
     rows::GATE.insert(connection, tenant, gates).await?;
-    write_transfers(connection, tenant, &effects).await
+    write_transfers(connection, tenant, effects).await
 }
 
 /// The windows that a view changed, in the order of their key.
