@@ -154,15 +154,15 @@ async fn what_is_no_message_of_the_protocol_is_refused() {
         let said = send(&url, &[token], body.into()).await;
         assert!(said.status.is_client_error(), "{body}: {} {}", said.status, said.body);
     }
-    let message = |more: &str| format!("{{\"jsonrpc\":\"2.0\",{more}}}");
+    let line = |more: &str| format!("{{\"jsonrpc\":\"2.0\",{more}}}");
     for (body, code) in [
         ("nonsense".into(), -32700),
         ("[]".into(), -32600),
-        (message("\"id\":null,\"method\":\"ping\""), -32600),
-        (message("\"id\":1.5,\"method\":\"ping\""), -32600),
-        (message("\"id\":1"), -32600),
+        (line("\"id\":null,\"method\":\"ping\""), -32600),
+        (line("\"id\":1.5,\"method\":\"ping\""), -32600),
+        (line("\"id\":1"), -32600),
         ("{\"id\":1,\"method\":\"ping\"}".into(), -32600),
-        (message("\"id\":1,\"method\":\"tools/list\",\"params\":[1]"), -32602),
+        (line("\"id\":1,\"method\":\"tools/list\",\"params\":[1]"), -32602),
     ] {
         for url in [&url, &shop.url("/mcp/shop")] {
             let said = send(url, &[token], body.clone()).await;
@@ -171,7 +171,7 @@ async fn what_is_no_message_of_the_protocol_is_refused() {
         }
     }
     for (method, params) in [("tools/call", "{}"), ("tools/call", "{\"name\":7}"), ("initialize", "{}")] {
-        let body = message(&format!("\"id\":1,\"method\":\"{method}\",\"params\":{params}"));
+        let body = line(&format!("\"id\":1,\"method\":\"{method}\",\"params\":{params}"));
         let said = send(&url, &[token], body).await.body;
         assert_eq!(said["error"]["code"], -32602, "{said}");
         assert!(text(&said["error"], "message").contains(&format!("{params} came")), "{said}");
