@@ -154,11 +154,34 @@ async fn what_is_no_message_of_the_protocol_is_refused() {
         let said = send(&url, &[token], body.into()).await;
         assert!(said.status.is_client_error(), "{body}: {} {}", said.status, said.body);
     }
+    let line = |more: &str| format!("{{\"jsonrpc\":\"2.0\",{more}}}");
+    for (body, code) in [
+        ("nonsense".into(), -32700),
+        ("[]".into(), -32600),
+        (line("\"id\":null,\"method\":\"ping\""), -32600),
+        (line("\"id\":1.5,\"method\":\"ping\""), -32600),
+        (line("\"id\":1"), -32600),
+        ("{\"id\":1,\"method\":\"ping\"}".into(), -32600),
+        (line("\"id\":1,\"method\":\"tools/list\",\"params\":[1]"), -32602),
+    ] {
+        for url in [&url, &shop.url("/mcp/shop")] {
+            let said = send(url, &[token], body.clone()).await;
+            assert_eq!((said.status.as_u16(), said.body["error"]["code"].as_i64()), (400, Some(code)), "{url} {body}");
+            assert!(text(&said.body["error"], "message").contains(" came") || code == -32700, "{}", said.body);
+        }
+    }
+    for (method, params) in [("tools/call", "{}"), ("tools/call", "{\"name\":7}"), ("initialize", "{}")] {
+        let body = line(&format!("\"id\":1,\"method\":\"{method}\",\"params\":{params}"));
+        let said = send(&url, &[token], body).await.body;
+        assert_eq!(said["error"]["code"], -32602, "{said}");
+        assert!(text(&said["error"], "message").contains(&format!("{params} came")), "{said}");
+    }
     let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
     assert!(send(&url, &[token], deep).await.status.is_client_error());
     let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
     let said = send(&url, &[token, ("mcp-protocol-version", "1999-01-01")], ping.clone()).await;
     assert_eq!(said.status, 400, "{}", said.body);
+    assert!(text(&said.body, "detail").contains("1999-01-01"), "{}", said.body);
     let mut unknown = modern("budget", json!({ "mandate": "x" }), json!({}));
     unknown["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2999-01-01".into();
     let said = ask(&shop, &shop.agent, &unknown).await;
@@ -178,10 +201,17 @@ async fn what_is_no_message_of_the_protocol_is_refused() {
         let response = client.request(method, &url).header("authorization", &agent).send().await.unwrap();
         assert_eq!((response.status().as_u16(), response.headers().contains_key("allow")), (405, true));
     }
-    assert_eq!(
-        client.post(&url).header("authorization", &agent).body(ping.clone()).send().await.unwrap().status(),
-        406
-    );
+    for (accept, kind, status, wanted) in [
+        ("application/json", "application/json", 406, "text/event-stream"),
+        ("*/*", "application/json", 406, "text/event-stream"),
+        ("application/json, text/event-stream", "text/plain", 415, "application/json"),
+    ] {
+        let request = client.post(&url).header("authorization", &agent).header("accept", accept);
+        let response = request.header("content-type", kind).body(ping.clone()).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{accept} {kind}");
+        let said: Value = response.json().await.unwrap();
+        assert!(text(&said, "detail").contains(wanted), "{said}");
+    }
     assert_eq!(send(&url, &[token], ping).await.body["result"], json!({}));
 }
 

@@ -141,6 +141,38 @@ fn balance_of(dev: &Service, owner: &str) -> u128 {
     std::thread::scope(|scope| scope.spawn(|| balance(dev, owner)).join().unwrap())
 }
 
+/// Version 0.1 of the extension has messages of version 1 of x402, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_the_first_extension_is_asked_and_pays_in_its_own_words() {
+    let dev = Service::dev();
+    let (peer, before) = (Peer { extensions: V0_1, ..Peer::new(&dev) }, shop_has(&dev));
+    let task = peer.ask().await;
+    let offer = &demand(&task)["accepts"][0];
+    assert_eq!((&demand(&task)["x402Version"], text(offer, "maxAmountRequired")), (&json!(1), "10000"), "{task}");
+    assert_eq!(offer["network"], dev.line["chain"]["v1_network"]);
+    let both = Peer { extensions: &format!("{V0_1}, {V0_2}"), ..Peer::new(&dev) }.ask().await;
+    assert_eq!(demand(&both)["x402Version"], 2, "who speaks the later one too gets that: {both}");
+    let newer = signed(&json!({ "accepts": [{ "payTo": offer["payTo"], "amount": "10000" }] }));
+    let older =
+        json!({ "x402Version": 1, "scheme": "exact", "network": offer["network"], "payload": newer["payload"] });
+    for (name, value) in [("x402Version", json!(3)), ("scheme", json!("upto")), ("network", json!("base"))] {
+        let mut wrong = older.clone();
+        wrong[name] = value;
+        let answer = peer.pay(&task, &wrong).await;
+        assert_eq!(
+            (state(&answer), said(&answer, STATUS)),
+            ("input-required", &json!("payment-failed")),
+            "{name}: {answer}"
+        );
+    }
+    assert_eq!(shop_has(&dev), before, "nothing of that bought anything");
+    let answer = peer.pay(&task, &older).await;
+    assert_eq!((state(&answer), said(&answer, STATUS)), ("completed", &json!("payment-completed")), "{answer}");
+    let receipts = said(&answer, "x402.payment.receipts").as_array().unwrap();
+    assert_eq!(receipts.last().unwrap()["success"], true, "{answer}");
+    assert_eq!(shop_has(&dev), before + 10_000);
+}
+
 /// Everything that is no payment: whatever it says, the task stays unpaid and the shop gets nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_but_a_payment_buys() {

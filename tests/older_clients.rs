@@ -104,6 +104,54 @@ async fn the_facilitator_refuses_in_version_one_what_it_refuses_in_version_two()
     assert_eq!(kinds, expected, "version 1 knows no other scheme");
 }
 
+/// As text, with the checksum that its own software writes: whoever compares the two compares texts.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_payer_is_named_as_they_name_themselves() {
+    let shop = Shop::open().await;
+    let (header, good) = request(&shop).await;
+    let payer = json!(shop.service.wallet().to_string());
+    assert_ne!(payer, json!(shop.wallet()), "it has letters of both cases");
+    for (pointers, value) in [
+        (&["/paymentPayload/scheme", "/paymentRequirements/scheme"][..], json!("zzz")),
+        (&["/paymentPayload/network", "/paymentRequirements/network"], json!("nowhere")),
+        (&["/paymentRequirements/asset"], json!("USDC")),
+        (&["/paymentRequirements/extra"], Value::Null),
+        (&["/paymentRequirements/maxAmountRequired"], json!("0")),
+        (&["/paymentPayload/payload/signature"], Value::Null),
+    ] {
+        let mut wrong = good.clone();
+        pointers.iter().for_each(|pointer| *wrong.pointer_mut(pointer).unwrap() = value.clone());
+        for (path, verdict) in [("/verify", "isValid"), ("/settle", "success")] {
+            let said = post(&shop, path, &wrong, None).await;
+            assert_eq!((&said[verdict], &said["payer"]), (&json!(false), &payer), "{path} {pointers:?}: {said}");
+        }
+    }
+    for _ in 0..2 {
+        let sold = present(&shop, "/paid/report", "x-payment", &header).await;
+        let receipt = decoded(sold.headers()["x-payment-response"].to_str().unwrap());
+        assert_eq!((&receipt["success"], &receipt["payer"]), (&json!(true), &payer), "{receipt}");
+    }
+    for (path, verdict) in [("/verify", "isValid"), ("/settle", "success")] {
+        let said = post(&shop, path, &good, None).await;
+        assert_eq!((&said[verdict], &said["payer"]), (&json!(false), &payer), "{path}, used: {said}");
+    }
+    assert_eq!(transfers(&shop), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_says_it_is_packed_is_not_read_as_it_is() {
+    let shop = Shop::open().await;
+    let (_, good) = request(&shop).await;
+    for (coding, status) in [("gzip", 400), ("br", 400), ("identity, gzip", 400), ("identity", 200)] {
+        let request = reqwest::Client::new().post(shop.url("/verify")).header("content-encoding", coding).json(&good);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{coding}");
+        let said: Value = response.json().await.unwrap();
+        let names_it = said["detail"].as_str().is_some_and(|detail| detail.contains(coding));
+        assert_eq!((said["isValid"] == true, names_it), (status == 200, status == 400), "{coding}: {said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_authorization_is_settled_once_whichever_version_carries_it() {
     let shop = Shop::open().await;

@@ -180,6 +180,11 @@ impl AssetTable {
         self.0.get(&(network, address))
     }
 
+    /// Whether there is an asset of it here.
+    pub fn has(&self, network: Network) -> bool {
+        self.0.keys().any(|(of, _)| *of == network)
+    }
+
     pub fn find_id(&self, id: &AssetId) -> Option<&Asset> {
         let (network, token) = id.as_str().split_once("/erc20:")?;
         self.find(network.parse().ok()?, crate::value::address(token).ok()?)

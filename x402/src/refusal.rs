@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use serde_json::{Map, Value};
+
 use crate::limit::ECHO_CHARS_MAX;
 use crate::reason::Reason;
 
@@ -32,6 +34,22 @@ impl Refusal {
     pub const fn retryable(&self) -> bool {
         self.reason.retryable()
     }
+}
+
+/// The first of these members, named as on the wire, that is no string. Whoever reads an object as a whole finds out
+/// that a string was expected, and not where.
+pub(crate) fn not_a_string(payload: &Map<String, Value>, members: &[&'static str]) -> Option<Refusal> {
+    members.iter().find_map(|member| {
+        let mut names = member.split('.').skip(1);
+        let outer = names.next().and_then(|name| payload.get(name));
+        let found = outer.and_then(|outer| names.try_fold(outer, |value, name| value.get(name)));
+        let refused = |found: String| Refusal::new(Reason::InvalidPayload, member, "a string", found);
+        match found {
+            Some(Value::String(_)) => None,
+            Some(other) => Some(refused(other.to_string())),
+            None => Some(refused("nothing".to_owned())),
+        }
+    })
 }
 
 /// Foreign text made fit for an error: bounded, and without control characters that could forge a log line.

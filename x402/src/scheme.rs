@@ -10,6 +10,7 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::settlement::ClaimKey;
 use crate::upto;
+use crate::value;
 use crate::wire::{PaymentPayload, PaymentRequirements, X402_VERSION};
 
 /// The terms of a requirement, of the scheme that it names. With `upto` and `batch-settlement` the amount is the most that is
@@ -106,7 +107,11 @@ pub fn claimed(payload: &PaymentPayload, requirements: &PaymentRequirements) -> 
     Ok((signed, signed.claim_key(&terms)))
 }
 
-/// Who claims to pay, as far as it can be read.
+/// Who claims to pay, as far as it can be read: of terms that are no good, or are nobody's here, too.
 pub fn claimed_payer(payload: &PaymentPayload, requirements: &PaymentRequirements) -> Option<Address> {
-    claimed(payload, requirements).ok().map(|(signed, _)| signed.payer())
+    if let Ok((signed, _)) = claimed(payload, requirements) {
+        return Some(signed.payer());
+    }
+    let signed = ["authorization", "permit2Authorization"].into_iter().find_map(|name| payload.payload.get(name))?;
+    value::address(signed.get("from")?.as_str()?).ok()
 }

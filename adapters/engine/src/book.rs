@@ -40,6 +40,12 @@ pub fn service(tenant: &TenantId, name: &str) -> Result<Identity, EngineError> {
     Ok(Identity { tenant: tenant.clone(), caller })
 }
 
+/// As the wire has it, with the checksum of EIP-55: peers compare it with their own account as text.
+pub fn payer(authorization: &Authorization) -> String {
+    let address = x402::value::address(&authorization.payer);
+    address.map_or_else(|_| authorization.payer.clone(), |address| address.to_string())
+}
+
 pub fn text(address: Address) -> String {
     format!("{address:#x}")
 }

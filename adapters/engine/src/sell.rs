@@ -354,7 +354,7 @@ pub fn sale_key(key: &ClaimKey) -> Result<SettlementKey, EngineError> {
 pub(crate) fn settled(sale: &Settlement) -> SettleResponse {
     let transaction = sale.transaction.as_ref().map_or("", |reference| reference.as_str());
     let authorization = &sale.key.authorization;
-    let mut response = SettleResponse::settled(&authorization.payer, transaction, authorization.chain());
+    let mut response = SettleResponse::settled(book::payer(authorization), transaction, authorization.chain());
     response.amount = Some(sale.money.amount.to_string());
     response
 }
@@ -365,5 +365,5 @@ pub(crate) fn failed(sale: &Settlement, reason: Reason) -> SettleResponse {
         return held::went_back(sale);
     }
     let message = "this authorization moved nothing and never will";
-    SettleResponse::failed(reason, message, Some(authorization.payer.clone()), "", authorization.chain())
+    SettleResponse::failed(reason, message, Some(book::payer(authorization)), "", authorization.chain())
 }

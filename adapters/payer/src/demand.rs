@@ -31,10 +31,12 @@ impl Demand {
             let header = header.to_str().map_err(|_| "PAYMENT-REQUIRED is no text".to_owned())?.to_owned();
             return Ok(Self::Header { header, required });
         }
+        let required = read_message::<v1::PaymentRequired>(came);
         if version_of(came) != Some(v1::X402_VERSION) {
-            return Err("there is no PAYMENT-REQUIRED, and the body is no demand of version 1".into());
+            let why = required.err().map(|error| format!(": {error}")).unwrap_or_default();
+            return Err(format!("there is no PAYMENT-REQUIRED, and the body is no demand of version 1{why}"));
         }
-        let required = read_message(came).map_err(|error| error.to_string())?;
+        let required = required.map_err(|error| error.to_string())?;
         Ok(Self::Body { body: came.to_vec(), required })
     }
 

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, REFERRER_POLICY, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value};
 use x402::batch_settlement;
 use x402::reason::Reason;
 use x402::wire::v1::Spoken;
 use x402::wire::{PAYMENT_REQUIRED, PaymentRequired, SettleResponse, write_header, write_message};
 
+use crate::accept;
 use crate::answer::{self, Again};
 use crate::page;
 use crate::price::Price;
@@ -23,7 +24,7 @@ use crate::till::Refusal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
     Program,
-    /// It accepts HTML and says that it is a browser, as the official SDKs tell one.
+    /// It wants HTML as much as JSON or more, and says that it is a browser, as the official SDKs tell one.
     Browser,
 }
 
@@ -42,10 +43,10 @@ pub(crate) struct Ask {
 
 impl Ask {
     pub(crate) fn new(price: Arc<Price>, url: String, headers: &HeaderMap) -> Self {
-        let says = |name: HeaderName, text: &str| {
-            headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(text)))
-        };
-        let is_browser = says(ACCEPT, "text/html") && says(USER_AGENT, "Mozilla");
+        let weight = |kind| accept::rank(headers, &[kind]).map_or(0, |(weight, _)| weight);
+        let (page, data) = (weight("text/html"), weight("application/json"));
+        let mut agents = headers.get_all(USER_AGENT).iter().filter_map(|agent| agent.to_str().ok());
+        let is_browser = page > 0 && page >= data && agents.any(|agent| agent.contains("Mozilla"));
         let reader = if is_browser { Reader::Browser } else { Reader::Program };
         Self { price, url, reader, declared: Map::new(), corrective: None }
     }

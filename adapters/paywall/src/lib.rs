@@ -15,6 +15,7 @@
 //!
 //! Never here: signatures, a chain, a database, the engine. `payload.resource` and `Host` are never believed.
 
+pub mod accept;
 mod answer;
 mod ask;
 mod charge;

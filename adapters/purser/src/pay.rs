@@ -243,6 +243,9 @@ pub async fn run(args: &PayArgs) -> Result<Ended, String> {
         return Ok(Ended::Delivered);
     }
     eprintln!("the seller answered {}", bought.fetched.status.as_u16());
+    if let Some(elsewhere) = bought.fetched.header("location").filter(|_| bought.fetched.status.is_redirection()) {
+        eprintln!("it sends to {}, which is not followed: ask for that address itself", plain(elsewhere));
+    }
     if payer::wants_allowance(bought.fetched.status, &bought.fetched.headers) {
         eprintln!(
             "permit2_allowance_required: it wants the token allowed to Permit2 first, which is for the wallet's owner to do; nothing else is signed"

@@ -149,6 +149,11 @@ pub struct BodyMost(pub usize);
 
 /// The bytes as they came, bounded.
 pub async fn bytes(request: HttpRequest, app: &App) -> Result<Bytes, Problem> {
+    let coding = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    if let Some(other) = coding.map(|coding| String::from_utf8_lossy(coding.as_bytes())).find(|it| *it != "identity") {
+        let found = crate::problem::shown(&other);
+        return Err(Problem::invalid("body", format!("a body without Content-Encoding was expected, {found} came")));
+    }
     let most = request.extensions().get::<BodyMost>().map_or(BODY_BYTES_MAX, |most| most.0);
     Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(

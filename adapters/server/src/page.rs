@@ -2,6 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
+use paywall::accept::rank;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}\
@@ -12,14 +13,10 @@ dt{margin-top:.9rem}dd{margin:.1rem 0 0 0}nav{display:flex;gap:1rem;border-botto
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.25rem .8rem .25rem 0;\
 border-bottom:1px solid color-mix(in srgb,currentColor 20%,transparent)}";
 
-/// Whether this is a browser: it names HTML before anything that we could send instead.
+/// Whether this is a browser: it wants HTML more than anything that we could send instead.
 pub fn wants_html(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accept.split(',').map(str::trim).find_map(|kind| match kind.split(';').next() {
-        Some("text/html" | "application/xhtml+xml") => Some(true),
-        Some("application/json" | "application/problem+json") => Some(false),
-        _ => None,
-    }) == Some(true)
+    let page = rank(headers, &["text/html", "application/xhtml+xml"]);
+    page > rank(headers, &["application/json", "application/problem+json"])
 }
 
 pub fn escaped(text: &str) -> String {
@@ -63,9 +60,19 @@ mod tests {
             wants_html(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]))
         };
         assert!(!wants_html(&HeaderMap::new()));
-        for machine in ["*/*", "application/json", "application/json, text/html", "text/*", "", "texthtml"] {
+        for machine in [
+            "*/*",
+            "application/json",
+            "application/json, text/html",
+            "text/*",
+            "",
+            "texthtml",
+            "text/html;q=0",
+            "text/html;q=0.8, application/json;q=0.9",
+        ] {
             assert!(!asks(machine), "{machine}");
         }
         assert!(asks("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
+        assert!(asks("application/json;q=0.9, TEXT/HTML"));
     }
 }

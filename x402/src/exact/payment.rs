@@ -16,7 +16,7 @@ use crate::permit2;
 use crate::permit2::approval::Approval;
 use crate::permit2::sponsor::Sponsoring;
 use crate::reason::Reason;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, not_a_string};
 use crate::scheme::check_frame;
 use crate::settlement::{Charge, ClaimKey, Expected};
 use crate::value::{self, Amount};
@@ -237,6 +237,16 @@ pub fn read_signed(payload: &PaymentPayload, terms: &Terms) -> Result<Signed, Re
     }
 }
 
+pub(super) const STRINGS: [&str; 7] = [
+    "payload.signature",
+    "payload.authorization.from",
+    "payload.authorization.to",
+    "payload.authorization.value",
+    "payload.authorization.validAfter",
+    "payload.authorization.validBefore",
+    "payload.authorization.nonce",
+];
+
 /// Reads the scheme's object of EIP-3009: what the payer claims to have signed, and the text of the signature.
 pub fn read_payload(payload: &PaymentPayload) -> Result<(Authorization, String), Refusal> {
     if payload.payload.contains_key("permit2Authorization") {
@@ -247,8 +257,10 @@ pub fn read_payload(payload: &PaymentPayload) -> Result<(Authorization, String),
         let found = "a delegation to redeem (EIP-7710)";
         return Err(Refusal::new(Reason::UnsupportedPayloadType, "payload", "an EIP-3009 authorization", found));
     }
-    let scheme: ExactEvmPayload = serde_json::from_value(Value::Object(payload.payload.clone()))
-        .map_err(|error| Refusal::new(Reason::InvalidPayload, "payload", "signature and authorization", error))?;
+    let scheme: ExactEvmPayload = serde_json::from_value(Value::Object(payload.payload.clone())).map_err(|error| {
+        let whole = || Refusal::new(Reason::InvalidPayload, "payload", "signature and authorization", error);
+        not_a_string(&payload.payload, &STRINGS).unwrap_or_else(whole)
+    })?;
     Ok((read_authorization(&scheme.authorization)?, scheme.signature))
 }
 

@@ -97,6 +97,10 @@ impl Terms {
     /// moves any token; EIP-3009 only those that have it.
     pub fn trusted_asset<'a>(&self, assets: &'a AssetTable) -> Result<&'a Asset, Refusal> {
         let asset = assets.find(self.network, self.token).ok_or_else(|| {
+            if !assets.has(self.network) {
+                let expected = "a network of the trusted table";
+                return Refusal::new(Reason::InvalidNetwork, "network", expected, self.network);
+            }
             let found = format!("{} on {}", self.token, self.network);
             Refusal::new(Reason::AssetUnknown, "asset", "an asset of the trusted table", found)
         })?;

@@ -7,11 +7,13 @@ mod wallets;
 use alloy_primitives::{B256, U256};
 use serde_json::{Value, json};
 
+use super::payment::STRINGS;
 use super::*;
 use crate::fixture::{self, NOW};
 use crate::network::AssetTable;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::scheme;
 use crate::wire::{PaymentPayload, PaymentRequirements};
 
 fn key() -> WalletKey {
@@ -110,6 +112,60 @@ fn malformed_values_are_refused_and_never_read_leniently() {
         let payload = tampered(&format!("/payload/authorization/{field}"), json!(text));
         assert_eq!(refused(&payload, &fixture::requirements()), Reason::InvalidPayload, "{field} = {text:?}");
     }
+}
+
+#[test]
+fn what_is_no_string_is_named() {
+    for pointer in STRINGS.map(|name| format!("/{}", name.replace('.', "/"))) {
+        for value in [Value::Null, json!(10000), json!(["0x"]), json!({})] {
+            let refusal = answer(&tampered(&pointer, value.clone()), &fixture::requirements()).unwrap_err();
+            let field = format!("/{}", refusal.field.replace('.', "/"));
+            assert_eq!(
+                (refusal.reason, field, refusal.found),
+                (Reason::InvalidPayload, pointer.clone(), value.to_string())
+            );
+        }
+    }
+    let empty = tampered("/payload", json!({}));
+    let refusal = answer(&empty, &fixture::requirements()).unwrap_err();
+    assert_eq!(refusal.to_string(), "payload.signature: expected a string, found nothing");
+}
+
+#[test]
+fn a_network_without_assets_is_another_refusal_than_an_asset_that_is_not_there() {
+    for (network, reason) in [("eip155:999999", Reason::InvalidNetwork), ("eip155:8453", Reason::AssetUnknown)] {
+        let requirements = PaymentRequirements { network: network.into(), ..fixture::requirements() };
+        assert_eq!(refused(&tampered("/accepted/network", json!(network)), &requirements), reason, "{network}");
+    }
+}
+
+#[test]
+fn whoever_claims_to_pay_is_named_whatever_the_terms_are() {
+    let payer = |payload: &PaymentPayload, requirements: &PaymentRequirements| {
+        scheme::claimed_payer(payload, requirements).map(|payer| payer.to_string())
+    };
+    let (good, required) = (fixture::payload(), fixture::requirements());
+    for nobody in [json!("merchant"), json!(7), Value::Null, json!("")] {
+        assert_eq!(payer(&tampered("/payload/authorization/from", nobody), &required), None);
+    }
+    assert_eq!(payer(&tampered("/payload", json!({})), &required), None);
+    assert_eq!(payer(&tampered("/payload/authorization", json!("0x")), &required), None);
+    let account = Some(key().address().to_string());
+    type Change = fn(&mut PaymentRequirements);
+    let changes: [Change; 6] = [
+        |r| r.scheme = "zzz".into(),
+        |r| r.network = "garbage".into(),
+        |r| r.asset = "USDC".into(),
+        |r| r.amount = "0".into(),
+        |r| r.extra = None,
+        |_| {},
+    ];
+    for change in changes {
+        let mut requirements = required.clone();
+        change(&mut requirements);
+        assert_eq!(payer(&good, &requirements), account, "{requirements:?}");
+    }
+    assert_eq!(payer(&tampered("/payload/signature", Value::Null), &required), account);
 }
 
 #[test]

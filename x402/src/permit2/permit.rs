@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::PERMIT2;
 use crate::network::Network;
 use crate::reason::Reason;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, not_a_string};
 use crate::value::{self, ValueError};
 use crate::wire::PaymentPayload;
 
@@ -179,6 +179,18 @@ struct WireWitness {
     valid_after: String,
 }
 
+pub(super) const STRINGS: [&str; 9] = [
+    "payload.signature",
+    "payload.permit2Authorization.from",
+    "payload.permit2Authorization.spender",
+    "payload.permit2Authorization.nonce",
+    "payload.permit2Authorization.deadline",
+    "payload.permit2Authorization.permitted.token",
+    "payload.permit2Authorization.permitted.amount",
+    "payload.permit2Authorization.witness.to",
+    "payload.permit2Authorization.witness.validAfter",
+];
+
 impl PermitWire {
     pub fn new(permit: &Permit, signature: String) -> Self {
         let witness = &permit.witness;
@@ -209,7 +221,8 @@ pub fn read_payload(payload: &PaymentPayload) -> Result<(Permit, String), Refusa
         return Err(Refusal::new(reason, "payload", "a permit2Authorization", found));
     }
     let wire: PermitWire = serde_json::from_value(Value::Object(object.clone())).map_err(|error| {
-        Refusal::new(Reason::InvalidPayload, "payload", "signature and permit2Authorization", error)
+        let whole = || Refusal::new(Reason::InvalidPayload, "payload", "signature and permit2Authorization", error);
+        not_a_string(object, &STRINGS).unwrap_or_else(whole)
     })?;
     Ok((read(&wire.permit2_authorization)?, wire.signature))
 }

@@ -167,6 +167,21 @@ fn the_window_is_bounded_on_both_sides() {
 }
 
 #[test]
+fn what_is_no_string_is_named() {
+    for pointer in permit::STRINGS.map(|name| format!("/{}", name.replace('.', "/"))) {
+        let (_, requirements) = recorded(Which::Exact);
+        for value in [Value::Null, json!(7), json!([])] {
+            let refusal = answer(&tampered(Which::Exact, &pointer, value.clone()), &requirements).unwrap_err();
+            let field = format!("/{}", refusal.field.replace('.', "/"));
+            assert_eq!(
+                (refusal.reason, field, refusal.found),
+                (Reason::InvalidPayload, pointer.clone(), value.to_string())
+            );
+        }
+    }
+}
+
+#[test]
 fn a_requirement_that_cannot_be_meant_is_refused() {
     type Change = fn(&mut PaymentRequirements);
     let set = |requirements: &mut PaymentRequirements, name: &str, value: Value| {

@@ -146,7 +146,7 @@ impl Carriage<'_> {
 pub(super) fn denied(known: &Settlement, refusal: &Refusal) -> SettleResponse {
     let authorization = &known.key.authorization;
     let transaction = known.transaction.as_ref().map_or("", |reference| reference.as_str());
-    let (payer, network) = (Some(authorization.payer.clone()), authorization.chain());
+    let (payer, network) = (Some(book::payer(authorization)), authorization.chain());
     if known.state.is_open() {
         let message = format!("under way all the same: {refusal}");
         return SettleResponse::failed(Reason::SettlementPending, message, payer, transaction, network);

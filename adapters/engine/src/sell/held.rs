@@ -31,7 +31,7 @@ use crate::desk::{Goods, InHand};
 use crate::error::EngineError;
 use crate::ports::{HoldSigner, Relayed};
 use crate::tenant::Seller;
-use crate::{Engine, Identity};
+use crate::{Engine, Identity, book};
 use hold::{Hold, Seen};
 
 impl Engine {
@@ -322,6 +322,6 @@ pub(super) fn respelled(error: EngineError) -> EngineError {
 pub(super) fn went_back(sale: &Settlement) -> SettleResponse {
     let authorization = &sale.key.authorization;
     let message = "what was held went back, or is about to: nothing is charged, and another payment is to be signed";
-    let payer = Some(authorization.payer.clone());
+    let payer = Some(book::payer(authorization));
     SettleResponse::failed(Reason::CaptureZeroAuthorization, message, payer, "", authorization.chain())
 }

@@ -25,9 +25,16 @@ fn shop() -> Shop {
 #[tokio::test]
 async fn whoever_is_no_browser_gets_no_page() {
     let shop = shop();
-    for (accept, agent) in
-        [("application/json", BROWSER), ("*/*", BROWSER), ("text/html", "curl/8"), ("text/html", ""), ("", BROWSER)]
-    {
+    for (accept, agent) in [
+        ("application/json", BROWSER),
+        ("*/*", BROWSER),
+        ("text/html", "curl/8"),
+        ("text/html", ""),
+        ("", BROWSER),
+        ("text/html;q=0", BROWSER),
+        ("application/json, text/html;q=0.1", BROWSER),
+        ("text/html;q=0.8, application/json;q=0.9", BROWSER),
+    ] {
         let answer = shop.send(asked(accept, agent)).await;
         assert_eq!(
             (answer.status.as_u16(), &answer.headers["content-type"]),
@@ -71,6 +78,15 @@ async fn the_page_says_the_terms_and_runs_nothing() {
     let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(style.as_bytes()));
     assert!(policy.contains(&digest), "the policy allows the style sheet that is there");
     assert_eq!((shop.runs(), shop.drawer.won()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_browser_that_wants_a_page_as_much_as_data_gets_the_page() {
+    let shop = shop();
+    for accept in ["TEXT/HTML", "application/json;q=0.5,text/html;q=0.5", "application/json;q=0.1, text/html;q=0.2"] {
+        let page = shop.send(asked(accept, BROWSER)).await;
+        assert_eq!(page.headers["content-type"], "text/html; charset=utf-8", "{accept}");
+    }
 }
 
 #[tokio::test]

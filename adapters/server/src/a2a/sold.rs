@@ -18,7 +18,6 @@ use mandates::json::Object;
 use paywall::{Address, PaywallLayer, Price, PriceError, Repeat, StoredAnswer, StoredBody, Till};
 use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use x402::network::NetworkNames;
 use x402::wire::{
     PAYMENT_RESPONSE, PAYMENT_SIGNATURE, PaymentRequired, ResourceInfo, SettleResponse, X_PAYMENT, X_PAYMENT_RESPONSE,
     read_header, v1,
@@ -42,7 +41,7 @@ pub struct Skill {
     pub(super) tool: PaidTool,
     pub(super) books: Books,
     demand: PaymentRequired,
-    /// Of protocol version 1, where its packages know the network.
+    /// Of protocol version 1, where it has a name for the network.
     older_demand: Option<v1::PaymentRequired>,
     price: Price,
     runs: Arc<AtomicU64>,
@@ -72,9 +71,8 @@ impl Shop {
         resource.mime_type = Some("application/json".into());
         let accepts = vec![tool.requirements.clone()];
         let demand = PaymentRequired::new(resource.clone(), accepts.clone(), Some("payment_required".into()));
-        let older = NetworkNames::trusted();
-        let offers = accepts.iter().filter_map(|offer| v1::PaymentRequirements::of(offer, &resource, &older));
-        let offers: Vec<_> = offers.collect();
+        let of_version_one = |offer| v1::PaymentRequirements::of(offer, &resource, selling.names);
+        let offers: Vec<_> = accepts.iter().filter_map(of_version_one).collect();
         let older_demand = (!offers.is_empty()).then(|| v1::PaymentRequired {
             x402_version: v1::X402_VERSION,
             error: demand.error.clone().map(Value::String),

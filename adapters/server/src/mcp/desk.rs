@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ElicitRequest, ElicitRequestParams,
-    ErrorData, Implementation, InputRequest, InputRequests, InputRequiredResult, JsonObject, ListToolsResult,
-    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult, ElicitRequest,
+    ElicitRequestParams, ErrorCode, ErrorData, Implementation, InputRequest, InputRequests, InputRequiredResult,
+    JsonObject, ListToolsResult, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use serde_json::{Map, Value};
@@ -166,6 +166,27 @@ impl<E: Errands + 'static> ServerHandler for Desk<E> {
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         Ok(ListToolsResult::with_all_items(self.tools()))
+    }
+
+    /// What the library cannot read as the request that it names comes here too.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method = crate::problem::shown(&request.method);
+        let params = match request.method.as_str() {
+            "initialize" => "protocolVersion, capabilities and clientInfo",
+            "tools/call" => "name, a string, and arguments, an object,",
+            "tools/list" => "cursor, a string, or none",
+            _ => {
+                let detail = format!("a method of this service was expected, {method} came");
+                return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, detail, None));
+            }
+        };
+        let found =
+            request.params.map_or_else(|| "nothing".to_owned(), |params| crate::problem::shown(&params.to_string()));
+        Err(ErrorData::invalid_params(format!("params of {method}: {params} were expected, {found} came"), None))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {

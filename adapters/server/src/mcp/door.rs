@@ -31,6 +31,7 @@ use tower::ServiceExt as _;
 use super::agent::Errands;
 use super::catalogue::ACTING;
 use super::desk::Desk;
+use super::message;
 use super::sold::Shop;
 use crate::App;
 use crate::call::{Admitted, bytes, identify};
@@ -140,8 +141,16 @@ async fn sell(State(doors): State<Doors>, request: Request) -> Response {
     if let Err(problem) = own_origin(&doors.app, request.headers()) {
         return problem.into_response();
     }
+    let (parts, body) = request.into_parts();
+    let body = match bytes(Request::from_parts(parts.clone(), body), &doors.app).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    if let Err(fault) = message::read(&body) {
+        return fault.into_response();
+    }
     let desk: Desk<House> = Desk { errands: None, shop: doors.setup.shop.clone() };
-    speak(desk, request).await
+    speak(desk, Request::from_parts(parts, Body::from(body))).await
 }
 
 async fn serve(State(doors): State<Doors>, request: Request) -> Response {
@@ -153,15 +162,15 @@ async fn serve(State(doors): State<Doors>, request: Request) -> Response {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    let message = mandates::json::parse(&body);
+    let message = message::read(&body);
     let call = message.as_ref().map_or(Door::Reads, does);
     let identity = match identify(&parts, &doors.app, call).await {
         Ok(identity) if identity.caller.kind == CallerKind::Agent => identity,
         Ok(identity) => return doors.insufficient_scope(&identity),
         Err(problem) => return doors.challenge(problem),
     };
-    if let Err(error) = message {
-        return Problem::invalid("body", error.to_string()).into_response();
+    if let Err(fault) = message {
+        return fault.into_response();
     }
     let place = match doors.under_way.enter(&identity) {
         Ok(place) => place,
@@ -189,7 +198,8 @@ async fn speak<E: Errands + 'static>(desk: Desk<E>, request: Request) -> Respons
         .disable_allowed_hosts();
     let sessions = Arc::new(NeverSessionManager::default());
     let service = StreamableHttpService::new(move || Ok(desk.clone()), sessions, config);
-    service.handle(request).await.map(Body::new)
+    let was_json = message::is_json(request.headers());
+    message::explained(service.handle(request).await.map(Body::new), was_json).await
 }
 
 /// A page of others may not speak here.

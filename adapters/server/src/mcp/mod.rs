@@ -19,6 +19,7 @@ pub mod agent;
 pub mod catalogue;
 pub mod desk;
 pub mod door;
+mod message;
 pub mod sold;
 
 /// A line of a tool's text that is read as JSON by programs and as text by models.
