@@ -61,7 +61,7 @@ impl SoftPasskey {
         let signed: ledger::id::Digest = digest.parse().unwrap();
         let given = self.assertion(&signed.0);
         let subject = text(approval, "digest").parse().unwrap();
-        shop.service.engine().approve_signed(&self.identity, id, subject, &given).await.map(|_| ())
+        shop.service.engine().approve_signed(&self.identity, id, subject, &given, None).await.map(|_| ())
     }
 
     /// Asks, beside the question about one payment, for payments like it.
