@@ -4,6 +4,7 @@
 mod payments;
 pub mod stage;
 mod standing;
+mod wallet;
 
 use axum::Router;
 use axum::response::Html;
@@ -34,6 +35,7 @@ async fn a_person_allows_with_a_passkey_exactly_what_the_page_showed() {
     demanded(&mut stage).await;
     payments::one_payment(&mut stage).await;
     standing::for_a_while(&mut stage).await;
+    wallet::signed(&mut stage).await;
     signed_out(&stage).await;
     assert!(pictures().join("question-narrow-dark.png").is_file());
 }

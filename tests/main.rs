@@ -85,5 +85,6 @@ mod tokens_misbehave;
 mod tools_and_agents_are_paid;
 mod verifiers_contradict_themselves;
 mod walkthrough;
+mod wallets_approve_mandates;
 mod wallets_sign_for_themselves;
 mod workloads_have_ids;

@@ -21,6 +21,7 @@ use crate::key_binding;
 use crate::mandate::{Mandate, Vct};
 use crate::rejection::{Code, Rejection, shown, shown_value};
 use crate::schema;
+use crate::sd_jwt::RawSdJwt;
 use crate::trust::Roots;
 use crate::verify::{Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 
@@ -143,13 +144,14 @@ impl Delegation<'_> {
     /// Takes the wallet's answer: `{"protocol"?, "data": {"vp_token": {ID: [presentation]}}}`, or its `data` alone.
     pub fn take(&self, answer: &Object, taking: &Taking<'_>) -> Result<Taken, Rejection> {
         self.check()?;
-        let presented = self.presentation(answer)?;
+        let presented = self.presented(answer)?;
         let segments = chain::split(presented)?;
-        let [_, last] = &segments[..] else {
+        let [credential, last] = &segments[..] else {
             let message =
                 format!("a credential and what its holder signs is presented; {} segments came", segments.len());
             return Err(Rejection::new(Code::MalformedJwt, message).at("vp_token"));
         };
+        self.check_credential(credential)?;
         let last = last.decode()?;
         let payload = last.jwt.payload();
         self.check_holder(payload, taking)?;
@@ -167,7 +169,8 @@ impl Delegation<'_> {
         Ok(Taken { chains: self.mandates.iter().map(take).collect::<Result<_, Rejection>>()?, display })
     }
 
-    fn presentation<'b>(&self, answer: &'b Object) -> Result<&'b str, Rejection> {
+    /// What it presents, not looked at yet: the credential and what its holder signed.
+    pub fn presented<'b>(&self, answer: &'b Object) -> Result<&'b str, Rejection> {
         if let Some(protocol) = answer.get("protocol").filter(|protocol| protocol.as_str() != Some(PROTOCOL)) {
             let message = format!("protocol is {PROTOCOL}; {} came", shown_value(protocol));
             return Err(schema::refused("protocol", message));
@@ -183,6 +186,30 @@ impl Delegation<'_> {
             let id = shown(self.credential_id);
             schema::refused("vp_token", format!("vp_token has one presentation of {id}; {came} came"))
         })
+    }
+
+    /// Whether it is of a type that was asked for, and shows what was. Who issued it is looked at with each chain.
+    fn check_credential(&self, credential: &RawSdJwt<'_>) -> Result<(), Rejection> {
+        let resolved = credential.decode()?.resolve()?;
+        let claims = resolved.claims();
+        let mismatch = |field: &str, message: String| Rejection::new(Code::CredentialMismatch, message).at(field);
+        let vct = schema::text(claims, "vct")?;
+        if !self.vct_values.contains(&vct.as_str()) {
+            let message = format!("a credential is of a type among {:?}; {} came", self.vct_values, shown(&vct));
+            return Err(mismatch("vct", message));
+        }
+        let is_shown = |path: &&&[&str]| {
+            let mut names = path.iter();
+            let first = names.next().and_then(|name| claims.get(name));
+            names.fold(first, |value, name| value.and_then(|value| value.get(name))).is_some()
+        };
+        match self.claims.iter().find(|path| !is_shown(path)) {
+            Some(path) => {
+                let path = path.join(".");
+                Err(mismatch("claims", format!("the credential shows {path}; nothing of that name came")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// To whom, when and on which nonce it was signed.
@@ -214,6 +241,26 @@ impl Delegation<'_> {
         let message = format!("the hashes of what was asked for are {expected:?}; {} came", shown_value(signed));
         Err(Rejection::new(Code::DelegationChanged, message).at("transaction_data_hashes"))
     }
+}
+
+/// What the holder of a user's credential signed beside the mandates of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consent {
+    pub audience: String,
+    pub nonce: String,
+}
+
+/// Unverified, of a chain whose root is a user's credential; nothing of one that a provider signed.
+pub fn consent(presented: &str) -> Result<Option<Consent>, Rejection> {
+    let segments = chain::split(presented)?;
+    let [credential, signed, ..] = &segments[..] else { return Ok(None) };
+    let credential = credential.decode()?.resolve()?;
+    if credential.delegates.is_some() || !credential.claims().contains_key("cnf") {
+        return Ok(None);
+    }
+    let signed = signed.decode()?;
+    let payload = signed.jwt.payload();
+    Ok(Some(Consent { audience: schema::text(payload, "aud")?, nonce: schema::text(payload, "nonce")? }))
 }
 
 /// A chain of a trusted issuer's credential, whose holder signed this very mandate.

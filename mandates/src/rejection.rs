@@ -147,6 +147,7 @@ codes! {
         KeyBindingMissing = "key_binding_missing",
         KeyBindingStale = "key_binding_stale",
         CredentialTypeWrong = "credential_type_wrong",
+        CredentialMismatch = "credential_mismatch",
         MerchantAuthorizationMissing = "merchant_authorization_missing",
         MerchantAuthorizationTooLong = "merchant_authorization_too_long",
         UserAuthorizationMissing = "user_authorization_missing",

@@ -55,13 +55,27 @@ impl SoftPasskey {
         self.approve_over(shop, approval, text(approval, "digest")).await
     }
 
+    /// The same, beside what a wallet signed.
+    pub async fn approve_with(
+        &mut self,
+        shop: &Shop,
+        approval: &Value,
+        presentation: &Value,
+    ) -> Result<(), EngineError> {
+        let id = text(approval, "id").parse().unwrap();
+        let subject: ledger::id::Digest = text(approval, "digest").parse().unwrap();
+        let given = self.assertion(&subject.0);
+        let presentation = presentation.as_object();
+        shop.service.engine().approve_signed(&self.identity, id, subject, &given, presentation).await.map(|_| ())
+    }
+
     /// Signs this digest for that question.
     pub async fn approve_over(&mut self, shop: &Shop, approval: &Value, digest: &str) -> Result<(), EngineError> {
         let id = text(approval, "id").parse().unwrap();
         let signed: ledger::id::Digest = digest.parse().unwrap();
         let given = self.assertion(&signed.0);
         let subject = text(approval, "digest").parse().unwrap();
-        shop.service.engine().approve_signed(&self.identity, id, subject, &given).await.map(|_| ())
+        shop.service.engine().approve_signed(&self.identity, id, subject, &given, None).await.map(|_| ())
     }
 
     /// Asks, beside the question about one payment, for payments like it.

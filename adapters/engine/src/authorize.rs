@@ -242,7 +242,7 @@ impl Engine {
         let record = &draft.view.record;
         let open = self.token(draft.tenant, record, &record.payment).await?;
         let chain = self.close(signer, &open, Mandate::Payment(payment), &own).await?;
-        let verdict = self.judge(draft.tenant, &chain, Family::Payment, &own, purchase);
+        let verdict = self.judge(draft.tenant, &chain, Family::Payment, &own, purchase).await;
         let checks =
             verdict.checks.iter().map(|check| check.to_json().to_string()).chain(draft.vouched.clone()).collect();
         Ok((chain, verdict.outcome?, checks))

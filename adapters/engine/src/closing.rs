@@ -129,14 +129,14 @@ impl Engine {
         let (audience, nonce) = (&tenant.issuer, spend.to_string());
         let own = Addressee { audience: audience.clone(), nonce };
         let chain = self.close_payment(tenant, &view, &own, terms.payment.clone()).await?;
-        let verdict = self.judge(tenant, &chain, Family::Payment, &own, purchase);
+        let verdict = self.judge(tenant, &chain, Family::Payment, &own, purchase).await;
         let checks = verdict.checks.iter().map(|check| check.to_json().to_string()).collect();
         let facts: Facts = verdict.outcome?;
         let links = self.links(&tenant.id, &view).await?;
         check_obligations(&facts, &links, spend)?;
         if request.checkout.is_some() {
             let checkout = self.close_checkout(tenant, &view, &own, terms.checkout.clone()).await?;
-            self.judge(tenant, &checkout, Family::Checkout, &own, purchase).outcome?;
+            self.judge(tenant, &checkout, Family::Checkout, &own, purchase).await.outcome?;
         }
         let bundle = bundle(request, &view, &terms, tenant, digest, (chain, checks));
         let lapses = self.clock.now().seconds().saturating_add(tenant.limits.hold_seconds);
@@ -210,12 +210,12 @@ impl Engine {
         let payment = ClosedPayment::parse(&terms.payment)?;
         let ends = payment.expires_at_seconds;
         let payment = self.close_payment(tenant, &view, &terms.verifier, payment).await?;
-        self.judge(tenant, &payment, Family::Payment, &terms.verifier, purchase).outcome?;
+        self.judge(tenant, &payment, Family::Payment, &terms.verifier, purchase).await.outcome?;
         let checkout = match &terms.merchant {
             Some(merchant) => {
                 let closed = terms::checkout(jwt, ends);
                 let chain = self.close_checkout(tenant, &view, merchant, closed).await?;
-                self.judge(tenant, &chain, Family::Checkout, merchant, purchase).outcome?;
+                self.judge(tenant, &chain, Family::Checkout, merchant, purchase).await.outcome?;
                 Some(chain)
             }
             None => None,

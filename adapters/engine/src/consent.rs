@@ -9,6 +9,7 @@ pub mod answer;
 mod question;
 mod record;
 pub mod signed;
+pub(crate) mod wallet;
 
 use std::ops::Range;
 
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::question::Question;
 pub(crate) use self::record::{check_unchanged as check_intent, on_record};
+pub use self::wallet::WalletRequest;
 use crate::consent::record::PayeeOnRecord;
 use crate::error::EngineError;
 use crate::limits::{self, HoursText, LimitState, LimitText, RefundsText};
@@ -167,6 +169,9 @@ pub struct MandateRecord {
     pub approval: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<u64>,
+    /// Of the issuer of the credential that the person's wallet signed with, as a JWK; nothing where we signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_key: Option<mandates::json::Object>,
 }
 
 pub(crate) const MANDATE_TYPE: &str = "purser.mandate/1";

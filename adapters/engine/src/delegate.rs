@@ -20,6 +20,7 @@ use mandates::jws::Unsigned;
 use mandates::keys::PublicKey;
 use mandates::mandate::{Mandate, Open};
 use mandates::narrowing;
+use mandates::verify::Facts;
 use serde::{Deserialize, Serialize};
 
 use crate::consent::{
@@ -117,8 +118,8 @@ impl Engine {
         let opened = answer.budget.ok_or_else(|| EngineError::Broken("a delegation without a node".into()))?;
         let state = self.mandate_state(identity, opened.id).await?;
         if let Some(tokens) = &state.tokens {
-            self.look_at(&tenant, &tokens.payment)?;
-            self.look_at(&tenant, &tokens.checkout)?;
+            self.look_at(&tenant, &tokens.payment).await?;
+            self.look_at(&tenant, &tokens.checkout).await?;
         }
         Ok(state)
     }
@@ -225,8 +226,8 @@ impl Engine {
         let key = agent_of(tenant, to)?.holding(&terms.agent_key)?.public().clone();
         let tokens = self.tokens(tenant, &parent.record).await?;
         let nonce = hex::encode(self.entropy.bytes()?);
-        let hop = |previous: &str, constraints: Vec<Constraint>| {
-            let facts = self.look_at(tenant, previous)?;
+        let above = (self.look_at(tenant, &tokens.payment).await?, self.look_at(tenant, &tokens.checkout).await?);
+        let hop = |previous: &str, facts: &Facts, constraints: Vec<Constraint>| {
             let holders: Vec<&PublicKey> = facts.open.iter().map(|open| &open.mandate.holder).collect();
             narrowing::check_line(&holders, &key)?;
             let above = facts.open.last().map(|open| &open.mandate);
@@ -245,8 +246,8 @@ impl Engine {
             let hop = HopTerms { position, audience, nonce, issued_at_seconds: terms.issued_at };
             Ok::<_, EngineError>(issue::hop(previous, &hop, &[Mandate::Open(child)], &mut self.salts()?)?)
         };
-        let payment = hop(&tokens.payment, payment_constraints(terms)?)?;
-        let checkout = hop(&tokens.checkout, checkout_constraints(terms))?;
+        let payment = hop(&tokens.payment, &above.0, payment_constraints(terms)?)?;
+        let checkout = hop(&tokens.checkout, &above.1, checkout_constraints(terms))?;
         let identity = BudgetId(*issue::identity(&payment)?.as_bytes());
         Ok(Hops { payment, checkout, identity })
     }
@@ -297,6 +298,7 @@ fn child_record(parent: &MandateView, terms: &IntentDocument, hops: &Hops) -> Ma
         expires_at: terms.expires_at,
         approval: None,
         answered: None,
+        issuer_key: None,
         line: above.line.iter().cloned().chain([by]).collect(),
         cost_centre: terms.cost_centre.clone(),
     }

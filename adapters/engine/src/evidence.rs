@@ -12,6 +12,7 @@ use ledger::store::JournalEntry;
 use mandates::base64url;
 use mandates::json::Object;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use x402::permit2::pledge::Pledge;
 use x402::select::{HoldLimits, Offer, Wallet, screen};
 use x402::wire::{PaymentPayload, PaymentRequired};
@@ -188,7 +189,8 @@ impl Engine {
         let sellers_receipt = self.text_named(identity, id, &[Operation::Attest]).await?;
         let found = self.store.records_of_spend(&identity.tenant, id).await?;
         let records = found.into_iter().map(|(entry, _)| opened(&tenant, entry)).collect();
-        let (approval, answered) = self.approval_of(identity, &tenant, &decision).await?;
+        let root = self.root_record(identity, &decision).await?;
+        let (approval, answered) = self.approval_of(identity, &tenant, root.as_ref()).await?;
         let (policy, allowed) = match &bundle.policy {
             Some(ruled) => (
                 Some(self.document_text(identity, ruled.digest).await?),
@@ -217,8 +219,21 @@ impl Engine {
             records,
             journal_entries,
             journal_root,
-            issuer_keys: tenant.roots.to_jwks(),
+            issuer_keys: issuer_keys(&tenant, root.as_ref()),
         })
+    }
+
+    /// What the decision opened.
+    async fn root_record(
+        &self,
+        identity: &Identity,
+        decision: &Decision,
+    ) -> Result<Option<MandateRecord>, EngineError> {
+        let Some(opened_by_it) = decision.opened else { return Ok(None) };
+        let budget = self.store.budget(&identity.tenant, opened_by_it).await?;
+        let Some(document) = budget.and_then(|budget| budget.document) else { return Ok(None) };
+        let record = serde_json::from_str(&self.document_text(identity, document).await?);
+        record.map(Some).map_err(|error| EngineError::Broken(format!("a mandate cannot be read: {error}")))
     }
 
     /// What a passkey signed of it, and the record of the answer; nothing where a token was enough.
@@ -226,13 +241,9 @@ impl Engine {
         &self,
         identity: &Identity,
         tenant: &Tenant,
-        decision: &Decision,
+        root: Option<&MandateRecord>,
     ) -> Result<(Option<String>, Option<Record>), EngineError> {
-        let Some(opened_by_it) = decision.opened else { return Ok((None, None)) };
-        let budget = self.store.budget(&identity.tenant, opened_by_it).await?;
-        let Some(document) = budget.and_then(|budget| budget.document) else { return Ok((None, None)) };
-        let record: MandateRecord = serde_json::from_str(&self.document_text(identity, document).await?)
-            .map_err(|error| EngineError::Broken(format!("a mandate cannot be read: {error}")))?;
+        let Some(record) = root else { return Ok((None, None)) };
         let Some(approval) = record.approval else { return Ok((None, None)) };
         let text = self.document_text(identity, approval).await?;
         let answered = match record.answered {
@@ -271,6 +282,19 @@ impl Engine {
         let offer = screened.offers.into_iter().find(|offer| Digest(offer.digest()) == offered.offer);
         offer.ok_or_else(|| EngineError::Broken("the offer of a spend is not in its 402".into()))
     }
+}
+
+/// Ours, and of the credential that a wallet signed with.
+fn issuer_keys(tenant: &Tenant, root: Option<&MandateRecord>) -> Object {
+    let mut jwks = tenant.roots.to_jwks();
+    let theirs = root.and_then(|record| record.issuer_key.clone());
+    if let (Some(Value::Array(keys)), Some(key)) = (jwks.get_mut("keys"), theirs) {
+        // A kid names one key of a set, and ours come first.
+        if keys.iter().all(|known| known.get("kid") != key.get("kid")) {
+            keys.push(Value::Object(key));
+        }
+    }
+    jwks
 }
 
 /// A record with the salt that opens its leaf.

@@ -1,6 +1,8 @@
 //! Signing mandates: open ones for a person's approval, closed ones for one payment. What is signed is verified before
 //! anybody gets it.
 
+use std::sync::Arc;
+
 use ledger::id::BudgetId;
 use mandates::chain::Position;
 use mandates::clock::Clock;
@@ -11,7 +13,9 @@ use mandates::currency::Currency;
 use mandates::issue::{self, Addressed, HopTerms, RootTerms, Salt};
 use mandates::mandate::{Family, Mandate, Open, Vct};
 use mandates::narrowing;
+use mandates::openid4vp;
 use mandates::party::Merchant;
+use mandates::trust::Roots;
 use mandates::verify::{
     Context, Expected, ExpectedFamily, Facts, Nonces, Purchase, Revoked, Usage, Verdict, verify_remembering,
 };
@@ -24,10 +28,14 @@ use crate::delegate::restated;
 use crate::error::EngineError;
 use crate::ports::MandateSigner;
 use crate::rate::{authority_from_major, authority_to_minor_up};
+use crate::standing::Vouched;
 use crate::tenant::Tenant;
 
 /// How old a leaf may be when it is presented.
 pub const LEAF_AGE_SECONDS_MAX: u32 = 300;
+
+/// A wallet's clock may be so much ahead of ours. What we sign ourselves is held to our own.
+pub(crate) const WALLET_SKEW_SECONDS: u32 = 5;
 
 /// The two open mandates of one approval.
 pub struct Minted {
@@ -35,6 +43,19 @@ pub struct Minted {
     pub checkout: String,
     /// Of the payment mandate: it carries the budget.
     pub identity: BudgetId,
+}
+
+/// Under what a chain of ours is judged.
+pub(crate) struct Rooted {
+    pub trusted: Arc<dyn Roots>,
+    /// Whether its root is a user's credential, which others issued.
+    pub is_credential: bool,
+}
+
+impl Rooted {
+    pub const fn skew_seconds(&self) -> u32 {
+        if self.is_credential { WALLET_SKEW_SECONDS } else { 0 }
+    }
 }
 
 impl Engine {
@@ -47,39 +68,7 @@ impl Engine {
         asked: u64,
         above: Option<&MandateView>,
     ) -> Result<Minted, EngineError> {
-        let holder = agent_of(tenant, &document.agent)?.holding(&document.agent_key)?.public().clone();
-        let written = |constraints: Vec<Constraint>| constraints.into_iter().map(Written::Known).collect();
-        let open = |vct, constraints: Vec<Written>| Open {
-            vct,
-            constraints,
-            holder: holder.clone(),
-            presets: mandates::json::Object::new(),
-            issued_at_seconds: Some(document.issued_at),
-            not_before_seconds: None,
-            expires_at_seconds: Some(document.expires_at),
-        };
-        let (checkout, payment) = (checkout_constraints(document), payment_constraints(document)?);
-        let mandates = match above {
-            None => [open(Vct::OpenCheckout, written(checkout)), open(Vct::OpenPayment, written(payment))],
-            Some(above) => {
-                let tokens = self.tokens(tenant, &above.record).await?;
-                let narrowed = |vct, token: &str, constraints: Vec<Constraint>| {
-                    let facts = self.look_at(tenant, token)?;
-                    let parent = facts.open.last().map(|open| &open.mandate);
-                    let parent = parent.ok_or_else(|| EngineError::Broken("a mandate without a mandate".into()))?;
-                    let mut child = open(vct, restated(constraints, &parent.constraints));
-                    child.presets = parent.presets.clone();
-                    child.not_before_seconds = parent.not_before_seconds;
-                    narrowing::check(&child, parent)?;
-                    Ok::<_, EngineError>(child)
-                };
-                [
-                    narrowed(Vct::OpenCheckout, &tokens.checkout, checkout)?,
-                    narrowed(Vct::OpenPayment, &tokens.payment, payment)?,
-                ]
-            }
-        };
-        let mandates = mandates.map(Mandate::Open);
+        let mandates = self.open_mandates(tenant, document, above).await?;
         let key_id = tenant.provider.public().key_id();
         let terms = RootTerms {
             key_id: &key_id,
@@ -92,17 +81,83 @@ impl Engine {
         let root = tenant.provider.sign(unsigned).await?;
         let payment = issue::present_only(&root, Vct::OpenPayment)?;
         let checkout = issue::present_only(&root, Vct::OpenCheckout)?;
-        let facts = self.look_at(tenant, &payment)?;
-        self.look_at(tenant, &checkout)?;
+        self.minted(tenant, payment, checkout).await
+    }
+
+    /// What is signed for an approval, by whomever: the same document gives the same mandates.
+    pub(crate) async fn open_mandates(
+        &self,
+        tenant: &Tenant,
+        document: &IntentDocument,
+        above: Option<&MandateView>,
+    ) -> Result<[Mandate; 2], EngineError> {
+        let holder = agent_of(tenant, &document.agent)?.holding(&document.agent_key)?.public().clone();
+        let open = |vct, constraints: Vec<Written>| Open {
+            vct,
+            constraints,
+            holder: holder.clone(),
+            presets: mandates::json::Object::new(),
+            issued_at_seconds: Some(document.issued_at),
+            not_before_seconds: None,
+            expires_at_seconds: Some(document.expires_at),
+        };
+        let constraints =
+            [(Vct::OpenCheckout, checkout_constraints(document)), (Vct::OpenPayment, payment_constraints(document)?)];
+        let Some(above) = above else {
+            let written = |constraints: Vec<Constraint>| constraints.into_iter().map(Written::Known).collect();
+            return Ok(constraints.map(|(vct, constraints)| Mandate::Open(open(vct, written(constraints)))));
+        };
+        let tokens = self.tokens(tenant, &above.record).await?;
+        let parents = [self.look_at(tenant, &tokens.checkout).await?, self.look_at(tenant, &tokens.payment).await?];
+        let narrowed = |((vct, constraints), facts): ((Vct, Vec<Constraint>), &Facts)| {
+            let parent = facts.open.last().map(|open| &open.mandate);
+            let parent = parent.ok_or_else(|| EngineError::Broken("a mandate without a mandate".into()))?;
+            let mut child = open(vct, restated(constraints, &parent.constraints));
+            child.presets = parent.presets.clone();
+            child.not_before_seconds = parent.not_before_seconds;
+            narrowing::check(&child, parent)?;
+            Ok::<_, EngineError>(Mandate::Open(child))
+        };
+        let [checkout, payment] = constraints;
+        let [above_checkout, above_payment] = &parents;
+        Ok([narrowed((checkout, above_checkout))?, narrowed((payment, above_payment))?])
+    }
+
+    /// Nothing is opened on what was not verified as anyone would.
+    pub(crate) async fn minted(
+        &self,
+        tenant: &Tenant,
+        payment: String,
+        checkout: String,
+    ) -> Result<Minted, EngineError> {
+        let facts = self.look_at(tenant, &payment).await?;
+        self.look_at(tenant, &checkout).await?;
         let identity = facts.open.first().map(|open| BudgetId(*open.identity.as_bytes()));
         let identity = identity.ok_or_else(|| EngineError::Broken("an issued mandate has no identity".into()))?;
         Ok(Minted { payment, checkout, identity })
     }
 
-    pub(crate) fn look_at(&self, tenant: &Tenant, token: &str) -> Result<Facts, EngineError> {
-        let context = Context {
-            clock: self.mandate_clock(0),
-            trusted: &tenant.roots,
+    /// Ourselves for what we sign; the trust file for a user's credential, where this tenant takes them.
+    pub(crate) async fn rooted(&self, tenant: &Tenant, chain: &str) -> Rooted {
+        if let (Some(_), Some(source)) = (&tenant.user_credentials, &tenant.trust)
+            && openid4vp::consent(chain).is_ok_and(|consent| consent.is_some())
+        {
+            return Rooted { trusted: source.roots_for(chain).await, is_credential: true };
+        }
+        Rooted { trusted: tenant.roots.clone(), is_credential: false }
+    }
+
+    pub(crate) async fn look_at(&self, tenant: &Tenant, token: &str) -> Result<Facts, EngineError> {
+        let rooted = self.rooted(tenant, token).await;
+        let context = self.on_its_own(rooted.trusted.as_ref(), rooted.skew_seconds());
+        let verdict = verify_remembering(token, &context, &self.remembered);
+        Ok(self.standing(tenant, verdict, &rooted).await.outcome?)
+    }
+
+    pub(crate) fn on_its_own<'a>(&self, trusted: &'a dyn Roots, skew_seconds: u32) -> Context<'a> {
+        Context {
+            clock: self.mandate_clock(skew_seconds),
+            trusted,
             family: ExpectedFamily::Either,
             expected: Expected::OnItsOwn,
             leaf_age_seconds_max: LEAF_AGE_SECONDS_MAX,
@@ -111,8 +166,16 @@ impl Engine {
             usage: Usage::Unknown,
             nonces: Nonces::LeftToState,
             revoked: Revoked::LeftToState,
-        };
-        Ok(verify_remembering(token, &context, &self.remembered).outcome?)
+        }
+    }
+
+    /// Whether what others issued still stands, where they publish it; of our own mandates the book says that.
+    async fn standing(&self, tenant: &Tenant, verdict: Verdict, rooted: &Rooted) -> Verdict {
+        if !rooted.is_credential {
+            return verdict;
+        }
+        let clock = self.mandate_clock(rooted.skew_seconds());
+        self.held_to_status(tenant, verdict, rooted.trusted.as_ref(), Vouched::ByOperator, clock).await
     }
 
     /// The agent's signature under an open mandate, for one audience and nonce.
@@ -131,7 +194,7 @@ impl Engine {
     }
 
     /// Bound to audience, nonce and purchase; what needs state comes back as obligations for the book.
-    pub(crate) fn judge(
+    pub(crate) async fn judge(
         &self,
         tenant: &Tenant,
         chain: &str,
@@ -140,9 +203,10 @@ impl Engine {
         purchase: Purchase<'_>,
     ) -> Verdict {
         let Addressee { audience, nonce } = to;
+        let rooted = self.rooted(tenant, chain).await;
         let context = Context {
-            clock: self.mandate_clock(0),
-            trusted: &tenant.roots,
+            clock: self.mandate_clock(rooted.skew_seconds()),
+            trusted: rooted.trusted.as_ref(),
             family: ExpectedFamily::Exactly(family),
             expected: Expected::Exactly { audience, nonce },
             leaf_age_seconds_max: LEAF_AGE_SECONDS_MAX,
@@ -152,7 +216,8 @@ impl Engine {
             nonces: Nonces::LeftToState,
             revoked: Revoked::LeftToState,
         };
-        verify_remembering(chain, &context, &self.remembered)
+        let verdict = verify_remembering(chain, &context, &self.remembered);
+        self.standing(tenant, verdict, &rooted).await
     }
 
     pub(crate) fn mandate_clock(&self, skew_seconds: u32) -> Clock {

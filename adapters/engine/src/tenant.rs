@@ -38,14 +38,16 @@ pub struct Tenant {
     pub provider: Arc<dyn MandateSigner>,
     pub receipts: Arc<dyn MandateSigner>,
     /// Roots whose mandates are accepted here.
-    pub roots: KeySet,
+    pub roots: Arc<KeySet>,
     /// Whose mandates are verified here for others, the own roots among them; the own alone where there is none. Paid under
-    /// are the own only.
+    /// are the own only, and what people signed here with credentials of these.
     pub trust: Option<Arc<dyn TrustSource>>,
     /// What this tenant's receipts verify with, those of former keys too.
     pub receipt_keys: KeySet,
     /// What an approval takes.
     pub approval: ApprovalRule,
+    /// With which credentials people may sign their mandates themselves; with none where nothing is said.
+    pub user_credentials: Option<UserCredentials>,
     /// What is done with payments that a mandate allows; where there is none they are paid.
     pub policy: Option<Arc<Policy>>,
     pub people: BTreeMap<PrincipalId, Person>,
@@ -88,6 +90,17 @@ pub enum ApprovalRule {
     Token,
     /// Their passkey signs exactly what they were shown.
     Passkey,
+}
+
+/// What a person's wallet is asked for (OpenID4VP 1.0, section 6). Who may issue it says the trust file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserCredentials {
+    /// The name of the credential in the query.
+    pub id: String,
+    /// The types that will do.
+    pub vct_values: Vec<String>,
+    /// What is to be disclosed of it: paths of member names.
+    pub claims: Vec<Vec<String>>,
 }
 
 /// A human who answers for agents.

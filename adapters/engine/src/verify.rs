@@ -83,7 +83,7 @@ impl Engine {
         let trusted: Arc<dyn Roots> = match (&request.trust, &tenant.trust) {
             (Some(jwks), _) => Arc::new(KeySet::from_jwks(jwks)?),
             (None, Some(source)) => source.roots_for(&request.presented).await,
-            (None, None) => Arc::new(tenant.roots.clone()),
+            (None, None) => tenant.roots.clone(),
         };
         let merchant_keys = match &request.merchant_jwks {
             Some(jwks) => KeySet::from_jwks(jwks)?,

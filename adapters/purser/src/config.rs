@@ -3,6 +3,7 @@
 
 mod approval;
 mod channels;
+mod credentials;
 mod facilitate;
 mod holds;
 mod limits;
@@ -30,6 +31,7 @@ use store::{Location, LocationError};
 
 pub use approval::{ApprovalConfig, BearerConfig, RoleConfig};
 pub use channels::ChannelsConfig;
+pub use credentials::UserCredentialsConfig;
 pub use facilitate::FacilitateConfig;
 pub use holds::HoldsConfig;
 pub use limits::{HotWalletMax, LimitsConfig, RateConfig, WalletChannelsConfig, WalletConfig};
@@ -160,6 +162,9 @@ pub struct TenantConfig {
     /// A trust file: who may be root of what is verified here for others, and whose tokens say who calls.
     #[serde(default)]
     pub trust: Option<PathBuf>,
+    /// With which credentials people may sign their mandates themselves; with none where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_credentials: Option<UserCredentialsConfig>,
     /// What is done with payments that a mandate allows; where nothing is said they are paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyConfig>,
@@ -358,6 +363,7 @@ impl Config {
                 hours: None,
                 refunds: RefundsText::Keep,
                 trust: None,
+                user_credentials: None,
                 policy: None,
                 people: Vec::new(),
                 agents: Vec::new(),

@@ -135,7 +135,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
         wallet_factories: Vec::new(),
     };
     let tenants = vec![home(&url, &chain, ring)?, shop(options, &chain)?, carrier()];
-    let config = Config {
+    Ok(Config {
         listen: options.listen,
         public_url: Some(url),
         database: options.database.clone(),
@@ -150,8 +150,7 @@ pub fn config(options: &WorldOptions, ring: &Ring) -> Result<Config, AssemblyErr
         notes: None,
         screening: None,
         sweep_millis: 250,
-    };
-    Ok(config)
+    })
 }
 
 fn tenant(id: &str) -> TenantConfig {
@@ -166,6 +165,7 @@ fn tenant(id: &str) -> TenantConfig {
         hours: None,
         refunds: Default::default(),
         trust: None,
+        user_credentials: None,
         policy: None,
         people: Vec::new(),
         agents: Vec::new(),

@@ -118,6 +118,7 @@ impl Settings {
         mandates::ask,
         mandates::pending,
         mandates::approval,
+        mandates::delegation,
         mandates::decide,
         reviews::list,
         reviews::answer,
@@ -233,6 +234,7 @@ fn table(app: App) -> Router {
         .route("/v1/mandates/{id}/resume", post(mandates::resume))
         .route("/v1/approvals", get(mandates::pending))
         .route("/v1/approvals/{id}", get(mandates::approval))
+        .route("/v1/approvals/{id}/delegation", get(mandates::delegation))
         .route("/v1/approvals/{id}/decision", post(mandates::decide))
         .route("/v1/reviews", get(reviews::list))
         .route("/v1/reviews/{id}", post(reviews::answer))

@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use engine::consent::{Approval, IntentRequest, MandateState, MandateView, shown};
+use engine::consent::{Approval, IntentRequest, MandateState, MandateView, WalletRequest, shown};
 use engine::limits::LimitState;
 use engine::rails::{ByRail, RailFigures};
 use engine::verify::VerifyRequest;
@@ -82,10 +82,35 @@ pub struct DecisionBody {
     decision: String,
     /// The digest of the document that was shown.
     digest: Digest,
+    /// What the person's wallet answered, where it is to sign the mandate.
+    #[serde(default)]
+    presentation: Option<Object>,
+}
+
+#[utoipa::path(get, path = "/v1/approvals/{id}/delegation", tag = "approvals", params(("id" = String, Path)),
+    description = "What a page at `origin` asks the person's wallet for (OpenID4VP 1.0 over the Digital Credentials API), so that it signs the mandate; the answer goes into the decision.",
+    responses((status = 200, body = crate::schema::wallets::WalletRequest), (status = 400), (status = 401), (status = 403), (status = 404),
+        (status = 409), (status = 422), (status = 503)))]
+pub async fn delegation(
+    State(app): State<App>,
+    Actor(identity): Actor,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(ok(delegation_json(&app.engine.delegation(&identity, id(&text)?).await?)))
+}
+
+pub(crate) fn delegation_json(asked: &WalletRequest) -> Value {
+    json!({
+        "request": asked.request,
+        "origin": asked.origin,
+        "nonce": asked.nonce,
+        "digest": asked.digest,
+        "expires_at": asked.expires_at,
+    })
 }
 
 #[utoipa::path(post, path = "/v1/approvals/{id}/decision", tag = "approvals", params(("id" = String, Path)),
-    request_body = crate::schema::Decision, description = "Only a user decides, and only on exactly what the digest names.",
+    request_body = crate::schema::Decision, description = "Only a user decides, and only on exactly what the digest names. With a `presentation` the person's wallet signs the mandate.",
     responses((status = 200, body = crate::schema::answers::Decided), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409),
         (status = 413), (status = 422), (status = 503)))]
 pub async fn decide(
@@ -102,7 +127,7 @@ pub async fn decide(
             return Err(Problem::invalid("decision", detail));
         }
     };
-    let approval = app.engine.decide(&identity, id(&text)?, body.digest, answer).await?;
+    let approval = app.engine.decide(&identity, id(&text)?, body.digest, answer, body.presentation.as_ref()).await?;
     let mandate = approval.decision.opened;
     Ok(ok(json!({ "approval": approval_json(&app, &approval), "mandate": mandate })))
 }

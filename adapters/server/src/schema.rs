@@ -8,6 +8,7 @@ pub mod commerce;
 pub mod reviews;
 pub mod sales;
 pub mod signatures;
+pub mod wallets;
 
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -174,6 +175,8 @@ pub struct Decision {
     decision: String,
     /// SHA-256 of the document, hexadecimal; from the approval.
     digest: String,
+    /// What a wallet answered to `request` of `/delegation`: `{"protocol": …, "data": {"vp_token": …}}`. Then it signs the mandate.
+    presentation: Option<Map<String, Value>>,
 }
 
 /// What to stop.

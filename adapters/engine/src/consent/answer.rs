@@ -6,9 +6,11 @@ use ledger::decision::{Answer, Decision, DecisionState};
 use ledger::id::{CallerKind, DecisionId, Digest};
 use ledger::rejection::Rejection;
 use ledger::store::Document;
+use mandates::json::Object;
 use mandates::webauthn::{self, Assertion, Expected, PasskeyCode, PasskeyKey};
 
 use super::signed::{SignedApproval, user_handle};
+use super::wallet::Signed;
 use super::{Approval, IntentDocument, MANDATE_TYPE, MandateRecord, Question, caps, fiat, forbidden, to_document};
 use crate::error::EngineError;
 use crate::tenant::ApprovalRule;
@@ -26,6 +28,15 @@ pub enum Standing {
     Unopened,
     Approved,
     Denied,
+}
+
+/// What came with an answer.
+#[derive(Default)]
+struct Beside<'a> {
+    /// The passkey's signature.
+    signed: Option<Document>,
+    /// The wallet's.
+    presentation: Option<&'a Object>,
 }
 
 impl Engine {
@@ -51,20 +62,26 @@ impl Engine {
     }
 
     /// The answer of the person. What they saw is named by its digest; any other is refused. To refuse takes no passkey,
-    /// whatever the tenant demands.
+    /// whatever the tenant demands. With the wallet's answer to [`Engine::delegation`] it is the wallet that signs the mandate.
     pub async fn decide(
         &self,
         identity: &Identity,
         id: DecisionId,
         subject: Digest,
         answer: Answer,
+        presentation: Option<&Object>,
     ) -> Result<Approval, EngineError> {
+        if answer == Answer::Deny && presentation.is_some() {
+            return Err(EngineError::invalid("presentation", "nothing beside a denial", "a wallet's"));
+        }
         // Whoever may not decide at all hears that first.
         let is_person = identity.caller.kind == CallerKind::User;
         if is_person && answer == Answer::Approve && self.demands_passkey(identity, id).await? {
             return Err(EngineError::PasskeyRequired { tenant: identity.tenant.to_string() });
         }
-        self.answer(identity, id, subject, answer, None).await
+        // Anybody else has nothing to present, and hears of the book that they decide nothing.
+        let presentation = presentation.filter(|_| is_person);
+        self.answer(identity, id, subject, answer, Beside { presentation, ..Beside::default() }).await
     }
 
     /// The tenant does for every question, the policy for some.
@@ -86,6 +103,7 @@ impl Engine {
         id: DecisionId,
         subject: Digest,
         given: &Assertion,
+        presentation: Option<&Object>,
     ) -> Result<Approval, EngineError> {
         if identity.caller.kind != CallerKind::User {
             return Err(forbidden("a person", identity));
@@ -109,7 +127,8 @@ impl Engine {
         }
         let signed = SignedApproval::new(id, party, &key, passkey.sign_count, given);
         let signed = to_document("approval", &signed)?;
-        self.answer(identity, id, subject, Answer::Approve, Some(signed)).await
+        let beside = Beside { signed: Some(signed), presentation };
+        self.answer(identity, id, subject, Answer::Approve, beside).await
     }
 
     /// Before anything of a key is used up: whether it could be approved at all.
@@ -151,7 +170,7 @@ impl Engine {
         id: DecisionId,
         subject: Digest,
         answer: Answer,
-        signed: Option<Document>,
+        beside: Beside<'_>,
     ) -> Result<Approval, EngineError> {
         self.check_acts(identity)?;
         if answer == Answer::Approve
@@ -162,6 +181,11 @@ impl Engine {
             let question = self.question(&identity.tenant, subject).await?;
             question.check_unchanged(&*self.tenant(&identity.tenant)?)?;
         }
+        let by_wallet = match beside.presentation {
+            Some(presentation) => Some(self.signed_by_wallet(identity, id, subject, presentation).await?),
+            None => None,
+        };
+        let signed = beside.signed;
         let evidence = signed.as_ref().map(Document::digest);
         let command = Command::Decide { decision: id, subject, answer, evidence };
         let answered = self.run(identity, command, signed.iter().cloned().collect()).await?;
@@ -170,19 +194,21 @@ impl Engine {
             && decision.opened.is_none()
             && let Question::Intent(document) = self.question(&identity.tenant, decision.subject).await?
         {
-            self.open_mandate(identity, &document, &decision, signed.map(|signed| (signed, answered.seq))).await?;
+            let signed = signed.map(|signed| (signed, answered.seq));
+            self.open_mandate(identity, &document, &decision, signed, by_wallet).await?;
         }
         let found = self.store.decision(&identity.tenant, id).await?;
         self.show(identity, found.unwrap_or(decision)).await
     }
 
-    /// Signs both mandates and opens the node; the approval is used up in the same unit.
+    /// Signs both mandates, unless the wallet has, and opens the node; the approval is used up in the same unit.
     async fn open_mandate(
         &self,
         identity: &Identity,
         document: &IntentDocument,
         decision: &Decision,
         signed: Option<(Document, Option<u64>)>,
+        by_wallet: Option<Signed>,
     ) -> Result<(), EngineError> {
         let tenant = self.tenant(&identity.tenant)?;
         let tenant = tenant.as_ref();
@@ -190,7 +216,13 @@ impl Engine {
             None => (self.open_person(tenant, &document.user, &document.currency).await?, None),
             Some(standing) => (standing.under, Some(self.mandate(identity, standing.under).await?)),
         };
-        let minted = self.mint(tenant, document, decision.asked, above.as_ref()).await?;
+        let Signed { minted, issuer_key } = match by_wallet {
+            Some(signed) => signed,
+            None => {
+                let minted = self.mint(tenant, document, decision.asked, above.as_ref()).await?;
+                Signed { minted, issuer_key: None }
+            }
+        };
         let record = MandateRecord {
             r#type: MANDATE_TYPE.into(),
             decision: document.decision,
@@ -206,6 +238,7 @@ impl Engine {
             cost_centre: document.cost_centre.clone(),
             approval: signed.as_ref().map(|(signed, _)| signed.digest()),
             answered: signed.as_ref().and_then(|(_, answered)| *answered),
+            issuer_key,
         };
         let stored = to_document("mandate", &record)?;
         let open = OpenBudget {

@@ -30,7 +30,7 @@ use x402::scheme;
 use super::{Bundle, EvidenceFile, Offered, Rail, Record};
 use crate::book;
 use crate::consent::IntentDocument;
-use crate::mint::LEAF_AGE_SECONDS_MAX;
+use crate::mint::{LEAF_AGE_SECONDS_MAX, WALLET_SKEW_SECONDS};
 
 /// One step of a check, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +74,9 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
     if let Some(text) = &file.approval {
         find("approval", approval::check(file, text));
     }
+    if approval::is_of_wallet(&bundle.chain) {
+        find("wallet", approval::check_wallet(file, &bundle.chain));
+    }
     if let Some(policy) = &bundle.policy {
         find("policy", ruled::check(file, &bundle, policy, &records));
     }
@@ -100,16 +103,23 @@ pub fn check(file: &EvidenceFile, trusted: &dyn Roots, assets: &AssetTable) -> V
 
 /// What a file does not prove, however well it verifies: each with where the proof would come from.
 pub fn not_proved(file: &EvidenceFile) -> Vec<&'static str> {
+    let is_of_wallet = Bundle::parse(&file.bundle).is_ok_and(|bundle| approval::is_of_wallet(&bundle.chain));
     let mut left = vec![
-        match file.approval {
-            Some(_) => "that the passkey is the person's: the issuer registered it for them",
-            None => "that the person decided: the decision's text is bound, who answered it is the issuer's word",
+        match (&file.approval, is_of_wallet) {
+            (Some(_), _) => "that the passkey is the person's: the issuer registered it for them",
+            (None, true) => "that the credential is the person's: whose it is, is the word of who issued it",
+            (None, false) => {
+                "that the person decided: the decision's text is bound, who answered it is the issuer's word"
+            }
         },
         "that these are all records of the payment, or that this journal is the one that others saw: \
             ask for `purser ledger prove`, and compare its checkpoint with one that was kept elsewhere",
         "that the mandate was not revoked when it was used: the issuer's status list says that of now",
         "that what was bought was delivered",
     ];
+    if is_of_wallet {
+        left.push("that the wallet's credential was not revoked when it was used: its issuer's list says that of now");
+    }
     if file.sellers_receipt.is_some() {
         left.push("whose the key under the seller's receipt is, where no record and no host of the resource names it");
     }
@@ -184,6 +194,12 @@ fn check_decision(file: &EvidenceFile, bundle: &Bundle) -> Result<String, String
     Ok(format!("{} approved {} {} for {}{on}", document.user, document.total, document.currency, document.agent))
 }
 
+/// Of the service when it judged a chain.
+fn clock(now_seconds: i64, chain: &str) -> Clock {
+    let skew_seconds = if approval::is_of_wallet(chain) { WALLET_SKEW_SECONDS } else { 1 };
+    Clock { now_seconds, skew_seconds }
+}
+
 fn merchant_keys(bundle: &Bundle) -> Result<KeySet, String> {
     let keys = bundle.merchant_keys.iter().flatten().map(PublicKey::from_jwk).collect::<Result<Vec<_>, _>>();
     keys.and_then(KeySet::new).map_err(|error| error.to_string())
@@ -205,7 +221,7 @@ fn check_chain(bundle: &Bundle, spend: &Spend, records: &[Effects], trusted: &dy
     };
     let nonce = spend.id.to_string();
     let context = Context {
-        clock: Clock { now_seconds: first.at.seconds(), skew_seconds: 1 },
+        clock: clock(first.at.seconds(), &bundle.chain),
         trusted,
         family: ExpectedFamily::Exactly(Family::Payment),
         expected: Expected::Exactly { audience: &bundle.audience, nonce: &nonce },

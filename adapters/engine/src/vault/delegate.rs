@@ -213,7 +213,7 @@ impl Engine {
         let signer = agent_of(tenant, &record.agent)?.holding(&record.agent_key)?;
         let chain = self.close(signer, &open, Mandate::Payment(payment), &own).await?;
         let purchase = Purchase::TransactionId(&transaction_id);
-        let verdict = self.judge(tenant, &chain, Family::Payment, &own, purchase);
+        let verdict = self.judge(tenant, &chain, Family::Payment, &own, purchase).await;
         let checks = verdict.checks.iter().map(|check| check.to_json().to_string()).collect();
         let facts = verdict.outcome?;
         let links = self.links(&tenant.id, view).await?;

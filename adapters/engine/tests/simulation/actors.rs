@@ -378,7 +378,7 @@ async fn consent(
     let mut tries = 0;
     loop {
         tries += 1;
-        match engine.decide(decides, id, subject, Answer::Approve).await {
+        match engine.decide(decides, id, subject, Answer::Approve, None).await {
             Ok(approval) => match approval.decision.opened {
                 Some(mandate) => return Ok(mandate),
                 None if tries > 3 => return Err(EngineError::Broken("approved, and nothing opened".into())),

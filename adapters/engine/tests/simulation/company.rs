@@ -196,7 +196,7 @@ fn bare(name: &str) -> Tenant {
         provider: keys.provider.clone(),
         receipts: keys.receipts.clone(),
         trust: None,
-        roots: KeySet::new([keys.provider.public().clone()]).unwrap(),
+        roots: Arc::new(KeySet::new([keys.provider.public().clone()]).unwrap()),
         receipt_keys: KeySet::new([keys.receipts.public().clone()]).unwrap(),
         people: BTreeMap::new(),
         agents: BTreeMap::new(),
@@ -217,6 +217,7 @@ fn bare(name: &str) -> Tenant {
             ..Limits::default()
         },
         approval: Default::default(),
+        user_credentials: None,
         policy: None,
         seller: None,
         facilitator: None,

@@ -105,7 +105,7 @@ impl Visitor {
             (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
             (
                 HeaderName::from_static("permissions-policy"),
-                "publickey-credentials-create=(self), publickey-credentials-get=(self)",
+                "publickey-credentials-create=(self), publickey-credentials-get=(self), digital-credentials-get=(self)",
             ),
         ] {
             headers.insert(name, HeaderValue::from_static(value));

@@ -22,6 +22,7 @@ use engine::ruling::standing::propose::StandingWish;
 use http::StatusCode;
 use ledger::decision::{Answer, DecisionState};
 use ledger::id::{DecisionId, Digest};
+use mandates::json::Object;
 use serde_json::json;
 
 use self::door::{Page, Post, Visitor};
@@ -45,6 +46,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/approve/assets/{name}", get(asset::show))
         .route("/approve/{id}", get(question))
         .route("/approve/{id}/begin", post(begin_approval))
+        .route("/approve/{id}/wallet", post(ask_wallet))
         .route("/approve/{id}/approve", post(approve))
         .route("/approve/{id}/deny", post(deny))
         .route("/approve/{id}/standing", post(propose_standing))
@@ -82,7 +84,9 @@ async fn question(State(app): State<App>, visitor: Visitor, Path(id): Path<Strin
         _ => Ok(None),
     };
     let beside = beside.map_err(|error| visitor.refused(error))?;
-    Ok(visitor.page(StatusCode::OK, view::question(&visitor, &approval, standing, beside.as_ref())))
+    let wallet = approval.document.opens() && app.engine.takes_credentials(identity);
+    let offers = view::Offers { standing: beside.as_ref(), wallet };
+    Ok(visitor.page(StatusCode::OK, view::question(&visitor, &approval, standing, offers)))
 }
 
 async fn register_page(visitor: Visitor) -> Response {
@@ -150,6 +154,19 @@ struct ApproveBody {
     csrf: String,
     digest: Digest,
     assertion: AssertionBody,
+    #[serde(default)]
+    presentation: Option<Object>,
+}
+
+/// What the wallet is to sign, beside the passkey: the mandates of the question that the page showed.
+async fn ask_wallet(State(app): State<App>, Path(id): Path<String>, post: Post) -> Result<Response, Page> {
+    let body: BeginBody = parse(&post.body).map_err(|problem| post.problem(problem))?;
+    let (identity, _) = post.in_session(&body.csrf)?;
+    let id: DecisionId = id.parse().map_err(|_| post.not_found())?;
+    let approval = app.engine.approval(identity, id).await.map_err(|error| post.refused(error))?;
+    app.engine.check_approvable(identity, &approval, body.digest).map_err(|error| post.refused(error))?;
+    let asked = app.engine.delegation(identity, id).await.map_err(|error| post.refused(error))?;
+    Ok(ok(crate::mandates::delegation_json(&asked)))
 }
 
 async fn approve(State(app): State<App>, Path(id): Path<String>, post: Post) -> Result<Response, Page> {
@@ -157,7 +174,7 @@ async fn approve(State(app): State<App>, Path(id): Path<String>, post: Post) -> 
     let (identity, _) = post.in_session(&body.csrf)?;
     let id: DecisionId = id.parse().map_err(|_| post.not_found())?;
     let given = body.assertion.assertion().map_err(|problem| post.problem(problem))?;
-    let approved = app.engine.approve_signed(identity, id, body.digest, &given).await;
+    let approved = app.engine.approve_signed(identity, id, body.digest, &given, body.presentation.as_ref()).await;
     approved.map_err(|error| post.refused(error))?;
     Ok(ok(json!({ "to": format!("/approve/{id}") })))
 }
@@ -168,7 +185,7 @@ async fn deny(State(app): State<App>, Path(id): Path<String>, post: Post) -> Res
     let (identity, _) = post.in_session(&csrf)?;
     let id: DecisionId = id.parse().map_err(|_| post.not_found())?;
     let digest = digest.parse().map_err(|_| post.problem(Problem::invalid("digest", "64 digits were expected")))?;
-    app.engine.decide(identity, id, digest, Answer::Deny).await.map_err(|error| post.refused(error))?;
+    app.engine.decide(identity, id, digest, Answer::Deny, None).await.map_err(|error| post.refused(error))?;
     Ok((StatusCode::SEE_OTHER, [(http::header::LOCATION, format!("/approve/{id}"))]).into_response())
 }
 

@@ -74,6 +74,8 @@ pub(crate) struct Texts {
     pub deny: &'static str,
     pub allow: &'static str,
     pub allow_hint: &'static str,
+    pub wallet: &'static str,
+    pub wallet_hint: &'static str,
     pub technical: &'static str,
     pub digest: &'static str,
     pub digest_hint: &'static str,

@@ -150,13 +150,16 @@ fn words(texts: &Texts, question: &Question) -> Markup {
     }
 }
 
-/// `beside` is what could be allowed for payments like it, where that can be.
-pub(super) fn question(
-    visitor: &Visitor,
-    approval: &Approval,
-    standing: Standing,
-    beside: Option<&StandingWish>,
-) -> Markup {
+/// What a person may do beside saying yes or no.
+#[derive(Clone, Copy)]
+pub(super) struct Offers<'a> {
+    /// Allow payments like it, where that can be.
+    pub standing: Option<&'a StandingWish>,
+    /// Have their wallet sign the mandate.
+    pub wallet: bool,
+}
+
+pub(super) fn question(visitor: &Visitor, approval: &Approval, standing: Standing, offers: Offers<'_>) -> Markup {
     let texts = visitor.texts;
     let (document, decision) = (&approval.document, &approval.decision);
     let title = title(texts, document);
@@ -177,9 +180,9 @@ pub(super) fn question(
         }
         (words(texts, document))
         @if is_open {
-            (answers(visitor, approval, standing))
+            (answers(visitor, approval, standing, offers))
         }
-        @if let (Question::Payment(question), Some(wish)) = (document, beside) {
+        @if let (Question::Payment(question), Some(wish)) = (document, offers.standing) {
             (standing::offer(visitor, approval, wish, &question.payment.currency))
         }
         details {
@@ -213,7 +216,7 @@ fn agent(approval: &Approval) -> &ledger::id::PrincipalId {
 }
 
 /// Both of the same size, the cautious one first, neither chosen beforehand.
-fn answers(visitor: &Visitor, approval: &Approval, standing: Standing) -> Markup {
+fn answers(visitor: &Visitor, approval: &Approval, standing: Standing, offers: Offers<'_>) -> Markup {
     let (texts, decision) = (visitor.texts, &approval.decision);
     html! {
         section aria-labelledby="answer" {
@@ -236,6 +239,15 @@ fn answers(visitor: &Visitor, approval: &Approval, standing: Standing) -> Markup
                 }
             }
             p #allow-hint .quiet { (texts.allow_hint) }
+            @if offers.wallet {
+                // Shown by the script where the browser can ask a wallet.
+                form data-passkey="wallet" action={ "/approve/" (decision.id) } hidden {
+                    input type="hidden" name="csrf" value=(visitor.csrf);
+                    input type="hidden" name="digest" value=(decision.subject);
+                    button .answer type="submit" aria-describedby="wallet-hint" { (texts.wallet) }
+                    p #wallet-hint .quiet { (texts.wallet_hint) }
+                }
+            }
             @if !visitor.can_sign { p .note { (texts.no_address) } }
             (told(texts))
         }

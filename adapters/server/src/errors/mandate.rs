@@ -264,6 +264,8 @@ super::abouts! { Code,
         "Delegate to an agent that has no part in the chain.";
     DelegationChanged => "What a wallet signed is not what it was asked to sign.",
         "Ask again; where the answer stays so, do not trust that wallet.";
+    CredentialMismatch => "The credential is of a type that was not asked for, or withholds a claim that was.",
+        "Answer with a credential of `vct_values`, and let the wallet show what the request lists.";
     StatusUnreadable => "A status list, or the place in it, says nothing that can be relied upon.",
         "Fetch the list anew; where it stays so, ask its issuer.";
     StatusElsewhere => "The status list is the one of another address than the mandate names.",

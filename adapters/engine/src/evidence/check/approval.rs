@@ -1,13 +1,31 @@
-//! Whether the person's passkey signed this very decision, and whether the journal has the same.
+//! Whether the person's passkey, or the wallet with their credential, signed for this very decision, and whether the journal
+//! has the same.
 
 use ledger::decision::DecisionState;
 use ledger::effects::{Fact, Operation};
 use ledger::id::{CallerKind, Digest};
+use mandates::openid4vp;
 
 use super::{open, same};
 use crate::consent::IntentDocument;
 use crate::consent::signed::SignedApproval;
+use crate::consent::wallet::nonce;
 use crate::evidence::EvidenceFile;
+
+/// Whether a user's credential is the root of this chain.
+pub(super) fn is_of_wallet(chain: &str) -> bool {
+    openid4vp::consent(chain).is_ok_and(|consent| consent.is_some())
+}
+
+/// That its holder signed, `mandate_chain` says; for which question, its nonce.
+pub(super) fn check_wallet(file: &EvidenceFile, chain: &str) -> Result<String, String> {
+    let consent = openid4vp::consent(chain).map_err(|error| error.to_string())?;
+    let consent = consent.ok_or("no wallet signed")?;
+    let document: IntentDocument = serde_json::from_str(&file.decision).map_err(|error| error.to_string())?;
+    let subject = Digest::of(file.decision.as_bytes());
+    same("nonce that the wallet signed", nonce(&document.tenant, subject), consent.nonce)?;
+    Ok(format!("the holder of the credential signed for {subject}, to {}", consent.audience))
+}
 
 pub(super) fn check(file: &EvidenceFile, text: &str) -> Result<String, String> {
     let subject = Digest::of(file.decision.as_bytes());

@@ -14,7 +14,7 @@ use mandates::receipt::{self, ReceiptKind, References};
 use mandates::trust::Roots;
 use mandates::verify::{Closed, Context, Expected, ExpectedFamily, Nonces, Purchase, Revoked, Usage, verify};
 
-use super::{merchant_keys, same};
+use super::{clock, merchant_keys, same};
 use crate::closing::{Addressee, KeptReceipt, Papers, RESOLUTION_TYPE, Resolution, claimed, said};
 use crate::evidence::{Bundle, EvidenceFile, Presented};
 use crate::mint::LEAF_AGE_SECONDS_MAX;
@@ -64,7 +64,7 @@ pub(super) fn check_papers(
     let jwt = bundle.cart.as_deref().ok_or("a closing without its cart")?;
     let judged = |chain: &str, family: Family, to: &Addressee| {
         let context = Context {
-            clock: Clock { now_seconds: record.at.seconds(), skew_seconds: 1 },
+            clock: clock(record.at.seconds(), chain),
             trusted,
             family: ExpectedFamily::Exactly(family),
             expected: Expected::Exactly { audience: &to.audience, nonce: &to.nonce },

@@ -53,7 +53,18 @@ const steps = {
     const assertion = await asserted(await post(`${address}/begin`, shown));
     location.assign((await post(`${address}/approve`, { ...shown, assertion })).to);
   },
+  async wallet(form, address) {
+    const shown = { csrf: form.elements.csrf.value, digest: form.elements.digest.value };
+    // The wallet first: a browser asks it only shortly after a click.
+    const { request } = await post(`${address}/wallet`, shown);
+    const { protocol, data } = await navigator.credentials.get({ digital: request });
+    const assertion = await asserted(await post(`${address}/begin`, shown));
+    const presentation = { protocol, data };
+    location.assign((await post(`${address}/approve`, { ...shown, assertion, presentation })).to);
+  },
 };
+
+for (const form of document.querySelectorAll("form[data-passkey=wallet]")) form.hidden = !window.DigitalCredential;
 
 for (const form of document.querySelectorAll("form[data-passkey]")) {
   const told = form.querySelector("[data-told]") ?? document.querySelector("[data-told]");

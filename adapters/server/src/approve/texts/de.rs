@@ -68,6 +68,8 @@ pub(super) const TEXTS: Texts = Texts {
     deny: "Ablehnen",
     allow: "Erlauben",
     allow_hint: "Zum Erlauben wird Ihr Passkey verlangt. Er unterschreibt genau das, was auf dieser Seite steht.",
+    wallet: "Erlauben und mit der Wallet unterschreiben",
+    wallet_hint: "Ihre Wallet unterschreibt das Mandat selbst, mit einem Nachweis von Ihnen. Wer bezahlt wird, sieht, was er offenlegt.",
     technical: "Zum Prüfen",
     digest: "SHA-256 des Dokuments",
     digest_hint: "Das unterschreibt der Passkey. Die Seite entsteht aus dem Dokument mit diesem Digest und aus nichts anderem.",

@@ -68,6 +68,8 @@ pub(super) const TEXTS: Texts = Texts {
     deny: "Deny",
     allow: "Allow",
     allow_hint: "Allowing asks for your passkey, which signs exactly what stands on this page.",
+    wallet: "Allow, and sign with your wallet",
+    wallet_hint: "Your wallet signs the mandate itself, with a credential of yours. Those who are paid see what it discloses.",
     technical: "For checking",
     digest: "SHA-256 of the document",
     digest_hint: "The passkey signs this. The page is made from the document of this digest and from nothing else.",
