@@ -203,8 +203,13 @@ fn set_extra(requirements: &mut PaymentRequirements, name: &str, value: Value) {
 
 #[test]
 fn an_unlisted_asset_is_refused_however_well_it_is_signed() {
-    let refusal = verify(&fixture::payload(), &fixture::requirements(), &AssetTable::trusted(), NOW).unwrap_err();
-    assert_eq!(refusal.reason, Reason::AssetUnknown);
+    let other = PaymentRequirements { asset: format!("0x{}", "1".repeat(40)), ..fixture::requirements() };
+    for (table, reason) in
+        [(fixture::assets(&other), Reason::AssetUnknown), (AssetTable::trusted(), Reason::InvalidNetwork)]
+    {
+        let refusal = verify(&fixture::payload(), &fixture::requirements(), &table, NOW).unwrap_err();
+        assert_eq!(refusal.reason, reason);
+    }
 }
 
 #[test]
