@@ -141,6 +141,7 @@ fn a_network_without_assets_is_another_refusal_than_an_asset_that_is_not_there()
 
 #[test]
 fn whoever_claims_to_pay_is_named_whatever_the_terms_are() {
+    type Change = fn(&mut PaymentRequirements);
     let payer = |payload: &PaymentPayload, requirements: &PaymentRequirements| {
         scheme::claimed_payer(payload, requirements).map(|payer| payer.to_string())
     };
@@ -151,7 +152,6 @@ fn whoever_claims_to_pay_is_named_whatever_the_terms_are() {
     assert_eq!(payer(&tampered("/payload", json!({})), &required), None);
     assert_eq!(payer(&tampered("/payload/authorization", json!("0x")), &required), None);
     let account = Some(key().address().to_string());
-    type Change = fn(&mut PaymentRequirements);
     let changes: [Change; 6] = [
         |r| r.scheme = "zzz".into(),
         |r| r.network = "garbage".into(),
