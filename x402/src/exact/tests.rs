@@ -141,6 +141,7 @@ fn a_network_without_assets_is_another_refusal_than_an_asset_that_is_not_there()
 
 #[test]
 fn whoever_claims_to_pay_is_named_whatever_the_terms_are() {
+    type Change = fn(&mut PaymentRequirements);
     let payer = |payload: &PaymentPayload, requirements: &PaymentRequirements| {
         scheme::claimed_payer(payload, requirements).map(|payer| payer.to_string())
     };
@@ -151,7 +152,6 @@ fn whoever_claims_to_pay_is_named_whatever_the_terms_are() {
     assert_eq!(payer(&tampered("/payload", json!({})), &required), None);
     assert_eq!(payer(&tampered("/payload/authorization", json!("0x")), &required), None);
     let account = Some(key().address().to_string());
-    type Change = fn(&mut PaymentRequirements);
     let changes: [Change; 6] = [
         |r| r.scheme = "zzz".into(),
         |r| r.network = "garbage".into(),
@@ -203,8 +203,13 @@ fn set_extra(requirements: &mut PaymentRequirements, name: &str, value: Value) {
 
 #[test]
 fn an_unlisted_asset_is_refused_however_well_it_is_signed() {
-    let refusal = verify(&fixture::payload(), &fixture::requirements(), &AssetTable::trusted(), NOW).unwrap_err();
-    assert_eq!(refusal.reason, Reason::AssetUnknown);
+    let other = PaymentRequirements { asset: format!("0x{}", "1".repeat(40)), ..fixture::requirements() };
+    for (table, reason) in
+        [(fixture::assets(&other), Reason::AssetUnknown), (AssetTable::trusted(), Reason::InvalidNetwork)]
+    {
+        let refusal = verify(&fixture::payload(), &fixture::requirements(), &table, NOW).unwrap_err();
+        assert_eq!(refusal.reason, reason);
+    }
 }
 
 #[test]
