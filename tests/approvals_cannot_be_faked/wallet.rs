@@ -38,6 +38,8 @@ pub async fn signed(stage: &mut Stage) {
     browser.click("[data-passkey=wallet] .answer").await;
     browser.until("[data-told][data-state=failed]").await;
     assert_eq!(state(&stage.shop, &other).await, "pending");
+    // A browser notes the refusal.
+    browser.console().await;
     browser.go(&stage.page(&one)).await;
     browser.run(PLAYED, json!([answer])).await;
     shown(browser, "question-wallet").await;

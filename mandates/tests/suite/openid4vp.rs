@@ -9,7 +9,7 @@ use mandates::issue::{self, HopTerms};
 use mandates::json::{self, Object};
 use mandates::keys::LocalKey;
 use mandates::mandate::{Mandate, Vct};
-use mandates::openid4vp::{Card, Delegation, Display, Taken, Taking};
+use mandates::openid4vp::{Card, Delegation, Display, Taken, Taking, consent};
 use mandates::rejection::Code;
 use mandates::verify::{Expected, ExpectedFamily, Purchase, verify};
 use serde_json::{Value, json};
@@ -25,6 +25,10 @@ fn wallet() -> LocalKey {
 
 /// The user's credential: its holder key, and one member that may be withheld.
 fn credential(holder: &LocalKey, issuer: &LocalKey) -> String {
+    typed(holder, issuer, "com.emvco.dpc")
+}
+
+fn typed(holder: &LocalKey, issuer: &LocalKey, vct: &str) -> String {
     let member = |name: &str, value: Value, visibility| Member {
         name: name.to_owned(),
         value: Marked::Plain(value),
@@ -33,7 +37,7 @@ fn credential(holder: &LocalKey, issuer: &LocalKey) -> String {
     let always = Visibility::Always;
     let claims = [
         member("iss", json!("https://bank.example"), always),
-        member("vct", json!("com.emvco.dpc"), always),
+        member("vct", json!(vct), always),
         member("exp", json!(NOW + 1_000), always),
         member("cnf", json!({ "jwk": holder.public().to_jwk() }), always),
         member("card_last_four", json!("4444"), Visibility::Selective),
@@ -122,6 +126,8 @@ fn what_was_not_asked_for_is_not_taken() {
     let dearer = vec![mandates[0].clone(), Mandate::Payment(payment(&cart, 2000))];
     let other_cart = direct(&cart_jwt(5));
     let foreign = credential(&wallet(), &stranger());
+    let membership = typed(&wallet(), &provider(), "membership");
+    let withheld = own.split_once('~').unwrap().0.to_owned() + "~";
     let signs = |mandates: &[Mandate]| presented(&own, &terms(mandates), mandates, &wallet());
     let edited = |edit: fn(&mut Object)| resigned(&good(&mandates), &wallet(), edit);
     for (name, presented, code) in [
@@ -135,6 +141,8 @@ fn what_was_not_asked_for_is_not_taken() {
         ("open ones", signs(&autonomous()), Code::DelegatePayloadCount),
         ("another holder", presented(&own, &terms(&mandates), &mandates, &stranger()), Code::SignatureInvalid),
         ("another issuer", presented(&foreign, &terms(&mandates), &mandates, &wallet()), Code::SignatureInvalid),
+        ("another type", presented(&membership, &terms(&mandates), &mandates, &wallet()), Code::CredentialMismatch),
+        ("nothing shown", presented(&withheld, &terms(&mandates), &mandates, &wallet()), Code::CredentialMismatch),
         ("the credential alone", own.clone(), Code::MalformedJwt),
         (
             "one more digest",
@@ -264,6 +272,27 @@ fn each_verifier_gets_its_own_part_of_a_direct_answer() {
             !for_payment.contains(&base64url::encode(b"checkout_jwt")),
             "the cart does not travel with the payment"
         );
+    }
+}
+
+#[test]
+fn what_the_holder_signed_beside_is_read_of_a_credentials_chain_alone() {
+    let mandates = autonomous();
+    let chains = taken(&mandates, &good(&mandates)).unwrap().chains;
+    for (_, chain) in &chains {
+        let consent = consent(chain).unwrap().unwrap();
+        assert_eq!((consent.audience.as_str(), consent.nonce.as_str()), (ORIGIN, NONCE));
+    }
+    let (_, open) = &chains[1];
+    let closed = hop(open, &leaf_terms(), Mandate::Payment(payment(&cart_jwt(1999), 1999)), &agent());
+    assert_eq!(consent(&closed).unwrap().unwrap().nonce, NONCE, "of the wallet, not of who closed it");
+    let ours = root(&mandates[1..]);
+    let handed = hop(&ours, &leaf_terms(), Mandate::Payment(payment(&cart_jwt(1999), 1999)), &agent());
+    for none in [credential(&wallet(), &provider()), ours, handed] {
+        assert_eq!(consent(&none), Ok(None), "{none}");
+    }
+    for broken in ["", "a", "a~b~", "~~~~"] {
+        assert!(consent(broken).is_err(), "{broken}");
     }
 }
 
