@@ -29,13 +29,17 @@ const CENT: u128 = 10_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wallet_is_taken_at_what_it_signed_for_this_question() {
     let mut stage = Stage::open().await;
-    let (one, other) = (stage.shop.ask(request()).await, stage.shop.ask(request()).await);
+    let mut another = request();
+    another["total"] = "0.90".into();
+    let (one, other) = (stage.shop.ask(request()).await, stage.shop.ask(another).await);
+    assert_ne!(one["id"], other["id"], "the same question is put once");
     let (asked, elsewhere) = (stage.asked(&one).await.unwrap(), stage.asked(&other).await.unwrap());
     assert_ne!(asked["nonce"], elsewhere["nonce"], "one for each question");
     assert_eq!(asked, stage.asked(&one).await.unwrap(), "and the same whenever it is asked");
     let good = || Answer::to(&asked);
     let changed = |name: &'static str, value: Value| good().but(|one| drop(one.mandates[1].insert(name.into(), value)));
     let with = |differing: Value| good().with(&credential(&bank(), differing));
+    let higher = good().but(|one| one.mandates[1]["constraints"][0]["max"] = 51.into());
     let undisclosed = credential(&bank(), json!({})).split_once('~').unwrap().0.to_owned() + "~";
     for (name, answer, expected) in [
         (
@@ -49,6 +53,7 @@ async fn a_wallet_is_taken_at_what_it_signed_for_this_question() {
         ("a longer life", changed("exp", (now() + 1_000_000).into()), "delegation_changed"),
         ("another holder", changed("cnf", json!({ "jwk": key("x", 9).public().to_jwk() })), "delegation_changed"),
         ("no limits", changed("constraints", json!([])), "delegation_changed"),
+        ("a higher limit", higher, "delegation_changed"),
         ("one of two", good().but(|one| drop(one.mandates.pop())), "delegate_payload_count"),
         ("one twice", good().but(|one| one.mandates[1] = one.mandates[0].clone()), "delegate_payload_count"),
         ("three", good().but(|one| one.mandates.push(one.mandates[0].clone())), "delegate_payload_count"),

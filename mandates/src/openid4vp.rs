@@ -8,11 +8,11 @@
 //! The nonce in the answer is the request's; whoever verifies a closed mandate of it must have given that nonce out, or
 //! looks at it on its own (AP2 maps it to no verifier's nonce).
 
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use crate::base64url;
 use crate::chain;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::constraint::OpenCheckout;
 use crate::digest::HashAlgorithm;
 use crate::issue;
@@ -284,12 +284,31 @@ fn check_signed(chain: &str, asked: &Mandate, taking: &Taking<'_>) -> Result<(),
     let resolved = last.decode()?.resolve()?;
     let (_, signed) = chain::single_delegate(&resolved)?;
     let (signed, asked) = (signed.to_object(), asked.claims());
-    if signed == asked {
-        return Ok(());
-    }
-    let differs = |name: &&String| signed.get(*name) != asked.get(*name);
-    let name = asked.keys().chain(signed.keys()).find(differs).cloned().unwrap_or_default();
+    let differs = |name: &&String| match (signed.get(*name), asked.get(*name)) {
+        (Some(signed), Some(asked)) => !is_same(signed, asked),
+        _ => true,
+    };
+    let Some(name) = asked.keys().chain(signed.keys()).find(differs).cloned() else { return Ok(()) };
     let text = |claims: &Object| claims.get(&name).map_or_else(|| "nothing".to_owned(), shown_value);
     let message = format!("{name} was asked to be {}; {} is signed", text(&asked), text(&signed));
     Err(Rejection::new(Code::DelegationChanged, message).at(name))
+}
+
+/// The same JSON. A wallet may write a number in its own way (`1.0` for `1.00`, RFC 8785 section 3.2.2.3), as long as it is the
+/// same to the last digit.
+fn is_same(signed: &Value, asked: &Value) -> bool {
+    match (signed, asked) {
+        (Value::Number(signed), Value::Number(asked)) => {
+            let decimal = |number: &Number| clock::decimal(number.as_str());
+            signed == asked || decimal(signed).is_some_and(|signed| Some(signed) == decimal(asked))
+        }
+        (Value::Array(signed), Value::Array(asked)) => {
+            signed.len() == asked.len() && signed.iter().zip(asked).all(|(signed, asked)| is_same(signed, asked))
+        }
+        (Value::Object(signed), Value::Object(asked)) => {
+            let is_there = |(name, asked)| signed.get(name).is_some_and(|signed| is_same(signed, asked));
+            signed.len() == asked.len() && asked.iter().all(is_there)
+        }
+        _ => signed == asked,
+    }
 }
