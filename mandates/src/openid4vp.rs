@@ -100,7 +100,10 @@ impl Delegation<'_> {
             "nonce": self.nonce,
             "dcql_query": query,
             "transaction_data": self.transaction_data(),
-            "client_metadata": { "vp_formats": { FORMAT: algorithms } },
+            // OpenID4VP 1.0, section 11.1; and as a draft of it, and AP2's example, call the same.
+            "client_metadata": {
+                "vp_formats_supported": { FORMAT: algorithms.clone() }, "vp_formats": { FORMAT: algorithms },
+            },
         });
         Ok(Object::from_iter([("requests".to_owned(), json!([{ "protocol": PROTOCOL, "data": data }]))]))
     }

@@ -227,6 +227,8 @@ fn the_request_carries_the_mandates() {
     let data = &request["requests"][0]["data"];
     assert_eq!(request["requests"][0]["protocol"], "openid4vp-v1-unsigned");
     assert_eq!((&data["nonce"], &data["response_mode"]), (&json!(NONCE), &json!("dc_api")));
+    let formats = json!({ "dc+sd-jwt": { "sd-jwt_alg_values": ["ES256"], "kb-jwt_alg_values": ["ES256"] } });
+    assert_eq!(data["client_metadata"], json!({ "vp_formats_supported": formats, "vp_formats": formats }));
     let query = &data["dcql_query"]["credentials"][0];
     assert_eq!((&query["id"], &query["format"]), (&json!(ID), &json!("dc+sd-jwt")));
     assert_eq!(query["claims"], json!([{ "path": ["card_last_four"] }]));
