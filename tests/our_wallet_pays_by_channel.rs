@@ -45,6 +45,11 @@ fn payload(header: &str) -> PaymentPayload {
     serde_json::from_slice(&STANDARD.decode(header).unwrap()).unwrap()
 }
 
+/// What the wallet put into the escrow, wherever its seller has moved it since.
+async fn put_in(seller: &Seller) -> u128 {
+    FUNDS - seller.balance(address(&seller.world)).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_are_paid_out_of_one_channel_and_its_rest_comes_back() {
     let mut seller = open().await;
@@ -58,7 +63,7 @@ async fn many_requests_are_paid_out_of_one_channel_and_its_rest_comes_back() {
     let (got, paid) = bought(&seller.world, &at("/channel/whole"), &mandate, "first").await;
     assert_eq!((got.status.as_u16(), text(&paid, "state")), (200, "settled"), "{paid}");
     assert_eq!((text(&paid, "amount"), text(&paid, "transaction")), ("1000", "channel:0:1000:1000"));
-    assert_eq!(seller.balance(ESCROW).await, DEPOSIT, "ten prices are put in");
+    assert_eq!(put_in(&seller).await, DEPOSIT, "ten prices");
     posted(1_000, "the whole").await;
     // Less was charged: what its voucher is good for stays spent until the next one takes its place.
     let (_, paid) = bought(&seller.world, &at("/channel/37"), &mandate, "part").await;
@@ -75,7 +80,7 @@ async fn many_requests_are_paid_out_of_one_channel_and_its_rest_comes_back() {
     }
     posted(10_037, "to the unit").await;
     assert_eq!(seller.work.runs(), 12);
-    let put_in = FUNDS - seller.balance(address(&seller.world)).await;
+    let put_in = put_in(&seller).await;
     assert!(put_in > DEPOSIT, "it was topped up");
 
     let (_, listed, _) = own_channels(&seller.world, &["list"]);
@@ -126,7 +131,7 @@ async fn limits_and_stops_bite_before_a_voucher_is_signed() {
     }
     assert_eq!(code(&seller, "one-more").await, "amount_exceeds_budget");
     assert_eq!(seller.work.runs(), 10);
-    assert_eq!(seller.balance(ESCROW).await, DEPOSIT);
+    assert_eq!(put_in(&seller).await, DEPOSIT);
 }
 
 /// The service is killed while its seller works; the same key presents the same voucher, and is charged once.
@@ -167,7 +172,7 @@ async fn a_kill_between_signature_and_answer_costs_nothing_twice() {
     tokio::time::sleep(Duration::from_secs(12)).await;
     let (got, paid) = bought(&seller.world, &url, &mandate, "once").await;
     assert_eq!((got.status.as_u16(), text(&paid, "transaction")), (200, "channel:0:1000:1000"), "{paid}");
-    assert_eq!(seller.balance(ESCROW).await, DEPOSIT, "put in once");
+    assert_eq!(put_in(&seller).await, DEPOSIT, "once");
     let (_, next) = bought(&seller.world, &other, &mandate, "another").await;
     assert_eq!(text(&next, "transaction"), "channel:1000:1000:2000");
     seller.world.serve = None;
