@@ -254,6 +254,7 @@ async fn a_withdrawal_goes_on_where_a_kill_left_it() {
     assert_eq!(seller.balance(ESCROW).await, DEPOSIT, "nobody is there to fetch it");
     seller.world.restart();
     is_back(&seller, PRICE).await;
+    until("a final block shows it", async || listed(&seller.world)["booked"] == "0").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(sent(&seller.world).await, 2, "asked for once, fetched once");
     booked(&mut seller.world, &[("wallet/", FUNDS - PRICE), ("channel/", 0), ("spend/", PRICE)]);
@@ -280,6 +281,7 @@ async fn two_processes_ask_once_and_fetch_once() {
     until("it is asked for", async || !listed(world)["withdraw_from"].is_null()).await;
     pass(world, DELAY + 1).await;
     is_back(&seller, PRICE).await;
+    until("a final block shows it", async || listed(&seller.world)["booked"] == "0").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(sent(&seller.world).await, 2);
     drop(replica);
